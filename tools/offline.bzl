@@ -1,0 +1,63 @@
+"""The external repositories, made of what Debian's packages install, so that nothing is downloaded.
+
+Read by WORKSPACE only. A Bazel that reads MODULE.bazel takes them from the central registry instead.
+"""
+
+_RULES_CC = """
+cc_library = native.cc_library
+cc_binary = native.cc_binary
+cc_test = native.cc_test
+cc_import = native.cc_import
+cc_toolchain = native.cc_toolchain
+cc_toolchain_suite = native.cc_toolchain_suite
+
+def _nothing(ctx):
+    pass
+
+cc_flags_supplier = rule(_nothing)
+compiler_flag = rule(_nothing)
+"""
+
+def _written_impl(repository_ctx):
+    for path, text in repository_ctx.attr.files.items():
+        repository_ctx.file(path, text)
+
+# A repository that consists of the given texts.
+_written = repository_rule(
+    implementation = _written_impl,
+    attrs = {"files": attr.string_dict(doc = "path to text")},
+)
+
+def offline_repositories():
+    # Debian's bazel-rules-cc asks for a newer Bazel than Debian's own.
+    _written(
+        name = "rules_cc",
+        files = {
+            "BUILD": "",
+            "cc/BUILD": "",
+            "cc/defs.bzl": _RULES_CC,
+        },
+    )
+
+    # Named by every test, used only when coverage is collected.
+    _written(
+        name = "remote_coverage_tools",
+        files = {"BUILD": """filegroup(
+    name = "coverage_report_generator",
+    visibility = ["//visibility:public"],
+)
+"""},
+    )
+
+    # doctest-dev puts the header where the compiler looks anyway.
+    _written(
+        name = "doctest",
+        files = {"doctest/BUILD": """cc_library(
+    name = "doctest",
+    visibility = ["//visibility:public"],
+)
+"""},
+    )
+    native.local_repository(name = "platforms", path = "/usr/share/bazel/tools/platforms")
+    native.local_repository(name = "rules_java", path = "/usr/share/bazel/rules/java")
+    native.local_repository(name = "rules_proto", path = "/usr/share/bazel/rules/proto")
