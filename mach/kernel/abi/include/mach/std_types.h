@@ -1,0 +1,9 @@
+// The types that MIG's interfaces are made of.
+#pragma once
+
+#include <stdint.h>
+
+#include <mach/boolean.h>
+#include <mach/kern_return.h>
+#include <mach/port.h>
+#include <mach/vm_types.h>
