@@ -129,7 +129,8 @@ void* filter_state(const knote&) noexcept;
 
 // How a kqueue comes to an owner (the Mach kernel: the task that was current, since knotes resolve names
 // there). capture runs in kqueue(), in the calling thread; disown, if any, when the kqueue ends, after
-// all detaches. There is one hook; a second one, or one after the first kqueue(), is refused with false.
+// all detaches. There is one hook: a second one is
+// refused with false. kqueues made before it have no owner.
 struct owner_hook {
   void* (*capture)() noexcept = nullptr;
   void (*disown)(void*) noexcept = nullptr;

@@ -20,6 +20,8 @@
 #ifndef _SYS_EVENT_H_
 #define _SYS_EVENT_H_
 
+#pragma GCC system_header /* kevent() hides kevent's constructor: -Wshadow */
+
 #include <stdint.h>
 #include <sys/queue.h>
 #include <sys/types.h>
