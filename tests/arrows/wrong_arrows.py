@@ -1,0 +1,171 @@
+"""Proves that a wrong arrow fails, once for each: in `tools/dev check`, and in the build under clang 19.
+
+Usage: wrong_arrows.py ROOT. Works on a copy of the tree, to which it adds, in every room, one file with each forbidden
+include and one target with each forbidden dependency; beside them right ones, which must not fail. Ends with
+"arrows: N passed, N failed", and exits with 1 if any failed.
+"""
+
+import collections
+import glob
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+# A place that can be included: a header there (a pattern, the first file counts), how it is spelled, its target.
+Place = collections.namedtuple("Place", "pattern spelling label")
+SYS_EVENT = Place("runtime/kqueue/include/sys/event.h", "<sys/event.h>", "//runtime/kqueue")
+KQUEUE_EXTENSION = Place("runtime/kqueue/extension.h", '"kedge/kqueue/extension.h"', "//runtime/kqueue:extension")
+KQUEUE_FILTER = Place("runtime/kqueue/filter.h", '"kedge/kqueue/filter.h"', "//runtime/kqueue:filter")
+KQUEUE_INSIDE = Place("runtime/kqueue/k*.h", '"kedge/kqueue/{}"', "//runtime/kqueue:internal")
+RUNTIME = Place("runtime/*.h", '"kedge/runtime/{}"', "//runtime")
+MACH_CALLS = Place("mach/kernel/abi/include/mach/mach.h", "<mach/mach.h>", "//mach/kernel")
+MACH_EXTENSION = Place("mach/kernel/extension.h", '"kedge/mach/kernel/extension.h"', "//mach/kernel:extension")
+ABI = Place("mach/kernel/abi/*.h", '"kedge/mach/kernel/abi/{}"', "//mach/kernel/abi")
+CORE = Place("mach/kernel/core/*.h", '"kedge/mach/kernel/core/{}"', "//mach/kernel/core")
+EMBEDDED = Place("mach/kernel/embedded/*.h", '"kedge/mach/kernel/embedded/{}"', "//mach/kernel/embedded")
+MACH = Place("mach/*.h", '"kedge/mach/{}"', "//mach")
+
+# A room: the folder, what its own code depends on, one right place, and the places that it may not include.
+Room = collections.namedtuple("Room", "folder deps right wrong")
+KERNELS = [ABI, CORE, EMBEDDED]
+ROOMS = [
+    Room("runtime/kqueue", [":kqueue"], SYS_EVENT, [RUNTIME, MACH, MACH_CALLS, *KERNELS]),
+    Room("runtime", [":runtime", "//runtime/kqueue"], SYS_EVENT,
+         [KQUEUE_FILTER, KQUEUE_INSIDE, MACH, MACH_CALLS, MACH_EXTENSION, *KERNELS]),
+    Room("mach/kernel/core", [":core"], CORE,
+         [SYS_EVENT, KQUEUE_EXTENSION, KQUEUE_FILTER, KQUEUE_INSIDE, RUNTIME, MACH, MACH_EXTENSION, ABI, EMBEDDED]),
+    Room("mach/kernel/abi", [":abi", "//mach/kernel/core"], CORE,
+         [SYS_EVENT, KQUEUE_EXTENSION, KQUEUE_FILTER, KQUEUE_INSIDE, RUNTIME, MACH, EMBEDDED]),
+    Room("mach/kernel/embedded", [":embedded", "//mach/kernel/core", "//runtime/kqueue:filter"], KQUEUE_FILTER,
+         [KQUEUE_EXTENSION, KQUEUE_INSIDE, RUNTIME, MACH, ABI]),
+    Room("mach", [":mach", "//mach/kernel", "//runtime"], MACH_CALLS,
+         [SYS_EVENT, KQUEUE_EXTENSION, KQUEUE_FILTER, KQUEUE_INSIDE, *KERNELS]),
+    Room("tools/demo", ["//mach", "//runtime"], MACH,
+         [SYS_EVENT, KQUEUE_EXTENSION, KQUEUE_FILTER, KQUEUE_INSIDE, MACH_CALLS, MACH_EXTENSION, *KERNELS]),
+    Room("tests/runtime", ["//runtime"], RUNTIME, [KQUEUE_FILTER, KQUEUE_INSIDE, MACH, MACH_CALLS, *KERNELS]),
+    Room("tests/runtime/kqueue", ["//runtime/kqueue", "//runtime/kqueue:filter"], KQUEUE_FILTER,
+         [KQUEUE_INSIDE, RUNTIME, MACH, MACH_CALLS, *KERNELS]),
+    Room("tests/mach/kernel", ["//mach/kernel/core"], CORE, [KQUEUE_FILTER, KQUEUE_INSIDE, RUNTIME, MACH]),
+]
+
+# What `check` alone refuses: path, text, and what it must say of it.
+OTHER_BREACHES = [
+    ("net/wrong/event.cc", "#include <sys/event.h>\n", "net may not include <sys/event.h>"),
+    ("net/wrong/mach.cc", "#include <mach/mach.h>\n", "net may not include <mach/mach.h>"),
+    ("net/wrong/right.cc", '#include "kedge/mach/right.h"\n', 'net may not include "kedge/mach/right.h"'),
+    ("mach/kernel/core/wrong/call.cc", "#include <mach/mach.h>\n", "it has no caller"),
+    ("mach/kernel/core/wrong/host.cc", "#include <sys/eventfd.h>\n", "it knows no host"),
+    ("runtime/wrong/net.cc", '#include "kedge/net/socket.h"\n', 'runtime may not include "kedge/net/socket.h"'),
+    ("runtime/wrong/path.cc", '#include "runtime/loop.h"\n', 'runtime may not include "runtime/loop.h"'),
+    ("runtime/wrong/host.cc", "#include <sys/epoll.h>\n", "it knows no host"),
+    ("runtime/wrong/word.cc", "#ifdef __linux__\n#endif\n", "runtime knows no host, and says __linux__"),
+    ("mach/wrong/path.cc", 'auto path = "/proc/self/maps";\n', "mach knows no host, and says /proc/"),
+    ("mach/wrong/net.cc", '#include "kedge/net/socket.h"\n', 'mach may not include "kedge/net/socket.h"'),
+    ("tools/wrong/utils.cc", "\n", "a file is named for the one thing it defines"),
+    ("tools/wrong/later.cc", "// TO" + "DO\n", "says TO" + "DO"),
+    ("tools/wrong/twice.h", "\n", "has no #pragma once"),
+    ("attic/wrong.cc", "\n", "lies in no room of the house"),
+]
+
+
+class Case:
+    """One include by one room, right or wrong, as a file and as two targets."""
+
+    def __init__(self, tree, room, place, wrong):
+        headers = sorted(glob.glob(os.path.join(tree, place.pattern)))
+        self.spelling = place.spelling.format(os.path.basename(headers[0])) if headers else place.spelling
+        self.room, self.place, self.is_wrong = room, place, wrong
+        self.name = "arrow_" + re.sub(r"\W+", "_", self.spelling.strip('<">')).removesuffix("_h")
+        self.path = f"{room.folder}/wrong/{self.name}.cc"
+
+    def target(self, suffix):
+        return f"//{self.room.folder}:{self.name}{suffix}"
+
+    def rules(self):
+        """A target that includes with the room's own dependencies, and one that declares the dependency."""
+        return (f'_arrow_library(name = "{self.name}_include", srcs = ["wrong/{self.name}.cc"], '
+                f"deps = {json.dumps(self.room.deps)})\n"
+                f'_arrow_library(name = "{self.name}_dep", deps = ["{self.place.label}"])\n')
+
+
+def write(path, text):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def add_cases(tree):
+    cases = [Case(tree, room, place, place is not room.right) for room in ROOMS for place in [room.right, *room.wrong]]
+    for case in cases:
+        write(os.path.join(tree, case.path), f"#include {case.spelling}\n")
+    for room in ROOMS:
+        path = os.path.join(tree, room.folder, "BUILD")
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        rules = "".join(case.rules() for case in cases if case.room is room)
+        write(path, f'load("@rules_cc//cc:defs.bzl", _arrow_library = "cc_library")\n{text}\n{rules}')
+    for path, text, _ in OTHER_BREACHES:
+        write(os.path.join(tree, path), text)
+    return cases
+
+
+def judged_by_check(tree, cases):
+    """Yields what was tried, and whether `check` answered as it must."""
+    run = subprocess.run([sys.executable, os.path.join(tree, "tools/check.py"), tree], capture_output=True, text=True,
+                         check=False)
+    said = run.stdout.splitlines()
+    yield "check exits with 1", run.returncode == 1
+    for case in cases:
+        refused = any(line.startswith(f"{case.path}:1: ") and case.spelling in line for line in said)
+        yield f"check: {case.room.folder} includes {case.spelling}", refused == case.is_wrong
+    for path, _, wrong in OTHER_BREACHES:
+        yield f"check: {path}", any(line.startswith(path + ":1: ") and wrong in line for line in said)
+
+
+def bazel(tree, *arguments):
+    run = subprocess.run(["bazel", *arguments], cwd=tree, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, text=True, check=False)
+    return run.returncode, run.stdout
+
+
+def judged_by_build(tree, cases):
+    flags = ["--config=clang", "--keep_going", "--color=no", "--curses=no", "--noshow_progress"]
+    status, said = bazel(tree, "build", *flags, *(case.target("_include") for case in cases))
+    yield "the build with wrong includes fails", status == 1
+    for case in cases:
+        refused = re.search(rf"^{re.escape(case.path)}:1:\d+: (fatal )?error: ('.*' file not found|module .* does not"
+                            r" depend on|use of private header)", said, re.MULTILINE) is not None
+        yield f"layering_check: {case.room.folder} includes {case.spelling}", refused == case.is_wrong
+    status, said = bazel(tree, "build", *flags, *(case.target("_include") for case in cases if not case.is_wrong))
+    yield "the build with right includes succeeds", status == 0
+    status, said = bazel(tree, "build", "--nobuild", *flags, *(case.target("_dep") for case in cases))
+    yield "the build with wrong dependencies fails", status == 1
+    for case in cases:
+        refused = re.search(rf"is not visible from target '{case.target('_dep')}'", said) is not None
+        yield f"visibility: {case.room.folder} depends on {case.place.label}", refused == case.is_wrong
+
+
+def main():
+    counts = collections.Counter()
+    with tempfile.TemporaryDirectory() as home:
+        tree = os.path.join(home, "kedge")
+        shutil.copytree(sys.argv[1], tree, ignore=shutil.ignore_patterns(".git", ".bazel", "bazel-*", "__pycache__"))
+        cases = add_cases(tree)
+        try:
+            for judge in (judged_by_check, judged_by_build):
+                for what, held in judge(tree, cases):
+                    counts[held] += 1
+                    if not held:
+                        print(f"FAILED: {what}")
+        finally:
+            bazel(tree, "clean", "--expunge")
+    print(f"arrows: {counts[True]} passed, {counts[False]} failed")
+    return 1 if counts[False] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""Holds the tree against the rules of the house: who may include whom, which words and names are not used.
+
+Usage: check.py [ROOT]. Prints one line per breach; exits with 1 if there is any.
+"""
+
+import os
+import re
+import sys
+
+# Every place that an include can lead to, by how the include is spelled. The longest match decides; what matches
+# none is the standard library's or POSIX's, and free to all.
+PLACES = (
+    "<sys/event.h>",
+    "<mach/",
+    "<doctest/",
+    '"kedge/kqueue/',
+    '"kedge/kqueue/extension.h"',
+    '"kedge/kqueue/filter.h"',
+    '"kedge/runtime/',
+    '"kedge/mach/',
+    '"kedge/mach/kernel/',
+    '"kedge/mach/kernel/extension.h"',
+    '"kedge/mach/kernel/abi/',
+    '"kedge/mach/kernel/core/',
+    '"kedge/mach/kernel/embedded/',
+    '"kedge/net/',
+)
+
+# Functions of Darwin's that need a caller. Core may use the numbers and structures of <mach/...>, not these.
+CALLS = ("<mach/mach.h>", "<mach/mach_error.h>", "<mach/mach_init.h>", "<mach/mach_port.h>", "<mach/mach_traps.h>",
+         "<mach/mach_vm.h>")
+
+# What only a host's kernel folder, and one file of net, may know.
+HOST_HEADERS = ("<linux/", "<sys/epoll.h>", "<sys/eventfd.h>", "<sys/inotify.h>", "<sys/pidfd.h>", "<sys/prctl.h>",
+                "<sys/signalfd.h>", "<sys/syscall.h>", "<sys/timerfd.h>", "<mach-o/")
+HOST_WORDS = re.compile(r"\b(__linux__|__linux|__APPLE__|__MACH__|TARGET_OS_\w+|epoll_\w+|eventfd|timerfd_\w+|"
+                        r"signalfd|inotify_\w+|pidfd_\w+)\b|/proc/")
+
+# The arrows: a room is the longest of these folders that a file lies in, and may include its own headers besides.
+ARROWS = {
+    "runtime/kqueue": ("<sys/event.h>", '"kedge/kqueue/', '"kedge/kqueue/extension.h"', '"kedge/kqueue/filter.h"'),
+    "runtime": ("<sys/event.h>", '"kedge/kqueue/extension.h"', '"kedge/runtime/'),
+    "mach/kernel/core": ("<mach/", '"kedge/mach/kernel/core/'),
+    "mach/kernel/abi": ("<mach/", '"kedge/mach/kernel/abi/', '"kedge/mach/kernel/core/',
+                        '"kedge/mach/kernel/extension.h"'),
+    "mach/kernel/embedded": ("<mach/", "<sys/event.h>", '"kedge/kqueue/filter.h"', '"kedge/mach/kernel/core/',
+                             '"kedge/mach/kernel/embedded/', '"kedge/mach/kernel/extension.h"'),
+    "mach/kernel": ("<mach/",),
+    "mach": ("<mach/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/'),
+    "net": ('"kedge/net/', '"kedge/runtime/'),
+    "tools": ('"kedge/mach/', '"kedge/net/', '"kedge/runtime/'),
+    "tests": ("<doctest/",),
+    "tests/runtime/kqueue": ("<doctest/", "<sys/event.h>", '"kedge/kqueue/extension.h"', '"kedge/kqueue/filter.h"'),
+    "tests/runtime": ("<doctest/", "<sys/event.h>", '"kedge/kqueue/extension.h"', '"kedge/runtime/'),
+    "tests/mach/kernel": ("<doctest/", "<mach/", "<sys/event.h>", '"kedge/kqueue/extension.h"',
+                          '"kedge/mach/kernel/abi/', '"kedge/mach/kernel/core/', '"kedge/mach/kernel/embedded/',
+                          '"kedge/mach/kernel/extension.h"'),
+    "tests/mach": ("<doctest/", "<mach/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/'),
+    "tests/net": ("<doctest/", '"kedge/net/', '"kedge/runtime/'),
+}
+
+# Rooms that may know the system they run on. Core is pure and not among them; a benchmark has a peer to beat.
+KNOW_THE_HOST = ("runtime/kqueue", "mach/kernel", "mach/kernel/abi", "mach/kernel/embedded", "tests/runtime/kqueue",
+                 "tests/mach/kernel")
+HOST_FILES = re.compile(r"(net/host\.(h|cc)|tools/bench/.*)$")
+
+SHAPELESS_NAMES = {"utils", "util", "common", "helper", "helpers", "misc", "manager", "impl"}
+UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX)\b")
+INCLUDE = re.compile(r'^\s*#\s*include\s*(<[^>]*>|"[^"]*")', re.MULTILINE)
+COMMENT = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.DOTALL)
+SNIPPET = re.compile(r"<!-- (\S+) -->\n```cpp\n(.*?)```", re.DOTALL)
+
+
+def room_of(path):
+    rooms = [room for room in ARROWS if path.startswith(room + "/")]
+    return max(rooms, key=len, default=None)
+
+
+def place_of(include):
+    return max((place for place in PLACES if include.startswith(place)), key=len, default=None)
+
+
+def without_comments(text):
+    """The text with comments blanked, line breaks and strings kept."""
+    def blank(match):
+        return match[0] if match[0].startswith('"') else re.sub(r"[^\n]", " ", match[0])
+    return COMMENT.sub(blank, text)
+
+
+def is_private_header(tree, path, named):
+    """True for a header of the same tool or test, named alone or from the top."""
+    beside = os.path.join(os.path.dirname(path), named)
+    found = [target for target in (beside, named) if os.path.isfile(os.path.join(tree, target))]
+    return path.startswith(("tests/", "tools/")) and bool(found) and room_of(found[0]) == room_of(path)
+
+
+def breaches_of_arrows(tree, path, text):
+    room = room_of(path)
+    may_know_host = room in KNOW_THE_HOST or HOST_FILES.match(path)
+    for match in INCLUDE.finditer(text):
+        include, place = match[1], place_of(match[1])
+        line = text.count("\n", 0, match.start(1)) + 1
+        if place is None and include.startswith('"'):
+            if not is_private_header(tree, path, include[1:-1]):
+                yield line, f"{room} may not include {include}"
+        elif place is not None and place not in ARROWS[room]:
+            yield line, f"{room} may not include {include}"
+        elif room == "mach/kernel/core" and include in CALLS:
+            yield line, f"{room} may not include {include}: it has no caller"
+        elif include.startswith(HOST_HEADERS) and not may_know_host:
+            yield line, f"{room} may not include {include}: it knows no host"
+    if not may_know_host:
+        for match in HOST_WORDS.finditer(text):
+            yield text.count("\n", 0, match.start()) + 1, f"{room} knows no host, and says {match[0]}"
+
+
+def breaches_of_readme(tree, text):
+    for match in SNIPPET.finditer(text):
+        line = text.count("\n", 0, match.start()) + 1
+        try:
+            with open(os.path.join(tree, match[1]), encoding="utf-8") as file:
+                if match[2] not in file.read():
+                    yield line, f"this is not what {match[1]} says"
+        except OSError:
+            yield line, f"{match[1]} is not there"
+
+
+def files_of(tree):
+    """Paths of all files from the top, without what git or Bazel put there."""
+    for folder, folders, files in os.walk(tree):
+        folders[:] = sorted(name for name in folders
+                            if name not in (".git", ".bazel", "__pycache__") and not name.startswith("bazel-"))
+        for name in sorted(files):
+            yield os.path.relpath(os.path.join(folder, name), tree)
+
+
+def breaches_of(tree):
+    """Yields path, line and what is wrong there."""
+    for path in files_of(tree):
+        if SHAPELESS_NAMES & set(re.split(r"[/._-]", path)):
+            yield path, 1, "a file is named for the one thing it defines"
+        try:
+            with open(os.path.join(tree, path), encoding="utf-8") as file:
+                text = file.read()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if os.path.abspath(os.path.join(tree, path)) != os.path.abspath(__file__):
+            for match in UNFINISHED.finditer(text):
+                yield path, text.count("\n", 0, match.start()) + 1, f"says {match[0]}"
+        if path == "README.md":
+            for line, wrong in breaches_of_readme(tree, text):
+                yield path, line, wrong
+        if path.endswith((".h", ".cc")):
+            if room_of(path) is None:
+                yield path, 1, "lies in no room of the house"
+                continue
+            if path.endswith(".h") and "/include/" not in path and "#pragma once" not in text:
+                yield path, 1, "has no #pragma once"
+            for line, wrong in breaches_of_arrows(tree, path, without_comments(text)):
+                yield path, line, wrong
+
+
+def main():
+    tree = sys.argv[1] if len(sys.argv) > 1 else "."
+    breaches = list(breaches_of(tree))
+    for path, line, wrong in breaches:
+        print(f"{path}:{line}: {wrong}")
+    print(f"check: {len(breaches)} breaches of the rules of the house" if breaches else "check: the house is in order")
+    return 1 if breaches else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

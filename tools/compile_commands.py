@@ -1,0 +1,51 @@
+"""Writes compile_commands.json from Bazel's CppCompile actions, for editors.
+
+Usage: bazel aquery --output=jsonproto 'mnemonic("CppCompile", //...)' | compile_commands.py ROOT INCLUDE_FOLDER
+
+Bazel shows headers under "kedge/..." in folders of links inside its output (_virtual_includes). An editor shall open the
+tree's own files instead: INCLUDE_FOLDER gets the links kedge/runtime, kedge/mach and so on into the tree.
+"""
+
+import json
+import os
+import sys
+
+ROOMS = {"runtime": "runtime", "kqueue": "runtime/kqueue", "mach": "mach", "net": "net"}
+
+
+def link_rooms(root, include_folder):
+    os.makedirs(os.path.join(include_folder, "kedge"), exist_ok=True)
+    for name, folder in ROOMS.items():
+        link = os.path.join(include_folder, "kedge", name)
+        if os.path.lexists(link):
+            os.remove(link)
+        os.symlink(os.path.join(root, folder), link)
+
+
+def mapped_back(arguments, include_folder):
+    """The arguments without Bazel's virtual folders, and with ours once."""
+    result, position = [arguments[0], f"-I{include_folder}"], 1
+    while position < len(arguments):
+        argument = arguments[position]
+        with_value = argument in ("-I", "-iquote", "-isystem")
+        value = arguments[position + 1] if with_value else argument[2:] if argument.startswith("-I") else ""
+        if "_virtual_includes" not in value:
+            result += [argument, value] if with_value else [argument]
+        position += 2 if with_value else 1
+    return result
+
+
+def main():
+    root, include_folder = sys.argv[1:]
+    link_rooms(root, include_folder)
+    commands = []
+    for action in json.load(sys.stdin).get("actions", []):
+        arguments = action["arguments"]
+        source = arguments[arguments.index("-c") + 1] if "-c" in arguments else None
+        if source and not source.startswith("external/"):
+            commands.append({"directory": root, "file": source, "arguments": mapped_back(arguments, include_folder)})
+    json.dump(commands, sys.stdout, indent=1)
+
+
+if __name__ == "__main__":
+    main()
