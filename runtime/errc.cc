@@ -1,0 +1,36 @@
+#include "kedge/runtime/errc.h"
+
+#include <string>
+
+namespace kedge {
+namespace {
+
+class category final : public std::error_category {
+ public:
+  const char* name() const noexcept override { return "kedge"; }
+
+  std::string message(int value) const override {
+    switch (static_cast<errc>(value)) {
+      case errc::end_of_file: return "end of file";
+      case errc::timed_out: return "timed out";
+      case errc::closed: return "closed while it was awaited";
+      case errc::already_awaited: return "already awaited by another task";
+      case errc::loop_gone: return "its loop is gone";
+    }
+    return "unknown error " + std::to_string(value);
+  }
+
+  std::error_condition default_error_condition(int value) const noexcept override {
+    if (static_cast<errc>(value) == errc::timed_out) return std::errc::timed_out;
+    return {value, *this};
+  }
+};
+
+}  // namespace
+
+const std::error_category& kedge_category() noexcept {
+  static const category instance;
+  return instance;
+}
+
+}  // namespace kedge

@@ -1,0 +1,81 @@
+#include "kedge/runtime/loop.h"
+
+#include <ostream>
+#include <stdexcept>
+
+namespace kedge {
+
+loop::loop() = default;
+
+loop::~loop() {
+  const driving scope(*this);
+  tasks_.destroy_children();
+  destroy_attachments();
+}
+
+void loop::root::drive(context& c) {
+  loop_.running_ = &c;
+  // Also when a drive throws: c is about to be destroyed.
+  struct forget {
+    loop& l;
+    ~forget() { l.running_ = nullptr; }
+  } const at_end{loop_};
+  while (!done_) {
+    loop_.turn(clock::duration::max());
+    if (!loop_.tasks_.failures().empty()) c.cancel(cancel_cause::failure);
+  }
+  if (!loop_.tasks_.failures().empty()) {
+    while (loop_.tasks_.size() != 0) loop_.turn(clock::duration::max());
+    loop_.throw_failure();
+  }
+  loop_.submit_for_host();
+}
+
+bool loop::run_once(clock::duration max_wait) {
+  const bool ran = reactor::run_once(max_wait);
+  if (!tasks_.failures().empty() && tasks_.size() == 0) throw_failure();
+  return ran;
+}
+
+void loop::throw_failure() {
+  const std::exception_ptr first = tasks_.failures().front();
+  tasks_.reset();
+  std::rethrow_exception(first);
+}
+
+void loop::cancel() noexcept {
+  if (running_ != nullptr) running_->cancel(cancel_cause::requested);
+  tasks_.cancel();
+}
+
+namespace {
+
+void dump_context(std::ostream& out, const context& c, int depth) {
+  description line;
+  print_place(line, c.place());
+  out << std::string(static_cast<std::size_t>(depth) * 2, ' ') << c.name() << " from "
+      << line.text();
+  const waiter* const at = c.standing_at();
+  if (at == nullptr) {
+    out << ": running\n";
+    return;
+  }
+  description what;
+  at->describe(what);
+  out << (at->queued() ? ": ready, after " : ": waits for ") << what.text() << '\n';
+  for (const context* b = at->next_branch(nullptr); b != nullptr; b = at->next_branch(b)) {
+    dump_context(out, *b, depth + 1);
+  }
+}
+
+}  // namespace
+
+void loop::dump(std::ostream& out) {
+  if (running_ != nullptr) dump_context(out, *running_, 0);
+  for (const context* c = tasks_.next_standing(nullptr); c != nullptr;
+       c = tasks_.next_standing(c)) {
+    dump_context(out, *c, 0);
+  }
+}
+
+}  // namespace kedge

@@ -1,0 +1,94 @@
+// when_any(a, b...): awaits them together until the first has ended; gives a tuple of
+// std::optional: at least one is set, more if another ended before it could be cancelled
+// (std::monostate for void).
+//
+// The others are cancelled *and awaited*: nothing of them runs on afterwards. If one fails, what the
+// first failure threw is thrown. Cancelling from outside cancels all; when_any throws `cancelled` if
+// none had a value. Cancellation of the others loses what each of them declares.
+#pragma once
+
+#include <optional>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include "kedge/runtime/branch_group.h"
+
+namespace kedge {
+
+template <awaitable... As>
+class when_any_operation final : public branch_group<As...> {
+  using group = branch_group<As...>;
+  using outcome = branch_base::outcome;
+
+ public:
+  explicit when_any_operation(std::tuple<As...>&& awaitables) : group(std::move(awaitables)) {}
+
+  bool await_suspend(waiter& w) noexcept {
+    return this->start(w, [this] { return decided_; });
+  }
+  cancel_result await_cancel() noexcept {
+    this->cancel_branches(this->awaited_by().where().cause());
+    return cancel_result::pending;
+  }
+  bool was_cancelled() const noexcept {
+    return failed_ == nullptr && !this->any_ended(outcome::value);
+  }
+  bool await_failed() const noexcept { return failed_ != nullptr; }
+
+  std::tuple<std::optional<tuple_value_t<As>>...> await_resume() {
+    return take(std::index_sequence_for<As...>());
+  }
+  void describe(description& line) const noexcept { line.print("any of %zu", sizeof...(As)); }
+
+ private:
+  void branch_done(branch_base& b) noexcept override {
+    if (b.ended() == outcome::failed && failed_ == nullptr) failed_ = &b;
+    if (b.ended() != outcome::cancelled && !decided_) {
+      decided_ = true;
+      this->cancel_branches(failed_ != nullptr ? cancel_cause::failure : cancel_cause::decided, &b);
+    }
+    this->one_done();
+  }
+
+  template <std::size_t... I>
+  std::tuple<std::optional<tuple_value_t<As>>...> take(std::index_sequence<I...>) {
+    if (failed_ != nullptr) (rethrow_if_first(this->template at<I>()), ...);
+    if (was_cancelled()) throw cancelled(this->awaited_by().where().cause());
+    return {value_if_any<I>()...};
+  }
+  template <class Branch>
+  void rethrow_if_first(Branch& b) {
+    if (&b == failed_) static_cast<void>(b.result());
+  }
+  template <std::size_t I>
+  auto value_if_any() {
+    auto& b = this->template at<I>();
+    using value = decltype(tuple_value_of(b));
+    if (b.ended() != outcome::value) return std::optional<value>();
+    return std::optional<value>(tuple_value_of(b));
+  }
+
+  const branch_base* failed_ = nullptr;
+  bool decided_ = false;
+};
+
+template <awaitable... As>
+class [[nodiscard]] when_any_awaitable {
+ public:
+  explicit when_any_awaitable(As&&... as) : awaitables_(std::move(as)...) {}
+  when_any_operation<As...> operator co_await() && {
+    return when_any_operation<As...>(std::move(awaitables_));
+  }
+
+ private:
+  std::tuple<As...> awaitables_;
+};
+
+template <awaitable... As>
+  requires(sizeof...(As) > 0 && (!std::is_lvalue_reference_v<As> && ...))
+when_any_awaitable<As...> when_any(As&&... as) {
+  return when_any_awaitable<As...>(std::move(as)...);
+}
+
+}  // namespace kedge

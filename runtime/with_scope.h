@@ -1,0 +1,128 @@
+// with_scope(body): runs body(scope&), which gives an awaitable, and the children it spawns.
+//
+// Ends when the body and all children have ended, and gives what the body gives. The first failure,
+// of a child or of the body, cancels all the others and is thrown when they are done; the later ones
+// are in scope::failures() until then. Cancelling from outside cancels all, and with_scope then
+// throws `cancelled`. scope::cancel() does not make it throw, unless the body gives a value and was
+// cancelled before it had one. Cancellation loses: what the body and the children say.
+//
+// g++ 12 destroys a closure that is a temporary of a co_await expression twice. If its captures need
+// a destructor, name it first (checked at compile time there).
+#pragma once
+
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "kedge/runtime/closure.h"
+#include "kedge/runtime/scope.h"
+
+namespace kedge {
+
+template <class Body>
+class scope_operation final : private scope, private branching {
+  using body_awaitable = std::invoke_result_t<Body&, scope&>;
+  static_assert(awaitable<body_awaitable>,
+                "kedge: with_scope() takes a callable that gives an awaitable for a scope&");
+  using value = awaited_t<body_awaitable>;
+  using outcome = branch_base::outcome;
+
+ public:
+  template <class B>
+  explicit scope_operation(B&& body) : closure_(std::forward<B>(body)) {}
+  scope_operation(const scope_operation&) = delete;
+  scope_operation& operator=(const scope_operation&) = delete;
+  // The children refer to what the body's closure holds: they go first.
+  ~scope_operation() { destroy_children(); }
+
+  bool await_ready() const noexcept { return false; }
+
+  bool await_suspend(waiter& w) {
+    waiter_ = &w;
+    open(w.where().in_reactor(), &w.where());
+    expect_failure();
+    scope& handed_out = *this;
+    body_.emplace(closure_(handed_out), static_cast<branching&>(*this));
+    body_->start(in_reactor(), &w.where());
+    return true;
+  }
+
+  cancel_result await_cancel() noexcept {
+    cancelled_from_outside_ = true;
+    cancel_all(waiter_->where().cause());
+    return cancel_result::pending;
+  }
+
+  bool was_cancelled() const noexcept {
+    return failures().empty() && cancelled_from_outside_ &&
+           (any_child_cancelled() || body_->ended() == outcome::cancelled);
+  }
+  bool await_failed() const noexcept {
+    return !failures().empty() ||
+           (!std::is_void_v<value> && body_->ended() == outcome::cancelled);
+  }
+
+  value await_resume() {
+    if (!failures().empty()) std::rethrow_exception(failures().front());
+    if (was_cancelled()) throw kedge::cancelled(waiter_->where().cause());
+    if (body_->ended() == outcome::value) return body_->result();
+    if constexpr (!std::is_void_v<value>) throw kedge::cancelled(cancel_cause::requested);
+  }
+
+  void describe(description& line) const noexcept { line.print("a scope of %zu children", size()); }
+
+  context* next_branch(const context* previous) const noexcept {
+    // The children, then the body.
+    if (previous == &*body_) return nullptr;
+    if (context* const c = next_standing(previous)) return c;
+    context& body = const_cast<branch<operation_of<body_awaitable>>&>(*body_);
+    return body.standing_at() != nullptr ? &body : nullptr;
+  }
+
+ private:
+  void branch_done(branch_base&) noexcept override {
+    body_done_ = true;
+    if (body_->ended() == outcome::failed) {
+      try {
+        static_cast<void>(body_->result());
+      } catch (...) {
+        note_failure(std::current_exception());
+      }
+    }
+    if (size() == 0) in_reactor().ready(*waiter_);
+  }
+  void all_children_done() noexcept override {
+    if (body_done_) in_reactor().ready(*waiter_);
+  }
+  void cancel_body(cancel_cause cause) noexcept override {
+    if (body_) body_->cancel(cause);
+  }
+
+  Body closure_;
+  std::optional<branch<operation_of<body_awaitable>>> body_;
+  waiter* waiter_ = nullptr;
+  bool body_done_ = false;
+  bool cancelled_from_outside_ = false;
+};
+
+template <class Body>
+class [[nodiscard]] scope_awaitable {
+ public:
+  template <class B>
+    requires(!std::is_same_v<std::remove_cvref_t<B>, scope_awaitable>)
+  explicit scope_awaitable(B&& body) : body_(std::forward<B>(body)) {}
+  scope_operation<Body> operator co_await() && {
+    return scope_operation<Body>(std::move(body_));
+  }
+
+ private:
+  Body body_;
+};
+
+template <class Body>
+scope_awaitable<std::decay_t<Body>> with_scope(Body&& body) {
+  KEDGE_CHECK_CLOSURE(Body);
+  return scope_awaitable<std::decay_t<Body>>(std::forward<Body>(body));
+}
+
+}  // namespace kedge

@@ -1,0 +1,117 @@
+// with_timeout(d, x): awaits x, for at most d. Gives a result of what x gives.
+//
+// A value that arrived wins, however late. Otherwise x is cancelled when the deadline has passed,
+// and *awaited*; then the error is errc::timed_out. What x throws is thrown; `cancelled` passes
+// through if the cancellation came from outside. Where x gives a result<T> itself, so does
+// with_timeout, with the time-out among the errors. Cancellation loses what x declares.
+#pragma once
+
+#include <type_traits>
+#include <utility>
+
+#include "kedge/runtime/branch.h"
+#include "kedge/runtime/errc.h"
+#include "kedge/runtime/reactor.h"
+#include "kedge/runtime/result.h"
+
+namespace kedge {
+
+// What with_timeout gives for an awaitable that gives T.
+template <class T>
+struct timed {
+  using type = result<T>;
+};
+template <class T>
+struct timed<result<T>> {
+  using type = result<T>;
+};
+
+template <awaitable A>
+class with_timeout_operation final : private timer, private branching {
+  using value = awaited_t<A>;
+  using outcome = branch_base::outcome;
+
+ public:
+  with_timeout_operation(clock::time_point deadline, A&& a)
+      : deadline_(deadline), branch_(std::move(a), *this) {}
+  with_timeout_operation(const with_timeout_operation&) = delete;
+  with_timeout_operation& operator=(const with_timeout_operation&) = delete;
+
+  bool await_ready() const noexcept { return false; }
+  bool await_suspend(waiter& w) {
+    w.where().in_reactor().timers().arm(*this, deadline_);
+    waiter_ = &w;
+    starting_ = true;
+    branch_.start(w.where().in_reactor(), &w.where());
+    starting_ = false;
+    return branch_.ended() == outcome::none;
+  }
+  cancel_result await_cancel() noexcept {
+    branch_.cancel(waiter_->where().cause());
+    return cancel_result::pending;
+  }
+  bool was_cancelled() const noexcept {
+    return branch_.ended() == outcome::cancelled && !expired_;
+  }
+  bool await_failed() const noexcept { return branch_.ended() == outcome::failed; }
+
+  typename timed<value>::type await_resume() {
+    if (branch_.ended() == outcome::cancelled) {
+      if (expired_) return unexpected(errc::timed_out);
+      throw cancelled(waiter_->where().cause());
+    }
+    if constexpr (std::is_void_v<value>) {
+      branch_.result();
+      return {};
+    } else {
+      return branch_.result();
+    }
+  }
+  void describe(description& line) const noexcept {
+    const auto left = std::chrono::duration<double>(deadline_ - clock::now());
+    line.print("a branch, for %.3f s at most", left.count());
+  }
+  context* next_branch(const context* previous) const noexcept {
+    auto& b = const_cast<branch<operation_of<A>>&>(branch_);
+    return previous == nullptr && b.standing_at() != nullptr ? &b : nullptr;
+  }
+
+ private:
+  void expire() noexcept override {
+    if (branch_.cancelled()) return;  // somebody else was first
+    expired_ = true;
+    branch_.cancel(cancel_cause::deadline);
+  }
+  void branch_done(branch_base&) noexcept override {
+    disarm();
+    if (!starting_) waiter_->where().in_reactor().ready(*waiter_);
+  }
+
+  clock::time_point deadline_;
+  waiter* waiter_ = nullptr;
+  bool starting_ = false;
+  bool expired_ = false;
+  branch<operation_of<A>> branch_;
+};
+
+template <awaitable A>
+class [[nodiscard]] with_timeout_awaitable {
+ public:
+  with_timeout_awaitable(clock::duration d, A&& a) : duration_(d), awaitable_(std::move(a)) {}
+  with_timeout_operation<A> operator co_await() && {
+    return with_timeout_operation<A>(clock::after(duration_), std::move(awaitable_));
+  }
+
+ private:
+  clock::duration duration_;
+  A awaitable_;
+};
+
+// The deadline is d after the moment at which it is awaited.
+template <awaitable A>
+  requires(!std::is_lvalue_reference_v<A>)
+with_timeout_awaitable<A> with_timeout(clock::duration d, A&& a) {
+  return with_timeout_awaitable<A>(d, std::move(a));
+}
+
+}  // namespace kedge

@@ -1,0 +1,33 @@
+// yield(): goes to the back of the ready queue, so that the other ready tasks run first.
+#pragma once
+
+#include "kedge/runtime/context.h"
+#include "kedge/runtime/operation.h"
+#include "kedge/runtime/reactor.h"
+
+namespace kedge {
+
+class yield_operation {
+ public:
+  yield_operation() noexcept {}
+  yield_operation(const yield_operation&) = delete;
+  yield_operation& operator=(const yield_operation&) = delete;
+
+  bool await_ready() const noexcept { return false; }
+  bool await_suspend(waiter& w) noexcept {
+    w.where().in_reactor().ready(w);
+    return true;
+  }
+  // Never asked: its waiter is queued while it waits.
+  cancel_result await_cancel() noexcept { return cancel_result::completed; }
+  void await_resume() const noexcept {}
+  void describe(description& line) const noexcept { line.print("its turn"); }
+};
+
+class [[nodiscard]] yield {
+ public:
+  yield() noexcept {}
+  yield_operation operator co_await() && noexcept { return yield_operation(); }
+};
+
+}  // namespace kedge
