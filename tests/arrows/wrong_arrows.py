@@ -68,6 +68,7 @@ OTHER_BREACHES = [
     ("tools/wrong/utils.cc", "\n", "a file is named for the one thing it defines"),
     ("tools/wrong/later.cc", "// TO" + "DO\n", "says TO" + "DO"),
     ("tools/wrong/twice.h", "\n", "has no #pragma once"),
+    ("README.md", "<!-- tests/doctest_main.cc -->\n```cpp\nint main() {}\n```\n", "not what tests/doctest_main.cc says"),
     ("attic/wrong.cc", "\n", "lies in no room of the house"),
 ]
 
