@@ -29,8 +29,8 @@ descriptor::descriptor(reactor& r, int fd, ownership o) : ownership_(o) {
       S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) || S_ISBLK(status.st_mode);
   const bool nonblocking = (flags & O_NONBLOCK) != 0;
   try {
-    reading_ = new side{&r, fd, EVFILT_READ, always_ready, nonblocking};
-    writing_ = new side{&r, fd, EVFILT_WRITE, always_ready, nonblocking};
+    reading_ = new side{r.registrations(), fd, EVFILT_READ, always_ready, nonblocking};
+    writing_ = new side{r.registrations(), fd, EVFILT_WRITE, always_ready, nonblocking};
   } catch (...) {
     close();
     throw;
@@ -77,7 +77,7 @@ descriptor::transfer_awaitable descriptor::write_some(std::span<const std::byte>
 // The registration is made with the first wait: most files are only read, or only written.
 std::error_code descriptor::side::link(listener& l) {
   if (!opened) {
-    source = registration(*in, sharing::exclusive, filter, static_cast<std::uint64_t>(fd));
+    source = registration(*table, sharing::exclusive, filter, static_cast<std::uint64_t>(fd));
     opened = true;
   }
   return source.link(l);

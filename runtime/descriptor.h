@@ -14,6 +14,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <span>
 #include <system_error>
 
@@ -33,7 +35,7 @@ class descriptor {
   // One direction of the file. In memory of its own, so that the object can be moved, closed and
   // destroyed while it is awaited: it lives as long as the object or an operation holds it.
   struct side {
-    reactor* in;
+    std::shared_ptr<registration_table> table;
     int fd;  // -1 once closed
     std::int16_t filter;
     bool always_ready;

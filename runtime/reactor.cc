@@ -62,7 +62,7 @@ reactor::reactor() : kq_(::kqueue()) {
   try {
     // What the reactor does not use it does not pay for. No effect on Darwin.
     kqueue::opt_out(kq_, kqueue::no_data | kqueue::not_pollable);
-    registrations_ = std::make_unique<registration_table>();
+    registrations_ = std::make_shared<registration_table>();
     mailbox_ = std::make_shared<remote::mailbox>(kq_);
     events_ = std::make_unique<kevent64_s[]>(events_per_call);
     const kevent64_s wake_up = own_event(EVFILT_USER, wake_up_ident, EV_ADD | EV_CLEAR);
@@ -75,7 +75,7 @@ reactor::reactor() : kq_(::kqueue()) {
 
 reactor::~reactor() {
   mailbox_->close();
-  registrations_.reset();
+  registrations_->close();
   ::close(kq_);
 }
 

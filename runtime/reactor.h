@@ -51,7 +51,7 @@ class reactor {
   context*& cancelling() noexcept { return cancelling_; }
 
   timer_heap& timers() noexcept { return timers_; }
-  registration_table& registrations() noexcept { return *registrations_; }
+  const std::shared_ptr<registration_table>& registrations() noexcept { return registrations_; }
 
   // The one T of this loop, made with T(reactor&) when first asked for; destroyed before the
   // kqueue is, the latest first.
@@ -167,7 +167,7 @@ class reactor {
   ready_queue<waiter> ready_;
   context* cancelling_ = nullptr;
   timer_heap timers_;
-  std::unique_ptr<registration_table> registrations_;
+  std::shared_ptr<registration_table> registrations_;
   std::shared_ptr<remote::mailbox> mailbox_;
   std::vector<attached> attachments_;
   std::unique_ptr<kevent64_s[]> events_;

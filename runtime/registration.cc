@@ -31,8 +31,12 @@ void listener::end_all(registration_slot& slot, std::error_code why) noexcept {
 
 registration::registration(reactor& r, sharing mode, std::int16_t filter, std::uint64_t ident,
                            std::uint32_t fflags)
-    : slot_(r.registrations().acquire(mode, filter, ident, fflags)),
-      end_(errc::already_awaited) {}
+    : registration(*r.registrations(), mode, filter, ident, fflags) {}
+
+registration::registration(registration_table& t, sharing mode, std::int16_t filter,
+                           std::uint64_t ident, std::uint32_t fflags)
+    : slot_(t.closed() ? nullptr : t.acquire(mode, filter, ident, fflags)),
+      end_(t.closed() ? errc::loop_gone : errc::already_awaited) {}
 
 registration::registration(registration&& other) noexcept
     : slot_(std::exchange(other.slot_, nullptr)),
@@ -76,9 +80,10 @@ std::error_code registration::link(listener& l) noexcept {
   return {};
 }
 
-registration_table::~registration_table() {
+void registration_table::close() noexcept {
+  closed_ = true;
   for (entry& e : entries_) {
-    if (e.slot == nullptr) continue;
+    if (e.slot == nullptr || e.slot->table == nullptr) continue;
     e.slot->table = nullptr;
     e.slot->ready = false;
     listener::end_all(*e.slot, errc::loop_gone);

@@ -18,6 +18,7 @@
 namespace kedge {
 
 class reactor;
+class registration_table;
 struct registration_slot;
 
 enum class sharing : bool {
@@ -63,6 +64,10 @@ class registration {
   // the kernel says against it reaches the listeners. An exclusive (filter, ident) has one hold: a
   // second registration is born closed, with errc::already_awaited.
   registration(reactor& r, sharing s, std::int16_t filter, std::uint64_t ident,
+               std::uint32_t fflags = 0);
+  // The same, for a source that makes it late, when the loop may be gone: it keeps the table
+  // (reactor::registrations()) meanwhile.
+  registration(registration_table& t, sharing s, std::int16_t filter, std::uint64_t ident,
                std::uint32_t fflags = 0);
   registration(registration&& other) noexcept;
   registration& operator=(registration&& other) noexcept;

@@ -38,8 +38,11 @@ class registration_table {
   registration_table() = default;
   registration_table(const registration_table&) = delete;
   registration_table& operator=(const registration_table&) = delete;
-  // Tells every listener errc::loop_gone.
-  ~registration_table();
+  ~registration_table() { close(); }
+
+  // The loop is gone: tells every listener errc::loop_gone, and takes no more registrations.
+  void close() noexcept;
+  bool closed() const noexcept { return closed_; }
 
   // Null: (filter, ident) is held, and it or the hold asked for is exclusive. Throws
   // std::bad_alloc.
@@ -77,6 +80,7 @@ class registration_table {
   std::vector<std::uint32_t> free_;
   std::unordered_map<key, registration_slot*, key_hash> by_key_;
   std::vector<kevent64_s> changes_;
+  bool closed_ = false;
 };
 
 }  // namespace kedge
