@@ -179,6 +179,7 @@ class [[nodiscard]] awaiting final : public operation_waiter<Op, coroutine_party
 
   void describe(description& line) const noexcept override {
     base::describe(line);
+    line.print(", at ");
     print_place(line, place_);
   }
 

@@ -23,6 +23,10 @@ constexpr unsigned most_throws = 1000;
 }  // namespace
 
 void print_place(description& line, const std::source_location& place) noexcept {
+  if (place.line() == 0) {
+    line.print("somewhere");
+    return;
+  }
   const char* file = place.file_name();
   for (const char* next = file; (next = std::strstr(next, "kedge/")) != nullptr; ++next) {
     file = next;

@@ -1,24 +1,28 @@
 // One line that says what an operation waits for; filled by operation::describe() for loop::dump().
 #pragma once
 
+#include <algorithm>
 #include <cstdarg>
+#include <cstddef>
 #include <cstdio>
 
 namespace kedge {
 
 class description {
  public:
-  // printf's format; cut at the line's length. Never allocates.
+  // Appends; printf's format. What goes beyond the line's length is cut off. Never allocates.
   [[gnu::format(printf, 2, 3)]] void print(const char* format, ...) noexcept {
     va_list arguments;
     va_start(arguments, format);
-    std::vsnprintf(text_, sizeof text_, format, arguments);
+    const int n = std::vsnprintf(text_ + length_, sizeof text_ - length_, format, arguments);
     va_end(arguments);
+    if (n > 0) length_ = std::min(length_ + static_cast<std::size_t>(n), sizeof text_ - 1);
   }
   const char* text() const noexcept { return text_; }
 
  private:
-  char text_[120] = "";
+  char text_[160] = "";
+  std::size_t length_ = 0;
 };
 
 }  // namespace kedge

@@ -39,9 +39,13 @@ class loop : public reactor {
   // Runs fn(args...), or an awaitable, in the loop's own scope (see scope::spawn). May be called
   // between drives; the task starts with the next one. If a task fails the others are cancelled,
   // and when they have ended the failure is thrown by the drive that sees it.
-  template <class... Args>
-  void spawn(Args&&... args) {
-    tasks_.spawn(std::forward<Args>(args)...);
+  template <class Fn, class First, class... Rest>
+  void spawn(Fn&& fn, First&& first, Rest&&... rest) {
+    tasks_.spawn(std::forward<Fn>(fn), std::forward<First>(first), std::forward<Rest>(rest)...);
+  }
+  template <class What>
+  void spawn(What&& what, std::source_location place = std::source_location::current()) {
+    tasks_.spawn(std::forward<What>(what), place);
   }
 
   // Cancels what run() runs and all that was spawned; then run() throws `cancelled`.

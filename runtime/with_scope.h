@@ -28,8 +28,7 @@ class scope_operation final : private scope, private branching {
   using outcome = branch_base::outcome;
 
  public:
-  template <class B>
-  explicit scope_operation(B&& body) : closure_(std::forward<B>(body)) {}
+  explicit scope_operation(Body&& body) : closure_(std::move(body)) {}
   scope_operation(const scope_operation&) = delete;
   scope_operation& operator=(const scope_operation&) = delete;
   // The children refer to what the body's closure holds: they go first.
@@ -108,9 +107,8 @@ class scope_operation final : private scope, private branching {
 template <class Body>
 class [[nodiscard]] scope_awaitable {
  public:
-  template <class B>
-    requires(!std::is_same_v<std::remove_cvref_t<B>, scope_awaitable>)
-  explicit scope_awaitable(B&& body) : body_(std::forward<B>(body)) {}
+  explicit scope_awaitable(const Body& body) : body_(body) {}
+  explicit scope_awaitable(Body&& body) : body_(std::move(body)) {}
   scope_operation<Body> operator co_await() && {
     return scope_operation<Body>(std::move(body_));
   }
