@@ -1,0 +1,54 @@
+#include "kedge/kqueue/descriptor_table.h"
+
+#include <algorithm>
+#include <cerrno>
+
+namespace kedge::kqueue {
+
+knote_record* descriptor_table::any() const noexcept {
+  for (const entry& e : entries_) {
+    if (e.first != nullptr) return e.first;
+  }
+  return nullptr;
+}
+
+void descriptor_table::insert(knote_record& k) {
+  if (k.ident >= entries_.size()) {
+    entries_.resize(std::max<std::size_t>(k.ident + 1, entries_.size() * 2));
+  }
+  entry& e = entries_[k.ident];
+  k.chain = e.first;
+  e.first = &k;
+}
+
+void descriptor_table::remove(knote_record& k) noexcept {
+  knote_record** link = &entries_[k.ident].first;
+  while (*link != &k) link = &(*link)->chain;
+  *link = k.chain;
+}
+
+int descriptor_table::refresh(int epoll, std::uint32_t fd, bool again) noexcept {
+  entry& e = entries_[fd];
+  std::uint32_t wanted = 0;
+  for (const knote_record* k = e.first; k != nullptr; k = k->chain) {
+    if (!k->polled || k->disabled) continue;
+    wanted |= events_of(*k);
+    if ((k->flags & EV_CLEAR) != 0) wanted |= EPOLLET;
+  }
+  if (wanted == e.armed && !(again && wanted != 0)) return 0;
+
+  if (e.armed == 0) e.generation = ++generation_;
+  const int operation = e.armed == 0 ? EPOLL_CTL_ADD : wanted == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
+  epoll_event event{};
+  event.events = wanted;
+  event.data.u64 = (static_cast<std::uint64_t>(e.generation) << 32) | fd;
+  if (epoll_ctl(epoll, operation, static_cast<int>(fd), &event) != 0) {
+    const int error = errno;
+    if (operation != EPOLL_CTL_MOD || error == ENOENT || error == EBADF) e.armed = 0;
+    return error;
+  }
+  e.armed = wanted;
+  return 0;
+}
+
+}  // namespace kedge::kqueue

@@ -1,0 +1,54 @@
+#pragma once
+
+// The knotes of a kqueue that are about descriptors, by number, and their registrations in the epoll set:
+// one per number, whatever its knotes. A registration carries number and generation, so that an event of
+// an earlier one is known as such.
+//
+// It is level-triggered unless one of the enabled knotes has EV_CLEAR. It is absent while none is
+// enabled: epoll would report a hang-up even then. It is gone without our doing when the program has
+// closed the number (and every duplicate); refresh() finds that out.
+
+#include <sys/epoll.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "kedge/kqueue/knote_record.h"
+
+namespace kedge::kqueue {
+
+class descriptor_table {
+ public:
+  struct entry {
+    knote_record* first = nullptr;  // its knotes, chained
+    std::uint32_t generation = 0;
+    std::uint32_t armed = 0;  // the events registered; 0: no registration
+  };
+
+  // The entry of a number; null if it has never had a knote.
+  entry* find(std::uint64_t fd) noexcept { return fd < entries_.size() ? &entries_[fd] : nullptr; }
+  // Any knote, or null.
+  knote_record* any() const noexcept;
+
+  void insert(knote_record& k);  // throws std::bad_alloc. `ident` is an open descriptor's number.
+  void remove(knote_record& k) noexcept;
+  void clear() noexcept { entries_ = {}; }
+
+  // Makes the registration what the polled, enabled knotes of `fd` need. `again`: also if it is that
+  // already, so that epoll looks at the descriptor anew. Returns 0 or an errno: ENOENT, EBADF the
+  // number was closed since (or the kqueue's was); EPERM epoll cannot watch this file; ELOOP, EINVAL a
+  // kqueue that cannot be nested so; ENOMEM, ENOSPC.
+  int refresh(int epoll, std::uint32_t fd, bool again) noexcept;
+
+ private:
+  std::vector<entry> entries_;
+  std::uint32_t generation_ = 0;
+};
+
+// What epoll's events mean to a knote of READ or WRITE: those that make it active.
+inline std::uint32_t events_of(const knote_record& k) noexcept {
+  return k.filter == EVFILT_READ ? EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR
+                                 : EPOLLOUT | EPOLLHUP | EPOLLERR;
+}
+
+}  // namespace kedge::kqueue

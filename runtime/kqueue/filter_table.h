@@ -1,0 +1,33 @@
+#pragma once
+
+// All filters of the process, by EVFILT_* number, and the owner hook.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kedge/kqueue/filter.h"
+
+namespace kedge::kqueue {
+
+inline constexpr unsigned filter_count = EVFILT_SYSCOUNT;
+
+// EVFILT_* numbers count down from -1: the index of one; filter_count or more for none.
+constexpr unsigned filter_index(std::int16_t filter) noexcept {
+  return filter < 0 ? static_cast<unsigned>(~filter) : filter_count;
+}
+
+// The operations of the filter with this index, or null. Never changes once it is there.
+const filter_operations* filter_at(unsigned index) noexcept;
+
+// Runs the owner hook.
+void* capture_owner() noexcept;
+void disown(void* owner) noexcept;
+
+// Those that are always there, each in the file of its name.
+extern const filter_operations read_filter;
+extern const filter_operations write_filter;
+extern const filter_operations signal_filter;
+extern const filter_operations timer_filter;
+extern const filter_operations user_filter;
+
+}  // namespace kedge::kqueue

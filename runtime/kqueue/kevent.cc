@@ -1,0 +1,107 @@
+// The C interface, as kevent_internal() of Darwin's kernel orders it.
+
+#include <sys/event.h>
+
+#include <cerrno>
+#include <cstdint>
+
+#include "kedge/kqueue/kqueue_numbers.h"
+#include "kedge/kqueue/queue.h"
+
+namespace kedge::kqueue {
+namespace {
+
+constexpr unsigned known_flags = KEVENT_FLAG_IMMEDIATE | KEVENT_FLAG_ERROR_EVENTS;
+
+kevent64_s widened(const kevent64_s& change) noexcept { return change; }
+kevent64_s widened(const struct kevent& change) noexcept {
+  return {change.ident, change.filter, change.flags, change.fflags, change.data,
+          reinterpret_cast<std::uint64_t>(change.udata), {0, 0}};
+}
+
+bool is_valid(const timespec& t) noexcept {
+  // A nanosecond count of exactly one second passes, as it does there.
+  return t.tv_sec >= 0 && t.tv_sec <= INT32_MAX && t.tv_nsec >= 0 && t.tv_nsec <= 1'000'000'000;
+}
+
+// Applies the changes in order. A failed one, or one with EV_RECEIPT, becomes a record if there is room; else
+// its errno ends the call and is returned.
+template <class Record>
+int apply_all(queue& q, const Record* changes, int nchanges, records& out) noexcept {
+  if (nchanges > 0 && changes == nullptr) return EFAULT;
+  for (int i = 0; i < nchanges; ++i) {
+    kevent64_s change = widened(changes[i]);
+    const int error = q.apply(change);
+    if (error != 0 && !q.number_is_ours()) {
+      q.end();
+      return EBADF;
+    }
+    if (error == 0 && (change.flags & EV_RECEIPT) == 0) continue;
+    if (out.room() == 0) {
+      if (error != 0) return error;
+      continue;
+    }
+    change.flags = static_cast<std::uint16_t>((change.flags & ~EV_SYSFLAGS) | EV_ERROR);
+    change.data = error;
+    out.put(change);
+  }
+  return 0;
+}
+
+template <class Record>
+int run(queue& q, const Record* changes, int nchanges, records& out, unsigned flags,
+        time_limit limit) noexcept {
+  const int error = apply_all(q, changes, nchanges, out);
+  if (error != 0 || (flags & KEVENT_FLAG_ERROR_EVENTS) != 0 || out.room() == 0 || out.count() != 0) {
+    return error;
+  }
+  const int outcome = q.collect(out, limit);
+  if (outcome == EBADF) q.end();
+  return outcome;
+}
+
+template <class Record>
+int call(call_kind kind, int kq, const Record* changes, int nchanges, Record* events, int nevents,
+         unsigned flags, const timespec* timeout) noexcept {
+  const int before = errno;
+  int error = (flags & ~known_flags) != 0 ? EINVAL : 0;
+  time_limit limit = time_limit::never();
+  if (error == 0 && (flags & KEVENT_FLAG_IMMEDIATE) != 0) {
+    limit = time_limit::now();
+  } else if (error == 0 && timeout != nullptr) {
+    if (is_valid(*timeout)) {
+      limit = time_limit::after(*timeout);
+    } else {
+      error = EINVAL;
+    }
+  }
+  records out(events, events != nullptr ? nevents : 0);
+  if (error == 0) {
+    queue* const q = kqueue_numbers::find(kq);
+    error = q != nullptr ? q->enter(kq, kind) : EBADF;
+    if (error == 0) {
+      error = run(*q, changes, nchanges, out, flags, limit);
+      if (error == 0 && events == nullptr && nevents > 0) error = EFAULT;
+      q->leave();
+    }
+  }
+  errno = error != 0 ? error : before;
+  return error != 0 ? -1 : static_cast<int>(out.count());
+}
+
+}  // namespace
+}  // namespace kedge::kqueue
+
+extern "C" int kqueue(void) { return kedge::kqueue::kqueue_numbers::make(); }
+
+extern "C" int kevent(int kq, const struct kevent* changelist, int nchanges, struct kevent* eventlist,
+                      int nevents, const struct timespec* timeout) {
+  return kedge::kqueue::call(kedge::kqueue::call_kind::narrow, kq, changelist, nchanges, eventlist,
+                             nevents, 0, timeout);
+}
+
+extern "C" int kevent64(int kq, const kevent64_s* changelist, int nchanges, kevent64_s* eventlist,
+                        int nevents, unsigned int flags, const struct timespec* timeout) {
+  return kedge::kqueue::call(kedge::kqueue::call_kind::wide, kq, changelist, nchanges, eventlist, nevents,
+                             flags, timeout);
+}

@@ -1,0 +1,45 @@
+#pragma once
+
+// The knotes of a kqueue that are not about descriptors, by filter and ident. Grows, never shrinks:
+// adding what was there before allocates nothing.
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "kedge/kqueue/knote_record.h"
+
+namespace kedge::kqueue {
+
+class knote_table {
+ public:
+  // The head of the chain that (filter, ident) would be in; others may be in it too.
+  knote_record* chain(std::int16_t filter, std::uint64_t ident) const noexcept {
+    return buckets_.empty() ? nullptr : buckets_[place(filter, ident)];
+  }
+  // Any knote, or null.
+  knote_record* any() const noexcept {
+    if (size_ != 0) {
+      for (knote_record* head : buckets_) {
+        if (head != nullptr) return head;
+      }
+    }
+    return nullptr;
+  }
+
+  void insert(knote_record& k);  // throws std::bad_alloc
+  void remove(knote_record& k) noexcept;
+  void clear() noexcept;
+
+ private:
+  std::size_t place(std::int16_t filter, std::uint64_t ident) const noexcept {
+    const std::uint64_t key = (ident ^ (static_cast<std::uint64_t>(~filter) << 56)) * 0x9E3779B97F4A7C15u;
+    return static_cast<std::size_t>(key >> 32) & (buckets_.size() - 1);
+  }
+  void grow();
+
+  std::vector<knote_record*> buckets_;  // a power of two, or empty
+  std::size_t size_ = 0;
+};
+
+}  // namespace kedge::kqueue

@@ -1,0 +1,122 @@
+#include "kedge/kqueue/kqueue_numbers.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <mutex>
+#include <new>
+
+#include "kedge/kqueue/lock.h"
+#include "kedge/kqueue/signal_watch.h"
+
+namespace kedge::kqueue {
+namespace {
+
+// Two levels, so that a look-up is two loads and a number of a million costs little.
+constexpr unsigned page_size = 1024;
+constexpr unsigned page_count = 16384;
+
+struct page {
+  std::atomic<queue*> at[page_size];
+};
+
+struct tables {
+  std::atomic<page*> pages[page_count];
+  word_lock lock;  // for making, below
+  queue* unused = nullptr;
+  bool watches_fork = false;
+};
+
+constinit tables all{};
+
+// kqueues do not outlive a fork. Other threads are gone, their locks may be held for ever: none is taken,
+// and the old queues are left as they are.
+void after_fork_in_child() noexcept {
+  for (std::atomic<page*>& p : all.pages) {
+    page* const numbers = p.load(std::memory_order_relaxed);
+    if (numbers == nullptr) continue;
+    for (std::atomic<queue*>& slot : numbers->at) {
+      queue* const q = slot.exchange(nullptr, std::memory_order_relaxed);
+      if (q != nullptr) q->abandon();
+    }
+  }
+  new (&all.lock) word_lock;
+  all.unused = nullptr;
+  signal_watch::abandon();
+}
+
+std::atomic<queue*>* slot_of(int number) noexcept {
+  const unsigned n = static_cast<unsigned>(number);
+  if (number < 0 || n / page_size >= page_count) return nullptr;
+  page* const p = all.pages[n / page_size].load(std::memory_order_acquire);
+  return p != nullptr ? &p->at[n % page_size] : nullptr;
+}
+
+std::atomic<queue*>* make_slot(int number) noexcept {
+  const unsigned n = static_cast<unsigned>(number);
+  if (n / page_size >= page_count) return nullptr;
+  std::atomic<page*>& p = all.pages[n / page_size];
+  if (p.load(std::memory_order_relaxed) == nullptr) {
+    p.store(new (std::nothrow) page{}, std::memory_order_release);
+  }
+  return slot_of(number);
+}
+
+queue* take_unused() noexcept {
+  const std::lock_guard hold(all.lock);
+  if (!all.watches_fork) {
+    all.watches_fork = pthread_atfork(nullptr, nullptr, &after_fork_in_child) == 0;
+    if (!all.watches_fork) return nullptr;
+  }
+  queue* const q = all.unused;
+  if (q == nullptr) return new (std::nothrow) queue;
+  all.unused = q->next_free;
+  return q;
+}
+
+}  // namespace
+
+queue* kqueue_numbers::find(int number) noexcept {
+  const std::atomic<queue*>* const slot = slot_of(number);
+  return slot != nullptr ? slot->load(std::memory_order_acquire) : nullptr;
+}
+
+int kqueue_numbers::make() noexcept {
+  queue* const q = take_unused();
+  if (q == nullptr) {
+    errno = ENOMEM;
+    return -1;
+  }
+  const int number = q->begin();
+  if (number < 0) {
+    const int error = errno;
+    recycle(*q);
+    errno = error;
+    return -1;
+  }
+  queue* old = nullptr;
+  std::atomic<queue*>* slot = nullptr;
+  {
+    const std::lock_guard hold(all.lock);
+    slot = make_slot(number);
+    if (slot != nullptr) old = slot->exchange(q, std::memory_order_acq_rel);
+  }
+  if (slot == nullptr) {
+    close(number);
+    q->end();
+    errno = ENOMEM;
+    return -1;
+  }
+  if (old != nullptr) old->end();
+  return number;
+}
+
+void kqueue_numbers::recycle(queue& q) noexcept {
+  const std::lock_guard hold(all.lock);
+  q.next_free = all.unused;
+  all.unused = &q;
+}
+
+}  // namespace kedge::kqueue

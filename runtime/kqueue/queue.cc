@@ -1,0 +1,208 @@
+#include "kedge/kqueue/queue.h"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cerrno>
+#include <mutex>
+
+#include "kedge/kqueue/epoll_tag.h"
+#include "kedge/kqueue/extension.h"
+#include "kedge/kqueue/kqueue_numbers.h"
+
+namespace kedge::kqueue {
+namespace {
+
+int add_to_set(int epoll, int fd, std::uint32_t events, std::uint64_t tag) noexcept {
+  epoll_event event{};
+  event.events = events;
+  event.data.u64 = tag;
+  return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+}  // namespace
+
+int queue::begin() noexcept {
+  const int epoll = epoll_create1(EPOLL_CLOEXEC);
+  if (epoll < 0) return -1;
+  const int bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (bell < 0 || add_to_set(epoll, bell, EPOLLIN | EPOLLET, bell_tag) != 0) {
+    const int error = errno;
+    if (bell >= 0) close(bell);
+    close(epoll);
+    errno = error;
+    return -1;
+  }
+  void* const owner = capture_owner();
+  const std::lock_guard hold(lock_);
+  number_ = epoll;
+  bell_ = bell;
+  options_ = 0;
+  kind_ = call_kind::undecided;
+  rung_ = turn_ = ended_ = false;
+  owner_ = owner;
+  return epoll;
+}
+
+int queue::enter(int number, call_kind kind) noexcept {
+  const std::lock_guard hold(lock_);
+  if (ended_ || number_ != number) return EBADF;
+  if (kind_ == call_kind::undecided) kind_ = kind;
+  if (kind != call_kind::undecided && kind_ != kind) return EINVAL;
+  ++users_;
+  return 0;
+}
+
+void queue::leave() noexcept {
+  {
+    const std::lock_guard hold(lock_);
+    if (--users_ != 0 || !ended_) return;
+    close(bell_);
+    bell_ = -1;
+  }
+  kqueue_numbers::recycle(*this);
+}
+
+void queue::end() noexcept {
+  lock_.lock();
+  if (ended_) {
+    lock_.unlock();
+    return;
+  }
+  ended_ = true;
+  ++users_;
+  if (sleepers_ != 0) ring();
+  for (;;) {
+    knote_record* k = descriptors_.any();
+    if (k == nullptr) k = others_.any();
+    if (k == nullptr) break;
+    if (k->busy) {
+      gate_.wait(lock_);
+      continue;
+    }
+    k->polled = false;  // the number may be another file's by now: leave epoll alone
+    k->busy = true;
+    unlink(*k);
+    end_use(*k);
+  }
+  descriptors_.clear();
+  others_.clear();
+  for (unsigned f = 0; f < filter_count; ++f) {
+    filter_slot& slot = slots_[f];
+    while (slot.phase == slot_state::opening) gate_.wait(lock_);
+    if (slot.phase != slot_state::open) continue;
+    void* const state = slot.state;
+    slot = {};
+    lock_.unlock();
+    filter_at(f)->close(state);
+    lock_.lock();
+  }
+  while (free_blocks_ != nullptr) {
+    knote_record* const block = free_blocks_;
+    free_blocks_ = block->chain;
+    delete block;
+  }
+  void* const owner = owner_;
+  owner_ = nullptr;
+  lock_.unlock();
+  disown(owner);
+  leave();
+}
+
+bool queue::number_is_ours() const noexcept {
+  // Adding the bell a second time is refused by our epoll set and by no other file.
+  return add_to_set(number_, bell_, 0, bell_tag) != 0 && errno == EEXIST;
+}
+
+void queue::abandon() noexcept {
+  if (ended_) return;
+  if (number_is_ours()) close(number_);
+  close(bell_);
+  if (slots_[filter_index(EVFILT_TIMER)].pump >= 0) close(slots_[filter_index(EVFILT_TIMER)].pump);
+}
+
+void queue::leave_out(unsigned what) noexcept {
+  const std::lock_guard hold(lock_);
+  options_ |= what;
+}
+
+void queue::provide(unsigned what) noexcept {
+  const std::lock_guard hold(lock_);
+  options_ &= ~what;
+  if ((what & not_pollable) != 0 && waiting_ != 0) ring();
+}
+
+bool queue::somebody_waits() const noexcept {
+  return (options_ & not_pollable) == 0 || sleepers_ != 0;
+}
+
+void queue::ring() noexcept {
+  if (rung_) return;
+  rung_ = true;
+  // Cannot fail: it would take 2^64 writes to fill an eventfd.
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = write(bell_, &one, sizeof one);
+}
+
+void queue::enqueue(knote_record& k) noexcept {
+  if (k.queued) return;
+  k.queued = true;
+  const unsigned filter = filter_index(k.filter);
+  active_[filter].push_back(k);
+  waiting_ |= 1u << filter;
+  ++active_count_;
+}
+
+void queue::dequeue(knote_record& k) noexcept {
+  if (!k.queued) return;
+  k.queued = false;
+  const unsigned filter = filter_index(k.filter);
+  active_[filter].remove(k);
+  if (active_[filter].empty()) waiting_ &= ~(1u << filter);
+  --active_count_;
+}
+
+void queue::activate(knote_record& k) noexcept {
+  const std::lock_guard hold(lock_);
+  if (k.dropped) return;
+  k.active = true;
+  if (k.disabled || k.queued) return;
+  enqueue(k);
+  if (somebody_waits()) ring();
+}
+
+knote_record* queue::take_block() noexcept {
+  knote_record* block = free_blocks_;
+  if (block == nullptr) return new (std::nothrow) knote_record{};
+  free_blocks_ = block->chain;
+  return block;
+}
+
+void queue::give_back(knote_record& k) noexcept {
+  if (k.references.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  k.chain = free_blocks_;
+  free_blocks_ = &k;
+}
+
+void queue::release(knote_record& k) noexcept {
+  const std::lock_guard hold(lock_);
+  give_back(k);
+}
+
+void activate(knote& note) noexcept { record_of(note).home->activate(record_of(note)); }
+
+void hold(knote& note) noexcept {
+  record_of(note).references.fetch_add(1, std::memory_order_relaxed);
+}
+
+void release(knote& note) noexcept { record_of(note).home->release(record_of(note)); }
+
+void* owner(const knote& note) noexcept { return record_of(note).home->owner(); }
+
+void* filter_state(const knote& note) noexcept {
+  return record_of(note).home->state_of(filter_index(note.filter));
+}
+
+}  // namespace kedge::kqueue

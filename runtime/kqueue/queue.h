@@ -1,0 +1,141 @@
+#pragma once
+
+// One kqueue. Its descriptor is an epoll descriptor, which watches: the program's descriptors (one
+// registration each, descriptor_table.h), the bell, and the filters' pumps.
+//
+// Two ways lead to an event. A descriptor that epoll reports is delivered as it comes, without a filter
+// operation (`data` aside). Everything else is a knote that was activated in user space: it stands in the
+// list of its filter, and a kevent() call takes it from there and asks `process`.
+//
+// The bell is an eventfd in the epoll set, edge-triggered and never read: each write makes the kqueue
+// readable until the next epoll_wait. It is rung when a knote becomes active in user space and somebody
+// has to notice: a thread asleep in kevent(), or, unless the caller has opted out, an outside poller.
+// `rung_` remembers that this wait is still to come, so a burst of activations is one write.
+//
+// A queue object is never freed but used again for a later kqueue, so that a thread that comes too late
+// (an activation, a call with a closed number) finds an object whose lock it can take and see. `users_`
+// counts the threads inside kevent(); the last one out of an ended kqueue gives the object back.
+//
+// Lock order: a filter's locks, then lock_. Filter operations are called with it released, system calls
+// on the epoll set that do not wait are made under it.
+
+#include <sys/event.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kedge/kqueue/descriptor_table.h"
+#include "kedge/kqueue/filter_table.h"
+#include "kedge/kqueue/knote_record.h"
+#include "kedge/kqueue/knote_table.h"
+#include "kedge/kqueue/lock.h"
+#include "kedge/kqueue/records.h"
+#include "kedge/kqueue/time_limit.h"
+
+namespace kedge::kqueue {
+
+// Darwin lets a kqueue be used by kevent() or by kevent64(), whichever came first.
+enum class call_kind : std::uint8_t { undecided, narrow, wide };
+
+class queue {
+ public:
+  // Life. begin() makes the epoll set and returns its descriptor, or -1 with errno. end() detaches all
+  // and wakes the sleepers, which get EBADF; the descriptor is the caller's affair (it is closed, or was
+  // taken over by another file, already).
+  int begin() noexcept;
+  void end() noexcept;
+
+  // A thread's stay: enter() refuses with EBADF a queue that is not `number`'s (any more), with EINVAL the
+  // other kind of call. After it, the rest may be called until leave().
+  int enter(int number, call_kind kind) noexcept;
+  void leave() noexcept;
+
+  // One change. Returns 0 or the errno of its EV_ERROR.
+  int apply(kevent64_s change) noexcept;
+
+  // Waits and fills `out`. Returns 0 or an errno.
+  int collect(records& out, time_limit limit) noexcept;
+
+  // Only what is active in user space; no system call.
+  void collect_active(records& out) noexcept;
+
+  // Options of extension.h, as bits.
+  void leave_out(unsigned what) noexcept;
+  void provide(unsigned what) noexcept;
+
+  // True while the number still means our epoll set: it may have been closed behind our back.
+  bool number_is_ours() const noexcept;
+
+  // In the child of a fork: gives back the descriptors, touches no lock and calls no filter.
+  void abandon() noexcept;
+
+  // For the filters' side of the contract (filter.h).
+  void activate(knote_record& k) noexcept;
+  void release(knote_record& k) noexcept;
+  void* owner() const noexcept { return owner_; }
+  void* state_of(unsigned filter) const noexcept { return slots_[filter].state; }
+
+  // For READ and WRITE, in attach: puts the knote under epoll's watch. Returns 0 or an errno.
+  int watch(knote_record& k) noexcept;
+
+  queue* next_free = nullptr;  // the list of unused queues, see kqueue_numbers.cc
+
+ private:
+  enum class slot_state : std::uint8_t { closed, opening, open };
+  struct filter_slot {  // one filter's state here
+    void* state = nullptr;
+    int pump = -1;
+    slot_state phase = slot_state::closed;
+  };
+
+  // Changes (queue_change.cc).
+  knote_record* find(const kevent64_s& change) noexcept;
+  int open_slot(unsigned filter) noexcept;
+  int attach(const kevent64_s& change, unsigned filter) noexcept;
+  int touch(knote_record& k, const kevent64_s& change) noexcept;
+  void unlink(knote_record& k) noexcept;
+  void end_use(knote_record& k) noexcept;
+  void drop(knote_record& k) noexcept;
+  void drop_stale(std::uint64_t fd, const knote_record* but) noexcept;
+  knote_record* take_block() noexcept;
+  void give_back(knote_record& k) noexcept;
+
+  // Activity.
+  void enqueue(knote_record& k) noexcept;
+  void dequeue(knote_record& k) noexcept;
+  bool somebody_waits() const noexcept;
+  void ring() noexcept;
+
+  // Waiting (queue_wait.cc).
+  int ask_epoll(records& out, unsigned room, bool sleep, time_limit& limit) noexcept;
+  void deliver_ready(std::uint64_t tag, std::uint32_t events, records& out) noexcept;
+  void after_ready(knote_record& k, bool& again) noexcept;
+  bool deliver_active(records& out) noexcept;
+  bool deliver_filter(unsigned filter, records& out) noexcept;
+  void settle(const delivery& d, bool still, records& out) noexcept;
+  void run_pumps(std::uint32_t filters) noexcept;
+  void fill_data(records& out, unsigned from, unsigned to) noexcept;
+
+  word_lock lock_;
+  turnstile gate_;  // a knote stopped being busy, a slot opening
+  int number_ = -1;
+  int bell_ = -1;
+  int users_ = 0;
+  int sleepers_ = 0;  // threads in epoll_wait, or about to be
+  unsigned options_ = 0;
+  call_kind kind_ = call_kind::undecided;
+  bool ended_ = true;
+  bool rung_ = false;
+  bool turn_ = false;            // with room for one event: whose turn it is
+  unsigned next_filter_ = 0;     // which list is served first
+  std::uint32_t waiting_ = 0;    // bit per filter: its list is not empty
+  std::uint32_t active_count_ = 0;
+  void* owner_ = nullptr;
+  knote_list active_[filter_count];
+  filter_slot slots_[filter_count];
+  descriptor_table descriptors_;
+  knote_table others_;
+  knote_record* free_blocks_ = nullptr;
+};
+
+}  // namespace kedge::kqueue

@@ -1,0 +1,257 @@
+// The changes of a kevent() call, as kevent_register() of Darwin's kernel makes them.
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+
+#include <cerrno>
+#include <mutex>
+#include <new>
+
+#include "kedge/kqueue/epoll_tag.h"
+#include "kedge/kqueue/queue.h"
+
+namespace kedge::kqueue {
+namespace {
+
+constexpr int look_again = -1;  // not an errno: the knote went away meanwhile
+
+bool about_descriptors(std::int16_t filter) noexcept {
+  return filter == EVFILT_READ || filter == EVFILT_WRITE || filter == EVFILT_VNODE ||
+         filter == EVFILT_EXCEPT;
+}
+
+bool in_descriptor_table(std::int16_t filter) noexcept {
+  return filter == EVFILT_READ || filter == EVFILT_WRITE;
+}
+
+bool is_open(std::uint64_t fd) noexcept {
+  return fd <= INT32_MAX && fcntl(static_cast<int>(fd), F_GETFD) >= 0;
+}
+
+bool matches(const knote_record& k, const kevent64_s& change) noexcept {
+  if (k.filter != change.filter || k.ident != change.ident) return false;
+  if (((k.flags ^ change.flags) & EV_UDATA_SPECIFIC) != 0) return false;
+  return (k.flags & EV_UDATA_SPECIFIC) == 0 || k.udata == change.udata;
+}
+
+// epoll_ctl's word for a number that was closed since it was registered.
+bool is_stale(int error) noexcept { return error == ENOENT || error == EBADF; }
+
+}  // namespace
+
+int queue::apply(kevent64_s change) noexcept {
+  const unsigned filter = filter_index(change.filter);
+  if (filter >= filter_count) return EINVAL;
+  change.flags = static_cast<std::uint16_t>(change.flags & ~EV_SYSFLAGS);
+  if ((change.flags & EV_VANISHED) != 0 &&
+      (change.flags & (EV_ADD | EV_DISPATCH2)) != (EV_ADD | EV_DISPATCH2)) {
+    return EINVAL;
+  }
+  // Deletion and disabling overrule.
+  if ((change.flags & EV_DELETE) != 0) change.flags &= static_cast<std::uint16_t>(~EV_ADD);
+  if ((change.flags & EV_DISABLE) != 0) change.flags &= static_cast<std::uint16_t>(~EV_ENABLE);
+
+  const std::lock_guard hold(lock_);
+  for (;;) {
+    if (ended_) return EBADF;
+    knote_record* const k = find(change);
+    int result = 0;
+    if (k == nullptr) {
+      if ((change.flags & EV_ADD) == 0) return ENOENT;
+      result = attach(change, filter);
+    } else if (k->busy) {
+      gate_.wait(lock_);
+      continue;
+    } else if ((change.flags & EV_DELETE) != 0) {
+      k->busy = true;
+      unlink(*k);
+      const int error = k->polled ? descriptors_.refresh(number_, static_cast<std::uint32_t>(k->ident), false) : 0;
+      if (is_stale(error)) drop_stale(k->ident, nullptr);
+      end_use(*k);
+      return is_stale(error) ? ENOENT : 0;
+    } else {
+      result = touch(*k, change);
+    }
+    if (result != look_again) return result;
+  }
+}
+
+knote_record* queue::find(const kevent64_s& change) noexcept {
+  knote_record* k = nullptr;
+  if (in_descriptor_table(change.filter)) {
+    const descriptor_table::entry* const e = descriptors_.find(change.ident);
+    if (e != nullptr) k = e->first;
+  } else {
+    k = others_.chain(change.filter, change.ident);
+  }
+  while (k != nullptr && !matches(*k, change)) k = k->chain;
+  return k;
+}
+
+int queue::open_slot(unsigned filter) noexcept {
+  filter_slot& slot = slots_[filter];
+  const filter_operations& operations = *filter_at(filter);
+  if (operations.open == nullptr || slot.phase == slot_state::open) return 0;
+  if (slot.phase == slot_state::opening) {
+    gate_.wait(lock_);
+    return look_again;
+  }
+  slot.phase = slot_state::opening;
+  void* state = nullptr;
+  int pump = -1;
+  lock_.unlock();
+  int error = operations.open(*this, &state, &pump);
+  lock_.lock();
+  if (error == 0 && pump >= 0) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.u64 = pump_tag(filter);
+    if (epoll_ctl(number_, EPOLL_CTL_ADD, pump, &event) != 0) {
+      error = errno;
+      lock_.unlock();
+      operations.close(state);
+      lock_.lock();
+    }
+  }
+  slot = error == 0 ? filter_slot{state, pump, slot_state::open} : filter_slot{};
+  gate_.wake_all();
+  return error != 0 ? error : look_again;
+}
+
+int queue::attach(const kevent64_s& change, unsigned filter) noexcept {
+  const filter_operations* const operations = filter_at(filter);
+  // The table of descriptors grows with the numbers in it: only for one that is open.
+  if (about_descriptors(change.filter) &&
+      (operations == nullptr || descriptors_.find(change.ident) == nullptr) && !is_open(change.ident)) {
+    return EBADF;
+  }
+  if (operations == nullptr) return ENOTSUP;
+  if (const int result = open_slot(filter); result != 0) return result;
+
+  knote_record* const k = take_block();
+  if (k == nullptr) return ENOMEM;
+  static_cast<knote&>(*k) = knote{change.ident,
+                                  change.filter,
+                                  static_cast<std::uint16_t>(change.flags & ~EV_VANISHED),
+                                  change.fflags,
+                                  change.data,
+                                  {change.ext[0], change.ext[1]},
+                                  {}};
+  k->home = this;
+  k->udata = change.udata;
+  k->references.store(1, std::memory_order_relaxed);
+  k->active = k->queued = k->dropped = k->polled = false;
+  k->disabled = (change.flags & EV_DISABLE) != 0;
+  k->busy = true;
+  try {
+    in_descriptor_table(k->filter) ? descriptors_.insert(*k) : others_.insert(*k);
+  } catch (const std::bad_alloc&) {
+    give_back(*k);
+    return ENOMEM;
+  }
+
+  lock_.unlock();
+  const verdict answer = operations->attach(*k, change);
+  lock_.lock();
+  if (answer.error != 0) {
+    if (!k->dropped) unlink(*k);
+    give_back(*k);
+    gate_.wake_all();
+    return answer.error;
+  }
+  if (answer.active && !k->dropped) {
+    k->active = true;
+    if (!k->disabled) {
+      enqueue(*k);
+      if (somebody_waits()) ring();
+    }
+  }
+  end_use(*k);
+  return 0;
+}
+
+int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
+  k.busy = true;
+  lock_.unlock();
+  const verdict answer = filter_at(filter_index(k.filter))->touch(k, change);
+  lock_.lock();
+  int result = answer.error;
+  if (result == 0 && !k.dropped) {
+    if ((k.flags & EV_UDATA_SPECIFIC) == 0) k.udata = change.udata;
+    if ((change.flags & EV_DISABLE) != 0) {
+      k.disabled = true;
+      dequeue(k);
+    }
+    if ((change.flags & EV_ENABLE) != 0) k.disabled = false;
+    if (answer.active) k.active = true;
+    if (k.active && !k.disabled && !k.queued) {
+      enqueue(k);
+      if (somebody_waits()) ring();
+    }
+    if (k.polled) {
+      const bool adding = (change.flags & EV_ADD) != 0;
+      result = descriptors_.refresh(number_, static_cast<std::uint32_t>(k.ident), adding);
+      if (is_stale(result)) {
+        drop_stale(k.ident, nullptr);
+        result = adding ? look_again : ENOENT;
+      }
+    }
+  }
+  end_use(k);
+  return result;
+}
+
+int queue::watch(knote_record& k) noexcept {
+  const std::lock_guard hold(lock_);
+  if (ended_) return EBADF;
+  k.polled = true;
+  const auto fd = static_cast<std::uint32_t>(k.ident);
+  int error = descriptors_.refresh(number_, fd, true);
+  if (is_stale(error)) {
+    // The other side's knote was about a file that is closed; the number is a new one's.
+    drop_stale(fd, &k);
+    error = descriptors_.refresh(number_, fd, true);
+  }
+  if (error != 0) k.polled = false;
+  return error;
+}
+
+void queue::unlink(knote_record& k) noexcept {
+  dequeue(k);
+  in_descriptor_table(k.filter) ? descriptors_.remove(k) : others_.remove(k);
+  k.dropped = true;
+}
+
+// The end of an operation on a knote by the thread that made it busy. Releases the lock meanwhile if the
+// knote was dropped and its filter wants to know.
+void queue::end_use(knote_record& k) noexcept {
+  if (k.dropped) {
+    const filter_operations& operations = *filter_at(filter_index(k.filter));
+    if (!k.polled && operations.detach != nullptr) {
+      lock_.unlock();
+      operations.detach(k);
+      lock_.lock();
+    }
+    give_back(k);
+  } else {
+    k.busy = false;
+  }
+  gate_.wake_all();
+}
+
+// Ends a polled knote without leaving the lock; if it is busy, whoever made it so completes that.
+void queue::drop(knote_record& k) noexcept {
+  unlink(k);
+  if (!k.busy) give_back(k);
+}
+
+void queue::drop_stale(std::uint64_t fd, const knote_record* but) noexcept {
+  knote_record* k = descriptors_.find(fd)->first;
+  while (k != nullptr) {
+    knote_record* const next = k->chain;
+    if (k != but && k->polled) drop(*k);
+    k = next;
+  }
+}
+
+}  // namespace kedge::kqueue

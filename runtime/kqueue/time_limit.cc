@@ -1,0 +1,39 @@
+#include "kedge/kqueue/time_limit.h"
+
+namespace kedge::kqueue {
+namespace {
+constexpr std::uint64_t second = 1'000'000'000;
+}
+
+std::uint64_t monotonic_now() noexcept {
+  timespec t{};
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<std::uint64_t>(t.tv_sec) * second + static_cast<std::uint64_t>(t.tv_nsec);
+}
+
+time_limit time_limit::after(const timespec& t) noexcept {
+  const std::uint64_t length =
+      static_cast<std::uint64_t>(t.tv_sec) * second + static_cast<std::uint64_t>(t.tv_nsec);
+  if (length == 0) return now();
+  time_limit limit(kind::later);
+  limit.deadline_ = monotonic_now() + length;
+  limit.left_.tv_sec = static_cast<time_t>(length / second);
+  limit.left_.tv_nsec = static_cast<long>(length % second);
+  limit.fresh_ = true;
+  return limit;
+}
+
+const timespec* time_limit::left() noexcept {
+  if (kind_ == kind::never) return nullptr;
+  if (kind_ == kind::later && !fresh_) {
+    const std::uint64_t t = monotonic_now();
+    const std::uint64_t rest = t < deadline_ ? deadline_ - t : 0;
+    left_.tv_sec = static_cast<time_t>(rest / second);
+    left_.tv_nsec = static_cast<long>(rest % second);
+    if (rest == 0) kind_ = kind::now;
+  }
+  fresh_ = false;
+  return &left_;
+}
+
+}  // namespace kedge::kqueue
