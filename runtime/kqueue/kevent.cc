@@ -33,7 +33,7 @@ int apply_all(queue& q, const Record* changes, int nchanges, records& out) noexc
     kevent64_s change = widened(changes[i]);
     const int error = q.apply(change);
     if (error != 0 && !q.number_is_ours()) {
-      q.end();
+      q.end(q.number());
       return EBADF;
     }
     if (error == 0 && (change.flags & EV_RECEIPT) == 0) continue;
@@ -56,7 +56,7 @@ int run(queue& q, const Record* changes, int nchanges, records& out, unsigned fl
     return error;
   }
   const int outcome = q.collect(out, limit);
-  if (outcome == EBADF) q.end();
+  if (outcome == EBADF) q.end(q.number());
   return outcome;
 }
 

@@ -105,16 +105,19 @@ int kqueue_numbers::make() noexcept {
   }
   if (slot == nullptr) {
     close(number);
-    q->end();
+    q->end(number);
     errno = ENOMEM;
     return -1;
   }
-  if (old != nullptr) old->end();
+  if (old != nullptr) old->end(number);
   return number;
 }
 
 void kqueue_numbers::recycle(queue& q) noexcept {
   const std::lock_guard hold(all.lock);
+  std::atomic<queue*>* const slot = slot_of(q.number());
+  queue* expected = &q;
+  if (slot != nullptr) slot->compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel);
   q.next_free = all.unused;
   all.unused = &q;
 }

@@ -65,9 +65,9 @@ void queue::leave() noexcept {
   kqueue_numbers::recycle(*this);
 }
 
-void queue::end() noexcept {
+void queue::end(int number) noexcept {
   lock_.lock();
-  if (ended_) {
+  if (ended_ || number_ != number) {
     lock_.unlock();
     return;
   }

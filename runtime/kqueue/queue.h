@@ -41,9 +41,10 @@ class queue {
  public:
   // Life. begin() makes the epoll set and returns its descriptor, or -1 with errno. end() detaches all
   // and wakes the sleepers, which get EBADF; the descriptor is the caller's affair (it is closed, or was
-  // taken over by another file, already).
+  // taken over by another file, already). It does nothing if the queue is not `number`'s any more.
   int begin() noexcept;
-  void end() noexcept;
+  void end(int number) noexcept;
+  int number() const noexcept { return number_; }
 
   // A thread's stay: enter() refuses with EBADF a queue that is not `number`'s (any more), with EINVAL the
   // other kind of call. After it, the rest may be called until leave().
