@@ -108,7 +108,7 @@ class queue {
   void ring() noexcept;
 
   // Waiting (queue_wait.cc).
-  int ask_epoll(records& out, unsigned room, bool sleep, time_limit& limit) noexcept;
+  int ask_epoll(records& out, unsigned room, bool sleep, time_limit& limit, bool& seen_all) noexcept;
   void deliver_ready(std::uint64_t tag, std::uint32_t events, records& out) noexcept;
   void after_ready(knote_record& k, bool& again) noexcept;
   bool deliver_active(records& out) noexcept;

@@ -189,11 +189,11 @@ int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
       if (somebody_waits()) ring();
     }
     if (k.polled) {
-      const bool adding = (change.flags & EV_ADD) != 0;
-      result = descriptors_.refresh(number_, static_cast<std::uint32_t>(k.ident), adding);
+      const bool again = (change.flags & (EV_ADD | EV_ENABLE)) != 0;
+      result = descriptors_.refresh(number_, static_cast<std::uint32_t>(k.ident), again);
       if (is_stale(result)) {
         drop_stale(k.ident, nullptr);
-        result = adding ? look_again : ENOENT;
+        result = (change.flags & EV_ADD) != 0 ? look_again : ENOENT;
       }
     }
   }

@@ -23,7 +23,7 @@ constexpr unsigned max_ready = 256;  // epoll events per call
 
 // Returns their number or a negative errno.
 int wait_for_events(int epoll, epoll_event* events, unsigned room, const timespec* limit) noexcept {
-  const int capacity = static_cast<int>(std::min(room, max_ready));
+  const int capacity = static_cast<int>(room);
   int n = -1;
   if (limit == nullptr) {
     n = epoll_wait(epoll, events, capacity, -1);
@@ -50,21 +50,20 @@ int queue::collect(records& out, time_limit limit) noexcept {
     }
 
     const bool sleep = waiting_ == 0 && !limit.is_now();
-    unsigned room = out.room();
+    unsigned room = std::min(out.room(), max_ready);
     bool ask = true;
     if (waiting_ != 0) {
       // Both kinds of events get their share, or their turn.
       room -= std::min(active_count_, room / 2);
       if (out.room() == 1) ask = turn_ = !turn_;
     }
+    bool seen_all = false;
     if (ask) {
-      const int error = ask_epoll(out, room, sleep, limit);
+      const int error = ask_epoll(out, room, sleep, limit, seen_all);
       if (error != 0) return error;
     }
     const bool all_busy = waiting_ != 0 && out.room() != 0 && !deliver_active(out);
-    if (out.count() != 0) break;
-    if (ask && !sleep && limit.is_now()) break;
-    if (ask && sleep && limit.is_now() && waiting_ == 0) break;
+    if (out.count() != 0 || (limit.is_now() && seen_all)) break;
     if (all_busy && waiting_ != 0) gate_.wait(lock_);
   }
   if (waiting_ != 0 && somebody_waits()) ring();
@@ -77,8 +76,8 @@ void queue::collect_active(records& out) noexcept {
 }
 
 // One epoll_wait and the delivery of what it brings. Returns an errno. A time-out that has run out makes
-// `limit` now.
-int queue::ask_epoll(records& out, unsigned room, bool sleep, time_limit& limit) noexcept {
+// `limit` now. `seen_all`: false if descriptors of our own took the room of the program's.
+int queue::ask_epoll(records& out, unsigned room, bool sleep, time_limit& limit, bool& seen_all) noexcept {
   static constexpr timespec at_once{};
   epoll_event events[max_ready];
   const interruption before = interruption::current();
@@ -100,17 +99,22 @@ int queue::ask_epoll(records& out, unsigned room, bool sleep, time_limit& limit)
   if (n == 0 && sleep) limit = time_limit::now();
 
   std::uint32_t pumps = 0;
+  bool own = false;
   const unsigned first = out.count();
   for (int i = 0; i < n; ++i) {
     const std::uint64_t tag = events[i].data.u64;
     if ((tag & own_descriptor) == 0) {
       deliver_ready(tag, events[i].events, out);
-    } else if (tag == bell_tag) {
-      rung_ = false;
     } else {
-      pumps |= 1u << (tag & 31);
+      own = true;
+      if (tag == bell_tag) {
+        rung_ = false;
+      } else {
+        pumps |= 1u << (tag & 31);
+      }
     }
   }
+  seen_all = !own || static_cast<unsigned>(n) < room;
   if (pumps != 0) run_pumps(pumps);
   if ((options_ & no_data) == 0 && out.count() != first) fill_data(out, first, out.count());
   return 0;
