@@ -1,0 +1,114 @@
+#include "kedge/runtime/frame_recycler.h"
+
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <thread>
+#include <vector>
+
+namespace {
+
+thread_local long allocated = 0;
+thread_local long freed = 0;
+
+}  // namespace
+
+void* operator new(std::size_t size) {
+  ++allocated;
+  if (void* block = std::malloc(size)) return block;
+  throw std::bad_alloc();
+}
+void operator delete(void* block) noexcept {
+  ++freed;
+  std::free(block);
+}
+void operator delete(void* block, std::size_t) noexcept {
+  ++freed;
+  std::free(block);
+}
+
+namespace {
+
+using kedge::frame_recycler;
+
+TEST_CASE("a released block is the next one of its size") {
+  void* const a = frame_recycler::allocate(200);
+  std::memset(a, 1, 200);
+  frame_recycler::release(a, 200);
+  const long before = allocated;
+  void* const b = frame_recycler::allocate(200);
+  CHECK(a == b);
+  CHECK(allocated == before);
+  frame_recycler::release(b, 200);
+}
+
+TEST_CASE("blocks are aligned and do not overlap, of every size") {
+  std::vector<std::pair<unsigned char*, std::size_t>> blocks;
+  for (std::size_t size = 1; size < 5000; size += 7) {
+    auto* const b = static_cast<unsigned char*>(frame_recycler::allocate(size));
+    CHECK(reinterpret_cast<std::uintptr_t>(b) % alignof(std::max_align_t) == 0);
+    std::memset(b, static_cast<int>(size % 251), size);
+    blocks.emplace_back(b, size);
+  }
+  for (const auto& [b, size] : blocks) {
+    bool intact = true;
+    for (std::size_t i = 0; i < size; ++i) intact &= b[i] == size % 251;
+    CHECK(intact);
+    frame_recycler::release(b, size);
+  }
+}
+
+TEST_CASE("what is kept is bounded") {
+  std::vector<void*> blocks;
+  for (int i = 0; i < 10'000; ++i) blocks.push_back(frame_recycler::allocate(300));
+  const long before = freed;
+  for (void* b : blocks) frame_recycler::release(b, 300);
+  CHECK(freed - before > 8'000);
+  CHECK(freed - before < 10'000);
+}
+
+TEST_CASE("large blocks are not kept") {
+  void* const a = frame_recycler::allocate(1 << 20);
+  const long before = freed;
+  frame_recycler::release(a, 1 << 20);
+  CHECK(freed == before + 1);
+}
+
+TEST_CASE("any thread releases any block") {
+  std::vector<void*> blocks;
+  for (int i = 0; i < 100; ++i) blocks.push_back(frame_recycler::allocate(128));
+  long kept_by_the_other = -1;
+  std::thread other([&] {
+    for (void* b : blocks) {
+      std::memset(b, 2, 128);
+      frame_recycler::release(b, 128);
+    }
+    const long before = allocated;
+    void* const again = frame_recycler::allocate(128);
+    kept_by_the_other = allocated - before;
+    frame_recycler::release(again, 128);
+  });
+  other.join();
+  CHECK(kept_by_the_other == 0);
+}
+
+struct at_thread_exit {
+  void* block = nullptr;
+  ~at_thread_exit() {
+    if (block != nullptr) frame_recycler::release(block, 64);
+  }
+};
+thread_local at_thread_exit late;
+
+TEST_CASE("a block may be released when the thread's cache is gone") {
+  std::thread([] {
+    late.block = nullptr;  // constructed before the cache, so destroyed after it
+    late.block = frame_recycler::allocate(64);
+  }).join();
+}
+
+}  // namespace

@@ -1,0 +1,123 @@
+#include "kedge/runtime/result.h"
+
+#include <doctest/doctest.h>
+
+#include <memory>
+#include <ostream>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "kedge/runtime/errc.h"
+
+namespace {
+
+using kedge::errc;
+using kedge::result;
+using kedge::unexpected;
+
+result<int> half(int n) {
+  if (n % 2 != 0) return unexpected(errc::closed);
+  return n / 2;
+}
+
+TEST_CASE("a result holds a value or an error") {
+  const result<int> good = half(8);
+  CHECK(good.has_value());
+  CHECK(static_cast<bool>(good));
+  CHECK(*good == 4);
+  CHECK(good.value() == 4);
+
+  result<int> bad = half(7);
+  CHECK_FALSE(bad.has_value());
+  CHECK(bad.error() == errc::closed);
+  CHECK(bad.error() != errc::timed_out);
+}
+
+TEST_CASE("value() of a failure throws its error") {
+  try {
+    static_cast<void>(half(7).value());
+    FAIL("did not throw");
+  } catch (const std::system_error& e) {
+    CHECK(e.code() == errc::closed);
+  }
+}
+
+TEST_CASE("a void result") {
+  result<void> good;
+  CHECK(good);
+  good.value();
+  result<void> bad = unexpected(std::make_error_code(std::errc::io_error));
+  CHECK_FALSE(bad);
+  CHECK_THROWS_AS(bad.value(), std::system_error);
+  CHECK(bad.error() == std::errc::io_error);
+}
+
+TEST_CASE("a result of a reference refers, and copies nothing") {
+  std::string text = "kedge";
+  result<std::string&> r = text;
+  CHECK(&*r == &text);
+  CHECK(&r.value() == &text);
+  CHECK(r->size() == 5);
+  static_assert(std::is_same_v<decltype(std::move(r).value()), std::string&>);
+}
+
+TEST_CASE("a move-only value is handed out") {
+  result<std::unique_ptr<int>> r = std::make_unique<int>(7);
+  CHECK(*r.value() == 7);
+  const std::unique_ptr<int> out = std::move(r).value();
+  CHECK(*out == 7);
+  CHECK(*r == nullptr);
+  result<std::unique_ptr<int>> again = std::make_unique<int>(8);
+  CHECK(**std::move(again) == 8);
+}
+
+TEST_CASE("value_or") {
+  CHECK(half(8).value_or(1) == 4);
+  CHECK(half(7).value_or(1) == 1);
+  const result<int> kept = half(7);
+  CHECK(kept.value_or(2) == 2);
+}
+
+struct parcel {
+  int code_value;
+  std::unique_ptr<std::string> back;
+  std::error_code code() const { return {code_value, std::generic_category()}; }
+};
+
+TEST_CASE("an error hands something back, and value() throws its code") {
+  result<int, parcel> r = unexpected(parcel{EPIPE, std::make_unique<std::string>("letter")});
+  REQUIRE_FALSE(r);
+  try {
+    static_cast<void>(r.value());
+    FAIL("did not throw");
+  } catch (const std::system_error& e) {
+    CHECK(e.code() == std::errc::broken_pipe);
+  }
+  CHECK(*std::move(r).error().back == "letter");
+}
+
+TEST_CASE("an error without a code") {
+  result<int, std::string> r = unexpected(std::string("no"));
+  CHECK(r.error() == "no");
+  CHECK_THROWS_AS(static_cast<void>(r.value()), std::logic_error);
+}
+
+TEST_CASE("value and error of the same type are told apart") {
+  result<std::error_code> good = std::error_code(errc::closed);
+  CHECK(good.has_value());
+  result<std::error_code> bad = unexpected(errc::closed);
+  CHECK_FALSE(bad.has_value());
+}
+
+TEST_CASE("what makes the value makes the result, and moving one moves what it holds") {
+  result<std::string> r = "literal";
+  result<std::string> moved = std::move(r);
+  CHECK(*moved == "literal");
+  moved = unexpected(errc::timed_out);
+  CHECK(moved.error() == errc::timed_out);
+  moved = std::string("again");
+  CHECK(*moved == "again");
+}
+
+}  // namespace

@@ -1,0 +1,206 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <random>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "kedge/runtime/timer.h"
+
+namespace {
+
+using kedge::clock;
+using kedge::timer_heap;
+
+clock::time_point at(long n) { return clock::time_point(std::chrono::nanoseconds(n)); }
+
+class recorder final : public kedge::timer {
+ public:
+  recorder(std::vector<int>& order, int number) : order_(order), number_(number) {}
+  std::function<void()> then;
+
+ private:
+  void expire() noexcept override {
+    CHECK_FALSE(armed());
+    order_.push_back(number_);
+    if (then) then();
+  }
+  std::vector<int>& order_;
+  int number_;
+};
+
+TEST_CASE("timers expire by deadline, those with the same deadline as they were armed") {
+  std::vector<int> order;
+  timer_heap heap;
+  recorder a(order, 1), b(order, 2), c(order, 3), d(order, 4), e(order, 5);
+  heap.arm(c, at(20));
+  heap.arm(a, at(10));
+  heap.arm(b, at(10));
+  heap.arm(e, at(30));
+  heap.arm(d, at(20));
+  CHECK(heap.earliest() == at(10));
+  heap.expire(at(9));
+  CHECK(order.empty());
+  heap.expire(at(20));
+  CHECK(order == std::vector{1, 2, 3, 4});
+  CHECK(heap.size() == 1);
+  CHECK(e.armed());
+  heap.expire(at(30));
+  CHECK(order.back() == 5);
+  CHECK(heap.empty());
+}
+
+TEST_CASE("many ties stay in order, whatever is disarmed between them") {
+  std::vector<int> order;
+  timer_heap heap;
+  std::vector<std::unique_ptr<recorder>> timers;
+  for (int i = 0; i < 1000; ++i) {
+    timers.push_back(std::make_unique<recorder>(order, i));
+    heap.arm(*timers.back(), at(i % 2));
+  }
+  for (std::size_t i = 0; i < 1000; i += 3) timers[i].reset();
+  heap.expire(at(1));
+  std::vector<int> expected;
+  for (const int parity : {0, 1}) {
+    for (int i = parity; i < 1000; i += 2) {
+      if (i % 3 != 0) expected.push_back(i);
+    }
+  }
+  CHECK(order == expected);
+}
+
+TEST_CASE("expiring timers disarm and destroy others") {
+  std::vector<int> order;
+  timer_heap heap;
+  recorder a(order, 1), b(order, 2);
+  auto c = std::make_unique<recorder>(order, 3);
+  recorder d(order, 4);
+  heap.arm(a, at(1));
+  heap.arm(b, at(2));
+  heap.arm(*c, at(3));
+  heap.arm(d, at(4));
+  a.then = [&] {
+    b.disarm();
+    c.reset();
+  };
+  heap.expire(at(10));
+  CHECK(order == std::vector{1, 4});
+}
+
+TEST_CASE("a timer armed while others expire waits for the next time, however early it is") {
+  std::vector<int> order;
+  timer_heap heap;
+  recorder a(order, 1), b(order, 2), c(order, 3);
+  heap.arm(a, at(5));
+  heap.arm(b, at(6));
+  a.then = [&] { heap.arm(a, at(7)); };
+  b.then = [&] { heap.arm(c, at(50)); };
+  heap.expire(at(10));
+  CHECK(order == std::vector{1, 2});
+  CHECK(a.armed());
+  a.then = nullptr;
+  heap.expire(at(10));
+  CHECK(order == std::vector{1, 2, 1});
+  CHECK(heap.earliest() == at(50));
+}
+
+TEST_CASE("timers that arm themselves for the past do not keep the loop, nor hold others back long") {
+  std::vector<int> order;
+  timer_heap heap;
+  recorder a(order, 1), b(order, 2);
+  heap.arm(a, at(5));
+  heap.arm(b, at(6));
+  a.then = [&] { heap.arm(a, at(5)); };
+  heap.expire(at(10));
+  a.then = nullptr;
+  heap.expire(at(10));
+  CHECK(order == std::vector{1, 1, 2});
+}
+
+TEST_CASE("a timer can go to another heap, and outlive its own") {
+  std::vector<int> order;
+  recorder a(order, 1);
+  {
+    timer_heap heap;
+    heap.arm(a, at(1));
+  }
+  CHECK_FALSE(a.armed());
+  timer_heap other;
+  other.arm(a, at(2));
+  other.expire(at(2));
+  CHECK(order == std::vector{1});
+}
+
+TEST_CASE("random arming, disarming and expiring agrees with an ordered set") {
+  std::mt19937 random(20261122);
+  std::vector<int> order;
+  timer_heap heap;
+  constexpr std::size_t count = 500;
+  std::vector<std::unique_ptr<recorder>> timers;
+  for (std::size_t i = 0; i < count; ++i) {
+    timers.push_back(std::make_unique<recorder>(order, static_cast<int>(i)));
+  }
+  std::set<std::pair<std::pair<long, long>, int>> model;  // ((deadline, order), number)
+  std::vector<std::pair<long, long>> key(count);
+  long armed = 0;
+  long now = 0;
+  for (int step = 0; step < 50'000; ++step) {
+    const std::size_t i = random() % count;
+    const int number = static_cast<int>(i);
+    switch (random() % 8) {
+      case 0: {
+        now += static_cast<long>(random() % 40);
+        order.clear();
+        heap.expire(at(now));
+        std::vector<int> expected;
+        while (!model.empty() && model.begin()->first.first <= now) {
+          expected.push_back(model.begin()->second);
+          model.erase(model.begin());
+        }
+        REQUIRE(order == expected);
+        break;
+      }
+      case 1:
+      case 2:
+        timers[i]->disarm();
+        model.erase({key[i], number});
+        break;
+      default:
+        if (timers[i]->armed()) {
+          timers[i]->disarm();
+          model.erase({key[i], number});
+        }
+        key[i] = {now + static_cast<long>(random() % 200), armed++};
+        heap.arm(*timers[i], at(key[i].first));
+        model.insert({key[i], number});
+    }
+    REQUIRE(heap.size() == model.size());
+    if (!model.empty()) REQUIRE(heap.earliest() == at(model.begin()->first.first));
+  }
+}
+
+TEST_CASE("100,000 timers") {
+  std::mt19937 random(7);
+  std::vector<int> order;
+  timer_heap heap;
+  std::vector<std::unique_ptr<recorder>> timers;
+  std::vector<std::pair<long, int>> expected;
+  for (int i = 0; i < 100'000; ++i) {
+    timers.push_back(std::make_unique<recorder>(order, i));
+    const long deadline = static_cast<long>(random() % 10'000);
+    heap.arm(*timers.back(), at(deadline));
+    expected.emplace_back(deadline, i);
+  }
+  std::sort(expected.begin(), expected.end());
+  heap.expire(at(10'000));
+  REQUIRE(order.size() == expected.size());
+  bool same = true;
+  for (std::size_t i = 0; i < order.size(); ++i) same &= order[i] == expected[i].second;
+  CHECK(same);
+}
+
+}  // namespace
