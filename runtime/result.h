@@ -92,6 +92,10 @@ class [[nodiscard]] result {
     require();
     return **this;
   }
+  decltype(auto) value() const& {
+    require();
+    return **this;
+  }
   decltype(auto) value() && {
     require();
     return *std::move(*this);
@@ -117,6 +121,11 @@ class [[nodiscard]] result {
   const E& error() const& noexcept { return *std::get_if<1>(&state_); }
   E&& error() && noexcept { return std::move(*std::get_if<1>(&state_)); }
 
+  template <class U>
+    requires(!std::is_void_v<T> && !std::is_reference_v<T>)
+  T value_or(U&& otherwise) const& {
+    return has_value() ? T(**this) : T(std::forward<U>(otherwise));
+  }
   template <class U>
     requires(!std::is_void_v<T> && !std::is_reference_v<T>)
   T value_or(U&& otherwise) && {
