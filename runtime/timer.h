@@ -52,7 +52,8 @@ class timer_heap {
   // `t` must not be armed. Throws std::bad_alloc, then it is not.
   void arm(timer& t, clock::time_point deadline);
 
-  // Expires all timers whose deadline is not after `now`, earliest first; not those which that arms.
+  // Expires the timers whose deadline is not after `now`, earliest first, up to the first that was
+  // armed meanwhile: it and those behind it are for the next call.
   void expire(clock::time_point now) noexcept;
 
  private:
