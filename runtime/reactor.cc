@@ -103,8 +103,7 @@ bool reactor::run_once(clock::duration max_wait) {
   bool ran;
   {
     const driving scope(*this);
-    ran = collect(ready_.empty() ? max_wait : clock::duration::zero());
-    ran |= run_ready();
+    ran = turn(max_wait);
     submit_changes();
   }
   submit_for_host();
@@ -135,8 +134,8 @@ remote reactor::get_remote() {
 }
 
 bool reactor::turn(clock::duration max_wait) {
-  const bool ran = run_ready();
-  return collect(ready_.empty() ? max_wait : clock::duration::zero()) || ran;
+  const bool came = collect(ready_.empty() ? max_wait : clock::duration::zero());
+  return run_ready() || came;
 }
 
 // Runs what is in the queue, and what that makes ready, up to the turn's limit.

@@ -73,11 +73,11 @@ class reactor {
 
   // --- For a host that has a main loop of its own ---------------------------------------------
 
-  // Runs what is ready, without blocking. True if anything ran. Here and in run_once(), pending
-  // changes have been submitted on return. Not re-entrant: std::logic_error.
+  // Runs what is ready, without blocking. True if anything came or ran. Here and in run_once(),
+  // pending changes have been submitted on return. Not re-entrant: std::logic_error.
   bool poll() { return run_once(clock::duration::zero()); }
 
-  // Waits until something is ready, at most max_wait, and runs it. True if anything ran; a signal
+  // Waits until something is ready, at most max_wait, and runs it. True if anything did; a signal
   // that interrupts the wait ends it.
   bool run_once(clock::duration max_wait = clock::duration::max());
 
@@ -120,8 +120,8 @@ class reactor {
     reactor* outer_;
   };
 
-  // One turn: runs what is ready now, then asks for events, waiting at most max_wait if nothing is
-  // ready. Inside a `driving`.
+  // One turn: asks for events, waiting at most max_wait if nothing is ready, then runs what is
+  // ready. True if anything came or ran. Inside a `driving`.
   bool turn(clock::duration max_wait);
 
   // A drive is over: what only the loop knows must from now on wake a host that polls.
