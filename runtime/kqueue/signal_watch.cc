@@ -115,12 +115,14 @@ bool is_ours(const struct sigaction& action) noexcept {
          action.sa_sigaction == our_action(action).sa_sigaction;
 }
 
-// With `lock` held.
+// With `lock` held. A further watch looks again: the program may have set a disposition of its own since.
 void install(unsigned signal) noexcept {
   disposition& d = dispositions[signal];
-  if (d.watches++ != 0) return;
+  ++d.watches;
   const int number = static_cast<int>(signal);
-  if (sigaction(number, nullptr, &d.saved) != 0) return;
+  struct sigaction now {};
+  if (sigaction(number, nullptr, &now) != 0 || is_ours(now)) return;
+  d.saved = now;
   const bool has_action = (d.saved.sa_flags & SA_SIGINFO) != 0;
   d.action.store(has_action ? d.saved.sa_sigaction : nullptr, std::memory_order_release);
   d.handler.store(has_action ? nullptr : d.saved.sa_handler, std::memory_order_release);
