@@ -31,6 +31,12 @@ struct clock {
     const time_point start = now();
     return d > time_point::max() - start ? time_point::max() : start + d;
   }
+
+  // What is left until t; zero if it has passed.
+  static duration until(time_point t) noexcept {
+    const time_point start = now();
+    return t > start ? t - start : duration::zero();
+  }
 };
 
 }  // namespace kedge

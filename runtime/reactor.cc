@@ -179,8 +179,7 @@ bool reactor::collect(clock::duration max_wait) {
 
 clock::duration reactor::until_deadline(clock::duration max_wait) const noexcept {
   if (timers_.empty() || max_wait <= clock::duration::zero()) return max_wait;
-  const clock::duration left = timers_.earliest() - clock::now();
-  return std::clamp(left, clock::duration::zero(), max_wait);
+  return std::min(clock::until(timers_.earliest()), max_wait);
 }
 
 // Messages within one loop come in this way, without a system call.
@@ -236,9 +235,8 @@ void reactor::submit_for_host() {
   const auto earliest =
       timers_.empty() ? std::nullopt : std::optional<clock::time_point>(timers_.earliest());
   if (earliest && earliest != host_timer_) {
-    const auto left = std::max(*earliest - clock::now(), clock::duration::zero());
     changes[count++] = own_event(EVFILT_TIMER, host_timer_ident, EV_ADD | EV_ONESHOT,
-                                 NOTE_NSECONDS | NOTE_CRITICAL, left.count());
+                                 NOTE_NSECONDS | NOTE_CRITICAL, clock::until(*earliest).count());
   }
   host_timer_ = earliest;
   if (wake) changes[count++] = own_event(EVFILT_USER, wake_up_ident, 0, NOTE_TRIGGER);

@@ -31,7 +31,7 @@ class sleep_operation final : private timer {
   }
   void await_resume() const noexcept {}
   void describe(description& line) const noexcept {
-    const auto left = std::chrono::duration<double>(deadline_ - clock::now());
+    const auto left = std::chrono::duration<double>(clock::until(deadline_));
     line.print("%.3f s to pass", left.count());
   }
 

@@ -68,7 +68,7 @@ class with_timeout_operation final : private timer, private branching {
     }
   }
   void describe(description& line) const noexcept {
-    const auto left = std::chrono::duration<double>(deadline_ - clock::now());
+    const auto left = std::chrono::duration<double>(clock::until(deadline_));
     line.print("a branch, for %.3f s at most", left.count());
   }
   context* next_branch(const context* previous) const noexcept {
