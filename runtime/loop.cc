@@ -28,6 +28,7 @@ void loop::root::drive(context& c) {
     while (loop_.tasks_.size() != 0) loop_.turn(clock::duration::max());
     loop_.throw_failure();
   }
+  loop_.submit_changes();
   loop_.submit_for_host();
 }
 
