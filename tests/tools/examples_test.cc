@@ -1,0 +1,54 @@
+#include <doctest/doctest.h>
+#include <signal.h>
+
+#include "program.h"
+
+namespace {
+
+const std::string follow = "tools/examples/follow";
+const std::string nested = "tools/examples/nested";
+
+}  // namespace
+
+TEST_CASE("follow copies its input to the end") {
+  program p({follow});
+  p.write("one\n");
+  CHECK(p.read_until("one\n"));  // as it comes, not at the end
+  p.write("two\n");
+  const outcome o = p.finish();
+  CHECK(o.status == 0);
+  CHECK(o.out == "one\ntwo\n");
+  CHECK(o.err == "follow: 8 bytes\n");
+}
+
+TEST_CASE("follow gives up when its deadline has passed") {
+  program p({follow, "0"});
+  CHECK_FALSE(p.read_until("anything"));  // ends although its input stays open
+  const outcome o = p.finish();
+  CHECK(o.status == 1);
+  CHECK(o.err == "follow: timed out\nfollow: 0 bytes\n");
+}
+
+TEST_CASE("follow unwinds on Ctrl-C") {
+  program p({follow});
+  p.write("text\n");
+  REQUIRE(p.read_until("text\n"));
+  p.signal(SIGINT);
+  CHECK_FALSE(p.read_until("anything"));
+  const outcome o = p.finish();
+  CHECK(o.status == 130);
+  CHECK(o.err == "follow: 5 bytes\n");
+}
+
+TEST_CASE("nested: the host's poll drives the loop") {
+  SUBCASE("timers, in the order of their deadlines") {
+    const outcome o = run({nested}, "40 last\n1 second\n20 third\n0 first\n");
+    CHECK(o.status == 0);
+    CHECK(o.out == "first\nsecond\nthird\nlast\n");
+  }
+  SUBCASE("nothing to do") {
+    const outcome o = run({nested});
+    CHECK(o.status == 0);
+    CHECK(o.out.empty());
+  }
+}
