@@ -33,24 +33,35 @@ struct size_class {
   unsigned count = 0;
 };
 
-struct cache {
-  std::array<size_class, classes> by_size;
-  ~cache();
-};
+// Without constructor or destructor, so that reaching them costs no check.
+constinit thread_local std::array<size_class, classes> kept_blocks{};
+enum class keeping : unsigned char { not_yet, yes, over };
+constinit thread_local keeping state = keeping::not_yet;
 
-thread_local cache blocks;
-// Frames may be released after the thread's cache is gone (by destructors of other thread-locals).
-thread_local bool cache_gone = false;
-
-cache::~cache() {
-  cache_gone = true;
-  for (std::size_t i = 0; i < classes; ++i) {
-    while (block* b = by_size[i].first) {
-      ASAN_UNPOISON_MEMORY_REGION(b, (i + 1) * granule);
-      by_size[i].first = b->next;
-      ::operator delete(b);
+// Gives the blocks back when the thread ends. Frames may be released even after that, by destructors
+// of other thread-locals.
+struct at_thread_end {
+  at_thread_end() noexcept { state = keeping::yes; }
+  at_thread_end(const at_thread_end&) = delete;
+  at_thread_end& operator=(const at_thread_end&) = delete;
+  ~at_thread_end() {
+    state = keeping::over;
+    for (std::size_t i = 0; i < classes; ++i) {
+      while (block* b = kept_blocks[i].first) {
+        ASAN_UNPOISON_MEMORY_REGION(b, (i + 1) * granule);
+        kept_blocks[i].first = b->next;
+        ::operator delete(b);
+      }
     }
   }
+};
+
+bool may_keep() noexcept {
+  if (state == keeping::not_yet) {
+    thread_local const at_thread_end cleaner;
+    static_cast<void>(cleaner);
+  }
+  return state == keeping::yes;
 }
 
 std::size_t class_of(std::size_t size) noexcept { return (size - 1) / granule; }
@@ -60,7 +71,7 @@ std::size_t class_of(std::size_t size) noexcept { return (size - 1) / granule; }
 void* frame_recycler::allocate(std::size_t size) {
   const std::size_t index = class_of(size);
   if (index >= classes) return ::operator new(size);
-  size_class& kept = blocks.by_size[index];
+  size_class& kept = kept_blocks[index];
   if (kept.first == nullptr) return ::operator new((index + 1) * granule);
   block* b = kept.first;
   ASAN_UNPOISON_MEMORY_REGION(b, (index + 1) * granule);
@@ -71,11 +82,11 @@ void* frame_recycler::allocate(std::size_t size) {
 
 void frame_recycler::release(void* memory, std::size_t size) noexcept {
   const std::size_t index = class_of(size);
-  if (index >= classes || cache_gone || blocks.by_size[index].count == kept_per_class) {
+  if (index >= classes || !may_keep() || kept_blocks[index].count == kept_per_class) {
     ::operator delete(memory);
     return;
   }
-  size_class& kept = blocks.by_size[index];
+  size_class& kept = kept_blocks[index];
   block* b = static_cast<block*>(memory);
   b->next = kept.first;
   kept.first = b;

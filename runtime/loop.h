@@ -41,14 +41,23 @@ class loop : public reactor {
   // and when they have ended the failure is thrown by the drive that sees it.
   template <class Fn, class First, class... Rest>
   void spawn(Fn&& fn, First&& first, Rest&&... rest) {
-    tasks_.spawn(std::forward<Fn>(fn), std::forward<First>(first), std::forward<Rest>(rest)...);
+    {
+      const hooked scope(*this);
+      tasks_.spawn(std::forward<Fn>(fn), std::forward<First>(first), std::forward<Rest>(rest)...);
+    }
+    announce_started();
   }
   template <class What>
   void spawn(What&& what, std::source_location place = std::source_location::current()) {
-    tasks_.spawn(std::forward<What>(what), place);
+    {
+      const hooked scope(*this);
+      tasks_.spawn(std::forward<What>(what), place);
+    }
+    announce_started();
   }
 
-  // Cancels what run() runs and all that was spawned; then run() throws `cancelled`.
+  // Cancels what run() runs and all that was spawned, and what that spawns; then run() throws
+  // `cancelled`. When they have ended, the loop is as before.
   void cancel() noexcept;
 
   // Spawned tasks that have not ended.
@@ -66,15 +75,16 @@ class loop : public reactor {
  private:
   class root_scope final : public scope {
    public:
-    explicit root_scope(loop& l) noexcept : loop_(l) { open(l, nullptr); }
+    explicit root_scope(loop& l) noexcept { open(l, nullptr); }
     using scope::destroy_children;
     using scope::next_standing;
     using scope::reset;
 
    private:
-    void all_children_done() noexcept override {}
-    void child_added() noexcept override { loop_.announce_ready(); }
-    loop& loop_;
+    // A failure stays until a drive has thrown it.
+    void all_children_done() noexcept override {
+      if (failures().empty()) reset();
+    }
   };
 
   // What run() runs.
