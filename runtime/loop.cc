@@ -45,8 +45,9 @@ void loop::throw_failure() {
 }
 
 void loop::cancel() noexcept {
+  const hooked scope(*this);
   if (running_ != nullptr) running_->cancel(cancel_cause::requested);
-  tasks_.cancel();
+  if (tasks_.size() != 0) tasks_.cancel();
 }
 
 namespace {

@@ -227,23 +227,29 @@ void reactor::deliver(int count) noexcept {
 }
 
 void reactor::submit_for_host() {
-  bool wake = !ready_.empty();
+  bool wake = !ready_.empty() || !registrations_->changes().empty();
   if (remote_handed_out_ && !mailbox_->fall_asleep()) wake = true;
   if (!polled_by_host_) return;
-  kevent64_s changes[2];
-  int count = 0;
   const auto earliest =
       timers_.empty() ? std::nullopt : std::optional<clock::time_point>(timers_.earliest());
   if (earliest && earliest != host_timer_) {
-    changes[count++] = own_event(EVFILT_TIMER, host_timer_ident, EV_ADD | EV_ONESHOT,
-                                 NOTE_NSECONDS | NOTE_CRITICAL, clock::until(*earliest).count());
+    const kevent64_s timer =
+        own_event(EVFILT_TIMER, host_timer_ident, EV_ADD | EV_ONESHOT,
+                  NOTE_NSECONDS | NOTE_CRITICAL, clock::until(*earliest).count());
+    if (kevent64(kq_, &timer, 1, nullptr, 0, 0, nullptr) != 0) fail("kevent64");
   }
   host_timer_ = earliest;
-  if (wake) changes[count++] = own_event(EVFILT_USER, wake_up_ident, 0, NOTE_TRIGGER);
-  if (count != 0 && kevent64(kq_, changes, count, nullptr, 0, 0, nullptr) != 0) fail("kevent64");
+  if (wake) wake_host();
 }
 
-void reactor::announce_ready() {
+// A host that polls drives next, whatever the kernel itself may report. Cannot fail: the event is
+// registered.
+void reactor::wake_host() noexcept {
+  const kevent64_s trigger = own_event(EVFILT_USER, wake_up_ident, 0, NOTE_TRIGGER);
+  kevent64(kq_, &trigger, 1, nullptr, 0, 0, nullptr);
+}
+
+void reactor::announce_started() {
   if (!driven_) submit_for_host();
 }
 

@@ -42,7 +42,9 @@ class reactor {
 
   // Lets w go on at its turn. No effect if it is in the queue already.
   void ready(waiter& w) noexcept {
-    if (!w.queued()) ready_.push_back(w);
+    if (w.queued()) return;
+    ready_.push_back(w);
+    if (polled_by_host_ && !driven_) [[unlikely]] wake_host();
   }
   // Takes one credit; false if the running coroutine has spent its own.
   bool charge() noexcept { return credit_-- > 0; }
@@ -98,7 +100,7 @@ class reactor {
 
   // --- For whoever owns the loop --------------------------------------------------------------
 
-  // Runs around every drive and destruction of coroutines; null for none. Not during a drive. The
+  // Runs around every drive, and around spawning, cancelling and destroying; null for none. Not during a drive. The
   // hook must outlive the loop.
   void set_hook(turn_hook* hook) noexcept { hook_ = hook; }
 
@@ -120,14 +122,31 @@ class reactor {
     reactor* outer_;
   };
 
+  // Runs the hooks around what the loop's owner does to its operations between drives; nothing
+  // within a drive, which has run them.
+  class hooked {
+   public:
+    explicit hooked(const reactor& r) noexcept : hook_(r.driven_ ? nullptr : r.hook_) {
+      if (hook_ != nullptr) hook_->enter();
+    }
+    hooked(const hooked&) = delete;
+    hooked& operator=(const hooked&) = delete;
+    ~hooked() {
+      if (hook_ != nullptr) hook_->leave();
+    }
+
+   private:
+    turn_hook* hook_;
+  };
+
   // One turn: asks for events, waiting at most max_wait if nothing is ready, then runs what is
   // ready. True if anything came or ran. Inside a `driving`.
   bool turn(clock::duration max_wait);
 
   // A drive is over: what only the loop knows must from now on wake a host that polls.
   void submit_for_host();
-  // The same, if something was made ready outside of a drive.
-  void announce_ready();
+  // The same, after something was started outside of a drive.
+  void announce_started();
 
   // Destroys the attachments; for ~loop, after its coroutines.
   void destroy_attachments() noexcept;
@@ -151,6 +170,7 @@ class reactor {
     std::unique_ptr<held_base> object;
   };
 
+  void wake_host() noexcept;
   bool run_ready() noexcept;
   bool collect(clock::duration max_wait);
   bool take_active();

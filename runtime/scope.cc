@@ -29,7 +29,6 @@ void scope::adopt(child& c) noexcept {
   ++size_;
   c.start(*reactor_, from_);
   if (cancelled_) c.as_branch().cancel(cause_);
-  child_added();
 }
 
 void scope::unlink(child& c) noexcept {

@@ -174,8 +174,6 @@ class scope {
 
   virtual void all_children_done() noexcept = 0;
   virtual void cancel_body(cancel_cause) noexcept {}
-  // A child was added from outside the loop's drive.
-  virtual void child_added() noexcept {}
 
   reactor* reactor_ = nullptr;
   const context* from_ = nullptr;

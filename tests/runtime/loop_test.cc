@@ -1,0 +1,489 @@
+#include "kedge/runtime/loop.h"
+
+#include <doctest/doctest.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "kedge/runtime/descriptor.h"
+#include "kedge/runtime/sleep.h"
+#include "kedge/runtime/task.h"
+#include "kedge/runtime/turn_hook.h"
+#include "kedge/runtime/with_scope.h"
+#include "kedge/runtime/yield.h"
+
+namespace {
+
+using namespace std::chrono_literals;
+using kedge::loop;
+using kedge::task;
+
+task<int> number(int n) { co_return n; }
+task<> note(std::vector<int>& order, int n) {
+  order.push_back(n);
+  co_return;
+}
+task<> fail(const char* what) {
+  co_await kedge::yield();
+  throw std::runtime_error(what);
+}
+// Sets `gone` when it is destroyed.
+struct flagged {
+  explicit flagged(bool& f) : gone(&f) {}
+  flagged(flagged&& other) noexcept : gone(std::exchange(other.gone, nullptr)) {}
+  flagged& operator=(flagged&&) = delete;
+  ~flagged() {
+    if (gone != nullptr) *gone = true;
+  }
+  bool* gone;
+};
+task<> sleep_forever(flagged) { co_await kedge::sleep_for(1000h); }
+
+bool readable(int fd, int wait_ms) {
+  pollfd p{fd, POLLIN, 0};
+  return ::poll(&p, 1, wait_ms) == 1;
+}
+
+TEST_CASE("run gives what the task gives, or throws what it throws") {
+  loop l;
+  CHECK(l.run(number(7)) == 7);
+  CHECK(l.run(number(8)) == 8);
+  CHECK_THROWS_AS(l.run(fail("x")), std::runtime_error);
+  l.run(kedge::sleep_for(1ns));
+  l.run(kedge::yield());
+  const std::unique_ptr<int> p =
+      l.run([]() -> task<std::unique_ptr<int>> { co_return std::make_unique<int>(3); }());
+  CHECK(*p == 3);
+}
+
+TEST_CASE("spawned tasks run beside what is run, and stay") {
+  loop l;
+  std::vector<int> order;
+  l.spawn(note(order, 1));
+  l.spawn(note, std::ref(order), 2);
+  l.spawn([&] { return note(order, 3); });
+  l.spawn(kedge::sleep_for(1000h));
+  CHECK(order.empty());
+  CHECK(l.size() == 4);
+  l.run(kedge::sleep_for(0ns));
+  CHECK(order == std::vector{1, 2, 3});
+  CHECK(l.size() == 1);
+}
+
+TEST_CASE("poll and run_once drive without run") {
+  loop l;
+  std::vector<int> order;
+  CHECK_FALSE(l.poll());
+  l.spawn(note(order, 1));
+  CHECK(l.poll());
+  CHECK(order == std::vector{1});
+  CHECK(l.size() == 0);
+  CHECK_FALSE(l.poll());
+
+  l.spawn([&]() -> task<> {
+    co_await kedge::sleep_for(1ms);
+    order.push_back(2);
+  });
+  while (l.size() != 0) l.run_once();
+  CHECK(order == std::vector{1, 2});
+  CHECK_FALSE(l.run_once(1ms));  // ends by itself
+}
+
+TEST_CASE("next_deadline: now, the earliest timer, or nothing") {
+  loop l;
+  CHECK_FALSE(l.next_deadline());
+  const auto far = kedge::clock::now() + 1000h;
+  l.spawn([far]() -> task<> { co_await kedge::sleep_until(far); });
+  REQUIRE(l.next_deadline());
+  const auto due = *l.next_deadline();
+  CHECK(due <= kedge::clock::now());
+  l.poll();
+  while (*l.next_deadline() < far) l.poll();
+  CHECK(*l.next_deadline() == far);
+  l.cancel();
+  CHECK(*l.next_deadline() < far);
+  while (l.size() != 0) l.poll();
+  CHECK_FALSE(l.next_deadline());
+}
+
+TEST_CASE("deadlines at both ends of time") {
+  loop l;
+  l.run(kedge::sleep_until(kedge::clock::time_point::min()));
+  l.run(kedge::sleep_for(kedge::clock::duration::min()));
+  static_cast<void>(l.native_handle());
+  l.spawn(kedge::sleep_until(kedge::clock::time_point::max()));
+  l.spawn(kedge::sleep_for(kedge::clock::duration::max()));
+  l.run(kedge::sleep_for(1ns));
+  CHECK_FALSE(l.run_once(1ms));
+  CHECK(l.size() == 2);
+}
+
+TEST_CASE("native_handle alone tells when to drive: a timer") {
+  loop l;
+  const int handle = l.native_handle();
+  bool done = false;
+  l.spawn([&]() -> task<> {
+    for (int i = 0; i < 3; ++i) co_await kedge::sleep_for(1ms);
+    done = true;
+  });
+  while (l.size() != 0) {
+    REQUIRE(readable(handle, 10'000));
+    l.poll();
+  }
+  CHECK(done);
+}
+
+TEST_CASE("native_handle alone tells when to drive: an earlier timer, then the later one") {
+  loop l;
+  const int handle = l.native_handle();
+  std::vector<int> order;
+  l.spawn([&]() -> task<> {
+    co_await kedge::sleep_for(20ms);
+    order.push_back(2);
+  });
+  REQUIRE(readable(handle, 10'000));
+  l.poll();
+  l.spawn([&]() -> task<> {
+    co_await kedge::sleep_for(1ms);
+    order.push_back(1);
+  });
+  while (l.size() != 0) {
+    REQUIRE(readable(handle, 10'000));
+    l.poll();
+  }
+  CHECK(order == std::vector{1, 2});
+}
+
+TEST_CASE("native_handle alone tells when to drive: what was spawned before and between drives") {
+  loop l;
+  std::vector<int> order;
+  l.spawn(note(order, 1));
+  const int handle = l.native_handle();
+  REQUIRE(readable(handle, 0));
+  while (readable(handle, 0)) l.poll();
+  CHECK(order == std::vector{1});
+  l.spawn(note(order, 2));
+  REQUIRE(readable(handle, 0));
+  while (readable(handle, 0)) l.poll();
+  CHECK(order == std::vector{1, 2});
+  CHECK(l.size() == 0);
+}
+
+TEST_CASE("native_handle alone tells when to drive: tasks that never rest") {
+  loop l;
+  const int handle = l.native_handle();
+  l.spawn([]() -> task<> {
+    for (int i = 0; i < 10'000; ++i) co_await kedge::yield();
+  });
+  while (l.size() != 0) {
+    REQUIRE(readable(handle, 0));
+    l.poll();
+  }
+}
+
+TEST_CASE("native_handle alone tells when to drive: a leaf that is spawned between drives") {
+  loop l;
+  const int handle = l.native_handle();
+  std::array<int, 2> ends{};
+  REQUIRE(::pipe(ends.data()) == 0);
+  {
+    kedge::descriptor in(l, ends[0], kedge::ownership::owned);
+    l.spawn(in.readable());
+    l.spawn(kedge::sleep_for(1ms));
+    REQUIRE(::write(ends[1], "x", 1) == 1);
+    while (l.size() != 0) {
+      REQUIRE(readable(handle, 10'000));
+      l.poll();
+    }
+  }
+  ::close(ends[1]);
+}
+
+TEST_CASE("native_handle alone tells when to drive: cancelled, closed between drives") {
+  loop l;
+  std::array<int, 2> ends{};
+  REQUIRE(::pipe(ends.data()) == 0);
+  kedge::descriptor in(l, ends[0], kedge::ownership::owned);
+  const int handle = l.native_handle();
+  std::error_code error;
+  l.spawn([&]() -> task<> { error = (co_await in.readable()).error(); });
+  while (readable(handle, 0)) l.poll();
+  CHECK(l.size() == 1);
+  in.close();
+  REQUIRE(readable(handle, 0));
+  while (readable(handle, 0)) l.poll();
+  CHECK(error == kedge::errc::closed);
+  l.spawn(kedge::sleep_for(1000h));
+  while (readable(handle, 0)) l.poll();
+  l.cancel();
+  REQUIRE(readable(handle, 0));
+  while (readable(handle, 0)) l.poll();
+  CHECK(l.size() == 0);
+  ::close(ends[1]);
+}
+
+TEST_CASE("native_handle alone tells when to drive: a post from another thread") {
+  loop l;
+  const kedge::remote to = l.get_remote();
+  const int handle = l.native_handle();
+  for (int i = 0; i < 3; ++i) {
+    while (readable(handle, 0)) l.poll();
+    bool ran = false;
+    std::thread poster([&] { to.post([&] { ran = true; }); });
+    REQUIRE(readable(handle, 10'000));
+    poster.join();
+    while (readable(handle, 0)) l.poll();
+    CHECK(ran);
+  }
+  // Posted by the loop's own thread while nothing drives it.
+  bool ran = false;
+  to.post([&] { ran = true; });
+  REQUIRE(readable(handle, 0));
+  while (readable(handle, 0)) l.poll();
+  CHECK(ran);
+}
+
+TEST_CASE("a drive within a drive of the same loop is refused, and changes nothing") {
+  loop l;
+  loop other;
+  int refused = 0;
+  l.run([&]() -> task<> {
+    CHECK_THROWS_AS(l.poll(), std::logic_error);
+    CHECK_THROWS_AS(l.run_once(), std::logic_error);
+    CHECK_THROWS_AS(l.run(number(1)), std::logic_error);
+    CHECK(loop::current() == &l);
+    CHECK(other.run([&]() -> task<int> {
+      CHECK(loop::current() == &other);
+      co_return 5;
+    }()) == 5);
+    CHECK(loop::current() == &l);
+    ++refused;
+    co_await kedge::yield();
+    ++refused;
+  }());
+  CHECK(refused == 2);
+  CHECK(loop::current() == nullptr);
+}
+
+TEST_CASE("a spawned task that fails cancels the others; the drive that sees it throws") {
+  loop l;
+  bool gone = false;
+  l.spawn(sleep_forever, flagged(gone));
+  l.spawn(fail("first"));
+  SUBCASE("run") {
+    try {
+      l.run(kedge::sleep_for(1000h));
+      FAIL("did not throw");
+    } catch (const std::runtime_error& e) {
+      CHECK(std::string(e.what()) == "first");
+    }
+  }
+  SUBCASE("run_once") {
+    bool thrown = false;
+    while (!thrown) {
+      try {
+        l.run_once();
+      } catch (const std::runtime_error& e) {
+        thrown = true;
+        CHECK(std::string(e.what()) == "first");
+      }
+    }
+  }
+  CHECK(gone);
+  CHECK(l.size() == 0);
+  // The loop is as new.
+  std::vector<int> order;
+  l.spawn(note(order, 1));
+  CHECK(l.run(number(4)) == 4);
+  while (l.size() != 0) l.poll();
+  CHECK(order == std::vector{1});
+}
+
+TEST_CASE("cancel ends run with `cancelled`, and what was spawned") {
+  loop l;
+  bool gone = false;
+  l.spawn(sleep_forever, flagged(gone));
+  l.spawn([&]() -> task<> {
+    co_await kedge::yield();
+    l.cancel();
+  });
+  CHECK_THROWS_AS(l.run(kedge::sleep_for(1000h)), kedge::cancelled);
+  while (l.size() != 0) l.poll();
+  CHECK(gone);
+}
+
+TEST_CASE("a loop that was cancelled can be used again") {
+  loop l;
+  l.cancel();  // nothing there
+  std::vector<int> order;
+  l.spawn(note(order, 1));
+  l.run(kedge::sleep_for(1ns));
+  CHECK(order == std::vector{1});
+  l.spawn(kedge::sleep_for(1000h));
+  l.cancel();
+  while (l.size() != 0) l.poll();
+  l.spawn(note(order, 2));
+  l.run(kedge::sleep_for(1ns));
+  CHECK(order == std::vector{1, 2});
+}
+
+TEST_CASE("cancelling what run runs does not touch a value that it has") {
+  loop l;
+  CHECK(l.run([](loop& own) -> task<int> {
+    own.cancel();
+    co_return 6;
+  }(l)) == 6);
+}
+
+TEST_CASE("a loop that is destroyed destroys what is suspended, and what never started") {
+  bool started = false, waiting = false, ready = false;
+  {
+    loop l;
+    l.spawn(sleep_forever, flagged(waiting));
+    l.run(kedge::sleep_for(1ns));
+    l.spawn(sleep_forever, flagged(started));
+    l.spawn([](flagged f) -> task<> {
+      for (;;) co_await kedge::yield();
+      static_cast<void>(f);
+    }, flagged(ready));
+    l.poll();
+    CHECK_FALSE(started);
+  }
+  CHECK(started);
+  CHECK(waiting);
+  CHECK(ready);
+}
+
+TEST_CASE("loops on one thread are independent") {
+  loop a, b;
+  std::vector<int> order;
+  a.spawn([&]() -> task<> {
+    for (int i = 0; i < 3; ++i) {
+      order.push_back(i);
+      CHECK(loop::current() == &a);
+      co_await kedge::yield();
+    }
+  });
+  b.spawn([&]() -> task<> {
+    co_await kedge::sleep_for(1ms);
+    CHECK(loop::current() == &b);
+    order.push_back(10);
+  });
+  while (a.size() != 0) a.poll();
+  CHECK(order == std::vector{0, 1, 2});
+  while (b.size() != 0) b.run_once();
+  CHECK(order.back() == 10);
+}
+
+class counting_hook final : public kedge::turn_hook {
+ public:
+  void enter() noexcept override {
+    ++entered;
+    ++inside;
+  }
+  void leave() noexcept override { --inside; }
+  int entered = 0;
+  int inside = 0;
+};
+struct within {
+  explicit within(counting_hook& h, int& n) : hook(&h), seen(&n) {}
+  within(within&& other) noexcept : hook(std::exchange(other.hook, nullptr)), seen(other.seen) {}
+  within& operator=(within&&) = delete;
+  ~within() {
+    if (hook != nullptr) *seen += hook->inside;
+  }
+  counting_hook* hook;
+  int* seen;
+};
+
+TEST_CASE("the turn hook encloses every drive and every destruction of coroutines") {
+  counting_hook hook;
+  int destroyed_inside = 0;
+  {
+    loop l;
+    l.set_hook(&hook);
+    const auto waiting = [&](within) -> task<> {
+      CHECK(hook.inside == 1);
+      co_await kedge::sleep_for(1000h);
+    };
+    l.poll();
+    CHECK(hook.entered == 1);
+    l.spawn(waiting, within(hook, destroyed_inside));
+    l.spawn(waiting, within(hook, destroyed_inside));
+    const int spawned = hook.entered;
+    l.run_once();
+    CHECK(hook.entered == spawned + 1);
+    CHECK_THROWS(l.run(fail("x")));
+    CHECK(hook.entered == spawned + 2);
+    CHECK(hook.inside == 0);
+    CHECK(destroyed_inside == 0);
+  }
+  CHECK(hook.inside == 0);
+  CHECK(destroyed_inside == 2);
+}
+
+TEST_CASE("the turn hook encloses what spawn calls and what cancel withdraws") {
+  counting_hook hook;
+  loop l;
+  l.set_hook(&hook);
+  int inside_spawn = 0;
+  l.spawn([&] {
+    inside_spawn = hook.inside;
+    return kedge::sleep_for(1000h);
+  });
+  CHECK(inside_spawn == 1);
+  CHECK(hook.inside == 0);
+  const int before = hook.entered;
+  l.cancel();
+  CHECK(hook.entered == before + 1);
+  CHECK(hook.inside == 0);
+}
+
+std::vector<std::string> attachment_log;
+struct first_attachment {
+  explicit first_attachment(kedge::reactor&) { attachment_log.emplace_back("first made"); }
+  ~first_attachment() { attachment_log.emplace_back("first gone"); }
+};
+struct second_attachment {
+  explicit second_attachment(kedge::reactor& r) : before(r.attachment<first_attachment>()) {
+    attachment_log.emplace_back("second made");
+  }
+  ~second_attachment() { attachment_log.emplace_back("second gone"); }
+  first_attachment& before;
+};
+struct logs_its_end {
+  logs_its_end() = default;
+  logs_its_end(logs_its_end&& other) noexcept : live(std::exchange(other.live, false)) {}
+  logs_its_end& operator=(logs_its_end&&) = delete;
+  ~logs_its_end() {
+    if (live) attachment_log.emplace_back("coroutine gone");
+  }
+  bool live = true;
+};
+
+TEST_CASE("attachments: one of each type per loop, the latest destroyed first, after the tasks") {
+  attachment_log.clear();
+  {
+    loop l;
+    loop other;
+    second_attachment& s = l.attachment<second_attachment>();
+    CHECK(&s == &l.attachment<second_attachment>());
+    CHECK(&s.before == &l.attachment<first_attachment>());
+    CHECK(&other.attachment<first_attachment>() != &s.before);
+    CHECK(attachment_log.size() == 3);
+    attachment_log.clear();
+    l.spawn([](logs_its_end) -> task<> { co_await kedge::sleep_for(1000h); }, logs_its_end());
+    l.poll();
+  }
+  CHECK(attachment_log == std::vector<std::string>{"first gone", "coroutine gone", "second gone",
+                                                   "first gone"});
+}
+
+}  // namespace
