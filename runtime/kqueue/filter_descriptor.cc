@@ -10,15 +10,13 @@
 
 #include "kedge/kqueue/descriptor_state.h"
 #include "kedge/kqueue/filter_table.h"
+#include "kedge/kqueue/kqueue_numbers.h"
 #include "kedge/kqueue/queue.h"
 
 namespace kedge::kqueue {
 namespace {
 
 int descriptor_of(const knote& note) noexcept { return static_cast<int>(note.ident); }
-
-// A file that epoll does not watch, as vn_kqfilter() and filt_specattach() of Darwin's kernel see it.
-verdict attach_file(const knote& note) noexcept;
 
 // The amount of a regular file, or 1 of a device that is always ready: not 0 means active.
 std::int64_t file_amount(const knote& note) noexcept {
@@ -29,6 +27,7 @@ std::int64_t file_amount(const knote& note) noexcept {
   return at < 0 ? 0 : status.st_size - at;
 }
 
+// A file that epoll does not watch, as vn_kqfilter() and filt_specattach() of Darwin's kernel see it.
 verdict attach_file(const knote& note) noexcept {
   struct stat status {};
   if (fstat(descriptor_of(note), &status) != 0) return {EBADF, false};
@@ -39,20 +38,24 @@ verdict attach_file(const knote& note) noexcept {
 }
 
 // epoll knows no low-water mark but the smallest.
-bool has_mark(const knote& note) noexcept { return (note.fflags & NOTE_LOWAT) != 0 && note.data > 1; }
+bool has_mark(const kevent64_s& change) noexcept {
+  return (change.fflags & NOTE_LOWAT) != 0 && change.data > 1;
+}
 
 verdict attach(knote& note, const kevent64_s& change) {
   // EV_VANISHED would be reported when the number is closed, which nobody tells us.
   if ((change.flags & EV_VANISHED) != 0) return {ENOTSUP, false};
   knote_record& k = record_of(note);
-  if (has_mark(note)) return {ENOTSUP, false};
+  if (has_mark(change)) return {ENOTSUP, false};
+  // epoll would take that; a kqueue can only be read.
+  if (note.filter == EVFILT_WRITE && kqueue_numbers::is_kqueue(descriptor_of(note))) return {EINVAL, false};
   const int error = k.home->watch(k);
   if (error == EPERM) return attach_file(note);
   return {error == ELOOP ? EINVAL : error, false};
 }
 
 verdict touch(knote& note, const kevent64_s& change) {
-  if ((change.fflags & NOTE_LOWAT) != 0 && change.data > 1) return {ENOTSUP, false};
+  if (has_mark(change)) return {ENOTSUP, false};
   note.fflags = change.fflags;
   note.data = change.data;
   return {0, !record_of(note).polled && file_amount(note) != 0};

@@ -83,6 +83,14 @@ queue* kqueue_numbers::find(int number) noexcept {
   return slot != nullptr ? slot->load(std::memory_order_acquire) : nullptr;
 }
 
+bool kqueue_numbers::is_kqueue(int number) noexcept {
+  queue* const q = find(number);
+  if (q == nullptr || q->enter(number, call_kind::undecided) != 0) return false;
+  const bool is = q->number_is_ours();
+  q->leave();
+  return is;
+}
+
 int kqueue_numbers::make() noexcept {
   queue* const q = take_unused();
   if (q == nullptr) {

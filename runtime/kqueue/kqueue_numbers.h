@@ -11,6 +11,9 @@ class kqueue_numbers {
   // The queue that kqueue() last made with this number, or null. It may have ended: enter() tells.
   static queue* find(int number) noexcept;
 
+  // True if the descriptor is a kqueue now.
+  static bool is_kqueue(int number) noexcept;
+
   // A new kqueue: its number, or -1 with errno. A queue that had the number has ended by that.
   static int make() noexcept;
 

@@ -138,6 +138,12 @@ bool queue::somebody_waits() const noexcept {
   return (options_ & not_pollable) == 0 || sleepers_ != 0;
 }
 
+void queue::enqueue_and_tell(knote_record& k) noexcept {
+  if (k.queued) return;
+  enqueue(k);
+  if (sleepers_ != 0 || (collectors_ == 0 && (options_ & not_pollable) == 0)) ring();
+}
+
 void queue::ring() noexcept {
   if (rung_) return;
   rung_ = true;
@@ -168,9 +174,7 @@ void queue::activate(knote_record& k) noexcept {
   const std::lock_guard hold(lock_);
   if (k.dropped) return;
   k.active = true;
-  if (k.disabled || k.queued) return;
-  enqueue(k);
-  if (somebody_waits()) ring();
+  if (!k.disabled) enqueue_and_tell(k);
 }
 
 knote_record* queue::take_block() noexcept {

@@ -10,7 +10,8 @@
 // The bell is an eventfd in the epoll set, edge-triggered and never read: each write makes the kqueue
 // readable until the next epoll_wait. It is rung when a knote becomes active in user space and somebody
 // has to notice: a thread asleep in kevent(), or, unless the caller has opted out, an outside poller.
-// `rung_` remembers that this wait is still to come, so a burst of activations is one write.
+// `rung_` remembers that this wait is still to come, so a burst of activations is one write. A thread that
+// is delivering rings when it returns and something is left, so until then only sleepers are rung for.
 //
 // A queue object is never freed but used again for a later kqueue, so that a thread that comes too late
 // (an activation, a call with a closed number) finds an object whose lock it can take and see. `users_`
@@ -105,9 +106,11 @@ class queue {
   void enqueue(knote_record& k) noexcept;
   void dequeue(knote_record& k) noexcept;
   bool somebody_waits() const noexcept;
+  void enqueue_and_tell(knote_record& k) noexcept;
   void ring() noexcept;
 
   // Waiting (queue_wait.cc).
+  int fill(records& out, time_limit& limit) noexcept;
   int ask_epoll(records& out, unsigned room, bool sleep, time_limit& limit, bool& seen_all) noexcept;
   void deliver_ready(std::uint64_t tag, std::uint32_t events, records& out) noexcept;
   void after_ready(knote_record& k, bool& again) noexcept;
@@ -122,7 +125,8 @@ class queue {
   int number_ = -1;
   int bell_ = -1;
   int users_ = 0;
-  int sleepers_ = 0;  // threads in epoll_wait, or about to be
+  int sleepers_ = 0;    // threads in epoll_wait, or about to be
+  int collectors_ = 0;  // threads that deliver: they look at waiting_ before they sleep or return
   unsigned options_ = 0;
   call_kind kind_ = call_kind::undecided;
   bool ended_ = true;

@@ -161,10 +161,7 @@ int queue::attach(const kevent64_s& change, unsigned filter) noexcept {
   }
   if (answer.active && !k->dropped) {
     k->active = true;
-    if (!k->disabled) {
-      enqueue(*k);
-      if (somebody_waits()) ring();
-    }
+    if (!k->disabled) enqueue_and_tell(*k);
   }
   end_use(*k);
   return 0;
@@ -184,10 +181,7 @@ int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
     }
     if ((change.flags & EV_ENABLE) != 0) k.disabled = false;
     if (answer.active) k.active = true;
-    if (k.active && !k.disabled && !k.queued) {
-      enqueue(k);
-      if (somebody_waits()) ring();
-    }
+    if (k.active && !k.disabled) enqueue_and_tell(k);
     if (k.polled) {
       const bool again = (change.flags & (EV_ADD | EV_ENABLE)) != 0;
       result = descriptors_.refresh(number_, static_cast<std::uint32_t>(k.ident), again);

@@ -43,6 +43,23 @@ int wait_for_events(int epoll, epoll_event* events, unsigned room, const timespe
 
 int queue::collect(records& out, time_limit limit) noexcept {
   const std::lock_guard hold(lock_);
+  ++collectors_;
+  const int error = fill(out, limit);
+  --collectors_;
+  if (waiting_ != 0 && !ended_ && somebody_waits()) ring();
+  return error;
+}
+
+void queue::collect_active(records& out) noexcept {
+  const std::lock_guard hold(lock_);
+  if (ended_ || waiting_ == 0) return;
+  ++collectors_;
+  deliver_active(out);
+  --collectors_;
+  if (waiting_ != 0 && !ended_ && somebody_waits()) ring();
+}
+
+int queue::fill(records& out, time_limit& limit) noexcept {
   for (;;) {
     if (ended_) return EBADF;
     if (clock_is_virtual() && slots_[filter_index(EVFILT_TIMER)].phase == slot_state::open) {
@@ -63,16 +80,9 @@ int queue::collect(records& out, time_limit limit) noexcept {
       if (error != 0) return error;
     }
     const bool all_busy = waiting_ != 0 && out.room() != 0 && !deliver_active(out);
-    if (out.count() != 0 || (limit.is_now() && seen_all)) break;
+    if (out.count() != 0 || (limit.is_now() && seen_all)) return 0;
     if (all_busy && waiting_ != 0) gate_.wait(lock_);
   }
-  if (waiting_ != 0 && somebody_waits()) ring();
-  return 0;
-}
-
-void queue::collect_active(records& out) noexcept {
-  const std::lock_guard hold(lock_);
-  if (!ended_ && waiting_ != 0) deliver_active(out);
 }
 
 // One epoll_wait and the delivery of what it brings. Returns an errno. A time-out that has run out makes
@@ -82,11 +92,18 @@ int queue::ask_epoll(records& out, unsigned room, bool sleep, time_limit& limit,
   epoll_event events[max_ready];
   const interruption before = interruption::current();
   const timespec* const left = sleep ? limit.left() : &at_once;
-  if (sleep) ++sleepers_;
+  const int number = number_;
+  if (sleep) {
+    ++sleepers_;
+    --collectors_;
+  }
   lock_.unlock();
-  const int n = wait_for_events(number_, events, room, left);
+  const int n = wait_for_events(number, events, room, left);
   lock_.lock();
-  if (sleep) --sleepers_;
+  if (sleep) {
+    --sleepers_;
+    ++collectors_;
+  }
   if (ended_) {
     rung_ = false;
     if (sleepers_ != 0) ring();

@@ -1,0 +1,139 @@
+// A kqueue as a descriptor: in poll, in select, in another kqueue, across fork.
+
+#include "kqueue_of_test.h"
+
+#include <poll.h>
+#include <sys/select.h>
+#include <sys/wait.h>
+
+namespace {
+
+bool readable(int fd, int timeout = 0) {
+  pollfd p{fd, POLLIN, 0};
+  const int n = ::poll(&p, 1, timeout);
+  REQUIRE(n >= 0);
+  return n == 1 && (p.revents & POLLIN) != 0;
+}
+
+bool selected(int fd) {
+  fd_set set;
+  FD_ZERO(&set);
+  FD_SET(fd, &set);
+  timeval zero{0, 0};
+  return ::select(fd + 1, &set, nullptr, nullptr, &zero) == 1 && FD_ISSET(fd, &set);
+}
+
+}  // namespace
+
+TEST_CASE("poll and select see a kqueue readable while it has an event") {
+  const kqueue_of_test kq;
+  const auto check = [&](bool expected) {
+    CHECK(readable(kq.fd()) == expected);
+    CHECK(readable(kq.fd()) == expected);
+    CHECK(selected(kq.fd()) == expected);
+  };
+  check(false);
+
+  SUBCASE("descriptor") {
+    const pair_of_test p = pair_of_test::of_pipe();
+    REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD) == 0);
+    check(false);
+    p.put(1, "a");
+    check(true);
+    REQUIRE(kq.now().size() == 1);
+    check(true);
+    p.take(0, 1);
+    check(false);
+  }
+  SUBCASE("user event, level-triggered") {
+    REQUIRE(kq.apply(1, EVFILT_USER, EV_ADD) == 0);
+    check(false);
+    REQUIRE(kq.apply(1, EVFILT_USER, 0, NOTE_TRIGGER) == 0);
+    check(true);
+    for (int i = 0; i < 3; ++i) {
+      REQUIRE(kq.now().size() == 1);
+      check(true);
+    }
+    REQUIRE(kq.apply(1, EVFILT_USER, EV_DELETE) == 0);
+    CHECK(kq.now().empty());
+    check(false);
+  }
+  SUBCASE("user event, EV_CLEAR") {
+    REQUIRE(kq.apply(1, EVFILT_USER, EV_ADD | EV_CLEAR) == 0);
+    for (int i = 0; i < 3; ++i) {
+      REQUIRE(kq.apply(1, EVFILT_USER, 0, NOTE_TRIGGER) == 0);
+      check(true);
+      REQUIRE(kq.now().size() == 1);
+      check(false);
+    }
+  }
+  SUBCASE("more events than were taken") {
+    for (std::uint64_t i = 0; i < 3; ++i) REQUIRE(kq.apply(i, EVFILT_USER, EV_ADD | EV_CLEAR, NOTE_TRIGGER) == 0);
+    for (int i = 0; i < 3; ++i) {
+      check(true);
+      REQUIRE(kq.now(1).size() == 1);
+    }
+    CHECK(kq.now().empty());
+    check(false);
+  }
+  SUBCASE("timer") {
+    REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD | EV_ONESHOT, NOTE_USECONDS, 100) == 0);
+    CHECK(readable(kq.fd(), 30'000));
+    check(true);
+    REQUIRE(kq.now().size() == 1);
+    check(false);
+  }
+}
+
+TEST_CASE("a kqueue in a kqueue") {
+  const kqueue_of_test outer;
+  const kqueue_of_test inner;
+  REQUIRE(inner.apply(1, EVFILT_USER, EV_ADD | EV_CLEAR) == 0);
+  REQUIRE(outer.apply(inner.fd(), EVFILT_READ, EV_ADD, 0, 0, 3) == 0);
+  for (int i = 0; i < 3; ++i) {
+    CHECK(outer.now().empty());
+    REQUIRE(inner.apply(1, EVFILT_USER, 0, NOTE_TRIGGER) == 0);
+    const event_list got = outer.next();
+    REQUIRE(got.size() == 1);
+    CHECK(got[0].ident == static_cast<std::uint64_t>(inner.fd()));
+    CHECK(got[0].data == 1);
+    CHECK(got[0].udata == 3);
+    CHECK(outer.now().size() == 1);
+    CHECK(inner.now().size() == 1);
+  }
+  CHECK(outer.now().empty());
+}
+
+TEST_CASE("what cannot be nested") {
+  const kqueue_of_test kq;
+  const kqueue_of_test other;
+  CHECK(kq.apply(other.fd(), EVFILT_WRITE, EV_ADD) == EINVAL);
+  CHECK(kq.apply(kq.fd(), EVFILT_READ, EV_ADD) == EINVAL);
+  REQUIRE(kq.apply(other.fd(), EVFILT_READ, EV_ADD) == 0);
+  CHECK(other.apply(kq.fd(), EVFILT_READ, EV_ADD) == EINVAL);
+}
+
+TEST_CASE("after fork the child has no kqueues but those it makes; the parent's go on") {
+  const kqueue_of_test kq;
+  REQUIRE(kq.apply(1, EVFILT_USER, EV_ADD | EV_CLEAR) == 0);
+  REQUIRE(kq.apply(2, EVFILT_TIMER, EV_ADD, NOTE_SECONDS, 1'000'000) == 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    const kevent64_s trigger = change(1, EVFILT_USER, 0, NOTE_TRIGGER);
+    if (kevent64(kq.fd(), &trigger, 1, nullptr, 0, 0, nullptr) != -1 || errno != EBADF) _exit(1);
+    if (fcntl(kq.fd(), F_GETFD) != -1) _exit(2);
+    const int own = ::kqueue();
+    const kevent64_s add = change(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER);
+    kevent64_s out{};
+    if (kevent64(own, &add, 1, &out, 1, 0, nullptr) != 1) _exit(3);
+    _exit(0);
+  }
+  REQUIRE(child > 0);
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+  CHECK(kq.now().empty());
+  REQUIRE(kq.apply(1, EVFILT_USER, 0, NOTE_TRIGGER) == 0);
+  CHECK(kq.now().size() == 1);
+}
