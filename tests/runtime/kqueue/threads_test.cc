@@ -1,0 +1,147 @@
+// Several threads in one kqueue. Counts are exact: whatever the interleaving, nothing is lost or doubled.
+
+#include "kqueue_of_test.h"
+
+#include <atomic>
+#include <thread>
+
+namespace {
+
+constexpr std::uint64_t stop = 1'000'000;  // the user event that ends the waiters
+
+// Waits in `kq` until the stop event, and hands each other event to `take`.
+template <class Take>
+void wait_until_stopped(const kqueue_of_test& kq, Take take) {
+  for (;;) {
+    for (const kevent64_s& e : kq.next(4)) {
+      if (e.filter == EVFILT_USER && e.ident == stop) return;
+      take(e);
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("bytes through pipes, several waiters with EV_DISPATCH: each event to one of them") {
+  constexpr int pipes = 8;
+  constexpr int bytes = 400;
+  const kqueue_of_test kq;
+  std::vector<pair_of_test> all;
+  for (int i = 0; i < pipes; ++i) {
+    all.push_back(pair_of_test::of_pipe());
+    REQUIRE(kq.apply(all.back()[0], EVFILT_READ, EV_ADD | EV_DISPATCH) == 0);
+  }
+  REQUIRE(kq.apply(stop, EVFILT_USER, EV_ADD) == 0);
+  std::atomic<int> left{pipes * bytes};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([&] {
+      wait_until_stopped(kq, [&](const kevent64_s& e) {
+        char c = 0;
+        if (::read(static_cast<int>(e.ident), &c, 1) != 1) return;
+        if (--left == 0) {
+          kq.apply(stop, EVFILT_USER, 0, NOTE_TRIGGER);
+        } else {
+          kq.apply(e.ident, EVFILT_READ, EV_ENABLE);
+        }
+      });
+    });
+  }
+  for (int i = 0; i < bytes; ++i) {
+    for (const pair_of_test& p : all) p.put(1, "x");
+  }
+  for (std::thread& t : threads) t.join();
+  CHECK(left == 0);
+}
+
+TEST_CASE("user events from several threads to several waiters: ONESHOT is delivered once") {
+  constexpr std::uint64_t each = 2000;
+  const kqueue_of_test kq;
+  REQUIRE(kq.apply(stop, EVFILT_USER, EV_ADD) == 0);
+  std::vector<std::atomic<int>> seen(3 * each);
+  std::atomic<std::uint64_t> count{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 2; ++t) {
+    threads.emplace_back([&] {
+      wait_until_stopped(kq, [&](const kevent64_s& e) {
+        ++seen[e.ident];
+        if (++count == 3 * each) kq.apply(stop, EVFILT_USER, 0, NOTE_TRIGGER);
+      });
+    });
+  }
+  for (std::uint64_t t = 0; t < 3; ++t) {
+    threads.emplace_back([&, t] {
+      for (std::uint64_t i = 0; i < each; ++i) {
+        CHECK(kq.apply(t * each + i, EVFILT_USER, EV_ADD | EV_ONESHOT, NOTE_TRIGGER) == 0);
+      }
+    });
+  }
+  for (std::thread& t : threads) t.join();
+  for (const std::atomic<int>& times : seen) CHECK(times == 1);
+}
+
+TEST_CASE("changes during a wait take effect") {
+  const kqueue_of_test kq;
+  const pair_of_test p = pair_of_test::of_sockets();
+  p.put(1, "a");
+  for (int i = 0; i < 100; ++i) {
+    std::thread other([&] { CHECK(kq.apply(p[0], EVFILT_READ, EV_ADD | EV_ONESHOT) == 0); });
+    CHECK(kq.next().size() == 1);
+    other.join();
+  }
+  for (int i = 0; i < 100; ++i) {
+    std::thread other([&] {
+      CHECK(kq.apply(static_cast<std::uint64_t>(i), EVFILT_TIMER, EV_ADD | EV_ONESHOT, NOTE_USECONDS, 10) == 0);
+    });
+    CHECK(kq.next().size() == 1);
+    other.join();
+  }
+}
+
+TEST_CASE("adding, deleting and triggering the same knotes while others wait") {
+  const kqueue_of_test kq;
+  const pair_of_test p = pair_of_test::of_sockets();
+  p.put(1, "a");
+  REQUIRE(kq.apply(stop, EVFILT_USER, EV_ADD) == 0);
+  std::vector<std::thread> waiters;
+  std::atomic<int> events{0};
+  for (int t = 0; t < 2; ++t) {
+    waiters.emplace_back([&] { wait_until_stopped(kq, [&](const kevent64_s&) { ++events; }); });
+  }
+  std::vector<std::thread> changers;
+  for (unsigned t = 0; t < 3; ++t) {
+    changers.emplace_back([&, t] {
+      const unsigned modes[] = {EV_ADD, EV_ADD | EV_CLEAR, EV_ADD | EV_ONESHOT, EV_ADD | EV_DISPATCH};
+      for (unsigned i = 0; i < 1000; ++i) {
+        const unsigned mode = modes[(i + t) % 4];
+        // Each may come too early or too late for the others; none may fail otherwise.
+        for (const int error : {kq.apply(1, EVFILT_USER, mode, NOTE_TRIGGER), kq.apply(1, EVFILT_USER, EV_DELETE),
+                                kq.apply(p[0], EVFILT_READ, mode), kq.apply(p[0], EVFILT_WRITE, mode),
+                                kq.apply(p[0], EVFILT_READ, EV_DELETE),
+                                kq.apply(2, EVFILT_TIMER, mode, NOTE_NSECONDS, 1000),
+                                kq.apply(2, EVFILT_TIMER, EV_DELETE)}) {
+          CHECK((error == 0 || error == ENOENT));
+        }
+      }
+    });
+  }
+  for (std::thread& t : changers) t.join();
+  REQUIRE(kq.apply(stop, EVFILT_USER, 0, NOTE_TRIGGER) == 0);
+  for (std::thread& t : waiters) t.join();
+  CHECK(events > 0);
+}
+
+TEST_CASE("kqueues made and closed by several threads at once") {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([] {
+      for (int i = 0; i < 300; ++i) {
+        const kqueue_of_test kq;
+        CHECK(kq.apply(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER) == 0);
+        CHECK(kq.apply(1, EVFILT_TIMER, EV_ADD, NOTE_SECONDS, 1000) == 0);
+        CHECK(kq.now().size() == 1);
+      }
+    });
+  }
+  for (std::thread& t : threads) t.join();
+}
