@@ -19,6 +19,7 @@
 #include <mach/mach.h>
 
 #include <cstdint>
+#include <utility>
 
 namespace kedge::mach::kernel {
 
@@ -33,6 +34,7 @@ struct task {
 inline constexpr bool has_many_tasks() noexcept { return false; }
 inline task create_task() { return {}; }
 inline task set_current_task(task) noexcept { return {}; }
+inline task task_of_thread() noexcept { return {}; }
 inline void terminate_task(task) noexcept {}
 inline mach_port_t task_self_port(task) noexcept { return mach_task_self(); }
 
@@ -43,8 +45,13 @@ inline constexpr bool has_many_tasks() noexcept { return true; }
 // A new task with an empty space. Throws std::bad_alloc.
 task create_task();
 
+namespace detail {
+inline constinit thread_local task of_thread{};
+}
+
 // Makes `next` the calling thread's current task; returns the one it was.
-task set_current_task(task next) noexcept;
+inline task set_current_task(task next) noexcept { return std::exchange(detail::of_thread, next); }
+inline task task_of_thread() noexcept { return detail::of_thread; }
 
 // Ends the task; of no effect if it has ended. The process's own task cannot be ended this way.
 void terminate_task(task) noexcept;

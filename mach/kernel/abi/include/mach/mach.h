@@ -6,3 +6,4 @@
 
 #include <mach/mach_init.h>
 #include <mach/mach_port.h>
+#include <mach/vm_map.h>

@@ -1,0 +1,61 @@
+#include "kedge/mach/kernel/abi/bound.h"
+
+#include <pthread.h>
+
+#include <atomic>
+#include <cstdio>
+
+#include "kedge/mach/kernel/abi/guard_exception.h"
+#include "kedge/mach/kernel/extension.h"
+
+namespace kedge::mach::kernel {
+namespace {
+
+std::atomic<binding*> chosen{nullptr};
+
+// Runs at start-up, before any thread: the other binding's threads do not exist in a child.
+[[maybe_unused]] const int watch_forks =
+    pthread_atfork(nullptr, nullptr, [] { chosen.store(nullptr, std::memory_order_relaxed); });
+
+const char* name_of(call_number number) noexcept {
+  switch (number) {
+    case call_number::destruct: return "mach_port_destruct";
+    case call_number::destroy: return "mach_port_destroy";
+    case call_number::mod_refs: return "mach_port_mod_refs";
+    case call_number::insert_right: return "mach_port_insert_right";
+    case call_number::extract_right: return "mach_port_extract_right";
+    case call_number::set_context: return "mach_port_set_context";
+    case call_number::unguard: return "mach_port_unguard";
+    case call_number::swap_guard: return "mach_port_swap_guard";
+    default: return "mach_port";
+  }
+}
+
+}  // namespace
+
+binding* bind(binding* binding) noexcept { return chosen.exchange(binding); }
+
+binding& bound() {
+  binding* const other = chosen.load(std::memory_order_acquire);
+  return other ? *other : default_binding();
+}
+
+void call(request& what, reply& answer, const char* name) {
+  what.task = task_of_thread().id;
+  own_memory memory;
+  bound().call(what, answer, memory);
+  if (answer.guard.code != 0) [[unlikely]] raise_guard_exception(answer.guard, name);
+}
+
+reply call(call_number number, mach_port_name_t target, std::uint64_t word0, std::uint64_t word1,
+           std::uint64_t word2, std::uint64_t word3, std::uint64_t word4) {
+  request what;
+  what.call = number;
+  what.target = target;
+  what.words = {word0, word1, word2, word3, word4};
+  reply answer;
+  call(what, answer, name_of(number));
+  return answer;
+}
+
+}  // namespace kedge::mach::kernel

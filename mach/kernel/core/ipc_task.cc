@@ -1,0 +1,88 @@
+#include "kedge/mach/kernel/core/ipc_task.h"
+
+#include "kedge/mach/kernel/core/aftermath.h"
+#include "kedge/mach/kernel/core/port.h"
+#include "kedge/mach/kernel/core/port_set.h"
+#include "kedge/mach/kernel/core/right.h"
+
+namespace kedge::mach::kernel {
+
+ipc_task::ipc_task(std::uint64_t number, const name_policy& names, const identity& who_it_is, port& host)
+    : id(number),
+      who(who_it_is),
+      space(names),
+      self_port_(ref<port>::adopt(new port(kernel_object::task, number))),
+      thread_port_(ref<port>::adopt(new port(kernel_object::thread, number))) {
+  reserve(task_self_name, *self_port_);
+  reserve(thread_self_name, *thread_port_);
+  reserve(host_self_name, host);
+}
+
+ipc_task::~ipc_task() = default;
+
+void ipc_task::reserve(mach_port_name_t name, port& target) {
+  entry* slot = nullptr;
+  space.make_reserved(name, slot);
+  target.lock.lock();
+  slot->target = make_send_right(target);
+  target.lock.unlock();
+  slot->type = MACH_PORT_TYPE_SEND;
+  slot->urefs = 1;
+  slot->pinned = true;
+  space.remember_send(target, name);
+}
+
+void ipc_task::add(ticket& parked) noexcept {
+  parked_lock_.lock();
+  parked_.push_back(parked);
+  parked_lock_.unlock();
+}
+
+void ipc_task::remove(ticket& parked) noexcept {
+  parked_lock_.lock();
+  if (parked.parked.linked) parked_.remove(parked);
+  parked_lock_.unlock();
+}
+
+void ipc_task::terminate(aftermath& after) {
+  if (terminated_.exchange(true, std::memory_order_acq_rel)) return;
+
+  parked_lock_.lock();
+  for (ticket* each = parked_.front(); each; each = decltype(parked_)::after(*each)) {
+    object& at = *each->waits_on;
+    at.lock.lock();
+    if (each->progress == ticket::state::parked) {
+      waiters& queue = at.kind == object_kind::port_set ? static_cast<port_set&>(at).receivers
+                       : each->sending()                ? static_cast<port&>(at).senders
+                                                        : static_cast<port&>(at).receivers;
+      queue.remove(*each);
+      each->aborted = true;
+      each->outcome = each->sending() ? MACH_SEND_INVALID_DEST : MACH_RCV_PORT_DIED;
+      each->progress = ticket::state::completed;
+      after.wake(*each);
+    }
+    at.lock.unlock();
+  }
+  parked_lock_.unlock();
+  after.wake_all();
+
+  space.lock.lock();
+  space.active = false;
+  for (std::uint32_t index = 1; index < space.table_size(); ++index) {
+    const mach_port_name_t name = space.name_at(index);
+    if (name == MACH_PORT_NULL) continue;
+    owed then;
+    terminate_rights(space, name, *space.find(name), then, after);
+    space.lock.unlock();
+    then.settle(after);
+    space.lock.lock();
+  }
+  space.lock.unlock();
+
+  self_port_->retain();
+  destroy_port(self_port_.get(), after);
+  thread_port_->retain();
+  destroy_port(thread_port_.get(), after);
+}
+
+}  // namespace kedge::mach::kernel

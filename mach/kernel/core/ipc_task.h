@@ -1,0 +1,63 @@
+// A task: a space, the ports by which the kernel serves it, and the identity that its messages carry.
+#pragma once
+
+#include <mach/message.h>
+
+#include <atomic>
+#include <cstdint>
+
+#include "kedge/mach/kernel/core/list.h"
+#include "kedge/mach/kernel/core/mutex.h"
+#include "kedge/mach/kernel/core/object.h"
+#include "kedge/mach/kernel/core/space.h"
+#include "kedge/mach/kernel/core/ticket.h"
+
+namespace kedge::mach::kernel {
+
+class aftermath;
+class port;
+
+// Who a task is to the receivers of its messages.
+struct identity {
+  security_token_t security{};
+  audit_token_t audit{};
+};
+
+class ipc_task {
+ public:
+  ipc_task(std::uint64_t id, const name_policy& names, const identity& who, port& host);
+  ~ipc_task();
+  ipc_task(const ipc_task&) = delete;
+  ipc_task& operator=(const ipc_task&) = delete;
+
+  void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+  void release() noexcept {
+    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+
+  const std::uint64_t id;
+  const identity who;
+  class space space;
+
+  bool terminated() const noexcept { return terminated_.load(std::memory_order_acquire); }
+  port& self_port() noexcept { return *self_port_; }
+
+  // Parked tickets of this task. add() is called before the ticket is queued anywhere, remove() when it is in no queue.
+  void add(ticket& parked) noexcept;
+  void remove(ticket& parked) noexcept;
+
+  // Destroys all rights, in order of their indices, and aborts parked calls. Legal at any moment; once.
+  void terminate(aftermath& after);
+
+ private:
+  void reserve(mach_port_name_t name, port& target);
+
+  std::atomic<std::uint32_t> references_{1};
+  std::atomic<bool> terminated_{false};
+  mutex parked_lock_;
+  list<ticket, &ticket::parked> parked_;
+  ref<port> self_port_;
+  ref<port> thread_port_;
+};
+
+}  // namespace kedge::mach::kernel

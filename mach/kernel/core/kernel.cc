@@ -1,0 +1,212 @@
+#include "kedge/mach/kernel/core/kernel.h"
+
+#include <mutex>
+#include <utility>
+
+#include "kedge/mach/kernel/core/aftermath.h"
+#include "kedge/mach/kernel/core/message_call.h"
+#include "kedge/mach/kernel/core/port_call.h"
+#include "kedge/mach/kernel/core/port_set.h"
+#include "kedge/mach/kernel/core/right.h"
+
+namespace kedge::mach::kernel {
+
+void aftermath::wake_all() noexcept {
+  while (ticket* next = first_to_wake_) {
+    first_to_wake_ = next->next_to_wake;
+    next->wake();
+  }
+}
+
+void aftermath::reap() noexcept {
+  if (reaping_) return;
+  reaping_ = true;
+  while (kmsg* message = first_) {
+    first_ = message->next;
+    if (!first_) last_ = nullptr;
+    release_right(message->destination, *this);
+    release_right(message->reply, *this);
+    for (std::uint32_t index = 0; index < message->right_count; ++index) {
+      release_right(message->rights()[index], *this);
+    }
+    kmsg_pool::give_back(message);
+  }
+  reaping_ = false;
+}
+
+kernel::kernel() : host_port_(ref<port>::adopt(new port(kernel_object::host, 0))) {}
+
+kernel::~kernel() {
+  std::map<std::uint64_t, ref<ipc_task>> tasks = std::move(tasks_);
+  for (auto& [id, each] : tasks) {
+    aftermath after(*this);
+    each->terminate(after);
+  }
+}
+
+ref<ipc_task> kernel::create_task(const name_policy& names, const identity& who) {
+  const std::lock_guard<mutex> hold(tasks_lock_);
+  const std::uint64_t id = next_task_id_;
+  ref<ipc_task> made = ref<ipc_task>::adopt(new ipc_task(id, names, who, *host_port_));
+  tasks_.emplace(id, made);
+  ++next_task_id_;
+  return made;
+}
+
+ref<ipc_task> kernel::find_task(std::uint64_t id) noexcept {
+  const std::lock_guard<mutex> hold(tasks_lock_);
+  const auto found = tasks_.find(id);
+  return found == tasks_.end() ? ref<ipc_task>() : found->second;
+}
+
+void kernel::terminate_task(ipc_task& ending) {
+  ref<ipc_task> last;
+  {
+    const std::lock_guard<mutex> hold(tasks_lock_);
+    const auto found = tasks_.find(ending.id);
+    if (found == tasks_.end()) return;
+    last = std::move(found->second);
+    tasks_.erase(found);
+  }
+  aftermath after(*this);
+  last->terminate(after);
+}
+
+kern_return_t kernel::name_self_port(ipc_task& caller, ipc_task& of, reply& answer) {
+  port& self = of.self_port();
+  self.lock.lock();
+  carried_right right{make_send_right(self), MACH_MSG_TYPE_MOVE_SEND, false};
+  self.lock.unlock();
+  mach_port_name_t name = MACH_PORT_NULL;
+  caller.space.lock.lock();
+  const kern_return_t result = copy_out(caller.space, right, name);
+  caller.space.lock.unlock();
+  aftermath after(*this);
+  if (result != KERN_SUCCESS) release_right(right, after);
+  answer.words[0] = name;
+  return result;
+}
+
+namespace {
+
+// The task that `name` denotes in the caller's space: itself, or the one whose self port it is a send right to.
+kern_return_t resolve_task(kernel& in, ipc_task& caller, mach_port_name_t name, ref<ipc_task>& found) {
+  if (name == task_self_name) {
+    found = ref<ipc_task>(&caller);
+    return KERN_SUCCESS;
+  }
+  std::uint64_t id = 0;
+  {
+    const std::lock_guard<mutex> hold(caller.space.lock);
+    entry* at = caller.space.find(name);
+    if (!at || convert_if_dead(caller.space, name, *at) ||
+        (at->type & MACH_PORT_TYPE_SEND) == 0) {
+      return MACH_SEND_INVALID_DEST;
+    }
+    const port& named = static_cast<const port&>(*at->target);
+    if (named.serves != kernel_object::task) return KERN_INVALID_TASK;
+    id = named.served_task;
+  }
+  found = in.find_task(id);
+  return found ? KERN_SUCCESS : MACH_SEND_INVALID_DEST;
+}
+
+}  // namespace
+
+status kernel::begin(ipc_task& caller, const request& what, reply& answer, copyio& memory,
+                     ticket& waiting) {
+  aftermath after(*this);
+  if (what.call == call_number::message) {
+    const auto option = static_cast<mach_msg_option_t>(what.words[0]);
+    waiting.option = option;
+    waiting.send_size = static_cast<mach_msg_size_t>(what.words[1]);
+    waiting.receive_size = static_cast<mach_msg_size_t>(what.words[2]);
+    waiting.receive_name = static_cast<mach_port_name_t>(what.words[3]);
+    waiting.poll_send = (option & MACH_SEND_TIMEOUT) && what.words[4] == 0;
+    waiting.poll_receive = (option & MACH_RCV_TIMEOUT) && what.words[4] == 0;
+    waiting.send_buffer = what.words[6];
+    waiting.receive_buffer = what.words[7];
+    return message_call(caller, waiting, answer, memory, after).begin();
+  }
+  if (caller.terminated()) {
+    answer.result = KERN_TERMINATED;
+    return status::done;
+  }
+  // Those without a task argument act on the caller.
+  const bool bare = what.call == call_number::reply_port || what.call == call_number::self;
+  ref<ipc_task> target;
+  answer.result = resolve_task(*this, caller, bare ? task_self_name : what.target, target);
+  if (answer.result == KERN_SUCCESS) do_port_call(caller, *target, what, answer, memory, after);
+  return status::done;
+}
+
+status kernel::resume(ipc_task& caller, ticket& woken, reply& answer, copyio& memory) {
+  aftermath after(*this);
+  return message_call(caller, woken, answer, memory, after).resume();
+}
+
+bool kernel::cancel(ipc_task& caller, ticket& waiting, give_up why, reply& answer, copyio& memory) {
+  aftermath after(*this);
+  return message_call(caller, waiting, answer, memory, after).cancel(why);
+}
+
+kern_return_t kernel::attach(ipc_task& caller, mach_port_name_t name, watch& by, ref<object>& at) {
+  const std::lock_guard<mutex> hold(caller.space.lock);
+  entry* found = caller.space.active ? caller.space.find(name) : nullptr;
+  if (!found || convert_if_dead(caller.space, name, *found)) return KERN_INVALID_NAME;
+  if ((found->type & (MACH_PORT_TYPE_RECEIVE | MACH_PORT_TYPE_PORT_SET)) == 0) {
+    return KERN_INVALID_RIGHT;
+  }
+  at = ref<object>(found->target);
+  const std::lock_guard<mutex> hold_object(at->lock);
+  if (at->kind == object_kind::port) {
+    static_cast<port&>(*at).watches.push_back(by);
+  } else {
+    static_cast<port_set&>(*at).watches.push_back(by);
+  }
+  return KERN_SUCCESS;
+}
+
+void kernel::detach(watch& by, object& at) noexcept {
+  const std::lock_guard<mutex> hold(at.lock);
+  if (!by.link.linked) return;
+  if (at.kind == object_kind::port) {
+    static_cast<port&>(at).watches.remove(by);
+  } else {
+    static_cast<port_set&>(at).watches.remove(by);
+  }
+}
+
+mach_port_name_t kernel::peek(object& at) noexcept {
+  if (at.kind == object_kind::port) {
+    port& one = static_cast<port&>(at);
+    const std::lock_guard<mutex> hold(one.lock);
+    return one.receiver && one.queue().peek() ? one.receiver_name : MACH_PORT_NULL;
+  }
+  port_set& set = static_cast<port_set&>(at);
+  for (;;) {
+    set.lock.lock();
+    membership* first = set.ready.front();
+    if (!first) {
+      set.lock.unlock();
+      return MACH_PORT_NULL;
+    }
+    const ref<port> member(first->member);
+    set.lock.unlock();
+    const std::lock_guard<mutex> hold(member->lock);
+    if (member->receiver && member->queue().peek()) return member->receiver_name;
+  }
+}
+
+void kernel::receive_from(ipc_task& caller, object& at, mach_msg_option_t option, user_address buffer,
+                          mach_msg_size_t size, reply& answer, copyio& memory, ticket& unused) {
+  aftermath after(*this);
+  unused.stage = ticket::stage::receive;
+  unused.option = option;
+  unused.receive_size = size;
+  unused.receive_buffer = buffer;
+  unused.poll_receive = true;
+  message_call(caller, unused, answer, memory, after).receive_from(at);
+}
+
+}  // namespace kedge::mach::kernel

@@ -1,0 +1,78 @@
+// The kernel: all tasks and what they share. It blocks no thread, reads no clock, and knows no process: whoever binds it to
+// callers brings their memory (copyio), their identity, the seed of names, and does the waiting (ticket).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+
+#include "kedge/mach/kernel/core/copyio.h"
+#include "kedge/mach/kernel/core/kmsg.h"
+#include "kedge/mach/kernel/core/mutex.h"
+#include "kedge/mach/kernel/core/port.h"
+#include "kedge/mach/kernel/core/request.h"
+#include "kedge/mach/kernel/core/ipc_task.h"
+#include "kedge/mach/kernel/core/ticket.h"
+#include "kedge/mach/kernel/core/transit.h"
+#include "kedge/mach/kernel/core/watch.h"
+
+namespace kedge::mach::kernel {
+
+// How a call stands: done, its reply written; or parked, to be woken.
+enum class status { done, parked };
+
+// Why a caller gives up waiting.
+enum class give_up { timed_out, interrupted };
+
+class kernel {
+ public:
+  kernel();
+  ~kernel();
+  kernel(const kernel&) = delete;
+  kernel& operator=(const kernel&) = delete;
+
+  // A new task, with a reference for the caller. Throws std::bad_alloc. Ids start at `first_task_id` and are not used again.
+  ref<ipc_task> create_task(const name_policy& names, const identity& who);
+  // Null if there is no such task, or no longer.
+  ref<ipc_task> find_task(std::uint64_t id) noexcept;
+  void terminate_task(ipc_task& ending);
+  // A send right to the self port of `of`, for the caller: its name in answer.words[0].
+  kern_return_t name_self_port(ipc_task& caller, ipc_task& of, reply& answer);
+
+  // Begins a call. `waiting` is used by mach_msg alone, and must live until the call is done. The calls that make and end
+  // tasks are the binding's own: they need identities.
+  status begin(ipc_task& caller, const request& what, reply& answer, copyio& memory, ticket& waiting);
+  // Goes on after a wake().
+  status resume(ipc_task& caller, ticket& woken, reply& answer, copyio& memory);
+  // Gives up. True: the call is done, its reply written. False: it was completed meanwhile; await wake(), then resume().
+  bool cancel(ipc_task& caller, ticket& waiting, give_up why, reply& answer, copyio& memory);
+
+  // Watching a receive right or a set: KERN_INVALID_NAME (no such name, or a dead one), KERN_INVALID_RIGHT. `at` is then the
+  // object, which stays the same whatever becomes of the name.
+  kern_return_t attach(ipc_task& caller, mach_port_name_t name, watch& by, ref<object>& at);
+  static void detach(watch& by, object& at) noexcept;
+  // The name of a port with a message: the watched one, or a member of the watched set. MACH_PORT_NULL: none has one.
+  static mach_port_name_t peek(object& at) noexcept;
+  // A receive without waiting from the watched object; writes the size of message and trailer to answer.words[0].
+  void receive_from(ipc_task& caller, object& at, mach_msg_option_t option, user_address buffer,
+                    mach_msg_size_t size, reply& answer, copyio& memory, ticket& unused);
+
+  // The parts.
+  kmsg_pool& messages() noexcept { return pools_[0]; }
+  kmsg_pool& messages(const void* near) noexcept {
+    return pools_[(reinterpret_cast<std::uintptr_t>(near) >> 8) % pools_.size()];
+  }
+  class transit& transit() noexcept { return transit_; }
+
+  static constexpr std::uint64_t first_task_id = 1;
+
+ private:
+  std::array<kmsg_pool, 4> pools_;
+  class transit transit_;
+  ref<port> host_port_;
+  mutex tasks_lock_;
+  std::map<std::uint64_t, ref<ipc_task>> tasks_;
+  std::uint64_t next_task_id_ = first_task_id;
+};
+
+}  // namespace kedge::mach::kernel

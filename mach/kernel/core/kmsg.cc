@@ -1,0 +1,61 @@
+#include "kedge/mach/kernel/core/kmsg.h"
+
+#include <new>
+
+namespace kedge::mach::kernel {
+
+kmsg* kmsg_pool::take(mach_msg_size_t size) noexcept {
+  std::size_t needed = std::size_t{size} + sizeof(mach_msg_max_trailer_t);
+  std::uint8_t size_class = 0;
+  while (size_class < classes && capacities[size_class] < needed) ++size_class;
+  if (size_class < classes) {
+    shelf& from = shelves_[size_class];
+    from.lock.lock();
+    kmsg* message = from.first;
+    if (message) {
+      from.first = message->next;
+      --from.count;
+    }
+    from.lock.unlock();
+    if (message) return message;
+    needed = capacities[size_class];
+  }
+  void* memory = ::operator new(sizeof(kmsg) + needed, std::nothrow);
+  return memory ? new (memory) kmsg(*this, size_class) : nullptr;
+}
+
+void kmsg_pool::give_back(kmsg* message) noexcept {
+  message->more_rights_.reset();
+  message->right_count = 0;
+  message->complex = message->circular = message->from_kernel = false;
+  message->destination = message->reply = {};
+  if (message->size_class_ < classes) {
+    shelf& to = message->home_.shelves_[message->size_class_];
+    to.lock.lock();
+    if (to.count < kept_at_most[message->size_class_]) {
+      message->next = to.first;
+      to.first = message;
+      ++to.count;
+      to.lock.unlock();
+      return;
+    }
+    to.lock.unlock();
+  }
+  destroy(message);
+}
+
+void kmsg_pool::destroy(kmsg* message) noexcept {
+  message->~kmsg();
+  ::operator delete(message);
+}
+
+kmsg_pool::~kmsg_pool() {
+  for (shelf& each : shelves_) {
+    while (kmsg* message = each.first) {
+      each.first = message->next;
+      destroy(message);
+    }
+  }
+}
+
+}  // namespace kedge::mach::kernel

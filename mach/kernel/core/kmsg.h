@@ -1,0 +1,99 @@
+// A message inside the kernel: flat bytes as the sender gave them, and a table of the rights that it carries. It holds neither
+// a name nor an address of anybody: names in the bytes are blank until copy-out writes the receiver's.
+#pragma once
+
+#include <mach/message.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "kedge/mach/kernel/core/mutex.h"
+
+namespace kedge::mach::kernel {
+
+class port;
+class kmsg_pool;
+
+// A right on its way: one reference to the port, and one of its send, send-once or receive rights, as `disposition`
+// (MACH_MSG_TYPE_MOVE_*) says. Without a port it stands for MACH_PORT_NULL, or for MACH_PORT_DEAD.
+struct carried_right {
+  port* target = nullptr;
+  std::uint8_t disposition = MACH_MSG_TYPE_PORT_NONE;
+  bool dead = false;
+};
+
+class kmsg {
+ public:
+  kmsg(const kmsg&) = delete;
+  kmsg& operator=(const kmsg&) = delete;
+
+  std::byte* bytes() noexcept { return reinterpret_cast<std::byte*>(this + 1); }
+  mach_msg_header_t& header() noexcept { return *reinterpret_cast<mach_msg_header_t*>(bytes()); }
+
+  // The port descriptors' rights, in order.
+  carried_right* rights() noexcept { return more_rights_ ? more_rights_.get() : few_rights_.data(); }
+  // Makes room for `count` rights, all of them empty.
+  void reserve_rights(std::uint32_t count) {
+    right_count = count;
+    if (count > few_rights_.size()) {
+      more_rights_ = std::make_unique<carried_right[]>(count);
+    } else {
+      few_rights_.fill({});
+    }
+  }
+
+  kmsg* next = nullptr;
+  carried_right destination;
+  carried_right reply;
+  mach_msg_size_t size = 0;  // of the message without trailer
+  mach_msg_id_t id = 0;
+  mach_port_seqno_t seqno = 0;
+  std::uint32_t right_count = 0;
+  bool complex = false;
+  bool circular = false;  // carries the receive right of its own destination, directly or in a ring
+  bool from_kernel = false;
+  security_token_t sender{};
+  audit_token_t audit{};
+
+ private:
+  friend class kmsg_pool;
+  kmsg(kmsg_pool& home, std::uint8_t size_class) noexcept : home_(home), size_class_(size_class) {}
+  ~kmsg() = default;
+
+  kmsg_pool& home_;
+  const std::uint8_t size_class_;
+  std::array<carried_right, 4> few_rights_;
+  std::unique_ptr<carried_right[]> more_rights_;
+};
+
+// Recycled messages in a few sizes. Any thread may take and give back.
+class kmsg_pool {
+ public:
+  kmsg_pool() = default;
+  ~kmsg_pool();
+  kmsg_pool(const kmsg_pool&) = delete;
+  kmsg_pool& operator=(const kmsg_pool&) = delete;
+
+  // A message with room for `size` bytes and the largest trailer; null if there is no memory.
+  kmsg* take(mach_msg_size_t size) noexcept;
+  // The message must carry no right any more. It returns to the pool that it came from.
+  static void give_back(kmsg* message) noexcept;
+
+ private:
+  static constexpr std::size_t classes = 4;
+  static constexpr std::array<std::uint32_t, classes> capacities{192, 1024, 8192, 66560};
+  static constexpr std::array<std::uint32_t, classes> kept_at_most{128, 64, 32, 8};
+
+  struct shelf {
+    mutex lock;
+    kmsg* first = nullptr;
+    std::uint32_t count = 0;
+  };
+  static void destroy(kmsg* message) noexcept;
+
+  std::array<shelf, classes> shelves_;
+};
+
+}  // namespace kedge::mach::kernel

@@ -1,0 +1,20 @@
+// That a port is a member of a port set. Made and removed with both locks held; the port's lists guard it in the port, the set's
+// in the set.
+#pragma once
+
+#include "kedge/mach/kernel/core/list.h"
+
+namespace kedge::mach::kernel {
+
+class port;
+class port_set;
+
+struct membership {
+  port* member = nullptr;
+  port_set* set = nullptr;
+  list_link<membership> in_port;
+  list_link<membership> in_set;
+  list_link<membership> ready;  // linked while the member has messages
+};
+
+}  // namespace kedge::mach::kernel

@@ -1,0 +1,69 @@
+// mach_msg (Darwin: mach_msg.c, ipc_kmsg.c, ipc_mqueue.c). The request is in the ticket.
+#pragma once
+
+#include "kedge/mach/kernel/core/aftermath.h"
+#include "kedge/mach/kernel/core/copyio.h"
+#include "kedge/mach/kernel/core/kernel.h"
+#include "kedge/mach/kernel/core/port_set.h"
+#include "kedge/mach/kernel/core/request.h"
+#include "kedge/mach/kernel/core/right.h"
+#include "kedge/mach/kernel/core/ipc_task.h"
+#include "kedge/mach/kernel/core/ticket.h"
+
+namespace kedge::mach::kernel {
+
+class message_call {
+ public:
+  message_call(ipc_task& caller, ticket& state, reply& answer, copyio& memory,
+               aftermath& after) noexcept
+      : caller_(caller), state_(state), answer_(answer), memory_(memory), after_(after) {}
+
+  // Each returns how the call stands; `done` means that answer.result is final.
+  status begin();
+  status resume();
+  bool cancel(give_up why);
+  // Receives from the object without waiting.
+  void receive_from(object& at);
+
+ private:
+  status done(mach_msg_return_t result) noexcept {
+    answer_.result = result;
+    return status::done;
+  }
+
+  // Sending.
+  status send();
+  mach_msg_return_t check_body(kmsg& message) noexcept;
+  mach_msg_return_t copy_in_header(kmsg& message, owed& then);
+  mach_msg_return_t copy_in_ports(kmsg& message, mach_port_name_t to, mach_port_name_t reply_to, owed& then);
+  mach_msg_return_t copy_in_body(kmsg& message, owed& then);
+  status post_or_park(kmsg* message);
+  void serve(kmsg* message);  // the destination is the kernel's
+  void arm_send_possible(port& to, const entry& found) noexcept;
+  status send_failed(kmsg* message, mach_msg_return_t why);  // pseudo-receive
+
+  // Receiving.
+  status receive();
+  status receive_at(port& from);
+  status receive_at(port_set& from);
+  bool too_large_stays(const kmsg& next, const port& from);
+  status finish_receive(kmsg* message);
+  mach_msg_return_t deliver(kmsg* message);
+  mach_msg_return_t discard_too_large(kmsg* message);
+  mach_msg_return_t tell_needed_size(mach_msg_size_t size, mach_port_name_t identity);
+  mach_msg_return_t copy_out_body(kmsg& message, owed& then);
+  mach_port_name_t copy_out_destination(kmsg& message, bool& ours, owed& then);
+  mach_msg_size_t add_trailer(kmsg& message, std::byte* at, mach_port_context_t context) noexcept;
+
+  // The ticket takes its place in a queue of what it waits on, which is locked.
+  status park(waiters& queue);
+
+  ipc_task& caller_;
+  ticket& state_;
+  reply& answer_;
+  copyio& memory_;
+  aftermath& after_;
+  bool always_ = false;  // room was seen: the send must not time out
+};
+
+}  // namespace kedge::mach::kernel

@@ -1,0 +1,38 @@
+// The dead-name and send-possible requests at one port: one slot per name, in a table that belongs to the port
+// (Darwin: ipc_port_request). The port's lock guards it.
+#pragma once
+
+#include <mach/port.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace kedge::mach::kernel {
+
+class port;
+
+struct name_request {
+  port* notify = nullptr;  // a send-once right; null: the slot is free
+  mach_port_name_t name = MACH_PORT_NULL;
+  std::uint32_t next_free = 0;
+  bool send_possible = false;
+  bool armed = false;  // a send found the queue full since
+};
+
+class request_table {
+ public:
+  // Index of the new slot, never 0. Slots are handed out in Darwin's order, which is the order of notifications at death.
+  std::uint32_t add(port* notify, mach_port_name_t name, bool send_possible, bool armed);
+  // Empties the slot and returns its send-once right.
+  port* remove(std::uint32_t index) noexcept;
+  name_request& operator[](std::uint32_t index) noexcept { return slots_[index]; }
+  const name_request& operator[](std::uint32_t index) const noexcept { return slots_[index]; }
+  // Slots, free ones and the unused first included; 0 if there was never a request.
+  std::uint32_t size() const noexcept { return static_cast<std::uint32_t>(slots_.size()); }
+
+ private:
+  std::vector<name_request> slots_;
+  std::uint32_t free_ = 0;
+};
+
+}  // namespace kedge::mach::kernel

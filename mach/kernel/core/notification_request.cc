@@ -1,0 +1,85 @@
+#include "kedge/mach/kernel/core/notification_request.h"
+
+#include <mach/notify.h>
+
+#include <mutex>
+#include <utility>
+
+#include "kedge/mach/kernel/core/port.h"
+
+namespace kedge::mach::kernel {
+namespace {
+
+using locked = std::lock_guard<mutex>;
+
+// The receive right's own events. The space is locked.
+kern_return_t request_of_receiver(entry& found, mach_msg_id_t id, mach_port_mscount_t sync,
+                                  port* notify, port*& previous, owed& then) {
+  port& at = static_cast<port&>(*found.target);
+  const locked hold(at.lock);
+  if (id == MACH_NOTIFY_PORT_DESTROYED) {
+    if (at.port_destroyed) return KERN_FAILURE;
+    at.port_destroyed = notify;
+    return KERN_SUCCESS;
+  }
+  previous = std::exchange(at.no_senders, nullptr);
+  if (notify && at.send_rights == 0 && sync <= at.make_send_count) {
+    then.add(owed::kind::no_senders, notify, at.make_send_count);
+  } else {
+    at.no_senders = notify;
+  }
+  return KERN_SUCCESS;
+}
+
+// The one slot of a name, for its death or for room in the queue (Darwin: ipc_right_request_alloc). The space is locked.
+kern_return_t request_of_name(space& in, mach_port_name_t name, entry& found, bool send_possible,
+                              bool immediate, port* notify, port*& previous, owed& then) {
+  if (!notify && found.request == 0) return KERN_SUCCESS;
+  if ((found.type & MACH_PORT_TYPE_PORT_RIGHTS) && !convert_if_dead(in, name, found)) {
+    port& at = static_cast<port&>(*found.target);
+    const locked hold(at.lock);
+    if (const std::uint32_t slot = std::exchange(found.request, 0);
+        slot != 0 && slot < at.requests.size()) {
+      previous = at.requests.remove(slot);
+    }
+    if (!notify) return KERN_SUCCESS;
+    const bool room = found.type == MACH_PORT_TYPE_SEND_ONCE ||
+                      at.serves != kernel_object::none || !at.full();
+    if (send_possible && immediate && room) {
+      then.add(owed::kind::send_possible, notify, name);
+      return KERN_SUCCESS;
+    }
+    found.request = at.requests.add(notify, name, send_possible, send_possible && immediate);
+    if (send_possible && immediate) at.send_possible_armed = true;
+    return KERN_SUCCESS;
+  }
+  if (found.type != MACH_PORT_TYPE_DEAD_NAME) return KERN_INVALID_RIGHT;
+  if (!notify || !send_possible) return notify ? KERN_INVALID_ARGUMENT : KERN_SUCCESS;
+  if (found.urefs < max_urefs) ++found.urefs;
+  then.add(owed::kind::dead_name, notify, name);
+  return KERN_SUCCESS;
+}
+
+}  // namespace
+
+kern_return_t request_notification_at(space& in, mach_port_name_t name, mach_msg_id_t id,
+                                      mach_port_mscount_t sync, port* notify, port*& previous,
+                                      owed& then) {
+  const bool of_receiver = id == MACH_NOTIFY_PORT_DESTROYED || id == MACH_NOTIFY_NO_SENDERS;
+  const bool of_name = id == MACH_NOTIFY_DEAD_NAME || id == MACH_NOTIFY_SEND_POSSIBLE;
+  if (!of_receiver && !of_name) return KERN_INVALID_VALUE;
+  if (id == MACH_NOTIFY_PORT_DESTROYED && sync != 0) return KERN_INVALID_VALUE;
+  if (!MACH_PORT_VALID(name)) return of_receiver ? KERN_INVALID_RIGHT : KERN_INVALID_ARGUMENT;
+
+  const locked hold(in.lock);
+  entry* found = in.find(name);
+  if (!found) return KERN_INVALID_NAME;
+  if (of_name) {
+    return request_of_name(in, name, *found, id == MACH_NOTIFY_SEND_POSSIBLE, sync != 0, notify,
+                           previous, then);
+  }
+  if ((found->type & MACH_PORT_TYPE_RECEIVE) == 0) return KERN_INVALID_RIGHT;
+  return request_of_receiver(*found, id, sync, notify, previous, then);
+}
+
+}  // namespace kedge::mach::kernel

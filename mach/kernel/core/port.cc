@@ -1,0 +1,285 @@
+#include "kedge/mach/kernel/core/port.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "kedge/mach/kernel/core/kernel.h"
+#include "kedge/mach/kernel/core/notification.h"
+#include "kedge/mach/kernel/core/port_set.h"
+
+namespace kedge::mach::kernel {
+namespace {
+
+void complete(ticket& waiting, mach_msg_return_t outcome, aftermath& after) noexcept {
+  waiting.outcome = outcome;
+  waiting.progress = ticket::state::completed;
+  after.wake(waiting);
+}
+
+// Offers a message to those who wait in `queue`. One for whom it is too large learns that, and the next is asked; without
+// MACH_RCV_LARGE it gets the message all the same, to destroy it. True: somebody has it.
+bool hand_over(waiters& queue, port& from, kmsg* message, aftermath& after) noexcept {
+  while (ticket* receiver = queue.pop_front()) {
+    const mach_msg_size_t needed = message->size + REQUESTED_TRAILER_SIZE(receiver->option);
+    if (needed > receiver->receive_size && (receiver->option & MACH_RCV_LARGE)) {
+      receiver->needed_size = message->size;
+      receiver->identity = from.receiver_name;
+      complete(*receiver, MACH_RCV_TOO_LARGE, after);
+      continue;
+    }
+    message->seqno = from.sequence++;
+    receiver->message = message;
+    complete(*receiver, MACH_MSG_SUCCESS, after);
+    return true;
+  }
+  return false;
+}
+
+void tell(watchers& watches, watch_event event) noexcept {
+  for (watch* each = watches.front(); each;) {
+    watch* next = watchers::after(*each);
+    if (event == watch_event::gone) watches.remove(*each);
+    each->changed(event);
+    each = next;
+  }
+}
+
+void fail_all(waiters& queue, mach_msg_return_t outcome, aftermath& after) noexcept {
+  while (ticket* each = queue.pop_front()) complete(*each, outcome, after);
+}
+
+using member_sets = list<membership, &membership::in_port>;
+
+}  // namespace
+
+void post(port& to, kmsg* message, aftermath& after) noexcept {
+  if (hand_over(to.receivers, to, message, after)) {
+    to.queue().abort(*message);
+    return;
+  }
+  const bool was_empty = to.queue().peek() == nullptr;
+  for (membership* each = to.sets.front(); each; each = member_sets::after(*each)) {
+    port_set& set = *each->set;
+    set.lock.lock();
+    if (was_empty && hand_over(set.receivers, to, message, after)) {
+      set.lock.unlock();
+      to.queue().abort(*message);
+      return;
+    }
+    set.lock.unlock();
+  }
+  to.queue().commit(message);
+  if (!was_empty) return;
+  for (membership* each = to.sets.front(); each; each = member_sets::after(*each)) {
+    port_set& set = *each->set;
+    set.lock.lock();
+    if (!each->ready.linked) set.ready.push_back(*each);
+    tell(set.watches, watch_event::message);
+    set.lock.unlock();
+  }
+  if (!to.watches.empty()) tell(to.watches, watch_event::message);
+}
+
+void admit_senders(port& to, aftermath& after) noexcept {
+  while (!to.senders.empty() && !to.full()) {
+    ticket& sender = *to.senders.front();
+    kmsg* message = sender.message;
+    if (!to.queue().reserve(*message)) return;
+    to.senders.remove(sender);
+    sender.message = nullptr;
+    post(to, message, after);
+    complete(sender, MACH_MSG_SUCCESS, after);
+  }
+}
+
+kmsg* take(port& from, aftermath& after) noexcept {
+  kmsg* message = from.queue().take();
+  message->seqno = from.sequence++;
+  if (!from.queue().peek()) {
+    for (membership* each = from.sets.front(); each; each = member_sets::after(*each)) {
+      each->set->lock.lock();
+      if (each->ready.linked) each->set->ready.remove(*each);
+      each->set->lock.unlock();
+    }
+  }
+  if (!from.senders.empty()) admit_senders(from, after);
+  return message;
+}
+
+void clear_receiver(port& moving, bool to_be_destroyed, aftermath& after) noexcept {
+  moving.receiver = nullptr;
+  moving.receiver_name = MACH_PORT_NULL;
+  moving.make_send_count = 0;
+  moving.sequence = 0;
+  moving.context = 0;
+  moving.guarded = moving.strict_guard = moving.immovable = false;
+  leave_all_sets(moving);
+  fail_all(moving.receivers, to_be_destroyed ? MACH_RCV_PORT_DIED : MACH_RCV_PORT_CHANGED, after);
+  tell(moving.watches, watch_event::gone);
+}
+
+void destroy_port(port* dying, aftermath& after) noexcept {
+  dying->lock.lock();
+  if (port* notify = std::exchange(dying->port_destroyed, nullptr)) {
+    dying->lock.unlock();
+    after.kernel.transit().unbind(*dying);
+    notify_port_destroyed(notify, dying, after);
+    return;
+  }
+  dying->active = false;
+  while (kmsg* message = dying->queue().take()) after.destroy_later(message);
+  // A blocked sender's message is destroyed by the sender, to whom the send was a success.
+  fail_all(dying->senders, MACH_MSG_SUCCESS, after);
+  port* no_senders = std::exchange(dying->no_senders, nullptr);
+  request_table requests = std::move(dying->requests);
+  dying->requests = {};
+  dying->lock.unlock();
+
+  after.kernel.transit().unbind(*dying);
+  after.reap();
+  if (no_senders) release_send_once_right(no_senders, after);
+  for (std::uint32_t index = 1; index < requests.size(); ++index) {
+    if (requests[index].notify) {
+      notify_dead_name(requests[index].notify, requests[index].name, after);
+    }
+  }
+  dying->release();
+}
+
+void release_send_right(port* target, aftermath& after) noexcept {
+  target->lock.lock();
+  port* notify = nullptr;
+  const mach_port_mscount_t count = target->make_send_count;
+  if (--target->send_rights == 0) notify = std::exchange(target->no_senders, nullptr);
+  target->lock.unlock();
+  if (notify) notify_no_senders(notify, count, after);
+  target->release();
+}
+
+void release_send_once_right(port* target, aftermath& after) noexcept {
+  target->lock.lock();
+  const bool alive = target->active && (target->receiver || target->destination);
+  if (!alive) --target->send_once_rights;
+  target->lock.unlock();
+  if (alive) {
+    notify_send_once(target, after);
+  } else {
+    target->release();
+  }
+}
+
+void consume_send_once_right(port* target) noexcept {
+  target->lock.lock();
+  --target->send_once_rights;
+  target->lock.unlock();
+  target->release();
+}
+
+void release_right(carried_right& right, aftermath& after) noexcept {
+  port* target = std::exchange(right.target, nullptr);
+  if (!target) return;
+  switch (right.disposition) {
+    case MACH_MSG_TYPE_MOVE_SEND: release_send_right(target, after); break;
+    case MACH_MSG_TYPE_MOVE_SEND_ONCE: release_send_once_right(target, after); break;
+    default: destroy_port(target, after); break;
+  }
+}
+
+port* make_send_right(port& target) noexcept {
+  ++target.make_send_count;
+  ++target.send_rights;
+  target.retain();
+  return &target;
+}
+
+port* make_send_once_right(port& target) noexcept {
+  ++target.send_once_rights;
+  target.retain();
+  return &target;
+}
+
+kern_return_t insert_member(port& member, port_set& set, aftermath& after) {
+  auto added = std::make_unique<membership>();
+  member.lock.lock();
+  for (membership* each = member.sets.front(); each; each = member_sets::after(*each)) {
+    if (each->set == &set) {
+      member.lock.unlock();
+      return KERN_ALREADY_IN_SET;
+    }
+  }
+  set.lock.lock();
+  added->member = &member;
+  added->set = &set;
+  member.sets.push_back(*added);
+  set.members.push_back(*added);
+  membership* made = added.release();
+  if (member.queue().peek()) {
+    set.ready.push_back(*made);
+    tell(set.watches, watch_event::message);
+  }
+  // Receivers that wait at the set get what the port has brought.
+  while (!set.receivers.empty() && member.queue().peek()) {
+    kmsg* message = member.queue().peek();
+    if (!hand_over(set.receivers, member, message, after)) break;
+    member.queue().take();
+    if (!member.queue().peek() && made->ready.linked) set.ready.remove(*made);
+  }
+  set.lock.unlock();
+  if (!member.senders.empty()) admit_senders(member, after);
+  member.lock.unlock();
+  return KERN_SUCCESS;
+}
+
+namespace {
+
+// Both are locked.
+void unlink(membership& gone) noexcept {
+  gone.member->sets.remove(gone);
+  gone.set->members.remove(gone);
+  if (gone.ready.linked) gone.set->ready.remove(gone);
+  delete &gone;
+}
+
+}  // namespace
+
+kern_return_t extract_member(port& member, port_set& set) noexcept {
+  member.lock.lock();
+  for (membership* each = member.sets.front(); each; each = member_sets::after(*each)) {
+    if (each->set != &set) continue;
+    set.lock.lock();
+    unlink(*each);
+    set.lock.unlock();
+    member.lock.unlock();
+    return KERN_SUCCESS;
+  }
+  member.lock.unlock();
+  return KERN_NOT_IN_SET;
+}
+
+bool leave_all_sets(port& member) noexcept {
+  bool left = false;
+  while (membership* each = member.sets.front()) {
+    port_set& set = *each->set;
+    set.lock.lock();
+    unlink(*each);
+    set.lock.unlock();
+    left = true;
+  }
+  return left;
+}
+
+void destroy_port_set(ref<port_set> set, aftermath& after) noexcept {
+  set->lock.lock();
+  set->active = false;
+  fail_all(set->receivers, MACH_RCV_PORT_DIED, after);
+  tell(set->watches, watch_event::gone);
+  while (membership* each = set->members.front()) {
+    ref<port> member(each->member);
+    set->lock.unlock();
+    extract_member(*member, *set);
+    set->lock.lock();
+  }
+  set->lock.unlock();
+}
+
+}  // namespace kedge::mach::kernel

@@ -1,0 +1,324 @@
+// The receiving half of mach_msg.
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <utility>
+
+#include "kedge/mach/kernel/core/message_call.h"
+#include "kedge/mach/kernel/core/port.h"
+#include "kedge/mach/kernel/core/port_set.h"
+#include "kedge/mach/kernel/core/right.h"
+
+namespace kedge::mach::kernel {
+
+status message_call::receive() {
+  state_.stage = ticket::stage::receive;
+  space& names = caller_.space;
+  names.lock.lock();
+  entry* found = names.active ? names.find(state_.receive_name) : nullptr;
+  if (!found || (found->type & (MACH_PORT_TYPE_RECEIVE | MACH_PORT_TYPE_PORT_SET)) == 0) {
+    if (found) convert_if_dead(names, state_.receive_name, *found);
+    names.lock.unlock();
+    return done(MACH_RCV_INVALID_NAME);
+  }
+  const ref<object> from(found->target);
+  names.lock.unlock();
+  if (from->kind == object_kind::port) return receive_at(static_cast<port&>(*from));
+  return receive_at(static_cast<port_set&>(*from));
+}
+
+bool message_call::too_large_stays(const kmsg& next, const port& from) {
+  if ((state_.option & MACH_RCV_LARGE) == 0) return false;
+  if (next.size + REQUESTED_TRAILER_SIZE(state_.option) <= state_.receive_size) return false;
+  state_.needed_size = next.size;
+  state_.identity = from.receiver_name;
+  return true;
+}
+
+status message_call::receive_at(port& from) {
+  bool announced = false;
+  for (;;) {
+    from.lock.lock();
+    mach_msg_return_t failed = MACH_MSG_SUCCESS;
+    if (from.receiver != &caller_.space) {
+      failed = from.active ? MACH_RCV_PORT_CHANGED : MACH_RCV_PORT_DIED;
+    } else if (const kmsg* next = from.queue().peek()) {
+      if (too_large_stays(*next, from)) {
+        failed = MACH_RCV_TOO_LARGE;
+      } else {
+        kmsg* message = take(from, after_);
+        from.lock.unlock();
+        if (announced) caller_.remove(state_);
+        state_.waits_on = {};
+        return finish_receive(message);
+      }
+    } else if (state_.poll_receive) {
+      failed = MACH_RCV_TIMED_OUT;
+    } else if (announced && !caller_.terminated()) {
+      const status parked = park(from.receivers);
+      from.lock.unlock();
+      return parked;
+    } else if (announced) {
+      failed = MACH_RCV_PORT_DIED;
+    }
+    from.lock.unlock();
+    if (failed != MACH_MSG_SUCCESS) {
+      if (announced) caller_.remove(state_);
+      state_.waits_on = {};
+      return done(failed == MACH_RCV_TOO_LARGE
+                      ? tell_needed_size(state_.needed_size, state_.identity)
+                      : failed);
+    }
+    // It will have to wait: terminate() must find the ticket in the task before it can stand in the queue.
+    state_.waits_on = ref<object>(&from);
+    caller_.add(state_);
+    announced = true;
+  }
+}
+
+status message_call::receive_at(port_set& from) {
+  bool announced = false;
+  const auto withdraw = [&] {
+    if (announced) caller_.remove(state_);
+    announced = false;
+    state_.waits_on = {};
+  };
+  for (;;) {
+    from.lock.lock();
+    if (!from.active) {
+      from.lock.unlock();
+      withdraw();
+      return done(MACH_RCV_PORT_DIED);
+    }
+    membership* next = from.ready.front();
+    if (!next) {
+      if (!state_.poll_receive && announced && !caller_.terminated()) {
+        const status parked = park(from.receivers);
+        from.lock.unlock();
+        return parked;
+      }
+      from.lock.unlock();
+      if (state_.poll_receive || announced) {
+        withdraw();
+        return done(state_.poll_receive ? MACH_RCV_TIMED_OUT : MACH_RCV_PORT_DIED);
+      }
+      state_.waits_on = ref<object>(&from);
+      caller_.add(state_);
+      announced = true;
+      continue;
+    }
+    // The port's lock comes before the set's: let go, and look again.
+    const ref<port> member(next->member);
+    from.lock.unlock();
+    member->lock.lock();
+    const kmsg* first = member->queue().peek();
+    membership* link = member->sets.front();
+    while (link && link->set != &from) link = list<membership, &membership::in_port>::after(*link);
+    if (!first || !link) {
+      member->lock.unlock();
+      continue;
+    }
+    if (too_large_stays(*first, *member)) {
+      member->lock.unlock();
+      withdraw();
+      return done(tell_needed_size(state_.needed_size, state_.identity));
+    }
+    // The one served now is the last to be served again.
+    from.lock.lock();
+    if (link->ready.linked) {
+      from.ready.remove(*link);
+      from.ready.push_back(*link);
+    }
+    from.lock.unlock();
+    kmsg* message = take(*member, after_);
+    member->lock.unlock();
+    withdraw();
+    return finish_receive(message);
+  }
+}
+
+void message_call::receive_from(object& at) {
+  if (at.kind == object_kind::port) {
+    receive_at(static_cast<port&>(at));
+  } else {
+    receive_at(static_cast<port_set&>(at));
+  }
+}
+
+status message_call::finish_receive(kmsg* message) {
+  port& from = *message->destination.target;
+  const mach_msg_size_t total = message->size + REQUESTED_TRAILER_SIZE(state_.option);
+  owed then;
+  from.lock.lock();
+  if (from.send_possible_armed) {
+    from.send_possible_armed = false;
+    for (std::uint32_t slot = 1; slot < from.requests.size(); ++slot) {
+      name_request& request = from.requests[slot];
+      if (!request.notify || !request.armed) continue;
+      // The slot stays with the name, empty, until the name is looked after again.
+      then.add(owed::kind::send_possible, std::exchange(request.notify, nullptr), request.name);
+      request.armed = false;
+    }
+  }
+  from.lock.unlock();
+  then.settle(after_);
+  return done(total <= state_.receive_size ? deliver(message) : discard_too_large(message));
+}
+
+mach_port_name_t message_call::copy_out_destination(kmsg& message, bool& ours, owed& then) {
+  port* to = std::exchange(message.destination.target, nullptr);
+  to->lock.lock();
+  ours = to->receiver == &caller_.space;
+  const mach_port_name_t name = ours          ? to->receiver_name
+                                : to->active ? mach_port_name_t{MACH_PORT_NULL}
+                                             : MACH_PORT_DEAD;
+  if (message.destination.disposition == MACH_MSG_TYPE_MOVE_SEND) {
+    if (--to->send_rights == 0 && to->no_senders) {
+      then.add(owed::kind::no_senders, std::exchange(to->no_senders, nullptr),
+               to->make_send_count);
+    }
+  } else if (ours || !to->active) {
+    --to->send_once_rights;
+  } else {
+    to->lock.unlock();
+    then.add(owed::kind::send_once, to);
+    return name;
+  }
+  to->lock.unlock();
+  to->release();
+  return name;
+}
+
+mach_msg_return_t message_call::deliver(kmsg* message) {
+  space& names = caller_.space;
+  mach_msg_header_t& header = message->header();
+  owed then;
+  mach_msg_return_t result = MACH_MSG_SUCCESS;
+  const mach_port_context_t context = message->destination.target->context_for_trailer();
+
+  names.lock.lock();
+  if (!names.active) {
+    names.lock.unlock();
+    after_.destroy_later(message);
+    after_.reap();
+    return MACH_RCV_INVALID_NAME;
+  }
+  const std::uint8_t reply_type = message->reply.disposition;
+  const std::uint8_t to_type = message->destination.disposition;
+  mach_port_name_t reply_name = MACH_PORT_NULL;
+  if (copy_out(names, message->reply, reply_name) != KERN_SUCCESS) {
+    names.lock.unlock();
+    after_.destroy_later(message);
+    after_.reap();
+    return MACH_RCV_HEADER_ERROR | MACH_MSG_IPC_SPACE;
+  }
+  bool ours = false;
+  header.msgh_bits = MACH_MSGH_BITS_SET(reply_type, to_type, 0u,
+                                        message->complex ? MACH_MSGH_BITS_COMPLEX : 0u);
+  header.msgh_size = message->size;
+  header.msgh_remote_port = reply_name;
+  header.msgh_local_port = copy_out_destination(*message, ours, then);
+  header.msgh_voucher_port = MACH_PORT_NULL;
+  header.msgh_id = message->id;
+  if (message->complex) result = copy_out_body(*message, then);
+  names.lock.unlock();
+  then.settle(after_);
+  if (result != MACH_MSG_SUCCESS) result |= MACH_RCV_BODY_ERROR;
+
+  const mach_msg_size_t trailer =
+      add_trailer(*message, message->bytes() + message->size, context);
+  const mach_msg_size_t total = message->size + trailer;
+  answer_.words[0] = total;
+  if (!memory_.out(message->bytes(), state_.receive_buffer, total)) result = MACH_RCV_INVALID_DATA;
+  if (result == MACH_MSG_SUCCESS) {
+    kmsg_pool::give_back(message);
+  } else {
+    after_.destroy_later(message);
+    after_.reap();
+  }
+  return result;
+}
+
+mach_msg_return_t message_call::copy_out_body(kmsg& message, owed&) {
+  mach_msg_return_t result = MACH_MSG_SUCCESS;
+  std::byte* at = message.bytes() + sizeof(mach_msg_base_t);
+  for (std::uint32_t index = 0; index < message.right_count; ++index) {
+    carried_right& right = message.rights()[index];
+    mach_msg_port_descriptor_t descriptor{};
+    descriptor.type = MACH_MSG_PORT_DESCRIPTOR;
+    descriptor.disposition = right.disposition;
+    if (right.target && right.disposition == MACH_MSG_TYPE_MOVE_RECEIVE) {
+      after_.kernel.transit().unbind(*right.target);
+    }
+    mach_port_name_t name = MACH_PORT_NULL;
+    if (copy_out(caller_.space, right, name) != KERN_SUCCESS) result = MACH_MSG_IPC_SPACE;
+    descriptor.name = name;
+    std::memcpy(at, &descriptor, sizeof descriptor);
+    at += sizeof descriptor;
+  }
+  return result;
+}
+
+mach_msg_size_t message_call::add_trailer(kmsg& message, std::byte* at,
+                                          mach_port_context_t context) noexcept {
+  mach_msg_max_trailer_t trailer{};
+  trailer.msgh_trailer_type = MACH_MSG_TRAILER_FORMAT_0;
+  trailer.msgh_trailer_size = REQUESTED_TRAILER_SIZE(state_.option);
+  if (trailer.msgh_trailer_size > MACH_MSG_TRAILER_MINIMUM_SIZE) {
+    trailer.msgh_seqno = message.seqno;
+    trailer.msgh_sender = message.sender;
+    trailer.msgh_audit = message.audit;
+    trailer.msgh_context = context;
+  }
+  std::memcpy(at, &trailer, trailer.msgh_trailer_size);
+  return trailer.msgh_trailer_size;
+}
+
+// Without MACH_RCV_LARGE a message that does not fit is destroyed; the header, its rights gone, tells which it was.
+mach_msg_return_t message_call::discard_too_large(kmsg* message) {
+  if (state_.receive_size < sizeof(mach_msg_header_t)) {
+    after_.destroy_later(message);
+    after_.reap();
+    return MACH_RCV_INVALID_DATA;
+  }
+  struct {
+    mach_msg_header_t header;
+    std::byte trailer[sizeof(mach_msg_max_trailer_t)];
+  } bare{};
+  const mach_port_context_t context = message->destination.target->context_for_trailer();
+  bare.header.msgh_bits = MACH_MSGH_BITS_SET(message->reply.disposition,
+                                             message->destination.disposition, 0u,
+                                             message->complex ? MACH_MSGH_BITS_COMPLEX : 0u);
+  bare.header.msgh_size = sizeof bare.header;
+  bare.header.msgh_id = message->id;
+  const mach_msg_size_t trailer = add_trailer(*message, bare.trailer, context);
+  owed then;
+  bool ours = false;
+  caller_.space.lock.lock();
+  bare.header.msgh_local_port = copy_out_destination(*message, ours, then);
+  caller_.space.lock.unlock();
+  then.settle(after_);
+  const mach_msg_size_t total = sizeof bare.header + trailer;
+  memory_.out(&bare, state_.receive_buffer, std::min(total, state_.receive_size));
+  answer_.words[0] = std::min(total, state_.receive_size);
+  after_.destroy_later(message);
+  after_.reap();
+  return MACH_RCV_TOO_LARGE;
+}
+
+mach_msg_return_t message_call::tell_needed_size(mach_msg_size_t size, mach_port_name_t identity) {
+  constexpr std::size_t size_at = offsetof(mach_msg_header_t, msgh_size);
+  constexpr std::size_t local_at = offsetof(mach_msg_header_t, msgh_local_port);
+  if (state_.receive_size >= size_at + sizeof size) {
+    memory_.out(&size, state_.receive_buffer + size_at, sizeof size);
+  }
+  if ((state_.option & MACH_RCV_LARGE_IDENTITY) &&
+      state_.receive_size >= local_at + sizeof identity) {
+    memory_.out(&identity, state_.receive_buffer + local_at, sizeof identity);
+  }
+  answer_.words[0] = size;
+  answer_.words[1] = identity;
+  return MACH_RCV_TOO_LARGE;
+}
+
+}  // namespace kedge::mach::kernel

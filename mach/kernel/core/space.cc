@@ -1,0 +1,132 @@
+#include "kedge/mach/kernel/core/space.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "kedge/mach/kernel/core/port.h"
+
+namespace kedge::mach::kernel {
+namespace {
+
+constexpr std::uint32_t max_size = 1u << 22;
+constexpr std::uint32_t reserved_size = 5;
+// So many slots lie idle before one is used again, so that a name comes back late.
+constexpr std::uint32_t idle_slots = 64;
+
+}  // namespace
+
+space::space(const name_policy& policy) : policy_(policy), random_(policy.seed | 1), buckets_(64) {
+  entries_.resize(std::max(reserved_size, policy.first_index));
+  for (std::uint32_t index = 1; index < reserved_size; ++index) entries_[index].generation = 3;
+}
+
+std::uint64_t space::draw() noexcept {
+  // splitmix64
+  std::uint64_t mixed = random_ += 0x9e3779b97f4a7c15u;
+  mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9u;
+  mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebu;
+  return mixed ^ (mixed >> 31);
+}
+
+void space::add_free(std::uint32_t index, bool first) noexcept {
+  const std::uint32_t before = first ? 0 : entries_[0].previous;
+  const std::uint32_t after = entries_[before].next;
+  entries_[index].previous = before;
+  entries_[index].next = after;
+  entries_[before].next = index;
+  entries_[after].previous = index;
+  ++free_count_;
+}
+
+void space::remove_free(std::uint32_t index) noexcept {
+  entries_[entries_[index].previous].next = entries_[index].next;
+  entries_[entries_[index].next].previous = entries_[index].previous;
+  entries_[index].previous = entries_[index].next = 0;
+  --free_count_;
+}
+
+bool space::grow(std::uint32_t size) {
+  if (size > max_size) return false;
+  const std::uint32_t old_size = table_size();
+  entries_.resize(size);
+  std::vector<std::uint32_t> order(size - old_size);
+  for (std::uint32_t each = 0; each < order.size(); ++each) order[each] = old_size + each;
+  for (std::size_t left = order.size(); policy_.shuffled && left > 1; --left) {
+    std::swap(order[left - 1], order[draw() % left]);
+  }
+  for (const std::uint32_t index : order) {
+    entries_[index].generation = policy_.shuffled ? static_cast<std::uint8_t>(draw()) : 3;
+    add_free(index, false);
+  }
+  return true;
+}
+
+mach_port_name_t space::make(entry*& made) {
+  const std::uint32_t idle = policy_.shuffled ? idle_slots : 0;
+  if (free_count_ <= idle && !grow(std::min(max_size, table_size() + std::max(table_size(), 256u)))) {
+    return MACH_PORT_NULL;
+  }
+  const std::uint32_t index = entries_[0].next;
+  if (index == 0) return MACH_PORT_NULL;
+  remove_free(index);
+  made = &entries_[index];
+  return index << 8 | made->generation;
+}
+
+bool space::make_at(mach_port_name_t name, entry*& made) {
+  const std::uint32_t index = name >> 8;
+  if (index < reserved_size || index >= max_size) return false;
+  if (index >= table_size()) grow(index + 1);
+  if (entries_[index].type != MACH_PORT_TYPE_NONE) return false;
+  remove_free(index);
+  made = &entries_[index];
+  made->generation = static_cast<std::uint8_t>(name);
+  return true;
+}
+
+void space::free(mach_port_name_t name, entry& gone) noexcept {
+  const std::uint8_t generation = gone.generation;
+  gone = {};
+  gone.generation = static_cast<std::uint8_t>(generation + 1);
+  const std::uint32_t index = name >> 8;
+  if (index >= reserved_size && index >= policy_.first_index) add_free(index, !policy_.shuffled);
+}
+
+std::size_t space::bucket(const port& target) const noexcept {
+  const auto bits = reinterpret_cast<std::uintptr_t>(&target);
+  return (bits * 0x9e3779b97f4a7c15u >> 20) & (buckets_.size() - 1);
+}
+
+mach_port_name_t space::find_send(const port& target) const noexcept {
+  for (std::uint32_t index = buckets_[bucket(target)]; index; index = entries_[index].next) {
+    if (entries_[index].target == &target) return index << 8 | entries_[index].generation;
+  }
+  return MACH_PORT_NULL;
+}
+
+void space::remember_send(const port& target, mach_port_name_t name) {
+  if (sends_ >= buckets_.size()) {
+    const std::vector<std::uint32_t> old =
+        std::exchange(buckets_, std::vector<std::uint32_t>(buckets_.size() * 4));
+    for (std::uint32_t head : old) {
+      while (head) {
+        const std::uint32_t index = head;
+        head = entries_[index].next;
+        std::uint32_t& chain = buckets_[bucket(static_cast<const port&>(*entries_[index].target))];
+        entries_[index].next = std::exchange(chain, index);
+      }
+    }
+  }
+  std::uint32_t& chain = buckets_[bucket(target)];
+  entries_[name >> 8].next = std::exchange(chain, name >> 8);
+  ++sends_;
+}
+
+void space::forget_send(const port& target, mach_port_name_t name) noexcept {
+  std::uint32_t* from = &buckets_[bucket(target)];
+  while (*from != name >> 8) from = &entries_[*from].next;
+  *from = std::exchange(entries_[name >> 8].next, 0);
+  --sends_;
+}
+
+}  // namespace kedge::mach::kernel

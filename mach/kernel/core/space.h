@@ -1,0 +1,103 @@
+// The names of one task. A name is an index into the table and, in its low eight bits, a generation that changes each time the slot
+// is used again, so that a stale name is an unknown one. The lock guards everything; it is taken before any port's.
+#pragma once
+
+#include <mach/port.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "kedge/mach/kernel/core/mutex.h"
+#include "kedge/mach/kernel/core/object.h"
+
+namespace kedge::mach::kernel {
+
+class port;
+
+// How new names are chosen. Shuffled: slots in an order drawn from the seed, and a freed one is used again as late as
+// possible. Ordered: the lowest first, and a freed one at once, as a replay of recordings needs.
+struct name_policy {
+  bool shuffled = true;
+  std::uint64_t seed = 1;
+  std::uint32_t first_index = 1;  // of the names that are not reserved; tasks of a replay are kept disjoint by it
+};
+
+// These stand for the same right in every space.
+inline constexpr mach_port_name_t task_self_name = 0x103;
+inline constexpr mach_port_name_t thread_self_name = 0x203;
+inline constexpr mach_port_name_t host_self_name = 0x303;
+inline constexpr mach_port_name_t bootstrap_name = 0x403;
+
+struct entry {
+  object* target = nullptr;                   // with a reference; null: a dead name
+  mach_port_type_t type = MACH_PORT_TYPE_NONE;  // the rights; NONE: the slot is free
+  mach_port_urefs_t urefs = 0;                // of the send rights, or of the dead name
+  std::uint32_t request = 0;                  // slot in the port's request table; 0: none
+  std::uint32_t previous = 0, next = 0;       // in the list of free slots; `next` also in a hash chain
+  std::uint8_t generation = 0;
+  bool pinned = false;                        // the last user reference cannot be released
+};
+
+class space {
+ public:
+  explicit space(const name_policy& policy);
+  space(const space&) = delete;
+  space& operator=(const space&) = delete;
+
+  mutex lock;
+  bool active = true;
+
+  // The entry of a name in use, or null. Valid until the next name is made.
+  entry* find(mach_port_name_t name) noexcept {
+    const std::uint32_t index = name >> 8;
+    if (index >= entries_.size()) return nullptr;
+    entry& found = entries_[index];
+    return found.type != MACH_PORT_TYPE_NONE && found.generation == (name & 0xff) ? &found
+                                                                                 : nullptr;
+  }
+
+  // A new name, or MACH_PORT_NULL if there is none left. The caller fills the entry in.
+  mach_port_name_t make(entry*& made);
+  // The same with a name that the caller chose. False: its slot is in use, or out of bounds.
+  bool make_at(mach_port_name_t name, entry*& made);
+  // The same with a reserved name.
+  void make_reserved(mach_port_name_t name, entry*& made) noexcept { made = &entries_[name >> 8]; }
+  // Frees the slot. Its reference must have been taken out.
+  void free(mach_port_name_t name, entry& gone) noexcept;
+
+  // The name under which a send right (without the receive right) to the port is held, or MACH_PORT_NULL.
+  mach_port_name_t find_send(const port& target) const noexcept;
+  void remember_send(const port& target, mach_port_name_t name);
+  void forget_send(const port& target, mach_port_name_t name) noexcept;
+
+  // Calls visit(name, entry&) for every name in use, by ascending index.
+  template <typename Visitor>
+  void each(Visitor&& visit) {
+    for (std::uint32_t index = 1; index < entries_.size(); ++index) {
+      entry& found = entries_[index];
+      if (found.type != MACH_PORT_TYPE_NONE) visit(index << 8 | found.generation, found);
+    }
+  }
+  std::uint32_t table_size() const noexcept { return static_cast<std::uint32_t>(entries_.size()); }
+  // The name in use at an index, or MACH_PORT_NULL.
+  mach_port_name_t name_at(std::uint32_t index) const noexcept {
+    const entry& found = entries_[index];
+    return found.type == MACH_PORT_TYPE_NONE ? MACH_PORT_NULL : index << 8 | found.generation;
+  }
+
+ private:
+  bool grow(std::uint32_t size);
+  void add_free(std::uint32_t index, bool first) noexcept;
+  void remove_free(std::uint32_t index) noexcept;
+  std::uint64_t draw() noexcept;
+  std::size_t bucket(const port& target) const noexcept;
+
+  const name_policy policy_;
+  std::uint64_t random_;
+  std::vector<entry> entries_;  // index 0 heads the ring of free slots
+  std::uint32_t free_count_ = 0;
+  std::vector<std::uint32_t> buckets_;  // indices of send rights' entries, by port
+  std::uint32_t sends_ = 0;
+};
+
+}  // namespace kedge::mach::kernel

@@ -1,0 +1,63 @@
+// A mach_msg call in progress. The caller owns it and keeps it alive until the call is over; while the call waits it stands in
+// one queue of a port or a set, which is how the core finds it. The core never blocks: it *parks* the ticket, and whoever
+// brings what it waits for completes it and calls wake(). The caller (the binding) blocks its thread as it likes and then
+// goes on by kernel::resume, or gives up by kernel::cancel.
+#pragma once
+
+#include <mach/message.h>
+
+#include <cstdint>
+
+#include "kedge/mach/kernel/core/copyio.h"
+#include "kedge/mach/kernel/core/kmsg.h"
+#include "kedge/mach/kernel/core/list.h"
+#include "kedge/mach/kernel/core/object.h"
+
+namespace kedge::mach::kernel {
+
+class ticket {
+ public:
+  ticket(const ticket&) = delete;
+  ticket& operator=(const ticket&) = delete;
+
+  // Called exactly once after each completion, on the thread that caused it, with no lock held. After it the core does not
+  // touch the ticket until it is parked again. Must not call the kernel.
+  virtual void wake() noexcept = 0;
+
+  // Which half of the call is parked; the time-out of mach_msg runs anew for each.
+  bool sending() const noexcept { return stage == stage::send; }
+
+ protected:
+  ticket() = default;
+  ~ticket() = default;
+
+ public:
+  // The rest is the core's.
+  enum class stage : std::uint8_t { send, receive };
+  enum class state : std::uint8_t { idle, parked, completed };
+
+  // What the call asked for.
+  mach_msg_option_t option = 0;
+  mach_msg_size_t send_size = 0;
+  mach_msg_size_t receive_size = 0;
+  mach_port_name_t receive_name = MACH_PORT_NULL;
+  user_address send_buffer = 0;
+  user_address receive_buffer = 0;
+  bool poll_send = false;     // fail instead of waiting
+  bool poll_receive = false;
+
+  // Where it stands. `progress`, `message` and `outcome` are guarded by the lock of `waits_on` while parked.
+  enum stage stage = stage::send;
+  enum state progress = state::idle;
+  bool aborted = false;             // its task was terminated
+  kmsg* message = nullptr;          // to be sent; or received, not yet copied out
+  mach_msg_return_t outcome = MACH_MSG_SUCCESS;
+  mach_msg_size_t needed_size = 0;  // of the message that was too large
+  mach_port_name_t identity = MACH_PORT_NULL;  // the port it is queued at
+  ref<object> waits_on;
+  list_link<ticket> queue;          // of the port's or the set's waiters
+  list_link<ticket> parked;         // of the task's parked tickets
+  ticket* next_to_wake = nullptr;
+};
+
+}  // namespace kedge::mach::kernel

@@ -1,0 +1,133 @@
+#include "kedge/mach/kernel/embedded/embedded.h"
+
+#include <pthread.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <new>
+
+#include "kedge/mach/kernel/core/port.h"
+#include "kedge/mach/kernel/core/right.h"
+#include "kedge/mach/kernel/embedded/futex_ticket.h"
+#include "kedge/mach/kernel/embedded/machport_filter.h"
+#include "kedge/mach/kernel/extension.h"
+
+namespace kedge::mach::kernel {
+namespace {
+
+// Never destroyed: threads may be in it when the process ends.
+std::atomic<embedded*> current{nullptr};
+embedded* parents = nullptr;
+
+void begin_child() {
+  parents = current.exchange(nullptr, std::memory_order_relaxed);
+  set_current_task({});
+}
+
+// At start-up: before there are threads or kqueues.
+[[maybe_unused]] const int watches_forks = pthread_atfork(nullptr, nullptr, begin_child);
+[[maybe_unused]] const bool has_filter = register_machport_filter();
+
+std::uint64_t random_seed() noexcept {
+  std::uint64_t seed = 0;
+  if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != sizeof seed) seed = monotonic_now();
+  return seed;
+}
+
+// What the receivers of a task's messages learn of it. The pid version tells the tasks of one process apart.
+identity identity_of_process(unsigned version) noexcept {
+  identity who;
+  const auto uid = static_cast<unsigned>(getuid()), gid = static_cast<unsigned>(getgid());
+  const auto euid = static_cast<unsigned>(geteuid()), egid = static_cast<unsigned>(getegid());
+  who.security = {{euid, egid}};
+  who.audit = {{uid, euid, egid, uid, gid, static_cast<unsigned>(getpid()), 0, version}};
+  return who;
+}
+
+}  // namespace
+
+binding& default_binding() { return embedded::instance(); }
+
+embedded& embedded::instance() {
+  embedded* const made = current.load(std::memory_order_acquire);
+  return made ? *made : make();
+}
+
+embedded& embedded::make() {
+  embedded* const fresh = new embedded;
+  embedded* expected = nullptr;
+  if (current.compare_exchange_strong(expected, fresh, std::memory_order_acq_rel)) return *fresh;
+  delete fresh;
+  return *expected;
+}
+
+embedded::embedded() : own_(create_task()), abandoned_(parents) {}
+
+ref<ipc_task> embedded::create_task() {
+  static std::atomic<unsigned> version{0};
+  const name_policy names{true, random_seed(), 0};
+  return kernel_.create_task(names, identity_of_process(++version));
+}
+
+bool embedded::call_of_tasks(ipc_task& caller, const request& what, reply& answer) {
+  switch (what.call) {
+    case call_number::task_create:
+      try {
+        answer.words[0] = create_task()->id;
+      } catch (const std::bad_alloc&) {
+        answer.result = KERN_RESOURCE_SHORTAGE;
+      }
+      return true;
+    case call_number::task_terminate:
+      if (ref<ipc_task> ending = what.words[0] == 0 ? ref<ipc_task>() : find(what.words[0])) {
+        kernel_.terminate_task(*ending);
+      }
+      return true;
+    case call_number::task_self_port: {
+      ref<ipc_task> of = find(what.words[0]);
+      answer.result = of ? kernel_.name_self_port(caller, *of, answer) : KERN_TERMINATED;
+      return true;
+    }
+    default: return false;
+  }
+}
+
+void embedded::call(const request& what, reply& answer, copyio& memory) {
+  const ref<ipc_task> found = what.task == 0 ? ref<ipc_task>() : kernel_.find_task(what.task);
+  if (what.task != 0 && !found) [[unlikely]] {
+    const bool receives = what.call == call_number::message && !(what.words[0] & MACH_SEND_MSG);
+    answer.result = receives                              ? MACH_RCV_INVALID_NAME
+                    : what.call == call_number::message ? MACH_SEND_INVALID_DEST
+                                                        : KERN_TERMINATED;
+    return;
+  }
+  ipc_task& caller = found ? *found : *own_;
+  if (what.call == call_number::message) return message(caller, what, answer, memory);
+  if (call_of_tasks(caller, what, answer)) return;
+  futex_ticket unused;
+  kernel_.begin(caller, what, answer, memory, unused);
+}
+
+void embedded::message(ipc_task& caller, const request& what, reply& answer, copyio& memory) {
+  constexpr std::uint64_t millisecond = 1000000;
+  futex_ticket waiting;
+  status now = kernel_.begin(caller, what, answer, memory, waiting);
+  while (now == status::parked) [[unlikely]] {
+    const mach_msg_option_t limited = waiting.sending() ? MACH_SEND_TIMEOUT : MACH_RCV_TIMEOUT;
+    const std::uint64_t deadline = waiting.option & limited
+                                       ? monotonic_now() + what.words[4] * millisecond
+                                       : futex_ticket::never;
+    const futex_ticket::ended ended = waiting.wait(deadline);
+    if (ended != futex_ticket::ended::woken) {
+      const give_up why = ended == futex_ticket::ended::timed_out ? give_up::timed_out
+                                                                  : give_up::interrupted;
+      if (kernel_.cancel(caller, waiting, why, answer, memory)) return;
+      waiting.wait_until_woken();
+    }
+    waiting.prepare();
+    now = kernel_.resume(caller, waiting, answer, memory);
+  }
+}
+
+}  // namespace kedge::mach::kernel
