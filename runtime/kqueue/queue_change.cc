@@ -30,8 +30,8 @@ bool is_open(std::uint64_t fd) noexcept {
 
 bool matches(const knote_record& k, const kevent64_s& change) noexcept {
   if (k.filter != change.filter || k.ident != change.ident) return false;
-  if (((k.flags ^ change.flags) & EV_UDATA_SPECIFIC) != 0) return false;
-  return (k.flags & EV_UDATA_SPECIFIC) == 0 || k.udata == change.udata;
+  if (k.by_udata != ((change.flags & EV_UDATA_SPECIFIC) != 0)) return false;
+  return !k.by_udata || k.udata == change.udata;
 }
 
 // epoll_ctl's word for a number that was closed since it was registered.
@@ -139,6 +139,7 @@ int queue::attach(const kevent64_s& change, unsigned filter) noexcept {
                                   {}};
   k->home = this;
   k->udata = change.udata;
+  k->by_udata = (change.flags & EV_UDATA_SPECIFIC) != 0;
   k->references.store(1, std::memory_order_relaxed);
   k->active = k->queued = k->dropped = k->polled = false;
   k->disabled = (change.flags & EV_DISABLE) != 0;
@@ -174,7 +175,7 @@ int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
   lock_.lock();
   int result = answer.error;
   if (result == 0 && !k.dropped) {
-    if ((k.flags & EV_UDATA_SPECIFIC) == 0) k.udata = change.udata;
+    if (!k.by_udata) k.udata = change.udata;
     if ((change.flags & EV_DISABLE) != 0) {
       k.disabled = true;
       dequeue(k);

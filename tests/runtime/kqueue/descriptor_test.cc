@@ -499,7 +499,7 @@ TEST_CASE("several knotes of one descriptor and filter, told apart by udata") {
 TEST_CASE("many descriptors at once") {
   const kqueue_of_test kq;
   std::vector<pair_of_test> pairs;
-  for (int i = 0; i < 300; ++i) {
+  for (std::uint64_t i = 0; i < 300; ++i) {
     pairs.push_back(pair_of_test::of_pipe());
     REQUIRE(kq.apply(pairs.back()[0], EVFILT_READ, EV_ADD, 0, 0, i) == 0);
   }
