@@ -90,7 +90,6 @@ class operation_waiter : public Party {
         return suspend();
       } catch (...) {
         failure_.stored = std::current_exception();
-        this->where().go_on();
         return nullptr;
       }
     } else {
@@ -105,9 +104,22 @@ class operation_waiter : public Party {
       return op_.await_suspend(*this);
     } else {
       this->where().stand_at(*this);
-      if (op_.await_suspend(*this)) return std::noop_coroutine();
+      if (link()) return std::noop_coroutine();
       this->where().go_on();
       return nullptr;
+    }
+  }
+
+  bool link() noexcept(!may_throw) {
+    if constexpr (may_throw) {
+      try {
+        return op_.await_suspend(*this);
+      } catch (...) {
+        this->where().go_on();
+        throw;
+      }
+    } else {
+      return op_.await_suspend(*this);
     }
   }
 

@@ -1,0 +1,85 @@
+// gate: a source for tests. Its operation waits until the gate is opened, and counts what happens to
+// it, so that a test sees whether the protocol of kedge/runtime/operation.h was kept.
+#pragma once
+
+#include <stdexcept>
+#include <utility>
+
+#include "kedge/runtime/context.h"
+#include "kedge/runtime/operation.h"
+#include "kedge/runtime/reactor.h"
+
+namespace kedge {
+
+struct gate {
+  bool is_open = false;
+  bool fails = false;              // await_resume throws
+  bool refuses = false;            // await_suspend throws
+  bool ends_in_suspend = false;    // await_suspend returns false
+  cancel_result answer = cancel_result::withdrawn;
+
+  int made = 0, asked = 0, started = 0, cancelled = 0, resumed = 0, destroyed = 0;
+  waiter* waiting = nullptr;
+
+  // Ends the wait, if there is one.
+  void open() noexcept {
+    is_open = true;
+    if (waiter* const w = std::exchange(waiting, nullptr)) w->where().in_reactor().ready(*w);
+  }
+
+  class operation {
+   public:
+    explicit operation(gate& g) noexcept : gate_(g) { ++gate_.made; }
+    operation(const operation&) = delete;
+    operation& operator=(const operation&) = delete;
+    ~operation() {
+      ++gate_.destroyed;
+      if (waits_) gate_.waiting = nullptr;
+    }
+    bool await_ready() noexcept {
+      ++gate_.asked;
+      return gate_.is_open;
+    }
+    bool await_suspend(waiter& w) {
+      if (gate_.refuses) throw std::runtime_error("refused");
+      ++gate_.started;
+      if (gate_.ends_in_suspend) return false;
+      gate_.waiting = &w;
+      waits_ = true;
+      return true;
+    }
+    cancel_result await_cancel() noexcept {
+      ++gate_.cancelled;
+      if (gate_.answer == cancel_result::withdrawn) gate_.waiting = nullptr;
+      if (gate_.answer == cancel_result::completed) gate_.open();
+      if (gate_.answer == cancel_result::pending) by_cancelling_ = true;
+      return gate_.answer;
+    }
+    bool was_cancelled() const noexcept { return by_cancelling_; }
+    bool await_failed() const noexcept { return gate_.fails; }
+    int await_resume() {
+      ++gate_.resumed;
+      if (by_cancelling_) throw kedge::cancelled(cancel_cause::requested);
+      if (gate_.fails) throw std::runtime_error("failed");
+      return 42;
+    }
+    void describe(description& line) const noexcept { line.print("a gate"); }
+
+   private:
+    gate& gate_;
+    bool waits_ = false;
+    bool by_cancelling_ = false;
+  };
+
+  class awaitable {
+   public:
+    explicit awaitable(gate& g) noexcept : gate_(&g) {}
+    operation operator co_await() && noexcept { return operation(*gate_); }
+
+   private:
+    gate* gate_;
+  };
+  awaitable wait() noexcept { return awaitable(*this); }
+};
+
+}  // namespace kedge
