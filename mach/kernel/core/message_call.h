@@ -50,6 +50,7 @@ class message_call {
   status finish_receive(kmsg* message);
   mach_msg_return_t deliver(kmsg* message);
   mach_msg_return_t discard_too_large(kmsg* message);
+  mach_port_name_t lose(kmsg* message);
   mach_msg_return_t tell_needed_size(mach_msg_size_t size, mach_port_name_t identity);
   mach_msg_return_t copy_out_body(kmsg& message, owed& then);
   mach_port_name_t copy_out_destination(kmsg& message, bool& ours, owed& then);

@@ -38,10 +38,7 @@ kern_return_t request_of_name(space& in, mach_port_name_t name, entry& found, bo
   if ((found.type & MACH_PORT_TYPE_PORT_RIGHTS) && !convert_if_dead(in, name, found)) {
     port& at = static_cast<port&>(*found.target);
     const locked hold(at.lock);
-    if (const std::uint32_t slot = std::exchange(found.request, 0);
-        slot != 0 && slot < at.requests.size()) {
-      previous = at.requests.remove(slot);
-    }
+    if (found.request != 0) previous = at.requests.remove(std::exchange(found.request, 0));
     if (!notify) return KERN_SUCCESS;
     const bool room = found.type == MACH_PORT_TYPE_SEND_ONCE ||
                       at.serves != kernel_object::none || !at.full();

@@ -109,7 +109,6 @@ kern_return_t port_call::dispatch() {
   }
 }
 
-// Dead names that nobody has looked at since are told as the rights that they were (Darwin: mach_port_names).
 kern_return_t port_call::names() {
   const locked hold(space_.lock);
   std::uint32_t count = 0;
@@ -286,6 +285,10 @@ kern_return_t port_call::insert_right() {
     const locked hold(caller_.space.lock);
     entry* found = is_null_or_dead(poly) ? nullptr : caller_.space.find(poly);
     if (!found) return KERN_INVALID_NAME;
+    if (poly == name() && disposition == MACH_MSG_TYPE_MAKE_SEND && &caller_.space == &space_ &&
+        convert_if_dead(space_, poly, *found)) {
+      return KERN_INVALID_CAPABILITY;
+    }
     const kern_return_t result = copy_in(caller_.space, poly, *found, disposition,
                                          dead_policy::accept, right, then_, answer_.guard, after_);
     if (result != KERN_SUCCESS) return result;
@@ -332,29 +335,40 @@ kern_return_t port_call::extract_right() {
 }
 
 kern_return_t port_call::change_members() {
-  if (is_null_or_dead(name())) return KERN_INVALID_RIGHT;
+  const bool leave_all = what_.call == call_number::move_member && name(1) == MACH_PORT_NULL;
+  if (is_null_or_dead(name()) || (is_null_or_dead(name(1)) && !leave_all)) {
+    return KERN_INVALID_RIGHT;
+  }
   const locked hold(space_.lock);
-  entry* found = space_.find(name());
-  if (!found) return KERN_INVALID_NAME;
-  if ((found->type & MACH_PORT_TYPE_RECEIVE) == 0) return KERN_INVALID_RIGHT;
-  port& member = static_cast<port&>(*found->target);
+  port* member = nullptr;
+  port_set* set = nullptr;
+  const auto find_member = [&] {
+    const entry* found = space_.find(name());
+    if (!found) return KERN_INVALID_NAME;
+    if ((found->type & MACH_PORT_TYPE_RECEIVE) == 0) return KERN_INVALID_RIGHT;
+    member = static_cast<port*>(found->target);
+    return KERN_SUCCESS;
+  };
+  const auto find_set = [&] {
+    const entry* found = leave_all ? nullptr : space_.find(name(1));
+    if (!found) return leave_all ? KERN_SUCCESS : KERN_INVALID_NAME;
+    if (found->type != MACH_PORT_TYPE_PORT_SET) return KERN_INVALID_RIGHT;
+    set = static_cast<port_set*>(found->target);
+    return KERN_SUCCESS;
+  };
+  // Which of two errors is told.
+  const bool extracts = what_.call == call_number::extract_member;
+  kern_return_t result = extracts ? find_member() : find_set();
+  if (result == KERN_SUCCESS) result = extracts ? find_set() : find_member();
+  if (result != KERN_SUCCESS) return result;
 
-  if (what_.call == call_number::move_member && name(1) == MACH_PORT_NULL) {
-    const locked hold_member(member.lock);
-    return leave_all_sets(member) ? KERN_SUCCESS : KERN_NOT_IN_SET;
-  }
-  if (is_null_or_dead(name(1))) return KERN_INVALID_RIGHT;
-  entry* set_entry = space_.find(name(1));
-  if (!set_entry) return KERN_INVALID_NAME;
-  if (set_entry->type != MACH_PORT_TYPE_PORT_SET) return KERN_INVALID_RIGHT;
-  port_set& set = static_cast<port_set&>(*set_entry->target);
-
-  if (what_.call == call_number::extract_member) return extract_member(member, set);
+  if (extracts) return extract_member(*member, *set);
   if (what_.call == call_number::move_member) {
-    const locked hold_member(member.lock);
-    leave_all_sets(member);
+    const locked hold_member(member->lock);
+    const bool left = leave_all_sets(*member);
+    if (leave_all) return left ? KERN_SUCCESS : KERN_NOT_IN_SET;
   }
-  return insert_member(member, set, after_);
+  return insert_member(*member, *set, after_);
 }
 
 kern_return_t port_call::get_set_status() {
@@ -474,7 +488,7 @@ kern_return_t port_call::change_guard(port& of) {
       of.context = value;
       return KERN_SUCCESS;
     case call_number::guard:
-      if (of.guarded || of.context != 0) return KERN_INVALID_ARGUMENT;
+      if (of.context != 0) return KERN_INVALID_ARGUMENT;
       of.guarded = true;
       of.context = value;
       of.strict_guard = (what_.words[2] & MPG_STRICT) != 0;

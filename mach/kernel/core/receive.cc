@@ -199,8 +199,7 @@ mach_msg_return_t message_call::deliver(kmsg* message) {
   names.lock.lock();
   if (!names.active) {
     names.lock.unlock();
-    after_.destroy_later(message);
-    after_.reap();
+    lose(message);
     return MACH_RCV_INVALID_NAME;
   }
   const std::uint8_t reply_type = message->reply.disposition;
@@ -208,8 +207,7 @@ mach_msg_return_t message_call::deliver(kmsg* message) {
   mach_port_name_t reply_name = MACH_PORT_NULL;
   if (copy_out(names, message->reply, reply_name) != KERN_SUCCESS) {
     names.lock.unlock();
-    after_.destroy_later(message);
-    after_.reap();
+    lose(message);
     return MACH_RCV_HEADER_ERROR | MACH_MSG_IPC_SPACE;
   }
   bool ours = false;
@@ -218,7 +216,6 @@ mach_msg_return_t message_call::deliver(kmsg* message) {
   header.msgh_size = message->size;
   header.msgh_remote_port = reply_name;
   header.msgh_local_port = copy_out_destination(*message, ours, then);
-  header.msgh_voucher_port = MACH_PORT_NULL;
   header.msgh_id = message->id;
   if (message->complex) result = copy_out_body(*message, then);
   names.lock.unlock();
@@ -276,11 +273,6 @@ mach_msg_size_t message_call::add_trailer(kmsg& message, std::byte* at,
 
 // Without MACH_RCV_LARGE a message that does not fit is destroyed; the header, its rights gone, tells which it was.
 mach_msg_return_t message_call::discard_too_large(kmsg* message) {
-  if (state_.receive_size < sizeof(mach_msg_header_t)) {
-    after_.destroy_later(message);
-    after_.reap();
-    return MACH_RCV_INVALID_DATA;
-  }
   struct {
     mach_msg_header_t header;
     std::byte trailer[sizeof(mach_msg_max_trailer_t)];
@@ -291,19 +283,30 @@ mach_msg_return_t message_call::discard_too_large(kmsg* message) {
                                              message->complex ? MACH_MSGH_BITS_COMPLEX : 0u);
   bare.header.msgh_size = sizeof bare.header;
   bare.header.msgh_id = message->id;
+  // The trailer of an error tells nothing of the sender.
+  message->sender = {};
+  message->audit = {};
   const mach_msg_size_t trailer = add_trailer(*message, bare.trailer, context);
+  bare.header.msgh_local_port = lose(message);
+  if (state_.receive_size < sizeof bare.header) return MACH_RCV_INVALID_DATA;
+  const mach_msg_size_t written =
+      std::min(static_cast<mach_msg_size_t>(sizeof bare.header + trailer), state_.receive_size);
+  memory_.out(&bare, state_.receive_buffer, written);
+  answer_.words[0] = written;
+  return MACH_RCV_TOO_LARGE;
+}
+
+// A received message is destroyed before it has reached the caller. It has arrived all the same: its destination right is consumed.
+mach_port_name_t message_call::lose(kmsg* message) {
   owed then;
   bool ours = false;
   caller_.space.lock.lock();
-  bare.header.msgh_local_port = copy_out_destination(*message, ours, then);
+  const mach_port_name_t name = copy_out_destination(*message, ours, then);
   caller_.space.lock.unlock();
   then.settle(after_);
-  const mach_msg_size_t total = sizeof bare.header + trailer;
-  memory_.out(&bare, state_.receive_buffer, std::min(total, state_.receive_size));
-  answer_.words[0] = std::min(total, state_.receive_size);
   after_.destroy_later(message);
   after_.reap();
-  return MACH_RCV_TOO_LARGE;
+  return name;
 }
 
 mach_msg_return_t message_call::tell_needed_size(mach_msg_size_t size, mach_port_name_t identity) {

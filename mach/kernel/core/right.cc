@@ -17,8 +17,7 @@ port& port_of(const entry& found) noexcept { return static_cast<port&>(*found.ta
 port* cancel_request(entry& found) noexcept {
   if (found.request == 0) return nullptr;
   port& target = port_of(found);
-  const std::uint32_t slot = std::exchange(found.request, 0);
-  return slot < target.requests.size() ? target.requests.remove(slot) : nullptr;
+  return target.requests.remove(std::exchange(found.request, 0));
 }
 
 void owe_deleted(port* notify, mach_port_name_t name, owed& then) {
@@ -178,10 +177,12 @@ bool convert_if_dead(space& in, mach_port_name_t name, entry& found) noexcept {
 
 mach_port_type_t type_of(const entry& found) noexcept {
   mach_port_type_t type = found.type;
-  if (found.request == 0 || !found.target) return type;
+  if ((type & MACH_PORT_TYPE_PORT_RIGHTS) == 0) return type;
   port& target = port_of(found);
   target.lock.lock();
-  if (found.request < target.requests.size()) {
+  if (!target.active) {
+    type = MACH_PORT_TYPE_DEAD_NAME;
+  } else if (found.request != 0 && target.requests[found.request].notify) {
     const name_request& request = target.requests[found.request];
     type |= MACH_PORT_TYPE_DNREQUEST;
     if (request.send_possible) {
@@ -301,6 +302,7 @@ kern_return_t change_refs(space& in, mach_port_name_t name, entry& found, mach_p
 
     case MACH_PORT_RIGHT_DEAD_NAME: {
       if (!convert_if_dead(in, name, found)) return KERN_INVALID_RIGHT;
+      if (delta > std::int64_t{max_urefs}) return KERN_INVALID_VALUE;
       if (delta >= 0) {
         found.urefs = static_cast<mach_port_urefs_t>(
             std::min<std::int64_t>(std::int64_t{found.urefs} + delta, max_urefs));
@@ -314,6 +316,7 @@ kern_return_t change_refs(space& in, mach_port_name_t name, entry& found, mach_p
       if ((found.type & MACH_PORT_TYPE_SEND) == 0 || convert_if_dead(in, name, found)) {
         return KERN_INVALID_RIGHT;
       }
+      if (delta > std::int64_t{max_urefs}) return KERN_INVALID_VALUE;
       if (delta >= 0) {
         found.urefs = static_cast<mach_port_urefs_t>(
             std::min<std::int64_t>(std::int64_t{found.urefs} + delta, max_urefs));

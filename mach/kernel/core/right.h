@@ -59,7 +59,8 @@ class owed {
 // If the entry is a send or send-once right of a dead port, makes it the dead name that it has become. True: it is one now.
 bool convert_if_dead(space& in, mach_port_name_t name, entry& found) noexcept;
 
-// The type as mach_port_names tells it, with the bits of its request.
+// The type as mach_port_names tells it: with the bits of its request, and a right of a dead port as the dead name that it will
+// become. Changes nothing.
 mach_port_type_t type_of(const entry& found) noexcept;
 
 kern_return_t deallocate_right(space& in, mach_port_name_t name, entry& found, owed& then,

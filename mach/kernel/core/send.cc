@@ -40,8 +40,8 @@ status message_call::send() {
     message->size = size;
     message->id = header.msgh_id;
     message->complex = MACH_MSGH_BITS_IS_COMPLEX(header.msgh_bits);
-    result = message->complex ? check_body(*message) : MACH_MSG_SUCCESS;
-    if (result == MACH_MSG_SUCCESS) {
+    result = MACH_SEND_MSG_TOO_SMALL;
+    if (!message->complex || size >= sizeof(mach_msg_base_t)) {
       message->sender = caller_.who.security;
       message->audit = caller_.who.audit;
       owed then;
@@ -67,7 +67,6 @@ status message_call::send() {
 }
 
 mach_msg_return_t message_call::check_body(kmsg& message) noexcept {
-  if (message.size < sizeof(mach_msg_base_t)) return MACH_SEND_MSG_TOO_SMALL;
   mach_msg_body_t body;
   std::memcpy(&body, message.bytes() + sizeof(mach_msg_header_t), sizeof body);
   const std::uint32_t count = body.msgh_descriptor_count;
@@ -136,6 +135,13 @@ mach_msg_return_t message_call::copy_in_ports(kmsg& message, mach_port_name_t to
   }
   if (!may_copy_in(*found, to_type)) return MACH_SEND_INVALID_DEST;
 
+  if (to_type != MACH_MSG_TYPE_MOVE_SEND_ONCE && convert_if_dead(names, to, *found)) {
+    return MACH_SEND_INVALID_DEST;
+  }
+  if (message.complex) {
+    if (const mach_msg_return_t bad = check_body(message); bad != MACH_MSG_SUCCESS) return bad;
+  }
+
   const auto take_reply = [&] {
     return copy_in(names, reply_to, *names.find(reply_to), reply_type, dead_policy::accept,
                    message.reply, then, answer_.guard, after_);
@@ -155,8 +161,6 @@ mach_msg_return_t message_call::copy_in_ports(kmsg& message, mach_port_name_t to
     }
     if (to_type == MACH_MSG_TYPE_MOVE_SEND && !moves_both) {
       // The copy first: the move may take the last reference.
-      convert_if_dead(names, to, *found);
-      if (found->type == MACH_PORT_TYPE_DEAD_NAME) return MACH_SEND_INVALID_DEST;
       take_reply();
       take_destination();
       return MACH_MSG_SUCCESS;
@@ -178,7 +182,7 @@ mach_msg_return_t message_call::copy_in_ports(kmsg& message, mach_port_name_t to
 
 void message_call::arm_send_possible(port& to, const entry& found) noexcept {
   const std::lock_guard<mutex> locked(to.lock);
-  if (found.request >= to.requests.size()) return;
+  if (!to.active) return;
   name_request& request = to.requests[found.request];
   if (!request.notify || !request.send_possible) return;
   if (to.full()) {
@@ -308,7 +312,6 @@ status message_call::send_failed(kmsg* message, mach_msg_return_t why) {
   header.msgh_remote_port = name;
   if (copy_out(names, message->reply, name) != KERN_SUCCESS) why |= MACH_MSG_IPC_SPACE;
   header.msgh_local_port = name;
-  header.msgh_voucher_port = MACH_PORT_NULL;
   header.msgh_size = message->size;
   why |= copy_out_body(*message, then);
   names.lock.unlock();
