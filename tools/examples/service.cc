@@ -6,9 +6,12 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "kedge/mach/call.h"
 #include "kedge/mach/died.h"
+#include "kedge/mach/receive.h"
+#include "kedge/mach/send.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/with_timeout.h"
@@ -19,12 +22,13 @@ namespace mach = kedge::mach;
 using name_table = std::map<std::string, mach::send_right, std::less<>>;
 
 kedge::task<> serve(mach::receive_right requests) {
-  for (;;) {
+  for (bool asked_to_end = false; !asked_to_end;) {
     mach::received request = (co_await requests.receive()).value();
     const std::string_view word = request.text();
+    asked_to_end = word == "bye";
+    mach::message reply(0, std::uint64_t{word.size()});
     // A client that is gone by now is no concern of ours.
-    (void)co_await mach::send(request.take_reply(), mach::message(0, std::uint64_t{word.size()}));
-    if (word == "bye") break;
+    (void)co_await mach::send(request.take_reply(), std::move(reply));
   }
 }  // The receive right ends here, and with it the service.
 

@@ -1,0 +1,53 @@
+#include "kedge/mach/error.h"
+
+#include <mach/mach_error.h>
+
+#include <string>
+
+namespace kedge::mach {
+namespace {
+
+// The kernel's codes; both kinds share one numbering, in which no code stands for two things.
+class system_codes final : public std::error_category {
+ public:
+  explicit system_codes(const char* name) noexcept : name_(name) {}
+  const char* name() const noexcept override { return name_; }
+  std::string message(int value) const override { return mach_error_string(value); }
+
+ private:
+  const char* name_;
+};
+
+class library_codes final : public std::error_category {
+ public:
+  const char* name() const noexcept override { return "kedge.mach"; }
+  std::string message(int value) const override {
+    switch (static_cast<errc>(value)) {
+      case errc::peer_died: return "the peer has died";
+      case errc::no_reply: return "the peer will not reply";
+      case errc::queue_full: return "the peer's queue is full";
+      case errc::rights_lost: return "the kernel refused a right, and has consumed part of the message";
+      case errc::malformed: return "not a well-formed message";
+    }
+    return "unknown error " + std::to_string(value);
+  }
+};
+
+}  // namespace
+
+const std::error_category& kern_category() noexcept {
+  static const system_codes instance("mach.kern");
+  return instance;
+}
+
+const std::error_category& msg_category() noexcept {
+  static const system_codes instance("mach.msg");
+  return instance;
+}
+
+const std::error_category& mach_category() noexcept {
+  static const library_codes instance;
+  return instance;
+}
+
+}  // namespace kedge::mach

@@ -1,0 +1,37 @@
+#include "kedge/mach/port_source.h"
+
+#include <sys/event.h>
+
+#include <new>
+
+#include "kedge/mach/reception.h"
+
+namespace kedge::mach {
+
+std::error_code port_source::link(listener& l, reactor& r) {
+  if (name_ == MACH_PORT_NULL) return kedge::errc::closed;
+  if (table_ != r.registrations()) {
+    // It belongs to another loop as long as somebody waits there.
+    if (registration_) {
+      if (const std::error_code error = registration_.link(l)) return error;
+      l.unlink();
+    }
+    registration_ = registration(r, sharing::exclusive, EVFILT_MACHPORT, name_);
+    table_ = r.registrations();
+  }
+  return registration_.link(l);
+}
+
+mach_msg_return_t port_source::take(received& into) noexcept {
+  if (name_ == MACH_PORT_NULL) return MACH_RCV_INVALID_NAME;
+  const mach_msg_return_t code = receive_now(name_, expected_size_, into);
+  if (code == MACH_RCV_TIMED_OUT) found_empty();
+  return code;
+}
+
+void port_source::close(std::error_code why) noexcept {
+  registration_.close(why);
+  name_ = MACH_PORT_NULL;
+}
+
+}  // namespace kedge::mach

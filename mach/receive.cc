@@ -1,0 +1,63 @@
+#include "kedge/mach/receive.h"
+
+#include <utility>
+
+#include "kedge/mach/error.h"
+#include "kedge/runtime/context.h"
+#include "kedge/runtime/reactor.h"
+
+namespace kedge::mach {
+
+bool receive_operation::await_ready() noexcept {
+  if (!source_ || source_->name() == MACH_PORT_NULL) {
+    error_ = kedge::errc::closed;
+    return true;
+  }
+  return source_->ready() && take();
+}
+
+bool receive_operation::await_suspend(waiter& w) {
+  waiter_ = &w;
+  error_ = source_->link(*this, w.where().in_reactor());
+  return !error_;
+}
+
+bool receive_operation::await_settle() noexcept {
+  if (!error_ && !take()) return false;
+  unlink();
+  return true;
+}
+
+// True if the operation has ended, in a message or an error.
+bool receive_operation::take() noexcept {
+  const mach_msg_return_t code = source_->take(message_);
+  if (code == MACH_RCV_TIMED_OUT) return false;
+  if (code != MACH_MSG_SUCCESS) error_ = msg_error(code);
+  return true;
+}
+
+cancel_result receive_operation::await_cancel() noexcept {
+  unlink();
+  return cancel_result::withdrawn;
+}
+
+void receive_operation::notify(const kevent64_s&) noexcept {
+  waiter_->where().in_reactor().ready(*waiter_);
+}
+
+void receive_operation::closed(std::error_code why) noexcept {
+  error_ = why;
+  waiter_->where().in_reactor().ready(*waiter_);
+}
+
+result<received> receive_operation::await_resume() {
+  if (error_) return unexpected(error_);
+  return std::move(message_);
+}
+
+void receive_operation::describe(description& line) const noexcept {
+  line.print("a message on port 0x%x",
+             source_ ? source_->name() : mach_port_name_t{MACH_PORT_NULL});
+}
+
+}  // namespace kedge::mach

@@ -1,0 +1,55 @@
+// receive(): waits for a message on a receive right or a port set.
+//
+// In the steady state a message costs one mach_msg beyond the loop's share of a wait, and one more
+// when the queue is found empty.
+#pragma once
+
+#include <mach/mach.h>
+
+#include <system_error>
+
+#include "kedge/mach/port_set.h"
+#include "kedge/mach/port_source.h"
+#include "kedge/mach/receive_right.h"
+#include "kedge/mach/received.h"
+#include "kedge/runtime/operation.h"
+#include "kedge/runtime/result.h"
+
+namespace kedge::mach {
+
+class receive_operation final : private listener {
+ public:
+  // Null for an empty right or set.
+  explicit receive_operation(port_source* s) noexcept : source_(s) {}
+  receive_operation(const receive_operation&) = delete;
+  receive_operation& operator=(const receive_operation&) = delete;
+  ~receive_operation() = default;
+
+  bool await_ready() noexcept;
+  bool await_suspend(waiter& w);
+  bool await_settle() noexcept;
+  cancel_result await_cancel() noexcept;
+  result<received> await_resume();
+  void describe(description& line) const noexcept;
+
+ private:
+  void notify(const kevent64_s&) noexcept override;
+  void closed(std::error_code why) noexcept override;
+  bool take() noexcept;
+
+  port_source_hold source_;
+  waiter* waiter_ = nullptr;
+  received message_;
+  std::error_code error_;
+};
+
+class [[nodiscard]] receive_awaitable {
+ public:
+  explicit receive_awaitable(port_source* s) noexcept : source_(s) {}
+  receive_operation operator co_await() && noexcept { return receive_operation(source_); }
+
+ private:
+  port_source* source_;
+};
+
+}  // namespace kedge::mach

@@ -1,0 +1,135 @@
+#include "kedge/mach/receive_right.h"
+
+#include <mach/notify.h>
+
+#include <atomic>
+#include <utility>
+
+#include "kedge/mach/error.h"
+#include "kedge/mach/port_source.h"
+#include "kedge/mach/receive.h"
+
+namespace kedge::mach {
+namespace {
+
+// Of this process's guards each is used once; the upper half tells ours from others' in a report.
+mach_port_context_t fresh_guard() noexcept {
+  static std::atomic<std::uint64_t> count{0};
+  return (std::uint64_t{0x6b656467} << 32) + ++count;
+}
+
+// port_source that is not handed out yet.
+struct unused_source {
+  port_source* source = new port_source(MACH_PORT_NULL);
+  unused_source() = default;
+  unused_source(const unused_source&) = delete;
+  unused_source& operator=(const unused_source&) = delete;
+  ~unused_source() {
+    if (source != nullptr) source->release();
+  }
+};
+
+}  // namespace
+
+receive_right receive_right::make(mach_port_msgcount_t queue_limit) {
+  unused_source made;
+  receive_right right;
+  right.guard_ = fresh_guard();
+  mach_port_options_t options{};
+  options.flags = MPO_CONTEXT_AS_GUARD | MPO_STRICT | MPO_QLIMIT;
+  options.mpl.mpl_qlimit = queue_limit;
+  mach_port_name_t name = MACH_PORT_NULL;
+  check(mach_port_construct(mach_task_self(), &options, right.guard_, &name),
+        "mach_port_construct");
+  made.source->open(name);
+  right.source_ = std::exchange(made.source, nullptr);
+  return right;
+}
+
+receive_right receive_right::adopt(mach_port_name_t name) {
+  receive_right right;
+  if (!MACH_PORT_VALID(name)) return right;
+  unused_source made;
+  right.guard_ = fresh_guard();
+  check(mach_port_guard(mach_task_self(), name, right.guard_, /*strict=*/1), "mach_port_guard");
+  made.source->open(name);
+  right.source_ = std::exchange(made.source, nullptr);
+  return right;
+}
+
+receive_right::receive_right(receive_right&& other) noexcept
+    : source_(std::exchange(other.source_, nullptr)), guard_(other.guard_) {}
+
+receive_right& receive_right::operator=(receive_right&& other) noexcept {
+  if (this != &other) {
+    destroy();
+    source_ = std::exchange(other.source_, nullptr);
+    guard_ = other.guard_;
+  }
+  return *this;
+}
+
+mach_port_name_t receive_right::name() const noexcept {
+  return source_ != nullptr ? source_->name() : mach_port_name_t{MACH_PORT_NULL};
+}
+
+mach_port_name_t receive_right::release() && noexcept {
+  if (source_ == nullptr) return MACH_PORT_NULL;
+  const mach_port_name_t name = source_->name();
+  if (source_->senders_awaited) {
+    // The request would go on with the right, to wherever it goes.
+    mach_port_t previous = MACH_PORT_NULL;
+    mach_port_request_notification(mach_task_self(), name, MACH_NOTIFY_NO_SENDERS, 0,
+                                   MACH_PORT_NULL, MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
+    static_cast<void>(send_once_right::adopt(previous));
+  }
+  source_->close();
+  std::exchange(source_, nullptr)->release();
+  mach_port_unguard(mach_task_self(), name, guard_);
+  return name;
+}
+
+void receive_right::destroy() noexcept {
+  if (source_ == nullptr) return;
+  const mach_port_name_t name = source_->name();
+  source_->close();
+  std::exchange(source_, nullptr)->release();
+  mach_port_destruct(mach_task_self(), name, 0, guard_);
+}
+
+send_right receive_right::make_send() const {
+  check(mach_port_insert_right(mach_task_self(), name(), name(), MACH_MSG_TYPE_MAKE_SEND),
+        "mach_port_insert_right");
+  ++source_->made_send_rights;
+  return send_right::adopt(name());
+}
+
+send_once_right receive_right::make_send_once() const {
+  mach_port_t made = MACH_PORT_NULL;
+  mach_msg_type_name_t kind = 0;
+  check(mach_port_extract_right(mach_task_self(), name(), MACH_MSG_TYPE_MAKE_SEND_ONCE, &made,
+                                &kind),
+        "mach_port_extract_right");
+  return send_once_right::adopt(made);
+}
+
+mach_port_status_t receive_right::status() const {
+  mach_port_status_t status{};
+  mach_msg_type_number_t count = MACH_PORT_RECEIVE_STATUS_COUNT;
+  check(mach_port_get_attributes(mach_task_self(), name(), MACH_PORT_RECEIVE_STATUS,
+                                 reinterpret_cast<mach_port_info_t>(&status), &count),
+        "mach_port_get_attributes");
+  return status;
+}
+
+void receive_right::set_queue_limit(mach_port_msgcount_t limit) {
+  mach_port_limits_t limits{limit};
+  check(mach_port_set_attributes(mach_task_self(), name(), MACH_PORT_LIMITS_INFO,
+                                 reinterpret_cast<mach_port_info_t>(&limits),
+                                 MACH_PORT_LIMITS_INFO_COUNT),
+        "mach_port_set_attributes");
+}
+
+receive_awaitable receive_right::receive() const noexcept { return receive_awaitable(source_); }
+
+}  // namespace kedge::mach

@@ -1,0 +1,30 @@
+#include "kedge/mach/send_right.h"
+
+#include "kedge/mach/error.h"
+
+namespace kedge::mach {
+
+send_right send_right::another(mach_port_name_t name) {
+  if (!MACH_PORT_VALID(name)) return {};
+  const auto add = [name](mach_port_right_t right) {
+    return mach_port_mod_refs(mach_task_self(), name, right, 1);
+  };
+  kern_return_t code = add(MACH_PORT_RIGHT_SEND);
+  // The port may have died; a name turns dead once and for all.
+  if (code == KERN_INVALID_RIGHT) code = add(MACH_PORT_RIGHT_DEAD_NAME);
+  check(code, "mach_port_mod_refs");
+  return adopt(name);
+}
+
+send_right& send_right::operator=(const send_right& other) {
+  if (this != &other) *this = send_right(other);
+  return *this;
+}
+
+bool send_right::dead() const noexcept {
+  mach_port_type_t type = MACH_PORT_TYPE_NONE;
+  return mach_port_type(mach_task_self(), name(), &type) == KERN_SUCCESS &&
+         (type & MACH_PORT_TYPE_DEAD_NAME) != 0;
+}
+
+}  // namespace kedge::mach
