@@ -1,0 +1,25 @@
+// options: what the command line of the demo says.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "kedge/runtime/result.h"
+
+struct options {
+  static constexpr unsigned max_workers = 64;
+  static constexpr std::size_t max_batch = 256 * 1024;
+
+  unsigned workers = 4;
+  unsigned kill = 0;              // how many of them are destroyed midway
+  std::size_t batch = 32 * 1024;  // bytes per batch, at most
+  std::uint64_t seed = 1;         // of who is destroyed, and when
+  std::string file;               // empty: standard input
+  bool help = false;
+};
+
+extern const char help_text[];
+
+// The options, or what is wrong with them, in one line. With --help nothing else is looked at.
+kedge::result<options, std::string> parse(int argc, const char* const* argv);

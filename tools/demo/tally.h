@@ -1,0 +1,31 @@
+// tally: what is known of a count, at any moment of it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "word_count.h"
+
+struct tally {
+  struct row {
+    std::uint64_t batches = 0;
+    word_count counted;
+    bool died = false;
+  };
+
+  explicit tally(std::size_t workers) : rows(workers) {}
+
+  word_count total() const noexcept {
+    word_count sum;
+    for (const row& r : rows) sum += r.counted;
+    return sum;
+  }
+
+  std::vector<row> rows;         // one per worker
+  std::uint64_t sent = 0;        // batches, those sent again included
+  std::uint64_t waited = 0;      // of these: for room in the worker's queue
+  std::uint64_t sent_again = 0;  // of these: after the death of the worker that had it
+  std::uint64_t received = 0;    // answers
+  std::uint64_t late = 0;        // of these: from a worker known to be dead; not counted
+};
