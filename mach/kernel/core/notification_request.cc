@@ -51,7 +51,7 @@ kern_return_t request_of_name(space& in, mach_port_name_t name, entry& found, bo
     return KERN_SUCCESS;
   }
   if (found.type != MACH_PORT_TYPE_DEAD_NAME) return KERN_INVALID_RIGHT;
-  if (!notify || !send_possible) return notify ? KERN_INVALID_ARGUMENT : KERN_SUCCESS;
+  if (!notify || !send_possible) return KERN_INVALID_ARGUMENT;
   if (found.urefs < max_urefs) ++found.urefs;
   then.add(owed::kind::dead_name, notify, name);
   return KERN_SUCCESS;

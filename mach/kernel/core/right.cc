@@ -1,6 +1,7 @@
 #include "kedge/mach/kernel/core/right.h"
 
 #include <algorithm>
+#include <mutex>
 #include <utility>
 
 #include "kedge/mach/kernel/core/kernel.h"
@@ -250,7 +251,7 @@ kern_return_t destroy_rights(space& in, mach_port_name_t name, entry& found, owe
   if (found.type & MACH_PORT_TYPE_RECEIVE) {
     port& target = port_of(found);
     target.lock.lock();
-    const bool guarded = target.guarded;
+    const bool guarded = target.guarded && target.context != 0;  // it is destroyed with a guard of 0
     const mach_port_context_t context = target.context;
     target.lock.unlock();
     if (guarded) {
@@ -372,16 +373,24 @@ mach_msg_type_name_t arrives_as(mach_msg_type_name_t disposition) noexcept {
 }
 
 bool may_copy_in(const entry& found, mach_msg_type_name_t disposition) noexcept {
-  const bool dead = found.type == MACH_PORT_TYPE_DEAD_NAME;
+  mach_port_type_t wanted = MACH_PORT_TYPE_NONE;
   switch (disposition) {
     case MACH_MSG_TYPE_MAKE_SEND:
     case MACH_MSG_TYPE_MAKE_SEND_ONCE:
     case MACH_MSG_TYPE_MOVE_RECEIVE: return (found.type & MACH_PORT_TYPE_RECEIVE) != 0;
     case MACH_MSG_TYPE_COPY_SEND:
-    case MACH_MSG_TYPE_MOVE_SEND: return dead || (found.type & MACH_PORT_TYPE_SEND);
-    case MACH_MSG_TYPE_MOVE_SEND_ONCE: return dead || found.type == MACH_PORT_TYPE_SEND_ONCE;
+    case MACH_MSG_TYPE_MOVE_SEND: wanted = MACH_PORT_TYPE_SEND | MACH_PORT_TYPE_DEAD_NAME; break;
+    case MACH_MSG_TYPE_MOVE_SEND_ONCE:
+      wanted = MACH_PORT_TYPE_SEND_ONCE | MACH_PORT_TYPE_DEAD_NAME;
+      break;
     default: return false;
   }
+  if (found.type & wanted) return true;
+  // Of a dead port any send right is a dead name.
+  if ((found.type & MACH_PORT_TYPE_SEND_RIGHTS) == 0) return false;
+  port& target = port_of(found);
+  const std::lock_guard<mutex> hold(target.lock);
+  return !target.active;
 }
 
 namespace {
