@@ -61,10 +61,15 @@ class branch final : public operation_waiter<Op, branch_base> {
   template <class A>
   branch(A&& a, branching& holder) : base(std::forward<A>(a), holder) {}
 
-  // Starts the branch: a leaf at once, a coroutine at its first turn. It may report its end at once.
-  void start(reactor& r, const context* from) noexcept {
-    this->bind(r, from);
-    if constexpr (requires(Op& op) { { op.await_suspend(*this) } -> std::same_as<bool>; }) {
+  // Starts the branch, which has been bound: a leaf at once, a coroutine at its first turn. It may
+  // report its end at once; a cancelled one does, and starts nothing.
+  void start() noexcept {
+    if (this->cancelled()) {
+      this->mark_withdrawn();
+      this->arrived();
+    } else if constexpr (requires(Op& op) {
+                           { op.await_suspend(*this) } -> std::same_as<bool>;
+                         }) {
       if (!this->begin()) this->arrived();
     } else {
       this->defer();

@@ -103,7 +103,8 @@ class branch_group : protected branching {
     if (stop()) {
       --running_;
     } else {
-      b.start(waiter_->where().in_reactor(), &waiter_->where());
+      b.bind(waiter_->where().in_reactor(), &waiter_->where());
+      b.start();
     }
   }
 

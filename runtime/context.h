@@ -20,10 +20,13 @@ class context {
   context(const context&) = delete;
   context& operator=(const context&) = delete;
 
-  // Places the context in the tree. `from` is the context that it branches off, or null for a root.
+  // Places the context below `from`, the context that it branches off, or null for a root. Below a
+  // cancelled one it is cancelled from the beginning.
   void bind(reactor& r, const context* from) noexcept {
     reactor_ = &r;
-    from_ = from;
+    if (from == nullptr) return;
+    cancelled_ = from->cancelled_;
+    cause_ = from->cause_;
   }
 
   reactor& in_reactor() const noexcept { return *reactor_; }
@@ -63,7 +66,6 @@ class context {
 
  private:
   reactor* reactor_ = nullptr;
-  const context* from_ = nullptr;
   waiter* standing_at_ = nullptr;
   context* next_ = nullptr;  // in the list of cancel() or of destroy_frames()
   const char* name_ = "task";

@@ -114,7 +114,8 @@ awaited_t<A> loop::run(A&& x, std::source_location place) {
   const driving scope(*this);
   branch<operation_of<A>> b(std::move(x), holder);
   b.set_origin("run", place);
-  b.start(*this, nullptr);
+  b.bind(*this, nullptr);
+  b.start();
   holder.drive(b);
   if (b.ended() == branch_base::outcome::cancelled) throw cancelled(b.cause());
   return b.result();

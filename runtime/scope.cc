@@ -27,8 +27,13 @@ void scope::adopt(child& c) noexcept {
   if (newest_ != nullptr) newest_->newer = &c;
   newest_ = &c;
   ++size_;
-  c.start(*reactor_, from_);
-  if (cancelled_) c.as_branch().cancel(cause_);
+  bind(c.as_branch());
+  c.start();
+}
+
+void scope::bind(branch_base& b) const noexcept {
+  b.bind(*reactor_, from_);
+  if (cancelled_) b.cancel(cause_);
 }
 
 void scope::unlink(child& c) noexcept {

@@ -69,6 +69,8 @@ class scope {
     from_ = from;
   }
   reactor& in_reactor() const noexcept { return *reactor_; }
+  // Places a branch in the scope; cancels it if the scope is.
+  void bind(branch_base& b) const noexcept;
   void cancel_all(cancel_cause cause) noexcept;
   // Room for one more failure, so that noting it cannot fail.
   void expect_failure();
@@ -98,7 +100,7 @@ class scope {
     }
 
     virtual branch_base& as_branch() noexcept = 0;
-    virtual void start(reactor& r, const context* from) noexcept = 0;
+    virtual void start() noexcept = 0;
     virtual std::exception_ptr failure() noexcept = 0;
 
     child* newer = nullptr;
@@ -129,7 +131,7 @@ class scope {
                   this->as_holder()) {}
 
     branch_base& as_branch() noexcept override { return branch_; }
-    void start(reactor& r, const context* from) noexcept override { branch_.start(r, from); }
+    void start() noexcept override { branch_.start(); }
     std::exception_ptr failure() noexcept override {
       try {
         static_cast<void>(branch_.result());

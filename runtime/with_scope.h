@@ -41,8 +41,14 @@ class scope_operation final : private scope, private branching {
     open(w.where().in_reactor(), &w.where());
     expect_failure();
     scope& handed_out = *this;
-    body_.emplace(closure_(handed_out), static_cast<branching&>(*this));
-    body_->start(in_reactor(), &w.where());
+    try {
+      body_.emplace(closure_(handed_out), static_cast<branching&>(*this));
+    } catch (...) {
+      destroy_children();  // those that the closure had spawned
+      throw;
+    }
+    bind(*body_);
+    body_->start();
     return true;
   }
 

@@ -42,7 +42,8 @@ class with_timeout_operation final : private timer, private branching {
     w.where().in_reactor().timers().arm(*this, deadline_);
     waiter_ = &w;
     starting_ = true;
-    branch_.start(w.where().in_reactor(), &w.where());
+    branch_.bind(w.where().in_reactor(), &w.where());
+    branch_.start();
     starting_ = false;
     return branch_.ended() == outcome::none;
   }

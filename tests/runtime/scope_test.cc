@@ -1,0 +1,477 @@
+#include "kedge/runtime/scope.h"
+
+#include <doctest/doctest.h>
+
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gate.h"
+#include "kedge/runtime/loop.h"
+#include "kedge/runtime/sleep.h"
+#include "kedge/runtime/task.h"
+#include "kedge/runtime/when_any.h"
+#include "kedge/runtime/with_scope.h"
+#include "kedge/runtime/yield.h"
+#include "small_stack.h"
+
+namespace {
+
+using namespace std::chrono_literals;
+using kedge::gate;
+using kedge::loop;
+using kedge::scope;
+using kedge::task;
+using kedge::with_scope;
+
+task<> fail(std::string what) {
+  co_await kedge::yield();
+  throw std::runtime_error(what);
+}
+std::string what_of(const std::exception_ptr& e) {
+  try {
+    std::rethrow_exception(e);
+  } catch (const std::exception& x) {
+    return x.what();
+  } catch (const kedge::cancelled&) {
+    return "cancelled";
+  }
+}
+// Appends to `out` when destroyed.
+struct mark {
+  mark(std::string& o, char letter) : out(&o), c(letter) {}
+  mark(mark&& other) noexcept : out(std::exchange(other.out, nullptr)), c(other.c) {}
+  mark& operator=(mark&&) = delete;
+  ~mark() {
+    if (out != nullptr) *out += c;
+  }
+  std::string* out;
+  char c;
+};
+// Waits for the gate; says how that ended: 'v'alue or 'c'ancelled.
+task<> wait_for(gate& g, std::string& out) {
+  try {
+    co_await g.wait();
+    out += 'v';
+  } catch (const kedge::cancelled&) {
+    out += 'c';
+    throw;
+  }
+}
+
+TEST_CASE("a scope ends when the body and all children have") {
+  loop l;
+  std::string out;
+  l.run(with_scope([&](scope& s) -> task<> {
+    for (int i = 0; i < 3; ++i) {
+      s.spawn([&, i]() -> task<> {
+        for (int k = 0; k <= i; ++k) co_await kedge::yield();
+        out += static_cast<char>('0' + i);
+      });
+    }
+    CHECK(s.size() == 3);
+    out += 'b';
+    co_return;
+  }));
+  CHECK(out == "b012");
+}
+
+TEST_CASE("it gives what the body gives; the body may be any awaitable") {
+  loop l;
+  CHECK(l.run(with_scope([](scope&) -> task<int> { co_return 7; })) == 7);
+  l.run(with_scope([](scope& s) {
+    s.spawn(kedge::yield());
+    return kedge::sleep_for(1ns);
+  }));
+  const std::unique_ptr<int> p = l.run(
+      with_scope([](scope&) -> task<std::unique_ptr<int>> { co_return std::make_unique<int>(5); }));
+  CHECK(*p == 5);
+  int n = 0;
+  int& r = l.run(with_scope([&](scope&) -> task<int&> { co_return n; }));
+  CHECK(&r == &n);
+}
+
+TEST_CASE("spawn keeps callable and arguments, move-only ones too, as long as the child lives") {
+  loop l;
+  std::string out;
+  l.run(with_scope([&](scope& s) -> task<> {
+    s.spawn(
+        [&out](std::unique_ptr<int> p, const std::string& kept, std::string& shared) -> task<> {
+          co_await kedge::yield();
+          out += kept + std::to_string(*p);
+          shared += "!";
+        },
+        std::make_unique<int>(3), std::string("a string too long to be stored inline "),
+        std::ref(out));
+    s.spawn([p = std::make_unique<int>(4), &out]() -> task<> {
+      co_await kedge::yield();
+      out += std::to_string(*p);
+    });
+    co_return;
+  }));
+  CHECK(out == "a string too long to be stored inline 3!4");
+}
+
+TEST_CASE("what spawn's callable throws before there is an awaitable is thrown by spawn") {
+  loop l;
+  l.run(with_scope([](scope& s) -> task<> {
+    const auto refuse = [](int) -> kedge::yield { throw std::logic_error("no"); };
+    CHECK_THROWS_AS(s.spawn(refuse, 1), std::logic_error);
+    CHECK(s.size() == 0);
+    CHECK(s.failures().empty());
+    co_return;
+  }));
+}
+
+TEST_CASE("the first failure cancels the rest and is thrown when they have ended; others are readable") {
+  loop l;
+  gate g[3];
+  std::string out;
+  std::vector<std::string> seen;
+  bool thrown = false;
+  const auto body = [&](scope& s) -> task<> {
+    s.spawn(wait_for(g[0], out));
+    s.spawn([&]() -> task<> {
+      try {
+        co_await g[1].wait();
+      } catch (const kedge::cancelled& c) {
+        CHECK(c.cause() == kedge::cancel_cause::failure);
+      }
+      throw std::runtime_error("second");
+    });
+    s.spawn(fail("first"));
+    try {
+      co_await g[2].wait();
+    } catch (const kedge::cancelled&) {
+      // Runs on until its next wait, or its end.
+    }
+    while (s.size() > 1 && seen.size() < 2) {
+      seen.clear();
+      for (const auto& f : s.failures()) seen.push_back(what_of(f));
+      if (seen.size() == 2) break;
+      try {
+        co_await kedge::yield();
+      } catch (const kedge::cancelled&) {
+        break;
+      }
+    }
+  };
+  try {
+    l.run(with_scope(body));
+  } catch (const std::runtime_error& e) {
+    thrown = true;
+    CHECK(std::string(e.what()) == "first");
+  }
+  CHECK(thrown);
+  CHECK(out == "c");
+  REQUIRE_FALSE(seen.empty());
+  CHECK(seen[0] == "first");
+}
+
+TEST_CASE("the body's failure cancels the children") {
+  loop l;
+  gate g;
+  std::string out;
+  CHECK_THROWS_AS(l.run(with_scope([&](scope& s) -> task<int> {
+                    s.spawn(wait_for(g, out));
+                    co_await kedge::yield();
+                    throw std::logic_error("body");
+                  })),
+                  std::logic_error);
+  CHECK(out == "c");
+}
+
+TEST_CASE("cancel() ends body and children; the scope of a body without a value just ends") {
+  loop l;
+  gate g;
+  std::string out;
+  l.run([](gate& at, std::string& o) -> task<> {
+    const auto body = [&](scope& s) -> task<> {
+      s.spawn(wait_for(at, o));
+      co_await kedge::yield();
+      CHECK_FALSE(s.cancelled());
+      s.cancel();
+      CHECK(s.cancelled());
+      o += 'b';
+      co_await kedge::yield();
+      o += 'x';
+    };
+    co_await with_scope(body);
+    co_await kedge::yield();  // outside nothing is cancelled
+    o += 'e';
+  }(g, out));
+  CHECK(out == "bce");
+}
+
+TEST_CASE("a body that was to give a value and was cancelled by its own scope: `cancelled`") {
+  loop l;
+  CHECK_THROWS_AS(l.run(with_scope([](scope& s) -> task<int> {
+                    s.cancel();
+                    co_await kedge::yield();
+                    co_return 1;
+                  })),
+                  kedge::cancelled);
+  CHECK(l.run(with_scope([](scope& s) -> task<int> {
+          s.cancel();
+          co_return 1;
+        })) == 1);
+}
+
+TEST_CASE("cancelled from outside, a scope throws `cancelled`, unless all had ended") {
+  loop l;
+  gate g, h;
+  std::string out;
+  l.spawn([&]() -> task<> {
+    try {
+      co_await with_scope([&](scope& s) -> task<> {
+        s.spawn(wait_for(g, out));
+        co_await h.wait();
+      });
+    } catch (const kedge::cancelled& c) {
+      CHECK(c.cause() == kedge::cancel_cause::requested);
+      out += 'C';
+      throw;
+    }
+  });
+  while (g.waiting == nullptr || h.waiting == nullptr) l.poll();
+  SUBCASE("while it waits") {
+    l.cancel();
+    while (l.size() != 0) l.poll();
+    CHECK(out == "cC");
+  }
+  SUBCASE("when the body has ended") {
+    h.open();
+    l.poll();
+    l.cancel();
+    while (l.size() != 0) l.poll();
+    CHECK(out == "cC");
+  }
+  SUBCASE("when both are about to go on with their values") {
+    g.open();
+    h.open();
+    l.cancel();
+    while (l.size() != 0) l.poll();
+    CHECK(out == "v");
+  }
+}
+
+TEST_CASE("a child of a cancelled scope starts nothing") {
+  loop l;
+  gate g;
+  g.is_open = true;
+  int ran = 0;
+  l.run(with_scope([&](scope& s) -> task<> {
+    s.spawn([&]() -> task<> {
+      ++ran;
+      co_return;
+    });
+    s.cancel();
+    s.spawn([&]() -> task<> {
+      ++ran;
+      co_return;
+    });
+    s.spawn(g.wait());
+    CHECK(g.asked == 0);
+    co_return;
+  }));
+  CHECK(ran == 0);
+  CHECK(g.resumed == 0);
+  CHECK(g.destroyed == 1);
+}
+
+TEST_CASE("a scope cancelled by its body before the body's awaitable is there") {
+  loop l;
+  gate g;
+  CHECK_THROWS_AS(l.run(with_scope([&](scope& s) {
+                    s.cancel();
+                    return g.wait();
+                  })),
+                  kedge::cancelled);
+  CHECK(g.asked == 0);
+}
+
+TEST_CASE("many children") {
+  loop l;
+  int ended = 0;
+  l.run(with_scope([&](scope& s) -> task<> {
+    for (int i = 0; i < 100'000; ++i) {
+      s.spawn([](int& n) -> task<> {
+        co_await kedge::yield();
+        ++n;
+      }, std::ref(ended));
+    }
+    co_return;
+  }));
+  CHECK(ended == 100'000);
+}
+
+TEST_CASE("many children, one fails") {
+  loop l;
+  gate g;
+  CHECK_THROWS_AS(l.run(with_scope([&](scope& s) -> task<> {
+                    for (int i = 0; i < 10'000; ++i) s.spawn(kedge::sleep_for(1000h));
+                    s.spawn(fail("x"));
+                    co_await kedge::sleep_for(1000h);
+                  })),
+                  std::runtime_error);
+  CHECK(l.timers().empty());
+}
+
+TEST_CASE("scopes nest; a failure within goes up one scope at a time") {
+  loop l;
+  gate g;
+  std::string out;
+  l.run([](gate& at, std::string& o) -> task<> {
+    const auto outer = [&](scope& s) -> task<> {
+      s.spawn(wait_for(at, o));
+      const auto inner = [&](scope& t) -> task<> {
+        t.spawn(fail("inner"));
+        co_await kedge::sleep_for(1000h);
+      };
+      try {
+        co_await with_scope(inner);
+      } catch (const std::runtime_error&) {
+        o += 'i';
+      }
+      at.open();
+    };
+    co_await with_scope(outer);
+  }(g, out));
+  CHECK(out == "iv");
+}
+
+TEST_CASE("a child can spawn into the scope that it is in") {
+  loop l;
+  int ran = 0;
+  l.run(with_scope([&](scope& s) -> task<> {
+    struct chain {
+      static task<> next(scope& in, int left, int& n) {
+        ++n;
+        if (left != 0) in.spawn(next, std::ref(in), left - 1, std::ref(n));
+        co_return;
+      }
+    };
+    s.spawn(chain::next(s, 1000, ran));
+    co_return;
+  }));
+  CHECK(ran == 1001);
+}
+
+TEST_CASE("destroyed while suspended: children first, the latest first, then the body, then its closure") {
+  std::string out;
+  gate g;
+  {
+    loop l;
+    const auto body = [&, closure = std::make_shared<mark>(out, 'C')](scope& s) -> task<> {
+      const mark local(out, 'b');
+      for (const char c : {'1', '2', '3'}) {
+        s.spawn([](gate& at, mark) -> task<> { co_await at.wait(); }, std::ref(g), mark(out, c));
+      }
+      co_await kedge::sleep_for(1000h);
+    };
+    l.spawn(with_scope(body));
+    l.poll();
+    l.poll();
+  }
+  CHECK(out == "321bC");
+  CHECK(g.made == g.destroyed);
+}
+
+TEST_CASE("a body that throws before it gives its awaitable leaves no child behind") {
+  loop l;
+  gate g;
+  std::string out;
+  int ran = 0;
+  l.run([](gate& at, int& n, std::string& o) -> task<> {
+    const auto plain = [&](scope& s) -> kedge::yield {
+      s.spawn([&]() -> task<> {
+        ++n;
+        co_return;
+      });
+      throw std::logic_error("no");
+    };
+    bool thrown = false;
+    try {
+      co_await with_scope(plain);
+    } catch (const std::logic_error&) {
+      thrown = true;
+    }
+    CHECK(thrown);
+    // As a branch beside another, which holds it for longer.
+    thrown = false;
+    try {
+      co_await kedge::when_any(with_scope(plain), wait_for(at, o));
+    } catch (const std::logic_error&) {
+      thrown = true;
+    }
+    CHECK(thrown);
+    for (int i = 0; i < 10; ++i) co_await kedge::yield();
+  }(g, ran, out));
+  CHECK(ran == 0);
+}
+
+task<> nest_bodies(int n, gate& g) {
+  if (n == 0) {
+    co_await g.wait();
+  } else {
+    const auto body = [&, n](scope&) { return nest_bodies(n - 1, g); };
+    co_await with_scope(body);
+  }
+}
+task<> nest_children(int n, gate& g) {
+  if (n == 0) {
+    co_await g.wait();
+  } else {
+    const auto body = [&, n](scope& s) -> task<> {
+      s.spawn(nest_children, n - 1, std::ref(g));
+      co_await kedge::sleep_for(1000h);
+    };
+    co_await with_scope(body);
+  }
+}
+
+constexpr int deep_scopes = kedge::deep / 10;
+
+TEST_CASE("deeply nested scopes end, without recursion") {
+  kedge::on_small_stack([] {
+    loop l;
+    gate g;
+    g.is_open = true;
+    l.run(nest_bodies(deep_scopes, g));
+    CHECK(g.resumed == 1);
+  });
+}
+
+TEST_CASE("deeply nested scopes are destroyed without recursion") {
+  for (const auto nest : {nest_bodies, nest_children}) {
+    kedge::on_small_stack([nest] {
+      gate g;
+      {
+        loop l;
+        l.spawn(nest(deep_scopes, g));
+        while (g.waiting == nullptr) l.poll();
+      }
+      CHECK(g.made == g.destroyed);
+    });
+  }
+}
+
+TEST_CASE("deeply nested scopes are cancelled without recursion") {
+  for (const auto nest : {nest_bodies, nest_children}) {
+    kedge::on_small_stack([nest] {
+      gate g;
+      loop l;
+      l.spawn(nest(deep_scopes / 10, g));
+      while (g.waiting == nullptr) l.poll();
+      l.cancel();
+      CHECK(g.cancelled == 1);
+      while (l.size() != 0) l.poll();
+      CHECK(l.timers().empty());
+    });
+  }
+}
+
+}  // namespace
