@@ -1,9 +1,28 @@
 #include "kedge/kqueue/descriptor_table.h"
 
+#include <sys/epoll.h>
+
 #include <algorithm>
 #include <cerrno>
 
 namespace kedge::kqueue {
+
+namespace {
+
+std::uint32_t events_of(const knote_record& k) noexcept {
+  return k.filter == EVFILT_READ ? EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR
+                                 : EPOLLOUT | EPOLLHUP | EPOLLERR;
+}
+
+// Ready to read or write, no end and no error, of a descriptor's only knote, which its delivery leaves as it is:
+// what nearly every event is.
+std::uint32_t plain_part(const knote_record& k) noexcept {
+  const bool alone = k.chain == nullptr;
+  const bool lasts = (k.flags & (EV_ONESHOT | EV_DISPATCH)) == 0;
+  return alone && lasts ? k.reported & (EPOLLIN | EPOLLOUT) : 0;
+}
+
+}  // namespace
 
 knote_record* descriptor_table::any() const noexcept {
   for (const entry& e : entries_) {
@@ -30,10 +49,11 @@ void descriptor_table::remove(knote_record& k) noexcept {
 int descriptor_table::refresh(int epoll, std::uint32_t fd, bool again) noexcept {
   entry& e = entries_[fd];
   std::uint32_t wanted = 0;
-  for (const knote_record* k = e.first; k != nullptr; k = k->chain) {
-    if (!k->polled || k->disabled) continue;
-    wanted |= events_of(*k);
-    if ((k->flags & EV_CLEAR) != 0) wanted |= EPOLLET;
+  for (knote_record* k = e.first; k != nullptr; k = k->chain) {
+    k->reported = k->polled && !k->disabled ? events_of(*k) : 0;
+    k->plain = k == e.first ? plain_part(*k) : 0;
+    wanted |= k->reported;
+    if (k->reported != 0 && (k->flags & EV_CLEAR) != 0) wanted |= EPOLLET;
   }
   if (wanted == e.armed && !(again && wanted != 0)) return 0;
 

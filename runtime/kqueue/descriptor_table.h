@@ -8,8 +8,6 @@
 // enabled: epoll would report a hang-up even then. It is gone without our doing when the program has
 // closed the number (and every duplicate); refresh() finds that out.
 
-#include <sys/epoll.h>
-
 #include <cstdint>
 #include <vector>
 
@@ -34,7 +32,7 @@ class descriptor_table {
   void remove(knote_record& k) noexcept;
   void clear() noexcept { entries_ = {}; }
 
-  // Makes the registration what the polled, enabled knotes of `fd` need. `again`: also if it is that
+  // Makes the registration what the polled, enabled knotes of `fd` need, and says in each what of it is its own. `again`: also if it is that
   // already, so that epoll looks at the descriptor anew. Returns 0 or an errno: ENOENT, EBADF the
   // number was closed since (or the kqueue's was); EPERM epoll cannot watch this file; ELOOP, EINVAL a
   // kqueue that cannot be nested so; ENOMEM, ENOSPC.
@@ -44,11 +42,5 @@ class descriptor_table {
   std::vector<entry> entries_;
   std::uint32_t generation_ = 0;
 };
-
-// What epoll's events mean to a knote of READ or WRITE: those that make it active.
-inline std::uint32_t events_of(const knote_record& k) noexcept {
-  return k.filter == EVFILT_READ ? EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR
-                                 : EPOLLOUT | EPOLLHUP | EPOLLERR;
-}
 
 }  // namespace kedge::kqueue

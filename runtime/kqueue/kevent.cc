@@ -25,15 +25,15 @@ bool is_valid(const timespec& t) noexcept {
 }
 
 // Applies the changes in order. A failed one, or one with EV_RECEIPT, becomes a record if there is room; else
-// its errno ends the call and is returned.
+// its errno ends the call and is returned. `lost`: the number is another file's, which is EBADF.
 template <class Record>
-int apply_all(queue& q, const Record* changes, int nchanges, records& out) noexcept {
-  if (nchanges > 0 && changes == nullptr) return EFAULT;
+int apply_all(queue& q, const Record* changes, int nchanges, records& out, bool& lost) noexcept {
+  if (changes == nullptr) return EFAULT;
   for (int i = 0; i < nchanges; ++i) {
     kevent64_s change = widened(changes[i]);
     const int error = q.apply(change);
     if (error != 0 && !q.number_is_ours()) {
-      q.end(q.number());
+      lost = true;
       return EBADF;
     }
     if (error == 0 && (change.flags & EV_RECEIPT) == 0) continue;
@@ -49,44 +49,43 @@ int apply_all(queue& q, const Record* changes, int nchanges, records& out) noexc
 }
 
 template <class Record>
-int run(queue& q, const Record* changes, int nchanges, records& out, unsigned flags,
-        time_limit limit) noexcept {
-  const int error = apply_all(q, changes, nchanges, out);
-  if (error != 0 || (flags & KEVENT_FLAG_ERROR_EVENTS) != 0 || out.room() == 0 || out.count() != 0) {
-    return error;
+int run(int kq, call_kind kind, const Record* changes, int nchanges, records& out, unsigned flags,
+        time_limit& limit) noexcept {
+  queue* const q = kqueue_numbers::find(kq);
+  if (q == nullptr) return EBADF;
+  int error = q->enter(kq, kind);
+  if (error != 0) return error;
+  bool lost = false;
+  if (nchanges > 0) error = apply_all(*q, changes, nchanges, out, lost);
+  if (error == 0 && out.count() == 0 && out.room() != 0 && (flags & KEVENT_FLAG_ERROR_EVENTS) == 0) {
+    error = q->collect(out, limit);
+    lost = error == EBADF;
   }
-  const int outcome = q.collect(out, limit);
-  if (outcome == EBADF) q.end(q.number());
-  return outcome;
+  q->leave();
+  if (lost) q->end(kq);
+  return error;
 }
 
 template <class Record>
 int call(call_kind kind, int kq, const Record* changes, int nchanges, Record* events, int nevents,
          unsigned flags, const timespec* timeout) noexcept {
-  const int before = errno;
   int error = (flags & ~known_flags) != 0 ? EINVAL : 0;
-  time_limit limit = time_limit::never();
-  if (error == 0 && (flags & KEVENT_FLAG_IMMEDIATE) != 0) {
-    limit = time_limit::now();
-  } else if (error == 0 && timeout != nullptr) {
+  time_limit limit;
+  if ((flags & KEVENT_FLAG_IMMEDIATE) != 0) {
+    limit.set_now();
+  } else if (timeout != nullptr) {
     if (is_valid(*timeout)) {
-      limit = time_limit::after(*timeout);
+      limit.set(*timeout);
     } else {
       error = EINVAL;
     }
   }
   records out(events, events != nullptr ? nevents : 0);
-  if (error == 0) {
-    queue* const q = kqueue_numbers::find(kq);
-    error = q != nullptr ? q->enter(kq, kind) : EBADF;
-    if (error == 0) {
-      error = run(*q, changes, nchanges, out, flags, limit);
-      if (error == 0 && events == nullptr && nevents > 0) error = EFAULT;
-      q->leave();
-    }
-  }
-  errno = error != 0 ? error : before;
-  return error != 0 ? -1 : static_cast<int>(out.count());
+  if (error == 0) error = run(kq, kind, changes, nchanges, out, flags, limit);
+  if (error == 0 && events == nullptr && nevents > 0) error = EFAULT;
+  if (error == 0) return static_cast<int>(out.count());
+  errno = error;
+  return -1;
 }
 
 }  // namespace

@@ -13,4 +13,20 @@ void word_lock::lock_contended() noexcept {
   }
 }
 
+void word_lock::wake_one() noexcept { word_.notify_one(); }
+
+void turnstile::wait(word_lock& lock) noexcept {
+  const int ticket = turn_.load(std::memory_order_relaxed);
+  ++sleepers_;
+  lock.unlock();
+  turn_.wait(ticket, std::memory_order_acquire);
+  lock.lock();
+  --sleepers_;
+}
+
+void turnstile::wake_sleepers() noexcept {
+  turn_.fetch_add(1, std::memory_order_release);
+  turn_.notify_all();
+}
+
 }  // namespace kedge::kqueue

@@ -16,7 +16,7 @@ class word_lock {
     if (!word_.compare_exchange_strong(expected, held, std::memory_order_acquire)) lock_contended();
   }
   void unlock() noexcept {
-    if (word_.exchange(free, std::memory_order_release) == contended) word_.notify_one();
+    if (word_.exchange(free, std::memory_order_release) == contended) wake_one();
   }
 
  private:
@@ -25,6 +25,7 @@ class word_lock {
   static constexpr int contended = 2;  // somebody may sleep
 
   void lock_contended() noexcept;
+  void wake_one() noexcept;
 
   std::atomic<int> word_{free};
 };
@@ -32,23 +33,16 @@ class word_lock {
 class turnstile {
  public:
   // Called with `lock` held; releases it while asleep, returns with it held, perhaps for no reason.
-  void wait(word_lock& lock) noexcept {
-    const int ticket = turn_.load(std::memory_order_relaxed);
-    ++sleepers_;
-    lock.unlock();
-    turn_.wait(ticket, std::memory_order_acquire);
-    lock.lock();
-    --sleepers_;
-  }
+  void wait(word_lock& lock) noexcept;
 
   // Called with the same lock held.
   void wake_all() noexcept {
-    if (sleepers_ == 0) return;
-    turn_.fetch_add(1, std::memory_order_release);
-    turn_.notify_all();
+    if (sleepers_ != 0) wake_sleepers();
   }
 
  private:
+  void wake_sleepers() noexcept;
+
   std::atomic<int> turn_{0};
   int sleepers_ = 0;
 };

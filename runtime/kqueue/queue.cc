@@ -47,22 +47,30 @@ int queue::begin() noexcept {
 }
 
 int queue::enter(int number, call_kind kind) noexcept {
-  const std::lock_guard hold(lock_);
-  if (ended_ || number_ != number) return EBADF;
-  if (kind_ == call_kind::undecided) kind_ = kind;
-  if (kind != call_kind::undecided && kind_ != kind) return EINVAL;
+  lock_.lock();
+  int error = 0;
+  if (ended_ || number_ != number) {
+    error = EBADF;
+  } else if (kind_ != kind && kind != call_kind::undecided) {
+    if (kind_ == call_kind::undecided) {
+      kind_ = kind;
+    } else {
+      error = EINVAL;
+    }
+  }
+  if (error != 0) {
+    lock_.unlock();
+    return error;
+  }
   ++users_;
   return 0;
 }
 
 void queue::leave() noexcept {
-  {
-    const std::lock_guard hold(lock_);
-    if (--users_ != 0 || !ended_) return;
-    close(bell_);
-    bell_ = -1;
-  }
-  kqueue_numbers::recycle(*this);
+  const bool last = --users_ == 0 && ended_;
+  if (last) close(bell_);
+  lock_.unlock();
+  if (last) kqueue_numbers::recycle(*this);
 }
 
 void queue::end(int number) noexcept {
@@ -108,6 +116,7 @@ void queue::end(int number) noexcept {
   owner_ = nullptr;
   lock_.unlock();
   disown(owner);
+  lock_.lock();
   leave();
 }
 
@@ -123,13 +132,9 @@ void queue::abandon() noexcept {
   if (slots_[filter_index(EVFILT_TIMER)].pump >= 0) close(slots_[filter_index(EVFILT_TIMER)].pump);
 }
 
-void queue::leave_out(unsigned what) noexcept {
-  const std::lock_guard hold(lock_);
-  options_ |= what;
-}
+void queue::leave_out(unsigned what) noexcept { options_ |= what; }
 
 void queue::provide(unsigned what) noexcept {
-  const std::lock_guard hold(lock_);
   options_ &= ~what;
   if ((what & not_pollable) != 0 && waiting_ != 0) ring();
 }

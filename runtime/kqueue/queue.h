@@ -47,8 +47,9 @@ class queue {
   void end(int number) noexcept;
   int number() const noexcept { return number_; }
 
-  // A thread's stay: enter() refuses with EBADF a queue that is not `number`'s (any more), with EINVAL the
-  // other kind of call. After it, the rest may be called until leave().
+  // A thread's stay. enter() refuses with EBADF a queue that is not `number`'s (any more), with EINVAL the
+  // other kind of call; otherwise the thread holds the lock until leave(). What stands between the two is
+  // called with it held, and may release it meanwhile.
   int enter(int number, call_kind kind) noexcept;
   void leave() noexcept;
 
@@ -56,7 +57,7 @@ class queue {
   int apply(kevent64_s change) noexcept;
 
   // Waits and fills `out`. Returns 0 or an errno.
-  int collect(records& out, time_limit limit) noexcept;
+  int collect(records& out, time_limit& limit) noexcept;
 
   // Only what is active in user space; no system call.
   void collect_active(records& out) noexcept;
@@ -67,6 +68,8 @@ class queue {
 
   // True while the number still means our epoll set: it may have been closed behind our back.
   bool number_is_ours() const noexcept;
+
+  // No stay is needed for the rest.
 
   // In the child of a fork: gives back the descriptors, touches no lock and calls no filter.
   void abandon() noexcept;
@@ -110,15 +113,15 @@ class queue {
   void ring() noexcept;
 
   // Waiting (queue_wait.cc).
-  int fill(records& out, time_limit& limit) noexcept;
   int ask_epoll(records& out, unsigned room, bool sleep, time_limit& limit, bool& seen_all) noexcept;
+  bool deliver_plain(std::uint64_t tag, std::uint32_t events, records& out) noexcept;
   void deliver_ready(std::uint64_t tag, std::uint32_t events, records& out) noexcept;
-  void after_ready(knote_record& k, bool& again) noexcept;
+  void answer_own(std::uint32_t own) noexcept;
   bool deliver_active(records& out) noexcept;
   bool deliver_filter(unsigned filter, records& out) noexcept;
   void settle(const delivery& d, bool still, records& out) noexcept;
   void run_pumps(std::uint32_t filters) noexcept;
-  void fill_data(records& out, unsigned from, unsigned to) noexcept;
+  void fill_data(records& out) noexcept;
 
   word_lock lock_;
   turnstile gate_;  // a knote stopped being busy, a slot opening

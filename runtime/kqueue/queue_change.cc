@@ -51,7 +51,6 @@ int queue::apply(kevent64_s change) noexcept {
   if ((change.flags & EV_DELETE) != 0) change.flags &= static_cast<std::uint16_t>(~EV_ADD);
   if ((change.flags & EV_DISABLE) != 0) change.flags &= static_cast<std::uint16_t>(~EV_ENABLE);
 
-  const std::lock_guard hold(lock_);
   for (;;) {
     if (ended_) return EBADF;
     knote_record* const k = find(change);
@@ -141,6 +140,7 @@ int queue::attach(const kevent64_s& change, unsigned filter) noexcept {
   k->udata = change.udata;
   k->by_udata = (change.flags & EV_UDATA_SPECIFIC) != 0;
   k->references.store(1, std::memory_order_relaxed);
+  k->reported = k->plain = 0;
   k->active = k->queued = k->dropped = k->polled = false;
   k->disabled = (change.flags & EV_DISABLE) != 0;
   k->busy = true;

@@ -20,6 +20,7 @@ namespace kedge::kqueue {
 namespace {
 
 constexpr unsigned max_ready = 256;  // epoll events per call
+constexpr timespec at_once{};
 
 // Returns their number or a negative errno.
 int wait_for_events(int epoll, epoll_event* events, unsigned room, const timespec* limit) noexcept {
@@ -41,68 +42,73 @@ int wait_for_events(int epoll, epoll_event* events, unsigned room, const timespe
 
 }  // namespace
 
-int queue::collect(records& out, time_limit limit) noexcept {
-  const std::lock_guard hold(lock_);
+int queue::collect(records& out, time_limit& limit) noexcept {
   ++collectors_;
-  const int error = fill(out, limit);
+  int error = 0;
+  for (;;) {
+    if (clock_is_virtual()) run_pumps(1u << filter_index(EVFILT_TIMER));
+    bool seen_all = false;
+    if (waiting_ == 0) {
+      error = ask_epoll(out, out.room(), !limit.is_now(), limit, seen_all);
+    } else if (out.room() > 1 || (turn_ = !turn_)) {
+      // Both kinds of events get their share, or with room for one their turn.
+      error = ask_epoll(out, out.room() - std::min(active_count_, out.room() / 2), false, limit, seen_all);
+    }
+    if (error != 0) break;
+    const bool all_busy = waiting_ != 0 && out.room() != 0 && !deliver_active(out);
+    if (out.count() != 0 || (seen_all && limit.is_now())) break;
+    if (all_busy && waiting_ != 0) gate_.wait(lock_);
+    if (ended_) {
+      error = EBADF;
+      break;
+    }
+  }
   --collectors_;
   if (waiting_ != 0 && !ended_ && somebody_waits()) ring();
   return error;
 }
 
 void queue::collect_active(records& out) noexcept {
-  const std::lock_guard hold(lock_);
-  if (ended_ || waiting_ == 0) return;
+  if (waiting_ == 0) return;
   ++collectors_;
   deliver_active(out);
   --collectors_;
   if (waiting_ != 0 && !ended_ && somebody_waits()) ring();
 }
 
-int queue::fill(records& out, time_limit& limit) noexcept {
-  for (;;) {
-    if (ended_) return EBADF;
-    if (clock_is_virtual() && slots_[filter_index(EVFILT_TIMER)].phase == slot_state::open) {
-      run_pumps(1u << filter_index(EVFILT_TIMER));
-    }
-
-    const bool sleep = waiting_ == 0 && !limit.is_now();
-    unsigned room = std::min(out.room(), max_ready);
-    bool ask = true;
-    if (waiting_ != 0) {
-      // Both kinds of events get their share, or their turn.
-      room -= std::min(active_count_, room / 2);
-      if (out.room() == 1) ask = turn_ = !turn_;
-    }
-    bool seen_all = false;
-    if (ask) {
-      const int error = ask_epoll(out, room, sleep, limit, seen_all);
-      if (error != 0) return error;
-    }
-    const bool all_busy = waiting_ != 0 && out.room() != 0 && !deliver_active(out);
-    if (out.count() != 0 || (limit.is_now() && seen_all)) return 0;
-    if (all_busy && waiting_ != 0) gate_.wait(lock_);
-  }
+// deliver_ready() for the case that is nearly every one; false if this is another.
+inline bool queue::deliver_plain(std::uint64_t tag, std::uint32_t events, records& out) noexcept {
+  const descriptor_table::entry* const e = descriptors_.find(tag & 0x7fff'ffff);
+  if (e == nullptr || e->generation != tag >> 32 || e->first == nullptr) return false;
+  const knote_record& k = *e->first;
+  if ((events & ~k.plain) != 0 || k.active || out.room() == 0) return false;
+  out.next() = {k.ident, k.filter, k.flags, 0, 0, k.udata, {k.ext[0], k.ext[1]}};
+  out.count_next();
+  return true;
 }
 
 // One epoll_wait and the delivery of what it brings. Returns an errno. A time-out that has run out makes
 // `limit` now. `seen_all`: false if descriptors of our own took the room of the program's.
 int queue::ask_epoll(records& out, unsigned room, bool sleep, time_limit& limit, bool& seen_all) noexcept {
-  static constexpr timespec at_once{};
   epoll_event events[max_ready];
-  const interruption before = interruption::current();
-  const timespec* const left = sleep ? limit.left() : &at_once;
+  room = std::min(room, max_ready);
+  const interruption before = interruptions_so_far();
   const int number = number_;
+  int n = 0;
   if (sleep) {
+    const timespec* const left = limit.left();
     ++sleepers_;
     --collectors_;
-  }
-  lock_.unlock();
-  const int n = wait_for_events(number, events, room, left);
-  lock_.lock();
-  if (sleep) {
+    lock_.unlock();
+    n = wait_for_events(number, events, room, left);
+    lock_.lock();
     --sleepers_;
     ++collectors_;
+    if (n == 0) limit.set_now();
+  } else {
+    lock_.unlock();
+    n = wait_for_events(number, events, room, &at_once);
+    lock_.lock();
   }
   if (ended_) {
     rung_ = false;
@@ -110,71 +116,59 @@ int queue::ask_epoll(records& out, unsigned room, bool sleep, time_limit& limit,
     return EBADF;
   }
   if (n < 0) {
-    if (n == -EINTR) return interruption::current().only_ignored_since(before) ? 0 : EINTR;
-    return EBADF;  // not an epoll descriptor: the number is another file's
+    // Anything else than EINTR: not an epoll descriptor, the number is another file's.
+    if (n != -EINTR) return EBADF;
+    return interruptions_so_far().only_ignored_since(before) ? 0 : EINTR;
   }
-  if (n == 0 && sleep) limit = time_limit::now();
 
-  std::uint32_t pumps = 0;
-  bool own = false;
-  const unsigned first = out.count();
+  std::uint32_t own = 0;
   for (int i = 0; i < n; ++i) {
     const std::uint64_t tag = events[i].data.u64;
     if ((tag & own_descriptor) == 0) {
-      deliver_ready(tag, events[i].events, out);
+      if (!deliver_plain(tag, events[i].events, out)) deliver_ready(tag, events[i].events, out);
     } else {
-      own = true;
-      if (tag == bell_tag) {
-        rung_ = false;
-      } else {
-        pumps |= 1u << (tag & 31);
-      }
+      own |= 1u << (tag & 31);
     }
   }
-  seen_all = !own || static_cast<unsigned>(n) < room;
-  if (pumps != 0) run_pumps(pumps);
-  if ((options_ & no_data) == 0 && out.count() != first) fill_data(out, first, out.count());
+  seen_all = own == 0 || static_cast<unsigned>(n) < room;
+  if (own != 0) answer_own(own);
+  if ((options_ & no_data) == 0 && out.count() != 0) fill_data(out);
   return 0;
 }
 
 void queue::deliver_ready(std::uint64_t tag, std::uint32_t events, records& out) noexcept {
-  const descriptor_table::entry* const e = descriptors_.find(tag & 0x7fff'ffff);
+  const std::uint64_t fd = tag & 0x7fff'ffff;
+  const descriptor_table::entry* const e = descriptors_.find(fd);
   if (e == nullptr || e->generation != tag >> 32) return;
   bool again = false;
-  const bool edge = (e->armed & EPOLLET) != 0;
   knote_record* next = nullptr;
   for (knote_record* k = e->first; k != nullptr; k = next) {
     next = k->chain;
-    if (!k->polled || k->disabled || (events & events_of(*k)) == 0) continue;
+    if ((events & k->reported) == 0) continue;
     if (out.room() == 0) {
       // Its turn comes in the next call, before epoll's.
       k->active = true;
       enqueue(*k);
       continue;
     }
-    kevent64_s event{k->ident, k->filter, k->flags, 0, 0, k->udata, {k->ext[0], k->ext[1]}};
+    kevent64_s& event = out.next();
+    event = {k->ident, k->filter, k->flags, 0, 0, k->udata, {k->ext[0], k->ext[1]}};
     if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) describe_end(events, event);
-    out.put(event);
+    out.count_next();
     if (k->queued) dequeue(*k);
     k->active = false;
-    if ((k->flags & (EV_ONESHOT | EV_DISPATCH)) != 0) {
-      after_ready(*k, again);
-    } else if (edge && (k->flags & EV_CLEAR) == 0) {
-      again = true;
+    if ((k->flags & (EV_ONESHOT | EV_DISPATCH | EV_CLEAR)) != 0) {
+      if ((k->flags & (EV_ONESHOT | EV_DISPATCH)) != 0) again = true;
+      if ((k->flags & EV_ONESHOT) != 0) {
+        drop(*k);
+      } else if ((k->flags & EV_DISPATCH) != 0) {
+        k->disabled = true;
+      }
+    } else if ((e->armed & EPOLLET) != 0) {
+      again = true;  // level-triggered under an edge-triggered registration: have epoll look again
     }
   }
-  // A level-triggered side under an edge-triggered registration: have epoll look again.
-  if (again) descriptors_.refresh(number_, static_cast<std::uint32_t>(tag & 0x7fff'ffff), edge);
-}
-
-// A delivered ONESHOT or DISPATCH knote; `again`: its registration is to be looked at.
-void queue::after_ready(knote_record& k, bool& again) noexcept {
-  again = true;
-  if ((k.flags & EV_ONESHOT) != 0) {
-    drop(k);
-  } else {
-    k.disabled = true;
-  }
+  if (again) descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), (e->armed & EPOLLET) != 0);
 }
 
 // Every list once, from next_filter_ on. False if nothing could be tried: all knotes were busy.
@@ -248,6 +242,13 @@ void queue::settle(const delivery& d, bool still, records& out) noexcept {
   end_use(k);
 }
 
+// Our own descriptors that epoll reported, as bits of their tags.
+void queue::answer_own(std::uint32_t own) noexcept {
+  constexpr std::uint32_t bell = 1u << (bell_tag & 31);
+  if ((own & bell) != 0) rung_ = false;
+  if ((own & ~bell) != 0) run_pumps(own & ~bell);
+}
+
 void queue::run_pumps(std::uint32_t filters) noexcept {
   for (; filters != 0; filters &= filters - 1) {
     const unsigned filter = static_cast<unsigned>(std::countr_zero(filters));
@@ -260,9 +261,9 @@ void queue::run_pumps(std::uint32_t filters) noexcept {
 }
 
 // `data` of the events that epoll reported: asked for with the lock released, by the numbers alone.
-void queue::fill_data(records& out, unsigned from, unsigned to) noexcept {
+void queue::fill_data(records& out) noexcept {
   lock_.unlock();
-  for (unsigned i = from; i < to; ++i) {
+  for (unsigned i = 0; i < out.count(); ++i) {
     out.set_data(i, amount_of(out.filter(i), out.descriptor(i)));
   }
   lock_.lock();

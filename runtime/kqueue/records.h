@@ -18,14 +18,19 @@ class records {
   unsigned count() const noexcept { return count_; }
   unsigned room() const noexcept { return capacity_ - count_; }
 
-  // Needs room.
-  void put(const kevent64_s& e) noexcept {
-    if (wide_ != nullptr) {
-      wide_[count_++] = e;
-    } else {
-      narrow_[count_++] = {static_cast<std::uintptr_t>(e.ident), e.filter, e.flags, e.fflags,
-                           static_cast<std::intptr_t>(e.data), reinterpret_cast<void*>(e.udata)};
+  // The next record, to be filled whole and then counted. Needs room.
+  kevent64_s& next() noexcept { return wide_ != nullptr ? wide_[count_] : scratch_; }
+  void count_next() noexcept {
+    if (wide_ == nullptr) {
+      narrow_[count_] = {static_cast<std::uintptr_t>(scratch_.ident), scratch_.filter, scratch_.flags,
+                         scratch_.fflags, static_cast<std::intptr_t>(scratch_.data),
+                         reinterpret_cast<void*>(scratch_.udata)};
     }
+    ++count_;
+  }
+  void put(const kevent64_s& e) noexcept {
+    next() = e;
+    count_next();
   }
 
   int descriptor(unsigned i) const noexcept {
@@ -47,6 +52,7 @@ class records {
   struct kevent* narrow_ = nullptr;
   unsigned capacity_;
   unsigned count_ = 0;
+  kevent64_s scratch_;
 };
 
 }  // namespace kedge::kqueue

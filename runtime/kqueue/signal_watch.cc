@@ -30,9 +30,6 @@ constinit word_lock lock;
 disposition dispositions[signal_count];
 constinit std::atomic<signal_watch*> watches{nullptr};
 
-constinit thread_local unsigned volatile ignored_signals = 0;
-constinit thread_local unsigned volatile handled_signals = 0;
-
 std::uint64_t bit(unsigned signal) noexcept { return std::uint64_t{1} << (signal - 1); }
 
 bool is_ignored_by_default(int signal) noexcept {
@@ -94,16 +91,16 @@ void on_signal(int signal, siginfo_t* info, void* context) noexcept {
   const action_function action = d.action.load(std::memory_order_acquire);
   const handler_function handler = d.handler.load(std::memory_order_acquire);
   if (action != nullptr) {
-    handled_signals = handled_signals + 1;
+    interruptions.handled = interruptions.handled + 1;
     errno = error;
     action(signal, info, context);
   } else if (handler == SIG_IGN || (handler == SIG_DFL && is_ignored_by_default(signal))) {
-    ignored_signals = ignored_signals + 1;
+    interruptions.ignored = interruptions.ignored + 1;
   } else if (handler == SIG_DFL) {
-    handled_signals = handled_signals + 1;
+    interruptions.handled = interruptions.handled + 1;
     take_default_action(signal);
   } else {
-    handled_signals = handled_signals + 1;
+    interruptions.handled = interruptions.handled + 1;
     errno = error;
     handler(signal);
   }
@@ -139,8 +136,6 @@ void restore(unsigned signal) noexcept {
 }
 
 }  // namespace
-
-interruption interruption::current() noexcept { return {ignored_signals, handled_signals}; }
 
 signal_watch* signal_watch::take() noexcept {
   const std::lock_guard hold(lock);

@@ -11,21 +11,21 @@ std::uint64_t monotonic_now() noexcept {
   return static_cast<std::uint64_t>(t.tv_sec) * second + static_cast<std::uint64_t>(t.tv_nsec);
 }
 
-time_limit time_limit::after(const timespec& t) noexcept {
+void time_limit::set(const timespec& after) noexcept {
   const std::uint64_t length =
-      static_cast<std::uint64_t>(t.tv_sec) * second + static_cast<std::uint64_t>(t.tv_nsec);
-  if (length == 0) return now();
-  time_limit limit(kind::later);
-  limit.deadline_ = monotonic_now() + length;
-  limit.left_.tv_sec = static_cast<time_t>(length / second);
-  limit.left_.tv_nsec = static_cast<long>(length % second);
-  limit.fresh_ = true;
-  return limit;
+      static_cast<std::uint64_t>(after.tv_sec) * second + static_cast<std::uint64_t>(after.tv_nsec);
+  if (length == 0) return set_now();
+  kind_ = kind::later;
+  deadline_ = monotonic_now() + length;
+  left_.tv_sec = static_cast<time_t>(length / second);
+  left_.tv_nsec = static_cast<long>(length % second);
+  fresh_ = true;
 }
 
-const timespec* time_limit::left() noexcept {
-  if (kind_ == kind::never) return nullptr;
-  if (kind_ == kind::later && !fresh_) {
+const timespec* time_limit::counted_down() noexcept {
+  static constexpr timespec nothing{};
+  if (kind_ == kind::now) return &nothing;
+  if (!fresh_) {
     const std::uint64_t t = monotonic_now();
     const std::uint64_t rest = t < deadline_ ? deadline_ - t : 0;
     left_.tv_sec = static_cast<time_t>(rest / second);

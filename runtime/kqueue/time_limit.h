@@ -11,23 +11,25 @@ namespace kedge::kqueue {
 
 class time_limit {
  public:
-  static time_limit never() noexcept { return time_limit(kind::never); }
-  static time_limit now() noexcept { return time_limit(kind::now); }
-  static time_limit after(const timespec& t) noexcept;
+  // For ever, until told otherwise.
+  time_limit() noexcept {}
+  void set_now() noexcept { kind_ = kind::now; }
+  void set(const timespec& after) noexcept;
 
   bool is_now() const noexcept { return kind_ == kind::now; }
-  // What is left of it, for epoll_pwait2: null for ever. Valid until the next call. Becomes now() when
-  // nothing is left.
-  const timespec* left() noexcept;
+  // What is left of it, for epoll_pwait2: null for ever. Valid until the next call. Becomes now when nothing is
+  // left.
+  const timespec* left() noexcept { return kind_ == kind::never ? nullptr : counted_down(); }
 
  private:
   enum class kind : std::uint8_t { never, now, later };
-  explicit time_limit(kind k) noexcept : kind_(k) {}
 
-  kind kind_;
-  bool fresh_ = false;  // left_ is the whole of it: not slept yet
-  timespec left_{};
-  std::uint64_t deadline_ = 0;  // ns of CLOCK_MONOTONIC
+  const timespec* counted_down() noexcept;
+
+  kind kind_ = kind::never;
+  bool fresh_;              // left_ is the whole of it: not slept yet. This and the rest: of `later`.
+  timespec left_;
+  std::uint64_t deadline_;  // ns of CLOCK_MONOTONIC
 };
 
 // Nanoseconds of CLOCK_MONOTONIC.
