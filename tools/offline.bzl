@@ -21,11 +21,16 @@ compiler_flag = rule(_nothing)
 def _written_impl(repository_ctx):
     for path, text in repository_ctx.attr.files.items():
         repository_ctx.file(path, text)
+    for path, target in repository_ctx.attr.links.items():
+        repository_ctx.symlink(target, path)
 
-# A repository that consists of the given texts.
+# A repository that consists of the given texts, and of links to folders of the system.
 _written = repository_rule(
     implementation = _written_impl,
-    attrs = {"files": attr.string_dict(doc = "path to text")},
+    attrs = {
+        "files": attr.string_dict(doc = "path to text"),
+        "links": attr.string_dict(doc = "path to target"),
+    },
 )
 
 def offline_repositories():
@@ -49,14 +54,17 @@ def offline_repositories():
 """},
     )
 
-    # doctest-dev puts the header where the compiler looks anyway.
+    # doctest-dev puts the header where this host's compiler looks anyway, and one for another system must not look.
     _written(
         name = "doctest",
         files = {"doctest/BUILD": """cc_library(
     name = "doctest",
+    hdrs = glob(["include/doctest/*.h"]),
+    includes = ["include"],
     visibility = ["//visibility:public"],
 )
 """},
+        links = {"doctest/include/doctest": "/usr/include/doctest"},
     )
     native.local_repository(name = "platforms", path = "/usr/share/bazel/tools/platforms")
     native.local_repository(name = "rules_java", path = "/usr/share/bazel/rules/java")
