@@ -51,6 +51,7 @@ mach_msg_return_t mach_msg_overwrite(mach_msg_header_t* msg, mach_msg_option_t o
   for (;;) {
     reply answer;
     call(what, answer, "mach_msg");
+    if (answer.result == MACH_MSG_SUCCESS) [[likely]] return MACH_MSG_SUCCESS;
     // Without MACH_*_INTERRUPT an interrupted half is begun again, with the whole time-out, as Darwin's C library does.
     if (answer.result == MACH_SEND_INTERRUPTED && !(option & MACH_SEND_INTERRUPT)) continue;
     if (answer.result != MACH_RCV_INTERRUPTED || (option & MACH_RCV_INTERRUPT)) {

@@ -13,13 +13,13 @@ class copyio {
  public:
   // False: the caller has no such memory. The null address is never readable or writable, whoever copies.
   bool in(user_address from, void* to, std::size_t size) noexcept {
-    if (from == 0) return size == 0;
+    if (from == 0 || size == 0) [[unlikely]] return size == 0;
     if (!direct_) return copy_in(from, to, size);
     std::memcpy(to, reinterpret_cast<const void*>(from), size);
     return true;
   }
   bool out(const void* from, user_address to, std::size_t size) noexcept {
-    if (to == 0) return size == 0;
+    if (to == 0 || size == 0) [[unlikely]] return size == 0;
     if (!direct_) return copy_out(from, to, size);
     std::memcpy(reinterpret_cast<void*>(to), from, size);
     return true;

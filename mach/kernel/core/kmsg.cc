@@ -10,6 +10,7 @@ kmsg* kmsg_pool::take(mach_msg_size_t size) noexcept {
   while (size_class < classes && capacities[size_class] < needed) ++size_class;
   if (size_class < classes) {
     shelf& from = shelves_[size_class];
+    if (kmsg* handy = from.handy.exchange(nullptr, std::memory_order_acquire)) return handy;
     from.lock.lock();
     kmsg* message = from.first;
     if (message) {
@@ -25,12 +26,19 @@ kmsg* kmsg_pool::take(mach_msg_size_t size) noexcept {
 }
 
 void kmsg_pool::give_back(kmsg* message) noexcept {
-  message->more_rights_.reset();
-  message->right_count = 0;
-  message->complex = message->circular = message->from_kernel = false;
+  if (message->right_count != 0) [[unlikely]] {
+    message->more_rights_.reset();
+    message->right_count = 0;
+  }
+  message->complex = message->circular = message->room_awaited = false;
   message->destination = message->reply = {};
   if (message->size_class_ < classes) {
     shelf& to = message->home_.shelves_[message->size_class_];
+    kmsg* none = nullptr;
+    if (to.handy.compare_exchange_strong(none, message, std::memory_order_release,
+                                         std::memory_order_relaxed)) {
+      return;
+    }
     to.lock.lock();
     if (to.count < kept_at_most[message->size_class_]) {
       message->next = to.first;
@@ -51,6 +59,7 @@ void kmsg_pool::destroy(kmsg* message) noexcept {
 
 kmsg_pool::~kmsg_pool() {
   for (shelf& each : shelves_) {
+    if (kmsg* handy = each.handy.load(std::memory_order_acquire)) destroy(handy);
     while (kmsg* message = each.first) {
       each.first = message->next;
       destroy(message);

@@ -5,6 +5,7 @@
 #include <mach/message.h>
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -49,11 +50,13 @@ class kmsg {
   carried_right reply;
   mach_msg_size_t size = 0;  // of the message without trailer
   mach_msg_id_t id = 0;
+  // Given when it is taken from its queue.
   mach_port_seqno_t seqno = 0;
+  mach_port_context_t context = 0;  // the port's
+  bool room_awaited = false;        // a send-possible request at the port was armed
   std::uint32_t right_count = 0;
   bool complex = false;
   bool circular = false;  // carries the receive right of its own destination, directly or in a ring
-  bool from_kernel = false;
   security_token_t sender{};
   audit_token_t audit{};
 
@@ -87,6 +90,7 @@ class kmsg_pool {
   static constexpr std::array<std::uint32_t, classes> kept_at_most{128, 64, 32, 8};
 
   struct shelf {
+    std::atomic<kmsg*> handy{nullptr};  // one more, for who sends and receives in turn
     mutex lock;
     kmsg* first = nullptr;
     std::uint32_t count = 0;

@@ -48,13 +48,14 @@ class message_call {
   status receive_at(port_set& from);
   bool too_large_stays(const kmsg& next, const port& from);
   status finish_receive(kmsg* message);
+  void tell_of_room(port& from);  // the armed send-possible requests
   mach_msg_return_t deliver(kmsg* message);
   mach_msg_return_t discard_too_large(kmsg* message);
   mach_port_name_t lose(kmsg* message);
   mach_msg_return_t tell_needed_size(mach_msg_size_t size, mach_port_name_t identity);
   mach_msg_return_t copy_out_body(kmsg& message, owed& then);
   mach_port_name_t copy_out_destination(kmsg& message, bool& ours, owed& then);
-  mach_msg_size_t add_trailer(kmsg& message, std::byte* at, mach_port_context_t context) noexcept;
+  mach_msg_size_t add_trailer(kmsg& message, std::byte* at) noexcept;
 
   // The ticket takes its place in a queue of what it waits on, which is locked.
   status park(waiters& queue);

@@ -28,7 +28,6 @@ kmsg* make(port* to, mach_msg_id_t id, mach_msg_size_t size, aftermath& after) n
   message->destination = {to, MACH_MSG_TYPE_MOVE_SEND_ONCE, false};
   message->size = size;
   message->id = id;
-  message->from_kernel = true;
   message->sender = kernel_security_token;
   message->audit = kernel_audit_token;
   return message;

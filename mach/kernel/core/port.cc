@@ -16,6 +16,13 @@ void complete(ticket& waiting, mach_msg_return_t outcome, aftermath& after) noex
   after.wake(waiting);
 }
 
+// What a message learns from its port when it is taken. The port is locked.
+void stamp(kmsg& taken, port& from) noexcept {
+  taken.seqno = from.sequence++;
+  taken.context = from.context;
+  taken.room_awaited = from.send_possible_armed;
+}
+
 // Offers a message to those who wait in `queue`. One for whom it is too large learns that, and the next is asked; without
 // MACH_RCV_LARGE it gets the message all the same, to destroy it. True: somebody has it.
 bool hand_over(waiters& queue, port& from, kmsg* message, aftermath& after) noexcept {
@@ -27,7 +34,7 @@ bool hand_over(waiters& queue, port& from, kmsg* message, aftermath& after) noex
       complete(*receiver, MACH_RCV_TOO_LARGE, after);
       continue;
     }
-    message->seqno = from.sequence++;
+    stamp(*message, from);
     receiver->message = message;
     complete(*receiver, MACH_MSG_SUCCESS, after);
     return true;
@@ -94,7 +101,7 @@ void admit_senders(port& to, aftermath& after) noexcept {
 
 kmsg* take(port& from, aftermath& after) noexcept {
   kmsg* message = from.queue().take();
-  message->seqno = from.sequence++;
+  stamp(*message, from);
   if (!from.queue().peek()) {
     for (membership* each = from.sets.front(); each; each = member_sets::after(*each)) {
       each->set->lock.lock();

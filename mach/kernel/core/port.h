@@ -65,12 +65,6 @@ class port final : public object {
 
   message_queue& queue() noexcept { return queue_; }
   const message_queue& queue() const noexcept { return queue_; }
-  mach_port_context_t context_for_trailer() noexcept {
-    lock.lock();
-    const mach_port_context_t current = context;
-    lock.unlock();
-    return current;
-  }
   bool full() const noexcept { return queue_.count() >= queue_limit; }
 
  private:

@@ -146,12 +146,15 @@ void message_call::receive_from(object& at) {
 }
 
 status message_call::finish_receive(kmsg* message) {
-  port& from = *message->destination.target;
+  if (message->room_awaited) [[unlikely]] tell_of_room(*message->destination.target);
   const mach_msg_size_t total = message->size + REQUESTED_TRAILER_SIZE(state_.option);
+  return done(total <= state_.receive_size ? deliver(message) : discard_too_large(message));
+}
+
+void message_call::tell_of_room(port& from) {
   owed then;
   from.lock.lock();
-  if (from.send_possible_armed) {
-    from.send_possible_armed = false;
+  if (std::exchange(from.send_possible_armed, false)) {
     for (std::uint32_t slot = 1; slot < from.requests.size(); ++slot) {
       name_request& request = from.requests[slot];
       if (!request.notify || !request.armed) continue;
@@ -162,7 +165,6 @@ status message_call::finish_receive(kmsg* message) {
   }
   from.lock.unlock();
   then.settle(after_);
-  return done(total <= state_.receive_size ? deliver(message) : discard_too_large(message));
 }
 
 mach_port_name_t message_call::copy_out_destination(kmsg& message, bool& ours, owed& then) {
@@ -194,36 +196,36 @@ mach_msg_return_t message_call::deliver(kmsg* message) {
   mach_msg_header_t& header = message->header();
   owed then;
   mach_msg_return_t result = MACH_MSG_SUCCESS;
-  const mach_port_context_t context = message->destination.target->context_for_trailer();
-
-  names.lock.lock();
-  if (!names.active) {
+  // With no right to be copied out the space is not concerned.
+  const bool carries = message->reply.target || message->complex;
+  if (carries) names.lock.lock();
+  if (carries && !names.active) {
     names.lock.unlock();
     lose(message);
     return MACH_RCV_INVALID_NAME;
   }
   const std::uint8_t reply_type = message->reply.disposition;
   const std::uint8_t to_type = message->destination.disposition;
-  mach_port_name_t reply_name = MACH_PORT_NULL;
-  if (copy_out(names, message->reply, reply_name) != KERN_SUCCESS) {
+  mach_port_name_t reply_name = message->reply.dead ? MACH_PORT_DEAD : MACH_PORT_NULL;
+  if (message->reply.target && copy_out(names, message->reply, reply_name) != KERN_SUCCESS) {
     names.lock.unlock();
     lose(message);
     return MACH_RCV_HEADER_ERROR | MACH_MSG_IPC_SPACE;
   }
   bool ours = false;
-  header.msgh_bits = MACH_MSGH_BITS_SET(reply_type, to_type, 0u,
+  header.msgh_bits = MACH_MSGH_BITS_SET(mach_msg_bits_t{reply_type}, mach_msg_bits_t{to_type}, 0u,
                                         message->complex ? MACH_MSGH_BITS_COMPLEX : 0u);
   header.msgh_size = message->size;
   header.msgh_remote_port = reply_name;
   header.msgh_local_port = copy_out_destination(*message, ours, then);
   header.msgh_id = message->id;
   if (message->complex) result = copy_out_body(*message, then);
-  names.lock.unlock();
+  if (carries) names.lock.unlock();
   then.settle(after_);
   if (result != MACH_MSG_SUCCESS) result |= MACH_RCV_BODY_ERROR;
 
   const mach_msg_size_t trailer =
-      add_trailer(*message, message->bytes() + message->size, context);
+      add_trailer(*message, message->bytes() + message->size);
   const mach_msg_size_t total = message->size + trailer;
   answer_.words[0] = total;
   if (!memory_.out(message->bytes(), state_.receive_buffer, total)) result = MACH_RCV_INVALID_DATA;
@@ -256,18 +258,18 @@ mach_msg_return_t message_call::copy_out_body(kmsg& message, owed&) {
   return result;
 }
 
-mach_msg_size_t message_call::add_trailer(kmsg& message, std::byte* at,
-                                          mach_port_context_t context) noexcept {
-  mach_msg_max_trailer_t trailer{};
+mach_msg_size_t message_call::add_trailer(kmsg& message, std::byte* at) noexcept {
+  mach_msg_max_trailer_t& trailer = *reinterpret_cast<mach_msg_max_trailer_t*>(at);
   trailer.msgh_trailer_type = MACH_MSG_TRAILER_FORMAT_0;
   trailer.msgh_trailer_size = REQUESTED_TRAILER_SIZE(state_.option);
   if (trailer.msgh_trailer_size > MACH_MSG_TRAILER_MINIMUM_SIZE) {
     trailer.msgh_seqno = message.seqno;
     trailer.msgh_sender = message.sender;
     trailer.msgh_audit = message.audit;
-    trailer.msgh_context = context;
+    trailer.msgh_context = message.context;
+    trailer.msgh_ad = MACH_MSG_FILTER_POLICY_ALLOW;
+    trailer.msgh_labels = {};
   }
-  std::memcpy(at, &trailer, trailer.msgh_trailer_size);
   return trailer.msgh_trailer_size;
 }
 
@@ -277,16 +279,15 @@ mach_msg_return_t message_call::discard_too_large(kmsg* message) {
     mach_msg_header_t header;
     std::byte trailer[sizeof(mach_msg_max_trailer_t)];
   } bare{};
-  const mach_port_context_t context = message->destination.target->context_for_trailer();
-  bare.header.msgh_bits = MACH_MSGH_BITS_SET(message->reply.disposition,
-                                             message->destination.disposition, 0u,
+  bare.header.msgh_bits = MACH_MSGH_BITS_SET(mach_msg_bits_t{message->reply.disposition},
+                                             mach_msg_bits_t{message->destination.disposition}, 0u,
                                              message->complex ? MACH_MSGH_BITS_COMPLEX : 0u);
   bare.header.msgh_size = sizeof bare.header;
   bare.header.msgh_id = message->id;
   // The trailer of an error tells nothing of the sender.
   message->sender = {};
   message->audit = {};
-  const mach_msg_size_t trailer = add_trailer(*message, bare.trailer, context);
+  const mach_msg_size_t trailer = add_trailer(*message, bare.trailer);
   bare.header.msgh_local_port = lose(message);
   if (state_.receive_size < sizeof bare.header) return MACH_RCV_INVALID_DATA;
   const mach_msg_size_t written =

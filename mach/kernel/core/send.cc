@@ -135,10 +135,10 @@ mach_msg_return_t message_call::copy_in_ports(kmsg& message, mach_port_name_t to
   }
   if (!may_copy_in(*found, to_type)) return MACH_SEND_INVALID_DEST;
 
-  if (to_type != MACH_MSG_TYPE_MOVE_SEND_ONCE && convert_if_dead(names, to, *found)) {
-    return MACH_SEND_INVALID_DEST;
-  }
   if (message.complex) {
+    if (to_type != MACH_MSG_TYPE_MOVE_SEND_ONCE && convert_if_dead(names, to, *found)) {
+      return MACH_SEND_INVALID_DEST;
+    }
     if (const mach_msg_return_t bad = check_body(message); bad != MACH_MSG_SUCCESS) return bad;
   }
 
@@ -284,7 +284,6 @@ void message_call::serve(kmsg* message) {
     answer->destination = std::exchange(message->reply, {});
     answer->size = sizeof error;
     answer->id = message->id + 100;
-    answer->from_kernel = true;
     answer->sender = KERNEL_SECURITY_TOKEN_VALUE;
     answer->audit = KERNEL_AUDIT_TOKEN_VALUE;
     post_from_kernel(answer, after_);
@@ -304,8 +303,8 @@ status message_call::send_failed(kmsg* message, mach_msg_return_t why) {
     after_.reap();
     return done(MACH_SEND_INVALID_DEST);
   }
-  header.msgh_bits = MACH_MSGH_BITS_SET(message->destination.disposition,
-                                        message->reply.disposition, 0u,
+  header.msgh_bits = MACH_MSGH_BITS_SET(mach_msg_bits_t{message->destination.disposition},
+                                        mach_msg_bits_t{message->reply.disposition}, 0u,
                                         message->complex ? MACH_MSGH_BITS_COMPLEX : 0u);
   mach_port_name_t name = MACH_PORT_NULL;
   if (copy_out(names, message->destination, name) != KERN_SUCCESS) why |= MACH_MSG_IPC_SPACE;

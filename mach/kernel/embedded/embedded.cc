@@ -94,6 +94,9 @@ bool embedded::call_of_tasks(ipc_task& caller, const request& what, reply& answe
 }
 
 void embedded::call(const request& what, reply& answer, copyio& memory) {
+  if (what.task == 0 && what.call == call_number::message) [[likely]] {
+    return message(*own_, what, answer, memory);
+  }
   const ref<ipc_task> found = what.task == 0 ? ref<ipc_task>() : kernel_.find_task(what.task);
   if (what.task != 0 && !found) [[unlikely]] {
     const bool receives = what.call == call_number::message && !(what.words[0] & MACH_SEND_MSG);
