@@ -127,7 +127,7 @@ template <awaitable A>
 using tuple_value_t = typename tuple_value<awaited_t<A>>::type;
 
 template <class Branch>
-auto tuple_value_of(Branch& b) {
+decltype(auto) tuple_value_of(Branch& b) {
   if constexpr (std::is_void_v<decltype(b.result())>) {
     b.result();
     return std::monostate();

@@ -73,7 +73,7 @@ class promise final : public promise_base {
   promise() noexcept : promise_base(std::coroutine_handle<promise>::from_promise(*this)) {}
   task<T> get_return_object() noexcept;
 
-  template <class U>
+  template <class U = T>
     requires std::is_constructible_v<T, U>
   void return_value(U&& value) {
     if constexpr (std::is_reference_v<T>) {

@@ -1,0 +1,204 @@
+#include "kedge/runtime/when_all.h"
+
+#include <doctest/doctest.h>
+
+#include <memory>
+#include <ostream>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <variant>
+
+#include "gate.h"
+#include "kedge/runtime/loop.h"
+#include "kedge/runtime/sleep.h"
+#include "kedge/runtime/task.h"
+#include "kedge/runtime/yield.h"
+
+namespace {
+
+using namespace std::chrono_literals;
+using kedge::gate;
+using kedge::loop;
+using kedge::task;
+using kedge::when_all;
+
+task<int> after(gate& g, int n) {
+  co_await g.wait();
+  co_return n;
+}
+task<> fail(const char* what) {
+  co_await kedge::yield();
+  throw std::runtime_error(what);
+}
+
+TEST_CASE("the values of all, in the order of the arguments") {
+  loop l;
+  gate g, h;
+  std::tuple<int, std::string, std::monostate, int> got;
+  l.spawn([&]() -> task<> {
+    got = co_await when_all(after(g, 1), []() -> task<std::string> { co_return "two"; }(),
+                            kedge::yield(), h.wait());
+  });
+  while (g.waiting == nullptr || h.waiting == nullptr) l.poll();
+  h.open();
+  while (l.poll()) {
+  }
+  CHECK(l.size() == 1);
+  g.open();
+  while (l.size() != 0) l.poll();
+  CHECK(std::get<0>(got) == 1);
+  CHECK(std::get<1>(got) == "two");
+  CHECK(std::get<3>(got) == 42);
+}
+
+TEST_CASE("move-only values, and references") {
+  loop l;
+  int n = 5;
+  l.run([](int& shared) -> task<> {
+    auto [p, r] = co_await when_all(
+        []() -> task<std::unique_ptr<int>> { co_return std::make_unique<int>(3); }(),
+        [](int& i) -> task<int&> { co_return i; }(shared));
+    CHECK(*p == 3);
+    CHECK(&r == &shared);
+  }(n));
+}
+
+TEST_CASE("all done at once") {
+  loop l;
+  gate g;
+  g.is_open = true;
+  l.run([](gate& at) -> task<> {
+    const auto [a, b] = co_await when_all(at.wait(), at.wait());
+    CHECK(a + b == 84);
+  }(g));
+  CHECK(g.resumed == 2);
+  CHECK(g.destroyed == g.made);
+}
+
+TEST_CASE("the first failure cancels the others and is thrown when they have ended") {
+  loop l;
+  gate g, h;
+  std::string out;
+  l.run([](gate& a, gate& b, std::string& o) -> task<> {
+    try {
+      co_await when_all(a.wait(), fail("first"), [](gate& at, std::string& said) -> task<> {
+        try {
+          co_await at.wait();
+        } catch (const kedge::cancelled& c) {
+          CHECK(c.cause() == kedge::cancel_cause::failure);
+          said += 'c';
+          throw std::runtime_error("second");
+        }
+      }(b, o));
+    } catch (const std::runtime_error& e) {
+      o += e.what();
+    }
+  }(g, h, out));
+  CHECK(out == "cfirst");
+  CHECK(g.cancelled == 1);
+  CHECK(g.made == g.destroyed);
+}
+
+TEST_CASE("a leaf that refuses to start, or fails at once, starts none after it") {
+  for (const bool refuses : {true, false}) {
+    loop l;
+    gate before, bad, later;
+    bad.refuses = refuses;
+    bad.is_open = !refuses;
+    bad.fails = !refuses;
+    l.run([](gate& a, gate& b, gate& c) -> task<> {
+      bool thrown = false;
+      try {
+        co_await when_all(a.wait(), b.wait(), c.wait());
+      } catch (const std::runtime_error&) {
+        thrown = true;
+      }
+      CHECK(thrown);
+    }(before, bad, later));
+    CHECK(before.cancelled == 1);
+    CHECK(later.asked == 0);
+    CHECK(later.made == later.destroyed);
+  }
+}
+
+TEST_CASE("cancelled from outside") {
+  loop l;
+  gate g, h, done;
+  bool thrown = false;
+  l.spawn([&]() -> task<> {
+    try {
+      co_await when_all(g.wait(), after(h, 1), done.wait());
+    } catch (const kedge::cancelled& c) {
+      CHECK(c.cause() == kedge::cancel_cause::requested);
+      thrown = true;
+      throw;
+    }
+  });
+  while (h.waiting == nullptr) l.poll();
+  done.open();
+  l.cancel();
+  CHECK(g.cancelled == 1);
+  CHECK(done.cancelled == 0);
+  while (l.size() != 0) l.poll();
+  CHECK(thrown);
+}
+
+TEST_CASE("cancelled when all have ended but it has not gone on: the values are delivered") {
+  loop l;
+  gate g, h;
+  int sum = 0;
+  l.spawn([&]() -> task<> {
+    const auto [a, b] = co_await when_all(g.wait(), h.wait());
+    sum = a + b;
+  });
+  l.poll();
+  g.open();
+  h.open();
+  l.cancel();
+  while (l.size() != 0) l.poll();
+  CHECK(sum == 84);
+}
+
+TEST_CASE("a branch that ends as cancelled although nobody cancelled it has failed") {
+  loop l;
+  gate g;
+  bool thrown = false;
+  l.run([](gate& at, bool& t) -> task<> {
+    try {
+      co_await when_all(at.wait(), []() -> task<> {
+        co_await kedge::yield();
+        throw kedge::cancelled(kedge::cancel_cause::requested);
+      }());
+    } catch (const kedge::cancelled&) {
+      t = true;
+    }
+    co_await kedge::yield();  // this context is not cancelled
+  }(g, thrown));
+  CHECK(thrown);
+  CHECK(g.cancelled == 1);
+}
+
+TEST_CASE("destroyed at every stage") {
+  for (int drives = 0; drives < 6; ++drives) {
+    for (int opened = 0; opened < 4; ++opened) {
+      gate g, h;
+      {
+        loop l;
+        l.spawn(when_all(g.wait(), after(h, 1), kedge::sleep_for(1000h)));
+        for (int i = 0; i < drives; ++i) {
+          l.poll();
+          if (i == 2 && (opened & 1) != 0) g.open();
+          if (i == 2 && (opened & 2) != 0) h.open();
+        }
+      }
+      CHECK(g.made == g.destroyed);
+      CHECK(h.made == h.destroyed);
+      CHECK(g.waiting == nullptr);
+      CHECK(h.waiting == nullptr);
+    }
+  }
+}
+
+}  // namespace

@@ -1,0 +1,209 @@
+#include "kedge/runtime/when_any.h"
+
+#include <doctest/doctest.h>
+
+#include <memory>
+#include <optional>
+#include <ostream>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "gate.h"
+#include "kedge/runtime/loop.h"
+#include "kedge/runtime/sleep.h"
+#include "kedge/runtime/task.h"
+#include "kedge/runtime/yield.h"
+
+namespace {
+
+using namespace std::chrono_literals;
+using kedge::gate;
+using kedge::loop;
+using kedge::task;
+using kedge::when_any;
+
+task<int> after(gate& g, int n) {
+  co_await g.wait();
+  co_return n;
+}
+// Needs several turns to end once it is cancelled.
+task<int> slow_to_leave(gate& g, std::string& out) {
+  try {
+    co_return co_await g.wait();
+  } catch (const kedge::cancelled& c) {
+    CHECK(c.cause() == kedge::cancel_cause::decided);
+  }
+  out += 'l';
+  throw kedge::cancelled(kedge::cancel_cause::decided);
+}
+
+TEST_CASE("the first that ends wins; the others are cancelled and awaited") {
+  loop l;
+  gate g, h;
+  std::string out;
+  l.spawn([&]() -> task<> {
+    const auto [a, b, c] =
+        co_await when_any(g.wait(), slow_to_leave(h, out), kedge::sleep_for(1000h));
+    out += 'w';
+    CHECK(a == 42);
+    CHECK_FALSE(b.has_value());
+    CHECK_FALSE(c.has_value());
+  });
+  while (h.waiting == nullptr) l.poll();
+  g.open();
+  while (l.size() != 0) l.poll();
+  CHECK(out == "lw");
+  CHECK(h.cancelled == 1);
+  CHECK(l.timers().empty());
+}
+
+TEST_CASE("a task wins over leaves") {
+  loop l;
+  gate g, h;
+  std::optional<int> won;
+  l.spawn([&]() -> task<> {
+    auto [a, b] = co_await when_any(g.wait(), after(h, 7));
+    CHECK_FALSE(a);
+    won = b;
+  });
+  while (h.waiting == nullptr) l.poll();
+  h.open();
+  while (l.size() != 0) l.poll();
+  CHECK(won == 7);
+  CHECK(g.cancelled == 1);
+}
+
+TEST_CASE("several winners, if a loser had ended before it could be cancelled") {
+  loop l;
+  gate g, h;
+  int winners = 0;
+  l.spawn([&]() -> task<> {
+    const auto [a, b] = co_await when_any(g.wait(), h.wait());
+    winners = a.has_value() + b.has_value();
+  });
+  l.poll();
+  SUBCASE("both queued") {
+    g.open();
+    h.open();
+  }
+  SUBCASE("too late to cancel") {
+    h.answer = kedge::cancel_result::completed;
+    g.open();
+  }
+  while (l.size() != 0) l.poll();
+  CHECK(winners == 2);
+}
+
+TEST_CASE("one that is ready at once: those after it are not started") {
+  loop l;
+  gate before, now, later;
+  now.is_open = true;
+  l.run([](gate& a, gate& b, gate& c) -> task<> {
+    const auto [x, y, z] = co_await when_any(a.wait(), b.wait(), c.wait());
+    CHECK_FALSE(x);
+    CHECK(y);
+    CHECK_FALSE(z);
+  }(before, now, later));
+  CHECK(before.cancelled == 1);
+  CHECK(later.asked == 0);
+  CHECK(later.made == later.destroyed);
+}
+
+TEST_CASE("move-only values") {
+  loop l;
+  gate g;
+  l.run([](gate& at) -> task<> {
+    auto [p, none] = co_await when_any(
+        []() -> task<std::unique_ptr<int>> { co_return std::make_unique<int>(3); }(), at.wait());
+    REQUIRE(p);
+    CHECK(**p == 3);
+    CHECK_FALSE(none);
+  }(g));
+}
+
+TEST_CASE("a failure is thrown when the others have ended") {
+  loop l;
+  gate g;
+  bool thrown = false;
+  l.run([](gate& at, bool& t) -> task<> {
+    try {
+      co_await when_any(at.wait(), []() -> task<int> {
+        co_await kedge::yield();
+        throw std::runtime_error("x");
+      }());
+    } catch (const std::runtime_error&) {
+      t = true;
+    }
+  }(g, thrown));
+  CHECK(thrown);
+  CHECK(g.cancelled == 1);
+}
+
+TEST_CASE("cancelled from outside: `cancelled`, unless one has a value") {
+  for (const bool late : {false, true}) {
+    loop l;
+    gate g, h;
+    if (late) h.answer = kedge::cancel_result::completed;
+    std::string out;
+    l.spawn([&]() -> task<> {
+      try {
+        const auto [a, b] = co_await when_any(after(g, 1), h.wait());
+        CHECK_FALSE(a);
+        CHECK(b == 42);
+        out = "value";
+      } catch (const kedge::cancelled& c) {
+        CHECK(c.cause() == kedge::cancel_cause::requested);
+        out = "cancelled";
+        throw;
+      }
+    });
+    while (g.waiting == nullptr) l.poll();
+    l.cancel();
+    while (l.size() != 0) l.poll();
+    CHECK(out == (late ? "value" : "cancelled"));
+  }
+}
+
+TEST_CASE("a loser's clean-up runs before the winner is delivered, however many turns it takes") {
+  loop l;
+  gate g;
+  std::string out;
+  l.run([](gate& at, std::string& o) -> task<> {
+    struct bye {
+      std::string& said;
+      ~bye() { said += 'x'; }
+    };
+    const auto [a, b] = co_await when_any([](gate& w, std::string& s) -> task<> {
+      const bye last{s};
+      co_await w.wait();
+    }(at, o), kedge::yield());
+    CHECK_FALSE(a);
+    CHECK(b);
+    o += 'w';
+  }(g, out));
+  CHECK(out == "xw");
+}
+
+TEST_CASE("destroyed at every stage") {
+  for (int drives = 0; drives < 6; ++drives) {
+    for (int opened = 0; opened < 4; ++opened) {
+      gate g, h;
+      {
+        loop l;
+        l.spawn(when_any(g.wait(), after(h, 1)));
+        for (int i = 0; i < drives; ++i) {
+          l.poll();
+          if (i == 2 && (opened & 1) != 0) g.open();
+          if (i == 2 && (opened & 2) != 0) h.open();
+        }
+      }
+      CHECK(g.made == g.destroyed);
+      CHECK(h.made == h.destroyed);
+      CHECK(g.waiting == nullptr);
+      CHECK(h.waiting == nullptr);
+    }
+  }
+}
+
+}  // namespace
