@@ -50,7 +50,7 @@ int descriptor_table::refresh(int epoll, std::uint32_t fd, bool again) noexcept 
   entry& e = entries_[fd];
   std::uint32_t wanted = 0;
   for (knote_record* k = e.first; k != nullptr; k = k->chain) {
-    k->reported = k->polled && !k->disabled ? events_of(*k) : 0;
+    k->reported = k->polled && !k->disabled && !k->ending ? events_of(*k) : 0;
     k->plain = k == e.first ? plain_part(*k) : 0;
     wanted |= k->reported;
     if (k->reported != 0 && (k->flags & EV_CLEAR) != 0) wanted |= EPOLLET;

@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "kedge/kqueue/descriptor_state.h"
+#include "kedge/kqueue/file_changes.h"
 #include "kedge/kqueue/filter_table.h"
 #include "kedge/kqueue/kqueue_numbers.h"
 #include "kedge/kqueue/queue.h"
@@ -27,13 +28,26 @@ std::int64_t file_amount(const knote& note) noexcept {
   return at < 0 ? 0 : status.st_size - at;
 }
 
+file_changes& changes_beside(const knote& note) noexcept {
+  return *static_cast<file_changes*>(record_of(note).home->state_of(filter_index(file_change_number)));
+}
+
+// In the area: file_changes knows the knote.
+bool& is_watched(knote& note) noexcept { return reinterpret_cast<bool&>(note.area); }
+
 // A file that epoll does not watch, as vn_kqfilter() and filt_specattach() of Darwin's kernel see it.
-verdict attach_file(const knote& note) noexcept {
+verdict attach_file(knote& note) noexcept {
   struct stat status {};
   if (fstat(descriptor_of(note), &status) != 0) return {EBADF, false};
   const bool always_ready_device =
       S_ISCHR(status.st_mode) && (note.fflags & NOTE_LOWAT) != 0 && note.data == 1;
   if (!S_ISREG(status.st_mode) && !always_ready_device) return {EINVAL, false};
+  if (S_ISREG(status.st_mode) && note.filter == EVFILT_READ) {
+    int error = record_of(note).home->open_state(filter_index(file_change_number));
+    if (error == 0) error = changes_beside(note).watch(note);
+    if (error != 0) return {error, false};
+    is_watched(note) = true;
+  }
   return {0, file_amount(note) != 0};
 }
 
@@ -52,6 +66,10 @@ verdict attach(knote& note, const kevent64_s& change) {
   const int error = k.home->watch(k);
   if (error == EPERM) return attach_file(note);
   return {error == ELOOP ? EINVAL : error, false};
+}
+
+void detach(knote& note) noexcept {
+  if (is_watched(note)) changes_beside(note).unwatch(note);
 }
 
 verdict touch(knote& note, const kevent64_s& change) {
@@ -87,7 +105,7 @@ void process(std::span<delivery> batch) noexcept {
 }
 
 constexpr filter_operations operations{
-    .attach = attach, .touch = touch, .peek = peek, .process = process};
+    .attach = attach, .detach = detach, .touch = touch, .peek = peek, .process = process};
 
 }  // namespace
 

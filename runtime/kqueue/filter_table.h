@@ -23,7 +23,11 @@ const filter_operations* filter_at(unsigned index) noexcept;
 void* capture_owner() noexcept;
 void disown(void* owner) noexcept;
 
+// The number that file_changes.h stands under: unused on Darwin.
+inline constexpr std::int16_t file_change_number = -11;
+
 // Those that are always there, each in the file of its name.
+extern const filter_operations file_change_source;
 extern const filter_operations read_filter;
 extern const filter_operations write_filter;
 extern const filter_operations signal_filter;

@@ -26,12 +26,17 @@ struct knote_record : knote {
   bool queued = false;    // in the list: active and not disabled
   bool disabled = false;
   bool dropped = false;   // out of every table; whoever made it busy detaches it
+  bool ending = false;    // EV_DISPATCH2: deleted, or ONESHOT delivered; its end is reported when it is enabled
   bool polled = false;    // the epoll set reports it: never needs `process` by itself, nor `detach`
 };
 
 inline knote_record& record_of(knote& note) noexcept { return static_cast<knote_record&>(note); }
 inline const knote_record& record_of(const knote& note) noexcept {
   return static_cast<const knote_record&>(note);
+}
+
+inline bool is_dispatch2(const knote_record& k) noexcept {
+  return (k.flags & EV_DISPATCH2) == EV_DISPATCH2;
 }
 
 // Active knotes of one filter, oldest first.

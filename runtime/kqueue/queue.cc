@@ -129,7 +129,10 @@ void queue::abandon() noexcept {
   if (ended_) return;
   if (number_is_ours()) close(number_);
   close(bell_);
-  if (slots_[filter_index(EVFILT_TIMER)].pump >= 0) close(slots_[filter_index(EVFILT_TIMER)].pump);
+  for (const std::int16_t own : {std::int16_t{EVFILT_TIMER}, file_change_number}) {
+    const int pump = slots_[filter_index(own)].pump;
+    if (pump >= 0) close(pump);
+  }
 }
 
 void queue::leave_out(unsigned what) noexcept { options_ |= what; }

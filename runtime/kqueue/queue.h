@@ -80,6 +80,9 @@ class queue {
   void* owner() const noexcept { return owner_; }
   void* state_of(unsigned filter) const noexcept { return slots_[filter].state; }
 
+  // For READ, in attach: opens the state of another filter here. Returns 0 or an errno.
+  int open_state(unsigned filter) noexcept;
+
   // For READ and WRITE, in attach: puts the knote under epoll's watch. Returns 0 or an errno.
   int watch(knote_record& k) noexcept;
 
@@ -119,6 +122,7 @@ class queue {
   void answer_own(std::uint32_t own) noexcept;
   bool deliver_active(records& out) noexcept;
   bool deliver_filter(unsigned filter, records& out) noexcept;
+  void report_end(knote_record& k, records& out) noexcept;
   void settle(const delivery& d, bool still, records& out) noexcept;
   void run_pumps(std::uint32_t filters) noexcept;
   void fill_data(records& out) noexcept;

@@ -62,6 +62,10 @@ int queue::apply(kevent64_s change) noexcept {
       gate_.wait(lock_);
       continue;
     } else if ((change.flags & EV_DELETE) != 0) {
+      if (is_dispatch2(*k) && k->disabled && (change.flags & EV_ENABLE) == 0) {
+        k->ending = true;
+        return EINPROGRESS;
+      }
       k->busy = true;
       unlink(*k);
       const int error = k->polled ? descriptors_.refresh(number_, static_cast<std::uint32_t>(k->ident), false) : 0;
@@ -117,6 +121,13 @@ int queue::open_slot(unsigned filter) noexcept {
   return error != 0 ? error : look_again;
 }
 
+int queue::open_state(unsigned filter) noexcept {
+  const std::lock_guard hold(lock_);
+  int result = look_again;
+  while (result == look_again) result = ended_ ? EBADF : open_slot(filter);
+  return result;
+}
+
 int queue::attach(const kevent64_s& change, unsigned filter) noexcept {
   const filter_operations* const operations = filter_at(filter);
   // The table of descriptors grows with the numbers in it: only for one that is open.
@@ -141,7 +152,7 @@ int queue::attach(const kevent64_s& change, unsigned filter) noexcept {
   k->by_udata = (change.flags & EV_UDATA_SPECIFIC) != 0;
   k->references.store(1, std::memory_order_relaxed);
   k->reported = k->plain = 0;
-  k->active = k->queued = k->dropped = k->polled = false;
+  k->active = k->queued = k->dropped = k->ending = k->polled = false;
   k->disabled = (change.flags & EV_DISABLE) != 0;
   k->busy = true;
   try {
@@ -171,7 +182,9 @@ int queue::attach(const kevent64_s& change, unsigned filter) noexcept {
 int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
   k.busy = true;
   lock_.unlock();
-  const verdict answer = filter_at(filter_index(k.filter))->touch(k, change);
+  // One whose end is to be reported has delivered its last event: its filter is not asked any more.
+  const verdict answer = k.ending ? verdict{0, (change.flags & EV_ENABLE) != 0}
+                                  : filter_at(filter_index(k.filter))->touch(k, change);
   lock_.lock();
   int result = answer.error;
   if (result == 0 && !k.dropped) {

@@ -159,10 +159,11 @@ void queue::deliver_ready(std::uint64_t tag, std::uint32_t events, records& out)
     k->active = false;
     if ((k->flags & (EV_ONESHOT | EV_DISPATCH | EV_CLEAR)) != 0) {
       if ((k->flags & (EV_ONESHOT | EV_DISPATCH)) != 0) again = true;
-      if ((k->flags & EV_ONESHOT) != 0) {
+      if ((k->flags & EV_ONESHOT) != 0 && !is_dispatch2(*k)) {
         drop(*k);
-      } else if ((k->flags & EV_DISPATCH) != 0) {
+      } else if ((k->flags & (EV_ONESHOT | EV_DISPATCH)) != 0) {
         k->disabled = true;
+        k->ending = (k->flags & EV_ONESHOT) != 0;
       }
     } else if ((e->armed & EPOLLET) != 0) {
       again = true;  // level-triggered under an edge-triggered registration: have epoll look again
@@ -193,19 +194,25 @@ bool queue::deliver_filter(unsigned filter, records& out) noexcept {
     bool still[max_batch];
     std::size_t n = 0;
     const std::size_t most = std::min<std::size_t>({out.room(), max_batch, left});
-    for (; left != 0 && n < most && !active_[filter].empty(); --left) {
+    std::size_t ends = 0;
+    for (; left != 0 && n + ends < most && !active_[filter].empty(); --left) {
       knote_record& k = active_[filter].front();
       dequeue(k);
       if (k.busy) {
         enqueue(k);
         continue;
       }
+      if (k.ending) {
+        report_end(k, out);
+        ++ends;
+        continue;
+      }
       k.active = false;
       k.busy = true;
       batch[n++] = {&k, {k.ident, k.filter, k.flags, 0, 0, k.udata, {k.ext[0], k.ext[1]}}, false};
     }
+    if (n + ends != 0) tried = true;
     if (n == 0) break;
-    tried = true;
     const bool peek = operations.peek != nullptr && somebody_waits();
     lock_.unlock();
     operations.process({batch, n});
@@ -219,13 +226,25 @@ bool queue::deliver_filter(unsigned filter, records& out) noexcept {
   return tried;
 }
 
+// The last event of a deleted EV_DISPATCH2 knote. May release the lock for a detach.
+void queue::report_end(knote_record& k, records& out) noexcept {
+  out.put({k.ident, k.filter, EV_DISPATCH2 | EV_ONESHOT | EV_DELETE, 0, 0, k.udata, {0, 0}});
+  k.busy = true;
+  unlink(k);
+  end_use(k);
+}
+
 // What a processed knote is from now on. May release the lock for a detach.
 void queue::settle(const delivery& d, bool still, records& out) noexcept {
   knote_record& k = record_of(*d.note);
   if (d.fired) out.put(d.event);
   if (!k.dropped && d.fired) {
     const auto fd = static_cast<std::uint32_t>(k.ident);
-    if ((d.event.flags & EV_ONESHOT) != 0) {
+    if ((d.event.flags & EV_ONESHOT) != 0 && is_dispatch2(k)) {
+      k.disabled = k.ending = true;
+      dequeue(k);
+      if (k.polled) descriptors_.refresh(number_, fd, false);
+    } else if ((d.event.flags & EV_ONESHOT) != 0) {
       unlink(k);
       if (k.polled) descriptors_.refresh(number_, fd, false);
     } else if ((k.flags & EV_DISPATCH) != 0) {

@@ -298,6 +298,38 @@ TEST_CASE("EV_UDATA_SPECIFIC makes udata part of the key") {
   CHECK(kq.now()[0].flags == (EV_ADD | EV_UDATA_SPECIFIC));
 }
 
+TEST_CASE("EV_DISPATCH2: deleting while disabled is put off until it is enabled, and reported") {
+  const kqueue_of_test kq;
+  const pair_of_test p = pair_of_test::of_sockets();
+  p.put(1, "a");
+  const auto check = [&](std::uint64_t ident, std::int16_t filter, std::uint32_t fflags) {
+    const auto apply = [&](unsigned flags) { return kq.apply(ident, filter, flags, 0, 0, 5); };
+    REQUIRE(kq.apply(ident, filter, EV_ADD | EV_DISPATCH2, fflags, 0, 5) == 0);
+    CHECK(only(kq.now(), filter).flags == (EV_ADD | EV_DISPATCH2));
+    CHECK(apply(EV_DELETE | EV_UDATA_SPECIFIC) == EINPROGRESS);
+    CHECK(kq.now().empty());
+    CHECK(apply(EV_ENABLE | EV_UDATA_SPECIFIC) == 0);
+    const event_list got = kq.now();
+    CHECK(only(got, filter).flags == (EV_DISPATCH2 | EV_ONESHOT | EV_DELETE));
+    CHECK(only(got, filter).udata == 5);
+    CHECK(kq.now().empty());
+    CHECK(apply(EV_ENABLE | EV_UDATA_SPECIFIC) == ENOENT);
+
+    REQUIRE(kq.apply(ident, filter, EV_ADD | EV_DISPATCH2 | EV_ONESHOT, fflags, 0, 5) == 0);
+    CHECK(kq.now().size() == 1);
+    CHECK(kq.now().empty());
+    CHECK(apply(EV_ENABLE | EV_UDATA_SPECIFIC) == 0);
+    CHECK((only(kq.now(), filter).flags & EV_DELETE) != 0);
+
+    REQUIRE(kq.apply(ident, filter, EV_ADD | EV_DISPATCH2, fflags, 0, 5) == 0);
+    CHECK(kq.now().size() == 1);
+    CHECK(apply(EV_DELETE | EV_ENABLE | EV_UDATA_SPECIFIC) == 0);
+    CHECK(kq.now().empty());
+  };
+  SUBCASE("user event") { check(1, EVFILT_USER, NOTE_TRIGGER); }
+  SUBCASE("descriptor") { check(static_cast<std::uint64_t>(p[0]), EVFILT_READ, 0); }
+}
+
 TEST_CASE("EV_VANISHED goes with adding EV_DISPATCH2 only") {
   const kqueue_of_test kq;
   CHECK(kq.apply(1, EVFILT_USER, EV_ADD | EV_VANISHED) == EINVAL);

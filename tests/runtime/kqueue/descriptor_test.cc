@@ -397,6 +397,27 @@ TEST_CASE("regular files: READ while the offset is not at the end, WRITE always"
   CHECK(only(kq.next(), EVFILT_WRITE).data == 1);
 }
 
+TEST_CASE("a regular file that grows wakes the reader at its end, and goes on doing so") {
+  const kqueue_of_test kq;
+  const file_of_test file("abc");
+  REQUIRE(::lseek(file.fd(), 3, SEEK_SET) == 3);
+  unsigned mode = 0;
+  SUBCASE("level-triggered") {}
+  SUBCASE("EV_CLEAR") { mode = EV_CLEAR; }
+  REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD | mode) == 0);
+  CHECK(kq.now().empty());
+  for (int i = 0; i < 3; ++i) {
+    REQUIRE(::pwrite(file.fd(), "de", 2, 3 + 2 * i) == 2);
+    CHECK(only(kq.next(), EVFILT_READ).data == 2);
+    char bytes[2];
+    REQUIRE(::read(file.fd(), bytes, 2) == 2);
+    CHECK(kq.now().empty());
+  }
+  REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_DELETE) == 0);
+  REQUIRE(::pwrite(file.fd(), "f", 1, 9) == 1);
+  CHECK(kq.now().empty());
+}
+
 TEST_CASE("a regular file takes the modes too") {
   const kqueue_of_test kq;
   const file_of_test file("abc");
