@@ -1,0 +1,94 @@
+#include "counted_run.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
+
+#if defined(__linux__)
+#include <sys/ptrace.h>
+#endif
+
+namespace {
+
+// In a child: becomes the program, its standard output going nowhere.
+[[noreturn]] void become(const std::vector<std::string>& command) {
+  std::vector<char*> arguments;
+  for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
+  arguments.push_back(nullptr);
+  ::dup2(::open("/dev/null", O_WRONLY), STDOUT_FILENO);
+  ::execvp(arguments[0], arguments.data());
+  std::_Exit(127);
+}
+
+int wait_for(pid_t pid) {
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
+  return status;
+}
+
+}  // namespace
+
+#if defined(__linux__)
+
+std::optional<std::uint64_t> count_system_calls(const std::vector<std::string>& command) {
+  const pid_t pid = ::fork();
+  if (pid < 0) return std::nullopt;
+  if (pid == 0) {
+    if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) std::_Exit(127);
+    ::raise(SIGSTOP);
+    become(command);
+  }
+  int status = wait_for(pid);
+  constexpr int call_stop = SIGTRAP | 0x80;
+  if (WIFSTOPPED(status)) {
+    ::ptrace(PTRACE_SETOPTIONS, pid, nullptr, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL);
+  }
+  std::uint64_t stops = 0;  // one before each call and one after
+  while (WIFSTOPPED(status)) {
+    const int why = WSTOPSIG(status);
+    if (why == call_stop) ++stops;
+    const bool is_signal = why != call_stop && why != SIGTRAP && why != SIGSTOP;
+    ::ptrace(PTRACE_SYSCALL, pid, nullptr, is_signal ? why : 0);
+    status = wait_for(pid);
+  }
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return std::nullopt;
+  return stops / 2;
+}
+
+#else
+
+std::optional<std::uint64_t> count_system_calls(const std::vector<std::string>&) {
+  return std::nullopt;
+}
+
+#endif
+
+std::optional<std::uint64_t> count_instructions(const std::vector<std::string>& command) {
+  std::vector<std::string> under{"valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"};
+  under.insert(under.end(), command.begin(), command.end());
+  int ends[2];
+  if (::pipe(ends) != 0) return std::nullopt;
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    ::dup2(ends[1], STDERR_FILENO);
+    become(under);
+  }
+  ::close(ends[1]);
+  std::string said;
+  char buffer[1024];
+  for (ssize_t n; (n = ::read(ends[0], buffer, sizeof buffer)) > 0;) {
+    said.append(buffer, static_cast<std::size_t>(n));
+  }
+  ::close(ends[0]);
+  if (pid < 0 || wait_for(pid) != 0) return std::nullopt;
+  constexpr std::string_view before = "Collected : ";
+  const std::size_t at = said.find(before);
+  if (at == said.npos) return std::nullopt;
+  return std::strtoull(said.c_str() + at + before.size(), nullptr, 10);
+}
