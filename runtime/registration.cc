@@ -61,6 +61,8 @@ void registration::close(std::error_code why) noexcept {
 
 bool registration::ready() const noexcept { return slot_ != nullptr && slot_->ready; }
 
+bool registration::awaited() const noexcept { return slot_ != nullptr && slot_->first != nullptr; }
+
 void registration::clear() noexcept {
   if ((slot_->event.flags & EV_EOF) == 0) slot_->ready = false;
 }
@@ -83,10 +85,12 @@ std::error_code registration::link(listener& l) noexcept {
 void registration_table::close() noexcept {
   closed_ = true;
   for (entry& e : entries_) {
-    if (e.slot == nullptr || e.slot->table == nullptr) continue;
-    e.slot->table = nullptr;
-    e.slot->ready = false;
-    listener::end_all(*e.slot, errc::loop_gone);
+    // Its holders delete it from now on, and the table does not hear of that.
+    registration_slot* const slot = std::exchange(e.slot, nullptr);
+    if (slot == nullptr) continue;
+    slot->table = nullptr;
+    slot->ready = false;
+    listener::end_all(*slot, errc::loop_gone);
   }
 }
 
