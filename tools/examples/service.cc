@@ -40,7 +40,7 @@ kedge::task<> ask(const name_table& names) {
     const auto count = reply.value().read<std::uint64_t>().value();
     std::printf("%.*s: %llu\n", int(word.size()), word.data(), (unsigned long long)count);
   }
-  co_await mach::died(service);
+  (co_await mach::died(service)).value();
   std::puts("the service has died");
 }
 

@@ -1,0 +1,282 @@
+// message and received: what is put in comes out, and whoever holds it last releases it.
+#include "kedge/mach/message.h"
+
+#include <doctest/doctest.h>
+#include <mach/mach.h>
+#include <mach/notify.h>
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <ostream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kedge/mach/received.h"
+#include "kedge/mach/reception.h"
+#include "kedge/mach/send.h"
+#include "space_names.h"
+
+namespace kedge::mach {
+namespace {
+
+received take(const receive_right& port) {
+  received m;
+  std::size_t expected = 0;
+  REQUIRE(receive_now(port.name(), expected, m) == MACH_MSG_SUCCESS);
+  return m;
+}
+
+received through(const receive_right& port, message&& m) {
+  REQUIRE(try_send(port.make_send(), std::move(m)));
+  return take(port);
+}
+
+// What a hostile sender might send: bytes as they are.
+void send_raw(const receive_right& port, std::vector<std::uint32_t> words) {
+  mach_msg_header_t header{};
+  header.msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND_ONCE, 0u);
+  header.msgh_remote_port = port.name();
+  std::vector<std::uint32_t> all(sizeof header / 4);
+  std::memcpy(all.data(), &header, sizeof header);
+  all.insert(all.end(), words.begin(), words.end());
+  REQUIRE(mach_msg(reinterpret_cast<mach_msg_header_t*>(all.data()), MACH_SEND_MSG,
+                   static_cast<mach_msg_size_t>(all.size() * 4), 0, MACH_PORT_NULL, 0,
+                   MACH_PORT_NULL) == MACH_MSG_SUCCESS);
+}
+
+struct pair {
+  std::uint32_t first;
+  std::uint64_t second;
+};
+
+}  // namespace
+
+TEST_CASE("bytes go through in the order in which they were appended") {
+  const receive_right port = receive_right::make();
+  const std::array<std::byte, 3> raw{std::byte{1}, std::byte{2}, std::byte{3}};
+  message m(7, std::uint32_t{42}, "abc", raw, std::string("xyz"));
+  m.append(std::uint16_t{9});
+  CHECK(m.id() == 7);
+  CHECK(m.bytes().size() == 4 + 3 + 3 + 3 + 2);
+  const received r = through(port, std::move(m));
+  CHECK_FALSE(m);
+  CHECK(r.id() == 7);
+  CHECK(r.rights() == 0);
+  CHECK(r.bytes().size() == 16);  // in fours
+  CHECK(r.read<std::uint32_t>() == 42);
+  CHECK(std::memcmp(r.bytes().data() + 4, "abc\1\2\3xyz", 9) == 0);
+  CHECK(r.read<std::uint16_t>(13) == 9);
+}
+
+TEST_CASE("text loses the zeros that Mach adds, and no more") {
+  const receive_right port = receive_right::make();
+  for (const std::string text : {"", "a", "ab", "abc", "abcd", "abcde"}) {
+    CHECK(through(port, message(0, text)).text() == text);
+  }
+  CHECK(through(port, message(0, std::string_view("\0\0\0\0\0\0\0\0", 8))).text().size() == 5);
+}
+
+TEST_CASE("reading stays within the message") {
+  const receive_right port = receive_right::make();
+  const received r = through(port, message(0, pair{1, 2}));
+  CHECK(r.read<pair>()->second == 2);
+  CHECK_FALSE(r.read<pair>(1));
+  CHECK_FALSE(r.read<std::uint32_t>(sizeof(pair) - 3));
+  CHECK_FALSE(r.read<std::uint32_t>(~std::size_t{0}));
+  CHECK(r.read<std::uint32_t>(sizeof(pair) - 4));
+  const received empty = through(port, message(0));
+  CHECK(empty.bytes().empty());
+  CHECK_FALSE(empty.read<char>());
+  CHECK(empty.text().empty());
+  const received none;
+  CHECK_FALSE(none);
+  CHECK(none.bytes().empty());
+  CHECK(none.id() == 0);
+}
+
+TEST_CASE("large messages grow on both sides") {
+  const receive_right port = receive_right::make();
+  std::string text;
+  for (int i = 0; i < 10'000; ++i) text += std::to_string(i);
+  message m(1);
+  for (const char c : text) m.append(std::string_view(&c, 1));
+  CHECK(through(port, std::move(m)).text() == text);
+  CHECK(through(port, message(1, text, port.make_send())).text() == text);
+}
+
+TEST_CASE("rights of every kind go through, and the receiver takes them out") {
+  const std::size_t before = names_in_space();
+  {
+    const receive_right port = receive_right::make();
+    const receive_right other = receive_right::make();
+    receive_right moved = receive_right::make();
+    const mach_port_name_t moved_name = moved.name();
+    const send_right lent = other.make_send();
+    message m(0, "between");
+    m.append(lent);
+    m.append(other.make_send_once());
+    m.append(std::move(moved));
+    m.append(lent);
+    CHECK(m.rights() == 4);
+    CHECK_FALSE(moved);
+    CHECK(send_references(other.name()) == 3);
+    received r = through(port, std::move(m));
+    CHECK(r.rights() == 4);
+    CHECK(r.text() == "between");
+
+    CHECK_FALSE(r.take_send_once(0));  // of another kind, so it stays
+    CHECK_FALSE(r.take_receive(0));
+    const send_right s = r.take_send(0);
+    CHECK(s.name() == other.name());
+    CHECK_FALSE(r.take_send(0));  // taken
+    const send_once_right once = r.take_send_once(1);
+    CHECK(type_of(once.name()) == MACH_PORT_TYPE_SEND_ONCE);
+    const receive_right back = r.take_receive(2);
+    CHECK(type_of(back.name()) == MACH_PORT_TYPE_RECEIVE);
+    CHECK((back.status().mps_flags & MACH_PORT_STATUS_FLAG_STRICT_GUARD) != 0);
+    CHECK_FALSE(r.take_send(4));
+    CHECK(send_references(other.name()) == 3);
+    r.clear();  // the last one
+    CHECK(send_references(other.name()) == 2);
+    static_cast<void>(moved_name);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("what is not taken out is released with the message, once") {
+  const std::size_t before = names_in_space();
+  receive_right port = receive_right::make();
+  const receive_right other = receive_right::make();
+  const auto make = [&] {
+    message m(0, other.make_send(), other.make_send_once(), receive_right::make(), other.make_send());
+    m.reply_to(other.make_send_once());
+    return m;
+  };
+  const auto all_gone = [&] {
+    // A dropped send-once right is told of by a message, which it counts for until that is taken.
+    while (other.status().mps_msgcount != 0) CHECK(take(other).id() == MACH_NOTIFY_SEND_ONCE);
+    return send_references(other.name()) == 0 && other.status().mps_sorights == 0;
+  };
+  SUBCASE("never sent") { { const message m = make(); } }
+  SUBCASE("assigned over") {
+    message m = make();
+    m = message(1);
+    CHECK(m.rights() == 0);
+  }
+  SUBCASE("sent, never received") {
+    REQUIRE(try_send(port.make_send(), make()));
+    port.destroy();
+  }
+  SUBCASE("received") { through(port, make()); }
+  SUBCASE("received and assigned over") {
+    received r = through(port, make());
+    CHECK(send_references(other.name()) == 2);
+    r = received();
+  }
+  SUBCASE("moved about") {
+    received r = through(port, make());
+    received s = std::move(r);
+    CHECK_FALSE(r);
+    CHECK(s.rights() == 4);
+    const send_right kept = s.take_send(0);
+    s.clear();
+    CHECK(send_references(other.name()) == 1);
+  }
+  CHECK(all_gone());
+  port.destroy();
+  CHECK(names_in_space() == before + 1);  // other
+}
+
+TEST_CASE("the reply right arrives as it was given") {
+  const receive_right port = receive_right::make();
+  const receive_right answers = receive_right::make();
+  message m(1);
+  m.reply_to(answers.make_send_once());
+  m.reply_to(answers.make_send());  // in its place
+  CHECK(take(answers).id() == MACH_NOTIFY_SEND_ONCE);
+  received r = through(port, std::move(m));
+  reply_right reply = r.take_reply();
+  CHECK(reply.disposition() == MACH_MSG_TYPE_MOVE_SEND);
+  CHECK_FALSE(r.take_reply());
+  REQUIRE(try_send(destination(std::move(reply)), message(2, "yes")));
+  CHECK_FALSE(reply);
+  CHECK(take(answers).text() == "yes");
+  CHECK(send_references(answers.name()) == 0);
+
+  CHECK_FALSE(through(port, message(1)).take_reply());
+}
+
+TEST_CASE("a message with a dead right arrives without it") {
+  const std::size_t before = names_in_space();
+  {
+    const receive_right port = receive_right::make();
+    receive_right mortal = receive_right::make();
+    message m(0, mortal.make_send());
+    mortal.destroy();
+    received r = through(port, std::move(m));
+    CHECK(r.rights() == 1);
+    CHECK_FALSE(r.take_send(0));
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("the trailer: sequence numbers, and who sent it") {
+  const receive_right port = receive_right::make();
+  const received first = through(port, message(1));
+  const received second = through(port, message(1));
+  CHECK(second.sequence() == first.sequence() + 1);
+  CHECK_FALSE(first.from_kernel());
+  CHECK(std::memcmp(&first.sender(), &second.sender(), sizeof(audit_token_t)) == 0);
+  { const send_once_right dropped = port.make_send_once(); }
+  const received notification = take(port);
+  CHECK(notification.id() == MACH_NOTIFY_SEND_ONCE);
+  CHECK(notification.from_kernel());
+  CHECK_FALSE(received().from_kernel());
+}
+
+TEST_CASE("a message without a trailer is nobody's") {
+  block b(sizeof(mach_msg_header_t));
+  b.header() = {};
+  b.header().msgh_size = 4000;  // more than there is
+  const received r(std::move(b));
+  CHECK(r.bytes().empty());
+  CHECK_FALSE(r.from_kernel());
+}
+
+TEST_CASE("a message that claims more descriptors than it has keeps to its size") {
+  const std::size_t before = names_in_space();
+  for (const std::uint32_t claimed : {1u, 2u, 0xffffffffu}) {
+    block b(sizeof(mach_msg_base_t) + 20);
+    std::memset(b.data(), 0, b.size());
+    b.header().msgh_bits = MACH_MSGH_BITS_COMPLEX;
+    b.header().msgh_size = static_cast<mach_msg_size_t>(b.size());
+    std::memcpy(b.data() + sizeof(mach_msg_header_t), &claimed, sizeof claimed);
+    received r(std::move(b));
+    CHECK(r.rights() == 1);  // 20 bytes: one of 12 and a rest
+    CHECK(r.bytes().size() == 8);
+    CHECK_FALSE(r.take_send(0));
+    CHECK_FALSE(r.take_send(1));
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("raw bytes of a stranger are only bytes") {
+  const receive_right port = receive_right::make();
+  send_raw(port, {0xffffffff, 0xffffffff});
+  received r = take(port);
+  CHECK(r.rights() == 0);
+  CHECK(r.bytes().size() == 8);
+  CHECK_FALSE(r.take_reply());
+}
+
+TEST_CASE("which member of a set a message came in by") {
+  const receive_right a = receive_right::make(), b = receive_right::make();
+  const received r = through(a, message(1));
+  CHECK(r.arrived_on(a));
+  CHECK_FALSE(r.arrived_on(b));
+  CHECK_FALSE(r.arrived_on(receive_right()));
+}
+
+}  // namespace kedge::mach
