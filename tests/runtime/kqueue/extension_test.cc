@@ -14,6 +14,8 @@ using kedge::kqueue::opt_in;
 using kedge::kqueue::opt_out;
 using kedge::kqueue::take_active;
 
+#if !defined(__APPLE__)
+
 namespace {
 
 bool readable(int fd) {
@@ -22,8 +24,6 @@ bool readable(int fd) {
 }
 
 }  // namespace
-
-#if !defined(__APPLE__)
 
 TEST_CASE("options are refused for what is no kqueue, and for bits that mean nothing") {
   const kqueue_of_test kq;
