@@ -1,11 +1,14 @@
 #include "kedge/runtime/descriptor.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <sys/event.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -15,6 +18,15 @@ namespace kedge {
 namespace {
 
 std::error_code system_error_code() noexcept { return {errno, std::system_category()}; }
+
+// Whether a short transfer means that there is no more: not so for what has messages or lines.
+bool is_stream(int fd, mode_t mode) noexcept {
+  if (S_ISFIFO(mode)) return true;
+  int type = 0;
+  socklen_t size = sizeof type;
+  return S_ISSOCK(mode) && ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
+         type == SOCK_STREAM;
+}
 
 }  // namespace
 
@@ -28,11 +40,12 @@ descriptor::descriptor(reactor& r, int fd, ownership o) : ownership_(o) {
   const bool always_ready =
       S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) || S_ISBLK(status.st_mode);
   const bool nonblocking = (flags & O_NONBLOCK) != 0;
+  const bool stream = is_stream(fd, status.st_mode);
   try {
-    reading_ = new side{r.registrations(), fd, EVFILT_READ, always_ready, nonblocking};
-    writing_ = new side{r.registrations(), fd, EVFILT_WRITE, always_ready, nonblocking};
+    reading_ = new side{r.registrations(), fd, EVFILT_READ, always_ready, nonblocking, stream};
+    writing_ = new side{r.registrations(), fd, EVFILT_WRITE, always_ready, nonblocking, stream};
   } catch (...) {
-    close();
+    drop();
     throw;
   }
 }
@@ -45,7 +58,7 @@ descriptor::descriptor(descriptor&& other) noexcept
 
 descriptor& descriptor::operator=(descriptor&& other) noexcept {
   if (this != &other) {
-    close();
+    drop();
     fd_ = std::exchange(other.fd_, -1);
     ownership_ = other.ownership_;
     reading_ = std::exchange(other.reading_, nullptr);
@@ -54,14 +67,20 @@ descriptor& descriptor::operator=(descriptor&& other) noexcept {
   return *this;
 }
 
+// The sides stay: awaitables refer to them.
 void descriptor::close() noexcept {
-  for (side** s : {&reading_, &writing_}) {
-    if (*s == nullptr) continue;
-    (*s)->close();
-    std::exchange(*s, nullptr)->release();
+  for (side* s : {reading_, writing_}) {
+    if (s != nullptr) s->close();
   }
   if (fd_ >= 0 && ownership_ == ownership::owned) ::close(fd_);
   fd_ = -1;
+}
+
+void descriptor::drop() noexcept {
+  close();
+  for (side** s : {&reading_, &writing_}) {
+    if (*s != nullptr) std::exchange(*s, nullptr)->release();
+  }
 }
 
 descriptor::ready_awaitable descriptor::readable() noexcept { return ready_awaitable(reading_); }
@@ -125,7 +144,7 @@ void descriptor::wait::describe(description& line, const char* what) const noexc
 }
 
 bool descriptor::ready_operation::await_ready() noexcept {
-  return !check_open() || side_->always_ready || side_->probe();
+  return !check_open() || side_->always_ready || (!side_->source.awaited() && side_->probe());
 }
 
 // Remembered readiness may be stale: whoever reads by himself does not tell when he found it empty.
@@ -150,10 +169,16 @@ void descriptor::ready_operation::describe(description& line) const noexcept {
 
 bool descriptor::transfer_operation::await_ready() noexcept {
   if (!check_open() || size_ == 0) return true;
-  const bool remembered = side_->nonblocking || side_->always_ready;
-  const bool ready =
-      remembered ? side_->always_ready || side_->source.ready() : side_->probe();
-  return ready && transfer();
+  if (side_->source.awaited()) return false;  // link() says so
+  return could_be_ready() && transfer();
+}
+
+bool descriptor::transfer_operation::could_be_ready() noexcept {
+  if (side_->always_ready) return true;
+  if (!side_->nonblocking) return side_->probe();
+  // Before the first wait nothing is known, so it is tried; what the kernel cannot watch (some
+  // devices) never has to wait.
+  return !side_->opened || side_->source.ready();
 }
 
 bool descriptor::transfer_operation::await_settle() noexcept {
@@ -165,9 +190,12 @@ bool descriptor::transfer_operation::await_settle() noexcept {
 // True if the operation has ended, in a result or an error.
 bool descriptor::transfer_operation::transfer() noexcept {
   const bool reading = side_->filter == EVFILT_READ;
+  // Writability promises room for PIPE_BUF bytes; more could block.
+  const bool could_block = !reading && !side_->nonblocking && !side_->always_ready;
+  const std::size_t size = could_block ? std::min<std::size_t>(size_, PIPE_BUF) : size_;
   ssize_t n;
   do {
-    n = reading ? ::read(side_->fd, buffer_, size_) : ::write(side_->fd, buffer_, size_);
+    n = reading ? ::read(side_->fd, buffer_, size) : ::write(side_->fd, buffer_, size);
   } while (n < 0 && errno == EINTR);
   if (n < 0) {
     if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -179,7 +207,8 @@ bool descriptor::transfer_operation::transfer() noexcept {
     error_ = errc::end_of_file;
   } else {
     done_ = static_cast<std::size_t>(n);
-    if (side_->source && (done_ < size_ || !side_->nonblocking)) side_->source.clear();
+    const bool drained = side_->stream && done_ < size;
+    if (side_->source && (drained || !side_->nonblocking)) side_->source.clear();
   }
   return true;
 }

@@ -40,6 +40,7 @@ class descriptor {
     std::int16_t filter;
     bool always_ready;
     bool nonblocking;
+    bool stream;  // a transfer that was short says that there is no more for now
     bool opened = false;
     unsigned holds = 1;
     registration source{};
@@ -104,6 +105,7 @@ class descriptor {
     void describe(description& line) const noexcept;
 
    private:
+    bool could_be_ready() noexcept;
     bool transfer() noexcept;
     void* buffer_;
     std::size_t size_;
@@ -142,7 +144,7 @@ class descriptor {
   descriptor(reactor& r, int fd, ownership o);
   descriptor(descriptor&& other) noexcept;
   descriptor& operator=(descriptor&& other) noexcept;
-  ~descriptor() { close(); }
+  ~descriptor() { drop(); }
 
   int native_handle() const noexcept { return fd_; }
   explicit operator bool() const noexcept { return fd_ >= 0; }
@@ -159,10 +161,13 @@ class descriptor {
   // the end, the system's error otherwise. An empty buffer gives 0 at once. Bytes are taken when
   // the reader goes on, so cancellation loses nothing.
   transfer_awaitable read_some(std::span<std::byte> buffer) noexcept;
-  // Writes what there is room for, waiting for room for the first byte. Cancellation loses nothing.
+  // Writes what there is room for, waiting for room for the first byte; to a blocking descriptor
+  // PIPE_BUF bytes at most, since more could block. Cancellation loses nothing.
   transfer_awaitable write_some(std::span<const std::byte> bytes) noexcept;
 
  private:
+  void drop() noexcept;
+
   int fd_ = -1;
   ownership ownership_ = ownership::borrowed;
   side* reading_ = nullptr;

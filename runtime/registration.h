@@ -82,6 +82,8 @@ class registration {
   void close(std::error_code why = errc::closed) noexcept;
 
   bool ready() const noexcept;
+  // Whether a listener is linked.
+  bool awaited() const noexcept;
   // The source was found empty: wait for the next event.
   void clear() noexcept;
   // The last event.

@@ -1,0 +1,526 @@
+#include "kedge/runtime/descriptor.h"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <cstddef>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <ostream>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "kedge/runtime/loop.h"
+#include "kedge/runtime/sleep.h"
+#include "kedge/runtime/task.h"
+#include "kedge/runtime/when_all.h"
+#include "kedge/runtime/when_any.h"
+#include "kedge/runtime/with_scope.h"
+#include "kedge/runtime/with_timeout.h"
+#include "kedge/runtime/yield.h"
+#include "stream_pair.h"
+
+namespace {
+
+using namespace std::chrono_literals;
+using kedge::descriptor;
+using kedge::errc;
+using kedge::loop;
+using kedge::ownership;
+using kedge::result;
+using kedge::stream_pair;
+using kedge::task;
+
+std::span<const std::byte> bytes(std::string_view s) {
+  return std::as_bytes(std::span(s.data(), s.size()));
+}
+struct pipe_ends {
+  explicit pipe_ends(int flags = 0) {
+    REQUIRE(::pipe(fd.data()) == 0);
+    for (const int end : fd) ::fcntl(end, F_SETFL, ::fcntl(end, F_GETFL) | flags);
+  }
+  std::array<int, 2> fd{};
+};
+// Reads once; the text or the error.
+task<> read_once(descriptor& d, std::optional<result<std::string>>& out) {
+  std::array<std::byte, 64> buffer{};
+  const auto n = co_await d.read_some(buffer);
+  if (n) {
+    out = std::string(reinterpret_cast<const char*>(buffer.data()), *n);
+  } else {
+    out = result<std::string>(kedge::unexpected(n.error()));
+  }
+}
+task<std::string> read_all(descriptor& d, std::size_t at_once = 4096) {
+  std::string all;
+  std::vector<std::byte> buffer(at_once);
+  for (;;) {
+    const auto n = co_await d.read_some(buffer);
+    if (!n) {
+      CHECK(n.error() == errc::end_of_file);
+      co_return all;
+    }
+    CHECK(*n > 0);
+    all.append(reinterpret_cast<const char*>(buffer.data()), *n);
+  }
+}
+task<> write_all(descriptor& d, std::string_view text) {
+  while (!text.empty()) {
+    const auto n = co_await d.write_some(bytes(text));
+    REQUIRE(n);
+    text.remove_prefix(*n);
+  }
+}
+task<> write_and_close(descriptor& d, std::string_view text) {
+  co_await write_all(d, text);
+  d.close();
+}
+std::string long_text(std::size_t size) {
+  std::string s(size, ' ');
+  for (std::size_t i = 0; i < size; ++i) s[i] = static_cast<char>('a' + (i * i / 7) % 26);
+  return s;
+}
+void drain(loop& l) {
+  while (l.size() != 0) l.run_once();
+}
+
+TEST_CASE("a message over a pair of sockets, and the end of the stream") {
+  for (const bool nonblocking : {true, false}) {
+    loop l;
+    stream_pair p(l, SOCK_STREAM, nonblocking);
+    std::optional<result<std::string>> first, second;
+    l.spawn([&]() -> task<> {
+      co_await read_once(p.b, first);
+      co_await read_once(p.b, second);
+    });
+    l.poll();
+    CHECK_FALSE(first);
+    l.run(write_all(p.a, "hello"));
+    while (!first) l.run_once();
+    CHECK(first->value() == "hello");
+    CHECK_FALSE(second);
+    p.a.close();
+    drain(l);
+    REQUIRE(second);
+    CHECK(second->error() == errc::end_of_file);
+  }
+}
+
+TEST_CASE("large transfers in both directions at once arrive whole") {
+  for (const bool nonblocking : {true, false}) {
+    for (const std::size_t at_once : {std::size_t{777}, std::size_t{1} << 20}) {
+      loop l;
+      stream_pair p(l, SOCK_STREAM, nonblocking);
+      const std::string there = long_text(3'000'000), back = long_text(1'000'001);
+      l.run([](stream_pair& s, const std::string& t, const std::string& b,
+               std::size_t size) -> task<> {
+        const auto send = [](descriptor& d, const std::string& text) -> task<> {
+          co_await write_all(d, text);
+          ::shutdown(d.native_handle(), SHUT_WR);
+        };
+        auto [x, y, got_there, got_back] = co_await kedge::when_all(
+            send(s.a, t), send(s.b, b), read_all(s.b, size), read_all(s.a, size));
+        CHECK(got_there == t);
+        CHECK(got_back == b);
+      }(p, there, back, at_once));
+    }
+  }
+}
+
+TEST_CASE("a pipe, blocking or not, takes more than it has room for") {
+  for (const int flags : {0, O_NONBLOCK}) {
+    loop l;
+    const pipe_ends ends(flags);
+    descriptor in(l, ends.fd[0], ownership::owned), out(l, ends.fd[1], ownership::owned);
+    const std::string text = long_text(1'000'000);
+    l.run([](descriptor& r, descriptor& w, const std::string& t) -> task<> {
+      auto [got, none] = co_await kedge::when_all(read_all(r), write_and_close(w, t));
+      CHECK(got == t);
+    }(in, out, text));
+    // Nobody made it non-blocking.
+    CHECK((::fcntl(ends.fd[0], F_GETFL) & O_NONBLOCK) == flags);
+  }
+}
+
+TEST_CASE("messages of a datagram socket are not lost, however short") {
+  for (const int type : {SOCK_DGRAM, SOCK_SEQPACKET}) {
+    loop l;
+    stream_pair p(l, type);
+    for (const char* text : {"one", "two", "three"}) {
+      REQUIRE(::send(p.a.native_handle(), text, std::string_view(text).size(), 0) > 0);
+    }
+    std::string all;
+    const auto r = l.run(kedge::with_timeout(10s, [](descriptor& d, std::string& out) -> task<> {
+      for (int i = 0; i < 3; ++i) {
+        std::optional<result<std::string>> one;
+        co_await read_once(d, one);
+        out += one->value() + " ";
+      }
+    }(p.b, all)));
+    CHECK(r);
+    CHECK(all == "one two three ");
+  }
+}
+
+TEST_CASE("a regular file is always ready, and has an end") {
+  loop l;
+  std::FILE* const file = std::tmpfile();
+  REQUIRE(file != nullptr);
+  descriptor d(l, ::fileno(file), ownership::borrowed);
+  const std::string text = long_text(10'000);
+  l.run(write_all(d, text));
+  ::lseek(d.native_handle(), 0, SEEK_SET);
+  CHECK(l.run(read_all(d)) == text);
+  CHECK(l.run(d.readable()).has_value());
+  CHECK(l.run(d.writable()).has_value());
+  d.close();
+  CHECK(std::fclose(file) == 0);
+}
+
+TEST_CASE("devices that cannot be polled") {
+  for (const int flags : {0, O_NONBLOCK}) {
+    loop l;
+    descriptor zero(l, ::open("/dev/zero", O_RDONLY | flags), ownership::owned);
+    std::optional<result<std::string>> got;
+    CHECK(l.run(kedge::with_timeout(10s, read_once(zero, got))));
+    REQUIRE(got);
+    CHECK(got->value().size() == 64);
+    descriptor null(l, ::open("/dev/null", O_RDWR | flags), ownership::owned);
+    CHECK(l.run(kedge::with_timeout(10s, write_all(null, "x"))));
+    CHECK(l.run(kedge::with_timeout(10s, read_all(null))).value().empty());
+  }
+}
+
+TEST_CASE("readable and writable ask the system, whoever reads meanwhile") {
+  loop l;
+  for (const bool nonblocking : {true, false}) {
+    stream_pair p(l, SOCK_STREAM, nonblocking);
+    CHECK(l.run(p.a.writable()));
+    CHECK(l.run(kedge::with_timeout(1us, p.b.readable())).error() == errc::timed_out);
+    for (int i = 0; i < 3; ++i) {
+      bool ready = false;
+      l.spawn([&]() -> task<> {
+        CHECK(co_await p.b.readable());
+        ready = true;
+      });
+      l.poll();
+      CHECK_FALSE(ready);
+      l.run(write_all(p.a, "xy"));
+      while (!ready) l.run_once();
+      CHECK(l.run(p.b.readable()));
+      char c[2];
+      CHECK(::read(p.b.native_handle(), c, 2) == 2);
+      CHECK(l.run(kedge::with_timeout(1us, p.b.readable())).error() == errc::timed_out);
+    }
+    p.a.close();
+    CHECK(l.run(p.b.readable()));  // the end
+    CHECK(l.run(p.b.readable()));
+  }
+}
+
+TEST_CASE("an empty buffer gives 0 at once") {
+  loop l;
+  stream_pair p(l);
+  CHECK(l.run(p.a.read_some({})).value() == 0);
+  CHECK(l.run(p.a.write_some({})).value() == 0);
+}
+
+TEST_CASE("the system's errors") {
+  loop l;
+  CHECK_THROWS_AS(descriptor(l, -1, ownership::borrowed), std::system_error);
+  std::signal(SIGPIPE, SIG_IGN);
+  stream_pair p(l);
+  p.b.close();
+  CHECK(l.run(p.a.write_some(bytes("x"))).error() == std::errc::broken_pipe);
+  descriptor folder(l, ::open("/", O_RDONLY), ownership::owned);
+  std::array<std::byte, 8> buffer{};
+  CHECK(l.run(folder.read_some(buffer)).error() == std::errc::is_a_directory);
+}
+
+TEST_CASE("one task per direction") {
+  loop l;
+  stream_pair p(l);
+  std::optional<result<std::string>> first, second;
+  l.spawn(read_once(p.b, first));
+  l.spawn(read_once(p.b, second));
+  l.poll();
+  REQUIRE(second);
+  CHECK(second->error() == errc::already_awaited);
+  CHECK_FALSE(first);
+  CHECK(l.run(p.b.writable()));
+  l.run(write_all(p.a, "x"));
+  drain(l);
+  CHECK(first->value() == "x");
+}
+
+TEST_CASE("whoever comes while another waits does not take what has come for that one") {
+  loop l;
+  stream_pair p(l);
+  std::optional<result<std::string>> first, second;
+  l.spawn(read_once(p.b, first));
+  l.poll();
+  l.run(write_all(p.a, "x"));
+  // Runs before the first has had its turn, when the event may have arrived.
+  l.spawn([&]() -> task<> {
+    while (!first && !second) {
+      second.reset();
+      co_await read_once(p.b, second);
+      if (second->has_value()) break;
+      if (!first) second.reset();
+      co_await kedge::yield();
+    }
+  });
+  while (!first) l.run_once();
+  CHECK(first->value() == "x");
+  l.cancel();
+  drain(l);
+}
+
+TEST_CASE("closed under its waiters: both directions are told") {
+  loop l;
+  stream_pair p(l);
+  std::optional<result<std::string>> read;
+  std::error_code written, later;
+  l.spawn(read_once(p.a, read));
+  l.spawn([&]() -> task<> {
+    const std::string much = long_text(1'000'000);
+    for (;;) {
+      const auto n = co_await p.a.write_some(bytes(much));
+      if (n) continue;
+      written = n.error();
+      break;
+    }
+    later = (co_await p.a.writable()).error();
+  });
+  while (l.poll()) {
+  }
+  p.a.close();
+  CHECK_FALSE(static_cast<bool>(p.a));
+  CHECK_FALSE(read);
+  drain(l);
+  REQUIRE(read);
+  CHECK(read->error() == errc::closed);
+  CHECK(written == errc::closed);
+  CHECK(later == errc::closed);
+  p.a.close();
+}
+
+TEST_CASE("an awaitable made before close() finds the descriptor closed") {
+  loop l;
+  stream_pair p(l);
+  auto before = p.a.readable();
+  p.a.close();
+  CHECK(l.run(std::move(before)).error() == errc::closed);
+}
+
+TEST_CASE("moved while it is awaited, the wait goes on; assigned over, it is closed") {
+  loop l;
+  stream_pair p(l);
+  std::optional<result<std::string>> got;
+  l.spawn(read_once(p.b, got));
+  l.poll();
+  descriptor moved = std::move(p.b);
+  CHECK_FALSE(static_cast<bool>(p.b));
+  l.run(write_all(p.a, "x"));
+  drain(l);
+  CHECK(got->value() == "x");
+  got.reset();
+  l.spawn(read_once(moved, got));
+  l.poll();
+  moved = descriptor();
+  drain(l);
+  CHECK(got->error() == errc::closed);
+}
+
+TEST_CASE("destroyed while it is awaited") {
+  loop l;
+  auto p = std::make_unique<stream_pair>(l);
+  std::optional<result<std::string>> got;
+  l.spawn(read_once(p->b, got));
+  l.poll();
+  p.reset();
+  drain(l);
+  CHECK(got->error() == errc::closed);
+}
+
+TEST_CASE("closed when the event has come but the reader has not gone on") {
+  loop l;
+  stream_pair p(l);
+  std::optional<result<std::string>> got;
+  l.spawn(read_once(p.b, got));
+  l.spawn([&]() -> task<> {
+    co_await p.b.writable();
+    co_await write_all(p.a, "x");
+    while (!got) {
+      // Until the loop has seen the event: then the reader is behind this task in the queue.
+      co_await kedge::yield();
+      p.b.close();
+      break;
+    }
+  });
+  drain(l);
+  REQUIRE(got);
+  CHECK((got->has_value() || got->error() == errc::closed));
+}
+
+TEST_CASE("owned descriptors are closed, borrowed ones are not") {
+  loop l;
+  const auto fds = kedge::socket_pair();
+  { const descriptor d(l, fds[0], ownership::borrowed); }
+  CHECK(::fcntl(fds[0], F_GETFD) >= 0);
+  { const descriptor d(l, fds[0], ownership::owned); }
+  CHECK(::fcntl(fds[0], F_GETFD) < 0);
+  ::close(fds[1]);
+}
+
+TEST_CASE("a number that is used again is another descriptor") {
+  loop l;
+  for (const bool submitted : {true, false}) {
+    auto p = std::make_unique<stream_pair>(l);
+    const int number = p->b.native_handle();
+    std::optional<result<std::string>> old, fresh;
+    l.spawn(read_once(p->b, old));
+    if (submitted) l.poll();
+    p->b.close();
+    const auto fds = kedge::socket_pair();
+    REQUIRE((fds[0] == number || fds[1] == number));
+    descriptor again(l, number, ownership::owned);
+    descriptor peer(l, fds[0] == number ? fds[1] : fds[0], ownership::owned);
+    l.spawn(read_once(again, fresh));
+    l.poll();
+    l.poll();
+    REQUIRE(old);
+    CHECK(old->error() == errc::closed);
+    CHECK_FALSE(fresh);
+    ::close(p->a.native_handle() + 1000);  // nothing there; the old peer's end is silent
+    l.run(write_all(peer, "fresh"));
+    drain(l);
+    CHECK(fresh->value() == "fresh");
+  }
+}
+
+TEST_CASE("outliving its loop, it says so, and regular files still work") {
+  auto l = std::make_unique<loop>();
+  stream_pair used(*l), unused(*l);
+  CHECK(l->run(used.a.writable()));
+  l->spawn(used.a.readable());
+  l->poll();
+  l.reset();
+  loop other;
+  std::optional<result<std::string>> got;
+  other.run(read_once(used.a, got));
+  CHECK(got->error() == errc::loop_gone);
+  other.run(read_once(unused.a, got));
+  CHECK(got->error() == errc::loop_gone);
+}
+
+TEST_CASE("cancelled while it waits; what comes later is for the next reader") {
+  loop l;
+  for (const bool nonblocking : {true, false}) {
+    stream_pair p(l, SOCK_STREAM, nonblocking);
+    std::array<std::byte, 8> buffer{};
+    for (int i = 0; i < 3; ++i) {
+      CHECK(l.run(kedge::with_timeout(1us, p.b.read_some(buffer))).error() == errc::timed_out);
+    }
+    l.run(write_all(p.a, "x"));
+    std::optional<result<std::string>> got;
+    l.run(read_once(p.b, got));
+    CHECK(got->value() == "x");
+  }
+}
+
+TEST_CASE("cancelled with the event there: nothing that was read is lost") {
+  loop l;
+  stream_pair p(l);
+  const std::string text = long_text(20'000);
+  std::string got;
+  l.spawn(write_and_close(p.a, text));
+  l.run([](descriptor& d, std::string& out) -> task<> {
+    std::array<std::byte, 16> buffer{};
+    for (;;) {
+      const auto r = co_await kedge::when_any(d.read_some(buffer), kedge::yield());
+      if (const auto& n = std::get<0>(r)) {
+        if (!*n) {
+          CHECK(n->error() == errc::end_of_file);
+          break;
+        }
+        out.append(reinterpret_cast<const char*>(buffer.data()), **n);
+      }
+    }
+  }(p.b, got));
+  CHECK(got == text);
+}
+
+TEST_CASE("a cancelled task delivers what it has, or leaves it") {
+  loop l;
+  stream_pair p(l);
+  std::optional<result<std::string>> first;
+  l.spawn([&]() -> task<> {
+    for (;;) co_await read_once(p.b, first);
+  });
+  l.poll();
+  l.run(write_all(p.a, "x"));
+  l.cancel();
+  drain(l);
+  if (!first) l.run(read_once(p.b, first));
+  CHECK(first->value() == "x");
+}
+
+TEST_CASE("destroyed at every stage: nothing is left behind") {
+  for (int before = 0; before < 70; before += 3) {
+    for (int stage = 0; stage < 3; ++stage) {
+      const auto fds = kedge::socket_pair();
+      {
+        loop l;
+        descriptor d(l, fds[0], ownership::borrowed);
+        std::optional<result<std::string>> got;
+        for (int i = 0; i < before; ++i) l.spawn(kedge::yield());
+        l.spawn([&]() -> task<> {
+          while (l.charge()) {
+          }
+          co_await read_once(d, got);
+        });
+        for (int i = 0; i < stage; ++i) l.poll();
+        REQUIRE(::write(fds[1], "x", 1) == 1);
+        if (stage == 2) l.poll();
+      }
+      ::close(fds[0]);
+      ::close(fds[1]);
+    }
+  }
+}
+
+TEST_CASE("many descriptors at once") {
+  loop l;
+  std::vector<std::unique_ptr<stream_pair>> pairs;
+  int got = 0;
+  for (int i = 0; i < 300; ++i) {
+    pairs.push_back(std::make_unique<stream_pair>(l));
+    l.spawn([](stream_pair& p, int& n) -> task<> {
+      std::optional<result<std::string>> text;
+      co_await read_once(p.b, text);
+      n += text->value() == "ping";
+      co_await write_all(p.b, "pong");
+    }, std::ref(*pairs.back()), std::ref(got));
+    l.spawn([](stream_pair& p, int& n) -> task<> {
+      co_await write_all(p.a, "ping");
+      std::optional<result<std::string>> text;
+      co_await read_once(p.a, text);
+      n += text->value() == "pong";
+    }, std::ref(*pairs.back()), std::ref(got));
+  }
+  drain(l);
+  CHECK(got == 600);
+}
+
+}  // namespace

@@ -1,0 +1,215 @@
+#include "kedge/runtime/remote.h"
+
+#include <doctest/doctest.h>
+
+#include <array>
+#include <atomic>
+#include <csignal>
+#include <cstddef>
+#include <latch>
+#include <memory>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "kedge/runtime/loop.h"
+#include "kedge/runtime/signal_set.h"
+#include "kedge/runtime/sleep.h"
+#include "kedge/runtime/task.h"
+#include "kedge/runtime/yield.h"
+#include "stream_pair.h"
+
+namespace {
+
+using namespace std::chrono_literals;
+using kedge::loop;
+using kedge::remote;
+using kedge::task;
+
+struct int_slot {
+  explicit int_slot(kedge::reactor&) {}
+  int* hits = nullptr;
+};
+
+TEST_CASE("posts run on the loop's thread, in order") {
+  loop l;
+  const remote to = l.get_remote();
+  std::vector<int> order;
+  const auto here = std::this_thread::get_id();
+  std::thread([&] {
+    for (int i = 0; i < 100; ++i) {
+      CHECK(to.post([&, i] {
+        CHECK(std::this_thread::get_id() == here);
+        CHECK(loop::current() == &l);
+        order.push_back(i);
+      }));
+    }
+  }).join();
+  CHECK(order.empty());
+  while (order.size() < 100) CHECK(l.run_once());
+  for (int i = 0; i < 100; ++i) CHECK(order[static_cast<std::size_t>(i)] == i);
+}
+
+TEST_CASE("move-only work, and work that posts and spawns") {
+  loop l;
+  const remote to = l.get_remote();
+  int sum = 0;
+  to.post([&sum, p = std::make_unique<int>(3)] { sum += *p; });
+  to.post([&] {
+    to.post([&] { sum += 10; });
+    l.spawn([&]() -> task<> {
+      sum += 100;
+      co_return;
+    });
+  });
+  while (sum != 113) l.run_once();
+  CHECK(l.size() <= 1);
+}
+
+TEST_CASE("many threads post to a loop that sleeps and wakes: nothing is lost") {
+  loop l;
+  constexpr int threads = 4, posts = 5'000;
+  const remote to = l.get_remote();
+  int got = 0;
+  std::vector<std::thread> posters;
+  for (int t = 0; t < threads; ++t) {
+    posters.emplace_back([&, to] {
+      for (int i = 0; i < posts; ++i) {
+        to.post([&] { ++got; });
+        if (i % 64 == 0) std::this_thread::yield();
+      }
+    });
+  }
+  SUBCASE("run_once, waiting for ever") {
+    while (got < threads * posts) l.run_once();
+  }
+  SUBCASE("run, busy now and then") {
+    l.run([](int& n) -> task<> {
+      while (n < threads * posts) {
+        for (int i = 0; i < 100; ++i) co_await kedge::yield();
+        co_await kedge::sleep_for(10us);
+      }
+    }(got));
+  }
+  for (std::thread& t : posters) t.join();
+  CHECK(got == threads * posts);
+}
+
+TEST_CASE("one at a time: every post finds the loop asleep or about to be") {
+  loop l;
+  const remote to = l.get_remote();
+  constexpr int rounds = 2'000;
+  std::atomic<int> seen = 0;
+  std::thread poster([&] {
+    for (int i = 0; i < rounds; ++i) {
+      to.post([&] { seen.fetch_add(1); });
+      while (seen.load() <= i) std::this_thread::yield();
+    }
+  });
+  while (seen.load() < rounds) l.run_once();
+  poster.join();
+  CHECK(seen.load() == rounds);
+}
+
+TEST_CASE("two loops on two threads answer each other") {
+  constexpr int rounds = 2'000;
+  struct side {
+    loop own;
+    int hits = 0;
+  };
+  side here;
+  const remote to_here = here.own.get_remote();
+  std::optional<remote> to_there;
+  std::latch known(1);
+  std::thread other([&] {
+    side there;
+    to_there.emplace(there.own.get_remote());
+    known.count_down();
+    while (there.hits < rounds) {
+      const int before = there.hits;
+      there.own.attachment<int_slot>().hits = &there.hits;
+      there.own.run_once();
+      if (there.hits != before) to_here.post([&] { ++here.hits; });
+    }
+  });
+  known.wait();
+  for (int i = 0; i < rounds; ++i) {
+    to_there->post([] { ++*loop::current()->attachment<int_slot>().hits; });
+    while (here.hits <= i) here.own.run_once();
+  }
+  other.join();
+  CHECK(here.hits == rounds);
+}
+
+TEST_CASE("a post to a loop that is gone is refused, and dropped") {
+  std::optional<remote> to;
+  {
+    loop l;
+    to = l.get_remote();
+    CHECK(to->post([] {}));
+  }
+  const auto p = std::make_shared<int>(1);
+  CHECK_FALSE(to->post([p] { FAIL("ran"); }));
+  CHECK(p.use_count() == 1);
+  std::thread([&] { CHECK_FALSE(to->post([] { FAIL("ran"); })); }).join();
+}
+
+TEST_CASE("a loop that is destroyed drops what it has not run, however much that is") {
+  const auto p = std::make_shared<int>(1);
+  bool ran = false;
+  {
+    loop l;
+    const remote to = l.get_remote();
+    for (int i = 0; i < 200'000; ++i) to.post([p, &ran] { ran = true; });
+    CHECK(p.use_count() == 200'001);
+  }
+  CHECK(p.use_count() == 1);
+  CHECK_FALSE(ran);
+}
+
+TEST_CASE("a loop is destroyed while threads post") {
+  for (int round = 0; round < 20; ++round) {
+    auto l = std::make_unique<loop>();
+    const remote to = l->get_remote();
+    std::atomic<int> ran = 0;
+    int accepted = 0;
+    std::thread poster([&] {
+      while (to.post([&] { ran.fetch_add(1); })) ++accepted;
+    });
+    while (ran.load() < 10) l->run_once();
+    l.reset();
+    poster.join();
+    CHECK(ran.load() <= accepted);
+  }
+}
+
+TEST_CASE("posted work changes registrations while events are on their way") {
+  // Work that waits in the mailbox runs in the same turn as an event is delivered.
+  loop l;
+  kedge::stream_pair p(l);
+  const remote to = l.get_remote();
+  constexpr int rounds = 500;
+  int got = 0, ran = 0;
+  l.spawn([&]() -> task<> {
+    std::array<std::byte, 1> b{};
+    for (; got < rounds; ++got) CHECK(co_await p.b.read_some(b));
+  });
+  std::atomic<int> done = 0;
+  std::thread poster([&] {
+    for (int i = 0; i < rounds; ++i) {
+      CHECK(::write(p.a.native_handle(), "x", 1) == 1);
+      to.post([&] {
+        ++ran;
+        kedge::signal_set passing(l, {SIGUSR2});
+      });
+      while (done.load() <= i) std::this_thread::yield();
+    }
+  });
+  while (got < rounds || ran < rounds) {
+    l.run_once();
+    if (got == ran) done.store(got);
+  }
+  poster.join();
+}
+
+}  // namespace
