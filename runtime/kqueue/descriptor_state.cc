@@ -44,8 +44,9 @@ std::int64_t room_to_write(int fd) noexcept {
   return std::max(size - queued, 0);
 }
 
-// The errno of a dead stream socket. SO_ERROR knows, but forgets when asked. A connection that once stood has
-// had its SYN acknowledged and was reset; one that never did is left to the program, as fflags 0.
+// The errno of a dead stream socket. SO_ERROR knows, but forgets when asked. A connection that once
+// stood has had its SYN acknowledged and was reset; one that never did is left to the program, as
+// fflags 0.
 std::uint32_t stream_error(int fd) noexcept {
   tcp_info info{};
   const bool never_stood = tcp_state(fd, info) && info.tcpi_bytes_acked == 0;

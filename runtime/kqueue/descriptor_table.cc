@@ -14,8 +14,8 @@ std::uint32_t events_of(const knote_record& k) noexcept {
                                  : EPOLLOUT | EPOLLHUP | EPOLLERR;
 }
 
-// Ready to read or write, no end and no error, of a descriptor's only knote, which its delivery leaves as it is:
-// what nearly every event is.
+// Ready to read or write, no end and no error, of a descriptor's only knote, which its delivery
+// leaves as it is: what nearly every event is.
 std::uint32_t plain_part(const knote_record& k) noexcept {
   const bool alone = k.chain == nullptr;
   const bool lasts = (k.flags & (EV_ONESHOT | EV_DISPATCH)) == 0;

@@ -1,12 +1,12 @@
 #pragma once
 
-// The knotes of a kqueue that are about descriptors, by number, and their registrations in the epoll set:
-// one per number, whatever its knotes. A registration carries number and generation, so that an event of
-// an earlier one is known as such.
+// The knotes of a kqueue that are about descriptors, by number, and their registrations in the
+// epoll set: one per number, whatever its knotes. A registration carries number and generation, so
+// that an event of an earlier one is known as such.
 //
 // It is level-triggered unless one of the enabled knotes has EV_CLEAR. It is absent while none is
-// enabled: epoll would report a hang-up even then. It is gone without our doing when the program has
-// closed the number (and every duplicate); refresh() finds that out.
+// enabled: epoll would report a hang-up even then. It is gone without our doing when the program
+// has closed the number (and every duplicate); refresh() finds that out.
 
 #include <cstdint>
 #include <vector>
@@ -32,10 +32,10 @@ class descriptor_table {
   void remove(knote_record& k) noexcept;
   void clear() noexcept { entries_ = {}; }
 
-  // Makes the registration what the polled, enabled knotes of `fd` need, and says in each what of it is its own. `again`: also if it is that
-  // already, so that epoll looks at the descriptor anew. Returns 0 or an errno: ENOENT, EBADF the
-  // number was closed since (or the kqueue's was); EPERM epoll cannot watch this file; ELOOP, EINVAL a
-  // kqueue that cannot be nested so; ENOMEM, ENOSPC.
+  // Makes the registration what the polled, enabled knotes of `fd` need, and says in each what of
+  // it is its own. `again`: also if it is that already, so that epoll looks at the descriptor anew.
+  // Returns 0 or an errno: ENOENT, EBADF the number was closed since (or the kqueue's was); EPERM
+  // epoll cannot watch this file; ELOOP, EINVAL a kqueue that cannot be nested so; ENOMEM, ENOSPC.
   int refresh(int epoll, std::uint32_t fd, bool again) noexcept;
 
  private:

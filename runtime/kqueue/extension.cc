@@ -16,7 +16,8 @@ queue* entered(int kq, call_kind kind) noexcept {
 }  // namespace
 
 bool opt_out(int kq, unsigned what) noexcept {
-  queue* const q = (what & ~(no_data | not_pollable)) == 0 ? entered(kq, call_kind::undecided) : nullptr;
+  queue* const q =
+      (what & ~(no_data | not_pollable)) == 0 ? entered(kq, call_kind::undecided) : nullptr;
   if (q == nullptr) return false;
   q->leave_out(what);
   q->leave();
@@ -24,7 +25,8 @@ bool opt_out(int kq, unsigned what) noexcept {
 }
 
 bool opt_in(int kq, unsigned what) noexcept {
-  queue* const q = (what & ~(no_data | not_pollable)) == 0 ? entered(kq, call_kind::undecided) : nullptr;
+  queue* const q =
+      (what & ~(no_data | not_pollable)) == 0 ? entered(kq, call_kind::undecided) : nullptr;
   if (q == nullptr) return false;
   q->provide(what);
   q->leave();

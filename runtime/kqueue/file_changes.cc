@@ -14,7 +14,9 @@
 
 namespace kedge::kqueue {
 
-file_changes::~file_changes() { ::close(inotify_); }
+file_changes::~file_changes() {
+  ::close(inotify_);
+}
 
 int file_changes::watch(knote& note) noexcept {
   char path[32];
@@ -33,12 +35,13 @@ int file_changes::watch(knote& note) noexcept {
 
 void file_changes::unwatch(const knote& note) noexcept {
   const std::lock_guard hold(lock_);
-  const auto place = std::find_if(watched_.begin(), watched_.end(), [&](const auto& w) { return w.second == &note; });
+  const auto place = std::find_if(watched_.begin(), watched_.end(),
+                                  [&](const auto& w) { return w.second == &note; });
   if (place == watched_.end()) return;
   const int file = place->first;
   watched_.erase(place);
-  const bool last =
-      std::none_of(watched_.begin(), watched_.end(), [&](const auto& w) { return w.first == file; });
+  const bool last = std::none_of(watched_.begin(), watched_.end(),
+                                 [&](const auto& w) { return w.first == file; });
   if (last) inotify_rm_watch(inotify_, file);
 }
 
@@ -58,7 +61,9 @@ void file_changes::pump() noexcept {
 
 namespace {
 
-verdict refuse(knote&, const kevent64_s&) { return {ENOTSUP, false}; }
+verdict refuse(knote&, const kevent64_s&) {
+  return {ENOTSUP, false};
+}
 
 int open(queue&, void** state, int* pump_fd) noexcept {
   const int inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
@@ -73,9 +78,13 @@ int open(queue&, void** state, int* pump_fd) noexcept {
   return 0;
 }
 
-void pump(void* state) noexcept { static_cast<file_changes*>(state)->pump(); }
+void pump(void* state) noexcept {
+  static_cast<file_changes*>(state)->pump();
+}
 
-void close(void* state) noexcept { delete static_cast<file_changes*>(state); }
+void close(void* state) noexcept {
+  delete static_cast<file_changes*>(state);
+}
 
 }  // namespace
 

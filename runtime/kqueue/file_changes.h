@@ -1,9 +1,11 @@
 #pragma once
 
-// Tells READ knotes of regular files that their file was written to: what Darwin's kernel posts to a vnode's
-// knotes, from inotify here. One inotify instance for a kqueue that has such knotes, one watch per file.
+// Tells READ knotes of regular files that their file was written to: what Darwin's kernel posts to
+// a vnode's knotes, from inotify here. One inotify instance for a kqueue that has such knotes, one
+// watch per file.
 //
-// It stands in the table of filters (filter_table.h) for its pump, under a number that has no knotes.
+// It stands in the table of filters (filter_table.h) for its pump, under a number that has no
+// knotes.
 
 #include <utility>
 #include <vector>
@@ -20,8 +22,8 @@ class file_changes {
   file_changes& operator=(const file_changes&) = delete;
   ~file_changes();
 
-  // From now on the knote, whose ident is the descriptor of a file, is activated by writes. Returns 0 or an
-  // errno.
+  // From now on the knote, whose ident is the descriptor of a file, is activated by writes. Returns
+  // 0 or an errno.
   int watch(knote& note) noexcept;
   // Nothing if it is not watched.
   void unwatch(const knote& note) noexcept;

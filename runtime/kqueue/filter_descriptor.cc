@@ -1,6 +1,6 @@
-// EVFILT_READ and EVFILT_WRITE. Almost all of their work is epoll's and the queue's (queue_wait.cc). What is
-// left to `process` are the knotes that no epoll set reports: regular files, and those for which an
-// earlier call had no room.
+// EVFILT_READ and EVFILT_WRITE. Almost all of their work is epoll's and the queue's
+// (queue_wait.cc). What is left to `process` are the knotes that no epoll set reports: regular
+// files, and those for which an earlier call had no room.
 
 #include <poll.h>
 #include <sys/stat.h>
@@ -17,11 +17,13 @@
 namespace kedge::kqueue {
 namespace {
 
-int descriptor_of(const knote& note) noexcept { return static_cast<int>(note.ident); }
+int descriptor_of(const knote& note) noexcept {
+  return static_cast<int>(note.ident);
+}
 
 // The amount of a regular file, or 1 of a device that is always ready: not 0 means active.
 std::int64_t file_amount(const knote& note) noexcept {
-  struct stat status {};
+  struct stat status{};
   if (fstat(descriptor_of(note), &status) != 0) return 0;
   if (note.filter == EVFILT_WRITE || !S_ISREG(status.st_mode)) return 1;
   const off_t at = lseek(descriptor_of(note), 0, SEEK_CUR);
@@ -29,15 +31,19 @@ std::int64_t file_amount(const knote& note) noexcept {
 }
 
 file_changes& changes_beside(const knote& note) noexcept {
-  return *static_cast<file_changes*>(record_of(note).home->state_of(filter_index(file_change_number)));
+  return *static_cast<file_changes*>(
+      record_of(note).home->state_of(filter_index(file_change_number)));
 }
 
 // In the area: file_changes knows the knote.
-bool& is_watched(knote& note) noexcept { return reinterpret_cast<bool&>(note.area); }
+bool& is_watched(knote& note) noexcept {
+  return reinterpret_cast<bool&>(note.area);
+}
 
-// A file that epoll does not watch, as vn_kqfilter() and filt_specattach() of Darwin's kernel see it.
+// A file that epoll does not watch, as vn_kqfilter() and filt_specattach() of Darwin's kernel see
+// it.
 verdict attach_file(knote& note) noexcept {
-  struct stat status {};
+  struct stat status{};
   if (fstat(descriptor_of(note), &status) != 0) return {EBADF, false};
   const bool always_ready_device =
       S_ISCHR(status.st_mode) && (note.fflags & NOTE_LOWAT) != 0 && note.data == 1;
@@ -62,7 +68,8 @@ verdict attach(knote& note, const kevent64_s& change) {
   knote_record& k = record_of(note);
   if (has_mark(change)) return {ENOTSUP, false};
   // epoll would take that; a kqueue can only be read.
-  if (note.filter == EVFILT_WRITE && kqueue_numbers::is_kqueue(descriptor_of(note))) return {EINVAL, false};
+  if (note.filter == EVFILT_WRITE && kqueue_numbers::is_kqueue(descriptor_of(note)))
+    return {EINVAL, false};
   const int error = k.home->watch(k);
   if (error == EPERM) return attach_file(note);
   return {error == ELOOP ? EINVAL : error, false};
@@ -79,7 +86,9 @@ verdict touch(knote& note, const kevent64_s& change) {
   return {0, !record_of(note).polled && file_amount(note) != 0};
 }
 
-bool peek(knote& note) noexcept { return !record_of(note).polled && file_amount(note) != 0; }
+bool peek(knote& note) noexcept {
+  return !record_of(note).polled && file_amount(note) != 0;
+}
 
 // A polled knote once more: is it still ready?
 bool poll_again(delivery& d) noexcept {

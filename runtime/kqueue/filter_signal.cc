@@ -12,7 +12,9 @@
 namespace kedge::kqueue {
 namespace {
 
-std::uint32_t& count_of(knote& note) noexcept { return reinterpret_cast<std::uint32_t&>(note.area); }
+std::uint32_t& count_of(knote& note) noexcept {
+  return reinterpret_cast<std::uint32_t&>(note.area);
+}
 
 // The signal knotes of one kqueue. All under `lock`, which activate() is called under.
 struct signal_knotes {
@@ -33,7 +35,9 @@ signal_knotes& knotes_beside(const knote& note) noexcept {
 }
 
 // Darwin takes any number, and what is no signal never comes.
-bool can_come(const knote& note) noexcept { return note.ident > 0 && note.ident < signal_count; }
+bool can_come(const knote& note) noexcept {
+  return note.ident > 0 && note.ident < signal_count;
+}
 
 verdict attach(knote& note, const kevent64_s&) {
   note.flags |= EV_CLEAR;

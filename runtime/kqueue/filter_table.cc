@@ -37,7 +37,8 @@ bool register_filter(std::int16_t filter, const filter_operations& operations) n
   const unsigned index = filter_index(filter);
   if (index >= filter_count) return false;
   const filter_operations* vacant = nullptr;
-  return filters().at[index].compare_exchange_strong(vacant, &operations, std::memory_order_acq_rel);
+  return filters().at[index].compare_exchange_strong(vacant, &operations,
+                                                     std::memory_order_acq_rel);
 }
 
 bool set_owner_hook(const owner_hook& hook) noexcept {

@@ -1,6 +1,6 @@
-// EVFILT_TIMER: filt_timer* of Darwin's kern_event.c. The timers of a kqueue stand in one heap by deadline; a
-// timerfd, the filter's pump, is set to the earliest. A fired timer leaves the heap; a periodic one returns
-// when it is delivered, and counts the periods that passed.
+// EVFILT_TIMER: filt_timer* of Darwin's kern_event.c. The timers of a kqueue stand in one heap by
+// deadline; a timerfd, the filter's pump, is set to the earliest. A fired timer leaves the heap; a
+// periodic one returns when it is delivered, and counts the periods that passed.
 
 #include <sys/timerfd.h>
 #include <time.h>
@@ -24,7 +24,7 @@ namespace {
 constexpr std::uint64_t second = 1'000'000'000;
 constexpr std::uint32_t not_in_heap = std::numeric_limits<std::uint32_t>::max();
 
-struct timer {  // a knote's area
+struct timer {             // a knote's area
   std::uint64_t deadline;  // ns of the clock; 0: at once
   std::uint64_t interval;  // ns; 0: not periodic
   std::uint32_t place;     // in the heap
@@ -32,7 +32,9 @@ struct timer {  // a knote's area
 };
 static_assert(sizeof(timer) <= knote::area_size);
 
-timer& timer_of(knote& note) noexcept { return reinterpret_cast<timer&>(note.area); }
+timer& timer_of(knote& note) noexcept {
+  return reinterpret_cast<timer&>(note.area);
+}
 
 // The timers of one kqueue. All under `lock`, which activate() is called under.
 struct timers {
@@ -46,11 +48,14 @@ struct timers {
     heap[i] = &note;
     timer_of(note).place = static_cast<std::uint32_t>(i);
   }
-  static bool earlier(knote& a, knote& b) noexcept { return timer_of(a).deadline < timer_of(b).deadline; }
+  static bool earlier(knote& a, knote& b) noexcept {
+    return timer_of(a).deadline < timer_of(b).deadline;
+  }
 
   void sift_up(std::size_t i) noexcept {
     knote& note = *heap[i];
-    for (; i != 0 && earlier(note, *heap[(i - 1) / 4]); i = (i - 1) / 4) place(i, *heap[(i - 1) / 4]);
+    for (; i != 0 && earlier(note, *heap[(i - 1) / 4]); i = (i - 1) / 4)
+      place(i, *heap[(i - 1) / 4]);
     place(i, note);
   }
   void sift_down(std::size_t i) noexcept {
@@ -89,7 +94,8 @@ struct timers {
     sift_down(timer_of(last).place);
   }
 
-  // Sets the timerfd to the earliest deadline. `again`: even if it is, which takes back its readiness.
+  // Sets the timerfd to the earliest deadline. `again`: even if it is, which takes back its
+  // readiness.
   void set(bool again = false) noexcept {
     const std::uint64_t earliest = heap.empty() ? 0 : timer_of(*heap[0]).deadline;
     if ((earliest == set_to && !again) || clock_is_virtual()) return;
@@ -101,10 +107,14 @@ struct timers {
   }
 };
 
-timers& timers_of(const knote& note) noexcept { return *static_cast<timers*>(filter_state(note)); }
+timers& timers_of(const knote& note) noexcept {
+  return *static_cast<timers*>(filter_state(note));
+}
 
 std::uint64_t sum(std::uint64_t a, std::uint64_t b) noexcept {
-  return a > std::numeric_limits<std::uint64_t>::max() - b ? std::numeric_limits<std::uint64_t>::max() : a + b;
+  return a > std::numeric_limits<std::uint64_t>::max() - b
+             ? std::numeric_limits<std::uint64_t>::max()
+             : a + b;
 }
 
 struct schedule {
@@ -117,12 +127,21 @@ struct schedule {
 schedule schedule_of(const kevent64_s& change) noexcept {
   std::uint64_t unit = 0;
   switch (change.fflags & (NOTE_SECONDS | NOTE_USECONDS | NOTE_NSECONDS | NOTE_MACHTIME)) {
-    case 0: unit = second / 1000; break;
-    case NOTE_SECONDS: unit = second; break;
-    case NOTE_USECONDS: unit = 1000; break;
+    case 0:
+      unit = second / 1000;
+      break;
+    case NOTE_SECONDS:
+      unit = second;
+      break;
+    case NOTE_USECONDS:
+      unit = 1000;
+      break;
     case NOTE_NSECONDS:
-    case NOTE_MACHTIME: unit = 1; break;  // Mach's absolute time is CLOCK_MONOTONIC here, 1 ns a tick
-    default: return {EINVAL, 0, 0};
+    case NOTE_MACHTIME:
+      unit = 1;
+      break;  // Mach's absolute time is CLOCK_MONOTONIC here, 1 ns a tick
+    default:
+      return {EINVAL, 0, 0};
   }
   // A clock that goes on through sleep would need a second timerfd.
   if ((change.fflags & NOTE_MACH_CONTINUOUS_TIME) != 0) return {ENOTSUP, 0, 0};
@@ -132,7 +151,8 @@ schedule schedule_of(const kevent64_s& change) noexcept {
   }
   const bool absolute = (change.fflags & NOTE_ABSOLUTE) != 0;
   if (!absolute && change.data < 0) return {0, 0, 0};  // fires once, at once
-  if (__builtin_mul_overflow(static_cast<std::uint64_t>(change.data), unit, &length)) return {ERANGE, 0, 0};
+  if (__builtin_mul_overflow(static_cast<std::uint64_t>(change.data), unit, &length))
+    return {ERANGE, 0, 0};
   if (!absolute) return {0, sum(timer_now(), length), length};
   if ((change.fflags & NOTE_MACHTIME) != 0) return {0, length, 0};
 

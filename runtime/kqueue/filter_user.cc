@@ -5,7 +5,9 @@
 namespace kedge::kqueue {
 namespace {
 
-bool& triggered(knote& note) noexcept { return reinterpret_cast<bool&>(note.area); }
+bool& triggered(knote& note) noexcept {
+  return reinterpret_cast<bool&>(note.area);
+}
 
 verdict attach(knote& note, const kevent64_s& change) {
   // The knote keeps fflags whole, NOTE_TRIGGER included, and reports them so.
@@ -16,17 +18,26 @@ verdict attach(knote& note, const kevent64_s& change) {
 verdict touch(knote& note, const kevent64_s& change) {
   const std::uint32_t operand = change.fflags & NOTE_FFLAGSMASK;
   switch (change.fflags & NOTE_FFCTRLMASK) {
-    case NOTE_FFAND: note.fflags &= operand; break;
-    case NOTE_FFOR: note.fflags |= operand; break;
-    case NOTE_FFCOPY: note.fflags = operand; break;
-    default: break;
+    case NOTE_FFAND:
+      note.fflags &= operand;
+      break;
+    case NOTE_FFOR:
+      note.fflags |= operand;
+      break;
+    case NOTE_FFCOPY:
+      note.fflags = operand;
+      break;
+    default:
+      break;
   }
   note.data = change.data;
   if ((change.fflags & NOTE_TRIGGER) != 0) triggered(note) = true;
   return {0, triggered(note)};
 }
 
-bool peek(knote& note) noexcept { return triggered(note); }
+bool peek(knote& note) noexcept {
+  return triggered(note);
+}
 
 void process(std::span<delivery> batch) noexcept {
   for (delivery& d : batch) {
@@ -39,6 +50,7 @@ void process(std::span<delivery> batch) noexcept {
 
 }  // namespace
 
-constinit const filter_operations user_filter{.attach = attach, .touch = touch, .peek = peek, .process = process};
+constinit const filter_operations user_filter{
+    .attach = attach, .touch = touch, .peek = peek, .process = process};
 
 }  // namespace kedge::kqueue

@@ -1,7 +1,7 @@
 #pragma once
 
-// Which signals of this thread ran into the handler of signal_watch: those that the program ignores must not
-// surface as EINTR, as they would not if there were no handler.
+// Which signals of this thread ran into the handler of signal_watch: those that the program ignores
+// must not surface as EINTR, as they would not if there were no handler.
 
 namespace kedge::kqueue {
 
@@ -18,6 +18,8 @@ struct interruption {
 // This thread's counts so far. Volatile: a handler changes them.
 inline constinit thread_local volatile interruption interruptions{0, 0};
 
-inline interruption interruptions_so_far() noexcept { return {interruptions.ignored, interruptions.handled}; }
+inline interruption interruptions_so_far() noexcept {
+  return {interruptions.ignored, interruptions.handled};
+}
 
 }  // namespace kedge::kqueue

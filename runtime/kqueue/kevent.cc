@@ -13,10 +13,13 @@ namespace {
 
 constexpr unsigned known_flags = KEVENT_FLAG_IMMEDIATE | KEVENT_FLAG_ERROR_EVENTS;
 
-kevent64_s widened(const kevent64_s& change) noexcept { return change; }
+kevent64_s widened(const kevent64_s& change) noexcept {
+  return change;
+}
 kevent64_s widened(const struct kevent& change) noexcept {
-  return {change.ident, change.filter, change.flags, change.fflags, change.data,
-          reinterpret_cast<std::uint64_t>(change.udata), {0, 0}};
+  return {change.ident,  change.filter, change.flags,
+          change.fflags, change.data,   reinterpret_cast<std::uint64_t>(change.udata),
+          {0, 0}};
 }
 
 bool is_valid(const timespec& t) noexcept {
@@ -24,8 +27,9 @@ bool is_valid(const timespec& t) noexcept {
   return t.tv_sec >= 0 && t.tv_sec <= INT32_MAX && t.tv_nsec >= 0 && t.tv_nsec <= 1'000'000'000;
 }
 
-// Applies the changes in order. A failed one, or one with EV_RECEIPT, becomes a record if there is room; else
-// its errno ends the call and is returned. `lost`: the number is another file's, which is EBADF.
+// Applies the changes in order. A failed one, or one with EV_RECEIPT, becomes a record if there is
+// room; else its errno ends the call and is returned. `lost`: the number is another file's, which
+// is EBADF.
 template <class Record>
 int apply_all(queue& q, const Record* changes, int nchanges, records& out, bool& lost) noexcept {
   if (changes == nullptr) return EFAULT;
@@ -57,7 +61,8 @@ int run(int kq, call_kind kind, const Record* changes, int nchanges, records& ou
   if (error != 0) return error;
   bool lost = false;
   if (nchanges > 0) error = apply_all(*q, changes, nchanges, out, lost);
-  if (error == 0 && out.count() == 0 && out.room() != 0 && (flags & KEVENT_FLAG_ERROR_EVENTS) == 0) {
+  if (error == 0 && out.count() == 0 && out.room() != 0 &&
+      (flags & KEVENT_FLAG_ERROR_EVENTS) == 0) {
     error = q->collect(out, limit);
     lost = error == EBADF;
   }
@@ -91,16 +96,18 @@ int call(call_kind kind, int kq, const Record* changes, int nchanges, Record* ev
 }  // namespace
 }  // namespace kedge::kqueue
 
-extern "C" int kqueue(void) { return kedge::kqueue::kqueue_numbers::make(); }
+extern "C" int kqueue(void) {
+  return kedge::kqueue::kqueue_numbers::make();
+}
 
-extern "C" int kevent(int kq, const struct kevent* changelist, int nchanges, struct kevent* eventlist,
-                      int nevents, const struct timespec* timeout) {
+extern "C" int kevent(int kq, const struct kevent* changelist, int nchanges,
+                      struct kevent* eventlist, int nevents, const struct timespec* timeout) {
   return kedge::kqueue::call(kedge::kqueue::call_kind::narrow, kq, changelist, nchanges, eventlist,
                              nevents, 0, timeout);
 }
 
 extern "C" int kevent64(int kq, const kevent64_s* changelist, int nchanges, kevent64_s* eventlist,
                         int nevents, unsigned int flags, const struct timespec* timeout) {
-  return kedge::kqueue::call(kedge::kqueue::call_kind::wide, kq, changelist, nchanges, eventlist, nevents,
-                             flags, timeout);
+  return kedge::kqueue::call(kedge::kqueue::call_kind::wide, kq, changelist, nchanges, eventlist,
+                             nevents, flags, timeout);
 }

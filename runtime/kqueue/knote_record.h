@@ -1,8 +1,8 @@
 #pragma once
 
-// A knote as the kqueue sees it: the filter's part and the kqueue's own. All of the own part is under
-// the kqueue's lock, but `references`. Blocks are reused within their kqueue and type-stable: a filter
-// that holds one past its end can still ask whose it was.
+// A knote as the kqueue sees it: the filter's part and the kqueue's own. All of the own part is
+// under the kqueue's lock, but `references`. Blocks are reused within their kqueue and type-stable:
+// a filter that holds one past its end can still ask whose it was.
 
 #include <atomic>
 #include <cstdint>
@@ -14,23 +14,28 @@ namespace kedge::kqueue {
 struct knote_record : knote {
   queue* home = nullptr;
   std::uint64_t udata = 0;
-  knote_record* chain = nullptr;  // of the same descriptor or hash bucket; of free blocks
-  knote_record* before = nullptr; // in the list of active knotes
+  knote_record* chain = nullptr;   // of the same descriptor or hash bucket; of free blocks
+  knote_record* before = nullptr;  // in the list of active knotes
   knote_record* after = nullptr;
-  std::uint32_t reported = 0;     // epoll's events that make it active; 0 if not polled, or disabled
-  std::uint32_t plain = 0;        // the part of it that needs no more than a record: see descriptor_table.cc
+  std::uint32_t reported = 0;  // epoll's events that make it active; 0 if not polled, or disabled
+  std::uint32_t plain =
+      0;  // the part of it that needs no more than a record: see descriptor_table.cc
   std::atomic<std::uint32_t> references{0};  // the kqueue's one and the filter's holds
-  bool by_udata = false;  // EV_UDATA_SPECIFIC: udata is part of the key (`flags` is the filter's during attach)
-  bool busy = false;      // an operation of the filter is running on it
-  bool active = false;    // there is, or may be, something to report
-  bool queued = false;    // in the list: active and not disabled
+  bool by_udata =
+      false;  // EV_UDATA_SPECIFIC: udata is part of the key (`flags` is the filter's during attach)
+  bool busy = false;    // an operation of the filter is running on it
+  bool active = false;  // there is, or may be, something to report
+  bool queued = false;  // in the list: active and not disabled
   bool disabled = false;
-  bool dropped = false;   // out of every table; whoever made it busy detaches it
-  bool ending = false;    // EV_DISPATCH2: deleted, or ONESHOT delivered; its end is reported when it is enabled
-  bool polled = false;    // the epoll set reports it: never needs `process` by itself, nor `detach`
+  bool dropped = false;  // out of every table; whoever made it busy detaches it
+  bool ending =
+      false;  // EV_DISPATCH2: deleted, or ONESHOT delivered; its end is reported when it is enabled
+  bool polled = false;  // the epoll set reports it: never needs `process` by itself, nor `detach`
 };
 
-inline knote_record& record_of(knote& note) noexcept { return static_cast<knote_record&>(note); }
+inline knote_record& record_of(knote& note) noexcept {
+  return static_cast<knote_record&>(note);
+}
 inline const knote_record& record_of(const knote& note) noexcept {
   return static_cast<const knote_record&>(note);
 }

@@ -33,7 +33,8 @@ class knote_table {
 
  private:
   std::size_t place(std::int16_t filter, std::uint64_t ident) const noexcept {
-    const std::uint64_t key = (ident ^ (static_cast<std::uint64_t>(~filter) << 56)) * 0x9E3779B97F4A7C15u;
+    const std::uint64_t key =
+        (ident ^ (static_cast<std::uint64_t>(~filter) << 56)) * 0x9E3779B97F4A7C15u;
     return static_cast<std::size_t>(key >> 32) & (buckets_.size() - 1);
   }
   void grow();

@@ -31,8 +31,8 @@ struct tables {
 
 constinit tables all{};
 
-// kqueues do not outlive a fork. Other threads are gone, their locks may be held for ever: none is taken,
-// and the old queues are left as they are.
+// kqueues do not outlive a fork. Other threads are gone, their locks may be held for ever: none is
+// taken, and the old queues are left as they are.
 void after_fork_in_child() noexcept {
   for (std::atomic<page*>& p : all.pages) {
     page* const numbers = p.load(std::memory_order_relaxed);

@@ -3,7 +3,8 @@
 namespace kedge::kqueue {
 
 void word_lock::lock_contended() noexcept {
-  // Holders keep it for tens of instructions, seldom across a system call: look again before sleeping.
+  // Holders keep it for tens of instructions, seldom across a system call: look again before
+  // sleeping.
   for (int i = 0; i < 64; ++i) {
     int expected = free;
     if (word_.compare_exchange_weak(expected, held, std::memory_order_acquire)) return;
@@ -13,7 +14,9 @@ void word_lock::lock_contended() noexcept {
   }
 }
 
-void word_lock::wake_one() noexcept { word_.notify_one(); }
+void word_lock::wake_one() noexcept {
+  word_.notify_one();
+}
 
 void turnstile::wait(word_lock& lock) noexcept {
   const int ticket = turn_.load(std::memory_order_relaxed);

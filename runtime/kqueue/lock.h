@@ -2,8 +2,8 @@
 
 // The lock of the kqueue and of its filters: one word, a handful of inlined instructions when free.
 // (A std::mutex costs two calls of some twenty instructions each, twice per kevent() call.) A
-// BasicLockable; not recursive. `turnstile` is what threads sleep on until a state under such a lock
-// may have changed.
+// BasicLockable; not recursive. `turnstile` is what threads sleep on until a state under such a
+// lock may have changed.
 
 #include <atomic>
 

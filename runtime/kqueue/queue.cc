@@ -135,7 +135,9 @@ void queue::abandon() noexcept {
   }
 }
 
-void queue::leave_out(unsigned what) noexcept { options_ |= what; }
+void queue::leave_out(unsigned what) noexcept {
+  options_ |= what;
+}
 
 void queue::provide(unsigned what) noexcept {
   options_ &= ~what;
@@ -203,15 +205,21 @@ void queue::release(knote_record& k) noexcept {
   give_back(k);
 }
 
-void activate(knote& note) noexcept { record_of(note).home->activate(record_of(note)); }
+void activate(knote& note) noexcept {
+  record_of(note).home->activate(record_of(note));
+}
 
 void hold(knote& note) noexcept {
   record_of(note).references.fetch_add(1, std::memory_order_relaxed);
 }
 
-void release(knote& note) noexcept { record_of(note).home->release(record_of(note)); }
+void release(knote& note) noexcept {
+  record_of(note).home->release(record_of(note));
+}
 
-void* owner(const knote& note) noexcept { return record_of(note).home->owner(); }
+void* owner(const knote& note) noexcept {
+  return record_of(note).home->owner();
+}
 
 void* filter_state(const knote& note) noexcept {
   return record_of(note).home->state_of(filter_index(note.filter));

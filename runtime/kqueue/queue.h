@@ -3,22 +3,24 @@
 // One kqueue. Its descriptor is an epoll descriptor, which watches: the program's descriptors (one
 // registration each, descriptor_table.h), the bell, and the filters' pumps.
 //
-// Two ways lead to an event. A descriptor that epoll reports is delivered as it comes, without a filter
-// operation (`data` aside). Everything else is a knote that was activated in user space: it stands in the
-// list of its filter, and a kevent() call takes it from there and asks `process`.
+// Two ways lead to an event. A descriptor that epoll reports is delivered as it comes, without a
+// filter operation (`data` aside). Everything else is a knote that was activated in user space: it
+// stands in the list of its filter, and a kevent() call takes it from there and asks `process`.
 //
-// The bell is an eventfd in the epoll set, edge-triggered and never read: each write makes the kqueue
-// readable until the next epoll_wait. It is rung when a knote becomes active in user space and somebody
-// has to notice: a thread asleep in kevent(), or, unless the caller has opted out, an outside poller.
-// `rung_` remembers that this wait is still to come, so a burst of activations is one write. A thread that
-// is delivering rings when it returns and something is left, so until then only sleepers are rung for.
+// The bell is an eventfd in the epoll set, edge-triggered and never read: each write makes the
+// kqueue readable until the next epoll_wait. It is rung when a knote becomes active in user space
+// and somebody has to notice: a thread asleep in kevent(), or, unless the caller has opted out, an
+// outside poller. `rung_` remembers that this wait is still to come, so a burst of activations is
+// one write. A thread that is delivering rings when it returns and something is left, so until then
+// only sleepers are rung for.
 //
-// A queue object is never freed but used again for a later kqueue, so that a thread that comes too late
-// (an activation, a call with a closed number) finds an object whose lock it can take and see. `users_`
-// counts the threads inside kevent(); the last one out of an ended kqueue gives the object back.
+// A queue object is never freed but used again for a later kqueue, so that a thread that comes too
+// late (an activation, a call with a closed number) finds an object whose lock it can take and see.
+// `users_` counts the threads inside kevent(); the last one out of an ended kqueue gives the object
+// back.
 //
-// Lock order: a filter's locks, then lock_. Filter operations are called with it released, system calls
-// on the epoll set that do not wait are made under it.
+// Lock order: a filter's locks, then lock_. Filter operations are called with it released, system
+// calls on the epoll set that do not wait are made under it.
 
 #include <sys/event.h>
 
@@ -40,16 +42,17 @@ enum class call_kind : std::uint8_t { undecided, narrow, wide };
 
 class queue {
  public:
-  // Life. begin() makes the epoll set and returns its descriptor, or -1 with errno. end() detaches all
-  // and wakes the sleepers, which get EBADF; the descriptor is the caller's affair (it is closed, or was
-  // taken over by another file, already). It does nothing if the queue is not `number`'s any more.
+  // Life. begin() makes the epoll set and returns its descriptor, or -1 with errno. end() detaches
+  // all and wakes the sleepers, which get EBADF; the descriptor is the caller's affair (it is
+  // closed, or was taken over by another file, already). It does nothing if the queue is not
+  // `number`'s any more.
   int begin() noexcept;
   void end(int number) noexcept;
   int number() const noexcept { return number_; }
 
-  // A thread's stay. enter() refuses with EBADF a queue that is not `number`'s (any more), with EINVAL the
-  // other kind of call; otherwise the thread holds the lock until leave(). What stands between the two is
-  // called with it held, and may release it meanwhile.
+  // A thread's stay. enter() refuses with EBADF a queue that is not `number`'s (any more), with
+  // EINVAL the other kind of call; otherwise the thread holds the lock until leave(). What stands
+  // between the two is called with it held, and may release it meanwhile.
   int enter(int number, call_kind kind) noexcept;
   void leave() noexcept;
 
@@ -116,14 +119,15 @@ class queue {
   void ring() noexcept;
 
   // Waiting (queue_wait.cc).
-  int ask_epoll(records& out, unsigned room, bool sleep, time_limit& limit, bool& seen_all) noexcept;
+  int ask_epoll(records& out, unsigned room, bool sleep, time_limit& limit,
+                bool& seen_all) noexcept;
   bool deliver_plain(std::uint64_t tag, std::uint32_t events, records& out) noexcept;
   void deliver_ready(std::uint64_t tag, std::uint32_t events, records& out) noexcept;
   void answer_own(std::uint32_t own) noexcept;
   bool deliver_active(records& out) noexcept;
   bool deliver_filter(unsigned filter, records& out) noexcept;
   void report_end(knote_record& k, records& out) noexcept;
-  void settle(const delivery& d, bool still, records& out) noexcept;
+  void settle(delivery& d, bool still, records& out) noexcept;
   void run_pumps(std::uint32_t filters) noexcept;
   void fill_data(records& out) noexcept;
 
@@ -138,9 +142,9 @@ class queue {
   call_kind kind_ = call_kind::undecided;
   bool ended_ = true;
   bool rung_ = false;
-  bool turn_ = false;            // with room for one event: whose turn it is
-  unsigned next_filter_ = 0;     // which list is served first
-  std::uint32_t waiting_ = 0;    // bit per filter: its list is not empty
+  bool turn_ = false;          // with room for one event: whose turn it is
+  unsigned next_filter_ = 0;   // which list is served first
+  std::uint32_t waiting_ = 0;  // bit per filter: its list is not empty
   std::uint32_t active_count_ = 0;
   void* owner_ = nullptr;
   knote_list active_[filter_count];

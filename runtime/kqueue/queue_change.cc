@@ -35,7 +35,9 @@ bool matches(const knote_record& k, const kevent64_s& change) noexcept {
 }
 
 // epoll_ctl's word for a number that was closed since it was registered.
-bool is_stale(int error) noexcept { return error == ENOENT || error == EBADF; }
+bool is_stale(int error) noexcept {
+  return error == ENOENT || error == EBADF;
+}
 
 }  // namespace
 
@@ -68,7 +70,9 @@ int queue::apply(kevent64_s change) noexcept {
       }
       k->busy = true;
       unlink(*k);
-      const int error = k->polled ? descriptors_.refresh(number_, static_cast<std::uint32_t>(k->ident), false) : 0;
+      const int error =
+          k->polled ? descriptors_.refresh(number_, static_cast<std::uint32_t>(k->ident), false)
+                    : 0;
       if (is_stale(error)) drop_stale(k->ident, nullptr);
       end_use(*k);
       return is_stale(error) ? ENOENT : 0;
@@ -132,7 +136,8 @@ int queue::attach(const kevent64_s& change, unsigned filter) noexcept {
   const filter_operations* const operations = filter_at(filter);
   // The table of descriptors grows with the numbers in it: only for one that is open.
   if (about_descriptors(change.filter) &&
-      (operations == nullptr || descriptors_.find(change.ident) == nullptr) && !is_open(change.ident)) {
+      (operations == nullptr || descriptors_.find(change.ident) == nullptr) &&
+      !is_open(change.ident)) {
     return EBADF;
   }
   if (operations == nullptr) return ENOTSUP;
@@ -142,7 +147,7 @@ int queue::attach(const kevent64_s& change, unsigned filter) noexcept {
   if (k == nullptr) return ENOMEM;
   static_cast<knote&>(*k) = knote{change.ident,
                                   change.filter,
-                                  static_cast<std::uint16_t>(change.flags & ~EV_VANISHED),
+                                  change.flags,
                                   change.fflags,
                                   change.data,
                                   {change.ext[0], change.ext[1]},
@@ -230,8 +235,8 @@ void queue::unlink(knote_record& k) noexcept {
   k.dropped = true;
 }
 
-// The end of an operation on a knote by the thread that made it busy. Releases the lock meanwhile if the
-// knote was dropped and its filter wants to know.
+// The end of an operation on a knote by the thread that made it busy. Releases the lock meanwhile
+// if the knote was dropped and its filter wants to know.
 void queue::end_use(knote_record& k) noexcept {
   if (k.dropped) {
     const filter_operations& operations = *filter_at(filter_index(k.filter));

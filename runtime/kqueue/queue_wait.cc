@@ -33,7 +33,8 @@ int wait_for_events(int epoll, epoll_event* events, unsigned room, const timespe
   } else {
     n = epoll_pwait2(epoll, events, capacity, limit, nullptr);
     if (n < 0 && errno == ENOSYS) {  // before Linux 5.11: whole milliseconds, rounded up
-      const long long ms = static_cast<long long>(limit->tv_sec) * 1000 + (limit->tv_nsec + 999'999) / 1'000'000;
+      const long long ms =
+          static_cast<long long>(limit->tv_sec) * 1000 + (limit->tv_nsec + 999'999) / 1'000'000;
       n = epoll_wait(epoll, events, capacity, static_cast<int>(std::min<long long>(ms, INT32_MAX)));
     }
   }
@@ -52,7 +53,8 @@ int queue::collect(records& out, time_limit& limit) noexcept {
       error = ask_epoll(out, out.room(), !limit.is_now(), limit, seen_all);
     } else if (out.room() > 1 || (turn_ = !turn_)) {
       // Both kinds of events get their share, or with room for one their turn.
-      error = ask_epoll(out, out.room() - std::min(active_count_, out.room() / 2), false, limit, seen_all);
+      error = ask_epoll(out, out.room() - std::min(active_count_, out.room() / 2), false, limit,
+                        seen_all);
     }
     if (error != 0) break;
     const bool all_busy = waiting_ != 0 && out.room() != 0 && !deliver_active(out);
@@ -87,9 +89,10 @@ inline bool queue::deliver_plain(std::uint64_t tag, std::uint32_t events, record
   return true;
 }
 
-// One epoll_wait and the delivery of what it brings. Returns an errno. A time-out that has run out makes
-// `limit` now. `seen_all`: false if descriptors of our own took the room of the program's.
-int queue::ask_epoll(records& out, unsigned room, bool sleep, time_limit& limit, bool& seen_all) noexcept {
+// One epoll_wait and the delivery of what it brings. Returns an errno. A time-out that has run out
+// makes `limit` now. `seen_all`: false if descriptors of our own took the room of the program's.
+int queue::ask_epoll(records& out, unsigned room, bool sleep, time_limit& limit,
+                     bool& seen_all) noexcept {
   epoll_event events[max_ready];
   room = std::min(room, max_ready);
   const interruption before = interruptions_so_far();
@@ -169,7 +172,8 @@ void queue::deliver_ready(std::uint64_t tag, std::uint32_t events, records& out)
       again = true;  // level-triggered under an edge-triggered registration: have epoll look again
     }
   }
-  if (again) descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), (e->armed & EPOLLET) != 0);
+  if (again)
+    descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), (e->armed & EPOLLET) != 0);
 }
 
 // Every list once, from next_filter_ on. False if nothing could be tried: all knotes were busy.
@@ -209,7 +213,8 @@ bool queue::deliver_filter(unsigned filter, records& out) noexcept {
       }
       k.active = false;
       k.busy = true;
-      batch[n++] = {&k, {k.ident, k.filter, k.flags, 0, 0, k.udata, {k.ext[0], k.ext[1]}}, false};
+      const auto flags = static_cast<std::uint16_t>(k.flags & ~EV_VANISHED);
+      batch[n++] = {&k, {k.ident, k.filter, flags, 0, 0, k.udata, {k.ext[0], k.ext[1]}}, false};
     }
     if (n + ends != 0) tried = true;
     if (n == 0) break;
@@ -235,8 +240,9 @@ void queue::report_end(knote_record& k, records& out) noexcept {
 }
 
 // What a processed knote is from now on. May release the lock for a detach.
-void queue::settle(const delivery& d, bool still, records& out) noexcept {
+void queue::settle(delivery& d, bool still, records& out) noexcept {
   knote_record& k = record_of(*d.note);
+  if ((d.event.flags & EV_VANISHED) != 0) d.event.flags = EV_DISPATCH2 | EV_ONESHOT | EV_VANISHED;
   if (d.fired) out.put(d.event);
   if (!k.dropped && d.fired) {
     const auto fd = static_cast<std::uint32_t>(k.ident);

@@ -22,8 +22,11 @@ class records {
   kevent64_s& next() noexcept { return wide_ != nullptr ? wide_[count_] : scratch_; }
   void count_next() noexcept {
     if (wide_ == nullptr) {
-      narrow_[count_] = {static_cast<std::uintptr_t>(scratch_.ident), scratch_.filter, scratch_.flags,
-                         scratch_.fflags, static_cast<std::intptr_t>(scratch_.data),
+      narrow_[count_] = {static_cast<std::uintptr_t>(scratch_.ident),
+                         scratch_.filter,
+                         scratch_.flags,
+                         scratch_.fflags,
+                         static_cast<std::intptr_t>(scratch_.data),
                          reinterpret_cast<void*>(scratch_.udata)};
     }
     ++count_;

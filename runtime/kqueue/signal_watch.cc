@@ -17,11 +17,11 @@ namespace {
 using handler_function = void (*)(int);
 using action_function = void (*)(int, siginfo_t*, void*);
 
-// What the program wants done with a watched signal. Read by the handler, so atomic; written under `lock`
-// while our handler is not installed.
+// What the program wants done with a watched signal. Read by the handler, so atomic; written under
+// `lock` while our handler is not installed.
 struct disposition {
   unsigned watches = 0;
-  struct sigaction saved {};
+  struct sigaction saved{};
   std::atomic<handler_function> handler{nullptr};
   std::atomic<action_function> action{nullptr};  // instead, with SA_SIGINFO
 };
@@ -30,7 +30,9 @@ constinit word_lock lock;
 disposition dispositions[signal_count];
 constinit std::atomic<signal_watch*> watches{nullptr};
 
-std::uint64_t bit(unsigned signal) noexcept { return std::uint64_t{1} << (signal - 1); }
+std::uint64_t bit(unsigned signal) noexcept {
+  return std::uint64_t{1} << (signal - 1);
+}
 
 bool is_ignored_by_default(int signal) noexcept {
   return signal == SIGCHLD || signal == SIGCONT || signal == SIGURG || signal == SIGWINCH;
@@ -40,7 +42,9 @@ void on_signal(int signal, siginfo_t* info, void* context) noexcept;
 
 struct sigaction our_action(const struct sigaction& programs) noexcept {
   struct sigaction action = programs;
-  action.sa_sigaction = [](int signal, siginfo_t* info, void* context) { on_signal(signal, info, context); };
+  action.sa_sigaction = [](int signal, siginfo_t* info, void* context) {
+    on_signal(signal, info, context);
+  };
   action.sa_flags &= ~SA_RESETHAND;
   action.sa_flags |= SA_SIGINFO;
   const bool has_handler = (programs.sa_flags & SA_SIGINFO) != 0 ||
@@ -56,9 +60,9 @@ struct sigaction our_action(const struct sigaction& programs) noexcept {
 
 // The default action of a signal that ends or stops the process; returns from the latter.
 void take_default_action(int signal) noexcept {
-  struct sigaction by_default {};
+  struct sigaction by_default{};
   by_default.sa_handler = SIG_DFL;
-  struct sigaction ours {};
+  struct sigaction ours{};
   sigaction(signal, &by_default, &ours);
   sigset_t only;
   sigset_t before;
@@ -112,12 +116,13 @@ bool is_ours(const struct sigaction& action) noexcept {
          action.sa_sigaction == our_action(action).sa_sigaction;
 }
 
-// With `lock` held. A further watch looks again: the program may have set a disposition of its own since.
+// With `lock` held. A further watch looks again: the program may have set a disposition of its own
+// since.
 void install(unsigned signal) noexcept {
   disposition& d = dispositions[signal];
   ++d.watches;
   const int number = static_cast<int>(signal);
-  struct sigaction now {};
+  struct sigaction now{};
   if (sigaction(number, nullptr, &now) != 0 || is_ours(now)) return;
   d.saved = now;
   const bool has_action = (d.saved.sa_flags & SA_SIGINFO) != 0;
@@ -128,7 +133,7 @@ void install(unsigned signal) noexcept {
 }
 
 void restore(unsigned signal) noexcept {
-  struct sigaction now {};
+  struct sigaction now{};
   const int number = static_cast<int>(signal);
   if (sigaction(number, nullptr, &now) == 0 && is_ours(now)) {
     sigaction(number, &dispositions[signal].saved, nullptr);
@@ -190,7 +195,8 @@ std::uint32_t signal_watch::take_count(unsigned signal) noexcept {
 
 void signal_watch::abandon() noexcept {
   new (&lock) word_lock;
-  for (signal_watch* w = watches.exchange(nullptr); w != nullptr; w = w->next_) close(w->descriptor());
+  for (signal_watch* w = watches.exchange(nullptr); w != nullptr; w = w->next_)
+    close(w->descriptor());
   for (unsigned signal = 1; signal < signal_count; ++signal) {
     if (dispositions[signal].watches == 0) continue;
     restore(signal);

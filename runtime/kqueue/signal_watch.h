@@ -1,11 +1,13 @@
 #pragma once
 
-// Signals that kqueues watch. A watched signal has a handler of ours, which counts it for every kqueue that
-// watches it and then does what the program's disposition says, as it stood when the first watch began:
-// calls its handler, ignores it, or takes the default action. With the last watch the disposition is put
-// back. (signalfd would need the signal blocked in every thread, and suppress the program's handlers.)
+// Signals that kqueues watch. A watched signal has a handler of ours, which counts it for every
+// kqueue that watches it and then does what the program's disposition says, as it stood when the
+// first watch began: calls its handler, ignores it, or takes the default action. With the last
+// watch the disposition is put back. (signalfd would need the signal blocked in every thread, and
+// suppress the program's handlers.)
 //
-// The program must not change the disposition of a signal while it is watched: that would end the watch.
+// The program must not change the disposition of a signal while it is watched: that would end the
+// watch.
 
 #include <atomic>
 #include <cstdint>
@@ -14,7 +16,8 @@ namespace kedge::kqueue {
 
 inline constexpr unsigned signal_count = 65;  // 1 to 64
 
-// One kqueue's share. Never freed, but used again, with its eventfd: the handler may look at it any time.
+// One kqueue's share. Never freed, but used again, with its eventfd: the handler may look at it any
+// time.
 class signal_watch {
  public:
   // One that is not in use, or null with errno.
@@ -22,8 +25,8 @@ class signal_watch {
   // Watches nothing any more.
   void give_back() noexcept;
 
-  // Begins and ends the watch of a signal in 1 to 64 for this kqueue; not counted. Signals that cannot be
-  // handled (SIGKILL) are watched in vain, as on Darwin.
+  // Begins and ends the watch of a signal in 1 to 64 for this kqueue; not counted. Signals that
+  // cannot be handled (SIGKILL) are watched in vain, as on Darwin.
   void begin(unsigned signal) noexcept;
   void end(unsigned signal) noexcept;
 

@@ -1,7 +1,7 @@
 #pragma once
 
-// How long a kevent() call may sleep: its time-out argument. Always the real clock: a virtual one's owner
-// polls.
+// How long a kevent() call may sleep: its time-out argument. Always the real clock: a virtual one's
+// owner polls.
 
 #include <time.h>
 
@@ -17,8 +17,8 @@ class time_limit {
   void set(const timespec& after) noexcept;
 
   bool is_now() const noexcept { return kind_ == kind::now; }
-  // What is left of it, for epoll_pwait2: null for ever. Valid until the next call. Becomes now when nothing is
-  // left.
+  // What is left of it, for epoll_pwait2: null for ever. Valid until the next call. Becomes now
+  // when nothing is left.
   const timespec* left() noexcept { return kind_ == kind::never ? nullptr : counted_down(); }
 
  private:
@@ -27,7 +27,7 @@ class time_limit {
   const timespec* counted_down() noexcept;
 
   kind kind_ = kind::never;
-  bool fresh_;              // left_ is the whole of it: not slept yet. This and the rest: of `later`.
+  bool fresh_;  // left_ is the whole of it: not slept yet. This and the rest: of `later`.
   timespec left_;
   std::uint64_t deadline_;  // ns of CLOCK_MONOTONIC
 };

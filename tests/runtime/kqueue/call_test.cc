@@ -17,7 +17,7 @@ TEST_CASE("a kqueue is close-on-exec") {
 
 TEST_CASE("what is no kqueue gives EBADF") {
   kevent64_s wide{};
-  struct kevent narrow {};
+  struct kevent narrow{};
   CHECK(kevent64(-1, nullptr, 0, &wide, 1, 0, &zero) == -1);
   CHECK(errno == EBADF);
   CHECK(kevent(-1, nullptr, 0, &narrow, 1, &zero) == -1);
@@ -30,7 +30,8 @@ TEST_CASE("what is no kqueue gives EBADF") {
   CHECK(errno == EBADF);
 }
 
-TEST_CASE("a closed kqueue gives EBADF, to changes and waits, and leaves nothing to the next file") {
+TEST_CASE(
+    "a closed kqueue gives EBADF, to changes and waits, and leaves nothing to the next file") {
   kqueue_of_test kq;
   const int number = kq.fd();
   const pair_of_test pipe = pair_of_test::of_pipe();
@@ -93,7 +94,7 @@ TEST_CASE("time-outs") {
     CHECK(errno == EINVAL);
     CHECK(wait({std::int64_t{std::numeric_limits<std::int32_t>::max()} + 1, 0}) == -1);
     CHECK(errno == EINVAL);
-    struct kevent narrow {};
+    struct kevent narrow{};
     const timespec negative{-1, 0};
     CHECK(kevent(kq.fd(), nullptr, 0, &narrow, 1, &negative) == -1);
     CHECK(errno == EINVAL);
@@ -115,7 +116,7 @@ TEST_CASE("time-outs") {
 }
 
 TEST_CASE("one kqueue takes one of the two calls") {
-  struct kevent narrow {};
+  struct kevent narrow{};
   kevent64_s wide{};
   SUBCASE("kevent first") {
     const kqueue_of_test kq;
@@ -135,11 +136,11 @@ TEST_CASE("one kqueue takes one of the two calls") {
 TEST_CASE("kevent carries every field both ways") {
   const kqueue_of_test kq;
   int here = 0;
-  struct kevent in {};
+  struct kevent in{};
   EV_SET(&in, 77, EVFILT_USER, EV_ADD | EV_CLEAR, 5, -9, &here);
   REQUIRE(kevent(kq.fd(), &in, 1, nullptr, 0, nullptr) == 0);
   EV_SET(&in, 77, EVFILT_USER, 0, NOTE_TRIGGER, -9, &here);
-  struct kevent out {};
+  struct kevent out{};
   REQUIRE(kevent(kq.fd(), &in, 1, &out, 1, nullptr) == 1);
   CHECK(out.ident == 77);
   CHECK(out.filter == EVFILT_USER);
@@ -167,7 +168,8 @@ TEST_CASE("a failed change becomes a record, or the call's error without room") 
     CHECK(errno == ENOENT);
   }
   SUBCASE("error after records filled the room; the rest is skipped") {
-    const kevent64_s list[] = {change(1, EVFILT_USER, EV_ADD | EV_RECEIPT), bad, change(2, EVFILT_USER, EV_ADD)};
+    const kevent64_s list[] = {change(1, EVFILT_USER, EV_ADD | EV_RECEIPT), bad,
+                               change(2, EVFILT_USER, EV_ADD)};
     CHECK(kevent64(kq.fd(), list, 3, out, 1, 0, nullptr) == -1);
     CHECK(errno == ENOENT);
     CHECK(kq.apply(1, EVFILT_USER, EV_DELETE) == 0);
@@ -184,8 +186,9 @@ TEST_CASE("a failed change becomes a record, or the call's error without room") 
 TEST_CASE("records come in the order of the changes and suppress events") {
   const kqueue_of_test kq;
   REQUIRE(kq.apply(9, EVFILT_USER, EV_ADD, NOTE_TRIGGER) == 0);
-  const kevent64_s list[] = {change(1, EVFILT_USER, EV_ADD | EV_RECEIPT), change(2, EVFILT_USER, EV_DELETE),
-                             change(3, EVFILT_USER, EV_ADD), change(4, EVFILT_USER, EV_ADD | EV_RECEIPT)};
+  const kevent64_s list[] = {change(1, EVFILT_USER, EV_ADD | EV_RECEIPT),
+                             change(2, EVFILT_USER, EV_DELETE), change(3, EVFILT_USER, EV_ADD),
+                             change(4, EVFILT_USER, EV_ADD | EV_RECEIPT)};
   kevent64_s out[8]{};
   REQUIRE(kevent64(kq.fd(), list, 4, out, 8, 0, nullptr) == 3);
   CHECK(out[0].ident == 1);
@@ -200,7 +203,8 @@ TEST_CASE("records come in the order of the changes and suppress events") {
 
 TEST_CASE("changes and events may share an array") {
   const kqueue_of_test kq;
-  kevent64_s both[2] = {change(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER), change(2, EVFILT_USER, EV_ADD, NOTE_TRIGGER)};
+  kevent64_s both[2] = {change(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER),
+                        change(2, EVFILT_USER, EV_ADD, NOTE_TRIGGER)};
   REQUIRE(kevent64(kq.fd(), both, 2, both, 2, 0, nullptr) == 2);
   CHECK(both[0].ident == 1);
   CHECK(both[1].ident == 2);
@@ -208,7 +212,8 @@ TEST_CASE("changes and events may share an array") {
 
 TEST_CASE("KEVENT_FLAG_ERROR_EVENTS registers and collects nothing") {
   const kqueue_of_test kq;
-  const kevent64_s list[] = {change(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER), change(2, EVFILT_USER, EV_DELETE)};
+  const kevent64_s list[] = {change(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER),
+                             change(2, EVFILT_USER, EV_DELETE)};
   kevent64_s out[4]{};
   CHECK(kevent64(kq.fd(), list, 1, out, 4, KEVENT_FLAG_ERROR_EVENTS, nullptr) == 0);
   REQUIRE(kevent64(kq.fd(), list, 2, out, 4, KEVENT_FLAG_ERROR_EVENTS, nullptr) == 1);
@@ -326,8 +331,12 @@ TEST_CASE("EV_DISPATCH2: deleting while disabled is put off until it is enabled,
     CHECK(apply(EV_DELETE | EV_ENABLE | EV_UDATA_SPECIFIC) == 0);
     CHECK(kq.now().empty());
   };
-  SUBCASE("user event") { check(1, EVFILT_USER, NOTE_TRIGGER); }
-  SUBCASE("descriptor") { check(static_cast<std::uint64_t>(p[0]), EVFILT_READ, 0); }
+  SUBCASE("user event") {
+    check(1, EVFILT_USER, NOTE_TRIGGER);
+  }
+  SUBCASE("descriptor") {
+    check(static_cast<std::uint64_t>(p[0]), EVFILT_READ, 0);
+  }
 }
 
 TEST_CASE("EV_VANISHED goes with adding EV_DISPATCH2 only") {
@@ -340,7 +349,8 @@ TEST_CASE("EV_VANISHED goes with adding EV_DISPATCH2 only") {
 TEST_CASE("no knote is delivered twice in a call, and all have their turn") {
   const kqueue_of_test kq;
   const pair_of_test pipe = pair_of_test::of_pipe();
-  for (std::uint64_t i = 0; i < 200; ++i) REQUIRE(kq.apply(i, EVFILT_USER, EV_ADD, NOTE_TRIGGER) == 0);
+  for (std::uint64_t i = 0; i < 200; ++i)
+    REQUIRE(kq.apply(i, EVFILT_USER, EV_ADD, NOTE_TRIGGER) == 0);
   REQUIRE(kq.apply(pipe[1], EVFILT_WRITE, EV_ADD) == 0);
 
   SUBCASE("with room for all") {

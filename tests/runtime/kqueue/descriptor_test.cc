@@ -36,7 +36,9 @@ class listener_of_test {
   }
   // 0 or an errno.
   int connect(int fd) const {
-    return ::connect(fd, reinterpret_cast<const sockaddr*>(&address_), sizeof address_) == 0 ? 0 : errno;
+    return ::connect(fd, reinterpret_cast<const sockaddr*>(&address_), sizeof address_) == 0
+               ? 0
+               : errno;
   }
 
  private:
@@ -83,8 +85,12 @@ TEST_CASE("READ: data is the bytes, again and again until they are read") {
     p.take(0, 1);
     CHECK(kq.now().empty());
   };
-  SUBCASE("pipe") { check(pair_of_test::of_pipe()); }
-  SUBCASE("stream socket") { check(pair_of_test::of_sockets()); }
+  SUBCASE("pipe") {
+    check(pair_of_test::of_pipe());
+  }
+  SUBCASE("stream socket") {
+    check(pair_of_test::of_sockets());
+  }
 }
 
 TEST_CASE("WRITE: active while there is room, data is the room") {
@@ -99,8 +105,12 @@ TEST_CASE("WRITE: active while there is room, data is the room") {
     p.drain(0);
     CHECK(only(kq.next(), EVFILT_WRITE).data > 0);
   };
-  SUBCASE("pipe") { check(pair_of_test::of_pipe()); }
-  SUBCASE("stream socket") { check(pair_of_test::of_sockets()); }
+  SUBCASE("pipe") {
+    check(pair_of_test::of_pipe());
+  }
+  SUBCASE("stream socket") {
+    check(pair_of_test::of_sockets());
+  }
 }
 
 TEST_CASE("EV_CLEAR reports once until more comes") {
@@ -268,8 +278,12 @@ TEST_CASE("the peer's end: EV_EOF beside the bytes that are left, sticky") {
     CHECK(only(kq.next(), EVFILT_READ).data == 0);
     CHECK((only(kq.next(), EVFILT_READ).flags & EV_EOF) != 0);
   };
-  SUBCASE("pipe") { check(pair_of_test::of_pipe()); }
-  SUBCASE("stream socket") { check(pair_of_test::of_sockets()); }
+  SUBCASE("pipe") {
+    check(pair_of_test::of_pipe());
+  }
+  SUBCASE("stream socket") {
+    check(pair_of_test::of_sockets());
+  }
 }
 
 TEST_CASE("half closed: EV_EOF to READ, none to WRITE") {
@@ -403,7 +417,9 @@ TEST_CASE("a regular file that grows wakes the reader at its end, and goes on do
   REQUIRE(::lseek(file.fd(), 3, SEEK_SET) == 3);
   unsigned mode = 0;
   SUBCASE("level-triggered") {}
-  SUBCASE("EV_CLEAR") { mode = EV_CLEAR; }
+  SUBCASE("EV_CLEAR") {
+    mode = EV_CLEAR;
+  }
   REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD | mode) == 0);
   CHECK(kq.now().empty());
   for (int i = 0; i < 3; ++i) {
@@ -468,8 +484,12 @@ TEST_CASE("a closed descriptor's knotes are gone") {
     CHECK(kq.apply(number, EVFILT_WRITE, EV_DELETE) == ENOENT);
     CHECK(kq.apply(number, EVFILT_READ, EV_ADD) == EBADF);
   }
-  SUBCASE("adding: EBADF") { CHECK(kq.apply(number, EVFILT_WRITE, EV_ADD) == EBADF); }
-  SUBCASE("enabling: ENOENT") { CHECK(kq.apply(number, EVFILT_READ, EV_ENABLE) == ENOENT); }
+  SUBCASE("adding: EBADF") {
+    CHECK(kq.apply(number, EVFILT_WRITE, EV_ADD) == EBADF);
+  }
+  SUBCASE("enabling: ENOENT") {
+    CHECK(kq.apply(number, EVFILT_READ, EV_ENABLE) == ENOENT);
+  }
   SUBCASE("a new file with the number starts clean") {
     const pair_of_test next = pair_of_test::of_pipe();
     REQUIRE(next[0] == number);

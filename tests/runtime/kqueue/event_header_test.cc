@@ -25,11 +25,13 @@ static_assert(offsetof(kevent64_s, udata) == 24);
 static_assert(offsetof(kevent64_s, ext) == 32);
 
 static_assert(EVFILT_READ == -1 && EVFILT_WRITE == -2 && EVFILT_AIO == -3 && EVFILT_VNODE == -4 &&
-              EVFILT_PROC == -5 && EVFILT_SIGNAL == -6 && EVFILT_TIMER == -7 && EVFILT_MACHPORT == -8 &&
-              EVFILT_FS == -9 && EVFILT_USER == -10 && EVFILT_VM == -12 && EVFILT_EXCEPT == -15);
-static_assert(EV_ADD == 1 && EV_DELETE == 2 && EV_ENABLE == 4 && EV_DISABLE == 8 && EV_ONESHOT == 0x10 &&
-              EV_CLEAR == 0x20 && EV_RECEIPT == 0x40 && EV_DISPATCH == 0x80 && EV_UDATA_SPECIFIC == 0x100 &&
-              EV_VANISHED == 0x200 && EV_OOBAND == 0x2000 && EV_ERROR == 0x4000 && EV_EOF == 0x8000);
+              EVFILT_PROC == -5 && EVFILT_SIGNAL == -6 && EVFILT_TIMER == -7 &&
+              EVFILT_MACHPORT == -8 && EVFILT_FS == -9 && EVFILT_USER == -10 && EVFILT_VM == -12 &&
+              EVFILT_EXCEPT == -15);
+static_assert(EV_ADD == 1 && EV_DELETE == 2 && EV_ENABLE == 4 && EV_DISABLE == 8 &&
+              EV_ONESHOT == 0x10 && EV_CLEAR == 0x20 && EV_RECEIPT == 0x40 && EV_DISPATCH == 0x80 &&
+              EV_UDATA_SPECIFIC == 0x100 && EV_VANISHED == 0x200 && EV_OOBAND == 0x2000 &&
+              EV_ERROR == 0x4000 && EV_EOF == 0x8000);
 static_assert(NOTE_TRIGGER == 0x01000000 && NOTE_FFAND == 0x40000000u && NOTE_FFOR == 0x80000000u &&
               NOTE_FFCOPY == 0xc0000000u && NOTE_FFLAGSMASK == 0x00ffffff);
 static_assert(NOTE_SECONDS == 1 && NOTE_USECONDS == 2 && NOTE_NSECONDS == 4 && NOTE_ABSOLUTE == 8 &&

@@ -2,8 +2,8 @@
 
 #include "kqueue_of_test.h"
 
-#include "kedge/kqueue/extension.h"
 #include <poll.h>
+#include "kedge/kqueue/extension.h"
 
 #include <atomic>
 #include <thread>
@@ -50,7 +50,8 @@ TEST_CASE("no_data leaves data of READ and WRITE 0, and nothing else") {
   CHECK(only(kq.now(), EVFILT_READ).data == 3);
 }
 
-TEST_CASE("not_pollable keeps user-space events from an outside poller; opt_in posts what is pending") {
+TEST_CASE(
+    "not_pollable keeps user-space events from an outside poller; opt_in posts what is pending") {
   const kqueue_of_test kq;
   REQUIRE(opt_out(kq.fd(), not_pollable));
   REQUIRE(kq.apply(1, EVFILT_USER, EV_ADD | EV_CLEAR) == 0);
@@ -94,7 +95,8 @@ TEST_CASE("take_active delivers what is active in user space, by the knotes' mod
   REQUIRE(kq.apply(3, EVFILT_USER, EV_ADD) == 0);
   REQUIRE(kq.apply(p[1], EVFILT_WRITE, EV_ADD) == 0);
   CHECK(take_active(kq.fd(), out, 8) == 0);  // descriptors are for full calls
-  for (std::uint64_t i = 1; i <= 3; ++i) REQUIRE(kq.apply(i, EVFILT_USER, 0, NOTE_TRIGGER, 0, i) == 0);
+  for (std::uint64_t i = 1; i <= 3; ++i)
+    REQUIRE(kq.apply(i, EVFILT_USER, 0, NOTE_TRIGGER, 0, i) == 0);
   CHECK(take_active(kq.fd(), out, 0) == 0);
   CHECK(take_active(kq.fd(), out, -1) == 0);
   REQUIRE(take_active(kq.fd(), out, 8) == 3);
@@ -106,7 +108,7 @@ TEST_CASE("take_active delivers what is active in user space, by the knotes' mod
 
 TEST_CASE("take_active is for kqueues of kevent64") {
   const kqueue_of_test kq;
-  struct kevent narrow {};
+  struct kevent narrow{};
   EV_SET(&narrow, 1, EVFILT_USER, EV_ADD, NOTE_TRIGGER, 0, nullptr);
   REQUIRE(kevent(kq.fd(), &narrow, 1, nullptr, 0, nullptr) == 0);
   kevent64_s out[1]{};
@@ -116,7 +118,9 @@ TEST_CASE("take_active is for kqueues of kevent64") {
 namespace {
 
 std::atomic<std::uint64_t> time_of_test{1'000'000'000};
-std::uint64_t read_time() noexcept { return time_of_test; }
+std::uint64_t read_time() noexcept {
+  return time_of_test;
+}
 
 struct clock_of_test {
   clock_of_test() { REQUIRE(kedge::kqueue::use_clock(&read_time)); }

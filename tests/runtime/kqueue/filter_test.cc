@@ -1,5 +1,5 @@
-// The filter contract (kedge/kqueue/filter.h): a filter plugged in from outside. It watches "wells": counters
-// that threads fill, and that a knote drains by one with each event.
+// The filter contract (kedge/kqueue/filter.h): a filter plugged in from outside. It watches
+// "wells": counters that threads fill, and that a knote drains by one with each event.
 
 #include "kqueue_of_test.h"
 
@@ -23,9 +23,10 @@ using kedge::kqueue::verdict;
 
 constexpr std::int16_t evfilt_well = EVFILT_FS;  // a number that nobody serves here
 constexpr std::uint64_t wells_there = 100;
-constexpr std::uint64_t last_one = 99;     // its event ends its knote
+constexpr std::uint64_t last_one = 99;  // its event ends its knote
 constexpr std::uint64_t refill_in_process = 98;
-constexpr std::uint64_t blocking = 97;     // `process` waits for `unblock`
+constexpr std::uint64_t gone = 96;      // reports that it vanished
+constexpr std::uint64_t blocking = 97;  // `process` waits for `unblock`
 
 thread_local int owner_of_thread = 0;
 std::array<int, 4> owners{};  // places to point at
@@ -56,7 +57,9 @@ struct well_filter {
 };
 well_filter* filter = nullptr;
 
-well& well_of(const knote& note) { return filter->wells[note.ident]; }
+well& well_of(const knote& note) {
+  return filter->wells[note.ident];
+}
 
 verdict attach(knote& note, const kevent64_s&) {
   if (note.ident >= wells_there) return {ENOENT, false};
@@ -106,6 +109,7 @@ void process(std::span<delivery> batch) noexcept {
     d.event.data = w.level;
     d.event.fflags = d.note->fflags;
     if (d.note->ident == last_one) d.event.flags |= EV_EOF | EV_ONESHOT;
+    if (d.note->ident == gone && (d.note->flags & EV_VANISHED) != 0) d.event.flags |= EV_VANISHED;
     if (d.note->ident == refill_in_process && w.level == 0 && d.note->data-- > 0) {
       ++w.level;
       kedge::kqueue::activate(*d.note);
@@ -135,7 +139,8 @@ void pump(void* state) noexcept {
   ++filter->pumped;
   for (well& w : filter->wells) {
     for (knote* note : w.notes) {
-      if (kedge::kqueue::filter_state(*note) == state && w.level > 0) kedge::kqueue::activate(*note);
+      if (kedge::kqueue::filter_state(*note) == state && w.level > 0)
+        kedge::kqueue::activate(*note);
     }
   }
 }
@@ -156,8 +161,12 @@ constexpr kedge::kqueue::filter_operations operations{.attach = attach,
                                                       .pump = pump,
                                                       .close = close_state};
 
-void* capture() noexcept { return &owners[static_cast<std::size_t>(owner_of_thread)]; }
-void disown(void*) noexcept { ++disowned; }
+void* capture() noexcept {
+  return &owners[static_cast<std::size_t>(owner_of_thread)];
+}
+void disown(void*) noexcept {
+  ++disowned;
+}
 
 // Plugged in once for all cases; each begins with fresh wells.
 struct wells_of_test {
@@ -286,7 +295,8 @@ TEST_CASE("process gets all of a call's knotes in one batch, up to max_batch") {
   SUBCASE("many") {
     for (std::uint64_t i = 0; i < 90; ++i) filter->fill(i);
     CHECK(kq.now(200).size() == 180);
-    CHECK(filter->batches == std::vector<std::size_t>{kedge::kqueue::max_batch, 90 - kedge::kqueue::max_batch});
+    CHECK(filter->batches ==
+          std::vector<std::size_t>{kedge::kqueue::max_batch, 90 - kedge::kqueue::max_batch});
   }
   for (std::uint64_t i = 0; i < 90; ++i) REQUIRE(kq.apply(i, evfilt_well, EV_DELETE) == 0);
 }
@@ -313,6 +323,19 @@ TEST_CASE("EV_ONESHOT from process ends the knote") {
   CHECK(kq.now().empty());
 }
 
+TEST_CASE("EV_VANISHED from process: reported once, then the knote waits for its end") {
+  const wells_of_test wells;
+  const kqueue_of_test kq;
+  REQUIRE(kq.apply(gone, evfilt_well, EV_ADD | EV_DISPATCH2 | EV_VANISHED, 0, 0, 5) == 0);
+  filter->fill(gone, 5);
+  CHECK(only(kq.now(), evfilt_well).flags == (EV_DISPATCH2 | EV_ONESHOT | EV_VANISHED));
+  filter->fill(gone);
+  CHECK(kq.now().empty());
+  CHECK(filter->detached == 0);
+  REQUIRE(kq.apply(gone, evfilt_well, EV_DELETE | EV_ENABLE | EV_UDATA_SPECIFIC, 0, 0, 5) == 0);
+  CHECK(filter->detached == 1);
+}
+
 TEST_CASE("peek keeps a drained level-triggered knote from looking readable") {
   const wells_of_test wells;
   const kqueue_of_test kq;
@@ -332,7 +355,9 @@ TEST_CASE("another thread's activation wakes a sleeper, pollable or not") {
   const kqueue_of_test kq;
   bool pollable = true;
   SUBCASE("pollable") {}
-  SUBCASE("not pollable") { pollable = false; }
+  SUBCASE("not pollable") {
+    pollable = false;
+  }
   if (!pollable) REQUIRE(kedge::kqueue::opt_out(kq.fd(), kedge::kqueue::not_pollable));
   REQUIRE(kq.apply(1, evfilt_well, EV_ADD) == 0);
   std::thread source([] {

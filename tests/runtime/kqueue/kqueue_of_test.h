@@ -13,8 +13,8 @@
 #include <string_view>
 #include <vector>
 
-inline kevent64_s change(std::uint64_t ident, std::int16_t filter, unsigned flags, std::uint32_t fflags = 0,
-                         std::int64_t data = 0, std::uint64_t udata = 0) {
+inline kevent64_s change(std::uint64_t ident, std::int16_t filter, unsigned flags,
+                         std::uint32_t fflags = 0, std::int64_t data = 0, std::uint64_t udata = 0) {
   return {ident, filter, static_cast<std::uint16_t>(flags), fflags, data, udata, {0, 0}};
 }
 inline kevent64_s change(int fd, std::int16_t filter, unsigned flags, std::uint32_t fflags = 0,
@@ -40,10 +40,12 @@ class kqueue_of_test {
   }
 
   // One change. Returns 0 or its errno.
-  int apply(const kevent64_s& c) const { return kevent64(fd_, &c, 1, nullptr, 0, 0, nullptr) == 0 ? 0 : errno; }
+  int apply(const kevent64_s& c) const {
+    return kevent64(fd_, &c, 1, nullptr, 0, 0, nullptr) == 0 ? 0 : errno;
+  }
   template <class Ident>
-  int apply(Ident ident, std::int16_t filter, unsigned flags, std::uint32_t fflags = 0, std::int64_t data = 0,
-            std::uint64_t udata = 0) const {
+  int apply(Ident ident, std::int16_t filter, unsigned flags, std::uint32_t fflags = 0,
+            std::int64_t data = 0, std::uint64_t udata = 0) const {
     return apply(change(ident, filter, flags, fflags, data, udata));
   }
 

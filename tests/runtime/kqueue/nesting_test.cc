@@ -68,7 +68,8 @@ TEST_CASE("poll and select see a kqueue readable while it has an event") {
     }
   }
   SUBCASE("more events than were taken") {
-    for (std::uint64_t i = 0; i < 3; ++i) REQUIRE(kq.apply(i, EVFILT_USER, EV_ADD | EV_CLEAR, NOTE_TRIGGER) == 0);
+    for (std::uint64_t i = 0; i < 3; ++i)
+      REQUIRE(kq.apply(i, EVFILT_USER, EV_ADD | EV_CLEAR, NOTE_TRIGGER) == 0);
     for (int i = 0; i < 3; ++i) {
       check(true);
       REQUIRE(kq.now(1).size() == 1);

@@ -12,13 +12,15 @@
 namespace {
 
 std::atomic<int> handled{0};
-void count(int) { ++handled; }
+void count(int) {
+  ++handled;
+}
 
 // The disposition of a signal for the length of a test.
 class disposition_of_test {
  public:
   disposition_of_test(int signal, void (*handler)(int), int flags = 0) : signal_(signal) {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = handler;
     action.sa_flags = flags;
     REQUIRE(sigaction(signal, &action, &before_) == 0);
@@ -29,13 +31,15 @@ class disposition_of_test {
 
  private:
   int signal_;
-  struct sigaction before_ {};
+  struct sigaction before_{};
 };
 
-// EVFILT_SIGNAL in a kqueue, deleted at the end: on Linux the close of a kqueue is not noticed at once.
+// EVFILT_SIGNAL in a kqueue, deleted at the end: on Linux the close of a kqueue is not noticed at
+// once.
 class watch_of_test {
  public:
-  watch_of_test(const kqueue_of_test& kq, int signal, unsigned flags = 0) : kq_(kq), signal_(signal) {
+  watch_of_test(const kqueue_of_test& kq, int signal, unsigned flags = 0)
+      : kq_(kq), signal_(signal) {
     REQUIRE(kq.apply(signal, EVFILT_SIGNAL, EV_ADD | flags, 0, 123, 4) == 0);
   }
   watch_of_test(const watch_of_test&) = delete;
@@ -53,14 +57,15 @@ class watch_of_test {
 };
 
 bool is_ignored(int signal) {
-  struct sigaction action {};
+  struct sigaction action{};
   REQUIRE(sigaction(signal, nullptr, &action) == 0);
   return action.sa_handler == SIG_IGN;
 }
 
 }  // namespace
 
-TEST_CASE("an ignored signal is reported, with the count since the last time; EV_CLEAR is implied") {
+TEST_CASE(
+    "an ignored signal is reported, with the count since the last time; EV_CLEAR is implied") {
   const disposition_of_test ignore(SIGUSR1, SIG_IGN);
   const kqueue_of_test kq;
   const watch_of_test watch(kq, SIGUSR1);

@@ -1,4 +1,5 @@
-// Several threads in one kqueue. Counts are exact: whatever the interleaving, nothing is lost or doubled.
+// Several threads in one kqueue. Counts are exact: whatever the interleaving, nothing is lost or
+// doubled.
 
 #include "kqueue_of_test.h"
 
@@ -91,7 +92,8 @@ TEST_CASE("changes during a wait take effect") {
   }
   for (int i = 0; i < 100; ++i) {
     std::thread other([&] {
-      CHECK(kq.apply(static_cast<std::uint64_t>(i), EVFILT_TIMER, EV_ADD | EV_ONESHOT, NOTE_USECONDS, 10) == 0);
+      CHECK(kq.apply(static_cast<std::uint64_t>(i), EVFILT_TIMER, EV_ADD | EV_ONESHOT,
+                     NOTE_USECONDS, 10) == 0);
     });
     CHECK(kq.next().size() == 1);
     other.join();
@@ -111,15 +113,17 @@ TEST_CASE("adding, deleting and triggering the same knotes while others wait") {
   std::vector<std::thread> changers;
   for (unsigned t = 0; t < 3; ++t) {
     changers.emplace_back([&, t] {
-      const unsigned modes[] = {EV_ADD, EV_ADD | EV_CLEAR, EV_ADD | EV_ONESHOT, EV_ADD | EV_DISPATCH};
+      const unsigned modes[] = {EV_ADD, EV_ADD | EV_CLEAR, EV_ADD | EV_ONESHOT,
+                                EV_ADD | EV_DISPATCH};
       for (unsigned i = 0; i < 1000; ++i) {
         const unsigned mode = modes[(i + t) % 4];
         // Each may come too early or too late for the others; none may fail otherwise.
-        for (const int error : {kq.apply(1, EVFILT_USER, mode, NOTE_TRIGGER), kq.apply(1, EVFILT_USER, EV_DELETE),
-                                kq.apply(p[0], EVFILT_READ, mode), kq.apply(p[0], EVFILT_WRITE, mode),
-                                kq.apply(p[0], EVFILT_READ, EV_DELETE),
-                                kq.apply(2, EVFILT_TIMER, mode, NOTE_NSECONDS, 1000),
-                                kq.apply(2, EVFILT_TIMER, EV_DELETE)}) {
+        for (const int error :
+             {kq.apply(1, EVFILT_USER, mode, NOTE_TRIGGER), kq.apply(1, EVFILT_USER, EV_DELETE),
+              kq.apply(p[0], EVFILT_READ, mode), kq.apply(p[0], EVFILT_WRITE, mode),
+              kq.apply(p[0], EVFILT_READ, EV_DELETE),
+              kq.apply(2, EVFILT_TIMER, mode, NOTE_NSECONDS, 1000),
+              kq.apply(2, EVFILT_TIMER, EV_DELETE)}) {
           CHECK((error == 0 || error == ENOENT));
         }
       }

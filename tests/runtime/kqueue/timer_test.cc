@@ -55,7 +55,8 @@ TEST_CASE("a periodic one fires again and counts what was missed") {
 
 TEST_CASE("zero and negative intervals fire once, at once") {
   const kqueue_of_test kq;
-  for (const std::int64_t length : {std::int64_t{0}, std::int64_t{-1}, std::numeric_limits<std::int64_t>::min()}) {
+  for (const std::int64_t length :
+       {std::int64_t{0}, std::int64_t{-1}, std::numeric_limits<std::int64_t>::min()}) {
     REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD, 0, length) == 0);
     const event_list got = kq.now();
     REQUIRE(got.size() == 1);
@@ -68,7 +69,8 @@ TEST_CASE("zero and negative intervals fire once, at once") {
 TEST_CASE("NOTE_ABSOLUTE is wall time, and once") {
   const kqueue_of_test kq;
   SUBCASE("past") {
-    REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD, NOTE_ABSOLUTE | NOTE_SECONDS, wall_seconds() - 5) == 0);
+    REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD, NOTE_ABSOLUTE | NOTE_SECONDS, wall_seconds() - 5) ==
+            0);
     const event_list got = kq.now();
     REQUIRE(got.size() == 1);
     CHECK(got[0].data == 1);
@@ -83,7 +85,8 @@ TEST_CASE("NOTE_ABSOLUTE is wall time, and once") {
     CHECK(kq.next().size() == 1);
   }
   SUBCASE("far future") {
-    REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD, NOTE_ABSOLUTE | NOTE_SECONDS, wall_seconds() + never) == 0);
+    REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD, NOTE_ABSOLUTE | NOTE_SECONDS,
+                     wall_seconds() + never) == 0);
     CHECK(kq.now().empty());
     CHECK(kq.apply(1, EVFILT_TIMER, EV_DELETE) == 0);
   }
