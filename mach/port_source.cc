@@ -12,10 +12,7 @@ std::error_code port_source::link(listener& l, reactor& r) {
   if (name_ == MACH_PORT_NULL) return kedge::errc::closed;
   if (table_ != r.registrations()) {
     // It belongs to another loop as long as somebody waits there.
-    if (registration_) {
-      if (const std::error_code error = registration_.link(l)) return error;
-      l.unlink();
-    }
+    if (awaited()) return kedge::errc::already_awaited;
     registration_ = registration(r, sharing::exclusive, EVFILT_MACHPORT, name_);
     table_ = r.registrations();
   }

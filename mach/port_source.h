@@ -40,6 +40,9 @@ class port_source {
   // Whether a message may be there: an event has told so, and no try has come back empty since.
   bool ready() const noexcept { return registration_.ready(); }
 
+  // Whether somebody waits for a message.
+  bool awaited() const noexcept { return registration_.awaited(); }
+
   // One try to receive; never blocks. MACH_RCV_TIMED_OUT: no message; readiness is forgotten.
   mach_msg_return_t take(received& into) noexcept;
   // Forgets readiness, where it is known that there is no further message.

@@ -13,7 +13,8 @@ bool receive_operation::await_ready() noexcept {
     error_ = kedge::errc::closed;
     return true;
   }
-  return source_->ready() && take();
+  // What is there is for whoever waits already.
+  return source_->ready() && !source_->awaited() && take();
 }
 
 bool receive_operation::await_suspend(waiter& w) {

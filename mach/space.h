@@ -1,7 +1,8 @@
 // space: a task of this process, with an IPC space of its own, for a loop to run in.
 //
 //     kedge::mach::space peer;
-//     kedge::loop loop;
+//     kedge::mach::entered inside(peer);
+//     kedge::loop loop;                  // a kqueue belongs to the space that it was made in
 //     loop.set_hook(&peer);              // what the loop runs has the names of `peer`
 //
 // For tests and simulations: several loops, each in its space, are several tasks in one process. A

@@ -1,0 +1,229 @@
+// call(): replies, deadlines, dropped reply rights, deaths, cancellation in both halves.
+#include "kedge/mach/call.h"
+
+#include <doctest/doctest.h>
+#include <mach/mach.h>
+#include <mach/notify.h>
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <ostream>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "kedge/mach/receive.h"
+#include "kedge/mach/send.h"
+#include "kedge/runtime/loop.h"
+#include "kedge/runtime/task.h"
+#include "kedge/runtime/when_all.h"
+#include "kedge/runtime/with_timeout.h"
+#include "kedge/runtime/yield.h"
+#include "space_names.h"
+
+namespace kedge::mach {
+namespace {
+
+using namespace std::chrono_literals;
+
+// Answers each number with its square, `count` times.
+task<> square(const receive_right& requests, int count) {
+  for (int i = 0; i < count; ++i) {
+    received request = (co_await requests.receive()).value();
+    const auto n = request.read<std::uint32_t>().value();
+    (void)co_await send(request.take_reply(), message(request.id() + 100, n * n));
+  }
+}
+
+task<std::uint32_t> ask(const send_right& service, std::uint32_t n) {
+  received reply = (co_await call(service, message(1, n))).value();
+  CHECK(reply.id() == 101);
+  CHECK_FALSE(reply.take_reply());
+  co_return reply.read<std::uint32_t>().value();
+}
+
+task<> note_error(const send_right& service, std::error_code& error) {
+  const result<received> reply = co_await call(service, message(1, std::uint32_t{0}));
+  error = reply ? std::error_code() : reply.error();
+}
+
+void settle(loop& l) {
+  while (l.poll()) {
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a call gives the reply, one after the other and side by side") {
+  const std::size_t before = names_in_space();
+  {
+    loop l;
+    const receive_right requests = receive_right::make();
+    const send_right service = requests.make_send();
+    l.spawn(square(requests, 104));
+    l.run([&]() -> task<> {
+      for (std::uint32_t n = 0; n < 100; ++n) CHECK(co_await ask(service, n) == n * n);
+      const auto [a, b, c, d] =
+          co_await when_all(ask(service, 2), ask(service, 3), ask(service, 4), ask(service, 5));
+      CHECK(a == 4);
+      CHECK(b == 9);
+      CHECK(c == 16);
+      CHECK(d == 25);
+    }());
+    CHECK(send_references(service.name()) == 1);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("more calls than the service's queue holds wait for room first") {
+  loop l;
+  const receive_right requests = receive_right::make(1);
+  const send_right service = requests.make_send();
+  constexpr std::uint32_t count = 50;
+  std::uint32_t right_answers = 0;
+  for (std::uint32_t n = 0; n < count; ++n) {
+    l.spawn([&, n]() -> task<> { right_answers += co_await ask(service, n) == n * n ? 1u : 0u; });
+  }
+  settle(l);
+  l.run(square(requests, count));
+  settle(l);
+  CHECK(right_answers == count);
+}
+
+TEST_CASE("the service is dead") {
+  const std::size_t before = names_in_space();
+  {
+    loop l;
+    receive_right requests = receive_right::make();
+    const send_right service = requests.make_send();
+    std::error_code error;
+    SUBCASE("before the call") {
+      requests.destroy();
+      l.run(note_error(service, error));
+      CHECK(error == errc::peer_died);
+    }
+    SUBCASE("before there was room") {
+      while (try_send(service, message(0))) {
+      }
+      l.spawn(note_error(service, error));
+      settle(l);
+      requests.destroy();
+      settle(l);
+      CHECK(error == errc::peer_died);
+    }
+    SUBCASE("with the request in its queue") {
+      l.spawn(note_error(service, error));
+      settle(l);
+      requests.destroy();
+      settle(l);
+      CHECK(error == errc::no_reply);
+    }
+    SUBCASE("dropping the request") {
+      l.spawn([&]() -> task<> { (void)co_await requests.receive(); });
+      l.run(note_error(service, error));
+      CHECK(error == errc::no_reply);
+    }
+    CHECK(l.size() == 0);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("an answer that looks like the kernel's word is an answer") {
+  loop l;
+  const receive_right requests = receive_right::make();
+  const send_right service = requests.make_send();
+  l.spawn([&]() -> task<> {
+    received request = (co_await requests.receive()).value();
+    (co_await send(request.take_reply(), message(MACH_NOTIFY_SEND_ONCE))).value();
+  });
+  l.run([&]() -> task<> {
+    const result<received> reply = co_await call(service, message(1));
+    REQUIRE(reply);
+    CHECK(reply->id() == MACH_NOTIFY_SEND_ONCE);
+  }());
+}
+
+TEST_CASE("a deadline passes: a late reply finds nobody, and the next call gets its own") {
+  const std::size_t before = names_in_space();
+  {
+    loop l;
+    const receive_right requests = receive_right::make();
+    const send_right service = requests.make_send();
+    reply_right late;
+    l.spawn([&]() -> task<> { late = (co_await requests.receive()).value().take_reply(); });
+    l.run([&]() -> task<> {
+      const auto reply = co_await with_timeout(20ms, call(service, message(1, std::uint32_t{1})));
+      REQUIRE_FALSE(reply);
+      CHECK(reply.error() == kedge::errc::timed_out);
+      REQUIRE(late);
+    }());
+    l.spawn([&]() -> task<> {
+      received request = (co_await requests.receive()).value();
+      // The late one first. Its port is gone.
+      const auto sent = co_await send(std::move(late), message(101, std::uint32_t{666}));
+      CHECK((sent || sent.error().code() == errc::peer_died));
+      (co_await send(request.take_reply(), message(101, std::uint32_t{25}))).value();
+    });
+    CHECK(l.run(ask(service, 5)) == 25);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("cancelled while the request waits for room: it is never sent") {
+  const std::size_t before = names_in_space();
+  {
+    loop l;
+    const receive_right requests = receive_right::make(1);
+    const send_right service = requests.make_send();
+    REQUIRE(try_send(service, message(7)));
+    const receive_right other = receive_right::make();
+    const auto reply = l.run(with_timeout(1ms, call(service, message(1, other.make_send()))));
+    CHECK(reply.error() == kedge::errc::timed_out);
+    CHECK(send_references(other.name()) == 0);
+    CHECK(send_references(requests.name()) == 1);
+    CHECK(requests.status().mps_msgcount == 1);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("the loop is destroyed in either half of a call") {
+  const std::size_t before = names_in_space();
+  {
+    const receive_right requests = receive_right::make(1);
+    const send_right service = requests.make_send();
+    std::error_code error;
+    {
+      loop l;
+      l.spawn(note_error(service, error));  // waits for its reply
+      l.spawn(note_error(service, error));  // waits for room
+      settle(l);
+      CHECK(l.size() == 2);
+    }
+    CHECK(send_references(service.name()) == 1);
+    CHECK(requests.status().mps_msgcount == 1);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("call replaces the message's own reply right, and sends an empty message as one") {
+  loop l;
+  const receive_right requests = receive_right::make(), other = receive_right::make();
+  const send_right service = requests.make_send();
+  l.spawn([&]() -> task<> {
+    for (int i = 0; i < 2; ++i) {
+      received request = (co_await requests.receive()).value();
+      (co_await send(request.take_reply(), message(9))).value();
+    }
+  });
+  l.run([&]() -> task<> {
+    message m(1);
+    m.reply_to(other.make_send());
+    CHECK((co_await call(service, std::move(m))).value().id() == 9);
+    CHECK(send_references(other.name()) == 0);
+    CHECK((co_await call(service, message())).value().id() == 9);
+  }());
+}
+
+}  // namespace kedge::mach

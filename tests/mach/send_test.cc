@@ -1,0 +1,349 @@
+// send(): success, failure, waiting for room, order, cancellation, destruction.
+#include "kedge/mach/send.h"
+
+#include <doctest/doctest.h>
+#include <mach/mach.h>
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <ostream>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "kedge/mach/died.h"
+#include "kedge/mach/error.h"
+#include "kedge/mach/receive.h"
+#include "kedge/runtime/loop.h"
+#include "kedge/runtime/task.h"
+#include "kedge/runtime/when_any.h"
+#include "kedge/runtime/with_timeout.h"
+#include "kedge/runtime/yield.h"
+#include "space_names.h"
+
+namespace kedge::mach {
+namespace {
+
+using namespace std::chrono_literals;
+
+void fill(const receive_right& port) {
+  const send_right to = port.make_send();
+  while (try_send(to, message(0))) {
+  }
+}
+
+task<> send_one(const send_right& to, std::uint32_t number) {
+  (co_await send(to, message(1, number))).value();
+}
+
+task<> note_failure(const send_right& to, message m, std::optional<send_failure>& failure) {
+  result<void, send_failure> sent = co_await send(to, std::move(m));
+  if (!sent) failure.emplace(std::move(sent).error());
+}
+
+// Drives until nothing is ready any more.
+void settle(loop& l) {
+  while (l.poll()) {
+  }
+}
+
+}  // namespace
+
+TEST_CASE("there is room: sent at once, by every kind of right") {
+  const std::size_t before = names_in_space();
+  {
+    loop l;
+    const receive_right port = receive_right::make(16);
+    const send_right to = port.make_send();
+    l.run([&]() -> task<> {
+      CHECK((co_await send(to, message(1))));
+      CHECK((co_await send(port.make_send(), message(2))));
+      CHECK((co_await send(port.make_send_once(), message(3))));
+      CHECK((co_await send(to, message())));  // an empty one is a message too
+    }());
+    CHECK(send_references(port.name()) == 1);
+    CHECK(port.status().mps_msgcount == 4);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("the queue is full: the sender waits and the thread does not") {
+  const std::size_t before = names_in_space();
+  {
+    loop l;
+    const receive_right port = receive_right::make(1);
+    fill(port);
+    const send_right to = port.make_send();
+    l.spawn(send_one(to, 7));
+    settle(l);
+    CHECK(l.size() == 1);
+    l.run([&]() -> task<> {
+      CHECK((co_await port.receive()).value().id() == 0);
+      CHECK((co_await port.receive()).value().read<std::uint32_t>() == 7u);
+    }());
+    settle(l);
+    CHECK(l.size() == 0);
+    CHECK(send_references(port.name()) == 1);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("the sender's right may go while it waits; so may one that was moved in") {
+  const std::size_t before = names_in_space();
+  {
+    loop l;
+    const receive_right port = receive_right::make(1);
+    fill(port);
+    std::optional<send_right> to = port.make_send();
+    SUBCASE("lent") {
+      l.spawn(send_one(*to, 7));
+      settle(l);
+      to.reset();
+      CHECK(send_references(port.name()) == 1);  // what the send itself holds
+    }
+    SUBCASE("moved in, the only one") {
+      l.spawn([&]() -> task<> {
+        (co_await send(std::move(*to), message(1, std::uint32_t{7}))).value();
+      });
+      settle(l);
+      CHECK(send_references(port.name()) == 1);
+    }
+    l.run([&]() -> task<> {
+      (void)co_await port.receive();
+      CHECK((co_await port.receive()).value().read<std::uint32_t>() == 7u);
+    }());
+    settle(l);
+    CHECK(send_references(port.name()) == 0);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("senders of one loop go first come, first served, late comers last") {
+  loop l;
+  const receive_right port = receive_right::make(1);
+  fill(port);
+  const send_right to = port.make_send();
+  constexpr std::uint32_t count = 20;
+  for (std::uint32_t i = 0; i < count; ++i) l.spawn(send_one(to, i));
+  settle(l);
+  std::vector<std::uint32_t> order;
+  l.run([&]() -> task<> {
+    (void)co_await port.receive();
+    // There is room now, and nobody has been told yet: a new sender must not take it.
+    l.spawn(send_one(to, count));
+    while (order.size() <= count) {
+      order.push_back((co_await port.receive()).value().read<std::uint32_t>().value());
+    }
+  }());
+  for (std::uint32_t i = 0; i <= count; ++i) CHECK(order[i] == i);
+}
+
+TEST_CASE("the destination has died before: a failure with the message in it") {
+  const std::size_t before = names_in_space();
+  {
+    loop l;
+    receive_right port = receive_right::make();
+    const receive_right other = receive_right::make();
+    const send_right to = port.make_send();
+    port.destroy();
+    std::optional<send_failure> failure;
+    l.run(note_failure(to, message(3, "kept", other.make_send()), failure));
+    REQUIRE(failure);
+    CHECK(failure->code() == errc::peer_died);
+    CHECK(failure->message().id() == 3);
+    CHECK(failure->message().rights() == 1);
+    CHECK(send_references(other.name()) == 1);
+    failure.reset();
+    CHECK(send_references(other.name()) == 0);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("the destination dies while senders wait: each gets its message back") {
+  const std::size_t before = names_in_space();
+  {
+    loop l;
+    receive_right port = receive_right::make(1);
+    fill(port);
+    const receive_right other = receive_right::make();
+    const send_right to = port.make_send();
+    std::vector<std::optional<send_failure>> failures(3);
+    int number = 0;
+    for (auto& f : failures) l.spawn(note_failure(to, message(++number, other.make_send()), f));
+    settle(l);
+    port.destroy();
+    settle(l);
+    CHECK(l.size() == 0);
+    number = 0;
+    for (auto& f : failures) {
+      REQUIRE(f);
+      CHECK(f->code() == errc::peer_died);
+      CHECK(f->message().id() == ++number);
+      CHECK(f->message().rights() == 1);
+    }
+    CHECK(dead_references(to.name()) == 1);
+    failures.clear();
+    CHECK(send_references(other.name()) == 0);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("a failed send throws as a value that is asked for") {
+  loop l;
+  receive_right port = receive_right::make();
+  const send_right to = port.make_send();
+  port.destroy();
+  try {
+    l.run(send_one(to, 1));
+    FAIL("did not throw");
+  } catch (const std::system_error& e) {
+    CHECK(e.code() == errc::peer_died);
+  }
+}
+
+TEST_CASE("cancelled while it waits: the message is lost, its rights are not") {
+  const std::size_t before = names_in_space();
+  {
+    loop l;
+    const receive_right port = receive_right::make(1);
+    fill(port);
+    const receive_right other = receive_right::make();
+    const send_right to = port.make_send();
+    const auto sent = l.run(with_timeout(1ms, send(to, message(1, other.make_send()))));
+    REQUIRE_FALSE(sent);
+    CHECK(sent.error() == kedge::errc::timed_out);
+    CHECK(send_references(other.name()) == 0);
+    CHECK(send_references(port.name()) == 1);
+    // The next one waits and succeeds.
+    l.spawn(send_one(to, 7));
+    settle(l);
+    l.run([&]() -> task<> {
+      (void)co_await port.receive();
+      CHECK((co_await port.receive()).value().read<std::uint32_t>() == 7u);
+    }());
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("the first in line gives up: the next one goes on") {
+  loop l;
+  const receive_right port = receive_right::make(1);
+  fill(port);
+  const send_right to = port.make_send();
+  bool gave_up = false;
+  l.spawn([&]() -> task<> {
+    gave_up = !co_await with_timeout(1ms, send(to, message(1, std::uint32_t{1})));
+  });
+  l.spawn(send_one(to, 2));
+  while (!gave_up) l.run_once();
+  CHECK(l.size() == 1);
+  l.run([&]() -> task<> {
+    (void)co_await port.receive();
+    CHECK((co_await port.receive()).value().read<std::uint32_t>() == 2u);
+  }());
+  settle(l);
+  CHECK(l.size() == 0);
+}
+
+TEST_CASE("the first in line is cancelled when there is room, before it has gone on") {
+  loop l;
+  const receive_right port = receive_right::make(1);
+  fill(port);
+  const receive_right trigger = receive_right::make();
+  const send_right to = port.make_send();
+  bool triggered = false;
+  l.spawn([&]() -> task<> {
+    auto [message_came, sent] =
+        co_await when_any(trigger.receive(), send(to, message(1, std::uint32_t{1})));
+    triggered = message_came.has_value();
+    (void)sent;
+  });
+  l.spawn(send_one(to, 2));
+  settle(l);
+  // Trigger and room in one go.
+  REQUIRE(try_send(trigger.make_send(), message(0)));
+  std::vector<std::uint32_t> got;
+  l.run([&]() -> task<> {
+    (void)co_await port.receive();
+    do {
+      got.push_back((co_await port.receive()).value().read<std::uint32_t>().value());
+    } while (got.back() != 2);
+  }());
+  settle(l);
+  CHECK(l.size() == 0);
+  CHECK(triggered);
+}
+
+TEST_CASE("the loop is destroyed while senders wait") {
+  const std::size_t before = names_in_space();
+  {
+    const receive_right port = receive_right::make(1);
+    fill(port);
+    const receive_right other = receive_right::make();
+    {
+      loop l;
+      const send_right to = port.make_send();
+      std::vector<std::optional<send_failure>> failures(5);
+      for (auto& f : failures) l.spawn(note_failure(to, message(1, other.make_send()), f));
+      settle(l);
+      CHECK(l.size() == 5);
+    }
+    CHECK(send_references(other.name()) == 0);
+    CHECK(send_references(port.name()) == 0);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("one name, watched for room and for death, tells both") {
+  loop l;
+  receive_right port = receive_right::make(1);
+  fill(port);
+  const send_right to = port.make_send();
+  bool dead = false;
+  l.spawn([&]() -> task<> {
+    (co_await died(to)).value();
+    dead = true;
+  });
+  l.spawn(send_one(to, 1));
+  settle(l);
+  l.run([&]() -> task<> {
+    (void)co_await port.receive();
+    CHECK((co_await port.receive()).value().read<std::uint32_t>() == 1u);
+  }());
+  settle(l);
+  CHECK_FALSE(dead);
+  CHECK(l.size() == 1);
+  port.destroy();
+  settle(l);
+  CHECK(dead);
+}
+
+TEST_CASE("many senders on several threads, each with its own loop, against one small queue") {
+  loop l;
+  const receive_right port = receive_right::make(2);
+  constexpr int threads = 3, each = 300;
+  std::vector<std::thread> senders;
+  for (int t = 0; t < threads; ++t) {
+    senders.emplace_back([to = port.make_send(), t] {
+      loop own;
+      own.run([&]() -> task<> {
+        for (int i = 0; i < each; ++i) (co_await send(to, message(t, i))).value();
+      }());
+    });
+  }
+  std::vector<int> next(threads, 0);
+  bool in_order = true;
+  l.run([&]() -> task<> {
+    for (int n = 0; n < threads * each; ++n) {
+      const received m = (co_await port.receive()).value();
+      in_order = in_order && m.read<int>() == next[static_cast<std::size_t>(m.id())]++;
+    }
+  }());
+  for (std::thread& t : senders) t.join();
+  CHECK(in_order);
+}
+
+}  // namespace kedge::mach
