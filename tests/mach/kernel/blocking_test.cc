@@ -1,0 +1,256 @@
+// Calls that wait: time-outs, interruption, death of what is waited for, order among waiters, threads.
+#include <doctest/doctest.h>
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "test_message.h"
+
+using namespace test;
+
+namespace {
+
+mach_msg_return_t wait_receive(message& m, mach_port_name_t from, mach_msg_option_t option = 0,
+                               mach_msg_timeout_t timeout = 0) {
+  return mach_msg(&m.header(), MACH_RCV_MSG | option, 0, sizeof m.bytes, from, timeout, 0);
+}
+
+mach_msg_return_t wait_send(message& m, mach_msg_option_t option = 0, mach_msg_timeout_t timeout = 0) {
+  return mach_msg(&m.header(), MACH_SEND_MSG | option, m.size, 0, 0, timeout, 0);
+}
+
+void fill(mach_port_name_t port) {
+  while (message(port, MACH_MSG_TYPE_MAKE_SEND, 1).send() == MACH_MSG_SUCCESS) {
+  }
+}
+
+// Interrupts the thread by signals until it says that it is done: one may come before it waits.
+void interrupt_until(std::thread& thread, const std::atomic<bool>& done) {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGUSR2, &action, nullptr);
+  while (!done) {
+    pthread_kill(thread.native_handle(), SIGUSR2);
+    std::this_thread::yield();
+  }
+  thread.join();
+}
+
+}  // namespace
+
+TEST_CASE("a receive waits for the message") {
+  const mach_port_name_t port = new_service();
+  std::thread sender([port] { message(port, MACH_MSG_TYPE_COPY_SEND, 5).send(); });
+  message m;
+  CHECK(wait_receive(m, port) == MACH_MSG_SUCCESS);
+  CHECK(m.header().msgh_id == 5);
+  sender.join();
+}
+
+TEST_CASE("a receive on a set waits for any member") {
+  const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
+  mach_port_insert_member(mach_task_self(), port, set);
+  std::thread sender([port] { message(port, MACH_MSG_TYPE_COPY_SEND, 5).send(); });
+  message m;
+  CHECK(wait_receive(m, set) == MACH_MSG_SUCCESS);
+  CHECK(m.header().msgh_local_port == port);
+  sender.join();
+}
+
+TEST_CASE("a send waits for room, and senders are served in their order") {
+  const mach_port_name_t port = new_service();
+  set_limit(port, 1);
+  REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND, 0).send() == MACH_MSG_SUCCESS);
+  std::vector<std::thread> senders;
+  std::atomic<int> sent{0};
+  for (int each = 1; each <= 3; ++each) {
+    senders.emplace_back([&, each] {
+      message m(port, MACH_MSG_TYPE_COPY_SEND, each);
+      CHECK(wait_send(m) == MACH_MSG_SUCCESS);
+      ++sent;
+    });
+  }
+  message m;
+  int sum = 0;
+  for (int each = 0; each < 4; ++each) {
+    REQUIRE(wait_receive(m, port) == MACH_MSG_SUCCESS);
+    sum += m.header().msgh_id;
+  }
+  for (std::thread& each : senders) each.join();
+  CHECK(sum == 6);
+  CHECK(sent == 3);
+  CHECK(next_id(port) == -1);
+}
+
+TEST_CASE("time-outs end either half") {
+  const mach_port_name_t port = new_service();
+  message m(port, MACH_MSG_TYPE_COPY_SEND);
+  CHECK(wait_receive(m, port, MACH_RCV_TIMEOUT, 1) == MACH_RCV_TIMED_OUT);
+  CHECK(wait_receive(m, new_port(MACH_PORT_RIGHT_PORT_SET), MACH_RCV_TIMEOUT, 1) == MACH_RCV_TIMED_OUT);
+  fill(port);
+  const mach_port_name_t cargo = new_service();
+  m = message(port, MACH_MSG_TYPE_COPY_SEND, 0, {{cargo, MACH_MSG_TYPE_MOVE_SEND}});
+  CHECK(wait_send(m, MACH_SEND_TIMEOUT, 1) == MACH_SEND_TIMED_OUT);
+  CHECK(m.port_at(0) == cargo);
+  CHECK(refs_of(cargo, MACH_PORT_RIGHT_SEND) == 1);
+}
+
+TEST_CASE("a signal handler interrupts a receive, SA_RESTART or not") {
+  const mach_port_name_t port = new_service();
+  std::atomic<bool> done{false};
+  std::thread receiver([&] {
+    message m;
+    CHECK(wait_receive(m, port, MACH_RCV_INTERRUPT) == MACH_RCV_INTERRUPTED);
+    done = true;
+  });
+  interrupt_until(receiver, done);
+}
+
+TEST_CASE("a signal handler interrupts a send, which gives all back") {
+  const mach_port_name_t port = new_service();
+  fill(port);
+  std::atomic<bool> done{false};
+  const auto before = refs_of(port, MACH_PORT_RIGHT_SEND);
+  std::thread sender([&] {
+    message m(port, MACH_MSG_TYPE_COPY_SEND);
+    CHECK(wait_send(m, MACH_SEND_INTERRUPT) == MACH_SEND_INTERRUPTED);
+    CHECK(m.header().msgh_remote_port == port);
+    done = true;
+  });
+  interrupt_until(sender, done);
+  CHECK(refs_of(port, MACH_PORT_RIGHT_SEND) == before + 1);
+}
+
+TEST_CASE("without MACH_RCV_INTERRUPT the receive goes on") {
+  const mach_port_name_t port = new_service();
+  std::atomic<bool> done{false};
+  std::thread receiver([&] {
+    message m;
+    CHECK(wait_receive(m, port) == MACH_MSG_SUCCESS);
+    CHECK(m.header().msgh_id == 5);
+    done = true;
+  });
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  sigaction(SIGUSR2, &action, nullptr);
+  for (int each = 0; each < 50; ++each) {
+    pthread_kill(receiver.native_handle(), SIGUSR2);
+    std::this_thread::yield();
+  }
+  REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND, 5).send() == MACH_MSG_SUCCESS);
+  receiver.join();
+  CHECK(done);
+}
+
+TEST_CASE("who waits for a port learns of its end") {
+  const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
+  SUBCASE("a receiver whose port dies") {
+    std::thread receiver([port] {
+      message m;
+      const mach_msg_return_t result = wait_receive(m, port);
+      // The name may be gone before the receive has begun.
+      CHECK((result == MACH_RCV_PORT_DIED || result == MACH_RCV_INVALID_NAME));
+    });
+    std::this_thread::yield();
+    end_receive(port);
+    receiver.join();
+  }
+  SUBCASE("a receiver whose port moves away") {
+    const mach_port_name_t to = new_service();
+    std::thread receiver([port] {
+      message m;
+      const mach_msg_return_t result = wait_receive(m, port);
+      CHECK((result == MACH_RCV_PORT_CHANGED || result == MACH_RCV_INVALID_NAME));
+    });
+    std::this_thread::yield();
+    CHECK(message(to, MACH_MSG_TYPE_COPY_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() == MACH_MSG_SUCCESS);
+    receiver.join();
+  }
+  SUBCASE("a receiver whose set dies") {
+    std::thread receiver([set] {
+      message m;
+      const mach_msg_return_t result = wait_receive(m, set);
+      CHECK((result == MACH_RCV_PORT_DIED || result == MACH_RCV_INVALID_NAME));
+    });
+    std::this_thread::yield();
+    mach_port_deallocate(mach_task_self(), set);
+    receiver.join();
+  }
+  SUBCASE("a sender: success, and the message is destroyed") {
+    const mach_port_name_t reply = new_port();
+    fill(port);
+    std::thread sender([&] {
+      message m(port, MACH_MSG_TYPE_COPY_SEND);
+      m.reply_to(reply, MACH_MSG_TYPE_MAKE_SEND_ONCE);
+      const mach_msg_return_t result = wait_send(m);
+      CHECK((result == MACH_MSG_SUCCESS || result == MACH_SEND_INVALID_DEST));
+      if (result == MACH_MSG_SUCCESS) CHECK(next_id(reply) == MACH_NOTIFY_SEND_ONCE);
+    });
+    std::this_thread::yield();
+    end_receive(port);
+    sender.join();
+  }
+}
+
+TEST_CASE("raising the limit lets a blocked sender through") {
+  const mach_port_name_t port = new_service();
+  fill(port);
+  std::thread sender([port] {
+    message m(port, MACH_MSG_TYPE_COPY_SEND);
+    CHECK(wait_send(m) == MACH_MSG_SUCCESS);
+  });
+  set_limit(port, 100);
+  sender.join();
+}
+
+TEST_CASE("a message too large for one waiting receiver stays for another") {
+  const mach_port_name_t port = new_service();
+  std::thread small([port] {
+    message m;
+    CHECK(mach_msg(&m.header(), MACH_RCV_MSG | MACH_RCV_LARGE, 0, 32, port, 0, 0) == MACH_RCV_TOO_LARGE);
+    CHECK(m.header().msgh_size == 40);
+  });
+  REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND, 4, {}, "0123456789abcdef").send() == MACH_MSG_SUCCESS);
+  small.join();
+  CHECK(next_id(port) == 4);
+}
+
+TEST_CASE("many senders and receivers, on ports and a set: nothing is lost or doubled") {
+  constexpr int ports = 3, senders = 3, receivers = 3, each_sends = 400;
+  mach_port_name_t port[ports];
+  const mach_port_name_t set = new_port(MACH_PORT_RIGHT_PORT_SET);
+  for (mach_port_name_t& each : port) {
+    each = new_service();
+    mach_port_insert_member(mach_task_self(), each, set);
+  }
+  std::atomic<long> sent{0}, received{0};
+  std::atomic<int> left{senders * each_sends};
+  std::vector<std::thread> threads;
+  for (int number = 0; number < senders; ++number) {
+    threads.emplace_back([&, number] {
+      for (int each = 0; each < each_sends; ++each) {
+        message m(port[(number + each) % ports], MACH_MSG_TYPE_COPY_SEND, each);
+        if (wait_send(m) == MACH_MSG_SUCCESS) sent += each;
+      }
+    });
+  }
+  for (int number = 0; number < receivers; ++number) {
+    threads.emplace_back([&, number] {
+      message m;
+      while (left > 0) {
+        if (wait_receive(m, number == 0 ? port[0] : set, MACH_RCV_TIMEOUT, 1) == MACH_MSG_SUCCESS) {
+          received += m.header().msgh_id;
+          --left;
+        }
+      }
+    });
+  }
+  for (std::thread& each : threads) each.join();
+  CHECK(sent == received);
+  CHECK(left == 0);
+}

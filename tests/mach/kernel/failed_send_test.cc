@@ -1,0 +1,116 @@
+// The four classes of failed sends (mach-on-darwin.md), and the pseudo-receive (SEMANTICS 32).
+#include <doctest/doctest.h>
+
+#include "test_message.h"
+
+using namespace test;
+
+namespace {
+
+void fill(mach_port_name_t port) {
+  while (message(port, MACH_MSG_TYPE_MAKE_SEND).send() == MACH_MSG_SUCCESS) {
+  }
+}
+
+}  // namespace
+
+TEST_CASE("class 1: a dead destination consumes nothing") {
+  const mach_port_name_t dead = new_service(), cargo = new_service(), reply = new_port();
+  end_receive(dead);
+  message m(dead, MACH_MSG_TYPE_MOVE_SEND, 0, {{cargo, MACH_MSG_TYPE_MOVE_SEND}});
+  m.reply_to(reply, MACH_MSG_TYPE_MAKE_SEND_ONCE);
+  CHECK(m.send() == MACH_SEND_INVALID_DEST);
+  CHECK(refs_of(dead, MACH_PORT_RIGHT_DEAD_NAME) == 1);
+  CHECK(refs_of(cargo, MACH_PORT_RIGHT_SEND) == 1);
+  CHECK(status_of(reply).mps_sorights == 0);
+}
+
+TEST_CASE("class 2: a bad right destroys the header's and the earlier ones, not the later") {
+  const mach_port_name_t port = new_service(), first = new_service(), last = new_service(), reply = new_port();
+  message m(port, MACH_MSG_TYPE_MOVE_SEND, 0,
+            {{first, MACH_MSG_TYPE_MOVE_SEND}, {0x00fff703, MACH_MSG_TYPE_MOVE_SEND}, {last, MACH_MSG_TYPE_MOVE_SEND}});
+  m.reply_to(reply, MACH_MSG_TYPE_MAKE_SEND_ONCE);
+  const message before = m;
+  CHECK(m.send() == MACH_SEND_INVALID_RIGHT);
+  CHECK(std::memcmp(before.bytes, m.bytes, sizeof m.bytes) == 0);
+  CHECK(type_of(port) == MACH_PORT_TYPE_RECEIVE);
+  CHECK(type_of(first) == MACH_PORT_TYPE_RECEIVE);
+  CHECK(type_of(last) == MACH_PORT_TYPE_SEND_RECEIVE);
+  CHECK(next_id(reply) == MACH_NOTIFY_SEND_ONCE);
+  CHECK(status_of(port).mps_srights == 0);
+}
+
+TEST_CASE("class 3: a full queue gives everything back in the sender's buffer") {
+  const mach_port_name_t port = new_service(), cargo = new_service(), reply = new_port(), moving = new_port();
+  fill(port);
+  const mach_port_name_t once = new_send_once(reply);
+  message m(port, MACH_MSG_TYPE_COPY_SEND, 9,
+            {{cargo, MACH_MSG_TYPE_MOVE_SEND}, {cargo, MACH_MSG_TYPE_MAKE_SEND}, {once, MACH_MSG_TYPE_MOVE_SEND_ONCE},
+             {moving, MACH_MSG_TYPE_MOVE_RECEIVE}},
+            "body");
+  m.reply_to(reply, MACH_MSG_TYPE_MAKE_SEND_ONCE);
+  const auto mscount = status_of(cargo).mps_mscount;
+  const auto sends = refs_of(port, MACH_PORT_RIGHT_SEND);
+  REQUIRE(m.send() == MACH_SEND_TIMED_OUT);
+  CHECK(m.header().msgh_remote_port == port);  // not swapped
+  CHECK(m.header().msgh_bits == (MACH_MSGH_BITS(MACH_MSG_TYPE_MOVE_SEND, MACH_MSG_TYPE_MOVE_SEND_ONCE) | MACH_MSGH_BITS_COMPLEX));
+  CHECK(refs_of(port, MACH_PORT_RIGHT_SEND) == sends + 1);  // the copy has come back too
+  CHECK(type_of(m.header().msgh_local_port) == MACH_PORT_TYPE_SEND_ONCE);
+  CHECK(m.port_at(0) == cargo);
+  CHECK(m.port_at(1) == cargo);
+  CHECK(refs_of(cargo, MACH_PORT_RIGHT_SEND) == 2);
+  CHECK(type_of(m.port_at(2)) == MACH_PORT_TYPE_SEND_ONCE);
+  CHECK(type_of(m.port_at(3)) == MACH_PORT_TYPE_RECEIVE);
+  CHECK(m.descriptor(3).disposition == MACH_MSG_TYPE_MOVE_RECEIVE);
+  CHECK(status_of(cargo).mps_mscount == mscount + 1);  // stays bumped
+  CHECK(std::memcmp(m.bytes + m.size - 4, "body", 4) == 0);
+  // What came back can be sent again as it is.
+  message drained;
+  CHECK(drained.receive(port) == MACH_MSG_SUCCESS);
+  CHECK(m.send() == MACH_MSG_SUCCESS);
+}
+
+TEST_CASE("class 4: success is not delivery") {
+  SUBCASE("a send-once right of a dead port that nobody has looked at swallows the message") {
+    const mach_port_name_t port = new_port(), cargo = new_service();
+    const mach_port_name_t once = new_send_once(port);
+    end_receive(port);
+    CHECK(message(once, MACH_MSG_TYPE_MOVE_SEND_ONCE, 0, {{cargo, MACH_MSG_TYPE_MOVE_SEND}}).send() == MACH_MSG_SUCCESS);
+    CHECK(type_of(once) == 0);
+    CHECK(type_of(cargo) == MACH_PORT_TYPE_RECEIVE);
+  }
+  SUBCASE("once looked at it is a dead name") {
+    const mach_port_name_t port = new_port();
+    const mach_port_name_t once = new_send_once(port);
+    end_receive(port);
+    CHECK(type_of(once) == MACH_PORT_TYPE_DEAD_NAME);
+    CHECK(message(once, MACH_MSG_TYPE_MOVE_SEND_ONCE).send() == MACH_SEND_INVALID_DEST);
+  }
+  SUBCASE("a receive right sent to itself dies") {
+    const mach_port_name_t port = new_service();
+    CHECK(message(port, MACH_MSG_TYPE_COPY_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() == MACH_MSG_SUCCESS);
+    CHECK(type_of(port) == MACH_PORT_TYPE_DEAD_NAME);
+  }
+  SUBCASE("so does a ring of two") {
+    const mach_port_name_t one = new_service(), two = new_service();
+    CHECK(message(two, MACH_MSG_TYPE_COPY_SEND, 0, {{one, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() == MACH_MSG_SUCCESS);
+    CHECK(message(one, MACH_MSG_TYPE_COPY_SEND, 0, {{two, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() == MACH_MSG_SUCCESS);
+    CHECK(type_of(one) == MACH_PORT_TYPE_DEAD_NAME);
+    CHECK(type_of(two) == MACH_PORT_TYPE_DEAD_NAME);
+  }
+}
+
+TEST_CASE("queue limits") {
+  const mach_port_name_t port = new_service();
+  fill(port);
+  CHECK(status_of(port).mps_msgcount == MACH_PORT_QLIMIT_DEFAULT);
+  CHECK(message(new_send_once(port), MACH_MSG_TYPE_MOVE_SEND_ONCE).send() == MACH_MSG_SUCCESS);
+  CHECK(status_of(port).mps_msgcount == MACH_PORT_QLIMIT_DEFAULT + 1);
+  CHECK(set_limit(port, MACH_PORT_QLIMIT_MAX + 1) == KERN_INVALID_VALUE);
+  CHECK(set_limit(port, 8) == KERN_SUCCESS);
+  fill(port);
+  CHECK(status_of(port).mps_msgcount == 8);
+  const mach_port_name_t none = new_service();
+  CHECK(set_limit(none, 0) == KERN_SUCCESS);
+  CHECK(message(none, MACH_MSG_TYPE_COPY_SEND).send() == MACH_SEND_TIMED_OUT);
+}

@@ -1,0 +1,282 @@
+#include "loopback.h"
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "kedge/mach/kernel/abi/bound.h"
+#include "kedge/mach/kernel/core/kernel.h"
+#include "kedge/mach/kernel/embedded/embedded.h"
+#include "kedge/mach/kernel/embedded/futex_ticket.h"
+
+namespace kedge::mach::kernel {
+namespace {
+
+using bytes = std::vector<std::byte>;
+
+// What a letter is about; its first word.
+enum class letter : std::uint64_t {
+  begin,     // to the kernel: call, target, task, 8 words
+  give_up,   // to the kernel: why
+  memory,    // to the kernel: ok, then what was read
+  woken,     // to the kernel, from itself
+  read,      // to the caller: address, size
+  write,     // to the caller: address, then what to write
+  parked,    // to the caller: option, sending
+  done,      // to the caller: result, guard code, name, subcode, 2 words
+};
+
+bytes pack(letter kind, std::initializer_list<std::uint64_t> words) {
+  bytes made((words.size() + 1) * sizeof(std::uint64_t));
+  const auto first = static_cast<std::uint64_t>(kind);
+  std::memcpy(made.data(), &first, sizeof first);
+  std::memcpy(made.data() + sizeof first, words.begin(), words.size() * sizeof(std::uint64_t));
+  return made;
+}
+
+std::uint64_t word(const bytes& of, std::size_t index) {
+  std::uint64_t value = 0;
+  std::memcpy(&value, of.data() + index * sizeof value, sizeof value);
+  return value;
+}
+
+letter kind_of(const bytes& of) { return static_cast<letter>(word(of, 0)); }
+
+// The caller's end: letters arrive while it waits, which a signal may interrupt.
+class caller_end {
+ public:
+  void deliver(bytes&& arrived) {
+    const std::lock_guard<std::mutex> hold(lock_);
+    letters_.push_back(std::move(arrived));
+    signal_.wake();
+  }
+
+  enum class outcome { letter, timed_out, interrupted };
+  outcome wait(std::uint64_t deadline, bytes& next) {
+    for (;;) {
+      signal_.prepare();
+      {
+        const std::lock_guard<std::mutex> hold(lock_);
+        if (!letters_.empty()) {
+          next = std::move(letters_.front());
+          letters_.pop_front();
+          return outcome::letter;
+        }
+      }
+      const futex_ticket::ended ended = signal_.wait(deadline);
+      if (ended == futex_ticket::ended::timed_out) return outcome::timed_out;
+      if (ended == futex_ticket::ended::interrupted) return outcome::interrupted;
+    }
+  }
+
+ private:
+  std::mutex lock_;
+  std::deque<bytes> letters_;
+  futex_ticket signal_;
+};
+
+class kernel_end {
+ public:
+  kernel_end() { std::thread([this] { run(); }).detach(); }
+
+  std::uint64_t connect(caller_end& caller) {
+    const std::lock_guard<std::mutex> hold(lock_);
+    callers_[++last_] = &caller;
+    return last_;
+  }
+  void disconnect(std::uint64_t id) {
+    const std::lock_guard<std::mutex> hold(lock_);
+    callers_.erase(id);
+  }
+  void deliver(std::uint64_t from, bytes&& arrived) {
+    const std::lock_guard<std::mutex> hold(lock_);
+    // What the kernel is waiting for in the middle of a call does not queue behind new calls.
+    (kind_of(arrived) == letter::memory ? memory_ : letters_).emplace_back(from, std::move(arrived));
+    some_.notify_one();
+  }
+
+ private:
+  // A call in progress.
+  class session final : public ticket, public copyio {
+   public:
+    session(kernel_end& end, std::uint64_t number) : copyio(false), end_(end), id(number) {}
+    void wake() noexcept override { end_.deliver(id, pack(letter::woken, {})); }
+
+   private:
+    kernel_end& end_;
+
+   public:
+    const std::uint64_t id;
+    ref<ipc_task> task;
+    reply answer;
+
+   private:
+    bool copy_in(user_address from, void* to, std::size_t size) noexcept override {
+      end_.answer(id, pack(letter::read, {from, size}));
+      const bytes got = end_.await_memory();
+      if (word(got, 1) == 0) return false;
+      std::memcpy(to, got.data() + 2 * sizeof(std::uint64_t), size);
+      return true;
+    }
+    bool copy_out(const void* from, user_address to, std::size_t size) noexcept override {
+      bytes out = pack(letter::write, {to});
+      const auto* first = static_cast<const std::byte*>(from);
+      out.insert(out.end(), first, first + size);
+      end_.answer(id, std::move(out));
+      return word(end_.await_memory(), 1) != 0;
+    }
+  };
+
+  void answer(std::uint64_t to, bytes&& what) {
+    const std::lock_guard<std::mutex> hold(lock_);
+    callers_.at(to)->deliver(std::move(what));
+  }
+
+  bytes await_memory() {
+    std::unique_lock<std::mutex> hold(lock_);
+    some_.wait(hold, [this] { return !memory_.empty(); });
+    bytes got = std::move(memory_.front().second);
+    memory_.pop_front();
+    return got;
+  }
+
+  void run() {
+    for (;;) {
+      std::pair<std::uint64_t, bytes> next;
+      {
+        std::unique_lock<std::mutex> hold(lock_);
+        some_.wait(hold, [this] { return !letters_.empty(); });
+        next = std::move(letters_.front());
+        letters_.pop_front();
+      }
+      handle(next.first, next.second);
+    }
+  }
+
+  void handle(std::uint64_t from, const bytes& what) {
+    embedded& in = embedded::instance();
+    if (kind_of(what) == letter::begin) return begin(from, what);
+    const auto found = sessions_.find(from);
+    if (found == sessions_.end()) return;  // given up after it was done
+    session& one = *found->second;
+    if (kind_of(what) == letter::woken) {
+      return tell(one, in.kernel().resume(*one.task, one, one.answer, one));
+    }
+    const auto why = static_cast<give_up>(word(what, 1));
+    if (one.waits_on && in.kernel().cancel(*one.task, one, why, one.answer, one)) {
+      tell(one, status::done);
+    }
+  }
+
+  void begin(std::uint64_t from, const bytes& what) {
+    embedded& in = embedded::instance();
+    request asked;
+    asked.call = static_cast<call_number>(word(what, 1));
+    asked.target = static_cast<mach_port_name_t>(word(what, 2));
+    asked.task = word(what, 3);
+    for (std::size_t index = 0; index < asked.words.size(); ++index) {
+      asked.words[index] = word(what, 4 + index);
+    }
+    session& one = *(sessions_[from] = std::make_unique<session>(*this, from));
+    one.task = in.find(asked.task);
+    if (!one.task) {
+      // The same answers as without the detour.
+      in.call(asked, one.answer, one);
+      return tell(one, status::done);
+    }
+    if (in.call_of_tasks(*one.task, asked, one.answer)) return tell(one, status::done);
+    tell(one, in.kernel().begin(*one.task, asked, one.answer, one, one));
+  }
+
+  void tell(session& one, status now) {
+    if (now == status::parked) {
+      return answer(one.id, pack(letter::parked, {static_cast<std::uint64_t>(one.option),
+                                                  std::uint64_t{one.sending()}}));
+    }
+    const reply& got = one.answer;
+    const std::uint64_t id = one.id;
+    bytes out = pack(letter::done, {static_cast<std::uint64_t>(std::int64_t{got.result}),
+                                    got.guard.code, got.guard.name, got.guard.subcode,
+                                    got.words[0], got.words[1]});
+    sessions_.erase(id);
+    answer(id, std::move(out));
+  }
+
+  std::mutex lock_;
+  std::condition_variable some_;
+  std::deque<std::pair<std::uint64_t, bytes>> letters_, memory_;
+  std::map<std::uint64_t, caller_end*> callers_;
+  std::uint64_t last_ = 0;
+  std::map<std::uint64_t, std::unique_ptr<session>> sessions_;  // the kernel's thread's own
+};
+
+class loopback final : public binding {
+ public:
+  void call(const request& what, reply& answer, copyio& memory) override {
+    caller_end here;
+    const std::uint64_t id = kernel_.connect(here);
+    bytes begin = pack(letter::begin, {static_cast<std::uint64_t>(what.call), what.target, what.task});
+    const auto* words = reinterpret_cast<const std::byte*>(what.words.data());
+    begin.insert(begin.end(), words, words + sizeof what.words);
+    kernel_.deliver(id, std::move(begin));
+    std::uint64_t deadline = futex_ticket::never;
+    bool parked = false;
+    for (bytes next;;) {
+      const caller_end::outcome came = here.wait(deadline, next);
+      if (came != caller_end::outcome::letter) {
+        if (!parked) continue;
+        const give_up why = came == caller_end::outcome::timed_out ? give_up::timed_out
+                                                                   : give_up::interrupted;
+        kernel_.deliver(id, pack(letter::give_up, {static_cast<std::uint64_t>(why)}));
+        parked = false;
+        deadline = futex_ticket::never;
+      } else if (kind_of(next) == letter::parked) {
+        const auto option = static_cast<mach_msg_option_t>(word(next, 1));
+        const mach_msg_option_t limited = word(next, 2) ? MACH_SEND_TIMEOUT : MACH_RCV_TIMEOUT;
+        deadline = option & limited ? monotonic_now() + what.words[4] * 1000000 : futex_ticket::never;
+        parked = true;
+      } else if (kind_of(next) == letter::done) {
+        kernel_.disconnect(id);
+        answer.result = static_cast<kern_return_t>(static_cast<std::int64_t>(word(next, 1)));
+        answer.guard = {static_cast<std::uint32_t>(word(next, 2)),
+                        static_cast<mach_port_name_t>(word(next, 3)), word(next, 4)};
+        answer.words = {word(next, 5), word(next, 6)};
+        return;
+      } else {
+        copy(id, next, memory);
+      }
+    }
+  }
+
+ private:
+  void copy(std::uint64_t id, const bytes& asked, copyio& memory) {
+    if (kind_of(asked) == letter::write) {
+      const std::size_t head = 2 * sizeof(std::uint64_t);
+      const bool ok = memory.out(asked.data() + head, word(asked, 1), asked.size() - head);
+      return kernel_.deliver(id, pack(letter::memory, {ok}));
+    }
+    bytes got(word(asked, 2));
+    const bool ok = memory.in(word(asked, 1), got.data(), got.size());
+    bytes out = pack(letter::memory, {ok});
+    out.insert(out.end(), got.begin(), got.end());
+    kernel_.deliver(id, std::move(out));
+  }
+
+  kernel_end kernel_;
+};
+
+}  // namespace
+
+void use_loopback() {
+  // Never destroyed: its thread runs until the process ends.
+  static loopback* const made = new loopback;
+  bind(made);
+}
+
+}  // namespace kedge::mach::kernel

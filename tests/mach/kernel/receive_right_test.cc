@@ -1,0 +1,143 @@
+// What a receive right carries: attributes, guards, and what a move resets (SEMANTICS 11, 12, 23 to 25, 40).
+#include <doctest/doctest.h>
+
+#include "kedge/mach/kernel/abi/guard_exception.h"
+#include "test_message.h"
+
+using namespace test;
+
+namespace {
+
+kedge::mach::kernel::guard_violation last_violation;
+
+// Records guard exceptions instead of ending the process.
+class recorder {
+ public:
+  recorder() {
+    last_violation = {};
+    previous_ = kedge::mach::kernel::set_guard_handler(
+        [](const kedge::mach::kernel::guard_violation& what, const char*) { last_violation = what; });
+  }
+  ~recorder() { kedge::mach::kernel::set_guard_handler(previous_); }
+
+ private:
+  kedge::mach::kernel::guard_handler previous_;
+};
+
+mach_port_name_t new_guarded(mach_port_context_t guard, std::uint32_t flags = 0) {
+  mach_port_options_t options{};
+  options.flags = MPO_CONTEXT_AS_GUARD | flags;
+  mach_port_name_t name = MACH_PORT_NULL;
+  mach_port_construct(mach_task_self(), &options, guard, &name);
+  return name;
+}
+
+}  // namespace
+
+TEST_CASE("a moved receive right keeps queue and senders, and forgets the rest") {
+  const mach_port_name_t port = new_service(), to = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET), notify = new_port();
+  mach_port_insert_member(mach_task_self(), port, set);
+  mach_port_set_context(mach_task_self(), port, 5);
+  set_limit(port, 9);
+  request(port, MACH_NOTIFY_NO_SENDERS, 0, notify);
+  REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND, 1).send() == MACH_MSG_SUCCESS);
+  REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND, 2).send() == MACH_MSG_SUCCESS);
+  CHECK(next_id(port) == 1);
+  REQUIRE(message(to, MACH_MSG_TYPE_COPY_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() == MACH_MSG_SUCCESS);
+  CHECK(type_of(port) == MACH_PORT_TYPE_SEND);
+  CHECK(message(port, MACH_MSG_TYPE_COPY_SEND, 3).send() == MACH_MSG_SUCCESS);
+  message m;
+  REQUIRE(m.receive(to) == MACH_MSG_SUCCESS);
+  CHECK(m.port_at(0) == port);
+  const mach_port_status_t status = status_of(port);
+  CHECK(status.mps_mscount == 0);
+  CHECK(status.mps_seqno == 0);
+  CHECK(status.mps_pset == 0);
+  CHECK(status.mps_qlimit == 9);
+  CHECK(status.mps_nsrequest == 1);
+  mach_port_context_t context = 1;
+  CHECK(mach_port_get_context(mach_task_self(), port, &context) == KERN_SUCCESS);
+  CHECK(context == 0);
+  CHECK(next_id(port) == 2);
+  CHECK(next_id(port) == 3);
+}
+
+TEST_CASE("attributes: flavors, counts and names") {
+  const mach_port_name_t port = new_port();
+  integer_t words[20];
+  mach_msg_type_number_t count = 0;
+  const auto get = [&](mach_port_name_t name, mach_port_flavor_t flavor, mach_msg_type_number_t room) {
+    count = room;
+    return mach_port_get_attributes(mach_task_self(), name, flavor, words, &count);
+  };
+  CHECK(get(port, MACH_PORT_LIMITS_INFO, 1) == KERN_SUCCESS);
+  CHECK(words[0] == MACH_PORT_QLIMIT_DEFAULT);
+  CHECK(get(port, MACH_PORT_LIMITS_INFO, 0) == KERN_FAILURE);
+  CHECK(get(port, MACH_PORT_RECEIVE_STATUS, 9) == KERN_FAILURE);
+  CHECK(get(port, MACH_PORT_RECEIVE_STATUS, 20) == KERN_SUCCESS);
+  CHECK(count == 10);
+  CHECK(get(port, MACH_PORT_INFO_EXT, 17) == KERN_SUCCESS);
+  CHECK(get(port, MACH_PORT_TEMPOWNER, 17) == KERN_INVALID_ARGUMENT);
+  CHECK(get(port, 99, 17) == KERN_INVALID_ARGUMENT);
+  CHECK(get(MACH_PORT_NULL, MACH_PORT_LIMITS_INFO, 1) == KERN_SUCCESS);
+  CHECK(count == 0);
+  CHECK(get(MACH_PORT_NULL, MACH_PORT_RECEIVE_STATUS, 10) == KERN_INVALID_RIGHT);
+  CHECK(get(0x00fff703, MACH_PORT_RECEIVE_STATUS, 10) == KERN_INVALID_NAME);
+  CHECK(get(new_send_once(port), MACH_PORT_RECEIVE_STATUS, 10) == KERN_INVALID_RIGHT);
+  CHECK(mach_port_set_attributes(mach_task_self(), port, MACH_PORT_TEMPOWNER, words, 0) == KERN_SUCCESS);
+  CHECK(status_of(port).mps_flags == (MACH_PORT_STATUS_FLAG_TEMPOWNER | MACH_PORT_STATUS_FLAG_IMP_DONATION));
+  CHECK(mach_port_set_attributes(mach_task_self(), port, MACH_PORT_RECEIVE_STATUS, words, 10) == KERN_INVALID_ARGUMENT);
+  CHECK(mach_port_set_mscount(mach_task_self(), port, 4) == KERN_SUCCESS);
+  CHECK(mach_port_set_seqno(mach_task_self(), port, 5) == KERN_SUCCESS);
+  CHECK(status_of(port).mps_mscount == 4);
+  CHECK(status_of(port).mps_seqno == 5);
+  CHECK(mach_port_set_seqno(mach_task_self(), MACH_PORT_NULL, 5) == KERN_INVALID_RIGHT);
+}
+
+TEST_CASE("a guarded right is released with its guard") {
+  const recorder records;
+  const mach_port_name_t port = new_guarded(7, MPO_STRICT);
+  CHECK(status_of(port).mps_flags == (MACH_PORT_STATUS_FLAG_GUARDED | MACH_PORT_STATUS_FLAG_STRICT_GUARD));
+  mach_port_context_t context = 1;
+  CHECK(mach_port_get_context(mach_task_self(), port, &context) == KERN_SUCCESS);
+  CHECK(context == 0);
+  CHECK(mach_port_destruct(mach_task_self(), port, 0, 8) == KERN_INVALID_ARGUMENT);
+  CHECK(last_violation.code == kGUARD_EXC_DESTROY);
+  CHECK(last_violation.name == port);
+  CHECK(last_violation.subcode == 7);
+  CHECK(mach_port_destruct(mach_task_self(), port, 0, 7) == KERN_SUCCESS);
+}
+
+TEST_CASE("guards: each violation") {
+  const recorder records;
+  const mach_port_name_t port = new_guarded(7), strict = new_guarded(7, MPO_STRICT), fixed = new_guarded(7, MPO_IMMOVABLE_RECEIVE);
+  CHECK(end_receive(port) == KERN_INVALID_RIGHT);
+  CHECK(last_violation.code == kGUARD_EXC_DESTROY);
+  CHECK(mach_port_destroy(mach_task_self(), port) == KERN_INVALID_RIGHT);
+  CHECK(mach_port_unguard(mach_task_self(), port, 8) == KERN_INVALID_ARGUMENT);
+  CHECK(last_violation.code == kGUARD_EXC_INCORRECT_GUARD);
+  CHECK(mach_port_unguard(mach_task_self(), new_port(), 8) == KERN_INVALID_ARGUMENT);
+  CHECK(last_violation.code == kGUARD_EXC_UNGUARDED);
+  CHECK(mach_port_set_context(mach_task_self(), strict, 8) == KERN_INVALID_ARGUMENT);
+  CHECK(last_violation.code == kGUARD_EXC_SET_CONTEXT);
+  last_violation = {};
+  CHECK(mach_port_insert_right(mach_task_self(), fixed, fixed, MACH_MSG_TYPE_MOVE_RECEIVE) == KERN_INVALID_CAPABILITY);
+  CHECK(last_violation.code == kGUARD_EXC_IMMOVABLE);
+  last_violation = {};
+  const mach_port_name_t to = new_service();
+  CHECK(message(to, MACH_MSG_TYPE_COPY_SEND, 0, {{fixed, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() == MACH_SEND_INVALID_RIGHT);
+  CHECK(last_violation.code == kGUARD_EXC_IMMOVABLE);
+}
+
+TEST_CASE("guard, unguard, swap") {
+  const recorder records;
+  const mach_port_name_t port = new_port();
+  CHECK(mach_port_guard(mach_task_self(), port, 5, FALSE) == KERN_SUCCESS);
+  CHECK(mach_port_guard(mach_task_self(), port, 6, FALSE) == KERN_INVALID_ARGUMENT);
+  CHECK(mach_port_swap_guard(mach_task_self(), port, 5, 6) == KERN_SUCCESS);
+  CHECK(mach_port_unguard(mach_task_self(), port, 6) == KERN_SUCCESS);
+  CHECK(end_receive(port) == KERN_SUCCESS);
+  CHECK(last_violation.code == 0);
+  CHECK(mach_port_guard(mach_task_self(), port, 5, FALSE) == KERN_INVALID_NAME);
+  CHECK(mach_port_guard(mach_task_self(), new_port(MACH_PORT_RIGHT_PORT_SET), 5, FALSE) == KERN_INVALID_RIGHT);
+}

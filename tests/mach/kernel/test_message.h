@@ -1,0 +1,158 @@
+// Messages and ports for the tests, in terms of Darwin's C interface only.
+#pragma once
+
+#include <mach/mach.h>
+#include <mach/notify.h>
+
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <vector>
+
+namespace test {
+
+inline mach_port_name_t new_port(mach_port_right_t right = MACH_PORT_RIGHT_RECEIVE) {
+  mach_port_name_t name = MACH_PORT_NULL;
+  mach_port_allocate(mach_task_self(), right, &name);
+  return name;
+}
+
+// A receive right with a send right under the same name.
+inline mach_port_name_t new_service() {
+  const mach_port_name_t name = new_port();
+  mach_port_insert_right(mach_task_self(), name, name, MACH_MSG_TYPE_MAKE_SEND);
+  return name;
+}
+
+// A send-once right to the port.
+inline mach_port_name_t new_send_once(mach_port_name_t port) {
+  mach_port_name_t once = MACH_PORT_NULL;
+  mach_msg_type_name_t type = 0;
+  mach_port_extract_right(mach_task_self(), port, MACH_MSG_TYPE_MAKE_SEND_ONCE, &once, &type);
+  return once;
+}
+
+inline mach_port_type_t type_of(mach_port_name_t name) {
+  mach_port_type_t type = 0;
+  return mach_port_type(mach_task_self(), name, &type) == KERN_SUCCESS ? type : 0;
+}
+
+inline mach_port_urefs_t refs_of(mach_port_name_t name, mach_port_right_t right) {
+  mach_port_urefs_t refs = 0xdead;
+  return mach_port_get_refs(mach_task_self(), name, right, &refs) == KERN_SUCCESS ? refs : 0xdead;
+}
+
+inline mach_port_status_t status_of(mach_port_name_t name) {
+  mach_port_status_t status{};
+  mach_msg_type_number_t count = MACH_PORT_RECEIVE_STATUS_COUNT;
+  mach_port_get_attributes(mach_task_self(), name, MACH_PORT_RECEIVE_STATUS,
+                           reinterpret_cast<mach_port_info_t>(&status), &count);
+  return status;
+}
+
+inline kern_return_t set_limit(mach_port_name_t name, mach_port_msgcount_t limit) {
+  mach_port_limits_t limits{limit};
+  return mach_port_set_attributes(mach_task_self(), name, MACH_PORT_LIMITS_INFO,
+                                  reinterpret_cast<mach_port_info_t>(&limits),
+                                  MACH_PORT_LIMITS_INFO_COUNT);
+}
+
+inline kern_return_t end_receive(mach_port_name_t name) {
+  return mach_port_mod_refs(mach_task_self(), name, MACH_PORT_RIGHT_RECEIVE, -1);
+}
+
+// A buffer that a message is built in, sent from and received into.
+class message {
+ public:
+  struct port {
+    mach_port_name_t name;
+    mach_msg_type_name_t disposition;
+  };
+
+  message() = default;
+  message(mach_port_name_t to, mach_msg_type_name_t disposition, mach_msg_id_t id = 0,
+          std::initializer_list<port> ports = {}, const char* body = "") {
+    header().msgh_bits = MACH_MSGH_BITS_SET(disposition, 0u, 0u, 0u);
+    header().msgh_remote_port = to;
+    header().msgh_id = id;
+    size = sizeof(mach_msg_header_t);
+    if (ports.size() > 0) {
+      header().msgh_bits |= MACH_MSGH_BITS_COMPLEX;
+      const mach_msg_body_t count{static_cast<mach_msg_size_t>(ports.size())};
+      append(&count, sizeof count);
+      for (const port& each : ports) {
+        mach_msg_port_descriptor_t descriptor{};
+        descriptor.name = each.name;
+        descriptor.disposition = each.disposition & 0xff;
+        descriptor.type = MACH_MSG_PORT_DESCRIPTOR;
+        append(&descriptor, sizeof descriptor);
+      }
+    }
+    append(body, std::strlen(body));
+    size = (size + 3) & ~3u;
+  }
+
+  message& reply_to(mach_port_name_t name, mach_msg_type_name_t disposition) {
+    header().msgh_local_port = name;
+    header().msgh_bits |= MACH_MSGH_BITS(0u, disposition);
+    return *this;
+  }
+
+  mach_msg_header_t& header() { return *reinterpret_cast<mach_msg_header_t*>(bytes); }
+  mach_msg_port_descriptor_t descriptor(std::size_t index) {
+    mach_msg_port_descriptor_t found;
+    std::memcpy(&found, bytes + sizeof(mach_msg_base_t) + index * sizeof found, sizeof found);
+    return found;
+  }
+  mach_port_name_t port_at(std::size_t index) { return descriptor(index).name; }
+  template <typename T = mach_msg_audit_trailer_t>
+  T trailer() {
+    T found;
+    std::memcpy(&found, bytes + round_msg(header().msgh_size), sizeof found);
+    return found;
+  }
+  // The word of a notification: a name or a count.
+  natural_t notification_word() {
+    natural_t word = 0;
+    std::memcpy(&word, bytes + sizeof(mach_msg_header_t) + sizeof(NDR_record_t), sizeof word);
+    return word;
+  }
+
+  mach_msg_return_t send(mach_msg_option_t option = 0) {
+    return mach_msg(&header(), MACH_SEND_MSG | MACH_SEND_TIMEOUT | option, size, 0, MACH_PORT_NULL,
+                    0, MACH_PORT_NULL);
+  }
+  mach_msg_return_t receive(mach_port_name_t from, mach_msg_option_t option = 0,
+                            mach_msg_size_t room = sizeof bytes) {
+    return mach_msg(&header(), MACH_RCV_MSG | MACH_RCV_TIMEOUT | option, 0, room, from, 0,
+                    MACH_PORT_NULL);
+  }
+
+  mach_msg_size_t size = 0;
+  alignas(8) unsigned char bytes[1024]{};
+
+ private:
+  void append(const void* what, std::size_t length) {
+    std::memcpy(bytes + size, what, length);
+    size += static_cast<mach_msg_size_t>(length);
+  }
+};
+
+// The id of the next message at the port, which is received and destroyed; -1 if there is none.
+inline mach_msg_id_t next_id(mach_port_name_t from) {
+  message got;
+  if (got.receive(from) != MACH_MSG_SUCCESS) return -1;
+  const mach_msg_id_t id = got.header().msgh_id;
+  mach_msg_destroy(&got.header());
+  return id;
+}
+
+inline kern_return_t request(mach_port_name_t name, mach_msg_id_t id, mach_port_mscount_t sync,
+                             mach_port_name_t notify, mach_port_name_t* previous = nullptr) {
+  mach_port_t unused = MACH_PORT_NULL;
+  return mach_port_request_notification(mach_task_self(), name, id, sync, notify,
+                                        MACH_MSG_TYPE_MAKE_SEND_ONCE,
+                                        previous ? previous : &unused);
+}
+
+}  // namespace test
