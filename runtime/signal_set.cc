@@ -7,6 +7,7 @@
 #include <csignal>
 #include <mutex>
 #include <utility>
+#include <vector>
 
 #include "kedge/runtime/context.h"
 
@@ -54,13 +55,26 @@ ignored_signals& ignored() {
 
 }  // namespace
 
+struct signal_set::state {
+  explicit state(reactor& r) noexcept : in(r) {}
+
+  bool take(signal_event& event) noexcept;
+  void arrived() noexcept;
+  void ended(std::error_code why) noexcept;
+
+  reactor& in;
+  std::vector<std::unique_ptr<watch>> watches;
+  next_operation* waiting = nullptr;
+  std::error_code end;
+};
+
 // One signal of a set.
 class signal_set::watch final : private listener {
  public:
-  watch(signal_set& set, reactor& r, int n) : number(n), set_(set) {
+  watch(state& set, int n) : number(n), set_(set) {
     ignored().add(number);
     try {
-      source_ = registration(r, sharing::shared, EVFILT_SIGNAL, static_cast<std::uint64_t>(number));
+      source_ = registration(set.in, sharing::shared, EVFILT_SIGNAL, static_cast<std::uint64_t>(number));
       if (const std::error_code refused = source_.link(*this)) throw std::system_error(refused);
     } catch (...) {
       ignored().remove(number);
@@ -74,7 +88,7 @@ class signal_set::watch final : private listener {
     const bool loop_lives = static_cast<bool>(source_);
     source_.close();
     // Out of the kernel before the signal gets its meaning back, or one could slip through.
-    if (loop_lives) set_.reactor_.submit_changes();
+    if (loop_lives) set_.in.submit_changes();
     ignored().remove(number);
   }
 
@@ -89,22 +103,28 @@ class signal_set::watch final : private listener {
   }
   void closed(std::error_code why) noexcept override { set_.ended(why); }
 
-  signal_set& set_;
+  state& set_;
   registration source_;
 };
 
-signal_set::signal_set(reactor& r, std::initializer_list<int> signals) : reactor_(r) {
-  watches_.reserve(signals.size());
-  for (const int number : signals) watches_.push_back(std::make_unique<watch>(*this, r, number));
+signal_set::signal_set(reactor& r, std::initializer_list<int> signals)
+    : state_(std::make_shared<state>(r)) {
+  state_->watches.reserve(signals.size());
+  for (const int number : signals) {
+    state_->watches.push_back(std::make_unique<watch>(*state_, number));
+  }
   // From here on deliveries count.
   r.submit_changes();
-  if (end_) throw std::system_error(end_, "kedge::signal_set");
+  if (state_->end) throw std::system_error(state_->end, "kedge::signal_set");
 }
 
-signal_set::~signal_set() { ended(errc::closed); }
+signal_set::~signal_set() {
+  state_->ended(errc::closed);
+  state_->watches.clear();
+}
 
-bool signal_set::take(signal_event& event) noexcept {
-  for (const auto& w : watches_) {
+bool signal_set::state::take(signal_event& event) noexcept {
+  for (const auto& w : watches) {
     if (w->count == 0) continue;
     event = {w->number, std::exchange(w->count, 0)};
     return true;
@@ -112,42 +132,38 @@ bool signal_set::take(signal_event& event) noexcept {
   return false;
 }
 
-void signal_set::arrived() noexcept {
-  if (waiting_ != nullptr) reactor_.ready(*waiting_->waiter_);
+void signal_set::state::arrived() noexcept {
+  if (waiting != nullptr) in.ready(*waiting->waiter_);
 }
 
-void signal_set::ended(std::error_code why) noexcept {
-  if (!end_) end_ = why;
-  if (next_operation* const op = std::exchange(waiting_, nullptr)) {
-    op->set_ = nullptr;
+void signal_set::state::ended(std::error_code why) noexcept {
+  if (!end) end = why;
+  if (next_operation* const op = std::exchange(waiting, nullptr)) {
     op->error_ = why;
-    reactor_.ready(*op->waiter_);
+    in.ready(*op->waiter_);
   }
 }
 
 bool signal_set::next_operation::await_ready() noexcept {
-  if (set_->end_) {
-    error_ = set_->end_;
-  } else if (set_->waiting_ != nullptr) {
+  if (state_->end) {
+    error_ = state_->end;
+  } else if (state_->waiting != nullptr) {
     error_ = errc::already_awaited;
-  } else if (!set_->take(event_)) {
+  } else if (!state_->take(event_)) {
     return false;
   }
-  set_ = nullptr;
   return true;
 }
 
 bool signal_set::next_operation::await_suspend(waiter& w) noexcept {
   waiter_ = &w;
-  set_->waiting_ = this;
+  state_->waiting = this;
   return true;
 }
 
 bool signal_set::next_operation::await_settle() noexcept {
-  if (set_ != nullptr) {
-    if (!set_->take(event_)) return false;
-    leave();
-  }
+  if (!error_ && !state_->take(event_)) return false;
+  leave();
   return true;
 }
 
@@ -162,8 +178,7 @@ result<signal_event> signal_set::next_operation::await_resume() {
 }
 
 void signal_set::next_operation::leave() noexcept {
-  if (set_ != nullptr && set_->waiting_ == this) set_->waiting_ = nullptr;
-  set_ = nullptr;
+  if (state_->waiting == this) state_->waiting = nullptr;
 }
 
 void signal_set::next_operation::describe(description& line) const noexcept {

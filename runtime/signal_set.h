@@ -12,7 +12,7 @@
 #include <initializer_list>
 #include <memory>
 #include <system_error>
-#include <vector>
+#include <utility>
 
 #include "kedge/runtime/operation.h"
 #include "kedge/runtime/reactor.h"
@@ -27,10 +27,13 @@ struct signal_event {
 };
 
 class signal_set {
+  // What the set and its operations share, so that the set can be destroyed under any of them.
+  struct state;
+
  public:
   class next_operation {
    public:
-    explicit next_operation(signal_set& s) noexcept : set_(&s) {}
+    explicit next_operation(std::shared_ptr<state> s) noexcept : state_(std::move(s)) {}
     next_operation(const next_operation&) = delete;
     next_operation& operator=(const next_operation&) = delete;
     ~next_operation() { leave(); }
@@ -43,9 +46,9 @@ class signal_set {
     void describe(description& line) const noexcept;
 
    private:
-    friend class signal_set;
+    friend struct state;
     void leave() noexcept;
-    signal_set* set_;  // null: it has ended, in event_ or error_
+    std::shared_ptr<state> state_;
     waiter* waiter_ = nullptr;
     signal_event event_{0, 0};
     std::error_code error_;
@@ -54,7 +57,7 @@ class signal_set {
   class [[nodiscard]] next_awaitable {
    public:
     explicit next_awaitable(signal_set& s) noexcept : set_(&s) {}
-    next_operation operator co_await() && noexcept { return next_operation(*set_); }
+    next_operation operator co_await() && noexcept { return next_operation(set_->state_); }
 
    private:
     signal_set* set_;
@@ -74,15 +77,7 @@ class signal_set {
 
  private:
   class watch;
-
-  bool take(signal_event& event) noexcept;
-  void arrived() noexcept;
-  void ended(std::error_code why) noexcept;
-
-  reactor& reactor_;
-  std::vector<std::unique_ptr<watch>> watches_;
-  next_operation* waiting_ = nullptr;
-  std::error_code end_;
+  std::shared_ptr<state> state_;
 };
 
 }  // namespace kedge

@@ -1,0 +1,114 @@
+// In the steady state nothing allocates: counted with the global operator new.
+#include <doctest/doctest.h>
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdlib>
+#include <new>
+#include <span>
+
+#include "kedge/runtime/loop.h"
+#include "kedge/runtime/sleep.h"
+#include "kedge/runtime/task.h"
+#include "kedge/runtime/when_any.h"
+#include "kedge/runtime/with_scope.h"
+#include "kedge/runtime/with_timeout.h"
+#include "kedge/runtime/yield.h"
+#include "stream_pair.h"
+
+namespace {
+
+long allocations = 0;
+
+}  // namespace
+
+void* operator new(std::size_t size) {
+  ++allocations;
+  if (void* block = std::malloc(size)) return block;
+  throw std::bad_alloc();
+}
+void operator delete(void* block) noexcept { std::free(block); }
+void operator delete(void* block, std::size_t) noexcept { std::free(block); }
+
+namespace {
+
+using namespace std::chrono_literals;
+using kedge::loop;
+using kedge::task;
+
+constexpr int warm_up = 200, steady = 2'000;
+
+// Runs `step` often and says how many allocations the later part made.
+template <class Step>
+task<long> count(Step& step) {
+  for (int i = 0; i < warm_up; ++i) co_await step();
+  const long before = allocations;
+  for (int i = 0; i < steady; ++i) co_await step();
+  co_return allocations - before;
+}
+
+TEST_CASE("awaiting a child task") {
+  loop l;
+  const auto child = [](int n) -> task<int> { co_return n; };
+  const auto step = [&]() -> task<> { co_await child(1); };
+  CHECK(l.run(count(step)) == 0);
+}
+
+TEST_CASE("a yield, a sleep") {
+  loop l;
+  const auto step = []() -> task<> {
+    co_await kedge::yield();
+    co_await kedge::sleep_for(0ns);
+  };
+  CHECK(l.run(count(step)) == 0);
+}
+
+TEST_CASE("combinators") {
+  loop l;
+  const auto step = []() -> task<> {
+    co_await kedge::when_any(kedge::yield(), kedge::sleep_for(1h));
+    static_cast<void>(co_await kedge::with_timeout(1h, kedge::yield()));
+  };
+  CHECK(l.run(count(step)) == 0);
+}
+
+TEST_CASE("a child in a scope that lives") {
+  loop l;
+  long made = -1;
+  l.run(kedge::with_scope([&](kedge::scope& s) -> task<> {
+    const auto child = []() -> task<> { co_await kedge::yield(); };
+    const auto step = [&]() -> task<> {
+      s.spawn(child());
+      while (s.size() != 0) co_await kedge::yield();
+    };
+    made = co_await count(step);
+  }));
+  CHECK(made == 0);
+}
+
+TEST_CASE("a round trip over a pair of sockets") {
+  loop l;
+  kedge::stream_pair p(l);
+  long made = -1;
+  l.run(kedge::with_scope([&](kedge::scope& s) -> task<> {
+    s.spawn([&]() -> task<> {
+      std::array<std::byte, 16> b{};
+      for (;;) {
+        const auto n = co_await p.b.read_some(b);
+        if (!n) break;
+        static_cast<void>(co_await p.b.write_some(std::span(b).first(*n)));
+      }
+    });
+    const auto step = [&]() -> task<> {
+      std::array<std::byte, 16> b{};
+      static_cast<void>(co_await p.a.write_some(b));
+      static_cast<void>(co_await p.a.read_some(b));
+    };
+    made = co_await count(step);
+    p.a.close();
+  }));
+  CHECK(made == 0);
+}
+
+}  // namespace

@@ -1,0 +1,96 @@
+#include <doctest/doctest.h>
+
+#include <sstream>
+#include <string>
+
+#include "gate.h"
+#include "kedge/runtime/loop.h"
+#include "kedge/runtime/sleep.h"
+#include "kedge/runtime/task.h"
+#include "kedge/runtime/when_any.h"
+#include "kedge/runtime/with_scope.h"
+#include "kedge/runtime/with_timeout.h"
+#include "kedge/runtime/yield.h"
+#include "stream_pair.h"
+
+namespace {
+
+using namespace std::chrono_literals;
+using kedge::gate;
+using kedge::loop;
+using kedge::task;
+
+std::string dump_of(loop& l) {
+  std::ostringstream out;
+  l.dump(out);
+  return out.str();
+}
+bool has(const std::string& text, const std::string& part) {
+  if (text.find(part) != std::string::npos) return true;
+  MESSAGE("no \"" << part << "\" in:\n" << text);
+  return false;
+}
+std::string line_of(int line) { return "dump_test.cc:" + std::to_string(line); }
+
+TEST_CASE("an empty loop has nothing to say") {
+  loop l;
+  CHECK(dump_of(l).empty());
+}
+
+TEST_CASE("every task: where it comes from, what it waits for and where") {
+  loop l;
+  gate g;
+  kedge::stream_pair p(l);
+  const int spawned = __LINE__ + 1;
+  l.spawn([&]() -> task<> {
+    co_await g.wait();
+  });
+  l.spawn(kedge::sleep_for(1000h));
+  l.spawn([&]() -> task<> { co_await p.a.readable(); });
+  l.poll();
+  const std::string text = dump_of(l);
+  CHECK(has(text, line_of(spawned)));      // spawned here
+  CHECK(has(text, "a gate"));              // waits for this
+  CHECK(has(text, line_of(spawned + 1)));  // there
+  CHECK(has(text, " s to pass"));
+  CHECK(has(text, "fd " + std::to_string(p.a.native_handle()) + " to be readable"));
+}
+
+TEST_CASE("the branches of combinators and scopes stand below them") {
+  loop l;
+  gate g, h;
+  std::string text;
+  l.spawn([&]() -> task<> {
+    co_await kedge::when_any(kedge::with_timeout(1000h, g.wait()),
+                             kedge::with_scope([&](kedge::scope& s) -> task<> {
+                               s.spawn(h.wait());
+                               s.spawn(kedge::yield());
+                               text = dump_of(l);
+                               co_await kedge::sleep_for(1000h);
+                             }));
+  });
+  l.poll();
+  CHECK(has(text, "ready"));
+  text = dump_of(l);
+  CHECK(has(text, "any of 2"));
+  CHECK(has(text, "\n  "));
+  CHECK(has(text, "\n    "));
+  CHECK(has(text, "a scope of"));
+  CHECK(has(text, " s at most"));
+}
+
+TEST_CASE("what run() runs, and a task that has not started") {
+  loop l;
+  std::string text;
+  l.spawn([]() -> task<> { co_return; });
+  CHECK(has(dump_of(l), "ready"));
+  l.run([](loop& own, std::string& out) -> task<> {
+    out = dump_of(own);
+    co_return;
+  }(l, text));
+  CHECK(has(text, "run from"));
+  CHECK(has(text, "dump_test.cc:"));
+  CHECK(has(text, "running"));
+}
+
+}  // namespace

@@ -1,0 +1,213 @@
+#include "kedge/runtime/signal_set.h"
+
+#include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <memory>
+#include <optional>
+#include <ostream>
+#include <system_error>
+#include <vector>
+
+#include "kedge/runtime/loop.h"
+#include "kedge/runtime/sleep.h"
+#include "kedge/runtime/task.h"
+#include "kedge/runtime/when_any.h"
+#include "kedge/runtime/with_timeout.h"
+#include "kedge/runtime/yield.h"
+
+namespace {
+
+using namespace std::chrono_literals;
+using kedge::errc;
+using kedge::loop;
+using kedge::result;
+using kedge::signal_event;
+using kedge::signal_set;
+using kedge::task;
+
+volatile std::sig_atomic_t handled = 0;
+extern "C" void count_it(int) { handled = handled + 1; }
+
+// What the process does on a signal.
+auto disposition(int number) {
+  struct sigaction now {};
+  ::sigaction(number, nullptr, &now);
+  return now.sa_handler;
+}
+task<> next_once(signal_set& s, std::optional<result<signal_event>>& out) {
+  out = co_await s.next();
+}
+void drain(loop& l) {
+  while (l.size() != 0) l.run_once();
+}
+
+TEST_CASE("a signal wakes who waits, and is kept for who comes later") {
+  loop l;
+  signal_set s(l, {SIGUSR1, SIGUSR2});
+  std::optional<result<signal_event>> got;
+  l.spawn(next_once(s, got));
+  l.poll();
+  CHECK_FALSE(got);
+  ::kill(::getpid(), SIGUSR1);
+  drain(l);
+  CHECK(got->value().number == SIGUSR1);
+  CHECK(got->value().count == 1);
+
+  std::raise(SIGUSR2);
+  const signal_event later = l.run(s.next()).value();
+  CHECK(later.number == SIGUSR2);
+}
+
+TEST_CASE("deliveries are counted; several signals come in the order of the list") {
+  loop l;
+  signal_set s(l, {SIGUSR2, SIGUSR1});
+  for (int i = 0; i < 3; ++i) std::raise(SIGUSR1);
+  std::raise(SIGUSR2);
+  const signal_event first = l.run(s.next()).value();
+  const signal_event second = l.run(s.next()).value();
+  CHECK(first.number + second.number == SIGUSR1 + SIGUSR2);
+  CHECK(first.count + second.count == 4);
+  std::optional<result<signal_event>> none;
+  l.spawn(next_once(s, none));
+  l.poll();
+  l.poll();
+  CHECK_FALSE(none);
+}
+
+TEST_CASE("two sets, on one loop and on two, all hear of it") {
+  loop l, m;
+  signal_set a(l, {SIGUSR1}), b(l, {SIGUSR1}), c(m, {SIGUSR1});
+  std::raise(SIGUSR1);
+  CHECK(l.run(a.next()).value().count == 1);
+  CHECK(l.run(b.next()).value().count == 1);
+  CHECK(m.run(c.next()).value().count == 1);
+}
+
+TEST_CASE("the old disposition comes back with the last set") {
+  loop l;
+  std::signal(SIGUSR1, count_it);
+  std::signal(SIGUSR2, SIG_IGN);
+  std::signal(SIGCHLD, SIG_DFL);
+  {
+    auto a = std::make_unique<signal_set>(l, std::initializer_list<int>{SIGUSR1, SIGUSR2, SIGCHLD});
+    const signal_set b(l, {SIGUSR1});
+    std::raise(SIGUSR1);
+    CHECK(handled == 0);
+    a.reset();
+    std::raise(SIGUSR1);
+    CHECK(handled == 0);
+    CHECK((disposition(SIGUSR2) == SIG_IGN));
+  }
+  CHECK((disposition(SIGUSR1) == count_it));
+  CHECK((disposition(SIGUSR2) == SIG_IGN));
+  CHECK((disposition(SIGCHLD) == SIG_DFL));
+  std::raise(SIGUSR1);
+  CHECK(handled == 1);
+  std::signal(SIGUSR1, SIG_DFL);
+  { const signal_set c(l, {SIGUSR1}); }
+  CHECK((disposition(SIGUSR1) == SIG_DFL));
+}
+
+TEST_CASE("a signal that cannot be caught, or is none: EINVAL, and nothing has changed") {
+  loop l;
+  std::signal(SIGUSR1, SIG_DFL);
+  for (const int bad : {SIGKILL, SIGSTOP, 0, -1, 1000}) {
+    try {
+      const signal_set s(l, {SIGUSR1, bad});
+      FAIL("made");
+    } catch (const std::system_error& e) {
+      CHECK(e.code() == std::errc::invalid_argument);
+    }
+    CHECK((disposition(SIGUSR1) == SIG_DFL));
+  }
+}
+
+TEST_CASE("SIGCHLD is heard of, and children can be waited for") {
+  loop l;
+  signal_set s(l, {SIGCHLD});
+  const pid_t pid = ::fork();
+  REQUIRE(pid >= 0);
+  if (pid == 0) ::_exit(3);
+  CHECK(l.run(s.next()).value().number == SIGCHLD);
+  int status = 0;
+  REQUIRE(::waitpid(pid, &status, 0) == pid);
+  CHECK(WEXITSTATUS(status) == 3);
+}
+
+TEST_CASE("one task at a time") {
+  loop l;
+  signal_set s(l, {SIGUSR1});
+  std::optional<result<signal_event>> first, second;
+  l.spawn(next_once(s, first));
+  l.spawn(next_once(s, second));
+  l.poll();
+  REQUIRE(second);
+  CHECK(second->error() == errc::already_awaited);
+  std::raise(SIGUSR1);
+  drain(l);
+  CHECK(first->value().number == SIGUSR1);
+}
+
+TEST_CASE("destroyed under its waiter: closed, in every state of the wait") {
+  for (const bool spent : {false, true}) {
+    loop l;
+    auto s = std::make_unique<signal_set>(l, std::initializer_list<int>{SIGUSR1});
+    std::optional<result<signal_event>> got;
+    l.spawn([&]() -> task<> {
+      if (spent) {
+        while (l.charge()) {
+        }
+      }
+      got = co_await s->next();
+    });
+    l.spawn([&]() -> task<> {
+      s.reset();
+      co_return;
+    });
+    drain(l);
+    REQUIRE(got);
+    CHECK(got->error() == errc::closed);
+  }
+}
+
+TEST_CASE("destroyed when the signal has come but the waiter has not gone on") {
+  loop l;
+  auto s = std::make_unique<signal_set>(l, std::initializer_list<int>{SIGUSR1});
+  std::optional<result<signal_event>> got;
+  l.spawn(next_once(*s, got));
+  l.poll();
+  std::raise(SIGUSR1);
+  // Takes the event out of the kernel, ahead of the waiter.
+  const signal_set other(l, {SIGUSR2});
+  s.reset();
+  drain(l);
+  REQUIRE(got);
+  CHECK((got->has_value() || got->error() == errc::closed));
+}
+
+TEST_CASE("cancelled: nothing is lost") {
+  loop l;
+  signal_set s(l, {SIGUSR1});
+  for (int i = 0; i < 3; ++i) {
+    CHECK(l.run(kedge::with_timeout(1us, s.next())).error() == errc::timed_out);
+  }
+  std::raise(SIGUSR1);
+  CHECK(l.run(s.next()).value().count == 1);
+}
+
+TEST_CASE("the loop may be gone before the set") {
+  auto l = std::make_unique<loop>();
+  auto s = std::make_unique<signal_set>(*l, std::initializer_list<int>{SIGUSR1});
+  l->spawn(s->next());
+  l->poll();
+  l.reset();
+  loop other;
+  CHECK(other.run(s->next()).error() == errc::loop_gone);
+  s.reset();
+  CHECK((disposition(SIGUSR1) == SIG_DFL));
+}
+
+}  // namespace
