@@ -164,11 +164,11 @@ bool reactor::collect(clock::duration max_wait) {
   const bool slept = remote_handed_out_ && max_wait > clock::duration::zero();
   if (slept && !mailbox_->fall_asleep()) max_wait = clock::duration::zero();
   const int count = ask_kernel(max_wait);
+  deliver(count);  // before posted work, which may submit changes and so use the events' memory
   if (slept) {
     mailbox_->wake_up();
     any |= mailbox_->run_posted();
   }
-  deliver(count);
   if (!timers_.empty()) {
     const std::size_t armed = timers_.size();
     timers_.expire(clock::now());
