@@ -185,12 +185,16 @@ int queue::attach(const kevent64_s& change, unsigned filter) noexcept {
 }
 
 int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
+  verdict answer;
   k.busy = true;
-  lock_.unlock();
-  // One whose end is to be reported has delivered its last event: its filter is not asked any more.
-  const verdict answer = k.ending ? verdict{0, (change.flags & EV_ENABLE) != 0}
-                                  : filter_at(filter_index(k.filter))->touch(k, change);
-  lock_.lock();
+  if (k.ending) {
+    // It has delivered its last event: its filter is not asked any more.
+    answer.active = (change.flags & EV_ENABLE) != 0;
+  } else {
+    lock_.unlock();
+    answer = filter_at(filter_index(k.filter))->touch(k, change);
+    lock_.lock();
+  }
   int result = answer.error;
   if (result == 0 && !k.dropped) {
     if (!k.by_udata) k.udata = change.udata;
