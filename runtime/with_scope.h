@@ -7,7 +7,8 @@
 // cancelled before it had one. Cancellation loses: what the body and the children say.
 //
 // g++ 12 destroys a closure that is a temporary of a co_await expression twice. If its captures need
-// a destructor, name it first (checked at compile time there).
+// a destructor, name it first (checked at compile time there), and pass std::ref(it) if it cannot be
+// copied.
 #pragma once
 
 #include <optional>

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <set>
 #include <stdexcept>
@@ -128,6 +129,16 @@ TEST_CASE("a closure that is named first") {
     co_await kedge::with_scope(body);
     static_cast<void>(co_await kedge::with_timeout(1000h, kedge::with_scope(body)));
     co_await kedge::when_any(kedge::with_scope(body), give(t));
+  }());
+}
+
+TEST_CASE("a closure that cannot be copied, by reference") {
+  balanced([]() -> task<> {
+    const auto body = [p = std::make_unique<tracked>()](scope& s) -> task<> {
+      s.spawn(give, *p);
+      co_await kedge::yield();
+    };
+    co_await kedge::with_scope(std::ref(body));
   }());
 }
 
