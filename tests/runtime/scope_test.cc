@@ -310,7 +310,6 @@ TEST_CASE("many children") {
 
 TEST_CASE("many children, one fails") {
   loop l;
-  gate g;
   CHECK_THROWS_AS(l.run(with_scope([&](scope& s) -> task<> {
                     for (int i = 0; i < 10'000; ++i) s.spawn(kedge::sleep_for(1000h));
                     s.spawn(fail("x"));
