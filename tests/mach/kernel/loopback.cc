@@ -33,10 +33,13 @@ enum class letter : std::uint64_t {
 };
 
 bytes pack(letter kind, std::initializer_list<std::uint64_t> words) {
-  bytes made((words.size() + 1) * sizeof(std::uint64_t));
-  const auto first = static_cast<std::uint64_t>(kind);
-  std::memcpy(made.data(), &first, sizeof first);
-  std::memcpy(made.data() + sizeof first, words.begin(), words.size() * sizeof(std::uint64_t));
+  bytes made;
+  const auto append = [&made](std::uint64_t word) {
+    const auto* first = reinterpret_cast<const std::byte*>(&word);
+    made.insert(made.end(), first, first + sizeof word);
+  };
+  append(static_cast<std::uint64_t>(kind));
+  for (const std::uint64_t each : words) append(each);
   return made;
 }
 
