@@ -7,6 +7,7 @@ namespace {
 
 const std::string follow = "tools/examples/follow";
 const std::string nested = "tools/examples/nested";
+const std::string service = "tools/examples/service";
 
 }  // namespace
 
@@ -51,4 +52,11 @@ TEST_CASE("nested: the host's poll drives the loop") {
     CHECK(o.status == 0);
     CHECK(o.out.empty());
   }
+}
+
+TEST_CASE("service answers its client, and its death is noticed") {
+  const outcome o = run({service});
+  CHECK(o.status == 0);
+  CHECK(o.out == "kedge: 5\nanchor: 6\nbye: 3\nthe service has died\n");
+  CHECK(o.err.empty());
 }

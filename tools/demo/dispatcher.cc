@@ -36,7 +36,9 @@ kedge::task<> dispatcher::count_with(kedge::scope& s, kedge::descriptor& input, 
   co_await kedge::when_any(send_batches(input, size, plan), take_answers());
   co_await take_remaining_answers();
   // Those that went at the end may not have been missed yet.
-  for (const std::size_t victim : plan.killed()) co_await mach::died(peers_[victim].requests);
+  for (const std::size_t victim : plan.killed()) {
+    (co_await mach::died(peers_[victim].requests)).value();
+  }
   if (living_ == 0) throw all_workers_died();
   s.cancel();
 }
@@ -82,7 +84,7 @@ std::size_t dispatcher::next_living() {
 }
 
 kedge::task<> dispatcher::take_over(std::size_t i) {
-  co_await mach::died(peers_[i].requests);
+  (co_await mach::died(peers_[i].requests)).value();
   peers_[i].dead = true;
   tally_.rows[i].died = true;
   --living_;

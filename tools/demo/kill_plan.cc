@@ -17,8 +17,9 @@ kill_plan::kill_plan(std::deque<worker>& workers, std::size_t victims, std::uint
     entries_.push_back(
         {1 + batches / 4 + random() % std::max<std::uint64_t>(batches / 2, 1), order[i]});
   }
-  std::stable_sort(entries_.begin(), entries_.end(),
-                   [](const entry& a, const entry& b) { return a.after < b.after; });
+  std::sort(entries_.begin(), entries_.end(), [](const entry& a, const entry& b) {
+    return a.after != b.after ? a.after < b.after : a.victim < b.victim;
+  });
 }
 
 void kill_plan::sent(std::uint64_t batches) noexcept {
