@@ -24,12 +24,11 @@ void loop::root::drive(context& c) {
     loop_.turn(clock::duration::max());
     if (!loop_.tasks_.failures().empty()) c.cancel(cancel_cause::failure);
   }
-  if (!loop_.tasks_.failures().empty()) {
-    while (loop_.tasks_.size() != 0) loop_.turn(clock::duration::max());
-    loop_.throw_failure();
-  }
+  const bool failed = !loop_.tasks_.failures().empty();
+  while (failed && loop_.tasks_.size() != 0) loop_.turn(clock::duration::max());
   loop_.submit_changes();
   loop_.submit_for_host();
+  if (failed) loop_.throw_failure();
 }
 
 bool loop::run_once(clock::duration max_wait) {

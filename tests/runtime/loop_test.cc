@@ -250,6 +250,22 @@ TEST_CASE("native_handle alone tells when to drive: a post from another thread")
   CHECK(ran);
 }
 
+TEST_CASE("native_handle alone tells when to drive: after a run that threw a spawned task's failure") {
+  loop l;
+  const kedge::remote to = l.get_remote();
+  const int handle = l.native_handle();
+  l.spawn([]() -> task<> {
+    co_await kedge::sleep_for(1ms);
+    throw std::runtime_error("x");
+  });
+  CHECK_THROWS_AS(l.run(kedge::sleep_for(1000h)), std::runtime_error);
+  bool ran = false;
+  to.post([&] { ran = true; });
+  REQUIRE(readable(handle, 0));
+  while (readable(handle, 0)) l.poll();
+  CHECK(ran);
+}
+
 TEST_CASE("a drive within a drive of the same loop is refused, and changes nothing") {
   loop l;
   loop other;
