@@ -106,11 +106,11 @@ registration_slot* registration_table::acquire(sharing mode, std::int16_t filter
     ++slot.holds;
     return &slot;
   }
-  // Room first, so that nothing can fail once the slot is known.
-  changes_.reserve(changes_.size() + 1);
-  free_.reserve(entries_.size() + 1);
+  // Room first, so that nothing can fail once the slot is known. It doubles.
+  if (changes_.size() == changes_.capacity()) changes_.reserve(2 * changes_.capacity() + 8);
   if (free_.empty()) {
     entries_.emplace_back();
+    free_.reserve(entries_.capacity());
     free_.push_back(static_cast<std::uint32_t>(entries_.size() - 1));
   }
   auto slot = std::make_unique<registration_slot>();
