@@ -292,7 +292,7 @@ TEST_CASE("the kernel is asked while tasks never rest") {
   bool got = false;
   bool slept = false;
   l.spawn([&]() -> task<> {
-    co_await in.readable();
+    CHECK(co_await in.readable());
     got = true;
   });
   l.spawn([&]() -> task<> {

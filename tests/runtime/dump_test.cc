@@ -46,7 +46,7 @@ TEST_CASE("every task: where it comes from, what it waits for and where") {
     co_await g.wait();
   });
   l.spawn(kedge::sleep_for(1000h));
-  l.spawn([&]() -> task<> { co_await p.a.readable(); });
+  l.spawn([&]() -> task<> { static_cast<void>(co_await p.a.readable()); });
   l.poll();
   const std::string text = dump_of(l);
   CHECK(has(text, line_of(spawned)));      // spawned here
