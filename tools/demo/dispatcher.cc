@@ -77,10 +77,8 @@ kedge::task<> dispatcher::deliver(batch b) {
 
 std::size_t dispatcher::next_living() {
   if (living_ == 0) throw all_workers_died();
-  do {
-    next_ = (next_ + 1) % peers_.size();
-  } while (peers_[next_].dead);
-  return next_;
+  while (peers_[next_].dead) next_ = (next_ + 1) % peers_.size();
+  return std::exchange(next_, (next_ + 1) % peers_.size());
 }
 
 kedge::task<> dispatcher::take_over(std::size_t i) {
