@@ -21,10 +21,21 @@ void release(mach_port_name_t name, mach_msg_type_name_t disposition) {
     case MACH_MSG_TYPE_MOVE_RECEIVE:
       mach_port_mod_refs(mach_task_self(), name, MACH_PORT_RIGHT_RECEIVE, -1);
       break;
-    // The sender's forms of a message that was never sent.
+    // Of a message that was never sent: the right is made, for its effects, and released.
     case MACH_MSG_TYPE_MAKE_SEND:
-    case MACH_MSG_TYPE_MAKE_SEND_ONCE:
-    case MACH_MSG_TYPE_COPY_SEND: break;
+      if (mach_port_insert_right(mach_task_self(), name, name, disposition) == KERN_SUCCESS) {
+        mach_port_deallocate(mach_task_self(), name);
+      }
+      break;
+    case MACH_MSG_TYPE_MAKE_SEND_ONCE: {
+      mach_port_t made = MACH_PORT_NULL;
+      mach_msg_type_name_t type = MACH_MSG_TYPE_PORT_NONE;
+      if (mach_port_extract_right(mach_task_self(), name, disposition, &made, &type) ==
+          KERN_SUCCESS) {
+        mach_port_deallocate(mach_task_self(), made);
+      }
+      break;
+    }
     default: break;
   }
 }
@@ -38,16 +49,10 @@ mach_msg_return_t mach_msg_overwrite(mach_msg_header_t* msg, mach_msg_option_t o
                                      mach_port_name_t rcv_name, mach_msg_timeout_t timeout,
                                      mach_port_name_t notify, mach_msg_header_t* rcv_msg,
                                      mach_msg_size_t) {
-  request what;
-  what.call = call_number::message;
-  what.words = {static_cast<std::uint64_t>(option),
-                send_size,
-                rcv_size,
-                rcv_name,
-                timeout,
-                notify,
-                reinterpret_cast<std::uintptr_t>(msg),
-                reinterpret_cast<std::uintptr_t>(rcv_msg ? rcv_msg : msg)};
+  request what{.call = call_number::message,
+               .words = {static_cast<std::uint64_t>(option), send_size, rcv_size, rcv_name, timeout,
+                         notify, reinterpret_cast<std::uintptr_t>(msg),
+                         reinterpret_cast<std::uintptr_t>(rcv_msg ? rcv_msg : msg)}};
   for (;;) {
     reply answer;
     call(what, answer, "mach_msg");

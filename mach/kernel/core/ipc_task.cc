@@ -56,7 +56,6 @@ void ipc_task::terminate(aftermath& after) {
                        : each->sending()                ? static_cast<port&>(at).senders
                                                         : static_cast<port&>(at).receivers;
       queue.remove(*each);
-      each->aborted = true;
       each->outcome = each->sending() ? MACH_SEND_INVALID_DEST : MACH_RCV_PORT_DIED;
       each->progress = ticket::state::completed;
       after.wake(*each);

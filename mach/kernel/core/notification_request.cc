@@ -35,9 +35,9 @@ kern_return_t request_of_receiver(entry& found, mach_msg_id_t id, mach_port_msco
 kern_return_t request_of_name(space& in, mach_port_name_t name, entry& found, bool send_possible,
                               bool immediate, port* notify, port*& previous, owed& then) {
   if (!notify && found.request == 0) return KERN_SUCCESS;
-  if ((found.type & MACH_PORT_TYPE_PORT_RIGHTS) && !convert_if_dead(in, name, found)) {
+  if ((found.type & MACH_PORT_TYPE_PORT_RIGHTS) && lock_if_alive(in, name, found)) {
     port& at = static_cast<port&>(*found.target);
-    const locked hold(at.lock);
+    const locked hold(at.lock, std::adopt_lock);
     if (found.request != 0) previous = at.requests.remove(std::exchange(found.request, 0));
     if (!notify) return KERN_SUCCESS;
     const bool room = found.type == MACH_PORT_TYPE_SEND_ONCE ||

@@ -155,17 +155,12 @@ void owed::settle_all(aftermath& after) noexcept {
   many_.clear();
 }
 
-bool convert_if_dead(space& in, mach_port_name_t name, entry& found) noexcept {
-  if (found.type == MACH_PORT_TYPE_DEAD_NAME) return true;
-  if ((found.type & MACH_PORT_TYPE_SEND_RIGHTS) == 0 || (found.type & MACH_PORT_TYPE_RECEIVE)) {
-    return false;
-  }
+bool lock_if_alive(space& in, mach_port_name_t name, entry& found) noexcept {
   port& target = port_of(found);
   target.lock.lock();
-  const bool alive = target.active;
-  if (!alive) --(found.type == MACH_PORT_TYPE_SEND ? target.send_rights : target.send_once_rights);
+  if (target.active) return true;
+  --(found.type == MACH_PORT_TYPE_SEND ? target.send_rights : target.send_once_rights);
   target.lock.unlock();
-  if (alive) return false;
   if (found.type == MACH_PORT_TYPE_SEND) {
     in.forget_send(target, name);
   } else {
@@ -173,7 +168,17 @@ bool convert_if_dead(space& in, mach_port_name_t name, entry& found) noexcept {
   }
   become_dead(found);
   target.release();
-  return true;
+  return false;
+}
+
+bool convert_if_dead(space& in, mach_port_name_t name, entry& found) noexcept {
+  if (found.type == MACH_PORT_TYPE_DEAD_NAME) return true;
+  if ((found.type & MACH_PORT_TYPE_SEND_RIGHTS) == 0 || (found.type & MACH_PORT_TYPE_RECEIVE)) {
+    return false;
+  }
+  if (!lock_if_alive(in, name, found)) return true;
+  port_of(found).lock.unlock();
+  return false;
 }
 
 mach_port_type_t type_of(const entry& found) noexcept {
@@ -197,35 +202,31 @@ mach_port_type_t type_of(const entry& found) noexcept {
 
 kern_return_t deallocate_right(space& in, mach_port_name_t name, entry& found, owed& then,
                                aftermath&) {
-  if (convert_if_dead(in, name, found)) return drop_dead(in, name, found, 1);
   if (found.type == MACH_PORT_TYPE_PORT_SET) {
     end_set(in, name, found, then);
     return KERN_SUCCESS;
   }
+  if (found.type == MACH_PORT_TYPE_RECEIVE) return KERN_INVALID_RIGHT;
+  if (found.pinned && found.urefs == 1) return KERN_INVALID_CAPABILITY;
+  if (found.type == MACH_PORT_TYPE_DEAD_NAME || !lock_if_alive(in, name, found)) {
+    return drop_dead(in, name, found, 1);
+  }
   if (found.type & MACH_PORT_TYPE_SEND) {
-    if (found.pinned && found.urefs == 1) return KERN_INVALID_CAPABILITY;
-    port_of(found).lock.lock();
     drop_send(in, name, found, 1, then);
-    return KERN_SUCCESS;
-  }
-  if (found.type == MACH_PORT_TYPE_SEND_ONCE) {
-    port_of(found).lock.lock();
+  } else {
     drop_send_once(in, name, found, then);
-    return KERN_SUCCESS;
   }
-  return KERN_INVALID_RIGHT;
+  return KERN_SUCCESS;
 }
 
 void terminate_rights(space& in, mach_port_name_t name, entry& found, owed& then,
                       aftermath& after) {
   found.pinned = false;
-  if (convert_if_dead(in, name, found)) {
-    in.free(name, found);
-    return;
-  }
   if (found.type == MACH_PORT_TYPE_PORT_SET) return end_set(in, name, found, then);
+  if (found.type == MACH_PORT_TYPE_DEAD_NAME || !lock_if_alive(in, name, found)) {
+    return in.free(name, found);
+  }
   port& target = port_of(found);
-  target.lock.lock();
   if (found.type == MACH_PORT_TYPE_SEND_ONCE) return drop_send_once(in, name, found, then);
   if ((found.type & MACH_PORT_TYPE_RECEIVE) == 0) {
     found.urefs = 1;
@@ -296,7 +297,7 @@ kern_return_t change_refs(space& in, mach_port_name_t name, entry& found, mach_p
       }
       if (delta == 0) return KERN_SUCCESS;
       if (delta != -1) return KERN_INVALID_VALUE;
-      port_of(found).lock.lock();
+      if (!lock_if_alive(in, name, found)) return KERN_INVALID_RIGHT;
       drop_send_once(in, name, found, then);
       return KERN_SUCCESS;
     }
@@ -326,7 +327,7 @@ kern_return_t change_refs(space& in, mach_port_name_t name, entry& found, mach_p
       const std::int64_t references = -std::int64_t{delta};
       if (references > std::int64_t{found.urefs}) return KERN_INVALID_VALUE;
       if (found.pinned && references == std::int64_t{found.urefs}) return KERN_INVALID_CAPABILITY;
-      port_of(found).lock.lock();
+      if (!lock_if_alive(in, name, found)) return KERN_INVALID_RIGHT;
       drop_send(in, name, found, static_cast<mach_port_urefs_t>(references), then);
       return KERN_SUCCESS;
     }

@@ -56,6 +56,10 @@ class owed {
   std::vector<debt> many_;
 };
 
+// Locks the port of a send or send-once right if it is alive; else makes the entry the dead name that it has become
+// (Darwin: ipc_right_check).
+bool lock_if_alive(space& in, mach_port_name_t name, entry& found) noexcept;
+
 // If the entry is a send or send-once right of a dead port, makes it the dead name that it has become. True: it is one now.
 bool convert_if_dead(space& in, mach_port_name_t name, entry& found) noexcept;
 

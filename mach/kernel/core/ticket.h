@@ -36,24 +36,23 @@ class ticket {
   enum class stage : std::uint8_t { send, receive };
   enum class state : std::uint8_t { idle, parked, completed };
 
-  // What the call asked for.
-  mach_msg_option_t option = 0;
-  mach_msg_size_t send_size = 0;
-  mach_msg_size_t receive_size = 0;
-  mach_port_name_t receive_name = MACH_PORT_NULL;
-  user_address send_buffer = 0;
-  user_address receive_buffer = 0;
-  bool poll_send = false;     // fail instead of waiting
-  bool poll_receive = false;
+  // What the call asked for; written when it begins.
+  mach_msg_option_t option;
+  mach_msg_size_t send_size;
+  mach_msg_size_t receive_size;
+  mach_port_name_t receive_name;
+  user_address send_buffer;
+  user_address receive_buffer;
+  bool poll_send;  // fail instead of waiting
+  bool poll_receive;
 
   // Where it stands. `progress`, `message` and `outcome` are guarded by the lock of `waits_on` while parked.
   enum stage stage = stage::send;
   enum state progress = state::idle;
-  bool aborted = false;             // its task was terminated
   kmsg* message = nullptr;          // to be sent; or received, not yet copied out
   mach_msg_return_t outcome = MACH_MSG_SUCCESS;
-  mach_msg_size_t needed_size = 0;  // of the message that was too large
-  mach_port_name_t identity = MACH_PORT_NULL;  // the port it is queued at
+  mach_msg_size_t needed_size;      // of a message that was too large
+  mach_port_name_t identity;        // the port it is queued at
   ref<object> waits_on;
   list_link<ticket> queue;          // of the port's or the set's waiters
   list_link<ticket> parked;         // of the task's parked tickets
