@@ -14,6 +14,7 @@
 namespace kedge::mach {
 namespace {
 
+constexpr std::size_t spare_watches = 8;
 constexpr auto displaced_request_delay = std::chrono::milliseconds(10);
 
 // Where a notification about a name has it: after the NDR record.
@@ -82,12 +83,26 @@ void notification_port::open() {
   if (const std::error_code error = source_->link(*this, reactor_)) {
     throw std::system_error(error, "kedge::mach::notification_port");
   }
+  spare_.reserve(spare_watches);
   port_ = std::move(made);
 }
 
 name_watch& notification_port::watch(mach_port_name_t name) {
   open();
-  return watches_.try_emplace(name, *this, name).first->second;
+  if (const auto found = watches_.find(name); found != watches_.end()) return found->second;
+  if (spare_.empty()) return watches_.try_emplace(name, *this, name).first->second;
+  table::node_type node = std::move(spare_.back());
+  spare_.pop_back();
+  node.key() = node.mapped().name_ = name;
+  return watches_.insert(std::move(node)).position->second;
+}
+
+// Nobody watches the name any more.
+void notification_port::end(name_watch& w) noexcept {
+  withdraw_request(w);
+  w.dead_ = false;
+  table::node_type node = watches_.extract(w.name_);
+  if (spare_.size() < spare_watches) spare_.push_back(std::move(node));
 }
 
 std::error_code notification_port::request(name_watch& w, name_watch::request kind) noexcept {
@@ -121,8 +136,7 @@ void notification_port::go_on(name_watch& w) noexcept {
   if (name_waiter* const head = w.for_room_.first()) {
     if (w.request_ != name_watch::request::room) head->told({});
   } else if (w.for_death_.first() == nullptr) {
-    withdraw_request(w);
-    watches_.erase(w.name_);
+    end(w);
   } else if (w.request_ == name_watch::request::none) {
     if (const std::error_code error = request(w, name_watch::request::death)) end(w, error);
   }

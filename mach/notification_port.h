@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <system_error>
 #include <unordered_map>
+#include <vector>
 
 #include "kedge/mach/port_source.h"
 #include "kedge/mach/receive_right.h"
@@ -88,7 +89,7 @@ class name_watch {
   };
 
   notification_port& port_;
-  const mach_port_name_t name_;
+  mach_port_name_t name_;
   name_waiter_line for_room_;
   name_waiter_line for_death_;
   request request_ = request::none;
@@ -119,6 +120,7 @@ class notification_port final : private listener, private timer {
 
   void open();
   name_watch& watch(mach_port_name_t name);
+  void end(name_watch& w) noexcept;
   std::error_code request(name_watch& w, name_watch::request kind) noexcept;
   void withdraw_request(name_watch& w) noexcept;
   // What is to be done after something about w has changed. May destroy w.
@@ -137,6 +139,8 @@ class notification_port final : private listener, private timer {
   receive_right port_;
   port_source_hold source_;
   table watches_;
+  // Of watches that have ended, for the next ones: waiting for room is frequent.
+  std::vector<table::node_type> spare_;
   // Send-once rights to port_ that the kernel holds or has not accounted for yet, and watches that
   // believe to have one there.
   std::size_t rights_out_ = 0;

@@ -19,6 +19,7 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/when_all.h"
+#include "kedge/runtime/when_any.h"
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
 #include "space_names.h"
@@ -145,19 +146,24 @@ TEST_CASE("an answer that looks like the kernel's word is an answer") {
   }());
 }
 
-TEST_CASE("a deadline passes: a late reply finds nobody, and the next call gets its own") {
+TEST_CASE("a call that is given up: a late reply finds nobody, and the next call gets its own") {
   const std::size_t before = names_in_space();
   {
     loop l;
     const receive_right requests = receive_right::make();
     const send_right service = requests.make_send();
+    const receive_right taken = receive_right::make();
     reply_right late;
-    l.spawn([&]() -> task<> { late = (co_await requests.receive()).value().take_reply(); });
+    l.spawn([&]() -> task<> {
+      late = (co_await requests.receive()).value().take_reply();
+      (co_await send(taken.make_send(), message(0))).value();
+    });
     l.run([&]() -> task<> {
-      const auto reply = co_await with_timeout(20ms, call(service, message(1, std::uint32_t{1})));
-      REQUIRE_FALSE(reply);
-      CHECK(reply.error() == kedge::errc::timed_out);
-      REQUIRE(late);
+      auto [reply, given_up] =
+          co_await when_any(call(service, message(1, std::uint32_t{1})), taken.receive());
+      CHECK_FALSE(reply);
+      CHECK(given_up);
+      CHECK(late);
     }());
     l.spawn([&]() -> task<> {
       received request = (co_await requests.receive()).value();

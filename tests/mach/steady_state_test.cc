@@ -1,0 +1,78 @@
+// In the steady state a small message between two coroutines of one loop costs no allocation.
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+
+#include "kedge/mach/call.h"
+#include "kedge/mach/receive.h"
+#include "kedge/mach/send.h"
+#include "kedge/runtime/loop.h"
+#include "kedge/runtime/task.h"
+
+namespace {
+
+thread_local std::size_t allocations = 0;
+
+}  // namespace
+
+void* operator new(std::size_t size) {
+  ++allocations;
+  if (void* const memory = std::malloc(size != 0 ? size : 1)) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
+namespace kedge::mach {
+namespace {
+
+// Lets the caches fill, then counts what `rounds` more cost.
+constexpr std::uint32_t warm_up = 200, rounds = 2000;
+
+}  // namespace
+
+TEST_CASE("messages one way, with the queue full now and then") {
+  loop l;
+  const receive_right port = receive_right::make();
+  l.spawn([&]() -> task<> {
+    const send_right to = port.make_send();
+    for (std::uint32_t i = 0; i < warm_up + rounds; ++i) {
+      (co_await send(to, message(1, i, "some more words"))).value();
+    }
+  });
+  std::size_t before = 0;
+  l.run([&]() -> task<> {
+    for (std::uint32_t i = 0; i < warm_up + rounds; ++i) {
+      if (i == warm_up) before = allocations;
+      const received m = (co_await port.receive()).value();
+      if (m.read<std::uint32_t>() != i) FAIL("out of order");
+    }
+  }());
+  CHECK(allocations == before);
+}
+
+TEST_CASE("calls") {
+  loop l;
+  const receive_right requests = receive_right::make();
+  l.spawn([&]() -> task<> {
+    for (std::uint32_t i = 0; i < warm_up + rounds; ++i) {
+      received request = (co_await requests.receive()).value();
+      (co_await send(request.take_reply(), message(2, i))).value();
+    }
+  });
+  const send_right service = requests.make_send();
+  std::size_t before = 0;
+  l.run([&]() -> task<> {
+    for (std::uint32_t i = 0; i < warm_up + rounds; ++i) {
+      if (i == warm_up) before = allocations;
+      const received reply = (co_await call(service, message(1, i))).value();
+      if (reply.read<std::uint32_t>() != i) FAIL("the wrong reply");
+    }
+  }());
+  CHECK(allocations == before);
+}
+
+}  // namespace kedge::mach
