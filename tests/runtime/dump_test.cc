@@ -38,8 +38,8 @@ TEST_CASE("an empty loop has nothing to say") {
 }
 
 TEST_CASE("every task: where it comes from, what it waits for and where") {
-  loop l;
   gate g;
+  loop l;
   kedge::stream_pair p(l);
   const int spawned = __LINE__ + 1;
   l.spawn([&]() -> task<> {
@@ -57,8 +57,8 @@ TEST_CASE("every task: where it comes from, what it waits for and where") {
 }
 
 TEST_CASE("the branches of combinators and scopes stand below them") {
-  loop l;
   gate g, h;
+  loop l;
   std::string text;
   l.spawn([&]() -> task<> {
     co_await kedge::when_any(kedge::with_timeout(1000h, g.wait()),
