@@ -12,29 +12,25 @@
 #include "kedge/kqueue/signal_watch.h"
 
 namespace kedge::kqueue {
+
+constinit std::atomic<kqueue_numbers::page*> kqueue_numbers::pages_[page_count]{};
+
 namespace {
 
-// Two levels, so that a look-up is two loads and a number of a million costs little.
-constexpr unsigned page_size = 1024;
-constexpr unsigned page_count = 16384;
-
-struct page {
-  std::atomic<queue*> at[page_size];
-};
-
-struct tables {
-  std::atomic<page*> pages[page_count];
-  word_lock lock;  // for making, below
+struct makings {
+  word_lock lock;  // for making
   queue* unused = nullptr;
   bool watches_fork = false;
 };
 
-constinit tables all{};
+constinit makings all{};
+
+}  // namespace
 
 // kqueues do not outlive a fork. Other threads are gone, their locks may be held for ever: none is
 // taken, and the old queues are left as they are.
-void after_fork_in_child() noexcept {
-  for (std::atomic<page*>& p : all.pages) {
+void kqueue_numbers::after_fork_in_child() noexcept {
+  for (std::atomic<page*>& p : pages_) {
     page* const numbers = p.load(std::memory_order_relaxed);
     if (numbers == nullptr) continue;
     for (std::atomic<queue*>& slot : numbers->at) {
@@ -47,24 +43,17 @@ void after_fork_in_child() noexcept {
   signal_watch::abandon();
 }
 
-std::atomic<queue*>* slot_of(int number) noexcept {
-  const unsigned n = static_cast<unsigned>(number);
-  if (number < 0 || n / page_size >= page_count) return nullptr;
-  page* const p = all.pages[n / page_size].load(std::memory_order_acquire);
-  return p != nullptr ? &p->at[n % page_size] : nullptr;
-}
-
-std::atomic<queue*>* make_slot(int number) noexcept {
+std::atomic<queue*>* kqueue_numbers::make_slot(int number) noexcept {
   const unsigned n = static_cast<unsigned>(number);
   if (n / page_size >= page_count) return nullptr;
-  std::atomic<page*>& p = all.pages[n / page_size];
+  std::atomic<page*>& p = pages_[n / page_size];
   if (p.load(std::memory_order_relaxed) == nullptr) {
     p.store(new (std::nothrow) page{}, std::memory_order_release);
   }
   return slot_of(number);
 }
 
-queue* take_unused() noexcept {
+queue* kqueue_numbers::take_unused() noexcept {
   const std::lock_guard hold(all.lock);
   if (!all.watches_fork) {
     all.watches_fork = pthread_atfork(nullptr, nullptr, &after_fork_in_child) == 0;
@@ -74,13 +63,6 @@ queue* take_unused() noexcept {
   if (q == nullptr) return new (std::nothrow) queue;
   all.unused = q->next_free;
   return q;
-}
-
-}  // namespace
-
-queue* kqueue_numbers::find(int number) noexcept {
-  const std::atomic<queue*>* const slot = slot_of(number);
-  return slot != nullptr ? slot->load(std::memory_order_acquire) : nullptr;
 }
 
 bool kqueue_numbers::is_kqueue(int number) noexcept {

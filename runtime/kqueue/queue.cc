@@ -46,28 +46,8 @@ int queue::begin() noexcept {
   return epoll;
 }
 
-int queue::enter(int number, call_kind kind) noexcept {
-  lock_.lock();
-  int error = 0;
-  if (ended_ || number_ != number) {
-    error = EBADF;
-  } else if (kind_ != kind && kind != call_kind::undecided) {
-    if (kind_ == call_kind::undecided) {
-      kind_ = kind;
-    } else {
-      error = EINVAL;
-    }
-  }
-  if (error != 0) {
-    lock_.unlock();
-    return error;
-  }
-  ++users_;
-  return 0;
-}
-
-void queue::leave() noexcept {
-  const bool last = --users_ == 0 && ended_;
+void queue::leave_ended() noexcept {
+  const bool last = users_ == 0;
   if (last) close(bell_);
   lock_.unlock();
   if (last) kqueue_numbers::recycle(*this);

@@ -24,6 +24,7 @@
 
 #include <sys/event.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 
@@ -53,8 +54,23 @@ class queue {
   // A thread's stay. enter() refuses with EBADF a queue that is not `number`'s (any more), with
   // EINVAL the other kind of call; otherwise the thread holds the lock until leave(). What stands
   // between the two is called with it held, and may release it meanwhile.
-  int enter(int number, call_kind kind) noexcept;
-  void leave() noexcept;
+  int enter(int number, call_kind kind) noexcept {
+    lock_.lock();
+    if (!ended_ && number_ == number) {
+      if (kind_ == call_kind::undecided) kind_ = kind;
+      if (kind_ == kind || kind == call_kind::undecided) {
+        ++users_;
+        return 0;
+      }
+    }
+    const int error = ended_ || number_ != number ? EBADF : EINVAL;
+    lock_.unlock();
+    return error;
+  }
+  void leave() noexcept {
+    --users_;
+    ended_ ? leave_ended() : lock_.unlock();
+  }
 
   // One change. Returns 0 or the errno of its EV_ERROR.
   int apply(kevent64_s change) noexcept;
@@ -98,6 +114,8 @@ class queue {
     int pump = -1;
     slot_state phase = slot_state::closed;
   };
+
+  void leave_ended() noexcept;
 
   // Changes (queue_change.cc).
   knote_record* find(const kevent64_s& change) noexcept;

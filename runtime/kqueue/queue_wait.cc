@@ -1,13 +1,10 @@
 // The second half of a kevent() call: waiting, and delivering.
 
-#include <fcntl.h>
 #include <sys/epoll.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
 #include <cerrno>
-#include <mutex>
 
 #include "kedge/kqueue/descriptor_state.h"
 #include "kedge/kqueue/epoll_tag.h"
@@ -43,41 +40,6 @@ int wait_for_events(int epoll, epoll_event* events, unsigned room, const timespe
 
 }  // namespace
 
-int queue::collect(records& out, time_limit& limit) noexcept {
-  ++collectors_;
-  int error = 0;
-  for (;;) {
-    if (clock_is_virtual()) run_pumps(1u << filter_index(EVFILT_TIMER));
-    bool seen_all = false;
-    if (waiting_ == 0) {
-      error = ask_epoll(out, out.room(), !limit.is_now(), limit, seen_all);
-    } else if (out.room() > 1 || (turn_ = !turn_)) {
-      // Both kinds of events get their share, or with room for one their turn.
-      error = ask_epoll(out, out.room() - std::min(active_count_, out.room() / 2), false, limit,
-                        seen_all);
-    }
-    if (error != 0) break;
-    const bool all_busy = waiting_ != 0 && out.room() != 0 && !deliver_active(out);
-    if (out.count() != 0 || (seen_all && limit.is_now())) break;
-    if (all_busy && waiting_ != 0) gate_.wait(lock_);
-    if (ended_) {
-      error = EBADF;
-      break;
-    }
-  }
-  --collectors_;
-  if (waiting_ != 0 && !ended_ && somebody_waits()) ring();
-  return error;
-}
-
-void queue::collect_active(records& out) noexcept {
-  if (waiting_ == 0) return;
-  ++collectors_;
-  deliver_active(out);
-  --collectors_;
-  if (waiting_ != 0 && !ended_ && somebody_waits()) ring();
-}
-
 // deliver_ready() for the case that is nearly every one; false if this is another.
 inline bool queue::deliver_plain(std::uint64_t tag, std::uint32_t events, records& out) noexcept {
   const descriptor_table::entry* const e = descriptors_.find(tag & 0x7fff'ffff);
@@ -91,8 +53,8 @@ inline bool queue::deliver_plain(std::uint64_t tag, std::uint32_t events, record
 
 // One epoll_wait and the delivery of what it brings. Returns an errno. A time-out that has run out
 // makes `limit` now. `seen_all`: false if descriptors of our own took the room of the program's.
-int queue::ask_epoll(records& out, unsigned room, bool sleep, time_limit& limit,
-                     bool& seen_all) noexcept {
+inline int queue::ask_epoll(records& out, unsigned room, bool sleep, time_limit& limit,
+                            bool& seen_all) noexcept {
   epoll_event events[max_ready];
   room = std::min(room, max_ready);
   const interruption before = interruptions_so_far();
@@ -137,6 +99,46 @@ int queue::ask_epoll(records& out, unsigned room, bool sleep, time_limit& limit,
   if (own != 0) answer_own(own);
   if ((options_ & no_data) == 0 && out.count() != 0) fill_data(out);
   return 0;
+}
+
+int queue::collect(records& out, time_limit& limit) noexcept {
+  ++collectors_;
+  int error = 0;
+  for (;;) {
+    if (clock_is_virtual()) run_pumps(1u << filter_index(EVFILT_TIMER));
+    bool seen_all = false;
+    unsigned room = out.room();
+    bool sleep = !limit.is_now();
+    if (waiting_ != 0) {
+      // Both kinds of events get their share, or with room for one their turn.
+      sleep = false;
+      if (room > 1) {
+        room -= std::min(active_count_, room / 2);
+      } else if (!(turn_ = !turn_)) {
+        room = 0;
+      }
+    }
+    if (room != 0) error = ask_epoll(out, room, sleep, limit, seen_all);
+    if (error != 0) break;
+    const bool all_busy = waiting_ != 0 && out.room() != 0 && !deliver_active(out);
+    if (out.count() != 0 || (seen_all && limit.is_now())) break;
+    if (all_busy && waiting_ != 0) gate_.wait(lock_);
+    if (ended_) {
+      error = EBADF;
+      break;
+    }
+  }
+  --collectors_;
+  if (waiting_ != 0 && !ended_ && somebody_waits()) ring();
+  return error;
+}
+
+void queue::collect_active(records& out) noexcept {
+  if (waiting_ == 0) return;
+  ++collectors_;
+  deliver_active(out);
+  --collectors_;
+  if (waiting_ != 0 && !ended_ && somebody_waits()) ring();
 }
 
 void queue::deliver_ready(std::uint64_t tag, std::uint32_t events, records& out) noexcept {
