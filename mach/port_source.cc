@@ -1,7 +1,5 @@
 #include "kedge/mach/port_source.h"
 
-#include <sys/event.h>
-
 #include <new>
 
 #include "kedge/mach/reception.h"
