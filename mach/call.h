@@ -4,8 +4,8 @@
 //
 // Waits for room in the service's queue first, like send(). The request carries a send-once right
 // for the reply, in place of what reply_to() set. Gives result<received>; errors: errc::peer_died
-// before the request was sent, errc::no_reply when the service drops the right to reply or dies with
-// the request, and those of send(). A deadline is with_timeout()'s.
+// before the request was sent, errc::no_reply when the service drops the right to reply or dies
+// with the request, and those of send(). A deadline is with_timeout()'s.
 //
 // Every call replies to a port of its own, so a late reply cannot meet a newer call; it is
 // destroyed. Cancellation loses the request if it was not sent yet, the reply otherwise.

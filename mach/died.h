@@ -2,9 +2,9 @@
 //
 //     co_await mach::died(worker);
 //
-// Any number of tasks may wait for the same death. Gives result<void>; there is an error only if the
-// name cannot be watched. The right is lent, and has to live until the awaiting begins, not longer.
-// Cancellation loses nothing.
+// Any number of tasks may wait for the same death. Gives result<void>; there is an error only if
+// the name cannot be watched. The right is lent, and has to live until the awaiting begins, not
+// longer. Cancellation loses nothing.
 #pragma once
 
 #include <mach/mach.h>

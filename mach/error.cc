@@ -23,11 +23,16 @@ class library_codes final : public std::error_category {
   const char* name() const noexcept override { return "kedge.mach"; }
   std::string message(int value) const override {
     switch (static_cast<errc>(value)) {
-      case errc::peer_died: return "the peer has died";
-      case errc::no_reply: return "the peer will not reply";
-      case errc::queue_full: return "the peer's queue is full";
-      case errc::rights_lost: return "the kernel refused a right, and has consumed part of the message";
-      case errc::malformed: return "not a well-formed message";
+      case errc::peer_died:
+        return "the peer has died";
+      case errc::no_reply:
+        return "the peer will not reply";
+      case errc::queue_full:
+        return "the peer's queue is full";
+      case errc::rights_lost:
+        return "the kernel refused a right, and has consumed part of the message";
+      case errc::malformed:
+        return "not a well-formed message";
     }
     return "unknown error " + std::to_string(value);
   }

@@ -16,9 +16,9 @@ enum class errc {
   peer_died = 1,  // the destination of a send has no receiver any more
   no_reply,       // the peer has dropped the reply right, or died with the request
   queue_full,     // the destination's queue has no room (try_send only)
-  rights_lost,    // the kernel refused a right or memory in the message, and has consumed an unknown
-                  // part of it; the rest is leaked rather than released twice
-  malformed,      // what was received is not a message
+  rights_lost,  // the kernel refused a right or memory in the message, and has consumed an unknown
+                // part of it; the rest is leaked rather than released twice
+  malformed,    // what was received is not a message
 };
 
 const std::error_category& kern_category() noexcept;
@@ -28,8 +28,12 @@ const std::error_category& mach_category() noexcept;
 inline std::error_code make_error_code(errc e) noexcept {
   return {static_cast<int>(e), mach_category()};
 }
-inline std::error_code kern_error(kern_return_t code) noexcept { return {code, kern_category()}; }
-inline std::error_code msg_error(mach_msg_return_t code) noexcept { return {code, msg_category()}; }
+inline std::error_code kern_error(kern_return_t code) noexcept {
+  return {code, kern_category()};
+}
+inline std::error_code msg_error(mach_msg_return_t code) noexcept {
+  return {code, msg_category()};
+}
 
 // Throws std::system_error unless `code` is KERN_SUCCESS. `what` names the call.
 inline void check(kern_return_t code, const char* what) {

@@ -39,7 +39,9 @@ void message::clear() noexcept {
   size_ = rights_ = 0;
 }
 
-mach_msg_id_t message::id() const noexcept { return *this ? block_.header().msgh_id : 0; }
+mach_msg_id_t message::id() const noexcept {
+  return *this ? block_.header().msgh_id : 0;
+}
 
 std::span<const std::byte> message::bytes() const noexcept {
   if (!*this) return {};

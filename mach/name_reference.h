@@ -1,4 +1,5 @@
-// name_reference: one user reference to a port name; the base of the rights that are such references.
+// name_reference: one user reference to a port name; the base of the rights that are such
+// references.
 //
 // Send rights, send-once rights and dead names are released alike, by mach_port_deallocate: it is
 // the one call that is right whichever of them the name has become meanwhile (a send right whose

@@ -55,7 +55,9 @@ void no_senders_operation::withdraw_request() noexcept {
   static_cast<void>(send_once_right::adopt(previous));
 }
 
-bool no_senders_operation::await_settle() noexcept { return answer_.settle() && told(); }
+bool no_senders_operation::await_settle() noexcept {
+  return answer_.settle() && told();
+}
 
 // The answer is there. False: it is out of date, and the wait goes on.
 bool no_senders_operation::told() noexcept {

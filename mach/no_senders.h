@@ -5,8 +5,8 @@
 //
 // A right that is made (receive_right::make_send) while the kernel's word is on its way counts: the
 // wait goes on. One task at a time, errc::already_awaited for a second. Gives result<void>;
-// errc::closed if the receive right is destroyed or given away meanwhile. The right is lent, and has
-// to live until the awaiting begins. Cancellation loses nothing.
+// errc::closed if the receive right is destroyed or given away meanwhile. The right is lent, and
+// has to live until the awaiting begins. Cancellation loses nothing.
 #pragma once
 
 #include <mach/mach.h>

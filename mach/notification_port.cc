@@ -52,7 +52,9 @@ std::error_code name_waiter::ask_for_room() noexcept {
   return watch_->port_.request(*watch_, name_watch::request::room);
 }
 
-notification_port::~notification_port() { end_all(kedge::errc::loop_gone); }
+notification_port::~notification_port() {
+  end_all(kedge::errc::loop_gone);
+}
 
 bool notification_port::has_line_for_room(mach_port_name_t name) const noexcept {
   if (watches_.empty()) return false;
@@ -110,9 +112,9 @@ std::error_code notification_port::request(name_watch& w, name_watch::request ki
   // full, which here is never asked for.
   const mach_port_mscount_t sync = kind == name_watch::request::room ? 1 : 0;
   mach_port_t previous = MACH_PORT_NULL;
-  const kern_return_t code = mach_port_request_notification(
-      mach_task_self(), w.name_, MACH_NOTIFY_SEND_POSSIBLE, sync, port_.name(),
-      MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
+  const kern_return_t code =
+      mach_port_request_notification(mach_task_self(), w.name_, MACH_NOTIFY_SEND_POSSIBLE, sync,
+                                     port_.name(), MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
   if (code != KERN_SUCCESS) return kern_error(code);
   ++rights_out_;
   if (w.request_ == name_watch::request::none) ++requests_;
@@ -165,7 +167,9 @@ void notification_port::notify(const kevent64_s&) noexcept {
   look_for_displaced();
 }
 
-void notification_port::closed(std::error_code why) noexcept { end_all(why); }
+void notification_port::closed(std::error_code why) noexcept {
+  end_all(why);
+}
 
 void notification_port::handle(const received& m) noexcept {
   if (!m.from_kernel()) return;

@@ -1,4 +1,5 @@
-// notification_port: the loop's port for what the kernel tells about names: a death, room in a queue.
+// notification_port: the loop's port for what the kernel tells about names: a death, room in a
+// queue.
 //
 // An attachment of the loop: one guarded receive right, and a table of the names that somebody in
 // this loop watches. The kernel has one slot per name for both kinds of request, so a name has one

@@ -62,6 +62,8 @@ void port_set::remove(const receive_right& member) {
         "mach_port_extract_member");
 }
 
-receive_awaitable port_set::receive() const noexcept { return receive_awaitable(source_); }
+receive_awaitable port_set::receive() const noexcept {
+  return receive_awaitable(source_);
+}
 
 }  // namespace kedge::mach

@@ -1,10 +1,11 @@
-// private_ports: the loop's ports for one answer each: replies, and notifications that name no port.
+// private_ports: the loop's ports for one answer each: replies, and notifications that name no
+// port.
 //
 // An attachment of the loop. A port is lent for one send-once right, which is the only right to it.
 // When the message that used this right up has been taken, no other can come any more, and the port
-// is given back for the next caller, kqueue registration and all; so a call costs no port of its own
-// in the steady state. A port whose answer is outstanding is never given back but destroyed: a late
-// answer finds nobody, least of all a newer call.
+// is given back for the next caller, kqueue registration and all; so a call costs no port of its
+// own in the steady state. A port whose answer is outstanding is never given back but destroyed: a
+// late answer finds nobody, least of all a newer call.
 #pragma once
 
 #include <cstddef>

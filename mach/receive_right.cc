@@ -107,9 +107,9 @@ send_right receive_right::make_send() const {
 send_once_right receive_right::make_send_once() const {
   mach_port_t made = MACH_PORT_NULL;
   mach_msg_type_name_t kind = 0;
-  check(mach_port_extract_right(mach_task_self(), name(), MACH_MSG_TYPE_MAKE_SEND_ONCE, &made,
-                                &kind),
-        "mach_port_extract_right");
+  check(
+      mach_port_extract_right(mach_task_self(), name(), MACH_MSG_TYPE_MAKE_SEND_ONCE, &made, &kind),
+      "mach_port_extract_right");
   return send_once_right::adopt(made);
 }
 
@@ -130,6 +130,8 @@ void receive_right::set_queue_limit(mach_port_msgcount_t limit) {
         "mach_port_set_attributes");
 }
 
-receive_awaitable receive_right::receive() const noexcept { return receive_awaitable(source_); }
+receive_awaitable receive_right::receive() const noexcept {
+  return receive_awaitable(source_);
+}
 
 }  // namespace kedge::mach

@@ -5,9 +5,10 @@
 //     kedge::mach::received m = (co_await requests.receive()).value();   // "kedge/mach/receive.h"
 //
 // Always guarded, with a guard of its own and strictly, so that nothing but this object destroys or
-// unguards it. When it is destroyed whoever holds send rights to it is told (died()), queued messages
-// are destroyed, and whoever awaits it gets errc::closed. One task may receive at a time. Like all
-// rights it belongs to the space that it was made in; awaiting it belongs to one loop at a time.
+// unguards it. When it is destroyed whoever holds send rights to it is told (died()), queued
+// messages are destroyed, and whoever awaits it gets errc::closed. One task may receive at a time.
+// Like all rights it belongs to the space that it was made in; awaiting it belongs to one loop at a
+// time.
 #pragma once
 
 #include <mach/mach.h>

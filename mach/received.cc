@@ -25,7 +25,9 @@ mach_msg_audit_trailer_t received::no_trailer() noexcept {
   return t;
 }
 
-received::received(block&& buffer) noexcept : block_(std::move(buffer)) { parse(); }
+received::received(block&& buffer) noexcept : block_(std::move(buffer)) {
+  parse();
+}
 
 received& received::operator=(received&& other) noexcept {
   if (this != &other) {
@@ -112,9 +114,8 @@ receive_right received::take_receive(std::size_t i) {
 reply_right received::take_reply() noexcept {
   if (!*this) return {};
   mach_msg_header_t& header = block_.header();
-  return reply_right::adopt(
-      std::exchange(header.msgh_remote_port, mach_port_t{MACH_PORT_NULL}),
-      MACH_MSGH_BITS_REMOTE(header.msgh_bits));
+  return reply_right::adopt(std::exchange(header.msgh_remote_port, mach_port_t{MACH_PORT_NULL}),
+                            MACH_MSGH_BITS_REMOTE(header.msgh_bits));
 }
 
 bool received::arrived_on(const receive_right& right) const noexcept {

@@ -14,7 +14,8 @@ bool destination::transmit(message& m, std::error_code& error) noexcept {
   const mach_port_name_t name = moved ? std::move(held_).release() : name_;
   transmission t = mach::transmit(m, name, disposition_);
   switch (t.code) {
-    case MACH_MSG_SUCCESS: return true;
+    case MACH_MSG_SUCCESS:
+      return true;
     case MACH_SEND_TIMED_OUT:
       if (!held_) held_ = std::move(t.destination);
       name_ = held_.name();
@@ -22,8 +23,12 @@ bool destination::transmit(message& m, std::error_code& error) noexcept {
       if (held_) return false;
       error = errc::peer_died;  // meanwhile
       return true;
-    case MACH_SEND_INVALID_DEST: error = errc::peer_died; return true;
-    default: error = m ? msg_error(t.code) : make_error_code(errc::rights_lost); return true;
+    case MACH_SEND_INVALID_DEST:
+      error = errc::peer_died;
+      return true;
+    default:
+      error = m ? msg_error(t.code) : make_error_code(errc::rights_lost);
+      return true;
   }
 }
 

@@ -1,4 +1,5 @@
-// send(): sends a message, waiting for room in the destination's queue. try_send(): without waiting.
+// send(): sends a message, waiting for room in the destination's queue. try_send(): without
+// waiting.
 //
 //     auto sent = co_await mach::send(worker, mach::message(batch, header, text));
 //     if (!sent) again.push_back(std::move(sent.error()).message());
@@ -64,8 +65,8 @@ class destination {
   // One try; true if it has ended, with `error` set if it failed. False: the queue is full, and the
   // destination holds a reference of its own from now on.
   bool transmit(message& m, std::error_code& error) noexcept;
-  // Makes sure that it holds a reference of its own, to wait with, and lends that from now on. False
-  // if there is none to be had.
+  // Makes sure that it holds a reference of its own, to wait with, and lends that from now on.
+  // False if there is none to be had.
   bool hold() noexcept;
 
  private:

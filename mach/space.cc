@@ -4,11 +4,17 @@
 
 namespace kedge::mach {
 
-space::space() : task_(kernel::create_task()) { outer_.reserve(8); }
+space::space() : task_(kernel::create_task()) {
+  outer_.reserve(8);
+}
 
-space::~space() { kernel::terminate_task(task_); }
+space::~space() {
+  kernel::terminate_task(task_);
+}
 
-void space::enter() noexcept { outer_.push_back(kernel::set_current_task(task_)); }
+void space::enter() noexcept {
+  outer_.push_back(kernel::set_current_task(task_));
+}
 
 void space::leave() noexcept {
   kernel::set_current_task(outer_.back());

@@ -15,8 +15,10 @@ bool consumed_in_part(mach_msg_return_t code) noexcept {
     case MACH_SEND_INVALID_RT_OOL_SIZE:
     case MACH_SEND_INVALID_TYPE:  // before xnu-10063.141
     case MACH_SEND_NO_GRANT_DEST:
-    case MACH_SEND_MSG_FILTERED: return true;
-    default: return false;
+    case MACH_SEND_MSG_FILTERED:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -27,8 +29,7 @@ transmission transmit(message& m, mach_port_name_t to, mach_msg_type_name_t disp
   const std::size_t size = round_msg(m.size_);
   std::memset(m.block_.data() + m.size_, 0, size - m.size_);
   const mach_msg_bits_t complex = m.rights_ != 0 ? MACH_MSGH_BITS_COMPLEX : 0u;
-  header.msgh_bits =
-      complex | MACH_MSGH_BITS(disposition, MACH_MSGH_BITS_LOCAL(header.msgh_bits));
+  header.msgh_bits = complex | MACH_MSGH_BITS(disposition, MACH_MSGH_BITS_LOCAL(header.msgh_bits));
   header.msgh_size = static_cast<mach_msg_size_t>(size);
   header.msgh_remote_port = to;
 

@@ -181,7 +181,9 @@ TEST_CASE("a request that somebody else displaces is made again") {
   int deaths = 0;
   l.spawn(count_death(right, deaths));
   settle(l);
-  { const send_once_right dropped = steal_request(right); }
+  {
+    const send_once_right dropped = steal_request(right);
+  }
   // The kernel tells of the dropped right; the loop asks anew, some time later.
   while (!l.next_deadline()) l.run_once();
   while (l.next_deadline()) l.run_once();

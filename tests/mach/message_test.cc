@@ -150,7 +150,8 @@ TEST_CASE("what is not taken out is released with the message, once") {
   receive_right port = receive_right::make();
   const receive_right other = receive_right::make();
   const auto make = [&] {
-    message m(0, other.make_send(), other.make_send_once(), receive_right::make(), other.make_send());
+    message m(0, other.make_send(), other.make_send_once(), receive_right::make(),
+              other.make_send());
     m.reply_to(other.make_send_once());
     return m;
   };
@@ -159,7 +160,11 @@ TEST_CASE("what is not taken out is released with the message, once") {
     while (other.status().mps_msgcount != 0) CHECK(take(other).id() == MACH_NOTIFY_SEND_ONCE);
     return send_references(other.name()) == 0 && other.status().mps_sorights == 0;
   };
-  SUBCASE("never sent") { { const message m = make(); } }
+  SUBCASE("never sent") {
+    {
+      const message m = make();
+    }
+  }
   SUBCASE("assigned over") {
     message m = make();
     m = message(1);
@@ -169,7 +174,9 @@ TEST_CASE("what is not taken out is released with the message, once") {
     REQUIRE(try_send(port.make_send(), make()));
     port.destroy();
   }
-  SUBCASE("received") { through(port, make()); }
+  SUBCASE("received") {
+    through(port, make());
+  }
   SUBCASE("received and assigned over") {
     received r = through(port, make());
     CHECK(send_references(other.name()) == 2);
@@ -229,7 +236,9 @@ TEST_CASE("the trailer: sequence numbers, and who sent it") {
   CHECK(second.sequence() == first.sequence() + 1);
   CHECK_FALSE(first.from_kernel());
   CHECK(std::memcmp(&first.sender(), &second.sender(), sizeof(audit_token_t)) == 0);
-  { const send_once_right dropped = port.make_send_once(); }
+  {
+    const send_once_right dropped = port.make_send_once();
+  }
   const received notification = take(port);
   CHECK(notification.id() == MACH_NOTIFY_SEND_ONCE);
   CHECK(notification.from_kernel());

@@ -46,7 +46,9 @@ TEST_CASE("at once, if there is no sender or never was one") {
     loop l;
     const receive_right port = receive_right::make();
     CHECK(l.run(no_senders(port)));
-    { const send_right gone = port.make_send(); }
+    {
+      const send_right gone = port.make_send();
+    }
     CHECK(l.run(no_senders(port)));
   }
   CHECK(names_in_space() == before);
@@ -136,7 +138,9 @@ TEST_CASE("the receive right goes while it is watched") {
     const send_right a = port.make_send();
     l.spawn(watch(port, o));
     settle(l);
-    SUBCASE("destroyed") { port.destroy(); }
+    SUBCASE("destroyed") {
+      port.destroy();
+    }
     SUBCASE("moved into a message") {
       REQUIRE(try_send(other.make_send(), message(0, std::move(port))));
     }

@@ -57,8 +57,7 @@ TEST_CASE("release takes the guard off, adopt puts another on") {
     CHECK(b.name() == name);
     CHECK((b.status().mps_flags & MACH_PORT_STATUS_FLAG_STRICT_GUARD) != 0);
     // It is guarded already.
-    CHECK(error_of([&] { (void)receive_right::adopt(name); }) ==
-          kern_error(KERN_INVALID_ARGUMENT));
+    CHECK(error_of([&] { (void)receive_right::adopt(name); }) == kern_error(KERN_INVALID_ARGUMENT));
   }
   CHECK(names_in_space() == before);
   CHECK_FALSE(receive_right::adopt(MACH_PORT_NULL));

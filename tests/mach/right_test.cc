@@ -55,7 +55,9 @@ TEST_CASE("release gives the reference up, adopt takes it over") {
   const mach_port_name_t name = std::move(a).release();
   CHECK_FALSE(a);
   CHECK(send_references(name) == 1);
-  { const send_right b = send_right::adopt(name); }
+  {
+    const send_right b = send_right::adopt(name);
+  }
   CHECK(send_references(port.name()) == 0);
   CHECK_FALSE(send_right::adopt(MACH_PORT_NULL));
   CHECK_FALSE(send_right::adopt(MACH_PORT_DEAD));
@@ -109,7 +111,8 @@ TEST_CASE("a reply right keeps its kind") {
   const receive_right port = receive_right::make();
   const std::size_t before = names_in_space();
   {
-    reply_right once = reply_right::adopt(port.make_send_once().release(), MACH_MSG_TYPE_MOVE_SEND_ONCE);
+    reply_right once =
+        reply_right::adopt(port.make_send_once().release(), MACH_MSG_TYPE_MOVE_SEND_ONCE);
     reply_right s = reply_right::adopt(port.make_send().release(), MACH_MSG_TYPE_MOVE_SEND);
     const reply_right moved = std::move(s);
     CHECK(moved.disposition() == MACH_MSG_TYPE_MOVE_SEND);

@@ -87,8 +87,8 @@ TEST_CASE("class 1, nothing consumed: the destination has died") {
     }
     SUBCASE("the reply right of one who has died") {
       receive_right client = receive_right::make();
-      reply_right reply = reply_right::adopt(client.make_send_once().release(),
-                                             MACH_MSG_TYPE_MOVE_SEND_ONCE);
+      reply_right reply =
+          reply_right::adopt(client.make_send_once().release(), MACH_MSG_TYPE_MOVE_SEND_ONCE);
       client.destroy();
       static_cast<void>(type_of(reply.name()));  // the kernel notices
       auto failed = try_send(destination(std::move(reply)), f.make());
