@@ -1,19 +1,21 @@
 // Several tasks in one process: what a host of them needs beyond Darwin's <mach/mach.h>.
 //
-// A task is an IPC space: names mean something only inside it. Every thread has a current task, in which mach_task_self()
-// and every name that the thread passes to a mach_* call are looked up; it starts as the process's own task. A test harness
-// or a simulation makes further tasks, and makes each the thread's current one while it runs that task's code (the loop's
-// enter and leave hooks are made for that). The first rights of a new task are put there through its self port:
+// A task is an IPC space: names mean something only inside it. Every thread has a current task, in
+// which mach_task_self() and every name that the thread passes to a mach_* call are looked up; it
+// starts as the process's own task. A test harness or a simulation makes further tasks, and makes
+// each the thread's current one while it runs that task's code (the loop's enter and leave hooks
+// are made for that). The first rights of a new task are put there through its self port:
 //
 //   task service = create_task();
 //   mach_port_insert_right(task_self_port(service), name, right, MACH_MSG_TYPE_MOVE_SEND);
 //
-// Terminating a task is legal at any moment: its rights are destroyed (peers get their dead-name and no-senders
-// notifications), threads blocked in calls of it return (KERN_TERMINATED, MACH_RCV_PORT_DIED, MACH_SEND_INVALID_DEST), and
-// so does every later call. Handles are never reused. After fork the child has the process's own task only, empty.
+// Terminating a task is legal at any moment: its rights are destroyed (peers get their dead-name
+// and no-senders notifications), threads blocked in calls of it return (KERN_TERMINATED,
+// MACH_RCV_PORT_DIED, MACH_SEND_INVALID_DEST), and so does every later call. Handles are never
+// reused. After fork the child has the process's own task only, empty.
 //
-// All functions may be called from any thread. On Darwin a process is one task: create_task gives that task again, and the
-// rest does nothing; has_many_tasks() tells which it is.
+// All functions may be called from any thread. On Darwin a process is one task: create_task gives
+// that task again, and the rest does nothing; has_many_tasks() tells which it is.
 #pragma once
 
 #include <mach/mach.h>
@@ -31,16 +33,28 @@ struct task {
 
 #if defined(__APPLE__)
 
-inline constexpr bool has_many_tasks() noexcept { return false; }
-inline task create_task() { return {}; }
-inline task set_current_task(task) noexcept { return {}; }
-inline task task_of_thread() noexcept { return {}; }
+inline constexpr bool has_many_tasks() noexcept {
+  return false;
+}
+inline task create_task() {
+  return {};
+}
+inline task set_current_task(task) noexcept {
+  return {};
+}
+inline task task_of_thread() noexcept {
+  return {};
+}
 inline void terminate_task(task) noexcept {}
-inline mach_port_t task_self_port(task) noexcept { return mach_task_self(); }
+inline mach_port_t task_self_port(task) noexcept {
+  return mach_task_self();
+}
 
 #else
 
-inline constexpr bool has_many_tasks() noexcept { return true; }
+inline constexpr bool has_many_tasks() noexcept {
+  return true;
+}
 
 // A new task with an empty space. Throws std::bad_alloc.
 task create_task();
@@ -50,14 +64,19 @@ inline constinit thread_local task of_thread{};
 }
 
 // Makes `next` the calling thread's current task; returns the one it was.
-inline task set_current_task(task next) noexcept { return std::exchange(detail::of_thread, next); }
-inline task task_of_thread() noexcept { return detail::of_thread; }
+inline task set_current_task(task next) noexcept {
+  return std::exchange(detail::of_thread, next);
+}
+inline task task_of_thread() noexcept {
+  return detail::of_thread;
+}
 
 // Ends the task; of no effect if it has ended. The process's own task cannot be ended this way.
 void terminate_task(task) noexcept;
 
-// One user reference to a send right to the task's self port, in the current task's space; to be deallocated by the
-// caller. MACH_PORT_DEAD once the task has ended. Of the current task: mach_task_self(), which needs no release.
+// One user reference to a send right to the task's self port, in the current task's space; to be
+// deallocated by the caller. MACH_PORT_DEAD once the task has ended. Of the current task:
+// mach_task_self(), which needs no release.
 mach_port_t task_self_port(task) noexcept;
 
 #endif

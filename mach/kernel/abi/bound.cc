@@ -19,21 +19,32 @@ std::atomic<binding*> chosen{nullptr};
 
 const char* name_of(call_number number) noexcept {
   switch (number) {
-    case call_number::destruct: return "mach_port_destruct";
-    case call_number::destroy: return "mach_port_destroy";
-    case call_number::mod_refs: return "mach_port_mod_refs";
-    case call_number::insert_right: return "mach_port_insert_right";
-    case call_number::extract_right: return "mach_port_extract_right";
-    case call_number::set_context: return "mach_port_set_context";
-    case call_number::unguard: return "mach_port_unguard";
-    case call_number::swap_guard: return "mach_port_swap_guard";
-    default: return "mach_port";
+    case call_number::destruct:
+      return "mach_port_destruct";
+    case call_number::destroy:
+      return "mach_port_destroy";
+    case call_number::mod_refs:
+      return "mach_port_mod_refs";
+    case call_number::insert_right:
+      return "mach_port_insert_right";
+    case call_number::extract_right:
+      return "mach_port_extract_right";
+    case call_number::set_context:
+      return "mach_port_set_context";
+    case call_number::unguard:
+      return "mach_port_unguard";
+    case call_number::swap_guard:
+      return "mach_port_swap_guard";
+    default:
+      return "mach_port";
   }
 }
 
 }  // namespace
 
-binding* bind(binding* binding) noexcept { return chosen.exchange(binding); }
+binding* bind(binding* binding) noexcept {
+  return chosen.exchange(binding);
+}
 
 binding& bound() {
   binding* const other = chosen.load(std::memory_order_acquire);
@@ -44,7 +55,8 @@ void call(request& what, reply& answer, const char* name) {
   what.task = task_of_thread().id;
   own_memory memory;
   bound().call(what, answer, memory);
-  if (answer.guard.code != 0) [[unlikely]] raise_guard_exception(answer.guard, name);
+  if (answer.guard.code != 0) [[unlikely]]
+    raise_guard_exception(answer.guard, name);
 }
 
 reply call(call_number number, mach_port_name_t target, std::uint64_t word0, std::uint64_t word1,

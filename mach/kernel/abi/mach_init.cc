@@ -58,8 +58,7 @@ kern_return_t vm_allocate(mach_port_t task, vm_address_t* address, vm_size_t siz
 kern_return_t vm_deallocate(mach_port_t task, vm_address_t address, vm_size_t size) {
   if (task != mach_task_self()) return KERN_INVALID_ARGUMENT;
   if (size == 0) return KERN_SUCCESS;
-  return munmap(reinterpret_cast<void*>(address), size) == 0 ? KERN_SUCCESS
-                                                             : KERN_INVALID_ARGUMENT;
+  return munmap(reinterpret_cast<void*>(address), size) == 0 ? KERN_SUCCESS : KERN_INVALID_ARGUMENT;
 }
 
 }  // extern "C"

@@ -17,7 +17,9 @@ void release(mach_port_name_t name, mach_msg_type_name_t disposition) {
   if (!MACH_PORT_VALID(name)) return;
   switch (disposition) {
     case MACH_MSG_TYPE_MOVE_SEND:
-    case MACH_MSG_TYPE_MOVE_SEND_ONCE: mach_port_deallocate(mach_task_self(), name); break;
+    case MACH_MSG_TYPE_MOVE_SEND_ONCE:
+      mach_port_deallocate(mach_task_self(), name);
+      break;
     case MACH_MSG_TYPE_MOVE_RECEIVE:
       mach_port_mod_refs(mach_task_self(), name, MACH_PORT_RIGHT_RECEIVE, -1);
       break;
@@ -36,7 +38,8 @@ void release(mach_port_name_t name, mach_msg_type_name_t disposition) {
       }
       break;
     }
-    default: break;
+    default:
+      break;
   }
 }
 
@@ -56,8 +59,10 @@ mach_msg_return_t mach_msg_overwrite(mach_msg_header_t* msg, mach_msg_option_t o
   for (;;) {
     reply answer;
     call(what, answer, "mach_msg");
-    if (answer.result == MACH_MSG_SUCCESS) [[likely]] return MACH_MSG_SUCCESS;
-    // Without MACH_*_INTERRUPT an interrupted half is begun again, with the whole time-out, as Darwin's C library does.
+    if (answer.result == MACH_MSG_SUCCESS) [[likely]]
+      return MACH_MSG_SUCCESS;
+    // Without MACH_*_INTERRUPT an interrupted half is begun again, with the whole time-out, as
+    // Darwin's C library does.
     if (answer.result == MACH_SEND_INTERRUPTED && !(option & MACH_SEND_INTERRUPT)) continue;
     if (answer.result != MACH_RCV_INTERRUPTED || (option & MACH_RCV_INTERRUPT)) {
       return answer.result;
@@ -70,7 +75,8 @@ mach_msg_return_t mach_msg(mach_msg_header_t* msg, mach_msg_option_t option,
                            mach_msg_size_t send_size, mach_msg_size_t rcv_size,
                            mach_port_name_t rcv_name, mach_msg_timeout_t timeout,
                            mach_port_name_t notify) {
-  return mach_msg_overwrite(msg, option, send_size, rcv_size, rcv_name, timeout, notify, nullptr, 0);
+  return mach_msg_overwrite(msg, option, send_size, rcv_size, rcv_name, timeout, notify, nullptr,
+                            0);
 }
 
 mach_msg_return_t mach_msg_send(mach_msg_header_t* header) {

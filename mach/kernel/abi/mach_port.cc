@@ -12,10 +12,14 @@ using kedge::mach::kernel::reply;
 
 namespace {
 
-std::uint64_t address(const void* of) noexcept { return reinterpret_cast<std::uintptr_t>(of); }
+std::uint64_t address(const void* of) noexcept {
+  return reinterpret_cast<std::uintptr_t>(of);
+}
 
 // Signed arguments travel sign-extended.
-std::uint64_t word(std::int64_t value) noexcept { return static_cast<std::uint64_t>(value); }
+std::uint64_t word(std::int64_t value) noexcept {
+  return static_cast<std::uint64_t>(value);
+}
 
 template <typename T>
 kern_return_t give(const reply& answer, T* result) noexcept {
@@ -23,7 +27,8 @@ kern_return_t give(const reply& answer, T* result) noexcept {
   return answer.result;
 }
 
-// Fills memory of the right size, which may have changed meanwhile: fetch(arrays, room) does the call.
+// Fills memory of the right size, which may have changed meanwhile: fetch(arrays, room) does the
+// call.
 template <typename Fetch>
 kern_return_t fetch_arrays(std::size_t arrays, mach_port_name_t** out,
                            mach_msg_type_number_t* count, Fetch&& fetch) {
@@ -102,8 +107,8 @@ kern_return_t mach_port_allocate(ipc_space_t task, mach_port_right_t right,
 kern_return_t mach_port_construct(ipc_space_t task, mach_port_options_ptr_t options,
                                   mach_port_context_t context, mach_port_name_t* name) {
   if (!options) return KERN_INVALID_ARGUMENT;
-  return give(
-      call(call_number::construct, task, options->flags, options->mpl.mpl_qlimit, context), name);
+  return give(call(call_number::construct, task, options->flags, options->mpl.mpl_qlimit, context),
+              name);
 }
 
 kern_return_t mach_port_destruct(ipc_space_t task, mach_port_name_t name, mach_port_delta_t srdelta,
@@ -163,17 +168,17 @@ kern_return_t mach_port_request_notification(ipc_space_t task, mach_port_name_t 
                                              mach_msg_id_t msgid, mach_port_mscount_t sync,
                                              mach_port_t notify, mach_msg_type_name_t notifyPoly,
                                              mach_port_t* previous) {
-  return give(call(call_number::request_notification, task, name, word(msgid), sync, notify,
-                   notifyPoly),
-              previous);
+  return give(
+      call(call_number::request_notification, task, name, word(msgid), sync, notify, notifyPoly),
+      previous);
 }
 
 kern_return_t mach_port_get_attributes(ipc_space_t task, mach_port_name_t name,
                                        mach_port_flavor_t flavor, mach_port_info_t info,
                                        mach_msg_type_number_t* info_count) {
-  return give(call(call_number::get_attributes, task, name, word(flavor), address(info),
-                   *info_count),
-              info_count);
+  return give(
+      call(call_number::get_attributes, task, name, word(flavor), address(info), *info_count),
+      info_count);
 }
 
 kern_return_t mach_port_set_attributes(ipc_space_t task, mach_port_name_t name,

@@ -19,8 +19,7 @@ void terminate_task(task ending) noexcept {
 mach_port_t task_self_port(task of) noexcept {
   if (of == task_of_thread()) return mach_task_self();
   const reply answer = call(call_number::task_self_port, mach_task_self(), of.id);
-  return answer.result == KERN_SUCCESS ? static_cast<mach_port_t>(answer.words[0])
-                                       : MACH_PORT_DEAD;
+  return answer.result == KERN_SUCCESS ? static_cast<mach_port_t>(answer.words[0]) : MACH_PORT_DEAD;
 }
 
 }  // namespace kedge::mach::kernel

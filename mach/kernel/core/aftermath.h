@@ -1,6 +1,7 @@
-// What a call has brought about but may do only when it holds no lock: waking waiters, and destroying messages. A destroyed
-// message releases rights, which can destroy ports, which destroy messages: they are taken one after the other from a list, never
-// by recursion (Darwin: ipc_kmsg_delayed_destroy, ipc_kmsg_reap_delayed). One of these lives on the stack of every call.
+// What a call has brought about but may do only when it holds no lock: waking waiters, and
+// destroying messages. A destroyed message releases rights, which can destroy ports, which destroy
+// messages: they are taken one after the other from a list, never by recursion (Darwin:
+// ipc_kmsg_delayed_destroy, ipc_kmsg_reap_delayed). One of these lives on the stack of every call.
 #pragma once
 
 #include "kedge/mach/kernel/core/kmsg.h"
@@ -35,8 +36,8 @@ class aftermath {
     (last_ ? last_->next : first_) = message;
     last_ = message;
   }
-  // Destroys what is on the list, in order, with every right in it. No lock may be held. A call from within does nothing:
-  // the outermost one goes on until the list is empty.
+  // Destroys what is on the list, in order, with every right in it. No lock may be held. A call
+  // from within does nothing: the outermost one goes on until the list is empty.
   void reap() noexcept;
 
  private:

@@ -1,4 +1,5 @@
-// The kernel's only way to a caller's memory. Addresses are plain numbers of the caller's address space.
+// The kernel's only way to a caller's memory. Addresses are plain numbers of the caller's address
+// space.
 #pragma once
 
 #include <cstddef>
@@ -11,23 +12,26 @@ using user_address = std::uint64_t;
 
 class copyio {
  public:
-  // False: the caller has no such memory. The null address is never readable or writable, whoever copies.
+  // False: the caller has no such memory. The null address is never readable or writable, whoever
+  // copies.
   bool in(user_address from, void* to, std::size_t size) noexcept {
-    if (from == 0 || size == 0) [[unlikely]] return size == 0;
+    if (from == 0 || size == 0) [[unlikely]]
+      return size == 0;
     if (!direct_) return copy_in(from, to, size);
     std::memcpy(to, reinterpret_cast<const void*>(from), size);
     return true;
   }
   bool out(const void* from, user_address to, std::size_t size) noexcept {
-    if (to == 0 || size == 0) [[unlikely]] return size == 0;
+    if (to == 0 || size == 0) [[unlikely]]
+      return size == 0;
     if (!direct_) return copy_out(from, to, size);
     std::memcpy(reinterpret_cast<void*>(to), from, size);
     return true;
   }
 
  protected:
-  // `direct`: caller and kernel share an address space, so that a copy is a memcpy. What a bad address does then is
-  // what it does in any C program.
+  // `direct`: caller and kernel share an address space, so that a copy is a memcpy. What a bad
+  // address does then is what it does in any C program.
   explicit copyio(bool direct) noexcept : direct_(direct) {}
   ~copyio() = default;
 

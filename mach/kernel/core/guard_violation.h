@@ -1,5 +1,5 @@
-// An always-fatal guard exception (EXC_GUARD of type GUARD_TYPE_MACH_PORT) that a call has raised. What becomes of it is for the
-// caller's side to decide; the call itself has failed.
+// An always-fatal guard exception (EXC_GUARD of type GUARD_TYPE_MACH_PORT) that a call has raised.
+// What becomes of it is for the caller's side to decide; the call itself has failed.
 #pragma once
 
 #include <mach/port.h>

@@ -7,7 +7,8 @@
 
 namespace kedge::mach::kernel {
 
-ipc_task::ipc_task(std::uint64_t number, const name_policy& names, const identity& who_it_is, port& host)
+ipc_task::ipc_task(std::uint64_t number, const name_policy& names, const identity& who_it_is,
+                   port& host)
     : id(number),
       who(who_it_is),
       space(names),

@@ -1,4 +1,5 @@
-// A task: a space, the ports by which the kernel serves it, and the identity that its messages carry.
+// A task: a space, the ports by which the kernel serves it, and the identity that its messages
+// carry.
 #pragma once
 
 #include <mach/message.h>
@@ -42,11 +43,13 @@ class ipc_task {
   bool terminated() const noexcept { return terminated_.load(std::memory_order_acquire); }
   port& self_port() noexcept { return *self_port_; }
 
-  // Parked tickets of this task. add() is called before the ticket is queued anywhere, remove() when it is in no queue.
+  // Parked tickets of this task. add() is called before the ticket is queued anywhere, remove()
+  // when it is in no queue.
   void add(ticket& parked) noexcept;
   void remove(ticket& parked) noexcept;
 
-  // Destroys all rights, in order of their indices, and aborts parked calls. Legal at any moment; once.
+  // Destroys all rights, in order of their indices, and aborts parked calls. Legal at any moment;
+  // once.
   void terminate(aftermath& after);
 
  private:

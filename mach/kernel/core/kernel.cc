@@ -89,8 +89,10 @@ kern_return_t kernel::name_self_port(ipc_task& caller, ipc_task& of, reply& answ
 
 namespace {
 
-// The task that `name` denotes in the caller's space: itself, or the one whose self port it is a send right to.
-kern_return_t resolve_task(kernel& in, ipc_task& caller, mach_port_name_t name, ref<ipc_task>& found) {
+// The task that `name` denotes in the caller's space: itself, or the one whose self port it is a
+// send right to.
+kern_return_t resolve_task(kernel& in, ipc_task& caller, mach_port_name_t name,
+                           ref<ipc_task>& found) {
   if (name == task_self_name) {
     found = ref<ipc_task>(&caller);
     return KERN_SUCCESS;
@@ -99,8 +101,7 @@ kern_return_t resolve_task(kernel& in, ipc_task& caller, mach_port_name_t name, 
   {
     const std::lock_guard<mutex> hold(caller.space.lock);
     entry* at = caller.space.find(name);
-    if (!at || convert_if_dead(caller.space, name, *at) ||
-        (at->type & MACH_PORT_TYPE_SEND) == 0) {
+    if (!at || convert_if_dead(caller.space, name, *at) || (at->type & MACH_PORT_TYPE_SEND) == 0) {
       return MACH_SEND_INVALID_DEST;
     }
     const port& named = static_cast<const port&>(*at->target);
@@ -198,8 +199,9 @@ mach_port_name_t kernel::peek(object& at) noexcept {
   }
 }
 
-void kernel::receive_from(ipc_task& caller, object& at, mach_msg_option_t option, user_address buffer,
-                          mach_msg_size_t size, reply& answer, copyio& memory, ticket& unused) {
+void kernel::receive_from(ipc_task& caller, object& at, mach_msg_option_t option,
+                          user_address buffer, mach_msg_size_t size, reply& answer, copyio& memory,
+                          ticket& unused) {
   aftermath after(*this);
   unused.stage = ticket::stage::receive;
   unused.option = option;

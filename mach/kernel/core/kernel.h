@@ -1,5 +1,6 @@
-// The kernel: all tasks and what they share. It blocks no thread, reads no clock, and knows no process: whoever binds it to
-// callers brings their memory (copyio), their identity, the seed of names, and does the waiting (ticket).
+// The kernel: all tasks and what they share. It blocks no thread, reads no clock, and knows no
+// process: whoever binds it to callers brings their memory (copyio), their identity, the seed of
+// names, and does the waiting (ticket).
 #pragma once
 
 #include <array>
@@ -7,11 +8,11 @@
 #include <map>
 
 #include "kedge/mach/kernel/core/copyio.h"
+#include "kedge/mach/kernel/core/ipc_task.h"
 #include "kedge/mach/kernel/core/kmsg.h"
 #include "kedge/mach/kernel/core/mutex.h"
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/request.h"
-#include "kedge/mach/kernel/core/ipc_task.h"
 #include "kedge/mach/kernel/core/ticket.h"
 #include "kedge/mach/kernel/core/transit.h"
 #include "kedge/mach/kernel/core/watch.h"
@@ -31,7 +32,8 @@ class kernel {
   kernel(const kernel&) = delete;
   kernel& operator=(const kernel&) = delete;
 
-  // A new task, with a reference for the caller. Throws std::bad_alloc. Ids start at `first_task_id` and are not used again.
+  // A new task, with a reference for the caller. Throws std::bad_alloc. Ids start at
+  // `first_task_id` and are not used again.
   ref<ipc_task> create_task(const name_policy& names, const identity& who);
   // Null if there is no such task, or no longer.
   ref<ipc_task> find_task(std::uint64_t id) noexcept;
@@ -39,21 +41,25 @@ class kernel {
   // A send right to the self port of `of`, for the caller: its name in answer.words[0].
   kern_return_t name_self_port(ipc_task& caller, ipc_task& of, reply& answer);
 
-  // Begins a call. `waiting` is used by mach_msg alone, and must live until the call is done. The calls that make and end
-  // tasks are the binding's own: they need identities.
-  status begin(ipc_task& caller, const request& what, reply& answer, copyio& memory, ticket& waiting);
+  // Begins a call. `waiting` is used by mach_msg alone, and must live until the call is done. The
+  // calls that make and end tasks are the binding's own: they need identities.
+  status begin(ipc_task& caller, const request& what, reply& answer, copyio& memory,
+               ticket& waiting);
   // Goes on after a wake().
   status resume(ipc_task& caller, ticket& woken, reply& answer, copyio& memory);
-  // Gives up. True: the call is done, its reply written. False: it was completed meanwhile; await wake(), then resume().
+  // Gives up. True: the call is done, its reply written. False: it was completed meanwhile; await
+  // wake(), then resume().
   bool cancel(ipc_task& caller, ticket& waiting, give_up why, reply& answer, copyio& memory);
 
-  // Watching a receive right or a set: KERN_INVALID_NAME (no such name, or a dead one), KERN_INVALID_RIGHT. `at` is then the
-  // object, which stays the same whatever becomes of the name.
+  // Watching a receive right or a set: KERN_INVALID_NAME (no such name, or a dead one),
+  // KERN_INVALID_RIGHT. `at` is then the object, which stays the same whatever becomes of the name.
   kern_return_t attach(ipc_task& caller, mach_port_name_t name, watch& by, ref<object>& at);
   static void detach(watch& by, object& at) noexcept;
-  // The name of a port with a message: the watched one, or a member of the watched set. MACH_PORT_NULL: none has one.
+  // The name of a port with a message: the watched one, or a member of the watched set.
+  // MACH_PORT_NULL: none has one.
   static mach_port_name_t peek(object& at) noexcept;
-  // A receive without waiting from the watched object; writes the size of message and trailer to answer.words[0].
+  // A receive without waiting from the watched object; writes the size of message and trailer to
+  // answer.words[0].
   void receive_from(ipc_task& caller, object& at, mach_msg_option_t option, user_address buffer,
                     mach_msg_size_t size, reply& answer, copyio& memory, ticket& unused);
 

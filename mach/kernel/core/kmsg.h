@@ -1,5 +1,6 @@
-// A message inside the kernel: flat bytes as the sender gave them, and a table of the rights that it carries. It holds neither
-// a name nor an address of anybody: names in the bytes are blank until copy-out writes the receiver's.
+// A message inside the kernel: flat bytes as the sender gave them, and a table of the rights that
+// it carries. It holds neither a name nor an address of anybody: names in the bytes are blank until
+// copy-out writes the receiver's.
 #pragma once
 
 #include <mach/message.h>
@@ -17,8 +18,9 @@ namespace kedge::mach::kernel {
 class port;
 class kmsg_pool;
 
-// A right on its way: one reference to the port, and one of its send, send-once or receive rights, as `disposition`
-// (MACH_MSG_TYPE_MOVE_*) says. Without a port it stands for MACH_PORT_NULL, or for MACH_PORT_DEAD.
+// A right on its way: one reference to the port, and one of its send, send-once or receive rights,
+// as `disposition` (MACH_MSG_TYPE_MOVE_*) says. Without a port it stands for MACH_PORT_NULL, or for
+// MACH_PORT_DEAD.
 struct carried_right {
   port* target = nullptr;
   std::uint8_t disposition = MACH_MSG_TYPE_PORT_NONE;
@@ -34,7 +36,9 @@ class kmsg {
   mach_msg_header_t& header() noexcept { return *reinterpret_cast<mach_msg_header_t*>(bytes()); }
 
   // The port descriptors' rights, in order.
-  carried_right* rights() noexcept { return more_rights_ ? more_rights_.get() : few_rights_.data(); }
+  carried_right* rights() noexcept {
+    return more_rights_ ? more_rights_.get() : few_rights_.data();
+  }
   // Makes room for `count` rights, all of them empty.
   void reserve_rights(std::uint32_t count) {
     right_count = count;

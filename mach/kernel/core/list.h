@@ -1,4 +1,5 @@
-// A doubly linked list through its elements, of which each has a `link` per list it can be in. It owns nothing.
+// A doubly linked list through its elements, of which each has a `link` per list it can be in. It
+// owns nothing.
 #pragma once
 
 namespace kedge::mach::kernel {
@@ -10,7 +11,7 @@ struct list_link {
   bool linked = false;
 };
 
-template <typename T, list_link<T> T::*Link>
+template <typename T, list_link<T> T::* Link>
 class list {
  public:
   T* front() const noexcept { return first_; }

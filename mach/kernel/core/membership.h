@@ -1,5 +1,5 @@
-// That a port is a member of a port set. Made and removed with both locks held; the port's lists guard it in the port, the set's
-// in the set.
+// That a port is a member of a port set. Made and removed with both locks held; the port's lists
+// guard it in the port, the set's in the set.
 #pragma once
 
 #include "kedge/mach/kernel/core/list.h"

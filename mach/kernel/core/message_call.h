@@ -3,11 +3,11 @@
 
 #include "kedge/mach/kernel/core/aftermath.h"
 #include "kedge/mach/kernel/core/copyio.h"
+#include "kedge/mach/kernel/core/ipc_task.h"
 #include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/port_set.h"
 #include "kedge/mach/kernel/core/request.h"
 #include "kedge/mach/kernel/core/right.h"
-#include "kedge/mach/kernel/core/ipc_task.h"
 #include "kedge/mach/kernel/core/ticket.h"
 
 namespace kedge::mach::kernel {
@@ -35,7 +35,8 @@ class message_call {
   status send();
   mach_msg_return_t check_body(kmsg& message) noexcept;
   mach_msg_return_t copy_in_header(kmsg& message, owed& then);
-  mach_msg_return_t copy_in_ports(kmsg& message, mach_port_name_t to, mach_port_name_t reply_to, owed& then);
+  mach_msg_return_t copy_in_ports(kmsg& message, mach_port_name_t to, mach_port_name_t reply_to,
+                                  owed& then);
   mach_msg_return_t copy_in_body(kmsg& message, owed& then);
   status post_or_park(kmsg* message);
   void serve(kmsg* message);  // the destination is the kernel's

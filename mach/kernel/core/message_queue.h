@@ -1,6 +1,6 @@
-// The queue of one port, as an interface, so that another kind of storage (a ring in shared memory) can take the place of the
-// list that serves now. The port's lock is held around every call. Limits, blocked senders, sequence numbers and death
-// are the port's business, not the queue's.
+// The queue of one port, as an interface, so that another kind of storage (a ring in shared memory)
+// can take the place of the list that serves now. The port's lock is held around every call.
+// Limits, blocked senders, sequence numbers and death are the port's business, not the queue's.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,8 @@ class message_queue {
  public:
   // Sets room aside for the message; false if the storage has none left. Room set aside counts.
   virtual bool reserve(const kmsg& message) noexcept = 0;
-  // The message, for which room was reserved, becomes the last of the queue, which owns it from here on.
+  // The message, for which room was reserved, becomes the last of the queue, which owns it from
+  // here on.
   virtual void commit(kmsg* message) noexcept = 0;
   // Gives reserved room back; the message stays the caller's.
   virtual void abort(const kmsg& message) noexcept = 0;

@@ -1,6 +1,6 @@
-// A mutex of one word: a compare-and-swap when nobody holds it, a futex wait otherwise. Critical sections of this kernel are
-// a few hundred instructions at most, so it spins for a moment first. Not recursive; destroying a held one is allowed
-// (after a fork the child abandons the parent's).
+// A mutex of one word: a compare-and-swap when nobody holds it, a futex wait otherwise. Critical
+// sections of this kernel are a few hundred instructions at most, so it spins for a moment first.
+// Not recursive; destroying a held one is allowed (after a fork the child abandons the parent's).
 #pragma once
 
 #include <atomic>

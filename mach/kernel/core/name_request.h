@@ -1,5 +1,5 @@
-// The dead-name and send-possible requests at one port: one slot per name, in a table that belongs to the port
-// (Darwin: ipc_port_request). The port's lock guards it.
+// The dead-name and send-possible requests at one port: one slot per name, in a table that belongs
+// to the port (Darwin: ipc_port_request). The port's lock guards it.
 #pragma once
 
 #include <mach/port.h>
@@ -21,7 +21,8 @@ struct name_request {
 
 class request_table {
  public:
-  // Index of the new slot, never 0. Slots are handed out in Darwin's order, which is the order of notifications at death.
+  // Index of the new slot, never 0. Slots are handed out in Darwin's order, which is the order of
+  // notifications at death.
   std::uint32_t add(port* notify, mach_port_name_t name, bool send_possible, bool armed);
   // Empties the slot and returns its send-once right.
   port* remove(std::uint32_t index) noexcept;

@@ -16,8 +16,8 @@ constexpr audit_token_t kernel_audit_token = KERNEL_AUDIT_TOKEN_VALUE;
 constexpr NDR_record_t native_record{
     0, 0, 0, NDR_PROTOCOL_2_0, NDR_INT_LITTLE_ENDIAN, NDR_CHAR_ASCII, NDR_FLOAT_IEEE, 0};
 
-// A message of `size` bytes to the send-once right, with a blank body. Without memory the right is merely released:
-// then the notification is lost, as nobody could tell it from one that is late.
+// A message of `size` bytes to the send-once right, with a blank body. Without memory the right is
+// merely released: then the notification is lost, as nobody could tell it from one that is late.
 kmsg* make(port* to, mach_msg_id_t id, mach_msg_size_t size, aftermath& after) noexcept {
   kmsg* message = after.kernel.messages().take(size);
   if (!message) {
@@ -82,8 +82,7 @@ void notify_send_once(port* to, aftermath& after) noexcept {
 }
 
 void notify_port_destroyed(port* to, port* receive_right, aftermath& after) noexcept {
-  constexpr mach_msg_size_t size =
-      sizeof(mach_msg_base_t) + sizeof(mach_msg_port_descriptor_t);
+  constexpr mach_msg_size_t size = sizeof(mach_msg_base_t) + sizeof(mach_msg_port_descriptor_t);
   kmsg* message = make(to, MACH_NOTIFY_PORT_DESTROYED, size, after);
   if (!message) {
     destroy_port(receive_right, after);

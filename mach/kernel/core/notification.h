@@ -1,4 +1,5 @@
-// The kernel's notifications: each consumes the send-once right it is sent to. They ignore queue limits. No lock may be held.
+// The kernel's notifications: each consumes the send-once right it is sent to. They ignore queue
+// limits. No lock may be held.
 #pragma once
 
 #include <mach/port.h>

@@ -31,7 +31,8 @@ kern_return_t request_of_receiver(entry& found, mach_msg_id_t id, mach_port_msco
   return KERN_SUCCESS;
 }
 
-// The one slot of a name, for its death or for room in the queue (Darwin: ipc_right_request_alloc). The space is locked.
+// The one slot of a name, for its death or for room in the queue (Darwin: ipc_right_request_alloc).
+// The space is locked.
 kern_return_t request_of_name(space& in, mach_port_name_t name, entry& found, bool send_possible,
                               bool immediate, port* notify, port*& previous, owed& then) {
   if (!notify && found.request == 0) return KERN_SUCCESS;
@@ -40,8 +41,8 @@ kern_return_t request_of_name(space& in, mach_port_name_t name, entry& found, bo
     const locked hold(at.lock, std::adopt_lock);
     if (found.request != 0) previous = at.requests.remove(std::exchange(found.request, 0));
     if (!notify) return KERN_SUCCESS;
-    const bool room = found.type == MACH_PORT_TYPE_SEND_ONCE ||
-                      at.serves != kernel_object::none || !at.full();
+    const bool room =
+        found.type == MACH_PORT_TYPE_SEND_ONCE || at.serves != kernel_object::none || !at.full();
     if (send_possible && immediate && room) {
       then.add(owed::kind::send_possible, notify, name);
       return KERN_SUCCESS;

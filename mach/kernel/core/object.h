@@ -1,6 +1,6 @@
-// What a name can stand for: a port or a port set. Counted by references; the last one frees it. `lock` guards everything in
-// the object but the count. An object whose receive right (or set) is destroyed is no longer active; references keep only
-// its memory.
+// What a name can stand for: a port or a port set. Counted by references; the last one frees it.
+// `lock` guards everything in the object but the count. An object whose receive right (or set) is
+// destroyed is no longer active; references keep only its memory.
 #pragma once
 
 #include <atomic>

@@ -23,8 +23,9 @@ void stamp(kmsg& taken, port& from) noexcept {
   taken.room_awaited = from.send_possible_armed;
 }
 
-// Offers a message to those who wait in `queue`. One for whom it is too large learns that, and the next is asked; without
-// MACH_RCV_LARGE it gets the message all the same, to destroy it. True: somebody has it.
+// Offers a message to those who wait in `queue`. One for whom it is too large learns that, and the
+// next is asked; without MACH_RCV_LARGE it gets the message all the same, to destroy it. True:
+// somebody has it.
 bool hand_over(waiters& queue, port& from, kmsg* message, aftermath& after) noexcept {
   while (ticket* receiver = queue.pop_front()) {
     const mach_msg_size_t needed = message->size + REQUESTED_TRAILER_SIZE(receiver->option);
@@ -186,9 +187,15 @@ void release_right(carried_right& right, aftermath& after) noexcept {
   port* target = std::exchange(right.target, nullptr);
   if (!target) return;
   switch (right.disposition) {
-    case MACH_MSG_TYPE_MOVE_SEND: release_send_right(target, after); break;
-    case MACH_MSG_TYPE_MOVE_SEND_ONCE: release_send_once_right(target, after); break;
-    default: destroy_port(target, after); break;
+    case MACH_MSG_TYPE_MOVE_SEND:
+      release_send_right(target, after);
+      break;
+    case MACH_MSG_TYPE_MOVE_SEND_ONCE:
+      release_send_once_right(target, after);
+      break;
+    default:
+      destroy_port(target, after);
+      break;
   }
 }
 

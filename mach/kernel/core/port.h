@@ -1,7 +1,7 @@
 // A port: a queue of messages with one receive right and any number of send and send-once rights.
 //
-// Locks. A port's lock may be taken with a space's lock held, and a set's with a port's held; never the other way. Two
-// ports are never locked together.
+// Locks. A port's lock may be taken with a space's lock held, and a set's with a port's held; never
+// the other way. Two ports are never locked together.
 #pragma once
 
 #include <mach/port.h>
@@ -36,25 +36,27 @@ class port final : public object {
   const kernel_object serves = kernel_object::none;
   const std::uint64_t served_task = 0;  // id of the task, if it serves one
 
-  // Where the receive right is: in a space under a name; or, if `receiver` is null, in a message, with the kernel, or gone.
+  // Where the receive right is: in a space under a name; or, if `receiver` is null, in a message,
+  // with the kernel, or gone.
   space* receiver = nullptr;
   mach_port_name_t receiver_name = MACH_PORT_NULL;
-  // The port that the message with the receive right is bound for, with a reference. Guarded by kernel::transit.
+  // The port that the message with the receive right is bound for, with a reference. Guarded by
+  // kernel::transit.
   port* destination = nullptr;
 
-  std::uint32_t send_rights = 0;       // names and messages that hold one
+  std::uint32_t send_rights = 0;  // names and messages that hold one
   std::uint32_t send_once_rights = 0;
   std::uint32_t make_send_count = 0;
-  std::uint32_t sequence = 0;          // messages taken
+  std::uint32_t sequence = 0;  // messages taken
   std::uint32_t queue_limit = MACH_PORT_QLIMIT_DEFAULT;
   mach_port_context_t context = 0;
   bool guarded = false;
   bool strict_guard = false;
-  bool immovable = false;              // the receive right must not be moved
+  bool immovable = false;  // the receive right must not be moved
   bool temporary_owner = false;
   bool importance_donation = false;
-  bool send_possible_armed = false;    // some request of `requests` is
-  port* no_senders = nullptr;          // registered send-once rights
+  bool send_possible_armed = false;  // some request of `requests` is
+  port* no_senders = nullptr;        // registered send-once rights
   port* port_destroyed = nullptr;
   request_table requests;
 
@@ -72,28 +74,32 @@ class port final : public object {
   local_queue queue_;
 };
 
-// Queues the message, or hands it to a receiver that waits. Room was reserved. The port is locked and active; the message is the
-// port's from here on.
+// Queues the message, or hands it to a receiver that waits. Room was reserved. The port is locked
+// and active; the message is the port's from here on.
 void post(port& to, kmsg* message, aftermath& after) noexcept;
 
-// Takes the oldest message, gives it its sequence number, and lets blocked senders fill the room. The port is locked.
+// Takes the oldest message, gives it its sequence number, and lets blocked senders fill the room.
+// The port is locked.
 kmsg* take(port& from, aftermath& after) noexcept;
 
 // Blocked senders' messages take what room there is. The port is locked.
 void admit_senders(port& to, aftermath& after) noexcept;
 
-// The receive right is about to leave its space, to be moved or destroyed: counts and guard are reset, the port leaves all
-// sets, receivers get MACH_RCV_PORT_CHANGED or _DIED, watches their last event. The port is locked (Darwin: ipc_port_clear_receiver).
+// The receive right is about to leave its space, to be moved or destroyed: counts and guard are
+// reset, the port leaves all sets, receivers get MACH_RCV_PORT_CHANGED or _DIED, watches their last
+// event. The port is locked (Darwin: ipc_port_clear_receiver).
 void clear_receiver(port& moving, bool to_be_destroyed, aftermath& after) noexcept;
 
-// The end of a port whose receive right was in nobody's hands any more, with a reference, which is consumed. If a
-// port-destroyed notification is registered the right travels in it instead. No lock may be held (Darwin: ipc_port_destroy).
+// The end of a port whose receive right was in nobody's hands any more, with a reference, which is
+// consumed. If a port-destroyed notification is registered the right travels in it instead. No lock
+// may be held (Darwin: ipc_port_destroy).
 void destroy_port(port* dying, aftermath& after) noexcept;
 
 // Releases what a message carries, or would have.
 void release_right(carried_right& right, aftermath& after) noexcept;
-void release_send_right(port* target, aftermath& after) noexcept;       // may fire no-senders
-void release_send_once_right(port* target, aftermath& after) noexcept;  // sends the send-once notification
+// A send right (may fire no-senders), or a send-once right (sends the send-once notification).
+void release_send_right(port* target, aftermath& after) noexcept;
+void release_send_once_right(port* target, aftermath& after) noexcept;
 // The same, of a right whose message has arrived: nothing is sent.
 void consume_send_once_right(port* target) noexcept;
 

@@ -43,19 +43,23 @@ mach_port_status_t status_of(const port& of) noexcept {
 
 std::uint32_t words_of(mach_port_flavor_t flavor) noexcept {
   switch (flavor) {
-    case MACH_PORT_LIMITS_INFO: return MACH_PORT_LIMITS_INFO_COUNT;
-    case MACH_PORT_RECEIVE_STATUS: return MACH_PORT_RECEIVE_STATUS_COUNT;
-    case MACH_PORT_DNREQUESTS_SIZE: return MACH_PORT_DNREQUESTS_SIZE_COUNT;
-    case MACH_PORT_INFO_EXT: return MACH_PORT_INFO_EXT_COUNT;
-    default: return 0;
+    case MACH_PORT_LIMITS_INFO:
+      return MACH_PORT_LIMITS_INFO_COUNT;
+    case MACH_PORT_RECEIVE_STATUS:
+      return MACH_PORT_RECEIVE_STATUS_COUNT;
+    case MACH_PORT_DNREQUESTS_SIZE:
+      return MACH_PORT_DNREQUESTS_SIZE_COUNT;
+    case MACH_PORT_INFO_EXT:
+      return MACH_PORT_INFO_EXT_COUNT;
+    default:
+      return 0;
   }
 }
 
 }  // namespace
 
 kern_return_t get_attributes(space& in, mach_port_name_t name, mach_port_flavor_t flavor,
-                             user_address info, std::uint32_t room, reply& answer,
-                             copyio& memory) {
+                             user_address info, std::uint32_t room, reply& answer, copyio& memory) {
   const std::uint32_t words = words_of(flavor);
   if (words == 0) return KERN_INVALID_ARGUMENT;
   if (room < words) return KERN_FAILURE;
@@ -99,8 +103,10 @@ kern_return_t set_attributes(space& in, mach_port_name_t name, mach_port_flavor_
       break;
     case MACH_PORT_TEMPOWNER:
     case MACH_PORT_IMPORTANCE_RECEIVER:
-    case MACH_PORT_DENAP_RECEIVER: break;
-    default: return KERN_INVALID_ARGUMENT;
+    case MACH_PORT_DENAP_RECEIVER:
+      break;
+    default:
+      return KERN_INVALID_ARGUMENT;
   }
   const locked hold(in.lock);
   port* of = nullptr;

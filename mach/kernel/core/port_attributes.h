@@ -1,4 +1,5 @@
-// What can be asked about a receive right, and set (Darwin: mach_port_get_attributes, mach_port_set_attributes).
+// What can be asked about a receive right, and set (Darwin: mach_port_get_attributes,
+// mach_port_set_attributes).
 #pragma once
 
 #include <mach/port.h>

@@ -19,14 +19,21 @@ namespace {
 
 using locked = std::lock_guard<mutex>;
 
-bool is_null_or_dead(mach_port_name_t name) noexcept { return !MACH_PORT_VALID(name); }
+bool is_null_or_dead(mach_port_name_t name) noexcept {
+  return !MACH_PORT_VALID(name);
+}
 
 // The calls of one request; `then` is settled once the space is unlocked.
 class port_call {
  public:
   port_call(ipc_task& caller, ipc_task& target, const request& what, reply& answer, copyio& memory,
             aftermath& after) noexcept
-      : caller_(caller), space_(target.space), what_(what), answer_(answer), memory_(memory), after_(after) {}
+      : caller_(caller),
+        space_(target.space),
+        what_(what),
+        answer_(answer),
+        memory_(memory),
+        after_(after) {}
 
   kern_return_t run() {
     const kern_return_t result = dispatch();
@@ -60,7 +67,8 @@ class port_call {
   kern_return_t request_notification();
   kern_return_t take_notify(mach_port_name_t notify, mach_msg_type_name_t type, port*& right);
   kern_return_t change_receive();
-  kern_return_t new_name(object* fresh, mach_port_type_t type, entry*& made, mach_port_name_t& name);
+  kern_return_t new_name(object* fresh, mach_port_type_t type, entry*& made,
+                         mach_port_name_t& name);
   kern_return_t change_guard(port& of);
 
   ipc_task& caller_;
@@ -74,24 +82,38 @@ class port_call {
 
 kern_return_t port_call::dispatch() {
   switch (what_.call) {
-    case call_number::names: return names();
-    case call_number::type: return type();
+    case call_number::names:
+      return names();
+    case call_number::type:
+      return type();
     case call_number::reply_port:
-    case call_number::allocate: return allocate();
-    case call_number::construct: return construct();
-    case call_number::destruct: return destruct();
-    case call_number::destroy: return release(true);
-    case call_number::deallocate: return release(false);
-    case call_number::get_refs: return get_refs();
+    case call_number::allocate:
+      return allocate();
+    case call_number::construct:
+      return construct();
+    case call_number::destruct:
+      return destruct();
+    case call_number::destroy:
+      return release(true);
+    case call_number::deallocate:
+      return release(false);
+    case call_number::get_refs:
+      return get_refs();
     case call_number::self:
-    case call_number::mod_refs: return mod_refs();
-    case call_number::insert_right: return insert_right();
-    case call_number::extract_right: return extract_right();
+    case call_number::mod_refs:
+      return mod_refs();
+    case call_number::insert_right:
+      return insert_right();
+    case call_number::extract_right:
+      return extract_right();
     case call_number::move_member:
     case call_number::insert_member:
-    case call_number::extract_member: return change_members();
-    case call_number::get_set_status: return get_set_status();
-    case call_number::request_notification: return request_notification();
+    case call_number::extract_member:
+      return change_members();
+    case call_number::get_set_status:
+      return get_set_status();
+    case call_number::request_notification:
+      return request_notification();
     case call_number::get_attributes:
       return get_attributes(space_, name(), argument<mach_port_flavor_t>(1), what_.words[2],
                             argument<std::uint32_t>(3), answer_, memory_);
@@ -104,8 +126,10 @@ kern_return_t port_call::dispatch() {
     case call_number::set_context:
     case call_number::guard:
     case call_number::unguard:
-    case call_number::swap_guard: return change_receive();
-    default: return KERN_INVALID_ARGUMENT;
+    case call_number::swap_guard:
+      return change_receive();
+    default:
+      return KERN_INVALID_ARGUMENT;
   }
 }
 
@@ -268,7 +292,7 @@ kern_return_t port_call::mod_refs() {
   if (right >= MACH_PORT_RIGHT_NUMBER) return KERN_INVALID_VALUE;
   if (is_null_or_dead(name())) {
     return right == MACH_PORT_RIGHT_SEND || right == MACH_PORT_RIGHT_SEND_ONCE ? KERN_SUCCESS
-                                                                            : KERN_INVALID_NAME;
+                                                                               : KERN_INVALID_NAME;
   }
   answer_.words[0] = name();
   const locked hold(space_.lock);
@@ -430,8 +454,7 @@ kern_return_t port_call::request_notification() {
   const auto id = argument<mach_msg_id_t>(1);
   const auto sync = argument<mach_port_mscount_t>(2);
   port* notify = nullptr;
-  const kern_return_t taken =
-      take_notify(name(3), argument<mach_msg_type_name_t>(4), notify);
+  const kern_return_t taken = take_notify(name(3), argument<mach_msg_type_name_t>(4), notify);
   if (taken != KERN_SUCCESS) return taken;
   port* previous = nullptr;
   const kern_return_t result =
@@ -471,7 +494,8 @@ kern_return_t port_call::change_receive() {
     case call_number::get_context:
       answer_.words[0] = of.strict_guard ? 0 : of.context;
       return KERN_SUCCESS;
-    default: return change_guard(of);
+    default:
+      return change_guard(of);
   }
 }
 
@@ -511,8 +535,8 @@ kern_return_t port_call::change_guard(port& of) {
 
 }  // namespace
 
-void do_port_call(ipc_task& caller, ipc_task& target, const request& what, reply& answer, copyio& memory,
-                  aftermath& after) {
+void do_port_call(ipc_task& caller, ipc_task& target, const request& what, reply& answer,
+                  copyio& memory, aftermath& after) {
   answer.result = port_call(caller, target, what, answer, memory, after).run();
 }
 

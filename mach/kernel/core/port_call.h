@@ -1,15 +1,15 @@
-// The mach_port_* calls (Darwin: mach_port.c). `target` is the task whose space is meant; rights that are passed or returned
-// by name are the caller's.
+// The mach_port_* calls (Darwin: mach_port.c). `target` is the task whose space is meant; rights
+// that are passed or returned by name are the caller's.
 #pragma once
 
 #include "kedge/mach/kernel/core/aftermath.h"
 #include "kedge/mach/kernel/core/copyio.h"
-#include "kedge/mach/kernel/core/request.h"
 #include "kedge/mach/kernel/core/ipc_task.h"
+#include "kedge/mach/kernel/core/request.h"
 
 namespace kedge::mach::kernel {
 
-void do_port_call(ipc_task& caller, ipc_task& target, const request& what, reply& answer, copyio& memory,
-                  aftermath& after);
+void do_port_call(ipc_task& caller, ipc_task& target, const request& what, reply& answer,
+                  copyio& memory, aftermath& after);
 
 }  // namespace kedge::mach::kernel

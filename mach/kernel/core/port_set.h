@@ -23,13 +23,15 @@ class port_set final : public object {
   ~port_set() override = default;
 };
 
-// KERN_ALREADY_IN_SET if it is a member. Both must be active and belong to the same space, which is locked.
+// KERN_ALREADY_IN_SET if it is a member. Both must be active and belong to the same space, which is
+// locked.
 kern_return_t insert_member(port& member, port_set& set, aftermath& after);
 // KERN_NOT_IN_SET if it is not a member. No lock of either may be held.
 kern_return_t extract_member(port& member, port_set& set) noexcept;
 // Leaves all sets. The port is locked.
 bool leave_all_sets(port& member) noexcept;
-// The end of a set: members leave, receivers get MACH_RCV_PORT_DIED. Releases the reference. No lock may be held but the space's.
+// The end of a set: members leave, receivers get MACH_RCV_PORT_DIED. Releases the reference. No
+// lock may be held but the space's.
 void destroy_port_set(ref<port_set> set, aftermath& after) noexcept;
 
 }  // namespace kedge::mach::kernel

@@ -69,7 +69,8 @@ status message_call::receive_at(port& from) {
                       ? tell_needed_size(state_.needed_size, state_.identity)
                       : failed);
     }
-    // It will have to wait: terminate() must find the ticket in the task before it can stand in the queue.
+    // It will have to wait: terminate() must find the ticket in the task before it can stand in the
+    // queue.
     state_.waits_on = ref<object>(&from);
     caller_.add(state_);
     announced = true;
@@ -146,7 +147,8 @@ void message_call::receive_from(object& at) {
 }
 
 status message_call::finish_receive(kmsg* message) {
-  if (message->room_awaited) [[unlikely]] tell_of_room(*message->destination.target);
+  if (message->room_awaited) [[unlikely]]
+    tell_of_room(*message->destination.target);
   const mach_msg_size_t total = message->size + REQUESTED_TRAILER_SIZE(state_.option);
   return done(total <= state_.receive_size ? deliver(message) : discard_too_large(message));
 }
@@ -171,13 +173,12 @@ mach_port_name_t message_call::copy_out_destination(kmsg& message, bool& ours, o
   port* to = std::exchange(message.destination.target, nullptr);
   to->lock.lock();
   ours = to->receiver == &caller_.space;
-  const mach_port_name_t name = ours          ? to->receiver_name
+  const mach_port_name_t name = ours         ? to->receiver_name
                                 : to->active ? mach_port_name_t{MACH_PORT_NULL}
                                              : MACH_PORT_DEAD;
   if (message.destination.disposition == MACH_MSG_TYPE_MOVE_SEND) {
     if (--to->send_rights == 0 && to->no_senders) {
-      then.add(owed::kind::no_senders, std::exchange(to->no_senders, nullptr),
-               to->make_send_count);
+      then.add(owed::kind::no_senders, std::exchange(to->no_senders, nullptr), to->make_send_count);
     }
   } else if (ours || !to->active) {
     --to->send_once_rights;
@@ -224,8 +225,7 @@ mach_msg_return_t message_call::deliver(kmsg* message) {
   then.settle(after_);
   if (result != MACH_MSG_SUCCESS) result |= MACH_RCV_BODY_ERROR;
 
-  const mach_msg_size_t trailer =
-      add_trailer(*message, message->bytes() + message->size);
+  const mach_msg_size_t trailer = add_trailer(*message, message->bytes() + message->size);
   const mach_msg_size_t total = message->size + trailer;
   answer_.words[0] = total;
   if (!memory_.out(message->bytes(), state_.receive_buffer, total)) result = MACH_RCV_INVALID_DATA;
@@ -273,7 +273,8 @@ mach_msg_size_t message_call::add_trailer(kmsg& message, std::byte* at) noexcept
   return trailer.msgh_trailer_size;
 }
 
-// Without MACH_RCV_LARGE a message that does not fit is destroyed; the header, its rights gone, tells which it was.
+// Without MACH_RCV_LARGE a message that does not fit is destroyed; the header, its rights gone,
+// tells which it was.
 mach_msg_return_t message_call::discard_too_large(kmsg* message) {
   struct {
     mach_msg_header_t header;
@@ -297,7 +298,8 @@ mach_msg_return_t message_call::discard_too_large(kmsg* message) {
   return MACH_RCV_TOO_LARGE;
 }
 
-// A received message is destroyed before it has reached the caller. It has arrived all the same: its destination right is consumed.
+// A received message is destroyed before it has reached the caller. It has arrived all the same:
+// its destination right is consumed.
 mach_port_name_t message_call::lose(kmsg* message) {
   owed then;
   bool ours = false;

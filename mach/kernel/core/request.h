@@ -1,5 +1,5 @@
-// A call as plain data: what crosses the boundary between a caller and the kernel, wherever the kernel runs. Memory of the
-// caller is named by address and reached through copyio.
+// A call as plain data: what crosses the boundary between a caller and the kernel, wherever the
+// kernel runs. Memory of the caller is named by address and reached through copyio.
 #pragma once
 
 #include <mach/message.h>
@@ -11,45 +11,47 @@
 
 namespace kedge::mach::kernel {
 
-// After each call: its words in order; after the arrow those of the reply. `@` is an address in the caller's memory.
+// After each call: its words in order; after the arrow those of the reply. `@` is an address in the
+// caller's memory.
 enum class call_number : std::uint32_t {
-  message,        // option, send size, receive size, receive name, time-out in ms, notify, @send, @receive
-  reply_port,     // -> name
-  self,           // reserved name -> name, with one user reference more
-  names,          // @names, @types, room (elements) -> count; copied only if all fit
-  type,           // name -> type
-  allocate,       // right -> name
-  construct,      // flags, queue limit, context -> name
-  destruct,       // name, send delta, guard
-  destroy,        // name
-  deallocate,     // name
-  get_refs,       // name, right -> references
-  mod_refs,       // name, right, delta
-  insert_right,   // name, right's name, disposition
-  extract_right,  // name, disposition -> name, disposition
-  move_member,    // member, set or null
-  insert_member,  // member, set
-  extract_member, // member, set
-  get_set_status, // set, @names, room -> count; copied only if all fit
+  message,         // option, send size, receive size, receive name, ms, notify, @send, @receive
+  reply_port,      // -> name
+  self,            // reserved name -> name, with one user reference more
+  names,           // @names, @types, room (elements) -> count; copied only if all fit
+  type,            // name -> type
+  allocate,        // right -> name
+  construct,       // flags, queue limit, context -> name
+  destruct,        // name, send delta, guard
+  destroy,         // name
+  deallocate,      // name
+  get_refs,        // name, right -> references
+  mod_refs,        // name, right, delta
+  insert_right,    // name, right's name, disposition
+  extract_right,   // name, disposition -> name, disposition
+  move_member,     // member, set or null
+  insert_member,   // member, set
+  extract_member,  // member, set
+  get_set_status,  // set, @names, room -> count; copied only if all fit
   request_notification,  // name, id, sync, notify, disposition -> previous
-  get_attributes, // name, flavor, @info, room (words) -> count
-  set_attributes, // name, flavor, @info, count
-  set_mscount,    // name, count
-  set_seqno,      // name, seqno
-  get_context,    // name -> context
-  set_context,    // name, context
-  guard,          // name, guard, MPG_* flags
-  unguard,        // name, guard
-  swap_guard,     // name, old, new
-  task_create,    // -> id
-  task_terminate, // id
-  task_self_port, // id -> name
+  get_attributes,        // name, flavor, @info, room (words) -> count
+  set_attributes,        // name, flavor, @info, count
+  set_mscount,           // name, count
+  set_seqno,             // name, seqno
+  get_context,           // name -> context
+  set_context,           // name, context
+  guard,                 // name, guard, MPG_* flags
+  unguard,               // name, guard
+  swap_guard,            // name, old, new
+  task_create,           // -> id
+  task_terminate,        // id
+  task_self_port,        // id -> name
 };
 
 struct request {
   call_number call = call_number::message;
-  mach_port_name_t target = MACH_PORT_NULL;  // the first argument of mach_port_*: whose space is meant
-  std::uint64_t task = 0;                    // id of the task that calls
+  // The first argument of mach_port_*: whose space is meant.
+  mach_port_name_t target = MACH_PORT_NULL;
+  std::uint64_t task = 0;  // id of the task that calls
   std::array<std::uint64_t, 8> words{};
 };
 

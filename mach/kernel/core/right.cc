@@ -12,7 +12,9 @@
 namespace kedge::mach::kernel {
 namespace {
 
-port& port_of(const entry& found) noexcept { return static_cast<port&>(*found.target); }
+port& port_of(const entry& found) noexcept {
+  return static_cast<port&>(*found.target);
+}
 
 // Cancels the entry's request and returns its send-once right, if it has one. The port is locked.
 port* cancel_request(entry& found) noexcept {
@@ -39,8 +41,8 @@ void free_entry(space& in, mach_port_name_t name, entry& found) noexcept {
   if (target) target->release();
 }
 
-// The receive right leaves a name that also holds send rights, because the port dies: a dead name remains, with the
-// references, and one more for the notification if one was asked for.
+// The receive right leaves a name that also holds send rights, because the port dies: a dead name
+// remains, with the references, and one more for the notification if one was asked for.
 void become_dead(entry& found) noexcept {
   if (found.request != 0) {
     found.request = 0;
@@ -50,7 +52,8 @@ void become_dead(entry& found) noexcept {
   found.type = MACH_PORT_TYPE_DEAD_NAME;
 }
 
-// Takes the receive right out of its entry to destroy it. The port is locked; afterwards it is not, and `then` destroys it.
+// Takes the receive right out of its entry to destroy it. The port is locked; afterwards it is not,
+// and `then` destroys it.
 void remove_receive(space& in, mach_port_name_t name, entry& found, owed& then, aftermath& after) {
   port& target = port_of(found);
   port* deleted = nullptr;
@@ -75,7 +78,8 @@ void remove_receive(space& in, mach_port_name_t name, entry& found, owed& then, 
   owe_deleted(deleted, name, then);
 }
 
-// One user reference less of a send right. The port is locked and alive; afterwards it is not locked.
+// One user reference less of a send right. The port is locked and alive; afterwards it is not
+// locked.
 void drop_send(space& in, mach_port_name_t name, entry& found, mach_port_urefs_t references,
                owed& then) {
   port& target = port_of(found);
@@ -102,8 +106,8 @@ void drop_send(space& in, mach_port_name_t name, entry& found, mach_port_urefs_t
   free_entry(in, name, found);
 }
 
-// Releases a send-once right. The port is locked and alive; afterwards it is not locked. The entry's reference and the right go
-// to the notification.
+// Releases a send-once right. The port is locked and alive; afterwards it is not locked. The
+// entry's reference and the right go to the notification.
 void drop_send_once(space& in, mach_port_name_t name, entry& found, owed& then) {
   port& target = port_of(found);
   port* deleted = cancel_request(found);
@@ -140,13 +144,26 @@ void owed::settle_all(aftermath& after) noexcept {
     }
     port* to = static_cast<port*>(each.target);
     switch (each.what) {
-      case kind::no_senders: notify_no_senders(to, each.word, after); break;
-      case kind::port_deleted: notify_port_deleted(to, each.word, after); break;
-      case kind::dead_name: notify_dead_name(to, each.word, after); break;
-      case kind::send_possible: notify_send_possible(to, each.word, after); break;
-      case kind::send_once: release_send_once_right(to, after); break;
-      case kind::end_port: destroy_port(to, after); break;
-      case kind::end_set: break;
+      case kind::no_senders:
+        notify_no_senders(to, each.word, after);
+        break;
+      case kind::port_deleted:
+        notify_port_deleted(to, each.word, after);
+        break;
+      case kind::dead_name:
+        notify_dead_name(to, each.word, after);
+        break;
+      case kind::send_possible:
+        notify_send_possible(to, each.word, after);
+        break;
+      case kind::send_once:
+        release_send_once_right(to, after);
+        break;
+      case kind::end_port:
+        destroy_port(to, after);
+        break;
+      case kind::end_set:
+        break;
     }
   };
   for (std::size_t index = 0; index < count_; ++index) pay(few_[index]);
@@ -252,7 +269,8 @@ kern_return_t destroy_rights(space& in, mach_port_name_t name, entry& found, owe
   if (found.type & MACH_PORT_TYPE_RECEIVE) {
     port& target = port_of(found);
     target.lock.lock();
-    const bool guarded = target.guarded && target.context != 0;  // it is destroyed with a guard of 0
+    const bool guarded =
+        target.guarded && target.context != 0;  // it is destroyed with a guard of 0
     const mach_port_context_t context = target.context;
     target.lock.unlock();
     if (guarded) {
@@ -332,7 +350,8 @@ kern_return_t change_refs(space& in, mach_port_name_t name, entry& found, mach_p
       return KERN_SUCCESS;
     }
 
-    default: return KERN_INVALID_RIGHT;
+    default:
+      return KERN_INVALID_RIGHT;
   }
 }
 
@@ -363,13 +382,17 @@ kern_return_t destruct_receive(space& in, mach_port_name_t name, entry& found,
 
 mach_msg_type_name_t arrives_as(mach_msg_type_name_t disposition) noexcept {
   switch (disposition) {
-    case MACH_MSG_TYPE_MOVE_RECEIVE: return MACH_MSG_TYPE_MOVE_RECEIVE;
+    case MACH_MSG_TYPE_MOVE_RECEIVE:
+      return MACH_MSG_TYPE_MOVE_RECEIVE;
     case MACH_MSG_TYPE_MOVE_SEND:
     case MACH_MSG_TYPE_COPY_SEND:
-    case MACH_MSG_TYPE_MAKE_SEND: return MACH_MSG_TYPE_MOVE_SEND;
+    case MACH_MSG_TYPE_MAKE_SEND:
+      return MACH_MSG_TYPE_MOVE_SEND;
     case MACH_MSG_TYPE_MOVE_SEND_ONCE:
-    case MACH_MSG_TYPE_MAKE_SEND_ONCE: return MACH_MSG_TYPE_MOVE_SEND_ONCE;
-    default: return MACH_MSG_TYPE_PORT_NONE;
+    case MACH_MSG_TYPE_MAKE_SEND_ONCE:
+      return MACH_MSG_TYPE_MOVE_SEND_ONCE;
+    default:
+      return MACH_MSG_TYPE_PORT_NONE;
   }
 }
 
@@ -378,13 +401,17 @@ bool may_copy_in(const entry& found, mach_msg_type_name_t disposition) noexcept 
   switch (disposition) {
     case MACH_MSG_TYPE_MAKE_SEND:
     case MACH_MSG_TYPE_MAKE_SEND_ONCE:
-    case MACH_MSG_TYPE_MOVE_RECEIVE: return (found.type & MACH_PORT_TYPE_RECEIVE) != 0;
+    case MACH_MSG_TYPE_MOVE_RECEIVE:
+      return (found.type & MACH_PORT_TYPE_RECEIVE) != 0;
     case MACH_MSG_TYPE_COPY_SEND:
-    case MACH_MSG_TYPE_MOVE_SEND: wanted = MACH_PORT_TYPE_SEND | MACH_PORT_TYPE_DEAD_NAME; break;
+    case MACH_MSG_TYPE_MOVE_SEND:
+      wanted = MACH_PORT_TYPE_SEND | MACH_PORT_TYPE_DEAD_NAME;
+      break;
     case MACH_MSG_TYPE_MOVE_SEND_ONCE:
       wanted = MACH_PORT_TYPE_SEND_ONCE | MACH_PORT_TYPE_DEAD_NAME;
       break;
-    default: return false;
+    default:
+      return false;
   }
   if (found.type & wanted) return true;
   // Of a dead port any send right is a dead name.
@@ -467,16 +494,20 @@ kern_return_t copy_in(space& in, mach_port_name_t name, entry& found,
   }
   port& target = port_of(found);
   target.lock.lock();
-  if (!target.active && !(dead == dead_policy::refuse_untouched &&
-                          disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE)) {
+  if (!target.active &&
+      !(dead == dead_policy::refuse_untouched && disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE)) {
     target.lock.unlock();
     convert_if_dead(in, name, found);
     return copy_in_dead(in, name, found, disposition, dead, taken);
   }
   taken = {&target, static_cast<std::uint8_t>(arrives_as(disposition)), false};
   switch (disposition) {
-    case MACH_MSG_TYPE_MAKE_SEND: make_send_right(target); break;
-    case MACH_MSG_TYPE_MAKE_SEND_ONCE: make_send_once_right(target); break;
+    case MACH_MSG_TYPE_MAKE_SEND:
+      make_send_right(target);
+      break;
+    case MACH_MSG_TYPE_MAKE_SEND_ONCE:
+      make_send_once_right(target);
+      break;
     case MACH_MSG_TYPE_COPY_SEND:
       ++target.send_rights;
       target.retain();
@@ -542,11 +573,14 @@ void fill(space& in, entry& made, carried_right& right, mach_port_name_t name) {
       made.type = MACH_PORT_TYPE_SEND_ONCE;
       made.urefs = 1;
       break;
-    default: settle_receive(in, made, target, name); break;
+    default:
+      settle_receive(in, made, target, name);
+      break;
   }
 }
 
-// Lets the right join the entry that the port has under `name` already. The port is locked; the right's reference goes.
+// Lets the right join the entry that the port has under `name` already. The port is locked; the
+// right's reference goes.
 void join(space& in, entry& found, carried_right& right, mach_port_name_t name) noexcept {
   port& target = *right.target;
   if (right.disposition == MACH_MSG_TYPE_MOVE_SEND) {

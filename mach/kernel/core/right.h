@@ -1,6 +1,7 @@
-// What can be done with the rights under a name. All of these are called with the space locked, and leave it so. What follows
-// from releasing a right (notifications, the death of a port) can only be done without locks: it is added to `owed`, which the
-// caller settles once the space is unlocked (Darwin: ipc_right.c).
+// What can be done with the rights under a name. All of these are called with the space locked, and
+// leave it so. What follows from releasing a right (notifications, the death of a port) can only be
+// done without locks: it is added to `owed`, which the caller settles once the space is unlocked
+// (Darwin: ipc_right.c).
 #pragma once
 
 #include <mach/message.h>
@@ -25,13 +26,22 @@ inline constexpr mach_port_urefs_t max_urefs = 65535;
 // Things to be done in order when no lock is held.
 class owed {
  public:
-  enum class kind : std::uint8_t { no_senders, port_deleted, dead_name, send_possible, send_once, end_port, end_set };
+  enum class kind : std::uint8_t {
+    no_senders,
+    port_deleted,
+    dead_name,
+    send_possible,
+    send_once,
+    end_port,
+    end_set
+  };
 
   owed() = default;
   owed(const owed&) = delete;
   owed& operator=(const owed&) = delete;
 
-  // `target` is consumed: a send-once right to be notified; a port or set with a reference to be destroyed.
+  // `target` is consumed: a send-once right to be notified; a port or set with a reference to be
+  // destroyed.
   void add(kind what, object* target, natural_t word = 0) {
     if (count_ < few_.size()) {
       few_[count_++] = {target, word, what};
@@ -56,15 +66,16 @@ class owed {
   std::vector<debt> many_;
 };
 
-// Locks the port of a send or send-once right if it is alive; else makes the entry the dead name that it has become
-// (Darwin: ipc_right_check).
+// Locks the port of a send or send-once right if it is alive; else makes the entry the dead name
+// that it has become (Darwin: ipc_right_check).
 bool lock_if_alive(space& in, mach_port_name_t name, entry& found) noexcept;
 
-// If the entry is a send or send-once right of a dead port, makes it the dead name that it has become. True: it is one now.
+// If the entry is a send or send-once right of a dead port, makes it the dead name that it has
+// become. True: it is one now.
 bool convert_if_dead(space& in, mach_port_name_t name, entry& found) noexcept;
 
-// The type as mach_port_names tells it: with the bits of its request, and a right of a dead port as the dead name that it will
-// become. Changes nothing.
+// The type as mach_port_names tells it: with the bits of its request, and a right of a dead port as
+// the dead name that it will become. Changes nothing.
 mach_port_type_t type_of(const entry& found) noexcept;
 
 kern_return_t deallocate_right(space& in, mach_port_name_t name, entry& found, owed& then,
@@ -82,26 +93,29 @@ kern_return_t destruct_receive(space& in, mach_port_name_t name, entry& found,
 
 // How copy_in treats rights of dead ports.
 enum class dead_policy : std::uint8_t {
-  accept,          // they become MACH_PORT_DEAD in the message
-  refuse,          // KERN_INVALID_CAPABILITY; a move has eaten its reference
-  refuse_untouched,  // KERN_INVALID_CAPABILITY, nothing consumed; but an unconverted send-once right passes
+  accept,            // they become MACH_PORT_DEAD in the message
+  refuse,            // KERN_INVALID_CAPABILITY; a move has eaten its reference
+  refuse_untouched,  // KERN_INVALID_CAPABILITY, nothing consumed; but an unconverted send-once
+                     // right passes
 };
 
 // Would copy_in accept this? Changes nothing.
 bool may_copy_in(const entry& found, mach_msg_type_name_t disposition) noexcept;
 
-// Takes a right out of the space, or a copy of it. KERN_INVALID_RIGHT, KERN_INVALID_CAPABILITY (see dead_policy, or an immovable
-// receive right). A receive right that was taken out must next be bound (transit) or put into a space.
+// Takes a right out of the space, or a copy of it. KERN_INVALID_RIGHT, KERN_INVALID_CAPABILITY (see
+// dead_policy, or an immovable receive right). A receive right that was taken out must next be
+// bound (transit) or put into a space.
 kern_return_t copy_in(space& in, mach_port_name_t name, entry& found,
                       mach_msg_type_name_t disposition, dead_policy dead, carried_right& taken,
                       owed& then, guard_violation& guard, aftermath& after);
 
-// Puts a right into the space under the name that it has there, or a new one. Null and dead rights give MACH_PORT_NULL and
-// MACH_PORT_DEAD. KERN_NO_SPACE leaves the right where it is.
+// Puts a right into the space under the name that it has there, or a new one. Null and dead rights
+// give MACH_PORT_NULL and MACH_PORT_DEAD. KERN_NO_SPACE leaves the right where it is.
 kern_return_t copy_out(space& in, carried_right& right, mach_port_name_t& name);
 
 // The same under a given name, which must be free, or (send, receive) denote the same port.
-// KERN_NAME_EXISTS, KERN_RIGHT_EXISTS, KERN_INVALID_CAPABILITY (the port is dead); then the right stays where it is.
+// KERN_NAME_EXISTS, KERN_RIGHT_EXISTS, KERN_INVALID_CAPABILITY (the port is dead); then the right
+// stays where it is.
 kern_return_t copy_out_at(space& in, carried_right& right, mach_port_name_t name);
 
 // The disposition with which a right arrives that was sent with this one; 0 if it is none.

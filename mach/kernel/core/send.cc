@@ -76,7 +76,8 @@ mach_msg_return_t message_call::check_body(kmsg& message) noexcept {
     if (left < sizeof(mach_msg_type_descriptor_t)) return MACH_SEND_MSG_TOO_SMALL;
     mach_msg_type_descriptor_t descriptor;
     std::memcpy(&descriptor, at, sizeof descriptor);
-    // Out-of-line memory, out-of-line ports and guarded ports are kinds that this kernel does not have.
+    // Out-of-line memory, out-of-line ports and guarded ports are kinds that this kernel does not
+    // have.
     if (descriptor.type != MACH_MSG_PORT_DESCRIPTOR) return MACH_SEND_INVALID_TYPE;
     at += sizeof(mach_msg_port_descriptor_t);
     left -= sizeof(mach_msg_port_descriptor_t);
@@ -208,8 +209,8 @@ mach_msg_return_t message_call::copy_in_body(kmsg& message, owed& then) {
                descriptor.name == MACH_PORT_DEAD};
     } else {
       entry* found = names.find(descriptor.name);
-      if (!found || copy_in(names, descriptor.name, *found, disposition, dead_policy::accept,
-                            right, then, answer_.guard, after_) != KERN_SUCCESS) {
+      if (!found || copy_in(names, descriptor.name, *found, disposition, dead_policy::accept, right,
+                            then, answer_.guard, after_) != KERN_SUCCESS) {
         return MACH_SEND_INVALID_RIGHT;
       }
       if (right.disposition == MACH_MSG_TYPE_MOVE_RECEIVE &&
@@ -238,8 +239,8 @@ status message_call::post_or_park(kmsg* message) {
     after_.reap();
     return done(MACH_MSG_SUCCESS);
   }
-  const bool passes = always_ || !to.full() ||
-                      message->destination.disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE;
+  const bool passes =
+      always_ || !to.full() || message->destination.disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE;
   if (passes && to.queue().reserve(*message)) {
     post(to, message, after_);
     to.lock.unlock();
@@ -272,13 +273,14 @@ status message_call::post_or_park(kmsg* message) {
 }
 
 void message_call::serve(kmsg* message) {
-  // The kernel's MIG servers are not reached by messages here: as for an unknown routine, the answer is MIG_BAD_ID.
-  kmsg* answer = message->reply.target
-                     ? after_.kernel.messages().take(sizeof(mig_reply_error_t))
-                     : nullptr;
+  // The kernel's MIG servers are not reached by messages here: as for an unknown routine, the
+  // answer is MIG_BAD_ID.
+  kmsg* answer =
+      message->reply.target ? after_.kernel.messages().take(sizeof(mig_reply_error_t)) : nullptr;
   if (answer) {
     mig_reply_error_t error{};
-    error.NDR = {0, 0, 0, NDR_PROTOCOL_2_0, NDR_INT_LITTLE_ENDIAN, NDR_CHAR_ASCII, NDR_FLOAT_IEEE, 0};
+    error.NDR = {0, 0, 0, NDR_PROTOCOL_2_0, NDR_INT_LITTLE_ENDIAN, NDR_CHAR_ASCII, NDR_FLOAT_IEEE,
+                 0};
     error.RetCode = MIG_BAD_ID;
     std::memcpy(answer->bytes(), &error, sizeof error);
     answer->destination = std::exchange(message->reply, {});

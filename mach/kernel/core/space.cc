@@ -63,7 +63,8 @@ bool space::grow(std::uint32_t size) {
 
 mach_port_name_t space::make(entry*& made) {
   const std::uint32_t idle = policy_.shuffled ? idle_slots : 0;
-  if (free_count_ <= idle && !grow(std::min(max_size, table_size() + std::max(table_size(), 256u)))) {
+  if (free_count_ <= idle &&
+      !grow(std::min(max_size, table_size() + std::max(table_size(), 256u)))) {
     return MACH_PORT_NULL;
   }
   const std::uint32_t index = entries_[0].next;

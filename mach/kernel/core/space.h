@@ -1,5 +1,6 @@
-// The names of one task. A name is an index into the table and, in its low eight bits, a generation that changes each time the slot
-// is used again, so that a stale name is an unknown one. The lock guards everything; it is taken before any port's.
+// The names of one task. A name is an index into the table and, in its low eight bits, a generation
+// that changes each time the slot is used again, so that a stale name is an unknown one. The lock
+// guards everything; it is taken before any port's.
 #pragma once
 
 #include <mach/port.h>
@@ -14,12 +15,14 @@ namespace kedge::mach::kernel {
 
 class port;
 
-// How new names are chosen. Shuffled: slots in an order drawn from the seed, and a freed one is used again as late as
-// possible. Ordered: the lowest first, and a freed one at once, as a replay of recordings needs.
+// How new names are chosen. Shuffled: slots in an order drawn from the seed, and a freed one is
+// used again as late as possible. Ordered: the lowest first, and a freed one at once, as a replay
+// of recordings needs.
 struct name_policy {
   bool shuffled = true;
   std::uint64_t seed = 1;
-  std::uint32_t first_index = 1;  // of the names that are not reserved; tasks of a replay are kept disjoint by it
+  std::uint32_t first_index =
+      1;  // of the names that are not reserved; tasks of a replay are kept disjoint by it
 };
 
 // These stand for the same right in every space.
@@ -29,13 +32,13 @@ inline constexpr mach_port_name_t host_self_name = 0x303;
 inline constexpr mach_port_name_t bootstrap_name = 0x403;
 
 struct entry {
-  object* target = nullptr;                   // with a reference; null: a dead name
+  object* target = nullptr;                     // with a reference; null: a dead name
   mach_port_type_t type = MACH_PORT_TYPE_NONE;  // the rights; NONE: the slot is free
-  mach_port_urefs_t urefs = 0;                // of the send rights, or of the dead name
-  std::uint32_t request = 0;                  // slot in the port's request table; 0: none
-  std::uint32_t previous = 0, next = 0;       // in the list of free slots; `next` also in a hash chain
+  mach_port_urefs_t urefs = 0;                  // of the send rights, or of the dead name
+  std::uint32_t request = 0;                    // slot in the port's request table; 0: none
+  std::uint32_t previous = 0, next = 0;  // in the list of free slots; `next` also in a hash chain
   std::uint8_t generation = 0;
-  bool pinned = false;                        // the last user reference cannot be released
+  bool pinned = false;  // the last user reference cannot be released
 };
 
 class space {
@@ -53,7 +56,7 @@ class space {
     if (index >= entries_.size()) return nullptr;
     entry& found = entries_[index];
     return found.type != MACH_PORT_TYPE_NONE && found.generation == (name & 0xff) ? &found
-                                                                                 : nullptr;
+                                                                                  : nullptr;
   }
 
   // A new name, or MACH_PORT_NULL if there is none left. The caller fills the entry in.
@@ -65,7 +68,8 @@ class space {
   // Frees the slot. Its reference must have been taken out.
   void free(mach_port_name_t name, entry& gone) noexcept;
 
-  // The name under which a send right (without the receive right) to the port is held, or MACH_PORT_NULL.
+  // The name under which a send right (without the receive right) to the port is held, or
+  // MACH_PORT_NULL.
   mach_port_name_t find_send(const port& target) const noexcept;
   void remember_send(const port& target, mach_port_name_t name);
   void forget_send(const port& target, mach_port_name_t name) noexcept;

@@ -1,7 +1,8 @@
-// A mach_msg call in progress. The caller owns it and keeps it alive until the call is over; while the call waits it stands in
-// one queue of a port or a set, which is how the core finds it. The core never blocks: it *parks* the ticket, and whoever
-// brings what it waits for completes it and calls wake(). The caller (the binding) blocks its thread as it likes and then
-// goes on by kernel::resume, or gives up by kernel::cancel.
+// A mach_msg call in progress. The caller owns it and keeps it alive until the call is over; while
+// the call waits it stands in one queue of a port or a set, which is how the core finds it. The
+// core never blocks: it *parks* the ticket, and whoever brings what it waits for completes it and
+// calls wake(). The caller (the binding) blocks its thread as it likes and then goes on by
+// kernel::resume, or gives up by kernel::cancel.
 #pragma once
 
 #include <mach/message.h>
@@ -20,8 +21,8 @@ class ticket {
   ticket(const ticket&) = delete;
   ticket& operator=(const ticket&) = delete;
 
-  // Called exactly once after each completion, on the thread that caused it, with no lock held. After it the core does not
-  // touch the ticket until it is parked again. Must not call the kernel.
+  // Called exactly once after each completion, on the thread that caused it, with no lock held.
+  // After it the core does not touch the ticket until it is parked again. Must not call the kernel.
   virtual void wake() noexcept = 0;
 
   // Which half of the call is parked; the time-out of mach_msg runs anew for each.
@@ -46,16 +47,17 @@ class ticket {
   bool poll_send;  // fail instead of waiting
   bool poll_receive;
 
-  // Where it stands. `progress`, `message` and `outcome` are guarded by the lock of `waits_on` while parked.
+  // Where it stands. `progress`, `message` and `outcome` are guarded by the lock of `waits_on`
+  // while parked.
   enum stage stage = stage::send;
   enum state progress = state::idle;
-  kmsg* message = nullptr;          // to be sent; or received, not yet copied out
+  kmsg* message = nullptr;  // to be sent; or received, not yet copied out
   mach_msg_return_t outcome = MACH_MSG_SUCCESS;
-  mach_msg_size_t needed_size;      // of a message that was too large
-  mach_port_name_t identity;        // the port it is queued at
+  mach_msg_size_t needed_size;  // of a message that was too large
+  mach_port_name_t identity;    // the port it is queued at
   ref<object> waits_on;
-  list_link<ticket> queue;          // of the port's or the set's waiters
-  list_link<ticket> parked;         // of the task's parked tickets
+  list_link<ticket> queue;   // of the port's or the set's waiters
+  list_link<ticket> parked;  // of the task's parked tickets
   ticket* next_to_wake = nullptr;
 };
 

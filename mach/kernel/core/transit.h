@@ -1,5 +1,6 @@
-// Which port's queue each moving receive right is bound for. A receive right must not get into its own queue, nor a ring of ports
-// into each other's: nobody could ever receive them (Darwin: ipc_port_check_circularity).
+// Which port's queue each moving receive right is bound for. A receive right must not get into its
+// own queue, nor a ring of ports into each other's: nobody could ever receive them (Darwin:
+// ipc_port_check_circularity).
 #pragma once
 
 #include "kedge/mach/kernel/core/mutex.h"

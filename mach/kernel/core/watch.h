@@ -1,5 +1,5 @@
-// Somebody outside who wants to know when a port or a port set has a message: a knote. The core tells; what follows (waking
-// a kqueue) is the watcher's affair.
+// Somebody outside who wants to know when a port or a port set has a message: a knote. The core
+// tells; what follows (waking a kqueue) is the watcher's affair.
 #pragma once
 
 #include "kedge/mach/kernel/core/list.h"

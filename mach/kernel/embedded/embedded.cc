@@ -35,7 +35,8 @@ std::uint64_t random_seed() noexcept {
   return seed;
 }
 
-// What the receivers of a task's messages learn of it. The pid version tells the tasks of one process apart.
+// What the receivers of a task's messages learn of it. The pid version tells the tasks of one
+// process apart.
 identity identity_of_process(unsigned version) noexcept {
   identity who;
   const auto uid = static_cast<unsigned>(getuid()), gid = static_cast<unsigned>(getgid());
@@ -47,7 +48,9 @@ identity identity_of_process(unsigned version) noexcept {
 
 }  // namespace
 
-binding& default_binding() { return embedded::instance(); }
+binding& default_binding() {
+  return embedded::instance();
+}
 
 embedded& embedded::instance() {
   embedded* const made = current.load(std::memory_order_acquire);
@@ -89,7 +92,8 @@ bool embedded::call_of_tasks(ipc_task& caller, const request& what, reply& answe
       answer.result = of ? kernel_.name_self_port(caller, *of, answer) : KERN_TERMINATED;
       return true;
     }
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -100,7 +104,7 @@ void embedded::call(const request& what, reply& answer, copyio& memory) {
   const ref<ipc_task> found = what.task == 0 ? ref<ipc_task>() : kernel_.find_task(what.task);
   if (what.task != 0 && !found) [[unlikely]] {
     const bool receives = what.call == call_number::message && !(what.words[0] & MACH_SEND_MSG);
-    answer.result = receives                              ? MACH_RCV_INVALID_NAME
+    answer.result = receives                            ? MACH_RCV_INVALID_NAME
                     : what.call == call_number::message ? MACH_SEND_INVALID_DEST
                                                         : KERN_TERMINATED;
     return;
@@ -123,8 +127,8 @@ void embedded::message(ipc_task& caller, const request& what, reply& answer, cop
                                        : futex_ticket::never;
     const futex_ticket::ended ended = waiting.wait(deadline);
     if (ended != futex_ticket::ended::woken) {
-      const give_up why = ended == futex_ticket::ended::timed_out ? give_up::timed_out
-                                                                  : give_up::interrupted;
+      const give_up why =
+          ended == futex_ticket::ended::timed_out ? give_up::timed_out : give_up::interrupted;
       if (kernel_.cancel(caller, waiting, why, answer, memory)) return;
       waiting.wait_until_woken();
     }

@@ -1,10 +1,11 @@
-// The kernel inside the process that calls it: memory is copied directly, waits are futexes. One per process; the child of a fork
-// starts with a new one, empty, and leaves the parent's alone: it takes none of its locks and runs none of its destructors.
+// The kernel inside the process that calls it: memory is copied directly, waits are futexes. One
+// per process; the child of a fork starts with a new one, empty, and leaves the parent's alone: it
+// takes none of its locks and runs none of its destructors.
 #pragma once
 
 #include "kedge/mach/kernel/core/binding.h"
-#include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/ipc_task.h"
+#include "kedge/mach/kernel/core/kernel.h"
 
 namespace kedge::mach::kernel {
 
@@ -15,7 +16,8 @@ class embedded final : public binding {
 
   void call(const request& what, reply& answer, copyio& memory) override;
 
-  // The parts, for other ways to reach the same kernel (EVFILT_MACHPORT, the loopback of the tests).
+  // The parts, for other ways to reach the same kernel (EVFILT_MACHPORT, the loopback of the
+  // tests).
   class kernel& kernel() noexcept { return kernel_; }
   // Id 0 is the process's own task. Null: it has ended.
   ref<ipc_task> find(std::uint64_t id) noexcept { return id == 0 ? own_ : kernel_.find_task(id); }

@@ -22,7 +22,8 @@ std::uint64_t monotonic_now() noexcept {
 }
 
 void futex_ticket::wake() noexcept {
-  // Once the word is set the waiting thread may be gone with the ticket: nothing but the address is used afterwards.
+  // Once the word is set the waiting thread may be gone with the ticket: nothing but the address is
+  // used afterwards.
   std::atomic<std::uint32_t>* const word = &woken_;
   word->store(1, std::memory_order_release);
   syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, nullptr, nullptr, 0);

@@ -17,7 +17,8 @@ class futex_ticket final : public ticket {
 
   void wake() noexcept override;
 
-  // Nanoseconds of CLOCK_MONOTONIC; the largest value: never. A signal handler's run ends the wait, whatever SA_RESTART says.
+  // Nanoseconds of CLOCK_MONOTONIC; the largest value: never. A signal handler's run ends the wait,
+  // whatever SA_RESTART says.
   ended wait(std::uint64_t deadline) noexcept;
   void wait_until_woken() noexcept {
     while (wait(never) != ended::woken) {

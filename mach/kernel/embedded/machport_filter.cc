@@ -1,7 +1,7 @@
 #include "kedge/mach/kernel/embedded/machport_filter.h"
 
-// Darwin: filt_machport* in ipc_pset.c. A knote watches the object that its ident named when it was added, in the task that made
-// the kqueue.
+// Darwin: filt_machport* in ipc_pset.c. A knote watches the object that its ident named when it was
+// added, in the task that made the kqueue.
 #include <errno.h>
 #include <mach/message.h>
 #include <sys/event.h>
@@ -22,10 +22,11 @@ namespace {
 
 using kqueue::knote;
 
-// What of the knote's fflags is an option of the receive; the rest is dropped, as on Darwin, MACH_RCV_GUARDED_DESC too.
-constexpr mach_msg_option_t direct_options =
-    MACH_RCV_MSG | MACH_RCV_LARGE | MACH_RCV_LARGE_IDENTITY | MACH_RCV_TRAILER_MASK |
-    MACH_RCV_VOUCHER | MACH_MSG_STRICT_REPLY;
+// What of the knote's fflags is an option of the receive; the rest is dropped, as on Darwin,
+// MACH_RCV_GUARDED_DESC too.
+constexpr mach_msg_option_t direct_options = MACH_RCV_MSG | MACH_RCV_LARGE |
+                                             MACH_RCV_LARGE_IDENTITY | MACH_RCV_TRAILER_MASK |
+                                             MACH_RCV_VOUCHER | MACH_MSG_STRICT_REPLY;
 
 class port_watch final : public watch {
  public:
@@ -50,7 +51,9 @@ port_watch*& watch_of(knote& note) noexcept {
   return *reinterpret_cast<port_watch**>(note.area);
 }
 
-bool direct(const knote& note) noexcept { return (note.fflags & MACH_RCV_MSG) != 0; }
+bool direct(const knote& note) noexcept {
+  return (note.fflags & MACH_RCV_MSG) != 0;
+}
 
 kqueue::verdict attach(knote& note, const kevent64_s&) {
   embedded& kernel = embedded::instance();
@@ -61,9 +64,12 @@ kqueue::verdict attach(knote& note, const kevent64_s&) {
   if (!made->receiver) return {ENOENT, false};
   const auto name = static_cast<mach_port_name_t>(note.ident);
   switch (kernel.kernel().attach(*made->receiver, name, *made, made->at)) {
-    case KERN_SUCCESS: break;
-    case KERN_INVALID_RIGHT: return {ENOTSUP, false};
-    default: return {ENOENT, false};
+    case KERN_SUCCESS:
+      break;
+    case KERN_INVALID_RIGHT:
+      return {ENOTSUP, false};
+    default:
+      return {ENOENT, false};
   }
   const bool active = kernel::peek(*made->at) != MACH_PORT_NULL;
   watch_of(note) = made.release();

@@ -1,4 +1,5 @@
-// Calls that wait: time-outs, interruption, death of what is waited for, order among waiters, threads.
+// Calls that wait: time-outs, interruption, death of what is waited for, order among waiters,
+// threads.
 #include <doctest/doctest.h>
 
 #include <pthread.h>
@@ -19,7 +20,8 @@ mach_msg_return_t wait_receive(message& m, mach_port_name_t from, mach_msg_optio
   return mach_msg(&m.header(), MACH_RCV_MSG | option, 0, sizeof m.bytes, from, timeout, 0);
 }
 
-mach_msg_return_t wait_send(message& m, mach_msg_option_t option = 0, mach_msg_timeout_t timeout = 0) {
+mach_msg_return_t wait_send(message& m, mach_msg_option_t option = 0,
+                            mach_msg_timeout_t timeout = 0) {
   return mach_msg(&m.header(), MACH_SEND_MSG | option, m.size, 0, 0, timeout, 0);
 }
 
@@ -30,7 +32,7 @@ void fill(mach_port_name_t port) {
 
 // Interrupts the thread by signals until it says that it is done: one may come before it waits.
 void interrupt_until(std::thread& thread, const std::atomic<bool>& done) {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = [](int) {};
   action.sa_flags = SA_RESTART;
   sigaction(SIGUSR2, &action, nullptr);
@@ -91,7 +93,8 @@ TEST_CASE("time-outs end either half") {
   const mach_port_name_t port = new_service();
   message m(port, MACH_MSG_TYPE_COPY_SEND);
   CHECK(wait_receive(m, port, MACH_RCV_TIMEOUT, 1) == MACH_RCV_TIMED_OUT);
-  CHECK(wait_receive(m, new_port(MACH_PORT_RIGHT_PORT_SET), MACH_RCV_TIMEOUT, 1) == MACH_RCV_TIMED_OUT);
+  CHECK(wait_receive(m, new_port(MACH_PORT_RIGHT_PORT_SET), MACH_RCV_TIMEOUT, 1) ==
+        MACH_RCV_TIMED_OUT);
   fill(port);
   const mach_port_name_t cargo = new_service();
   m = message(port, MACH_MSG_TYPE_COPY_SEND, 0, {{cargo, MACH_MSG_TYPE_MOVE_SEND}});
@@ -135,7 +138,7 @@ TEST_CASE("without MACH_RCV_INTERRUPT the receive goes on") {
     CHECK(m.header().msgh_id == 5);
     done = true;
   });
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = [](int) {};
   sigaction(SIGUSR2, &action, nullptr);
   for (int each = 0; each < 50; ++each) {
@@ -168,7 +171,8 @@ TEST_CASE("who waits for a port learns of its end") {
       CHECK((result == MACH_RCV_PORT_CHANGED || result == MACH_RCV_INVALID_NAME));
     });
     std::this_thread::yield();
-    CHECK(message(to, MACH_MSG_TYPE_COPY_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() == MACH_MSG_SUCCESS);
+    CHECK(message(to, MACH_MSG_TYPE_COPY_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() ==
+          MACH_MSG_SUCCESS);
     receiver.join();
   }
   SUBCASE("a receiver whose set dies") {
@@ -212,10 +216,12 @@ TEST_CASE("a message too large for one waiting receiver stays for another") {
   const mach_port_name_t port = new_service();
   std::thread small([port] {
     message m;
-    CHECK(mach_msg(&m.header(), MACH_RCV_MSG | MACH_RCV_LARGE, 0, 32, port, 0, 0) == MACH_RCV_TOO_LARGE);
+    CHECK(mach_msg(&m.header(), MACH_RCV_MSG | MACH_RCV_LARGE, 0, 32, port, 0, 0) ==
+          MACH_RCV_TOO_LARGE);
     CHECK(m.header().msgh_size == 40);
   });
-  REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND, 4, {}, "0123456789abcdef").send() == MACH_MSG_SUCCESS);
+  REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND, 4, {}, "0123456789abcdef").send() ==
+          MACH_MSG_SUCCESS);
   small.join();
   CHECK(next_id(port) == 4);
 }

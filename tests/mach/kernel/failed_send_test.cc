@@ -26,9 +26,12 @@ TEST_CASE("class 1: a dead destination consumes nothing") {
 }
 
 TEST_CASE("class 2: a bad right destroys the header's and the earlier ones, not the later") {
-  const mach_port_name_t port = new_service(), first = new_service(), last = new_service(), reply = new_port();
+  const mach_port_name_t port = new_service(), first = new_service(), last = new_service(),
+                         reply = new_port();
   message m(port, MACH_MSG_TYPE_MOVE_SEND, 0,
-            {{first, MACH_MSG_TYPE_MOVE_SEND}, {0x00fff703, MACH_MSG_TYPE_MOVE_SEND}, {last, MACH_MSG_TYPE_MOVE_SEND}});
+            {{first, MACH_MSG_TYPE_MOVE_SEND},
+             {0x00fff703, MACH_MSG_TYPE_MOVE_SEND},
+             {last, MACH_MSG_TYPE_MOVE_SEND}});
   m.reply_to(reply, MACH_MSG_TYPE_MAKE_SEND_ONCE);
   const message before = m;
   CHECK(m.send() == MACH_SEND_INVALID_RIGHT);
@@ -41,11 +44,14 @@ TEST_CASE("class 2: a bad right destroys the header's and the earlier ones, not 
 }
 
 TEST_CASE("class 3: a full queue gives everything back in the sender's buffer") {
-  const mach_port_name_t port = new_service(), cargo = new_service(), reply = new_port(), moving = new_port();
+  const mach_port_name_t port = new_service(), cargo = new_service(), reply = new_port(),
+                         moving = new_port();
   fill(port);
   const mach_port_name_t once = new_send_once(reply);
   message m(port, MACH_MSG_TYPE_COPY_SEND, 9,
-            {{cargo, MACH_MSG_TYPE_MOVE_SEND}, {cargo, MACH_MSG_TYPE_MAKE_SEND}, {once, MACH_MSG_TYPE_MOVE_SEND_ONCE},
+            {{cargo, MACH_MSG_TYPE_MOVE_SEND},
+             {cargo, MACH_MSG_TYPE_MAKE_SEND},
+             {once, MACH_MSG_TYPE_MOVE_SEND_ONCE},
              {moving, MACH_MSG_TYPE_MOVE_RECEIVE}},
             "body");
   m.reply_to(reply, MACH_MSG_TYPE_MAKE_SEND_ONCE);
@@ -53,7 +59,9 @@ TEST_CASE("class 3: a full queue gives everything back in the sender's buffer") 
   const auto sends = refs_of(port, MACH_PORT_RIGHT_SEND);
   REQUIRE(m.send() == MACH_SEND_TIMED_OUT);
   CHECK(m.header().msgh_remote_port == port);  // not swapped
-  CHECK(m.header().msgh_bits == (MACH_MSGH_BITS(MACH_MSG_TYPE_MOVE_SEND, MACH_MSG_TYPE_MOVE_SEND_ONCE) | MACH_MSGH_BITS_COMPLEX));
+  CHECK(m.header().msgh_bits ==
+        (MACH_MSGH_BITS(MACH_MSG_TYPE_MOVE_SEND, MACH_MSG_TYPE_MOVE_SEND_ONCE) |
+         MACH_MSGH_BITS_COMPLEX));
   CHECK(refs_of(port, MACH_PORT_RIGHT_SEND) == sends + 1);  // the copy has come back too
   CHECK(type_of(m.header().msgh_local_port) == MACH_PORT_TYPE_SEND_ONCE);
   CHECK(m.port_at(0) == cargo);
@@ -75,7 +83,9 @@ TEST_CASE("class 4: success is not delivery") {
     const mach_port_name_t port = new_port(), cargo = new_service();
     const mach_port_name_t once = new_send_once(port);
     end_receive(port);
-    CHECK(message(once, MACH_MSG_TYPE_MOVE_SEND_ONCE, 0, {{cargo, MACH_MSG_TYPE_MOVE_SEND}}).send() == MACH_MSG_SUCCESS);
+    CHECK(
+        message(once, MACH_MSG_TYPE_MOVE_SEND_ONCE, 0, {{cargo, MACH_MSG_TYPE_MOVE_SEND}}).send() ==
+        MACH_MSG_SUCCESS);
     CHECK(type_of(once) == 0);
     CHECK(type_of(cargo) == MACH_PORT_TYPE_RECEIVE);
   }
@@ -88,13 +98,16 @@ TEST_CASE("class 4: success is not delivery") {
   }
   SUBCASE("a receive right sent to itself dies") {
     const mach_port_name_t port = new_service();
-    CHECK(message(port, MACH_MSG_TYPE_COPY_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() == MACH_MSG_SUCCESS);
+    CHECK(message(port, MACH_MSG_TYPE_COPY_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() ==
+          MACH_MSG_SUCCESS);
     CHECK(type_of(port) == MACH_PORT_TYPE_DEAD_NAME);
   }
   SUBCASE("so does a ring of two") {
     const mach_port_name_t one = new_service(), two = new_service();
-    CHECK(message(two, MACH_MSG_TYPE_COPY_SEND, 0, {{one, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() == MACH_MSG_SUCCESS);
-    CHECK(message(one, MACH_MSG_TYPE_COPY_SEND, 0, {{two, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() == MACH_MSG_SUCCESS);
+    CHECK(message(two, MACH_MSG_TYPE_COPY_SEND, 0, {{one, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() ==
+          MACH_MSG_SUCCESS);
+    CHECK(message(one, MACH_MSG_TYPE_COPY_SEND, 0, {{two, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() ==
+          MACH_MSG_SUCCESS);
     CHECK(type_of(one) == MACH_PORT_TYPE_DEAD_NAME);
     CHECK(type_of(two) == MACH_PORT_TYPE_DEAD_NAME);
   }

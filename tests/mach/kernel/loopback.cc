@@ -22,14 +22,14 @@ using bytes = std::vector<std::byte>;
 
 // What a letter is about; its first word.
 enum class letter : std::uint64_t {
-  begin,     // to the kernel: call, target, task, 8 words
-  give_up,   // to the kernel: why
-  memory,    // to the kernel: ok, then what was read
-  woken,     // to the kernel, from itself
-  read,      // to the caller: address, size
-  write,     // to the caller: address, then what to write
-  parked,    // to the caller: option, sending
-  done,      // to the caller: result, guard code, name, subcode, 2 words
+  begin,    // to the kernel: call, target, task, 8 words
+  give_up,  // to the kernel: why
+  memory,   // to the kernel: ok, then what was read
+  woken,    // to the kernel, from itself
+  read,     // to the caller: address, size
+  write,    // to the caller: address, then what to write
+  parked,   // to the caller: option, sending
+  done,     // to the caller: result, guard code, name, subcode, 2 words
 };
 
 bytes pack(letter kind, std::initializer_list<std::uint64_t> words) {
@@ -49,7 +49,9 @@ std::uint64_t word(const bytes& of, std::size_t index) {
   return value;
 }
 
-letter kind_of(const bytes& of) { return static_cast<letter>(word(of, 0)); }
+letter kind_of(const bytes& of) {
+  return static_cast<letter>(word(of, 0));
+}
 
 // The caller's end: letters arrive while it waits, which a signal may interrupt.
 class caller_end {
@@ -86,7 +88,9 @@ class caller_end {
 
 class kernel_end {
  public:
-  kernel_end() { std::thread([this] { run(); }).detach(); }
+  kernel_end() {
+    std::thread([this] { run(); }).detach();
+  }
 
   std::uint64_t connect(caller_end& caller) {
     const std::lock_guard<std::mutex> hold(lock_);
@@ -100,7 +104,8 @@ class kernel_end {
   void deliver(std::uint64_t from, bytes&& arrived) {
     const std::lock_guard<std::mutex> hold(lock_);
     // What the kernel is waiting for in the middle of a call does not queue behind new calls.
-    (kind_of(arrived) == letter::memory ? memory_ : letters_).emplace_back(from, std::move(arrived));
+    (kind_of(arrived) == letter::memory ? memory_ : letters_)
+        .emplace_back(from, std::move(arrived));
     some_.notify_one();
   }
 
@@ -204,9 +209,9 @@ class kernel_end {
     }
     const reply& got = one.answer;
     const std::uint64_t id = one.id;
-    bytes out = pack(letter::done, {static_cast<std::uint64_t>(std::int64_t{got.result}),
-                                    got.guard.code, got.guard.name, got.guard.subcode,
-                                    got.words[0], got.words[1]});
+    bytes out =
+        pack(letter::done, {static_cast<std::uint64_t>(std::int64_t{got.result}), got.guard.code,
+                            got.guard.name, got.guard.subcode, got.words[0], got.words[1]});
     sessions_.erase(id);
     answer(id, std::move(out));
   }
@@ -224,7 +229,8 @@ class loopback final : public binding {
   void call(const request& what, reply& answer, copyio& memory) override {
     caller_end here;
     const std::uint64_t id = kernel_.connect(here);
-    bytes begin = pack(letter::begin, {static_cast<std::uint64_t>(what.call), what.target, what.task});
+    bytes begin =
+        pack(letter::begin, {static_cast<std::uint64_t>(what.call), what.target, what.task});
     const auto* words = reinterpret_cast<const std::byte*>(what.words.data());
     begin.insert(begin.end(), words, words + sizeof what.words);
     kernel_.deliver(id, std::move(begin));
@@ -234,15 +240,16 @@ class loopback final : public binding {
       const caller_end::outcome came = here.wait(deadline, next);
       if (came != caller_end::outcome::letter) {
         if (!parked) continue;
-        const give_up why = came == caller_end::outcome::timed_out ? give_up::timed_out
-                                                                   : give_up::interrupted;
+        const give_up why =
+            came == caller_end::outcome::timed_out ? give_up::timed_out : give_up::interrupted;
         kernel_.deliver(id, pack(letter::give_up, {static_cast<std::uint64_t>(why)}));
         parked = false;
         deadline = futex_ticket::never;
       } else if (kind_of(next) == letter::parked) {
         const auto option = static_cast<mach_msg_option_t>(word(next, 1));
         const mach_msg_option_t limited = word(next, 2) ? MACH_SEND_TIMEOUT : MACH_RCV_TIMEOUT;
-        deadline = option & limited ? monotonic_now() + what.words[4] * 1000000 : futex_ticket::never;
+        deadline =
+            option & limited ? monotonic_now() + what.words[4] * 1000000 : futex_ticket::never;
         parked = true;
       } else if (kind_of(next) == letter::done) {
         kernel_.disconnect(id);

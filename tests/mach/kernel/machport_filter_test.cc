@@ -19,8 +19,8 @@ class queue {
   ~queue() { close(fd_); }
 
   // 0, or the error of the change.
-  int change(mach_port_name_t name, std::uint16_t flags, std::uint32_t fflags = 0, void* buffer = nullptr,
-             std::uint64_t size = 0) {
+  int change(mach_port_name_t name, std::uint16_t flags, std::uint32_t fflags = 0,
+             void* buffer = nullptr, std::uint64_t size = 0) {
     kevent64_s one{};
     one.ident = name;
     one.filter = EVFILT_MACHPORT;
@@ -29,7 +29,8 @@ class queue {
     one.ext[0] = reinterpret_cast<std::uintptr_t>(buffer);
     one.ext[1] = size;
     kevent64_s receipt{};
-    return kevent64(fd_, &one, 1, &receipt, 1, 0, nullptr) == 1 ? static_cast<int>(receipt.data) : -1;
+    return kevent64(fd_, &one, 1, &receipt, 1, 0, nullptr) == 1 ? static_cast<int>(receipt.data)
+                                                                : -1;
   }
   // The next event, without waiting; filter 0 if there is none.
   kevent64_s poll() {
@@ -48,7 +49,9 @@ class queue {
   int fd_ = kqueue();
 };
 
-bool fired(const kevent64_s& event) { return event.filter == EVFILT_MACHPORT; }
+bool fired(const kevent64_s& event) {
+  return event.filter == EVFILT_MACHPORT;
+}
 
 void send(mach_port_name_t port, mach_msg_id_t id = 0) {
   REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND, id).send() == MACH_MSG_SUCCESS);
@@ -125,7 +128,8 @@ TEST_CASE("direct: the message is received by the event") {
   queue q;
   const mach_port_name_t port = new_service();
   message buffer;
-  constexpr auto options = static_cast<std::uint32_t>(MACH_RCV_MSG | MACH_RCV_LARGE | MACH_RCV_LARGE_IDENTITY);
+  constexpr auto options =
+      static_cast<std::uint32_t>(MACH_RCV_MSG | MACH_RCV_LARGE | MACH_RCV_LARGE_IDENTITY);
   REQUIRE(q.change(port, EV_ADD, options, buffer.bytes, sizeof buffer.bytes) == 0);
   send(port, 8);
   send(port, 9);
@@ -149,7 +153,9 @@ TEST_CASE("direct: the message is received by the event") {
     CHECK(event.data == port);
     CHECK(next_id(port) == 10);
   }
-  SUBCASE("the mode cannot be changed") { CHECK(q.change(port, EV_ADD, 0) == EINVAL); }
+  SUBCASE("the mode cannot be changed") {
+    CHECK(q.change(port, EV_ADD, 0) == EINVAL);
+  }
 }
 
 TEST_CASE("the end of what is watched") {
@@ -175,7 +181,8 @@ TEST_CASE("the end of what is watched") {
 
 TEST_CASE("a dead member does not end the set's knote") {
   queue q;
-  const mach_port_name_t port = new_service(), other = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
+  const mach_port_name_t port = new_service(), other = new_service(),
+                         set = new_port(MACH_PORT_RIGHT_PORT_SET);
   mach_port_insert_member(mach_task_self(), port, set);
   mach_port_insert_member(mach_task_self(), other, set);
   REQUIRE(q.change(set, EV_ADD) == 0);

@@ -19,7 +19,8 @@ TEST_CASE("a message arrives with its bytes, and with the headers' ports swapped
   CHECK(in.header().msgh_size == out.size);
   CHECK(in.header().msgh_local_port == port);
   CHECK(type_of(in.header().msgh_remote_port) == MACH_PORT_TYPE_SEND_ONCE);
-  CHECK(in.header().msgh_bits == MACH_MSGH_BITS(MACH_MSG_TYPE_MOVE_SEND_ONCE, MACH_MSG_TYPE_MOVE_SEND));
+  CHECK(in.header().msgh_bits ==
+        MACH_MSGH_BITS(MACH_MSG_TYPE_MOVE_SEND_ONCE, MACH_MSG_TYPE_MOVE_SEND));
   CHECK(std::memcmp(in.bytes + 24, "sixteen bytes...", 16) == 0);
   mach_msg_destroy(&in.header());
   CHECK(next_id(reply) == MACH_NOTIFY_SEND_ONCE);
@@ -45,7 +46,8 @@ TEST_CASE("sizes and headers that nothing is consumed by") {
   CHECK(message(MACH_PORT_NULL, MACH_MSG_TYPE_COPY_SEND).send() == MACH_SEND_INVALID_DEST);
   CHECK(message(MACH_PORT_DEAD, MACH_MSG_TYPE_COPY_SEND).send() == MACH_SEND_INVALID_DEST);
   CHECK(message(new_port(), MACH_MSG_TYPE_COPY_SEND).send() == MACH_SEND_INVALID_DEST);
-  CHECK(message(new_port(MACH_PORT_RIGHT_PORT_SET), MACH_MSG_TYPE_MAKE_SEND).send() == MACH_SEND_INVALID_DEST);
+  CHECK(message(new_port(MACH_PORT_RIGHT_PORT_SET), MACH_MSG_TYPE_MAKE_SEND).send() ==
+        MACH_SEND_INVALID_DEST);
   m = message(port, MACH_MSG_TYPE_COPY_SEND);
   CHECK(m.reply_to(0x00fff703, MACH_MSG_TYPE_COPY_SEND).send() == MACH_SEND_INVALID_REPLY);
   m = message(port, MACH_MSG_TYPE_COPY_SEND);
@@ -83,8 +85,11 @@ TEST_CASE("port descriptors") {
   const mach_port_name_t port = new_service(), cargo = new_service();
   SUBCASE("each disposition arrives as the right that it made") {
     message m(port, MACH_MSG_TYPE_COPY_SEND, 1,
-              {{cargo, MACH_MSG_TYPE_COPY_SEND}, {cargo, MACH_MSG_TYPE_MAKE_SEND}, {cargo, MACH_MSG_TYPE_MAKE_SEND_ONCE},
-               {MACH_PORT_NULL, MACH_MSG_TYPE_COPY_SEND}, {MACH_PORT_DEAD, 99}});
+              {{cargo, MACH_MSG_TYPE_COPY_SEND},
+               {cargo, MACH_MSG_TYPE_MAKE_SEND},
+               {cargo, MACH_MSG_TYPE_MAKE_SEND_ONCE},
+               {MACH_PORT_NULL, MACH_MSG_TYPE_COPY_SEND},
+               {MACH_PORT_DEAD, 99}});
     REQUIRE(m.send() == MACH_MSG_SUCCESS);
     REQUIRE(m.receive(port) == MACH_MSG_SUCCESS);
     CHECK(MACH_MSGH_BITS_IS_COMPLEX(m.header().msgh_bits));
@@ -100,7 +105,13 @@ TEST_CASE("port descriptors") {
   }
   SUBCASE("more than the few that fit beside the message") {
     message m(port, MACH_MSG_TYPE_COPY_SEND, 1,
-              {{cargo, 19}, {cargo, 19}, {cargo, 19}, {cargo, 19}, {cargo, 19}, {cargo, 19}, {cargo, 19}});
+              {{cargo, 19},
+               {cargo, 19},
+               {cargo, 19},
+               {cargo, 19},
+               {cargo, 19},
+               {cargo, 19},
+               {cargo, 19}});
     REQUIRE(m.send() == MACH_MSG_SUCCESS);
     REQUIRE(m.receive(port) == MACH_MSG_SUCCESS);
     CHECK(refs_of(cargo, MACH_PORT_RIGHT_SEND) == 8);
@@ -151,7 +162,8 @@ TEST_CASE("too large") {
     CHECK(next_id(port) == -1);
   }
   SUBCASE("nothing is written beyond the buffer") {
-    CHECK(in.receive(port, MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT), 28) == MACH_RCV_TOO_LARGE);
+    CHECK(in.receive(port, MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT), 28) ==
+          MACH_RCV_TOO_LARGE);
     for (int at = 28; at < 100; ++at) CHECK(in.bytes[at] == 0);
   }
   SUBCASE("a buffer smaller than a header") {
@@ -172,7 +184,8 @@ TEST_CASE("receiving from what cannot receive") {
 TEST_CASE("send and receive in one call") {
   const mach_port_name_t port = new_service();
   message m(port, MACH_MSG_TYPE_COPY_SEND, 3);
-  CHECK(mach_msg(&m.header(), MACH_SEND_MSG | MACH_RCV_MSG, m.size, sizeof m.bytes, port, 0, 0) == MACH_MSG_SUCCESS);
+  CHECK(mach_msg(&m.header(), MACH_SEND_MSG | MACH_RCV_MSG, m.size, sizeof m.bytes, port, 0, 0) ==
+        MACH_MSG_SUCCESS);
   CHECK(m.header().msgh_id == 3);
   CHECK(m.header().msgh_local_port == port);
 }
@@ -181,13 +194,16 @@ TEST_CASE("messages of many sizes, large ones too, arrive unchanged and in order
   const mach_port_name_t port = new_service();
   for (const std::size_t words : {0u, 1u, 30u, 45u, 300u, 5000u, 20000u, 300000u}) {
     std::vector<natural_t> out(6 + words), in(6 + words + 32);
-    for (std::size_t each = 0; each < words; ++each) out[6 + each] = static_cast<natural_t>(each * 7);
+    for (std::size_t each = 0; each < words; ++each)
+      out[6 + each] = static_cast<natural_t>(each * 7);
     auto* header = reinterpret_cast<mach_msg_header_t*>(out.data());
     header->msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0);
     header->msgh_remote_port = port;
-    REQUIRE(mach_msg(header, MACH_SEND_MSG, static_cast<mach_msg_size_t>(out.size() * 4), 0, 0, 0, 0) == MACH_MSG_SUCCESS);
+    REQUIRE(mach_msg(header, MACH_SEND_MSG, static_cast<mach_msg_size_t>(out.size() * 4), 0, 0, 0,
+                     0) == MACH_MSG_SUCCESS);
     auto* got = reinterpret_cast<mach_msg_header_t*>(in.data());
-    REQUIRE(mach_msg(got, MACH_RCV_MSG, 0, static_cast<mach_msg_size_t>(in.size() * 4), port, 0, 0) == MACH_MSG_SUCCESS);
+    REQUIRE(mach_msg(got, MACH_RCV_MSG, 0, static_cast<mach_msg_size_t>(in.size() * 4), port, 0,
+                     0) == MACH_MSG_SUCCESS);
     CHECK(std::memcmp(out.data() + 6, in.data() + 6, words * 4) == 0);
   }
   message m(port, MACH_MSG_TYPE_COPY_SEND);

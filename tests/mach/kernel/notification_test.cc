@@ -12,7 +12,8 @@ void fill(mach_port_name_t port) {
   }
 }
 
-// A send right whose receive right is under another name, because it was moved away in a message that waits at `holder`.
+// A send right whose receive right is under another name, because it was moved away in a message
+// that waits at `holder`.
 mach_port_name_t new_remote(mach_port_name_t holder) {
   const mach_port_name_t port = new_service();
   message(holder, MACH_MSG_TYPE_MAKE_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send();
@@ -118,7 +119,8 @@ TEST_CASE("no senders") {
     CHECK(request(port, MACH_NOTIFY_NO_SENDERS, 1, notify) == KERN_SUCCESS);
     CHECK(next_id(notify) == -1);
   }
-  SUBCASE("fires with the last send right, queued messages counted, and tells the make-send count") {
+  SUBCASE(
+      "fires with the last send right, queued messages counted, and tells the make-send count") {
     mach_port_insert_right(mach_task_self(), port, port, MACH_MSG_TYPE_MAKE_SEND);
     REQUIRE(request(port, MACH_NOTIFY_NO_SENDERS, 0, notify) == KERN_SUCCESS);
     REQUIRE(message(port, MACH_MSG_TYPE_MOVE_SEND).send() == MACH_MSG_SUCCESS);
@@ -137,7 +139,8 @@ TEST_CASE("no senders") {
     CHECK(type_of(previous) == MACH_PORT_TYPE_SEND_ONCE);
   }
   SUBCASE("only of a receive right") {
-    CHECK(request(new_port(MACH_PORT_RIGHT_PORT_SET), MACH_NOTIFY_NO_SENDERS, 0, notify) == KERN_INVALID_RIGHT);
+    CHECK(request(new_port(MACH_PORT_RIGHT_PORT_SET), MACH_NOTIFY_NO_SENDERS, 0, notify) ==
+          KERN_INVALID_RIGHT);
     CHECK(request(MACH_PORT_NULL, MACH_NOTIFY_NO_SENDERS, 0, notify) == KERN_INVALID_RIGHT);
     CHECK(request(0x00fff703, MACH_NOTIFY_NO_SENDERS, 0, notify) == KERN_INVALID_NAME);
   }
@@ -167,8 +170,10 @@ TEST_CASE("a request's arguments") {
   CHECK(request(port, 71, 0, notify) == KERN_INVALID_VALUE);
   CHECK(request(port, MACH_NOTIFY_DEAD_NAME, 0, MACH_PORT_DEAD) == KERN_INVALID_CAPABILITY);
   CHECK(request(port, MACH_NOTIFY_DEAD_NAME, 0, 0x00fff703) == KERN_INVALID_NAME);
-  CHECK(request(port, MACH_NOTIFY_DEAD_NAME, 0, new_port(MACH_PORT_RIGHT_PORT_SET)) == KERN_INVALID_RIGHT);
-  CHECK(request(new_port(MACH_PORT_RIGHT_PORT_SET), MACH_NOTIFY_DEAD_NAME, 0, notify) == KERN_INVALID_RIGHT);
+  CHECK(request(port, MACH_NOTIFY_DEAD_NAME, 0, new_port(MACH_PORT_RIGHT_PORT_SET)) ==
+        KERN_INVALID_RIGHT);
+  CHECK(request(new_port(MACH_PORT_RIGHT_PORT_SET), MACH_NOTIFY_DEAD_NAME, 0, notify) ==
+        KERN_INVALID_RIGHT);
   CHECK(request(MACH_PORT_DEAD, MACH_NOTIFY_DEAD_NAME, 0, notify) == KERN_INVALID_ARGUMENT);
   CHECK(request(0x00fff703, MACH_NOTIFY_DEAD_NAME, 0, notify) == KERN_INVALID_NAME);
 }
@@ -194,7 +199,9 @@ TEST_CASE("a long chain of ports in each other's queues dies without recursion")
   for (int each = 0; each < length; ++each) {
     const mach_port_name_t next = new_service();
     // Each receive right goes into the queue of the one before: the chain hangs on the first.
-    REQUIRE(message(last, MACH_MSG_TYPE_COPY_SEND, 0, {{next, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() == MACH_MSG_SUCCESS);
+    REQUIRE(
+        message(last, MACH_MSG_TYPE_COPY_SEND, 0, {{next, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() ==
+        MACH_MSG_SUCCESS);
     if (last != first) mach_port_deallocate(mach_task_self(), last);
     last = next;
   }

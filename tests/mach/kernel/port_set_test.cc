@@ -23,7 +23,8 @@ void send(mach_port_name_t port, mach_msg_id_t id) {
 }  // namespace
 
 TEST_CASE("membership: return codes") {
-  const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET), other = new_port(MACH_PORT_RIGHT_PORT_SET);
+  const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET),
+                         other = new_port(MACH_PORT_RIGHT_PORT_SET);
   CHECK(insert(port, set) == KERN_SUCCESS);
   CHECK(status_of(port).mps_pset == 1);
   CHECK(insert(port, set) == KERN_ALREADY_IN_SET);
@@ -44,7 +45,8 @@ TEST_CASE("membership: return codes") {
 }
 
 TEST_CASE("a set gives its members' messages in turn, each under the member's name") {
-  const mach_port_name_t a = new_service(), b = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
+  const mach_port_name_t a = new_service(), b = new_service(),
+                         set = new_port(MACH_PORT_RIGHT_PORT_SET);
   REQUIRE(insert(a, set) == KERN_SUCCESS);
   REQUIRE(insert(b, set) == KERN_SUCCESS);
   send(a, 1);
@@ -59,7 +61,8 @@ TEST_CASE("a set gives its members' messages in turn, each under the member's na
 }
 
 TEST_CASE("a member can be received from directly, and be in several sets") {
-  const mach_port_name_t port = new_service(), one = new_port(MACH_PORT_RIGHT_PORT_SET), two = new_port(MACH_PORT_RIGHT_PORT_SET);
+  const mach_port_name_t port = new_service(), one = new_port(MACH_PORT_RIGHT_PORT_SET),
+                         two = new_port(MACH_PORT_RIGHT_PORT_SET);
   insert(port, one);
   insert(port, two);
   send(port, 1);

@@ -1,4 +1,5 @@
-// What a receive right carries: attributes, guards, and what a move resets (SEMANTICS 11, 12, 23 to 25, 40).
+// What a receive right carries: attributes, guards, and what a move resets (SEMANTICS 11, 12, 23 to
+// 25, 40).
 #include <doctest/doctest.h>
 
 #include "kedge/mach/kernel/abi/guard_exception.h"
@@ -15,8 +16,9 @@ class recorder {
  public:
   recorder() {
     last_violation = {};
-    previous_ = kedge::mach::kernel::set_guard_handler(
-        [](const kedge::mach::kernel::guard_violation& what, const char*) { last_violation = what; });
+    previous_ =
+        kedge::mach::kernel::set_guard_handler([](const kedge::mach::kernel::guard_violation& what,
+                                                  const char*) { last_violation = what; });
   }
   ~recorder() { kedge::mach::kernel::set_guard_handler(previous_); }
 
@@ -35,7 +37,8 @@ mach_port_name_t new_guarded(mach_port_context_t guard, std::uint32_t flags = 0)
 }  // namespace
 
 TEST_CASE("a moved receive right keeps queue and senders, and forgets the rest") {
-  const mach_port_name_t port = new_service(), to = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET), notify = new_port();
+  const mach_port_name_t port = new_service(), to = new_service(),
+                         set = new_port(MACH_PORT_RIGHT_PORT_SET), notify = new_port();
   mach_port_insert_member(mach_task_self(), port, set);
   mach_port_set_context(mach_task_self(), port, 5);
   set_limit(port, 9);
@@ -43,7 +46,8 @@ TEST_CASE("a moved receive right keeps queue and senders, and forgets the rest")
   REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND, 1).send() == MACH_MSG_SUCCESS);
   REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND, 2).send() == MACH_MSG_SUCCESS);
   CHECK(next_id(port) == 1);
-  REQUIRE(message(to, MACH_MSG_TYPE_COPY_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() == MACH_MSG_SUCCESS);
+  REQUIRE(message(to, MACH_MSG_TYPE_COPY_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() ==
+          MACH_MSG_SUCCESS);
   CHECK(type_of(port) == MACH_PORT_TYPE_SEND);
   CHECK(message(port, MACH_MSG_TYPE_COPY_SEND, 3).send() == MACH_MSG_SUCCESS);
   message m;
@@ -66,7 +70,8 @@ TEST_CASE("attributes: flavors, counts and names") {
   const mach_port_name_t port = new_port();
   integer_t words[20];
   mach_msg_type_number_t count = 0;
-  const auto get = [&](mach_port_name_t name, mach_port_flavor_t flavor, mach_msg_type_number_t room) {
+  const auto get = [&](mach_port_name_t name, mach_port_flavor_t flavor,
+                       mach_msg_type_number_t room) {
     count = room;
     return mach_port_get_attributes(mach_task_self(), name, flavor, words, &count);
   };
@@ -84,9 +89,12 @@ TEST_CASE("attributes: flavors, counts and names") {
   CHECK(get(MACH_PORT_NULL, MACH_PORT_RECEIVE_STATUS, 10) == KERN_INVALID_RIGHT);
   CHECK(get(0x00fff703, MACH_PORT_RECEIVE_STATUS, 10) == KERN_INVALID_NAME);
   CHECK(get(new_send_once(port), MACH_PORT_RECEIVE_STATUS, 10) == KERN_INVALID_RIGHT);
-  CHECK(mach_port_set_attributes(mach_task_self(), port, MACH_PORT_TEMPOWNER, words, 0) == KERN_SUCCESS);
-  CHECK(status_of(port).mps_flags == (MACH_PORT_STATUS_FLAG_TEMPOWNER | MACH_PORT_STATUS_FLAG_IMP_DONATION));
-  CHECK(mach_port_set_attributes(mach_task_self(), port, MACH_PORT_RECEIVE_STATUS, words, 10) == KERN_INVALID_ARGUMENT);
+  CHECK(mach_port_set_attributes(mach_task_self(), port, MACH_PORT_TEMPOWNER, words, 0) ==
+        KERN_SUCCESS);
+  CHECK(status_of(port).mps_flags ==
+        (MACH_PORT_STATUS_FLAG_TEMPOWNER | MACH_PORT_STATUS_FLAG_IMP_DONATION));
+  CHECK(mach_port_set_attributes(mach_task_self(), port, MACH_PORT_RECEIVE_STATUS, words, 10) ==
+        KERN_INVALID_ARGUMENT);
   CHECK(mach_port_set_mscount(mach_task_self(), port, 4) == KERN_SUCCESS);
   CHECK(mach_port_set_seqno(mach_task_self(), port, 5) == KERN_SUCCESS);
   CHECK(status_of(port).mps_mscount == 4);
@@ -97,7 +105,8 @@ TEST_CASE("attributes: flavors, counts and names") {
 TEST_CASE("a guarded right is released with its guard") {
   const recorder records;
   const mach_port_name_t port = new_guarded(7, MPO_STRICT);
-  CHECK(status_of(port).mps_flags == (MACH_PORT_STATUS_FLAG_GUARDED | MACH_PORT_STATUS_FLAG_STRICT_GUARD));
+  CHECK(status_of(port).mps_flags ==
+        (MACH_PORT_STATUS_FLAG_GUARDED | MACH_PORT_STATUS_FLAG_STRICT_GUARD));
   mach_port_context_t context = 1;
   CHECK(mach_port_get_context(mach_task_self(), port, &context) == KERN_SUCCESS);
   CHECK(context == 0);
@@ -110,7 +119,8 @@ TEST_CASE("a guarded right is released with its guard") {
 
 TEST_CASE("guards: each violation") {
   const recorder records;
-  const mach_port_name_t port = new_guarded(7), strict = new_guarded(7, MPO_STRICT), fixed = new_guarded(7, MPO_IMMOVABLE_RECEIVE);
+  const mach_port_name_t port = new_guarded(7), strict = new_guarded(7, MPO_STRICT),
+                         fixed = new_guarded(7, MPO_IMMOVABLE_RECEIVE);
   CHECK(end_receive(port) == KERN_INVALID_RIGHT);
   CHECK(last_violation.code == kGUARD_EXC_DESTROY);
   CHECK(mach_port_destroy(mach_task_self(), port) == KERN_INVALID_RIGHT);
@@ -121,11 +131,13 @@ TEST_CASE("guards: each violation") {
   CHECK(mach_port_set_context(mach_task_self(), strict, 8) == KERN_INVALID_ARGUMENT);
   CHECK(last_violation.code == kGUARD_EXC_SET_CONTEXT);
   last_violation = {};
-  CHECK(mach_port_insert_right(mach_task_self(), fixed, fixed, MACH_MSG_TYPE_MOVE_RECEIVE) == KERN_INVALID_CAPABILITY);
+  CHECK(mach_port_insert_right(mach_task_self(), fixed, fixed, MACH_MSG_TYPE_MOVE_RECEIVE) ==
+        KERN_INVALID_CAPABILITY);
   CHECK(last_violation.code == kGUARD_EXC_IMMOVABLE);
   last_violation = {};
   const mach_port_name_t to = new_service();
-  CHECK(message(to, MACH_MSG_TYPE_COPY_SEND, 0, {{fixed, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() == MACH_SEND_INVALID_RIGHT);
+  CHECK(message(to, MACH_MSG_TYPE_COPY_SEND, 0, {{fixed, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() ==
+        MACH_SEND_INVALID_RIGHT);
   CHECK(last_violation.code == kGUARD_EXC_IMMOVABLE);
 }
 
@@ -139,5 +151,6 @@ TEST_CASE("guard, unguard, swap") {
   CHECK(end_receive(port) == KERN_SUCCESS);
   CHECK(last_violation.code == 0);
   CHECK(mach_port_guard(mach_task_self(), port, 5, FALSE) == KERN_INVALID_NAME);
-  CHECK(mach_port_guard(mach_task_self(), new_port(MACH_PORT_RIGHT_PORT_SET), 5, FALSE) == KERN_INVALID_RIGHT);
+  CHECK(mach_port_guard(mach_task_self(), new_port(MACH_PORT_RIGHT_PORT_SET), 5, FALSE) ==
+        KERN_INVALID_RIGHT);
 }

@@ -1,4 +1,5 @@
-// Names and rights: the calls, kind of name by kind of name (conformance/MATRIX.txt, SEMANTICS 1 to 11).
+// Names and rights: the calls, kind of name by kind of name (conformance/MATRIX.txt, SEMANTICS 1 to
+// 11).
 #include <doctest/doctest.h>
 
 #include <set>
@@ -46,7 +47,8 @@ TEST_CASE("type tells the rights under a name") {
 TEST_CASE("allocate makes receive rights, sets and dead names, nothing else") {
   mach_port_name_t name = 0;
   CHECK(mach_port_allocate(mach_task_self(), MACH_PORT_RIGHT_SEND, &name) == KERN_INVALID_VALUE);
-  CHECK(mach_port_allocate(mach_task_self(), MACH_PORT_RIGHT_SEND_ONCE, &name) == KERN_INVALID_VALUE);
+  CHECK(mach_port_allocate(mach_task_self(), MACH_PORT_RIGHT_SEND_ONCE, &name) ==
+        KERN_INVALID_VALUE);
   CHECK(mach_port_allocate(mach_task_self(), 77, &name) == KERN_INVALID_VALUE);
   CHECK(mach_reply_port() != MACH_PORT_NULL);
 }
@@ -61,8 +63,10 @@ TEST_CASE("get_refs counts what the name has and gives 0 for what it lacks") {
   CHECK(refs_of(k.set, MACH_PORT_RIGHT_PORT_SET) == 1);
   CHECK(refs_of(MACH_PORT_NULL, MACH_PORT_RIGHT_SEND) == 1);
   mach_port_urefs_t refs = 0;
-  CHECK(mach_port_get_refs(mach_task_self(), MACH_PORT_DEAD, MACH_PORT_RIGHT_RECEIVE, &refs) == KERN_INVALID_NAME);
-  CHECK(mach_port_get_refs(mach_task_self(), unknown, MACH_PORT_RIGHT_SEND, &refs) == KERN_INVALID_NAME);
+  CHECK(mach_port_get_refs(mach_task_self(), MACH_PORT_DEAD, MACH_PORT_RIGHT_RECEIVE, &refs) ==
+        KERN_INVALID_NAME);
+  CHECK(mach_port_get_refs(mach_task_self(), unknown, MACH_PORT_RIGHT_SEND, &refs) ==
+        KERN_INVALID_NAME);
   CHECK(mach_port_get_refs(mach_task_self(), unknown, 6, &refs) == KERN_INVALID_VALUE);
 }
 
@@ -144,7 +148,8 @@ TEST_CASE("destruct can release sends first") {
   CHECK(mach_port_destruct(mach_task_self(), bare, 0, 0) == KERN_SUCCESS);
   CHECK(mach_port_destruct(mach_task_self(), bare, 0, 0) == KERN_INVALID_NAME);
   CHECK(mach_port_destruct(mach_task_self(), MACH_PORT_NULL, 0, 0) == KERN_INVALID_NAME);
-  CHECK(mach_port_destruct(mach_task_self(), new_port(MACH_PORT_RIGHT_PORT_SET), 0, 0) == KERN_INVALID_RIGHT);
+  CHECK(mach_port_destruct(mach_task_self(), new_port(MACH_PORT_RIGHT_PORT_SET), 0, 0) ==
+        KERN_INVALID_RIGHT);
 }
 
 TEST_CASE("construct") {
@@ -194,17 +199,22 @@ TEST_CASE("extract_right: sends come back under their name, send-once rights und
   const mach_port_name_t port = new_service();
   mach_port_name_t got = 0;
   mach_msg_type_name_t type = 0;
-  CHECK(mach_port_extract_right(mach_task_self(), port, MACH_MSG_TYPE_COPY_SEND, &got, &type) == KERN_SUCCESS);
+  CHECK(mach_port_extract_right(mach_task_self(), port, MACH_MSG_TYPE_COPY_SEND, &got, &type) ==
+        KERN_SUCCESS);
   CHECK(got == port);
   CHECK(type == MACH_MSG_TYPE_MOVE_SEND);
   CHECK(refs_of(port, MACH_PORT_RIGHT_SEND) == 2);
   const mach_port_name_t once = new_send_once(port);
   CHECK(once != port);
   CHECK(new_send_once(port) != once);
-  CHECK(mach_port_extract_right(mach_task_self(), port, MACH_MSG_TYPE_PORT_NONE, &got, &type) == KERN_INVALID_VALUE);
-  CHECK(mach_port_extract_right(mach_task_self(), once, MACH_MSG_TYPE_COPY_SEND, &got, &type) == KERN_INVALID_RIGHT);
-  CHECK(mach_port_extract_right(mach_task_self(), unknown, MACH_MSG_TYPE_COPY_SEND, &got, &type) == KERN_INVALID_NAME);
-  CHECK(mach_port_extract_right(mach_task_self(), new_port(MACH_PORT_RIGHT_DEAD_NAME), MACH_MSG_TYPE_MOVE_SEND, &got, &type) == KERN_SUCCESS);
+  CHECK(mach_port_extract_right(mach_task_self(), port, MACH_MSG_TYPE_PORT_NONE, &got, &type) ==
+        KERN_INVALID_VALUE);
+  CHECK(mach_port_extract_right(mach_task_self(), once, MACH_MSG_TYPE_COPY_SEND, &got, &type) ==
+        KERN_INVALID_RIGHT);
+  CHECK(mach_port_extract_right(mach_task_self(), unknown, MACH_MSG_TYPE_COPY_SEND, &got, &type) ==
+        KERN_INVALID_NAME);
+  CHECK(mach_port_extract_right(mach_task_self(), new_port(MACH_PORT_RIGHT_DEAD_NAME),
+                                MACH_MSG_TYPE_MOVE_SEND, &got, &type) == KERN_SUCCESS);
   CHECK(got == MACH_PORT_DEAD);
 }
 
@@ -222,7 +232,8 @@ TEST_CASE("the reserved names are there, and the last reference to them stays") 
 
 TEST_CASE("the first argument must be a task") {
   mach_port_name_t name = 0;
-  CHECK(mach_port_allocate(MACH_PORT_NULL, MACH_PORT_RIGHT_RECEIVE, &name) == MACH_SEND_INVALID_DEST);
+  CHECK(mach_port_allocate(MACH_PORT_NULL, MACH_PORT_RIGHT_RECEIVE, &name) ==
+        MACH_SEND_INVALID_DEST);
   CHECK(mach_port_allocate(new_service(), MACH_PORT_RIGHT_RECEIVE, &name) == KERN_INVALID_TASK);
 }
 

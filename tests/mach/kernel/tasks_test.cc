@@ -72,7 +72,8 @@ TEST_CASE("a task's end releases its rights") {
   mach_port_name_t theirs = MACH_PORT_NULL, ours = MACH_PORT_NULL;
   mach_msg_type_name_t type = 0;
   REQUIRE(mach_port_allocate(self, MACH_PORT_RIGHT_RECEIVE, &theirs) == KERN_SUCCESS);
-  REQUIRE(mach_port_extract_right(self, theirs, MACH_MSG_TYPE_MAKE_SEND, &ours, &type) == KERN_SUCCESS);
+  REQUIRE(mach_port_extract_right(self, theirs, MACH_MSG_TYPE_MAKE_SEND, &ours, &type) ==
+          KERN_SUCCESS);
   REQUIRE(request(ours, MACH_NOTIFY_DEAD_NAME, 0, notify) == KERN_SUCCESS);
   CHECK(next_id(notify) == -1);
   terminate_task(other);
@@ -99,7 +100,8 @@ TEST_CASE("a task can end while its threads wait in calls") {
     const mach_port_name_t own = new_port();
     ++begun;
     message m;
-    const mach_msg_return_t result = mach_msg(&m.header(), MACH_RCV_MSG, 0, sizeof m.bytes, own, 0, 0);
+    const mach_msg_return_t result =
+        mach_msg(&m.header(), MACH_RCV_MSG, 0, sizeof m.bytes, own, 0, 0);
     CHECK((result == MACH_RCV_PORT_DIED || result == MACH_RCV_INVALID_NAME));
   });
   std::thread sender([&] {
@@ -132,7 +134,9 @@ TEST_CASE("a fork's child has a kernel of its own") {
       if (type_of(port) != 0) _exit(1);
       const mach_port_name_t own = new_service();
       message m(own, MACH_MSG_TYPE_COPY_SEND, 3);
-      if (m.send() != MACH_MSG_SUCCESS || m.receive(own, MACH_RCV_TRAILER_ELEMENTS(3)) != MACH_MSG_SUCCESS) _exit(2);
+      if (m.send() != MACH_MSG_SUCCESS ||
+          m.receive(own, MACH_RCV_TRAILER_ELEMENTS(3)) != MACH_MSG_SUCCESS)
+        _exit(2);
       if (m.trailer().msgh_audit.val[5] != static_cast<unsigned>(getpid())) _exit(3);
       _exit(0);
     }

@@ -9,4 +9,4 @@ typedef kern_return_t mach_error_t;
 #define ERR_SUCCESS ((mach_error_t)0)
 #define err_get_system(err) (((err) >> 26) & 0x3f)
 #define err_get_sub(err) (((err) >> 14) & 0xfff)
-#define err_get_code(err) ((err)&0x3fff)
+#define err_get_code(err) ((err) & 0x3fff)

@@ -1,5 +1,5 @@
-// What every task has from its start. The names of these rights are the same in every task of this kernel, so the
-// two variables are constants in all but type.
+// What every task has from its start. The names of these rights are the same in every task of this
+// kernel, so the two variables are constants in all but type.
 #pragma once
 
 #include <mach/mach_types.h>

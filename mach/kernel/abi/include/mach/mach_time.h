@@ -1,4 +1,5 @@
-// The clock that stops while the machine sleeps. Its unit here is one nanosecond: mach_timebase_info gives 1/1.
+// The clock that stops while the machine sleeps. Its unit here is one nanosecond:
+// mach_timebase_info gives 1/1.
 #pragma once
 
 #include <stdint.h>
@@ -9,7 +10,7 @@ struct mach_timebase_info {
   uint32_t numer;
   uint32_t denom;
 };
-typedef struct mach_timebase_info *mach_timebase_info_t;
+typedef struct mach_timebase_info* mach_timebase_info_t;
 typedef struct mach_timebase_info mach_timebase_info_data_t;
 
 #ifdef __cplusplus

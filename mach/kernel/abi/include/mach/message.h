@@ -1,5 +1,6 @@
-// Messages: header, descriptors, trailers, options and return codes of mach_msg, and mach_msg itself.
-// Darwin's numbers and layouts for LP64 (4-byte packing: a port descriptor is 12 bytes, the others 16).
+// Messages: header, descriptors, trailers, options and return codes of mach_msg, and mach_msg
+// itself. Darwin's numbers and layouts for LP64 (4-byte packing: a port descriptor is 12 bytes, the
+// others 16).
 #pragma once
 
 #include <stdint.h>
@@ -43,17 +44,17 @@ typedef kern_return_t mach_msg_return_t;
 #define MACH_MSGH_BITS_USED 0xb01f1f1fu
 
 #define MACH_MSGH_BITS(remote, local) ((remote) | ((local) << 8))
-#define MACH_MSGH_BITS_SET_PORTS(remote, local, voucher)                               \
-  (((remote)&MACH_MSGH_BITS_REMOTE_MASK) | (((local) << 8) & MACH_MSGH_BITS_LOCAL_MASK) | \
+#define MACH_MSGH_BITS_SET_PORTS(remote, local, voucher)                                    \
+  (((remote) & MACH_MSGH_BITS_REMOTE_MASK) | (((local) << 8) & MACH_MSGH_BITS_LOCAL_MASK) | \
    (((voucher) << 16) & MACH_MSGH_BITS_VOUCHER_MASK))
 #define MACH_MSGH_BITS_SET(remote, local, voucher, other) \
   (MACH_MSGH_BITS_SET_PORTS((remote), (local), (voucher)) | ((other) & ~MACH_MSGH_BITS_PORTS_MASK))
-#define MACH_MSGH_BITS_REMOTE(bits) ((bits)&MACH_MSGH_BITS_REMOTE_MASK)
-#define MACH_MSGH_BITS_LOCAL(bits) (((bits)&MACH_MSGH_BITS_LOCAL_MASK) >> 8)
-#define MACH_MSGH_BITS_VOUCHER(bits) (((bits)&MACH_MSGH_BITS_VOUCHER_MASK) >> 16)
-#define MACH_MSGH_BITS_PORTS(bits) ((bits)&MACH_MSGH_BITS_PORTS_MASK)
+#define MACH_MSGH_BITS_REMOTE(bits) ((bits) & MACH_MSGH_BITS_REMOTE_MASK)
+#define MACH_MSGH_BITS_LOCAL(bits) (((bits) & MACH_MSGH_BITS_LOCAL_MASK) >> 8)
+#define MACH_MSGH_BITS_VOUCHER(bits) (((bits) & MACH_MSGH_BITS_VOUCHER_MASK) >> 16)
+#define MACH_MSGH_BITS_PORTS(bits) ((bits) & MACH_MSGH_BITS_PORTS_MASK)
 #define MACH_MSGH_BITS_OTHER(bits) ((bits) & ~MACH_MSGH_BITS_PORTS_MASK)
-#define MACH_MSGH_BITS_IS_COMPLEX(bits) (((bits)&MACH_MSGH_BITS_COMPLEX) != 0)
+#define MACH_MSGH_BITS_IS_COMPLEX(bits) (((bits) & MACH_MSGH_BITS_COMPLEX) != 0)
 
 // Dispositions of a right in a message.
 #define MACH_MSG_TYPE_PORT_NONE 0
@@ -69,7 +70,7 @@ typedef kern_return_t mach_msg_return_t;
 #define MACH_MSG_TYPE_DISPOSE_SEND 25
 #define MACH_MSG_TYPE_DISPOSE_SEND_ONCE 26
 #define MACH_MSG_TYPE_LAST 22
-#define MACH_MSG_TYPE_POLYMORPHIC ((mach_msg_type_name_t)-1)
+#define MACH_MSG_TYPE_POLYMORPHIC ((mach_msg_type_name_t) - 1)
 #define MACH_MSG_TYPE_PORT_RECEIVE MACH_MSG_TYPE_MOVE_RECEIVE
 #define MACH_MSG_TYPE_PORT_SEND MACH_MSG_TYPE_MOVE_SEND
 #define MACH_MSG_TYPE_PORT_SEND_ONCE MACH_MSG_TYPE_MOVE_SEND_ONCE
@@ -109,12 +110,12 @@ typedef struct {
   mach_msg_id_t msgh_id;
 } mach_msg_header_t;
 #define msgh_reserved msgh_voucher_port
-#define MACH_MSG_NULL ((mach_msg_header_t *)0)
+#define MACH_MSG_NULL ((mach_msg_header_t*)0)
 
 typedef struct {
   mach_msg_size_t msgh_descriptor_count;
 } mach_msg_body_t;
-#define MACH_MSG_BODY_NULL ((mach_msg_body_t *)0)
+#define MACH_MSG_BODY_NULL ((mach_msg_body_t*)0)
 
 typedef struct {
   mach_msg_header_t header;
@@ -137,7 +138,7 @@ typedef struct {
 } mach_msg_port_descriptor_t;
 
 typedef struct {
-  void *address;
+  void* address;
   boolean_t deallocate : 8;
   mach_msg_copy_options_t copy : 8;
   unsigned int pad1 : 8;
@@ -146,7 +147,7 @@ typedef struct {
 } mach_msg_ool_descriptor_t;
 
 typedef struct {
-  void *address;
+  void* address;
   boolean_t deallocate : 8;
   mach_msg_copy_options_t copy : 8;
   mach_msg_type_name_t disposition : 8;
@@ -172,7 +173,7 @@ typedef union {
 
 typedef unsigned int mach_msg_trailer_type_t;
 typedef unsigned int mach_msg_trailer_size_t;
-typedef char *mach_msg_trailer_info_t;
+typedef char* mach_msg_trailer_info_t;
 #define MACH_MSG_TRAILER_FORMAT_0 0
 
 typedef struct {
@@ -261,14 +262,8 @@ typedef union {
 
 #define round_msg(x) (((mach_msg_size_t)(x) + sizeof(natural_t) - 1) & ~(sizeof(natural_t) - 1))
 
-#define KERNEL_SECURITY_TOKEN_VALUE \
-  {                                 \
-    { 0, 1 }                        \
-  }
-#define KERNEL_AUDIT_TOKEN_VALUE \
-  {                              \
-    { 0, 0, 0, 0, 0, 0, 0, 0 }   \
-  }
+#define KERNEL_SECURITY_TOKEN_VALUE {{0, 1}}
+#define KERNEL_AUDIT_TOKEN_VALUE {{0, 0, 0, 0, 0, 0, 0, 0}}
 
 // Options of mach_msg.
 #define MACH_MSG_OPTION_NONE 0x00000000
@@ -307,19 +302,23 @@ typedef union {
 #define MACH_RCV_TRAILER_CTX 4
 #define MACH_RCV_TRAILER_AV 7
 #define MACH_RCV_TRAILER_LABELS 8
-#define MACH_RCV_TRAILER_TYPE(x) (((x)&0xf) << 28)
-#define MACH_RCV_TRAILER_ELEMENTS(x) (((x)&0xf) << 24)
+#define MACH_RCV_TRAILER_TYPE(x) (((x) & 0xf) << 28)
+#define MACH_RCV_TRAILER_ELEMENTS(x) (((x) & 0xf) << 24)
 #define MACH_RCV_TRAILER_MASK ((0xff << 24))
 #define GET_RCV_ELEMENTS(y) (((y) >> 24) & 0xf)
 
-#define REQUESTED_TRAILER_SIZE(y)                                                         \
-  ((mach_msg_trailer_size_t)(                                                             \
-      GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_NULL     ? sizeof(mach_msg_trailer_t)       \
-      : GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_SEQNO  ? sizeof(mach_msg_seqno_trailer_t) \
-      : GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_SENDER ? sizeof(mach_msg_security_trailer_t) \
-      : GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_AUDIT  ? sizeof(mach_msg_audit_trailer_t) \
-      : GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_CTX    ? sizeof(mach_msg_context_trailer_t) \
-                                                       : sizeof(mach_msg_mac_trailer_t)))
+#define REQUESTED_TRAILER_SIZE(y)                                             \
+  ((mach_msg_trailer_size_t)(GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_NULL     \
+                                 ? sizeof(mach_msg_trailer_t)                 \
+                             : GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_SEQNO  \
+                                 ? sizeof(mach_msg_seqno_trailer_t)           \
+                             : GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_SENDER \
+                                 ? sizeof(mach_msg_security_trailer_t)        \
+                             : GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_AUDIT  \
+                                 ? sizeof(mach_msg_audit_trailer_t)           \
+                             : GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_CTX    \
+                                 ? sizeof(mach_msg_context_trailer_t)         \
+                                 : sizeof(mach_msg_mac_trailer_t)))
 
 // Return codes of mach_msg.
 #define MACH_MSG_SUCCESS 0x00000000
@@ -373,22 +372,22 @@ typedef union {
 extern "C" {
 #endif
 
-mach_msg_return_t mach_msg(mach_msg_header_t *msg, mach_msg_option_t option,
+mach_msg_return_t mach_msg(mach_msg_header_t* msg, mach_msg_option_t option,
                            mach_msg_size_t send_size, mach_msg_size_t rcv_size,
                            mach_port_name_t rcv_name, mach_msg_timeout_t timeout,
                            mach_port_name_t notify);
 
-mach_msg_return_t mach_msg_overwrite(mach_msg_header_t *msg, mach_msg_option_t option,
+mach_msg_return_t mach_msg_overwrite(mach_msg_header_t* msg, mach_msg_option_t option,
                                      mach_msg_size_t send_size, mach_msg_size_t rcv_size,
                                      mach_port_name_t rcv_name, mach_msg_timeout_t timeout,
-                                     mach_port_name_t notify, mach_msg_header_t *rcv_msg,
+                                     mach_port_name_t notify, mach_msg_header_t* rcv_msg,
                                      mach_msg_size_t rcv_limit);
 
-mach_msg_return_t mach_msg_send(mach_msg_header_t *header);
-mach_msg_return_t mach_msg_receive(mach_msg_header_t *header);
+mach_msg_return_t mach_msg_send(mach_msg_header_t* header);
+mach_msg_return_t mach_msg_receive(mach_msg_header_t* header);
 
 // Releases the rights that a received message carries, and its reply right; not msgh_local_port.
-void mach_msg_destroy(mach_msg_header_t *header);
+void mach_msg_destroy(mach_msg_header_t* header);
 
 #ifdef __cplusplus
 }

@@ -7,9 +7,9 @@
 #include <mach/vm_types.h>
 
 typedef natural_t mach_port_name_t;
-typedef mach_port_name_t *mach_port_name_array_t;
+typedef mach_port_name_t* mach_port_name_array_t;
 typedef mach_port_name_t mach_port_t;
-typedef mach_port_t *mach_port_array_t;
+typedef mach_port_t* mach_port_array_t;
 
 #define MACH_PORT_NULL 0
 #define MACH_PORT_DEAD ((mach_port_name_t)~0u)
@@ -30,7 +30,7 @@ typedef natural_t mach_port_right_t;
 #define MACH_PORT_RIGHT_NUMBER ((mach_port_right_t)6)
 
 typedef natural_t mach_port_type_t;
-typedef mach_port_type_t *mach_port_type_array_t;
+typedef mach_port_type_t* mach_port_type_array_t;
 #define MACH_PORT_TYPE(right) ((mach_port_type_t)(((mach_port_type_t)1) << ((right) + 16u)))
 #define MACH_PORT_TYPE_NONE ((mach_port_type_t)0)
 #define MACH_PORT_TYPE_SEND MACH_PORT_TYPE(MACH_PORT_RIGHT_SEND)
@@ -99,7 +99,7 @@ typedef struct mach_port_info_ext {
   uint32_t reserved[6];
 } mach_port_info_ext_t;
 
-typedef integer_t *mach_port_info_t;
+typedef integer_t* mach_port_info_t;
 
 typedef int mach_port_flavor_t;
 #define MACH_PORT_LIMITS_INFO 1
@@ -148,7 +148,7 @@ typedef struct mach_port_options {
     mach_port_name_t work_interval_port;
   };
 } mach_port_options_t;
-typedef mach_port_options_t *mach_port_options_ptr_t;
+typedef mach_port_options_t* mach_port_options_ptr_t;
 
 // What a guard exception tells (the code of EXC_GUARD for Mach ports).
 #define GUARD_TYPE_MACH_PORT 0x1
