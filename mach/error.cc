@@ -31,8 +31,6 @@ class library_codes final : public std::error_category {
         return "the peer's queue is full";
       case errc::rights_lost:
         return "the kernel refused a right, and has consumed part of the message";
-      case errc::malformed:
-        return "not a well-formed message";
     }
     return "unknown error " + std::to_string(value);
   }

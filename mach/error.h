@@ -18,7 +18,6 @@ enum class errc {
   queue_full,     // the destination's queue has no room (try_send only)
   rights_lost,  // the kernel refused a right or memory in the message, and has consumed an unknown
                 // part of it; the rest is leaked rather than released twice
-  malformed,    // what was received is not a message
 };
 
 const std::error_category& kern_category() noexcept;

@@ -23,16 +23,16 @@ void space::leave() noexcept {
 
 mach_port_name_t space::give(send_right&& right) {
   if (!kernel::has_many_tasks()) return std::move(right).release();
-  // A port to carry it: made in the space, with a send right put here by the kernel.
+  const send_right given = std::move(right);
   const send_right self = send_right::adopt(kernel::task_self_port(task_));
-  mach_port_name_t carrier = MACH_PORT_NULL;
-  check(mach_port_allocate(self.name(), MACH_PORT_RIGHT_DEAD_NAME, &carrier), "mach_port_allocate");
-  // The kernel has no call that picks a free name for a right that is put into another space: the
-  // dead name has picked it, and makes way.
-  check(mach_port_deallocate(self.name(), carrier), "mach_port_deallocate");
-  check(mach_port_insert_right(self.name(), carrier, right.name(), MACH_MSG_TYPE_COPY_SEND),
+  // The kernel has no call that puts a right under a name of its own choice: a dead name has it
+  // choose one, and makes way.
+  mach_port_name_t name = MACH_PORT_NULL;
+  check(mach_port_allocate(self.name(), MACH_PORT_RIGHT_DEAD_NAME, &name), "mach_port_allocate");
+  check(mach_port_deallocate(self.name(), name), "mach_port_deallocate");
+  check(mach_port_insert_right(self.name(), name, given.name(), MACH_MSG_TYPE_COPY_SEND),
         "mach_port_insert_right");
-  return carrier;
+  return name;
 }
 
 }  // namespace kedge::mach

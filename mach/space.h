@@ -36,7 +36,7 @@ class space final : public turn_hook {
   void leave() noexcept override;
 
   // Moves a right of the current space into this one, where it is found by the name returned
-  // (send_right::adopt). Throws std::system_error.
+  // (send_right::adopt). Throws std::system_error: KERN_RIGHT_EXISTS if it has one to this port.
   mach_port_name_t give(send_right&& right);
 
  private:
