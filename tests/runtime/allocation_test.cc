@@ -4,10 +4,9 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
-#include <cstdlib>
-#include <new>
 #include <span>
 
+#include "counted_new.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
@@ -16,24 +15,6 @@
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
 #include "stream_pair.h"
-
-namespace {
-
-long allocations = 0;
-
-}  // namespace
-
-void* operator new(std::size_t size) {
-  ++allocations;
-  if (void* block = std::malloc(size)) return block;
-  throw std::bad_alloc();
-}
-void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-  ++allocations;
-  return std::malloc(size);
-}
-void operator delete(void* block) noexcept { std::free(block); }
-void operator delete(void* block, std::size_t) noexcept { std::free(block); }
 
 namespace {
 
@@ -47,9 +28,9 @@ constexpr int warm_up = 200, steady = 2'000;
 template <class Step>
 task<long> count(Step& step) {
   for (int i = 0; i < warm_up; ++i) co_await step();
-  const long before = allocations;
+  const long before = kedge::allocated;
   for (int i = 0; i < steady; ++i) co_await step();
-  co_return allocations - before;
+  co_return kedge::allocated - before;
 }
 
 TEST_CASE("awaiting a child task") {
