@@ -12,12 +12,22 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 
+// Sanitizers bring an operator new of their own; under them there is nothing to count.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define KEDGE_SANITIZED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define KEDGE_SANITIZED
+#endif
+#endif
+
 namespace {
 
 thread_local std::size_t allocations = 0;
 
 }  // namespace
 
+#ifndef KEDGE_SANITIZED
 void* operator new(std::size_t size) {
   ++allocations;
   if (void* const memory = std::malloc(size != 0 ? size : 1)) return memory;
@@ -33,6 +43,8 @@ void operator delete(void* memory) noexcept {
 void operator delete(void* memory, std::size_t) noexcept {
   std::free(memory);
 }
+
+#endif
 
 namespace kedge::mach {
 namespace {
