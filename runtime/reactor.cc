@@ -155,7 +155,8 @@ bool reactor::run_ready() noexcept {
 bool reactor::collect(clock::duration max_wait) {
   if (turns_until_kernel_ != 0 && registrations_->changes().empty()) {
     --turns_until_kernel_;
-    if (!ready_.empty() || take_active()) return true;
+    woken_ = false;
+    if (!ready_.empty() || (take_active() && !woken_)) return true;
   }
   turns_until_kernel_ = turns_per_kernel_call;
   bool any = remote_handed_out_ && mailbox_->run_posted();
@@ -222,6 +223,8 @@ void reactor::deliver(int count) noexcept {
       registrations_->deliver(event);
     } else if (event.filter == EVFILT_TIMER) {
       host_timer_.reset();  // has fired: to be armed anew, even for the same deadline
+    } else {
+      woken_ = true;  // by a post perhaps
     }
   }
 }

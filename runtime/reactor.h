@@ -183,6 +183,7 @@ class reactor {
   bool driven_ = false;
   bool polled_by_host_ = false;
   bool remote_handed_out_ = false;
+  bool woken_ = false;
   std::optional<clock::time_point> host_timer_;
   ready_queue<waiter> ready_;
   context* cancelling_ = nullptr;

@@ -262,7 +262,7 @@ TEST_CASE("native_handle alone tells when to drive: after a run that threw a spa
   bool ran = false;
   to.post([&] { ran = true; });
   REQUIRE(readable(handle, 0));
-  while (readable(handle, 0)) l.poll();
+  l.poll();
   CHECK(ran);
 }
 
