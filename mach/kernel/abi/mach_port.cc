@@ -228,6 +228,7 @@ kern_return_t mach_port_swap_guard(ipc_space_t task, mach_port_name_t name,
   return call(call_number::swap_guard, task, name, old_guard, new_guard).result;
 }
 
+// A new receive right; MACH_PORT_NULL if none can be made.
 mach_port_name_t mach_reply_port(void) {
   const reply answer = call(call_number::reply_port, mach_task_self());
   return answer.result == KERN_SUCCESS ? static_cast<mach_port_name_t>(answer.words[0])

@@ -6,6 +6,9 @@
 
 #include "test_message.h"
 
+// libSystem exports it; <mach/mach_traps.h> hides it behind PRIVATE.
+extern "C" mach_port_name_t mach_reply_port(void);
+
 using namespace test;
 
 namespace {

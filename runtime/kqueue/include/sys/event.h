@@ -1,19 +1,20 @@
 /*
- * <sys/event.h> for hosts without kqueue(2): Darwin's interface, number for number and byte for byte.
+ * <sys/event.h> for hosts without kqueue(2): Darwin's interface, number for number and byte for
+ * byte.
  *
- * A program written for macOS compiles against this header unchanged, in C or C++. What is served and
- * what is answered with an error is listed in runtime/kqueue/README.md; every constant is here whether
- * or not its filter is.
+ * A program written for macOS compiles against this header unchanged, in C or C++. What is served
+ * and what is answered with an error is listed in runtime/kqueue/README.md; every constant is here
+ * whether or not its filter is.
  *
- * kqueue()    A new kqueue as a file descriptor: close-on-exec, confined to this process, usable with
- *             poll(2), select(2) and inside another kqueue (EVFILT_READ). -1 with EMFILE, ENFILE, ENOMEM.
- * kevent()    Applies `changelist` in order, then waits for at most `timeout` (null: for ever; zero:
- *             not at all) and stores at most `nevents` events. Returns their number, 0 on a time-out,
- *             -1 with errno. A change that fails, or asks for EV_RECEIPT, becomes a record with
- *             EV_ERROR and the errno (0 for a receipt) in `data`; such records suppress waiting.
- *             EBADF not a kqueue (of this process), EINTR a signal handler ran, EINVAL a bad time-out or
- *             a kqueue that the other call has been used on; with no room for a failed change, its errno.
- * kevent64()  The same with ext[2] and `flags` (KEVENT_FLAG_*). One kqueue takes one of the two calls.
+ * kqueue()    A new kqueue as a file descriptor: close-on-exec, confined to this process, usable
+ * with poll(2), select(2) and inside another kqueue (EVFILT_READ). -1 with EMFILE, ENFILE, ENOMEM.
+ * kevent()    Applies `changelist` in order, then waits for at most `timeout` (null: for ever;
+ * zero: not at all) and stores at most `nevents` events. Returns their number, 0 on a time-out, -1
+ * with errno. A change that fails, or asks for EV_RECEIPT, becomes a record with EV_ERROR and the
+ * errno (0 for a receipt) in `data`; such records suppress waiting. EBADF not a kqueue (of this
+ * process), EINTR a signal handler ran, EINVAL a bad time-out or a kqueue that the other call has
+ * been used on; with no room for a failed change, its errno. kevent64()  The same with ext[2] and
+ * `flags` (KEVENT_FLAG_*). One kqueue takes one of the two calls.
  *
  * All three may be called from any thread at any time.
  */
@@ -51,7 +52,7 @@ struct kevent {
   uint16_t flags;
   uint32_t fflags;
   intptr_t data;
-  void *udata;
+  void* udata;
 };
 #pragma pack(pop)
 
@@ -67,32 +68,33 @@ struct kevent64_s {
 
 #define EV_SET(kevp, a, b, c, d, e, f) \
   do {                                 \
-    struct kevent *kevp_ = (kevp);     \
-    kevp_->ident = (a);                \
-    kevp_->filter = (b);               \
-    kevp_->flags = (c);                \
-    kevp_->fflags = (d);               \
-    kevp_->data = (e);                 \
-    kevp_->udata = (f);                \
+    struct kevent* __kevp__ = (kevp);  \
+    __kevp__->ident = (a);             \
+    __kevp__->filter = (b);            \
+    __kevp__->flags = (c);             \
+    __kevp__->fflags = (d);            \
+    __kevp__->data = (e);              \
+    __kevp__->udata = (f);             \
   } while (0)
 
 #define EV_SET64(kevp, a, b, c, d, e, f, g, h) \
   do {                                         \
-    struct kevent64_s *kevp_ = (kevp);         \
-    kevp_->ident = (a);                        \
-    kevp_->filter = (b);                       \
-    kevp_->flags = (c);                        \
-    kevp_->fflags = (d);                       \
-    kevp_->data = (e);                         \
-    kevp_->udata = (f);                        \
-    kevp_->ext[0] = (g);                       \
-    kevp_->ext[1] = (h);                       \
+    struct kevent64_s* __kevp__ = (kevp);      \
+    __kevp__->ident = (a);                     \
+    __kevp__->filter = (b);                    \
+    __kevp__->flags = (c);                     \
+    __kevp__->fflags = (d);                    \
+    __kevp__->data = (e);                      \
+    __kevp__->udata = (f);                     \
+    __kevp__->ext[0] = (g);                    \
+    __kevp__->ext[1] = (h);                    \
   } while (0)
 
 /* Flags of the call (kevent64). */
 #define KEVENT_FLAG_NONE 0x000000
-#define KEVENT_FLAG_IMMEDIATE 0x000001    /* do not wait, whatever `timeout` says */
-#define KEVENT_FLAG_ERROR_EVENTS 0x000002 /* output is for change errors only: register, collect nothing */
+#define KEVENT_FLAG_IMMEDIATE 0x000001 /* do not wait, whatever `timeout` says */
+#define KEVENT_FLAG_ERROR_EVENTS \
+  0x000002 /* output is for change errors only: register, collect nothing */
 
 /* Actions on a knote. */
 #define EV_ADD 0x0001
@@ -149,13 +151,13 @@ struct kevent64_s {
 #define NOTE_EXIT 0x80000000
 #define NOTE_FORK 0x40000000
 #define NOTE_EXEC 0x20000000
-#define NOTE_REAP 0x10000000
+#define NOTE_REAP 0x10000000u
 #define NOTE_SIGNAL 0x08000000
 #define NOTE_EXITSTATUS 0x04000000
 #define NOTE_EXIT_DETAIL 0x02000000
 #define NOTE_PDATAMASK 0x000fffff
 #define NOTE_PCTRLMASK (~NOTE_PDATAMASK)
-#define NOTE_EXIT_REPARENTED 0x00080000
+#define NOTE_EXIT_REPARENTED 0x00080000u
 #define NOTE_EXIT_DETAIL_MASK 0x00070000
 #define NOTE_EXIT_DECRYPTFAIL 0x00010000
 #define NOTE_EXIT_MEMORY 0x00020000
@@ -189,11 +191,11 @@ extern "C" {
 #endif
 
 int kqueue(void);
-int kevent(int kq, const struct kevent *changelist, int nchanges, struct kevent *eventlist,
-           int nevents, const struct timespec *timeout);
-int kevent64(int kq, const struct kevent64_s *changelist, int nchanges,
-             struct kevent64_s *eventlist, int nevents, unsigned int flags,
-             const struct timespec *timeout);
+int kevent(int kq, const struct kevent* changelist, int nchanges, struct kevent* eventlist,
+           int nevents, const struct timespec* timeout);
+int kevent64(int kq, const struct kevent64_s* changelist, int nchanges,
+             struct kevent64_s* eventlist, int nevents, unsigned int flags,
+             const struct timespec* timeout);
 
 #ifdef __cplusplus
 }

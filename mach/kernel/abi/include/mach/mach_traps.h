@@ -1,15 +1,6 @@
-// Calls that are traps on Darwin, beside mach_msg.
+// Calls that are traps on Darwin, beside mach_msg: none that Apple declares for programs is served
+// here. mach_reply_port is there for those that declare it themselves, as on Darwin, whose header
+// hides it behind PRIVATE.
 #pragma once
 
 #include <mach/port.h>
-
-#ifdef __cplusplus
-extern "C" {
-#endif
-
-// A new receive right; MACH_PORT_NULL if none can be made.
-mach_port_name_t mach_reply_port(void);
-
-#ifdef __cplusplus
-}
-#endif

@@ -29,10 +29,10 @@ typedef kern_return_t mach_msg_return_t;
 #define MACH_MSG_PRIORITY_UNSPECIFIED ((mach_msg_priority_t)0)
 
 // msgh_bits
-#define MACH_MSGH_BITS_ZERO 0x00000000u
-#define MACH_MSGH_BITS_REMOTE_MASK 0x0000001fu
-#define MACH_MSGH_BITS_LOCAL_MASK 0x00001f00u
-#define MACH_MSGH_BITS_VOUCHER_MASK 0x001f0000u
+#define MACH_MSGH_BITS_ZERO 0x00000000
+#define MACH_MSGH_BITS_REMOTE_MASK 0x0000001f
+#define MACH_MSGH_BITS_LOCAL_MASK 0x00001f00
+#define MACH_MSGH_BITS_VOUCHER_MASK 0x001f0000
 #define MACH_MSGH_BITS_PORTS_MASK \
   (MACH_MSGH_BITS_REMOTE_MASK | MACH_MSGH_BITS_LOCAL_MASK | MACH_MSGH_BITS_VOUCHER_MASK)
 #define MACH_MSGH_BITS_COMPLEX 0x80000000u
@@ -304,7 +304,7 @@ typedef union {
 #define MACH_RCV_TRAILER_LABELS 8
 #define MACH_RCV_TRAILER_TYPE(x) (((x) & 0xf) << 28)
 #define MACH_RCV_TRAILER_ELEMENTS(x) (((x) & 0xf) << 24)
-#define MACH_RCV_TRAILER_MASK ((0xff << 24))
+#define MACH_RCV_TRAILER_MASK ((0xf << 24))
 #define GET_RCV_ELEMENTS(y) (((y) >> 24) & 0xf)
 
 #define REQUESTED_TRAILER_SIZE(y)                                             \
@@ -382,12 +382,6 @@ mach_msg_return_t mach_msg_overwrite(mach_msg_header_t* msg, mach_msg_option_t o
                                      mach_port_name_t rcv_name, mach_msg_timeout_t timeout,
                                      mach_port_name_t notify, mach_msg_header_t* rcv_msg,
                                      mach_msg_size_t rcv_limit);
-
-mach_msg_return_t mach_msg_send(mach_msg_header_t* header);
-mach_msg_return_t mach_msg_receive(mach_msg_header_t* header);
-
-// Releases the rights that a received message carries, and its reply right; not msgh_local_port.
-void mach_msg_destroy(mach_msg_header_t* header);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,67 @@
+"""Proves that the header proof can fail: one wrong thing at a time in a copy of our headers, which it must name.
+
+Usage: wrong_headers.py ROOT COMPILER. Ends with "headers: N passed, N failed"; exits with 1 if any failed.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HEADERS = ("runtime/kqueue/include", "mach/kernel/abi/include")
+EVENT, MESSAGE, PORT = "sys/event.h", "mach/message.h", "mach/port.h"
+
+# Header, what stands there, what is put in its place, and what the proof must say of it.
+WRONG = [
+    (EVENT, "#define EV_CLEAR 0x0020", "#define EV_CLEAR 0x0021", "value of EV_CLEAR: ours 33, Apple's 32"),
+    (EVENT, "#define EV_CLEAR 0x0020", "#define EV_CLEAR 0x0020u", "type of EV_CLEAR: ours j, Apple's i"),
+    (EVENT, "#pragma pack(push, 4)", "#pragma pack(push, 8)", "alignment of struct kevent: ours 8, Apple's 4"),
+    (EVENT, "  uint64_t ext[2];", "  uint64_t ext[4];", "size of struct kevent64_s: ours 64, Apple's 48"),
+    (EVENT, "  int64_t data;", "  uint64_t data;", "type of struct kevent64_s.data: ours m, Apple's l"),
+    (EVENT, "  int16_t filter;\n  uint16_t flags;", "  uint16_t flags;\n  int16_t filter;",
+     "offset of struct kevent.flags: ours 8, Apple's 10"),
+    (EVENT, "int kqueue(void);", "int kqueue(int);", "type of kqueue: ours FiiE, Apple's FivE"),
+    (EVENT, "int kqueue(void);", "int kqueue(void);\nint kqueue2(void);", "type of kqueue2: ours FivE, Apple's missing"),
+    (MESSAGE, "unsigned int pad2 : 16;", "unsigned int pad2 : 8;", "bits of mach_msg_port_descriptor_t.disposition"),
+    (MESSAGE, "  mach_msg_id_t msgh_id;", "  mach_msg_id_t msg_id;", "type of mach_msg_header_t.msg_id"),
+    (MESSAGE, "((local) << 8))", "((local) << 9))", "value of MACH_MSGH_BITS("),
+    (PORT, "kGUARD_EXC_IMMOVABLE = 32", "kGUARD_EXC_IMMOVABLE = 33", "value of kGUARD_EXC_IMMOVABLE: ours 33"),
+    (PORT, "typedef integer_t mach_port_delta_t;", "typedef natural_t mach_port_delta_t;",
+     "type mach_port_delta_t: ours j, Apple's i"),
+]
+
+
+def what_the_proof_says(root, compiler, header, there, instead):
+    with tempfile.TemporaryDirectory() as copy:
+        for folder in HEADERS:
+            shutil.copytree(os.path.join(root, folder), os.path.join(copy, folder))
+            path = os.path.join(copy, folder, header)
+            if os.path.exists(path):
+                with open(path, encoding="utf-8") as file:
+                    text = file.read()
+                if there not in text:
+                    return f"{header} does not say {there!r}"
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(text.replace(there, instead, 1))
+        shutil.copytree(os.path.join(root, "tools/header_proof"), os.path.join(copy, "tools/header_proof"))
+        proof = os.path.join(root, "tools/header_proof/header_proof.py")
+        done = subprocess.run([sys.executable, proof, copy, compiler, header], text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, check=False)
+        return done.stdout if done.returncode else "it passes"
+
+
+def main():
+    root, compiler = sys.argv[1:]
+    failed = 0
+    for header, there, instead, named in WRONG:
+        said = what_the_proof_says(root, compiler, header, there, instead)
+        if f"DIFFERS: <{header}> {named}" not in said:
+            failed += 1
+            print(f"FAILED: {header} with {instead!r}: the proof does not say {named!r}:\n{said}")
+    print(f"headers: {len(WRONG) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
