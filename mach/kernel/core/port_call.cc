@@ -160,8 +160,8 @@ kern_return_t port_call::type() {
   entry* found = space_.find(name());
   if (!found) return KERN_INVALID_NAME;
   convert_if_dead(space_, name(), *found);
-  answer_.words[0] =
-      type_of(*found) & ~(MACH_PORT_TYPE_SPREQUEST | MACH_PORT_TYPE_SPREQUEST_DELAYED);
+  constexpr mach_port_type_t hidden = MACH_PORT_TYPE_SPREQUEST | MACH_PORT_TYPE_SPREQUEST_DELAYED;
+  answer_.words[0] = type_of(*found) & ~hidden;
   return KERN_SUCCESS;
 }
 

@@ -214,8 +214,8 @@ mach_msg_return_t message_call::deliver(kmsg* message) {
     return MACH_RCV_HEADER_ERROR | MACH_MSG_IPC_SPACE;
   }
   bool ours = false;
-  header.msgh_bits = MACH_MSGH_BITS_SET(mach_msg_bits_t{reply_type}, mach_msg_bits_t{to_type}, 0u,
-                                        message->complex ? MACH_MSGH_BITS_COMPLEX : 0u);
+  header.msgh_bits = MACH_MSGH_BITS(mach_msg_bits_t{reply_type}, mach_msg_bits_t{to_type}) |
+                     (message->complex ? MACH_MSGH_BITS_COMPLEX : 0u);
   header.msgh_size = message->size;
   header.msgh_remote_port = reply_name;
   header.msgh_local_port = copy_out_destination(*message, ours, then);
@@ -280,9 +280,9 @@ mach_msg_return_t message_call::discard_too_large(kmsg* message) {
     mach_msg_header_t header;
     std::byte trailer[sizeof(mach_msg_max_trailer_t)];
   } bare{};
-  bare.header.msgh_bits = MACH_MSGH_BITS_SET(mach_msg_bits_t{message->reply.disposition},
-                                             mach_msg_bits_t{message->destination.disposition}, 0u,
-                                             message->complex ? MACH_MSGH_BITS_COMPLEX : 0u);
+  bare.header.msgh_bits = MACH_MSGH_BITS(mach_msg_bits_t{message->reply.disposition},
+                                         mach_msg_bits_t{message->destination.disposition}) |
+                          (message->complex ? MACH_MSGH_BITS_COMPLEX : 0u);
   bare.header.msgh_size = sizeof bare.header;
   bare.header.msgh_id = message->id;
   // The trailer of an error tells nothing of the sender.

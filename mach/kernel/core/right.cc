@@ -494,8 +494,10 @@ kern_return_t copy_in(space& in, mach_port_name_t name, entry& found,
   }
   port& target = port_of(found);
   target.lock.lock();
-  if (!target.active &&
-      !(dead == dead_policy::refuse_untouched && disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE)) {
+  const bool passes = dead == dead_policy::refuse_untouched &&
+                      disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE &&
+                      found.type == MACH_PORT_TYPE_SEND_ONCE;
+  if (!target.active && !passes) {
     target.lock.unlock();
     convert_if_dead(in, name, found);
     return copy_in_dead(in, name, found, disposition, dead, taken);

@@ -305,9 +305,9 @@ status message_call::send_failed(kmsg* message, mach_msg_return_t why) {
     after_.reap();
     return done(MACH_SEND_INVALID_DEST);
   }
-  header.msgh_bits = MACH_MSGH_BITS_SET(mach_msg_bits_t{message->destination.disposition},
-                                        mach_msg_bits_t{message->reply.disposition}, 0u,
-                                        message->complex ? MACH_MSGH_BITS_COMPLEX : 0u);
+  header.msgh_bits = MACH_MSGH_BITS(mach_msg_bits_t{message->destination.disposition},
+                                    mach_msg_bits_t{message->reply.disposition}) |
+                     (message->complex ? MACH_MSGH_BITS_COMPLEX : 0u);
   mach_port_name_t name = MACH_PORT_NULL;
   if (copy_out(names, message->destination, name) != KERN_SUCCESS) why |= MACH_MSG_IPC_SPACE;
   header.msgh_remote_port = name;

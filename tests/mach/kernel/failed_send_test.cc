@@ -127,3 +127,18 @@ TEST_CASE("queue limits") {
   CHECK(set_limit(none, 0) == KERN_SUCCESS);
   CHECK(message(none, MACH_MSG_TYPE_COPY_SEND).send() == MACH_SEND_TIMED_OUT);
 }
+
+TEST_CASE("a send right of a dead port is no send-once right, looked at or not") {
+  const mach_port_name_t holder = new_port(), port = new_service();
+  // The send right stays here while the receive right moves away and dies unseen.
+  REQUIRE(
+      message(holder, MACH_MSG_TYPE_MAKE_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() ==
+      MACH_MSG_SUCCESS);
+  end_receive(holder);
+  CHECK(message(port, MACH_MSG_TYPE_MOVE_SEND_ONCE).send() == MACH_SEND_INVALID_DEST);
+  CHECK(type_of(port) == MACH_PORT_TYPE_DEAD_NAME);
+  CHECK(mach_port_deallocate(mach_task_self(), port) == KERN_SUCCESS);
+  // The next port can take the dead one's memory: its name must be its own.
+  const mach_port_name_t next = new_service();
+  CHECK(refs_of(next, MACH_PORT_RIGHT_SEND) == 1);
+}

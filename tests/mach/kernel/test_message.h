@@ -72,7 +72,7 @@ class message {
   message() = default;
   message(mach_port_name_t to, mach_msg_type_name_t disposition, mach_msg_id_t id = 0,
           std::initializer_list<port> ports = {}, const char* body = "") {
-    header().msgh_bits = MACH_MSGH_BITS_SET(disposition, 0u, 0u, 0u);
+    header().msgh_bits = MACH_MSGH_BITS(disposition, 0u);
     header().msgh_remote_port = to;
     header().msgh_id = id;
     size = sizeof(mach_msg_header_t);
