@@ -59,20 +59,20 @@ void context::throw_cancelled() {
 
 void context::destroy_frames() noexcept {
   context* stack = this;  // this context, and on top of it the branch being looked into
-  next_ = nullptr;
+  below_ = nullptr;
   const context* done = nullptr;  // the branch of the top that was dealt with last
   while (stack != nullptr) {
     waiter* const innermost = stack->standing_at_;
     if (innermost != nullptr) {
       if (context* const branch = innermost->next_branch(done)) {
-        branch->next_ = stack;
+        branch->below_ = stack;
         stack = branch;
         done = nullptr;
         continue;
       }
     }
     context& top = *stack;
-    stack = top.next_;
+    stack = top.below_;
     done = &top;
     top.standing_at_ = nullptr;
     frame* f = innermost != nullptr ? innermost->awaiting_frame() : nullptr;

@@ -379,6 +379,48 @@ TEST_CASE("destroyed while suspended: children first, the latest first, then the
   CHECK(g.made == g.destroyed);
 }
 
+TEST_CASE("destroyed while suspended: a destructor may cancel the scopes around it") {
+  struct canceller {
+    canceller(scope& o, scope& i) : outer(&o), inner(&i) {}
+    canceller(const canceller&) = delete;
+    canceller& operator=(const canceller&) = delete;
+    ~canceller() {
+      inner->cancel();
+      outer->cancel();
+    }
+    scope* outer;
+    scope* inner;
+  };
+  std::string out;
+  gate g;
+  {
+    loop l;
+    const auto outer = [&](scope& above) -> task<> {
+      const auto child = [&]() -> task<> {
+        const mark local(out, '2');
+        const auto inner = [&](scope& here) -> task<> {
+          const mark local_too(out, '1');
+          co_await with_scope([&](scope&) -> task<> {
+            const canceller both(above, here);
+            const mark innermost(out, '0');
+            co_await g.wait();
+          });
+        };
+        co_await with_scope(inner);
+      };
+      above.spawn(child);
+      co_await kedge::sleep_for(1000h);
+    };
+    l.spawn([&]() -> task<> {
+      const mark root(out, '3');
+      co_await with_scope(outer);
+    });
+    while (g.waiting == nullptr) l.poll();
+  }
+  CHECK(out == "0123");
+  CHECK(g.made == g.destroyed);
+}
+
 TEST_CASE("a body that throws before it gives its awaitable leaves no child behind") {
   loop l;
   gate g;
