@@ -1,5 +1,5 @@
-// branch_group<As...>: a fixed number of branches that run together; the base of when_all, when_any
-// and with_timeout.
+// branch_group<As...>: a fixed number of branches that run together; the base of when_all and
+// when_any.
 #pragma once
 
 #include <array>

@@ -78,11 +78,11 @@ class scope_operation final : private scope, private branching {
   void describe(description& line) const noexcept { line.print("a scope of %zu children", size()); }
 
   context* next_branch(const context* previous) const noexcept {
-    // The children, then the body.
-    if (previous == &*body_) return nullptr;
+    // The children, then the body, if it is there yet.
+    auto* const body = const_cast<scope_operation*>(this)->body_branch();
+    if (body != nullptr && previous == body) return nullptr;
     if (context* const c = next_standing(previous)) return c;
-    context& body = const_cast<branch<operation_of<body_awaitable>>&>(*body_);
-    return body.standing_at() != nullptr ? &body : nullptr;
+    return body != nullptr && body->standing_at() != nullptr ? body : nullptr;
   }
 
  private:
@@ -102,6 +102,10 @@ class scope_operation final : private scope, private branching {
   }
   void cancel_body(cancel_cause cause) noexcept override {
     if (body_) body_->cancel(cause);
+  }
+
+  branch<operation_of<body_awaitable>>* body_branch() noexcept {
+    return body_ ? &*body_ : nullptr;
   }
 
   Body closure_;

@@ -56,6 +56,22 @@ TEST_CASE("every task: where it comes from, what it waits for and where") {
   CHECK(has(text, "fd " + std::to_string(p.a.native_handle()) + " to be readable"));
 }
 
+TEST_CASE("asked for by a body that has not given its awaitable yet") {
+  gate g;
+  loop l;
+  std::string text;
+  const auto body = [&](kedge::scope& s) {
+    s.spawn(g.wait());
+    text = dump_of(l);
+    return kedge::yield();
+  };
+  l.spawn(kedge::with_scope(body));
+  g.is_open = true;
+  l.poll();
+  CHECK(has(text, "a scope of"));
+  CHECK(has(text, "a gate"));
+}
+
 TEST_CASE("the branches of combinators and scopes stand below them") {
   gate g, h;
   loop l;
