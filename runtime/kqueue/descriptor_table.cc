@@ -24,9 +24,9 @@ std::uint32_t plain_part(const knote_record& k) noexcept {
 
 }  // namespace
 
-knote_record* descriptor_table::any() const noexcept {
-  for (const entry& e : entries_) {
-    if (e.first != nullptr) return e.first;
+knote_record* descriptor_table::any_from(std::size_t& place) const noexcept {
+  for (; place < entries_.size(); ++place) {
+    if (entries_[place].first != nullptr) return entries_[place].first;
   }
   return nullptr;
 }
@@ -62,7 +62,12 @@ int descriptor_table::refresh(int epoll, std::uint32_t fd, bool again) noexcept 
   epoll_event event{};
   event.events = wanted;
   event.data.u64 = (static_cast<std::uint64_t>(e.generation) << 32) | fd;
-  if (epoll_ctl(epoll, operation, static_cast<int>(fd), &event) != 0) {
+  int result = epoll_ctl(epoll, operation, static_cast<int>(fd), &event);
+  if (result != 0 && operation == EPOLL_CTL_ADD && errno == EEXIST) {
+    // The same file is back under its number, from a duplicate: epoll has never forgotten it.
+    result = epoll_ctl(epoll, EPOLL_CTL_MOD, static_cast<int>(fd), &event);
+  }
+  if (result != 0) {
     const int error = errno;
     if (operation != EPOLL_CTL_MOD || error == ENOENT || error == EBADF) e.armed = 0;
     return error;

@@ -8,6 +8,7 @@
 // enabled: epoll would report a hang-up even then. It is gone without our doing when the program
 // has closed the number (and every duplicate); refresh() finds that out.
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -25,8 +26,8 @@ class descriptor_table {
 
   // The entry of a number; null if it has never had a knote.
   entry* find(std::uint64_t fd) noexcept { return fd < entries_.size() ? &entries_[fd] : nullptr; }
-  // Any knote, or null.
-  knote_record* any() const noexcept;
+  // Any knote from this place on, which becomes its own; null if there is none.
+  knote_record* any_from(std::size_t& place) const noexcept;
 
   void insert(knote_record& k);  // throws std::bad_alloc. `ident` is an open descriptor's number.
   void remove(knote_record& k) noexcept;

@@ -17,12 +17,10 @@ class knote_table {
   knote_record* chain(std::int16_t filter, std::uint64_t ident) const noexcept {
     return buckets_.empty() ? nullptr : buckets_[place(filter, ident)];
   }
-  // Any knote, or null.
-  knote_record* any() const noexcept {
-    if (size_ != 0) {
-      for (knote_record* head : buckets_) {
-        if (head != nullptr) return head;
-      }
+  // Any knote from this bucket on, which becomes its own; null if there is none.
+  knote_record* any_from(std::size_t& bucket) const noexcept {
+    for (; bucket < buckets_.size(); ++bucket) {
+      if (buckets_[bucket] != nullptr) return buckets_[bucket];
     }
     return nullptr;
   }

@@ -62,9 +62,10 @@ void queue::end(int number) noexcept {
   ended_ = true;
   ++users_;
   if (sleepers_ != 0) ring();
+  std::size_t seen[2] = {0, 0};
   for (;;) {
-    knote_record* k = descriptors_.any();
-    if (k == nullptr) k = others_.any();
+    knote_record* k = descriptors_.any_from(seen[0]);
+    if (k == nullptr) k = others_.any_from(seen[1]);
     if (k == nullptr) break;
     if (k->busy) {
       gate_.wait(lock_);
@@ -77,6 +78,7 @@ void queue::end(int number) noexcept {
   }
   descriptors_.clear();
   others_.clear();
+  while (pumping_ != 0) gate_.wait(lock_);
   for (unsigned f = 0; f < filter_count; ++f) {
     filter_slot& slot = slots_[f];
     while (slot.phase == slot_state::opening) gate_.wait(lock_);
@@ -102,7 +104,9 @@ void queue::end(int number) noexcept {
 
 bool queue::number_is_ours() const noexcept {
   // Adding the bell a second time is refused by our epoll set and by no other file.
-  return add_to_set(number_, bell_, 0, bell_tag) != 0 && errno == EEXIST;
+  if (add_to_set(number_, bell_, 0, bell_tag) != 0) return errno == EEXIST;
+  epoll_ctl(number_, EPOLL_CTL_DEL, bell_, nullptr);  // out of the program's own epoll set again
+  return false;
 }
 
 void queue::abandon() noexcept {

@@ -150,12 +150,13 @@ class queue {
   void fill_data(records& out) noexcept;
 
   word_lock lock_;
-  turnstile gate_;  // a knote stopped being busy, a slot opening
+  turnstile gate_;  // a knote stopped being busy, a slot opening, a thread pumping
   int number_ = -1;
   int bell_ = -1;
   int users_ = 0;
   int sleepers_ = 0;    // threads in epoll_wait, or about to be
   int collectors_ = 0;  // threads that deliver: they look at waiting_ before they sleep or return
+  int pumping_ = 0;     // threads in a filter's pump
   unsigned options_ = 0;
   call_kind kind_ = call_kind::undecided;
   bool ended_ = true;

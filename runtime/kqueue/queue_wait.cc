@@ -281,9 +281,12 @@ void queue::run_pumps(std::uint32_t filters) noexcept {
     const unsigned filter = static_cast<unsigned>(std::countr_zero(filters));
     if (slots_[filter].phase != slot_state::open) continue;
     void* const state = slots_[filter].state;
+    ++pumping_;
     lock_.unlock();
     filter_at(filter)->pump(state);
     lock_.lock();
+    --pumping_;
+    gate_.wake_all();
   }
 }
 

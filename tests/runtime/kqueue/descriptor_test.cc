@@ -515,6 +515,24 @@ TEST_CASE("a closed descriptor's knotes are gone") {
   }
 }
 
+TEST_CASE("the same file back under its number, by way of a duplicate") {
+  const kqueue_of_test kq;
+  const pair_of_test p = pair_of_test::of_pipe();
+  const pair_of_test other = pair_of_test::of_pipe();
+  REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD, 0, 0, 1) == 0);
+  const int kept = ::dup(p[0]);
+  REQUIRE(kept >= 0);
+  REQUIRE(::dup2(other[0], p[0]) == p[0]);
+  CHECK(kq.apply(p[0], EVFILT_READ, EV_DELETE) == ENOENT);
+  REQUIRE(::dup2(kept, p[0]) == p[0]);
+  REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD, 0, 0, 2) == 0);
+  p.put(1, "a");
+  const event_list got = kq.next();
+  REQUIRE(got.size() == 1);
+  CHECK(got[0].udata == 2);
+  ::close(kept);
+}
+
 TEST_CASE("deleting ends it; adding again begins anew") {
   const kqueue_of_test kq;
   const pair_of_test p = pair_of_test::of_sockets();

@@ -43,10 +43,13 @@ struct well_filter {
   std::vector<std::size_t> batches;  // sizes of process calls
   std::vector<int> pumps;            // the pump of each kqueue
   int attached = 0;
-  int detached = 0;
+  std::atomic<int> detached = 0;
   int pumped = 0;
   std::atomic<bool> blocked{false};
   std::atomic<bool> unblock{false};
+  std::atomic<bool> pump_dawdles{false};  // until a knote is detached, and some
+  std::atomic<bool> in_pump{false};
+  bool closed_in_pump = false;
 
   // Fills a well from any thread, as its knotes' source would.
   void fill(std::uint64_t i, int by = 1) {
@@ -135,6 +138,12 @@ int open(kedge::kqueue::queue&, void** state, int* pump_fd) noexcept {
 void pump(void* state) noexcept {
   std::uint64_t count = 0;
   if (::read(static_cast<well_state*>(state)->fd, &count, sizeof count) < 0) return;
+  if (filter->pump_dawdles) {
+    filter->in_pump = true;
+    while (filter->detached == 0) std::this_thread::yield();
+    for (int i = 0; i < 1000; ++i) std::this_thread::yield();
+    filter->in_pump = false;
+  }
   const std::lock_guard hold(filter->lock);
   ++filter->pumped;
   for (well& w : filter->wells) {
@@ -147,6 +156,7 @@ void pump(void* state) noexcept {
 
 void close_state(void* state) noexcept {
   const std::lock_guard hold(filter->lock);
+  if (filter->in_pump) filter->closed_in_pump = true;
   std::erase(filter->pumps, static_cast<well_state*>(state)->fd);
   ::close(static_cast<well_state*>(state)->fd);
   delete static_cast<well_state*>(state);
@@ -180,7 +190,7 @@ struct wells_of_test {
     for (well& w : filter->wells) w.level = 0;
     filter->batches.clear();
     filter->attached = filter->detached = filter->pumped = 0;
-    filter->blocked = filter->unblock = false;
+    filter->blocked = filter->unblock = filter->pump_dawdles = false;
   }
 };
 
@@ -455,4 +465,27 @@ TEST_CASE("the owner is who made the kqueue; the end of the kqueue detaches, clo
   CHECK(kedge::kqueue::owner(*filter->wells[1].notes.front()) == &owners[3]);
   REQUIRE(next.apply(1, evfilt_well, EV_DELETE) == 0);
   owner_of_thread = 0;
+}
+
+TEST_CASE("a kqueue's end waits for a pump that is running") {
+  const wells_of_test wells;
+  kqueue_of_test kq;
+  const int number = kq.fd();
+  REQUIRE(kq.apply(1, evfilt_well, EV_ADD) == 0);
+  REQUIRE(filter->pumps.size() == 1);
+  filter->pump_dawdles = true;
+  int error = 0;
+  std::thread waiter([&] {
+    kevent64_s event;
+    if (kevent64(number, nullptr, 0, &event, 1, 0, nullptr) < 0) error = errno;
+  });
+  const std::uint64_t one = 1;
+  CHECK(::write(filter->pumps[0], &one, sizeof one) == sizeof one);
+  while (!filter->in_pump) std::this_thread::yield();
+  kq.close();
+  const kqueue_of_test next;  // the number is taken again: that ends the old one
+  CHECK(next.fd() == number);
+  waiter.join();
+  CHECK(error == EBADF);
+  CHECK(!filter->closed_in_pump);
 }

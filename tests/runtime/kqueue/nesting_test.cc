@@ -3,6 +3,7 @@
 #include "kqueue_of_test.h"
 
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/wait.h>
 
@@ -112,6 +113,20 @@ TEST_CASE("what cannot be nested") {
   CHECK(kq.apply(kq.fd(), EVFILT_READ, EV_ADD) == EINVAL);
   REQUIRE(kq.apply(other.fd(), EVFILT_READ, EV_ADD) == 0);
   CHECK(other.apply(kq.fd(), EVFILT_READ, EV_ADD) == EINVAL);
+}
+
+TEST_CASE("an epoll set with the number of a closed kqueue is left alone") {
+  kqueue_of_test closed;
+  const int number = closed.fd();
+  closed.close();
+  const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
+  REQUIRE(epoll == number);
+  const kqueue_of_test kq;
+  for (int i = 0; i < 2; ++i) {
+    CHECK(kq.apply(epoll, EVFILT_WRITE, EV_ADD) == 0);
+    CHECK(kq.apply(epoll, EVFILT_WRITE, EV_DELETE) == 0);
+  }
+  ::close(epoll);
 }
 
 TEST_CASE("after fork the child has no kqueues but those it makes; the parent's go on") {
