@@ -51,10 +51,12 @@ task<> echo(receive_right requests, int count) {
   }
 }
 
+// On Darwin a process is one task, and every space is that one.
+const auto several_tasks = doctest::skip(!kernel::has_many_tasks());
+
 }  // namespace
 
-TEST_CASE("a space has names of its own") {
-  REQUIRE(kernel::has_many_tasks());
+TEST_CASE("a space has names of its own" * several_tasks) {
   const std::size_t before = names_in_space();
   space other;
   {
@@ -103,7 +105,7 @@ TEST_CASE("a call from one task to another, both on this thread") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("a task that ends is a death and a lack of senders to the others") {
+TEST_CASE("a task that ends is a death and a lack of senders to the others" * several_tasks) {
   auto server = std::make_unique<peer>();
   peer client;
   receive_right requests;

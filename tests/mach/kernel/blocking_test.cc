@@ -54,6 +54,29 @@ TEST_CASE("a receive waits for the message") {
   sender.join();
 }
 
+TEST_CASE("a receive on a set that begins while a member gets a message finds it") {
+  const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
+  mach_port_insert_member(mach_task_self(), port, set);
+  constexpr int rounds = 20000;
+  std::atomic<int> begun{-1};
+  std::thread sender([port, &begun] {
+    for (int each = 0; each < rounds; ++each) {
+      while (begun < each) std::this_thread::yield();
+      message(port, MACH_MSG_TYPE_COPY_SEND, each).send();
+    }
+  });
+  int received = 0;
+  for (; received < rounds; ++received) {
+    begun = received;
+    message m;
+    // What nobody wakes up for would wait until then.
+    if (wait_receive(m, set, MACH_RCV_TIMEOUT, 20000) != MACH_MSG_SUCCESS) break;
+  }
+  CHECK(received == rounds);
+  begun = rounds;
+  sender.join();
+}
+
 TEST_CASE("a receive on a set waits for any member") {
   const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
   mach_port_insert_member(mach_task_self(), port, set);

@@ -128,6 +128,23 @@ TEST_CASE("queue limits") {
   CHECK(message(none, MACH_MSG_TYPE_COPY_SEND).send() == MACH_SEND_TIMED_OUT);
 }
 
+TEST_CASE("one name for both ports, whose port has died unseen") {
+  const mach_port_name_t holder = new_port(), port = new_service();
+  REQUIRE(message(holder, MACH_MSG_TYPE_MAKE_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() ==
+          MACH_MSG_SUCCESS);
+  end_receive(holder);
+  message m(port, MACH_MSG_TYPE_MOVE_SEND);
+  CHECK(m.reply_to(port, MACH_MSG_TYPE_COPY_SEND).send() == MACH_SEND_INVALID_DEST);
+  CHECK(refs_of(port, MACH_PORT_RIGHT_DEAD_NAME) == 1);
+}
+
+TEST_CASE("a right that must stay is no reply right to be moved") {
+  const mach_port_name_t port = new_service();
+  message m(port, MACH_MSG_TYPE_COPY_SEND);
+  CHECK(m.reply_to(mach_task_self(), MACH_MSG_TYPE_MOVE_SEND).send() == MACH_SEND_INVALID_REPLY);
+  CHECK(next_id(port) == -1);
+}
+
 TEST_CASE("a send right of a dead port is no send-once right, looked at or not") {
   const mach_port_name_t holder = new_port(), port = new_service();
   // The send right stays here while the receive right moves away and dies unseen.

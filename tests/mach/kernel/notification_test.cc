@@ -101,6 +101,22 @@ TEST_CASE("send possible") {
     set_limit(port, 100);
     CHECK(next_id(notify) == -1);
   }
+  SUBCASE("one that has fired leaves no reference behind when the port dies") {
+    fill(port);
+    REQUIRE(request(port, MACH_NOTIFY_SEND_POSSIBLE, 1, notify) == KERN_SUCCESS);
+    CHECK(drained.receive(port) == MACH_MSG_SUCCESS);
+    CHECK(next_id(notify) == MACH_NOTIFY_SEND_POSSIBLE);
+    SUBCASE("here") { end_receive(port); }
+    SUBCASE("elsewhere") {
+      const mach_port_name_t holder = new_port();
+      REQUIRE(
+          message(holder, MACH_MSG_TYPE_MAKE_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() ==
+          MACH_MSG_SUCCESS);
+      end_receive(holder);
+    }
+    CHECK(next_id(notify) == -1);
+    CHECK(refs_of(port, MACH_PORT_RIGHT_DEAD_NAME) == 1);
+  }
   SUBCASE("if the port dies it is a dead name") {
     fill(port);
     REQUIRE(request(port, MACH_NOTIFY_SEND_POSSIBLE, 0, notify) == KERN_SUCCESS);

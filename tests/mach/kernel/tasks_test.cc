@@ -20,6 +20,9 @@ namespace {
 
 constexpr mach_port_name_t chosen = 0x00abcd03;
 
+// On Darwin a process is one task.
+const auto several_tasks = doctest::skip(!kedge::mach::kernel::has_many_tasks());
+
 // Gives the task a send right to the port under the name `chosen`.
 void give(kedge::mach::kernel::task to, mach_port_name_t port) {
   const mach_port_t self = task_self_port(to);
@@ -29,7 +32,7 @@ void give(kedge::mach::kernel::task to, mach_port_name_t port) {
 
 }  // namespace
 
-TEST_CASE("each task has names of its own, and the same reserved ones") {
+TEST_CASE("each task has names of its own, and the same reserved ones" * several_tasks) {
   const mach_port_name_t port = new_service();
   const auto other = create_task();
   {
@@ -42,7 +45,7 @@ TEST_CASE("each task has names of its own, and the same reserved ones") {
   terminate_task(other);
 }
 
-TEST_CASE("a message between tasks tells who sent it") {
+TEST_CASE("a message between tasks tells who sent it" * several_tasks) {
   const mach_port_name_t port = new_service();
   const auto one = create_task(), two = create_task();
   unsigned versions[2]{};
@@ -63,7 +66,7 @@ TEST_CASE("a message between tasks tells who sent it") {
   terminate_task(two);
 }
 
-TEST_CASE("a task's end releases its rights") {
+TEST_CASE("a task's end releases its rights" * several_tasks) {
   const mach_port_name_t port = new_port(), notify = new_port();
   const auto other = create_task();
   give(other, port);
@@ -89,7 +92,7 @@ TEST_CASE("a task's end releases its rights") {
   CHECK(message(chosen, MACH_MSG_TYPE_COPY_SEND).send() == MACH_SEND_INVALID_DEST);
 }
 
-TEST_CASE("a task can end while its threads wait in calls") {
+TEST_CASE("a task can end while its threads wait in calls" * several_tasks) {
   const mach_port_name_t port = new_port();
   set_limit(port, 0);
   const auto other = create_task();
