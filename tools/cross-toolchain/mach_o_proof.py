@@ -1,0 +1,114 @@
+"""Says what one cross build proved: which targets became Mach-O, and that only those are left out which docs/darwin.md names.
+
+Usage: mach_o_proof.py CPU BUILD_EVENTS_JSON DARWIN_MD. Prints the targets that were left out, and "cross: N passed,
+N failed" with each target as one, the list as one more. Exits with 1 if anything failed.
+"""
+
+import json
+import re
+import sys
+import urllib.parse
+import urllib.request
+
+CPU_TYPES = {"x86_64": 0x01000007, "arm64": 0x0100000C}
+MAGIC_64 = 0xFEEDFACF
+OBJECT, EXECUTABLE = 1, 2
+
+# A row of the document's table: | `//folder:target` | reason |
+ROW = re.compile(r"^\| `(//[^`]+)` \| \S.*\|$", re.MULTILINE)
+
+
+def short(label):
+    """//tools/demo for //tools/demo:demo."""
+    folder, _, name = label.partition(":")
+    return folder if folder.rsplit("/", 1)[-1] == name else label
+
+
+def is_mach_o(head, cpu, kind):
+    """True if a file that begins with these bytes is of this processor and kind."""
+    words = [int.from_bytes(head[at:at + 4], "little") for at in (0, 4, 12)]
+    return words == [MAGIC_64, CPU_TYPES[cpu], kind]
+
+
+def members_of(archive):
+    """The first bytes of each object in an archive, without its symbol table."""
+    at = 8
+    while at + 60 <= len(archive):
+        name, size = archive[at:at + 16].decode().rstrip(), int(archive[at + 48:at + 58])
+        start = at + 60
+        if name.startswith("#1/"):  # BSD: the name stands before the bytes
+            length = int(name[3:])
+            name, start = archive[start:start + length].rstrip(b"\0").decode(), start + length
+        if not name.startswith(("__.SYMDEF", "//")) and name != "/":
+            yield archive[start:start + 16]
+        at += 60 + size + size % 2
+
+
+def what_is_wrong_with(path, cpu):
+    with open(path, "rb") as file:
+        content = file.read()
+    if content.startswith(b"!<arch>\n"):
+        bad = [head for head in members_of(content) if not is_mach_o(head, cpu, OBJECT)]
+        return f"{len(bad)} objects in it are no Mach-O of {cpu}" if bad else None
+    return None if is_mach_o(content[:16], cpu, EXECUTABLE) else f"is no Mach-O program of {cpu}"
+
+
+class Build:
+    """What the events of one build say."""
+
+    def __init__(self, events):
+        self.sets = {event["id"]["namedSet"]["id"]: event["namedSetOfFiles"]
+                     for event in events if "namedSet" in event["id"] and "namedSetOfFiles" in event}
+        self.left_out, self.built, self.failed = set(), {}, set()
+        for event in events:
+            name = event["id"].get("targetCompleted")
+            if name is None:
+                continue
+            label = short(name["label"])
+            if event.get("aborted", {}).get("reason") == "SKIPPED":
+                self.left_out.add(label)
+            elif event.get("completed", {}).get("success"):
+                self.built[label] = list(self.files_of(event["completed"]))
+            else:
+                self.failed.add(label)
+
+    def files_of(self, completed):
+        waiting = [file_set["id"] for group in completed.get("outputGroup", []) for file_set in group["fileSets"]]
+        while waiting:
+            files = self.sets[waiting.pop()]
+            waiting.extend(file_set["id"] for file_set in files.get("fileSets", []))
+            for file in files.get("files", []):
+                yield urllib.request.url2pathname(urllib.parse.urlparse(file["uri"]).path)
+
+
+def main():
+    cpu, events_path, document_path = sys.argv[1:]
+    with open(events_path, encoding="utf-8") as file:
+        build = Build([json.loads(line) for line in file])
+    with open(document_path, encoding="utf-8") as file:
+        documented = set(ROW.findall(file.read()))
+
+    for label in sorted(build.failed):
+        print(f"FAILED: {label} does not build for {cpu}")
+    passed, failed = 0, len(build.failed)
+    for label, paths in sorted(build.built.items()):
+        wrong = [(path, what_is_wrong_with(path, cpu)) for path in paths if "/bin/" in path]
+        wrong = [f"{path} {what}" for path, what in wrong if what]
+        print("".join(f"FAILED: {label}: {line}\n" for line in wrong), end="")
+        passed, failed = passed + (not wrong), failed + bool(wrong)
+
+    print(f"Linux only, left out for {cpu}:", *sorted(build.left_out) or ["nothing"], sep="\n  ")
+    for label in sorted(build.left_out - documented):
+        print(f"FAILED: docs/darwin.md does not say that {label} is for Linux only")
+    for label in sorted(documented - build.left_out):
+        print(f"FAILED: docs/darwin.md says that {label} is for Linux only, and it was not left out")
+    if build.left_out == documented and build.built:
+        passed += 1
+    else:
+        failed += 1
+    print(f"cross: {passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
