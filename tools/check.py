@@ -31,10 +31,15 @@ CALLS = ("<mach/mach.h>", "<mach/mach_error.h>", "<mach/mach_init.h>", "<mach/ma
          "<mach/mach_vm.h>")
 
 # What only a host's kernel folder, and one file of net, may know.
-HOST_HEADERS = ("<linux/", "<sys/epoll.h>", "<sys/eventfd.h>", "<sys/inotify.h>", "<sys/pidfd.h>", "<sys/prctl.h>",
-                "<sys/signalfd.h>", "<sys/syscall.h>", "<sys/timerfd.h>", "<mach-o/")
-HOST_WORDS = re.compile(r"\b(__linux__|__linux|__APPLE__|__MACH__|TARGET_OS_\w+|epoll_\w+|eventfd|timerfd_\w+|"
-                        r"signalfd|inotify_\w+|pidfd_\w+)\b|/proc/")
+HOST_HEADERS = ("<asm/", "<byteswap.h>", "<endian.h>", "<features.h>", "<linux/", "<mach-o/", "<malloc.h>", "<sys/epoll.h>",
+                "<sys/eventfd.h>", "<sys/inotify.h>", "<sys/pidfd.h>", "<sys/prctl.h>", "<sys/sendfile.h>",
+                "<sys/signalfd.h>", "<sys/syscall.h>", "<sys/timerfd.h>")
+HOST_WORDS = re.compile(
+    r"\b(__linux__|__linux|__gnu_linux__|__GLIBC__|__APPLE__|__MACH__|TARGET_OS_\w+|"
+    r"epoll_\w+|EPOLL\w+|eventfd|timerfd_\w+|signalfd|inotify_\w+|pidfd_\w+|memfd_\w+|prctl|gettid|SYS_\w+|"
+    r"accept4|pipe2|dup3|SOCK_CLOEXEC|SOCK_NONBLOCK|MSG_NOSIGNAL|MSG_CMSG_CLOEXEC|POLLRDHUP|"
+    r"SO_PEERCRED|SCM_CREDENTIALS|CLOCK_BOOTTIME|O_PATH|O_TMPFILE|"
+    r"program_invocation_\w*name)\b|/proc/|/sys/|/dev/shm")
 
 # The arrows: a room is the longest of these folders that a file lies in, and may include its own headers besides.
 ARROWS = {

@@ -63,6 +63,8 @@ OTHER_BREACHES = [
     ("runtime/wrong/path.cc", '#include "runtime/loop.h"\n', 'runtime may not include "runtime/loop.h"'),
     ("runtime/wrong/host.cc", "#include <sys/epoll.h>\n", "it knows no host"),
     ("runtime/wrong/word.cc", "#ifdef __linux__\n#endif\n", "runtime knows no host, and says __linux__"),
+    ("runtime/wrong/call.cc", "int fd = accept4(0, nullptr, nullptr, 0);\n", "runtime knows no host, and says accept4"),
+    ("mach/wrong/clock.cc", "auto clock = CLOCK_BOOTTIME;\n", "mach knows no host, and says CLOCK_BOOTTIME"),
     ("mach/wrong/path.cc", 'auto path = "/proc/self/maps";\n', "mach knows no host, and says /proc/"),
     ("mach/wrong/net.cc", '#include "kedge/net/socket.h"\n', 'mach may not include "kedge/net/socket.h"'),
     ("tools/wrong/utils.cc", "\n", "a file is named for the one thing it defines"),
