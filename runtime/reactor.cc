@@ -192,7 +192,7 @@ bool reactor::take_active() {
 
 // Submits the changes and takes events, in one call unless there are very many changes.
 int reactor::ask_kernel(clock::duration max_wait) {
-  std::vector<kevent64_s>& changes = registrations_->changes();
+  const std::vector<kevent64_s>& changes = registrations_->changes();
   while (changes.size() > static_cast<std::size_t>(events_per_call)) submit_changes();
   const timespec limit = to_timespec(max_wait);
   const timespec* const until = max_wait == clock::duration::max() ? nullptr : &limit;
@@ -200,18 +200,18 @@ int reactor::ask_kernel(clock::duration max_wait) {
                              events_per_call, 0, until);
   // As many records as changes fit, so all of them have been looked at, even on EINTR.
   if (count < 0 && errno != EINTR && errno != ETIMEDOUT) fail("kevent64");
-  changes.clear();
+  registrations_->submitted(changes.size());
   return std::max(count, 0);
 }
 
 void reactor::submit_changes() {
-  std::vector<kevent64_s>& changes = registrations_->changes();
+  const std::vector<kevent64_s>& changes = registrations_->changes();
   while (!changes.empty()) {
-    const auto part = std::min<std::ptrdiff_t>(std::ssize(changes), events_per_call);
+    const auto part = std::min<std::size_t>(changes.size(), events_per_call);
     const int count = kevent64(kq_, changes.data(), static_cast<int>(part), events_.get(),
                                events_per_call, KEVENT_FLAG_ERROR_EVENTS, nullptr);
     if (count < 0 && errno != EINTR) fail("kevent64");
-    changes.erase(changes.begin(), changes.begin() + part);
+    registrations_->submitted(part);
     deliver(count);
   }
 }

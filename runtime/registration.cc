@@ -106,8 +106,9 @@ registration_slot* registration_table::acquire(sharing mode, std::int16_t filter
     ++slot.holds;
     return &slot;
   }
-  // Room first, so that nothing can fail once the slot is known. It doubles.
-  if (changes_.size() == changes_.capacity()) changes_.reserve(2 * changes_.capacity() + 8);
+  // Room first, so that nothing can fail once the slot is known, its end included. It doubles.
+  const std::size_t wanted = changes_.size() + by_key_.size() + 2;
+  if (changes_.capacity() < wanted) changes_.reserve(2 * wanted);
   if (free_.empty()) {
     entries_.emplace_back();
     free_.reserve(entries_.capacity());
@@ -117,6 +118,7 @@ registration_slot* registration_table::acquire(sharing mode, std::int16_t filter
   by_key_.emplace(key{ident, filter}, slot.get());
   slot->table = this;
   slot->ident = ident;
+  slot->batch = batch_;
   slot->filter = filter;
   slot->mode = mode;
   slot->holds = 1;
@@ -145,9 +147,12 @@ void registration_table::release(registration_slot* slot, std::error_code why) n
 // submitted is withdrawn: by then its number may be another file's.
 void registration_table::forget(const registration_slot& slot) noexcept {
   const std::uint64_t udata = udata_of(slot);
-  const auto pending = std::find_if(changes_.begin(), changes_.end(), [&](const kevent64_s& c) {
+  const auto is_its_addition = [&](const kevent64_s& c) {
     return c.udata == udata && (c.flags & EV_ADD) != 0;
-  });
+  };
+  const auto pending = slot.batch == batch_
+                           ? std::find_if(changes_.begin(), changes_.end(), is_its_addition)
+                           : changes_.end();
   if (pending != changes_.end()) {
     changes_.erase(pending);
   } else if (!slot.refusal) {

@@ -26,6 +26,7 @@ struct registration_slot {
   kevent64_s event{};       // the last one
   std::error_code refusal;  // what the kernel said against it
   std::uint64_t ident = 0;
+  std::uint64_t batch = 0;  // its addition went into this batch of changes
   std::uint32_t index = 0;
   std::uint32_t holds = 0;
   std::int16_t filter = 0;
@@ -55,7 +56,12 @@ class registration_table {
   void deliver(const kevent64_s& event) noexcept;
 
   // What to submit with the next wait.
-  std::vector<kevent64_s>& changes() noexcept { return changes_; }
+  const std::vector<kevent64_s>& changes() const noexcept { return changes_; }
+  // The first `count` of them have been submitted.
+  void submitted(std::size_t count) noexcept {
+    changes_.erase(changes_.begin(), changes_.begin() + static_cast<std::ptrdiff_t>(count));
+    if (changes_.empty()) ++batch_;
+  }
 
  private:
   struct entry {
@@ -79,7 +85,8 @@ class registration_table {
   std::vector<entry> entries_;
   std::vector<std::uint32_t> free_;
   std::unordered_map<key, registration_slot*, key_hash> by_key_;
-  std::vector<kevent64_s> changes_;
+  std::vector<kevent64_s> changes_;  // has room for the deletion of every slot
+  std::uint64_t batch_ = 0;          // counts how often all changes were submitted
   bool closed_ = false;
 };
 

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <source_location>
 #include <tuple>
 #include <type_traits>
@@ -163,11 +164,11 @@ class scope {
 
   template <class Fn, class... Args>
   void add(std::source_location place, Fn&& fn, Args&&... args) {
-    expect_failure();
-    child* const c = new record<std::decay_t<Fn>, std::decay_t<Args>...>(
-        *this, std::forward<Fn>(fn), std::forward<Args>(args)...);
+    std::unique_ptr<child> c(new record<std::decay_t<Fn>, std::decay_t<Args>...>(
+        *this, std::forward<Fn>(fn), std::forward<Args>(args)...));
     c->as_branch().set_origin("child", place);
-    adopt(*c);
+    expect_failure();  // not before: fn may have spawned, too
+    adopt(*c.release());
   }
   void adopt(child& c) noexcept;
   void child_done(child& c) noexcept;

@@ -4,10 +4,13 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <span>
+#include <vector>
 
 #include "counted_new.h"
 #include "kedge/runtime/loop.h"
+#include "kedge/runtime/registration.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/when_any.h"
@@ -70,6 +73,20 @@ TEST_CASE("a child in a scope that lives") {
     made = co_await count(step);
   }));
   CHECK(made == 0);
+}
+
+TEST_CASE("closing registrations, however many in one turn: it must not fail") {
+  loop l;
+  std::vector<kedge::registration> sources;
+  sources.reserve(100);
+  for (std::uint64_t ident = 1; ident <= 100; ++ident) {
+    sources.emplace_back(l, kedge::sharing::exclusive, std::int16_t{EVFILT_USER}, ident);
+    l.poll();
+  }
+  const long before = kedge::allocated;
+  for (kedge::registration& s : sources) s.close();
+  CHECK(kedge::allocated == before);
+  l.poll();
 }
 
 TEST_CASE("a round trip over a pair of sockets") {
