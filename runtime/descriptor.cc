@@ -182,7 +182,9 @@ bool descriptor::transfer_operation::could_be_ready() noexcept {
 }
 
 bool descriptor::transfer_operation::await_settle() noexcept {
-  if (!error_ && !transfer()) return false;
+  // Whoever shares a blocking file was told too, and may have been faster: it is asked once more.
+  const bool may_block = !side_->nonblocking && !side_->always_ready;
+  if (!error_ && ((may_block && !side_->probe()) || !transfer())) return false;
   leave();
   return true;
 }

@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <ostream>
@@ -255,6 +256,35 @@ TEST_CASE("the system's errors") {
   descriptor folder(l, ::open("/", O_RDONLY), ownership::owned);
   std::array<std::byte, 8> buffer{};
   CHECK(l.run(folder.read_some(buffer)).error() == std::errc::is_a_directory);
+}
+
+TEST_CASE("a blocking file that two read: whoever comes too late goes on waiting") {
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  const int twin = ::dup(ends[0]);
+  REQUIRE(twin >= 0);
+  loop l;
+  descriptor first(l, ends[0], ownership::owned);
+  descriptor second(l, twin, ownership::owned);
+  std::string got;
+  const auto read_one = [&](descriptor& d) -> task<> {
+    std::array<std::byte, 1> byte{};
+    const auto n = co_await d.read_some(byte);
+    CHECK(n.has_value());
+    got += static_cast<char>(byte[0]);
+  };
+  l.spawn(read_one, std::ref(first));
+  l.spawn(read_one, std::ref(second));
+  l.poll();
+  l.poll();
+  for (const std::string_view text : {"x", "y"}) {
+    REQUIRE(::write(ends[1], text.data(), 1) == 1);
+    const std::size_t before = got.size();
+    while (got.size() == before) l.run_once();
+    l.poll();
+  }
+  CHECK(got == "xy");
+  ::close(ends[1]);
 }
 
 TEST_CASE("one task per direction") {
