@@ -58,6 +58,15 @@ void fail_all(waiters& queue, mach_msg_return_t outcome, aftermath& after) noexc
 
 using member_sets = list<membership, &membership::in_port>;
 
+// The port has no message, for any of its sets. It is locked.
+void leave_ready(port& empty) noexcept {
+  for (membership* each = empty.sets.front(); each; each = member_sets::after(*each)) {
+    each->set->lock.lock();
+    if (each->ready.linked) each->set->ready.remove(*each);
+    each->set->lock.unlock();
+  }
+}
+
 }  // namespace
 
 void post(port& to, kmsg* message, aftermath& after) noexcept {
@@ -65,26 +74,24 @@ void post(port& to, kmsg* message, aftermath& after) noexcept {
     to.queue().abort(*message);
     return;
   }
-  const bool was_empty = to.queue().peek() == nullptr;
+  if (to.queue().peek()) return to.queue().commit(message);
   for (membership* each = to.sets.front(); each; each = member_sets::after(*each)) {
     port_set& set = *each->set;
     set.lock.lock();
-    if (was_empty && hand_over(set.receivers, to, message, after)) {
-      set.lock.unlock();
-      to.queue().abort(*message);
-      return;
+    const bool taken = hand_over(set.receivers, to, message, after);
+    if (!taken) {
+      // Under the lock that found no receiver: one that comes later finds the port, and waits for
+      // its lock.
+      set.ready.push_back(*each);
+      tell(set.watches, watch_event::message);
     }
     set.lock.unlock();
+    if (taken) {
+      leave_ready(to);
+      return to.queue().abort(*message);
+    }
   }
   to.queue().commit(message);
-  if (!was_empty) return;
-  for (membership* each = to.sets.front(); each; each = member_sets::after(*each)) {
-    port_set& set = *each->set;
-    set.lock.lock();
-    if (!each->ready.linked) set.ready.push_back(*each);
-    tell(set.watches, watch_event::message);
-    set.lock.unlock();
-  }
   if (!to.watches.empty()) tell(to.watches, watch_event::message);
 }
 
@@ -103,13 +110,7 @@ void admit_senders(port& to, aftermath& after) noexcept {
 kmsg* take(port& from, aftermath& after) noexcept {
   kmsg* message = from.queue().take();
   stamp(*message, from);
-  if (!from.queue().peek()) {
-    for (membership* each = from.sets.front(); each; each = member_sets::after(*each)) {
-      each->set->lock.lock();
-      if (each->ready.linked) each->set->ready.remove(*each);
-      each->set->lock.unlock();
-    }
-  }
+  if (!from.queue().peek()) leave_ready(from);
   if (!from.senders.empty()) admit_senders(from, after);
   return message;
 }
@@ -139,17 +140,15 @@ void destroy_port(port* dying, aftermath& after) noexcept {
   // A blocked sender's message is destroyed by the sender, to whom the send was a success.
   fail_all(dying->senders, MACH_MSG_SUCCESS, after);
   port* no_senders = std::exchange(dying->no_senders, nullptr);
-  request_table requests = std::move(dying->requests);
-  dying->requests = {};
   dying->lock.unlock();
 
   after.kernel.transit().unbind(*dying);
   after.reap();
   if (no_senders) release_send_once_right(no_senders, after);
-  for (std::uint32_t index = 1; index < requests.size(); ++index) {
-    if (requests[index].notify) {
-      notify_dead_name(requests[index].notify, requests[index].name, after);
-    }
+  // The table of a dead port does not change any more: names look there for whether they were told.
+  for (std::uint32_t index = 1; index < dying->requests.size(); ++index) {
+    const name_request& each = dying->requests[index];
+    if (each.notify) notify_dead_name(each.notify, each.name, after);
   }
   dying->release();
 }
@@ -166,7 +165,7 @@ void release_send_right(port* target, aftermath& after) noexcept {
 
 void release_send_once_right(port* target, aftermath& after) noexcept {
   target->lock.lock();
-  const bool alive = target->active && (target->receiver || target->destination);
+  const bool alive = target->active;
   if (!alive) --target->send_once_rights;
   target->lock.unlock();
   if (alive) {

@@ -156,7 +156,7 @@ status message_call::finish_receive(kmsg* message) {
 void message_call::tell_of_room(port& from) {
   owed then;
   from.lock.lock();
-  if (std::exchange(from.send_possible_armed, false)) {
+  if (from.active && std::exchange(from.send_possible_armed, false)) {
     for (std::uint32_t slot = 1; slot < from.requests.size(); ++slot) {
       name_request& request = from.requests[slot];
       if (!request.notify || !request.armed) continue;

@@ -41,12 +41,13 @@ void free_entry(space& in, mach_port_name_t name, entry& found) noexcept {
   if (target) target->release();
 }
 
-// The receive right leaves a name that also holds send rights, because the port dies: a dead name
-// remains, with the references, and one more for the notification if one was asked for.
+// The port dies, or has died: a dead name remains, with the references, and one more for the
+// notification if one is still asked for. The port is locked.
 void become_dead(entry& found) noexcept {
   if (found.request != 0) {
+    const bool told = port_of(found).requests[found.request].notify != nullptr;
     found.request = 0;
-    if (found.urefs < max_urefs) ++found.urefs;
+    if (told && found.urefs < max_urefs) ++found.urefs;
   }
   found.target = nullptr;
   found.type = MACH_PORT_TYPE_DEAD_NAME;
@@ -177,13 +178,13 @@ bool lock_if_alive(space& in, mach_port_name_t name, entry& found) noexcept {
   target.lock.lock();
   if (target.active) return true;
   --(found.type == MACH_PORT_TYPE_SEND ? target.send_rights : target.send_once_rights);
-  target.lock.unlock();
   if (found.type == MACH_PORT_TYPE_SEND) {
     in.forget_send(target, name);
   } else {
     found.urefs = 1;
   }
   become_dead(found);
+  target.lock.unlock();
   target.release();
   return false;
 }
@@ -639,6 +640,10 @@ kern_return_t copy_out_at(space& in, carried_right& right, mach_port_name_t name
   port& target = *right.target;
   const bool once = right.disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE;
   target.lock.lock();
+  if (!target.active) {
+    target.lock.unlock();
+    return KERN_INVALID_CAPABILITY;
+  }
   const mach_port_name_t known = once ? MACH_PORT_NULL : known_name(in, target);
   entry* found = in.find(name);
   if (known != MACH_PORT_NULL) {

@@ -23,6 +23,11 @@ std::byte* descriptors(kmsg& message) noexcept {
   return message.bytes() + sizeof(mach_msg_base_t);
 }
 
+// Whether it is the last reference of a right that cannot be moved away.
+bool must_stay(const entry& found, mach_msg_type_name_t disposition) noexcept {
+  return found.pinned && found.urefs == 1 && disposition == MACH_MSG_TYPE_MOVE_SEND;
+}
+
 }  // namespace
 
 // Every error up to here has consumed nothing (class 1 of failed sends).
@@ -121,8 +126,8 @@ mach_msg_return_t message_call::copy_in_ports(kmsg& message, mach_port_name_t to
                                               mach_port_name_t reply_to, owed& then) {
   space& names = caller_.space;
   const mach_msg_bits_t bits = message.header().msgh_bits;
-  const mach_msg_type_name_t to_type = MACH_MSGH_BITS_REMOTE(bits);
-  const mach_msg_type_name_t reply_type = MACH_MSGH_BITS_LOCAL(bits);
+  mach_msg_type_name_t to_type = MACH_MSGH_BITS_REMOTE(bits);
+  mach_msg_type_name_t reply_type = MACH_MSGH_BITS_LOCAL(bits);
   const bool has_reply = MACH_PORT_VALID(reply_to);
 
   entry* found = names.find(to);
@@ -133,8 +138,9 @@ mach_msg_return_t message_call::copy_in_ports(kmsg& message, mach_port_name_t to
         !may_copy_in(*reply_entry, reply_type)) {
       return MACH_SEND_INVALID_REPLY;
     }
+    if (must_stay(*reply_entry, reply_type)) return MACH_SEND_INVALID_REPLY;
   }
-  if (!may_copy_in(*found, to_type)) return MACH_SEND_INVALID_DEST;
+  if (!may_copy_in(*found, to_type) || must_stay(*found, to_type)) return MACH_SEND_INVALID_DEST;
 
   if (message.complex) {
     if (to_type != MACH_MSG_TYPE_MOVE_SEND_ONCE && convert_if_dead(names, to, *found)) {
@@ -160,11 +166,9 @@ mach_msg_return_t message_call::copy_in_ports(kmsg& message, mach_port_name_t to
         (moves_both && found->urefs < 2)) {
       return MACH_SEND_INVALID_DEST;
     }
-    if (to_type == MACH_MSG_TYPE_MOVE_SEND && !moves_both) {
-      // The copy first: the move may take the last reference.
-      take_reply();
-      take_destination();
-      return MACH_MSG_SUCCESS;
+    if (to_type == MACH_MSG_TYPE_MOVE_SEND && reply_type == MACH_MSG_TYPE_COPY_SEND) {
+      // The copy first, whichever it is for: the move may take the last reference.
+      std::swap(to_type, reply_type);
     }
   }
   const bool notifies = (state_.option & MACH_SEND_NOTIFY) && found->request != 0;
@@ -285,7 +289,7 @@ void message_call::serve(kmsg* message) {
     std::memcpy(answer->bytes(), &error, sizeof error);
     answer->destination = std::exchange(message->reply, {});
     answer->size = sizeof error;
-    answer->id = message->id + 100;
+    answer->id = static_cast<mach_msg_id_t>(static_cast<std::uint32_t>(message->id) + 100);
     answer->sender = KERNEL_SECURITY_TOKEN_VALUE;
     answer->audit = KERNEL_AUDIT_TOKEN_VALUE;
     post_from_kernel(answer, after_);

@@ -76,7 +76,7 @@ mach_port_name_t space::make(entry*& made) {
 
 bool space::make_at(mach_port_name_t name, entry*& made) {
   const std::uint32_t index = name >> 8;
-  if (index < reserved_size || index >= max_size) return false;
+  if (index < reserved_size || index < policy_.first_index || index >= max_size) return false;
   if (index >= table_size()) grow(index + 1);
   if (entries_[index].type != MACH_PORT_TYPE_NONE) return false;
   remove_free(index);

@@ -77,6 +77,27 @@ TEST_CASE("a receive on a set that begins while a member gets a message finds it
   sender.join();
 }
 
+TEST_CASE("a send-once right that is destroyed while the receive right moves is told of") {
+  const mach_port_name_t carrier = new_port();
+  mach_port_name_t port = new_port();
+  constexpr int rights = 20000;
+  std::vector<mach_port_name_t> once(rights);
+  for (mach_port_name_t& each : once) each = new_send_once(port);
+  std::atomic<bool> done{false};
+  std::thread peer([&once, &done] {
+    for (const mach_port_name_t each : once) mach_port_deallocate(mach_task_self(), each);
+    done = true;
+  });
+  while (!done) {
+    message m(carrier, MACH_MSG_TYPE_MAKE_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}});
+    REQUIRE(m.send() == MACH_MSG_SUCCESS);
+    REQUIRE(m.receive(carrier) == MACH_MSG_SUCCESS);
+    port = m.port_at(0);
+  }
+  peer.join();
+  CHECK(status_of(port).mps_msgcount == rights);
+}
+
 TEST_CASE("a receive on a set waits for any member") {
   const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
   mach_port_insert_member(mach_task_self(), port, set);
