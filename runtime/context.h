@@ -68,7 +68,7 @@ class context {
   reactor* reactor_ = nullptr;
   waiter* standing_at_ = nullptr;
   context* next_ = nullptr;   // in the list of cancel()
-  context* below_ = nullptr;  // in the stack of destroy_frames(), under which destructors may cancel
+  context* below_ = nullptr;  // in the stack of destroy_frames(); its destructors may cancel()
   const char* name_ = "task";
   std::source_location place_{};
   unsigned throws_ = 0;

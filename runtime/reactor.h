@@ -100,8 +100,8 @@ class reactor {
 
   // --- For whoever owns the loop --------------------------------------------------------------
 
-  // Runs around every drive, and around spawning, cancelling and destroying; null for none. Not during a drive. The
-  // hook must outlive the loop.
+  // Runs around every drive, and around spawning, cancelling and destroying; null for none. Not
+  // during a drive. The hook must outlive the loop.
   void set_hook(turn_hook* hook) noexcept { hook_ = hook; }
 
  protected:
