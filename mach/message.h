@@ -44,7 +44,7 @@ class message {
   message() = default;
   // `id` is for the receiver to tell messages apart. The parts are appended.
   template <class... Parts>
-  explicit message(mach_msg_id_t id, Parts&&... parts) {
+  explicit message(mach_msg_id_t id, Parts&&... parts) : message() {
     begin(id, (std::size_t{0} + ... + hint(parts)));
     (append(std::forward<Parts>(parts)), ...);
   }

@@ -133,8 +133,8 @@ bool received::from_kernel() const noexcept {
 
 void received::clear() noexcept {
   if (!*this) return;
-  for (std::size_t i = 0; i < rights_; ++i) {
-    std::byte* const at = descriptor(i);
+  std::byte* at = block_.data() + sizeof(mach_msg_base_t);
+  for (std::size_t i = 0; i < rights_; ++i, at += size_of(at)) {
     if (type_of(at) != MACH_MSG_OOL_DESCRIPTOR && type_of(at) != MACH_MSG_OOL_VOLATILE_DESCRIPTOR) {
       continue;
     }

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <ostream>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -267,6 +268,18 @@ TEST_CASE("a message that claims more descriptors than it has keeps to its size"
     CHECK(r.bytes().size() == 8);
     CHECK_FALSE(r.take_send(0));
     CHECK_FALSE(r.take_send(1));
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("a message that cannot be made releases what was moved in") {
+  const std::size_t before = names_in_space();
+  {
+    const receive_right port = receive_right::make();
+    const send_right unknown = send_right::adopt(0x00fff703);
+    CHECK_THROWS_AS(message(1, port.make_send_once(), unknown), std::system_error);
+    CHECK(port.status().mps_sorights == 1);  // that of the notification, queued
+    CHECK(port.status().mps_msgcount == 1);
   }
   CHECK(names_in_space() == before);
 }
