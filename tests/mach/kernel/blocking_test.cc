@@ -68,6 +68,8 @@ TEST_CASE("a receive on a set that begins while a member gets a message finds it
   int received = 0;
   for (; received < rounds; ++received) {
     begun = received;
+    // At another moment of the send each time.
+    for (volatile int later = received % 512; later > 0;) later = later - 1;
     message m;
     // What nobody wakes up for would wait until then.
     if (wait_receive(m, set, MACH_RCV_TIMEOUT, 20000) != MACH_MSG_SUCCESS) break;
