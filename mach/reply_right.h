@@ -11,10 +11,11 @@ class reply_right : public name_reference {
   // errc::peer_died.
   reply_right() = default;
 
-  // Takes over the right. `disposition` is MACH_MSG_TYPE_MOVE_SEND or MACH_MSG_TYPE_MOVE_SEND_ONCE.
+  // Takes over the right. `disposition` is MACH_MSG_TYPE_MOVE_SEND or MACH_MSG_TYPE_MOVE_SEND_ONCE;
+  // without a right it does not count.
   static reply_right adopt(mach_port_name_t name, mach_msg_type_name_t disposition) noexcept {
     reply_right r(name);
-    r.disposition_ = disposition;
+    if (r) r.disposition_ = disposition;
     return r;
   }
 

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "kedge/mach/error.h"
 #include "kedge/mach/received.h"
 #include "kedge/mach/reception.h"
 #include "kedge/mach/send.h"
@@ -212,8 +213,15 @@ TEST_CASE("the reply right arrives as it was given") {
   CHECK_FALSE(reply);
   CHECK(take(answers).text() == "yes");
   CHECK(send_references(answers.name()) == 0);
+}
 
-  CHECK_FALSE(through(port, message(1)).take_reply());
+TEST_CASE("an answer that nobody expects is a peer that has died") {
+  const receive_right port = receive_right::make();
+  reply_right none = through(port, message(1)).take_reply();
+  CHECK_FALSE(none);
+  const auto sent = try_send(destination(std::move(none)), message(2));
+  REQUIRE_FALSE(sent);
+  CHECK(sent.error().code() == errc::peer_died);
 }
 
 TEST_CASE("a message with a dead right arrives without it") {
