@@ -29,6 +29,7 @@ void loop::root::drive(context& c) {
   loop_.submit_changes();
   loop_.submit_for_host();
   if (failed) loop_.throw_failure();
+  if (loop_.tasks_.size() == 0) loop_.tasks_.reset();
 }
 
 bool loop::run_once(clock::duration max_wait) {
@@ -46,7 +47,7 @@ void loop::throw_failure() {
 void loop::cancel() noexcept {
   const hooked scope(*this);
   if (running_ != nullptr) running_->cancel(cancel_cause::requested);
-  if (tasks_.size() != 0) tasks_.cancel();
+  if (running_ != nullptr || tasks_.size() != 0) tasks_.cancel();
 }
 
 namespace {

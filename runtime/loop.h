@@ -75,16 +75,17 @@ class loop : public reactor {
  private:
   class root_scope final : public scope {
    public:
-    explicit root_scope(loop& l) noexcept { open(l, nullptr); }
+    explicit root_scope(loop& l) noexcept : loop_(l) { open(l, nullptr); }
     using scope::destroy_children;
     using scope::next_standing;
     using scope::reset;
 
    private:
-    // A failure stays until a drive has thrown it.
+    // A failure stays until a drive has thrown it; a cancellation, until what run() runs has ended.
     void all_children_done() noexcept override {
-      if (failures().empty()) reset();
+      if (failures().empty() && loop_.running_ == nullptr) reset();
     }
+    loop& loop_;
   };
 
   // What run() runs.

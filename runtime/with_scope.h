@@ -53,6 +53,9 @@ class scope_operation final : private scope, private branching {
     return true;
   }
 
+  // Somebody outside may have spawned into the scope since its last child ended.
+  bool await_settle() noexcept { return size() == 0; }
+
   cancel_result await_cancel() noexcept {
     cancelled_from_outside_ = true;
     cancel_all(waiter_->where().cause());

@@ -350,6 +350,32 @@ TEST_CASE("a loop that was cancelled can be used again") {
   CHECK(order == std::vector{1, 2});
 }
 
+TEST_CASE("what a cancelled run spawns while it unwinds is cancelled too") {
+  kedge::loop loop;
+  bool started = false;
+  const auto child = [](bool& ran) -> kedge::task<> {
+    ran = true;
+    co_await kedge::sleep_for(std::chrono::hours(1));
+  };
+  CHECK_THROWS_AS(loop.run([](kedge::loop& l, bool& ran, auto spawned) -> kedge::task<> {
+                    l.cancel();
+                    try {
+                      co_await kedge::yield();
+                    } catch (const kedge::cancelled&) {
+                      l.spawn(spawned, std::ref(ran));
+                      throw;
+                    }
+                  }(loop, started, child)),
+                  kedge::cancelled);
+  loop.poll();
+  CHECK(loop.size() == 0);
+  CHECK_FALSE(started);
+  // And then the loop is as before.
+  loop.spawn(child, std::ref(started));
+  loop.poll();
+  CHECK(started);
+}
+
 TEST_CASE("cancelling what run runs does not touch a value that it has") {
   loop l;
   CHECK(l.run([](loop& own) -> task<int> {

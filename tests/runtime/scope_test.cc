@@ -359,6 +359,33 @@ TEST_CASE("a child can spawn into the scope that it is in") {
   CHECK(ran == 1001);
 }
 
+TEST_CASE("a child that is spawned from outside after the body has ended is waited for") {
+  kedge::loop loop;
+  kedge::scope* inner = nullptr;
+  std::vector<int> order;
+  loop.run([](kedge::scope*& in, std::vector<int>& said) -> kedge::task<> {
+    co_await kedge::with_scope([&](kedge::scope& outer) -> kedge::task<> {
+      outer.spawn([&]() -> kedge::task<> {
+        co_await kedge::with_scope([&](kedge::scope& s) -> kedge::task<> {
+          in = &s;
+          co_return;
+        });
+        said.push_back(2);
+      });
+      // Its turn comes between the end of the body and the moment at which with_scope goes on.
+      outer.spawn([&]() -> kedge::task<> {
+        while (in == nullptr) co_await kedge::yield();
+        in->spawn([&]() -> kedge::task<> {
+          said.push_back(1);
+          co_return;
+        });
+      });
+      co_return;
+    });
+  }(inner, order));
+  CHECK(order == std::vector<int>{1, 2});
+}
+
 TEST_CASE("destroyed while suspended: children first, the latest first, then the body, then its closure") {
   std::string out;
   gate g;
