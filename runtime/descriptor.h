@@ -7,8 +7,9 @@
 // are always ready. O_NONBLOCK is used where it is set and set nowhere: a blocking descriptor (fds
 // 0 to 2, and whatever else shares its file with another process) is asked by poll(2) and read
 // after readiness. The steady state of a non-blocking stream costs one read per read_some() and a
-// share of a wait: a transfer that was short is not followed by one that must fail. SIGPIPE is the
-// program's own affair.
+// share of a wait: a transfer that was short is not followed by one that must fail. So read_some()
+// is not for a UNIX stream on which descriptors are passed: a read stops short in front of them
+// (readable() and a recvmsg of one's own are). SIGPIPE is the program's own affair.
 //
 // Loop's thread only. May outlive the loop: then waits give errc::loop_gone.
 #pragma once
