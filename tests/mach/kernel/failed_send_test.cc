@@ -130,8 +130,8 @@ TEST_CASE("queue limits") {
 
 TEST_CASE("one name for both ports, whose port has died unseen") {
   const mach_port_name_t holder = new_port(), port = new_service();
-  REQUIRE(message(holder, MACH_MSG_TYPE_MAKE_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() ==
-          MACH_MSG_SUCCESS);
+  message moving(holder, MACH_MSG_TYPE_MAKE_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}});
+  REQUIRE(moving.send() == MACH_MSG_SUCCESS);
   end_receive(holder);
   message m(port, MACH_MSG_TYPE_MOVE_SEND);
   CHECK(m.reply_to(port, MACH_MSG_TYPE_COPY_SEND).send() == MACH_SEND_INVALID_DEST);

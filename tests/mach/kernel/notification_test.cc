@@ -111,9 +111,8 @@ TEST_CASE("send possible") {
     SUBCASE("here") { end_receive(port); }
     SUBCASE("elsewhere") {
       const mach_port_name_t holder = new_port();
-      REQUIRE(
-          message(holder, MACH_MSG_TYPE_MAKE_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() ==
-          MACH_MSG_SUCCESS);
+      message moving(holder, MACH_MSG_TYPE_MAKE_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}});
+      REQUIRE(moving.send() == MACH_MSG_SUCCESS);
       end_receive(holder);
     }
     CHECK(next_id(notify) == -1);
