@@ -374,6 +374,10 @@ TEST_CASE("datagrams: an empty one counts") {
 TEST_CASE("a terminal") {
   const kqueue_of_test kq;
   const int master = ::posix_openpt(O_RDWR | O_NOCTTY);
+  if (master < 0 && errno == ENODEV) {
+    MESSAGE("no pseudo-terminals: a bare chroot has no devpts");
+    return;
+  }
   REQUIRE(master >= 0);
   REQUIRE(::grantpt(master) == 0);
   REQUIRE(::unlockpt(master) == 0);
