@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <sys/ioctl.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -374,7 +375,7 @@ TEST_CASE("datagrams: an empty one counts") {
 TEST_CASE("a terminal") {
   const kqueue_of_test kq;
   const int master = ::posix_openpt(O_RDWR | O_NOCTTY);
-  if (master < 0 && errno == ENODEV) {
+  if (master < 0 && (errno == ENODEV || errno == ENOENT)) {
     MESSAGE("no pseudo-terminals: a bare chroot has no devpts");
     return;
   }
