@@ -10,6 +10,8 @@ import json
 import os
 import sys
 
+# What only g++ understands; editors read the file with clang.
+OF_GCC_ALONE = ("-fno-canonical-system-headers",)
 ROOMS = {"runtime": "runtime", "kqueue": "runtime/kqueue", "mach": "mach", "net": "net"}
 
 
@@ -23,13 +25,13 @@ def link_rooms(root, include_folder):
 
 
 def mapped_back(arguments, include_folder):
-    """The arguments without Bazel's virtual folders, and with ours once."""
+    """The arguments for clang without Bazel's virtual folders, and with ours once."""
     result, position = [arguments[0], f"-I{include_folder}"], 1
     while position < len(arguments):
         argument = arguments[position]
         with_value = argument in ("-I", "-iquote", "-isystem")
         value = arguments[position + 1] if with_value else argument[2:] if argument.startswith("-I") else ""
-        if "_virtual_includes" not in value:
+        if "_virtual_includes" not in value and argument not in OF_GCC_ALONE:
             result += [argument, value] if with_value else [argument]
         position += 2 if with_value else 1
     return result
