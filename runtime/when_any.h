@@ -27,14 +27,9 @@ class when_any_operation final : public branch_group<As...> {
   bool await_suspend(waiter& w) noexcept {
     return this->start(w, [this] { return decided_; });
   }
-  cancel_result await_cancel() noexcept {
-    this->cancel_branches(this->awaited_by().where().cause());
-    return cancel_result::pending;
-  }
   bool was_cancelled() const noexcept {
-    return failed_ == nullptr && !this->any_ended(outcome::value);
+    return !this->await_failed() && !this->any_ended(outcome::value);
   }
-  bool await_failed() const noexcept { return failed_ != nullptr; }
 
   std::tuple<std::optional<tuple_value_t<As>>...> await_resume() {
     return take(std::index_sequence_for<As...>());
@@ -43,23 +38,20 @@ class when_any_operation final : public branch_group<As...> {
 
  private:
   void branch_done(branch_base& b) noexcept override {
-    if (b.ended() == outcome::failed && failed_ == nullptr) failed_ = &b;
+    this->note_failure(b);
     if (b.ended() != outcome::cancelled && !decided_) {
       decided_ = true;
-      this->cancel_branches(failed_ != nullptr ? cancel_cause::failure : cancel_cause::decided, &b);
+      this->cancel_branches(
+          this->await_failed() ? cancel_cause::failure : cancel_cause::decided, &b);
     }
     this->one_done();
   }
 
   template <std::size_t... I>
   std::tuple<std::optional<tuple_value_t<As>>...> take(std::index_sequence<I...>) {
-    if (failed_ != nullptr) (rethrow_if_first(this->template at<I>()), ...);
+    this->rethrow_failure();
     if (was_cancelled()) throw cancelled(this->awaited_by().where().cause());
     return {value_if_any<I>()...};
-  }
-  template <class Branch>
-  void rethrow_if_first(Branch& b) {
-    if (&b == failed_) static_cast<void>(b.result());
   }
   template <std::size_t I>
   auto value_if_any() {
@@ -69,26 +61,13 @@ class when_any_operation final : public branch_group<As...> {
     return std::optional<value>(tuple_value_of(b));
   }
 
-  const branch_base* failed_ = nullptr;
   bool decided_ = false;
 };
 
 template <awaitable... As>
-class [[nodiscard]] when_any_awaitable {
- public:
-  explicit when_any_awaitable(As&&... as) : awaitables_(std::move(as)...) {}
-  when_any_operation<As...> operator co_await() && {
-    return when_any_operation<As...>(std::move(awaitables_));
-  }
-
- private:
-  std::tuple<As...> awaitables_;
-};
-
-template <awaitable... As>
   requires(sizeof...(As) > 0 && (!std::is_lvalue_reference_v<As> && ...))
-when_any_awaitable<As...> when_any(As&&... as) {
-  return when_any_awaitable<As...>(std::move(as)...);
+group_awaitable<when_any_operation, As...> when_any(As&&... as) {
+  return group_awaitable<when_any_operation, As...>(std::move(as)...);
 }
 
 }  // namespace kedge
