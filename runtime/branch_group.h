@@ -45,17 +45,7 @@ class branch_group : protected branching {
     }
   }
 
-  // To be called by branch_done(). True if `b` is the first that has failed.
-  bool note_failure(const branch_base& b) noexcept {
-    if (b.ended() != outcome::failed || failed_ != nullptr) return false;
-    failed_ = &b;
-    return true;
-  }
-
-  // Throws what the first failure threw, if there is one.
-  void rethrow_failure() { rethrow_failure(std::index_sequence_for<As...>()); }
-
-  // To be called by branch_done(), at last.
+  // To be called by branch_done().
   void one_done() noexcept {
     if (--running_ == 0) waiter_->where().in_reactor().ready(*waiter_);
   }
@@ -74,12 +64,6 @@ class branch_group : protected branching {
   branch_group& operator=(const branch_group&) = delete;
 
   bool await_ready() const noexcept { return false; }
-
-  cancel_result await_cancel() noexcept {
-    cancel_branches(waiter_->where().cause());
-    return cancel_result::pending;
-  }
-  bool await_failed() const noexcept { return failed_ != nullptr; }
 
   context* next_branch(const context* previous) const noexcept {
     bool found = previous == nullptr;
@@ -124,31 +108,10 @@ class branch_group : protected branching {
     }
   }
 
-  template <std::size_t... I>
-  void rethrow_failure(std::index_sequence<I...>) {
-    (rethrow_if_first(at<I>()), ...);
-  }
-  template <class Branch>
-  void rethrow_if_first(Branch& b) {
-    if (&b == failed_) static_cast<void>(b.result());
-  }
-
   cell_list<std::index_sequence_for<As...>> cells_;
   std::array<branch_base*, count> branches_;
   waiter* waiter_ = nullptr;
-  const branch_base* failed_ = nullptr;
   std::size_t running_ = 0;
-};
-
-// The awaitable of a group: keeps what is to be awaited until Operation<As...> takes it.
-template <template <awaitable...> class Operation, awaitable... As>
-class [[nodiscard]] group_awaitable {
- public:
-  explicit group_awaitable(As&&... as) : awaitables_(std::move(as)...) {}
-  Operation<As...> operator co_await() && { return Operation<As...>(std::move(awaitables_)); }
-
- private:
-  std::tuple<As...> awaitables_;
 };
 
 // What a branch's value is in a tuple: void becomes std::monostate.

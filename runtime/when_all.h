@@ -23,11 +23,16 @@ class when_all_operation final : public branch_group<As...> {
   explicit when_all_operation(std::tuple<As...>&& awaitables) : group(std::move(awaitables)) {}
 
   bool await_suspend(waiter& w) noexcept {
-    return this->start(w, [this] { return this->await_failed(); });
+    return this->start(w, [this] { return failed_ != nullptr; });
+  }
+  cancel_result await_cancel() noexcept {
+    this->cancel_branches(this->awaited_by().where().cause());
+    return cancel_result::pending;
   }
   bool was_cancelled() const noexcept {
-    return !this->await_failed() && this->any_ended(outcome::cancelled);
+    return failed_ == nullptr && this->any_ended(outcome::cancelled);
   }
+  bool await_failed() const noexcept { return failed_ != nullptr; }
 
   std::tuple<tuple_value_t<As>...> await_resume() {
     return take(std::index_sequence_for<As...>());
@@ -36,22 +41,43 @@ class when_all_operation final : public branch_group<As...> {
 
  private:
   void branch_done(branch_base& b) noexcept override {
-    if (this->note_failure(b)) this->cancel_branches(cancel_cause::failure, &b);
+    if (b.ended() == outcome::failed && failed_ == nullptr) {
+      failed_ = &b;
+      this->cancel_branches(cancel_cause::failure, &b);
+    }
     this->one_done();
   }
 
   template <std::size_t... I>
   std::tuple<tuple_value_t<As>...> take(std::index_sequence<I...>) {
-    this->rethrow_failure();
+    if (failed_ != nullptr) (rethrow_if_first(this->template at<I>()), ...);
     if (was_cancelled()) throw cancelled(this->awaited_by().where().cause());
     return std::tuple<tuple_value_t<As>...>{tuple_value_of(this->template at<I>())...};
   }
+  template <class Branch>
+  void rethrow_if_first(Branch& b) {
+    if (&b == failed_) static_cast<void>(b.result());
+  }
+
+  const branch_base* failed_ = nullptr;
+};
+
+template <awaitable... As>
+class [[nodiscard]] when_all_awaitable {
+ public:
+  explicit when_all_awaitable(As&&... as) : awaitables_(std::move(as)...) {}
+  when_all_operation<As...> operator co_await() && {
+    return when_all_operation<As...>(std::move(awaitables_));
+  }
+
+ private:
+  std::tuple<As...> awaitables_;
 };
 
 template <awaitable... As>
   requires(sizeof...(As) > 0 && (!std::is_lvalue_reference_v<As> && ...))
-group_awaitable<when_all_operation, As...> when_all(As&&... as) {
-  return group_awaitable<when_all_operation, As...>(std::move(as)...);
+when_all_awaitable<As...> when_all(As&&... as) {
+  return when_all_awaitable<As...>(std::move(as)...);
 }
 
 }  // namespace kedge

@@ -27,9 +27,14 @@ class when_any_operation final : public branch_group<As...> {
   bool await_suspend(waiter& w) noexcept {
     return this->start(w, [this] { return decided_; });
   }
-  bool was_cancelled() const noexcept {
-    return !this->await_failed() && !this->any_ended(outcome::value);
+  cancel_result await_cancel() noexcept {
+    this->cancel_branches(this->awaited_by().where().cause());
+    return cancel_result::pending;
   }
+  bool was_cancelled() const noexcept {
+    return failed_ == nullptr && !this->any_ended(outcome::value);
+  }
+  bool await_failed() const noexcept { return failed_ != nullptr; }
 
   std::tuple<std::optional<tuple_value_t<As>>...> await_resume() {
     return take(std::index_sequence_for<As...>());
@@ -38,20 +43,23 @@ class when_any_operation final : public branch_group<As...> {
 
  private:
   void branch_done(branch_base& b) noexcept override {
-    this->note_failure(b);
+    if (b.ended() == outcome::failed && failed_ == nullptr) failed_ = &b;
     if (b.ended() != outcome::cancelled && !decided_) {
       decided_ = true;
-      this->cancel_branches(
-          this->await_failed() ? cancel_cause::failure : cancel_cause::decided, &b);
+      this->cancel_branches(failed_ != nullptr ? cancel_cause::failure : cancel_cause::decided, &b);
     }
     this->one_done();
   }
 
   template <std::size_t... I>
   std::tuple<std::optional<tuple_value_t<As>>...> take(std::index_sequence<I...>) {
-    this->rethrow_failure();
+    if (failed_ != nullptr) (rethrow_if_first(this->template at<I>()), ...);
     if (was_cancelled()) throw cancelled(this->awaited_by().where().cause());
     return {value_if_any<I>()...};
+  }
+  template <class Branch>
+  void rethrow_if_first(Branch& b) {
+    if (&b == failed_) static_cast<void>(b.result());
   }
   template <std::size_t I>
   auto value_if_any() {
@@ -61,13 +69,26 @@ class when_any_operation final : public branch_group<As...> {
     return std::optional<value>(tuple_value_of(b));
   }
 
+  const branch_base* failed_ = nullptr;
   bool decided_ = false;
 };
 
 template <awaitable... As>
+class [[nodiscard]] when_any_awaitable {
+ public:
+  explicit when_any_awaitable(As&&... as) : awaitables_(std::move(as)...) {}
+  when_any_operation<As...> operator co_await() && {
+    return when_any_operation<As...>(std::move(awaitables_));
+  }
+
+ private:
+  std::tuple<As...> awaitables_;
+};
+
+template <awaitable... As>
   requires(sizeof...(As) > 0 && (!std::is_lvalue_reference_v<As> && ...))
-group_awaitable<when_any_operation, As...> when_any(As&&... as) {
-  return group_awaitable<when_any_operation, As...>(std::move(as)...);
+when_any_awaitable<As...> when_any(As&&... as) {
+  return when_any_awaitable<As...>(std::move(as)...);
 }
 
 }  // namespace kedge
