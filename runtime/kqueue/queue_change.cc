@@ -20,10 +20,6 @@ bool about_descriptors(std::int16_t filter) noexcept {
          filter == EVFILT_EXCEPT;
 }
 
-bool in_descriptor_table(std::int16_t filter) noexcept {
-  return filter == EVFILT_READ || filter == EVFILT_WRITE;
-}
-
 bool is_open(std::uint64_t fd) noexcept {
   return fd <= INT32_MAX && fcntl(static_cast<int>(fd), F_GETFD) >= 0;
 }
@@ -85,7 +81,7 @@ int queue::apply(kevent64_s change) noexcept {
 
 knote_record* queue::find(const kevent64_s& change) noexcept {
   knote_record* k = nullptr;
-  if (in_descriptor_table(change.filter)) {
+  if (about_descriptors(change.filter)) {
     const descriptor_table::entry* const e = descriptors_.find(change.ident);
     if (e != nullptr) k = e->first;
   } else {
@@ -134,12 +130,11 @@ int queue::open_state(unsigned filter) noexcept {
 
 int queue::attach(const kevent64_s& change, unsigned filter) noexcept {
   const filter_operations* const operations = filter_at(filter);
-  // The table of descriptors grows with the numbers in it: only for one that is open.
-  if (about_descriptors(change.filter) &&
-      (operations == nullptr || descriptors_.find(change.ident) == nullptr) &&
-      !is_open(change.ident)) {
-    return EBADF;
-  }
+  // The table of descriptors grows with the numbers in it: only for one that is open. (Of one that
+  // is in it already, epoll_ctl tells READ and WRITE.)
+  const bool will_tell = operations != nullptr && change.filter != EVFILT_VNODE &&
+                         descriptors_.find(change.ident) != nullptr;
+  if (about_descriptors(change.filter) && !will_tell && !is_open(change.ident)) return EBADF;
   if (operations == nullptr) return ENOTSUP;
   if (const int result = open_slot(filter); result != 0) return result;
 
@@ -161,7 +156,7 @@ int queue::attach(const kevent64_s& change, unsigned filter) noexcept {
   k->disabled = (change.flags & EV_DISABLE) != 0;
   k->busy = true;
   try {
-    in_descriptor_table(k->filter) ? descriptors_.insert(*k) : others_.insert(*k);
+    about_descriptors(k->filter) ? descriptors_.insert(*k) : others_.insert(*k);
   } catch (const std::bad_alloc&) {
     give_back(*k);
     return ENOMEM;
@@ -235,7 +230,7 @@ int queue::watch(knote_record& k) noexcept {
 
 void queue::unlink(knote_record& k) noexcept {
   dequeue(k);
-  in_descriptor_table(k.filter) ? descriptors_.remove(k) : others_.remove(k);
+  about_descriptors(k.filter) ? descriptors_.remove(k) : others_.remove(k);
   k.dropped = true;
 }
 
