@@ -86,9 +86,13 @@ void close(void* state) noexcept {
   delete static_cast<file_changes*>(state);
 }
 
+void abandon(void* state) noexcept {
+  ::close(static_cast<file_changes*>(state)->descriptor());
+}
+
 }  // namespace
 
 constinit const filter_operations file_change_source{
-    .attach = refuse, .open = open, .pump = pump, .close = close};
+    .attach = refuse, .open = open, .pump = pump, .close = close, .abandon = abandon};
 
 }  // namespace kedge::kqueue

@@ -28,6 +28,8 @@ class file_changes {
   // Nothing if it is not watched.
   void unwatch(const knote& note) noexcept;
 
+  int descriptor() const noexcept { return inotify_; }
+
   // Reads off what happened and activates. Any thread.
   void pump() noexcept;
 

@@ -15,6 +15,7 @@ struct operations_by_index {
     at[filter_index(EVFILT_TIMER)] = &timer_filter;
     at[filter_index(EVFILT_USER)] = &user_filter;
     at[filter_index(file_change_number)] = &file_change_source;
+    at[filter_index(continuous_timer_number)] = &continuous_timer_source;
   }
 };
 

@@ -26,7 +26,11 @@ void disown(void* owner) noexcept;
 // The number that file_changes.h stands under: unused on Darwin.
 inline constexpr std::int16_t file_change_number = -11;
 
+// And the one for the timers that go on while the machine sleeps: filter_timer.cc.
+inline constexpr std::int16_t continuous_timer_number = -13;
+
 // Those that are always there, each in the file of its name.
+extern const filter_operations continuous_timer_source;
 extern const filter_operations file_change_source;
 extern const filter_operations read_filter;
 extern const filter_operations write_filter;

@@ -113,9 +113,9 @@ void queue::abandon() noexcept {
   if (ended_) return;
   if (number_is_ours()) close(number_);
   close(bell_);
-  for (const std::int16_t own : {std::int16_t{EVFILT_TIMER}, file_change_number}) {
-    const int pump = slots_[filter_index(own)].pump;
-    if (pump >= 0) close(pump);
+  for (unsigned f = 0; f < filter_count; ++f) {
+    if (slots_[f].phase == slot_state::open && filter_at(f)->abandon != nullptr)
+      filter_at(f)->abandon(slots_[f].state);
   }
 }
 

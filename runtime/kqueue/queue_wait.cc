@@ -105,7 +105,9 @@ int queue::collect(records& out, time_limit& limit) noexcept {
   ++collectors_;
   int error = 0;
   for (;;) {
-    if (clock_is_virtual()) run_pumps(1u << filter_index(EVFILT_TIMER));
+    if (clock_is_virtual()) {
+      run_pumps(1u << filter_index(EVFILT_TIMER) | 1u << filter_index(continuous_timer_number));
+    }
     bool seen_all = false;
     unsigned room = out.room();
     bool sleep = !limit.is_now();

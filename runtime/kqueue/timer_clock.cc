@@ -1,12 +1,14 @@
 #include "kedge/kqueue/timer_clock.h"
 
-#include "kedge/kqueue/time_limit.h"
-
 namespace kedge::kqueue {
 
-std::uint64_t timer_now() noexcept {
-  const clock_function clock = clock_of_timers.load(std::memory_order_acquire);
-  return clock != nullptr ? clock() : monotonic_now();
+std::uint64_t timer_now(clockid_t clock) noexcept {
+  const clock_function instead = clock_of_timers.load(std::memory_order_acquire);
+  if (instead != nullptr) return instead();
+  timespec t{};
+  clock_gettime(clock, &t);
+  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 +
+         static_cast<std::uint64_t>(t.tv_nsec);
 }
 
 bool use_clock(clock_function clock) noexcept {
