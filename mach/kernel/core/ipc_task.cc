@@ -2,7 +2,6 @@
 
 #include "kedge/mach/kernel/core/aftermath.h"
 #include "kedge/mach/kernel/core/port.h"
-#include "kedge/mach/kernel/core/port_set.h"
 #include "kedge/mach/kernel/core/right.h"
 
 namespace kedge::mach::kernel {
@@ -45,6 +44,20 @@ void ipc_task::remove(ticket& parked) noexcept {
   parked_lock_.unlock();
 }
 
+bool ipc_task::own(semaphore& made) noexcept {
+  semaphores_lock_.lock();
+  const bool alive = !terminated();
+  if (alive) semaphores_.push_back(made);
+  semaphores_lock_.unlock();
+  return alive;
+}
+
+void ipc_task::disown(semaphore& gone) noexcept {
+  semaphores_lock_.lock();
+  if (gone.of_owner.linked) semaphores_.remove(gone);
+  semaphores_lock_.unlock();
+}
+
 void ipc_task::terminate(aftermath& after) {
   if (terminated_.exchange(true, std::memory_order_acq_rel)) return;
 
@@ -53,17 +66,20 @@ void ipc_task::terminate(aftermath& after) {
     object& at = *each->waits_on;
     at.lock.lock();
     if (each->progress == ticket::state::parked) {
-      waiters& queue = at.kind == object_kind::port_set ? static_cast<port_set&>(at).receivers
-                       : each->sending()                ? static_cast<port&>(at).senders
-                                                        : static_cast<port&>(at).receivers;
-      queue.remove(*each);
-      each->outcome = each->sending() ? MACH_SEND_INVALID_DEST : MACH_RCV_PORT_DIED;
-      each->progress = ticket::state::completed;
-      after.wake(*each);
+      queue_of(*each).remove(*each);
+      complete(*each,
+               each->stage == ticket::stage::semaphore ? KERN_TERMINATED
+               : each->sending()                       ? MACH_SEND_INVALID_DEST
+                                                       : MACH_RCV_PORT_DIED,
+               after);
     }
     at.lock.unlock();
   }
   parked_lock_.unlock();
+
+  semaphores_lock_.lock();
+  while (semaphore* each = semaphores_.pop_front()) each->end(after);
+  semaphores_lock_.unlock();
   after.wake_all();
 
   space.lock.lock();

@@ -10,6 +10,7 @@
 #include "kedge/mach/kernel/core/list.h"
 #include "kedge/mach/kernel/core/mutex.h"
 #include "kedge/mach/kernel/core/object.h"
+#include "kedge/mach/kernel/core/semaphore.h"
 #include "kedge/mach/kernel/core/space.h"
 #include "kedge/mach/kernel/core/ticket.h"
 
@@ -48,8 +49,13 @@ class ipc_task {
   void add(ticket& parked) noexcept;
   void remove(ticket& parked) noexcept;
 
-  // Destroys all rights, in order of their indices, and aborts parked calls. Legal at any moment;
-  // once.
+  // The semaphores of this task. False: it has been terminated. A semaphore takes itself out when
+  // it is freed.
+  bool own(semaphore& made) noexcept;
+  void disown(semaphore& gone) noexcept;
+
+  // Destroys all rights, in order of their indices, ends its semaphores, and aborts parked calls.
+  // Legal at any moment; once.
   void terminate(aftermath& after);
 
  private:
@@ -59,6 +65,8 @@ class ipc_task {
   std::atomic<bool> terminated_{false};
   mutex parked_lock_;
   list<ticket, &ticket::parked> parked_;
+  mutex semaphores_lock_;
+  list<semaphore, &semaphore::of_owner> semaphores_;
   ref<port> self_port_;
   ref<port> thread_port_;
 };

@@ -8,6 +8,7 @@
 #include "kedge/mach/kernel/core/port_call.h"
 #include "kedge/mach/kernel/core/port_set.h"
 #include "kedge/mach/kernel/core/right.h"
+#include "kedge/mach/kernel/core/semaphore_call.h"
 
 namespace kedge::mach::kernel {
 
@@ -72,11 +73,10 @@ void kernel::terminate_task(ipc_task& ending) {
   last->terminate(after);
 }
 
-kern_return_t kernel::name_self_port(ipc_task& caller, ipc_task& of, reply& answer) {
-  port& self = of.self_port();
-  self.lock.lock();
-  carried_right right{make_send_right(self), MACH_MSG_TYPE_MOVE_SEND, false};
-  self.lock.unlock();
+kern_return_t kernel::name_send_right(ipc_task& caller, port& to, reply& answer) {
+  to.lock.lock();
+  carried_right right{make_send_right(to), MACH_MSG_TYPE_MOVE_SEND, false};
+  to.lock.unlock();
   mach_port_name_t name = MACH_PORT_NULL;
   caller.space.lock.lock();
   const kern_return_t result = copy_out(caller.space, right, name);
@@ -88,6 +88,8 @@ kern_return_t kernel::name_self_port(ipc_task& caller, ipc_task& of, reply& answ
 }
 
 namespace {
+
+constexpr std::uint64_t nanoseconds_per_millisecond = 1000000;
 
 // The task that `name` denotes in the caller's space: itself, or the one whose self port it is a
 // send right to.
@@ -123,6 +125,7 @@ status kernel::begin(ipc_task& caller, const request& what, reply& answer, copyi
     waiting.send_size = static_cast<mach_msg_size_t>(what.words[1]);
     waiting.receive_size = static_cast<mach_msg_size_t>(what.words[2]);
     waiting.receive_name = static_cast<mach_port_name_t>(what.words[3]);
+    waiting.timeout = what.words[4] * nanoseconds_per_millisecond;
     waiting.poll_send = (option & MACH_SEND_TIMEOUT) && what.words[4] == 0;
     waiting.poll_receive = (option & MACH_RCV_TIMEOUT) && what.words[4] == 0;
     waiting.send_buffer = what.words[6];
@@ -133,21 +136,40 @@ status kernel::begin(ipc_task& caller, const request& what, reply& answer, copyi
     answer.result = KERN_TERMINATED;
     return status::done;
   }
+  semaphore_call of_semaphore(caller, waiting, answer, after);
+  if (of_semaphore.serves(what.call)) return of_semaphore.begin(what);
   // Those without a task argument act on the caller.
   const bool bare = what.call == call_number::reply_port || what.call == call_number::self;
   ref<ipc_task> target;
   answer.result = resolve_task(*this, caller, bare ? task_self_name : what.target, target);
-  if (answer.result == KERN_SUCCESS) do_port_call(caller, *target, what, answer, memory, after);
+  if (answer.result != KERN_SUCCESS) return status::done;
+  switch (what.call) {
+    case call_number::semaphore_create:
+      answer.result = of_semaphore.create(*target, what);
+      break;
+    case call_number::semaphore_destroy:
+      answer.result = of_semaphore.destroy(*target, static_cast<mach_port_name_t>(what.words[0]));
+      break;
+    default:
+      do_port_call(caller, *target, what, answer, memory, after);
+      break;
+  }
   return status::done;
 }
 
 status kernel::resume(ipc_task& caller, ticket& woken, reply& answer, copyio& memory) {
   aftermath after(*this);
+  if (woken.stage == ticket::stage::semaphore) {
+    return semaphore_call(caller, woken, answer, after).resume();
+  }
   return message_call(caller, woken, answer, memory, after).resume();
 }
 
 bool kernel::cancel(ipc_task& caller, ticket& waiting, give_up why, reply& answer, copyio& memory) {
   aftermath after(*this);
+  if (waiting.stage == ticket::stage::semaphore) {
+    return semaphore_call(caller, waiting, answer, after).cancel(why);
+  }
   return message_call(caller, waiting, answer, memory, after).cancel(why);
 }
 

@@ -38,11 +38,11 @@ class kernel {
   // Null if there is no such task, or no longer.
   ref<ipc_task> find_task(std::uint64_t id) noexcept;
   void terminate_task(ipc_task& ending);
-  // A send right to the self port of `of`, for the caller: its name in answer.words[0].
-  kern_return_t name_self_port(ipc_task& caller, ipc_task& of, reply& answer);
+  // A new send right to the port, for the caller: its name in answer.words[0]. KERN_NO_SPACE.
+  kern_return_t name_send_right(ipc_task& caller, port& to, reply& answer);
 
-  // Begins a call. `waiting` is used by mach_msg alone, and must live until the call is done. The
-  // calls that make and end tasks are the binding's own: they need identities.
+  // Begins a call. `waiting` is used by those that may wait, and must live until the call is done.
+  // The calls that make and end tasks are the binding's own: they need identities.
   status begin(ipc_task& caller, const request& what, reply& answer, copyio& memory,
                ticket& waiting);
   // Goes on after a wake().

@@ -15,6 +15,7 @@ template <typename T, list_link<T> T::* Link>
 class list {
  public:
   T* front() const noexcept { return first_; }
+  T* back() const noexcept { return last_; }
   bool empty() const noexcept { return first_ == nullptr; }
   static T* after(T& element) noexcept { return (element.*Link).next; }
 

@@ -44,24 +44,12 @@ status message_call::resume() {
 }
 
 bool message_call::cancel(give_up why) {
-  object& at = *state_.waits_on;
-  const bool sending = state_.sending();
-  at.lock.lock();
-  if (state_.progress != ticket::state::parked) {
-    at.lock.unlock();
-    return false;
-  }
-  waiters& queue = at.kind == object_kind::port_set ? static_cast<port_set&>(at).receivers
-                   : sending                        ? static_cast<port&>(at).senders
-                                                    : static_cast<port&>(at).receivers;
-  queue.remove(state_);
-  state_.progress = ticket::state::idle;
-  at.lock.unlock();
+  if (!withdraw(state_)) return false;
   caller_.remove(state_);
   state_.waits_on = {};
 
   const bool late = why == give_up::timed_out;
-  if (sending) {
+  if (state_.sending()) {
     send_failed(std::exchange(state_.message, nullptr),
                 late ? MACH_SEND_TIMED_OUT : MACH_SEND_INTERRUPTED);
   } else {

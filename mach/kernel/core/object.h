@@ -1,6 +1,7 @@
-// What a name can stand for: a port or a port set. Counted by references; the last one frees it.
-// `lock` guards everything in the object but the count. An object whose receive right (or set) is
-// destroyed is no longer active; references keep only its memory.
+// What a name can stand for, a port or a port set, and what a port of the kernel's can serve.
+// Counted by references; the last one frees it. `lock` guards everything in the object but the
+// count. An object whose receive right (or set) is destroyed is no longer active; references keep
+// only its memory.
 #pragma once
 
 #include <atomic>
@@ -11,7 +12,7 @@
 
 namespace kedge::mach::kernel {
 
-enum class object_kind : std::uint8_t { port, port_set };
+enum class object_kind : std::uint8_t { port, port_set, semaphore };
 
 class object {
  public:

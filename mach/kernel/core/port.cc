@@ -10,12 +10,6 @@
 namespace kedge::mach::kernel {
 namespace {
 
-void complete(ticket& waiting, mach_msg_return_t outcome, aftermath& after) noexcept {
-  waiting.outcome = outcome;
-  waiting.progress = ticket::state::completed;
-  after.wake(waiting);
-}
-
 // What a message learns from its port when it is taken. The port is locked.
 void stamp(kmsg& taken, port& from) noexcept {
   taken.seqno = from.sequence++;

@@ -7,6 +7,7 @@
 #include <mach/port.h>
 
 #include <cstdint>
+#include <utility>
 
 #include "kedge/mach/kernel/core/aftermath.h"
 #include "kedge/mach/kernel/core/list.h"
@@ -21,11 +22,10 @@ namespace kedge::mach::kernel {
 
 class space;
 
-using waiters = list<ticket, &ticket::queue>;
 using watchers = list<watch, &watch::link>;
 
 // What the kernel itself receives for.
-enum class kernel_object : std::uint8_t { none, task, thread, host };
+enum class kernel_object : std::uint8_t { none, task, thread, host, semaphore };
 
 class port final : public object {
  public:
@@ -33,8 +33,12 @@ class port final : public object {
   port(kernel_object served, std::uint64_t task) noexcept
       : object(object_kind::port), serves(served), served_task(task) {}
 
+  port(kernel_object served, ref<object> what) noexcept
+      : object(object_kind::port), serves(served), served_object(std::move(what)) {}
+
   const kernel_object serves = kernel_object::none;
   const std::uint64_t served_task = 0;  // id of the task, if it serves one
+  const ref<object> served_object;      // what else it serves
 
   // Where the receive right is: in a space under a name; or, if `receiver` is null, in a message,
   // with the kernel, or gone.

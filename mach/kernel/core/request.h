@@ -32,19 +32,26 @@ enum class call_number : std::uint32_t {
   insert_member,   // member, set
   extract_member,  // member, set
   get_set_status,  // set, @names, room -> count; copied only if all fit
-  request_notification,  // name, id, sync, notify, disposition -> previous
-  get_attributes,        // name, flavor, @info, room (words) -> count
-  set_attributes,        // name, flavor, @info, count
-  set_mscount,           // name, count
-  set_seqno,             // name, seqno
-  get_context,           // name -> context
-  set_context,           // name, context
-  guard,                 // name, guard, MPG_* flags
-  unguard,               // name, guard
-  swap_guard,            // name, old, new
-  task_create,           // -> id
-  task_terminate,        // id
-  task_self_port,        // id -> name
+  request_notification,     // name, id, sync, notify, disposition -> previous
+  get_attributes,           // name, flavor, @info, room (words) -> count
+  set_attributes,           // name, flavor, @info, count
+  set_mscount,              // name, count
+  set_seqno,                // name, seqno
+  get_context,              // name -> context
+  set_context,              // name, context
+  guard,                    // name, guard, MPG_* flags
+  unguard,                  // name, guard
+  swap_guard,               // name, old, new
+  semaphore_create,         // policy, value -> name
+  semaphore_destroy,        // name
+  semaphore_signal,         // name
+  semaphore_signal_all,     // name
+  semaphore_signal_thread,  // name, thread or null
+  semaphore_wait,           // name, ns or all ones
+  semaphore_wait_signal,    // name, ns or all ones, name to signal
+  task_create,              // -> id
+  task_terminate,           // id
+  task_self_port,           // id -> name
 };
 
 struct request {

@@ -1,8 +1,8 @@
-// A mach_msg call in progress. The caller owns it and keeps it alive until the call is over; while
-// the call waits it stands in one queue of a port or a set, which is how the core finds it. The
-// core never blocks: it *parks* the ticket, and whoever brings what it waits for completes it and
-// calls wake(). The caller (the binding) blocks its thread as it likes and then goes on by
-// kernel::resume, or gives up by kernel::cancel.
+// A call in progress that may wait: mach_msg, or a wait for a semaphore. The caller owns it and
+// keeps it alive until the call is over; while the call waits it stands in one queue of a port, a
+// set or a semaphore, which is how the core finds it. The core never blocks: it *parks* the ticket,
+// and whoever brings what it waits for completes it and calls wake(). The caller (the binding)
+// blocks its thread as it likes and then goes on by kernel::resume, or gives up by kernel::cancel.
 #pragma once
 
 #include <mach/message.h>
@@ -16,6 +16,8 @@
 
 namespace kedge::mach::kernel {
 
+class aftermath;
+
 class ticket {
  public:
   ticket(const ticket&) = delete;
@@ -25,7 +27,16 @@ class ticket {
   // After it the core does not touch the ticket until it is parked again. Must not call the kernel.
   virtual void wake() noexcept = 0;
 
-  // Which half of the call is parked; the time-out of mach_msg runs anew for each.
+  // How long a call that has been parked waits, in nanoseconds from then. The time-out of mach_msg
+  // runs anew for each half.
+  std::uint64_t limit() const noexcept {
+    const bool limited = stage == stage::send      ? (option & MACH_SEND_TIMEOUT) != 0
+                         : stage == stage::receive ? (option & MACH_RCV_TIMEOUT) != 0
+                                                   : true;
+    return limited ? timeout : forever;
+  }
+  static constexpr std::uint64_t forever = ~std::uint64_t{0};
+
   bool sending() const noexcept { return stage == stage::send; }
 
  protected:
@@ -34,10 +45,11 @@ class ticket {
 
  public:
   // The rest is the core's.
-  enum class stage : std::uint8_t { send, receive };
+  enum class stage : std::uint8_t { send, receive, semaphore };
   enum class state : std::uint8_t { idle, parked, completed };
 
   // What the call asked for; written when it begins.
+  std::uint64_t timeout = forever;  // nanoseconds, for a stage that is limited
   mach_msg_option_t option;
   mach_msg_size_t send_size;
   mach_msg_size_t receive_size;
@@ -55,10 +67,23 @@ class ticket {
   mach_msg_return_t outcome = MACH_MSG_SUCCESS;
   mach_msg_size_t needed_size;  // of a message that was too large
   mach_port_name_t identity;    // the port it is queued at
+  std::uint64_t task = 0;       // id of the caller that waits for a semaphore
   ref<object> waits_on;
-  list_link<ticket> queue;   // of the port's or the set's waiters
+  list_link<ticket> queue;   // of the waiters of what it waits on
   list_link<ticket> parked;  // of the task's parked tickets
   ticket* next_to_wake = nullptr;
 };
+
+using waiters = list<ticket, &ticket::queue>;
+
+// The queue in which a parked ticket stands. What it waits on is locked.
+waiters& queue_of(ticket& parked) noexcept;
+
+// Takes the ticket out of its queue. False: it has been completed meanwhile.
+bool withdraw(ticket& parked) noexcept;
+
+// The wait is over: whoever waits will be woken. The ticket stands in no queue any more; what it
+// waited on is locked.
+void complete(ticket& waiting, kern_return_t outcome, aftermath& after) noexcept;
 
 }  // namespace kedge::mach::kernel

@@ -89,7 +89,8 @@ bool embedded::call_of_tasks(ipc_task& caller, const request& what, reply& answe
       return true;
     case call_number::task_self_port: {
       ref<ipc_task> of = find(what.words[0]);
-      answer.result = of ? kernel_.name_self_port(caller, *of, answer) : KERN_TERMINATED;
+      answer.result =
+          of ? kernel_.name_send_right(caller, of->self_port(), answer) : KERN_TERMINATED;
       return true;
     }
     default:
@@ -99,7 +100,7 @@ bool embedded::call_of_tasks(ipc_task& caller, const request& what, reply& answe
 
 void embedded::call(const request& what, reply& answer, copyio& memory) {
   if (what.task == 0 && what.call == call_number::message) [[likely]] {
-    return message(*own_, what, answer, memory);
+    return perform(*own_, what, answer, memory);
   }
   const ref<ipc_task> found = what.task == 0 ? ref<ipc_task>() : kernel_.find_task(what.task);
   if (what.task != 0 && !found) [[unlikely]] {
@@ -110,21 +111,16 @@ void embedded::call(const request& what, reply& answer, copyio& memory) {
     return;
   }
   ipc_task& caller = found ? *found : *own_;
-  if (what.call == call_number::message) return message(caller, what, answer, memory);
-  if (call_of_tasks(caller, what, answer)) return;
-  futex_ticket unused;
-  kernel_.begin(caller, what, answer, memory, unused);
+  if (!call_of_tasks(caller, what, answer)) perform(caller, what, answer, memory);
 }
 
-void embedded::message(ipc_task& caller, const request& what, reply& answer, copyio& memory) {
-  constexpr std::uint64_t millisecond = 1000000;
+void embedded::perform(ipc_task& caller, const request& what, reply& answer, copyio& memory) {
   futex_ticket waiting;
   status now = kernel_.begin(caller, what, answer, memory, waiting);
   while (now == status::parked) [[unlikely]] {
-    const mach_msg_option_t limited = waiting.sending() ? MACH_SEND_TIMEOUT : MACH_RCV_TIMEOUT;
-    const std::uint64_t deadline = waiting.option & limited
-                                       ? monotonic_now() + what.words[4] * millisecond
-                                       : futex_ticket::never;
+    const std::uint64_t limit = waiting.limit();
+    const std::uint64_t deadline =
+        limit == ticket::forever ? futex_ticket::never : monotonic_now() + limit;
     const futex_ticket::ended ended = waiting.wait(deadline);
     if (ended != futex_ticket::ended::woken) {
       const give_up why =

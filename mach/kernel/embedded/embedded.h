@@ -29,7 +29,7 @@ class embedded final : public binding {
   ~embedded() = default;
   static embedded& make();
 
-  void message(ipc_task& caller, const request& what, reply& answer, copyio& memory);
+  void perform(ipc_task& caller, const request& what, reply& answer, copyio& memory);
   ref<ipc_task> create_task();
 
   class kernel kernel_;

@@ -1,4 +1,4 @@
-// A mach_msg call of a thread of this process: it waits on a futex.
+// A call of a thread of this process: it waits on a futex.
 #pragma once
 
 #include <atomic>

@@ -28,7 +28,7 @@ enum class letter : std::uint64_t {
   woken,    // to the kernel, from itself
   read,     // to the caller: address, size
   write,    // to the caller: address, then what to write
-  parked,   // to the caller: option, sending
+  parked,   // to the caller: how long to wait
   done,     // to the caller: result, guard code, name, subcode, 2 words
 };
 
@@ -204,8 +204,7 @@ class kernel_end {
 
   void tell(session& one, status now) {
     if (now == status::parked) {
-      return answer(one.id, pack(letter::parked, {static_cast<std::uint64_t>(one.option),
-                                                  std::uint64_t{one.sending()}}));
+      return answer(one.id, pack(letter::parked, {one.limit()}));
     }
     const reply& got = one.answer;
     const std::uint64_t id = one.id;
@@ -246,10 +245,8 @@ class loopback final : public binding {
         parked = false;
         deadline = futex_ticket::never;
       } else if (kind_of(next) == letter::parked) {
-        const auto option = static_cast<mach_msg_option_t>(word(next, 1));
-        const mach_msg_option_t limited = word(next, 2) ? MACH_SEND_TIMEOUT : MACH_RCV_TIMEOUT;
-        deadline =
-            option & limited ? monotonic_now() + what.words[4] * 1000000 : futex_ticket::never;
+        const std::uint64_t limit = word(next, 1);
+        deadline = limit == ticket::forever ? futex_ticket::never : monotonic_now() + limit;
         parked = true;
       } else if (kind_of(next) == letter::done) {
         kernel_.disconnect(id);

@@ -5,9 +5,9 @@
 
 #include <mach/mach_error.h>
 #include <mach/mach_init.h>
+#include <mach/mach_interface.h>
 #include <mach/mach_port.h>
 #include <mach/mig_errors.h>
-#include <mach/vm_map.h>
 
 #ifdef __cplusplus
 extern "C" {

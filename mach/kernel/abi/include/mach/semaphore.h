@@ -1,0 +1,27 @@
+// Counting semaphores; <mach/task.h> makes and ends them. A wait ends with
+// KERN_OPERATION_TIMED_OUT, with KERN_ABORTED after a signal handler has run, whatever SA_RESTART
+// says, or with KERN_TERMINATED when the semaphore is destroyed. A time of zero does not wait.
+#pragma once
+
+#include <mach/kern_return.h>
+#include <mach/mach_types.h>
+#include <mach/port.h>
+#include <mach/sync_policy.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+kern_return_t semaphore_signal(semaphore_t semaphore);
+kern_return_t semaphore_signal_all(semaphore_t semaphore);
+kern_return_t semaphore_wait(semaphore_t semaphore);
+kern_return_t semaphore_timedwait(semaphore_t semaphore, mach_timespec_t wait_time);
+kern_return_t semaphore_timedwait_signal(semaphore_t wait_semaphore, semaphore_t signal_semaphore,
+                                         mach_timespec_t wait_time);
+kern_return_t semaphore_wait_signal(semaphore_t wait_semaphore, semaphore_t signal_semaphore);
+// Wakes the thread if it waits; without one, any that does. Counts nothing up: KERN_NOT_WAITING.
+kern_return_t semaphore_signal_thread(semaphore_t semaphore, thread_t thread);
+
+#ifdef __cplusplus
+}
+#endif
