@@ -10,6 +10,7 @@
 #include "kedge/mach/kernel/core/list.h"
 #include "kedge/mach/kernel/core/mutex.h"
 #include "kedge/mach/kernel/core/object.h"
+#include "kedge/mach/kernel/core/reference_count.h"
 #include "kedge/mach/kernel/core/semaphore.h"
 #include "kedge/mach/kernel/core/space.h"
 #include "kedge/mach/kernel/core/ticket.h"
@@ -32,9 +33,9 @@ class ipc_task {
   ipc_task(const ipc_task&) = delete;
   ipc_task& operator=(const ipc_task&) = delete;
 
-  void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+  void retain() noexcept { references_.add(); }
   void release() noexcept {
-    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    if (references_.remove()) delete this;
   }
 
   const std::uint64_t id;
@@ -61,7 +62,7 @@ class ipc_task {
  private:
   void reserve(mach_port_name_t name, port& target);
 
-  std::atomic<std::uint32_t> references_{1};
+  reference_count references_;
   std::atomic<bool> terminated_{false};
   mutex parked_lock_;
   list<ticket, &ticket::parked> parked_;

@@ -1,10 +1,14 @@
 // A mutex of one word: a compare-and-swap when nobody holds it, a futex wait otherwise. Critical
 // sections of this kernel are a few hundred instructions at most, so it spins for a moment first.
+// While the process has one thread nobody can hold it, and plain loads and stores do (a message
+// takes some ten locks and references, each of which costs as much as fifty instructions).
 // Not recursive; destroying a held one is allowed (after a fork the child abandons the parent's).
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+
+#include "kedge/mach/kernel/core/one_thread.h"
 
 namespace kedge::mach::kernel {
 
@@ -15,6 +19,7 @@ class mutex {
   mutex& operator=(const mutex&) = delete;
 
   void lock() noexcept {
+    if (one_thread()) return word_.store(held, std::memory_order_relaxed);
     std::uint32_t expected = free;
     if (!word_.compare_exchange_strong(expected, held, std::memory_order_acquire,
                                        std::memory_order_relaxed)) {
@@ -29,6 +34,7 @@ class mutex {
   }
 
   void unlock() noexcept {
+    if (one_thread()) return word_.store(free, std::memory_order_relaxed);
     if (word_.exchange(free, std::memory_order_release) == contended) word_.notify_one();
   }
 

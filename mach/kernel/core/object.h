@@ -4,11 +4,11 @@
 // only its memory.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <utility>
 
 #include "kedge/mach/kernel/core/mutex.h"
+#include "kedge/mach/kernel/core/reference_count.h"
 
 namespace kedge::mach::kernel {
 
@@ -20,9 +20,9 @@ class object {
   object(const object&) = delete;
   object& operator=(const object&) = delete;
 
-  void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+  void retain() noexcept { references_.add(); }
   void release() noexcept {
-    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    if (references_.remove()) delete this;
   }
 
   mutex lock;
@@ -33,7 +33,7 @@ class object {
   virtual ~object() = default;
 
  private:
-  std::atomic<std::uint32_t> references_{1};
+  reference_count references_;
 };
 
 // A counted reference.
