@@ -32,12 +32,7 @@ std::int64_t file_amount(const knote& note) noexcept {
 
 file_changes& changes_beside(const knote& note) noexcept {
   return *static_cast<file_changes*>(
-      record_of(note).home->state_of(filter_index(file_change_number)));
-}
-
-// In the area: file_changes knows the knote.
-bool& is_watched(knote& note) noexcept {
-  return reinterpret_cast<bool&>(note.area);
+      record_of(note).home->state_of(filter_index(EVFILT_VNODE)));
 }
 
 // A file that epoll does not watch, as vn_kqfilter() and filt_specattach() of Darwin's kernel see
@@ -49,10 +44,9 @@ verdict attach_file(knote& note) noexcept {
       S_ISCHR(status.st_mode) && (note.fflags & NOTE_LOWAT) != 0 && note.data == 1;
   if (!S_ISREG(status.st_mode) && !always_ready_device) return {EINVAL, false};
   if (S_ISREG(status.st_mode) && note.filter == EVFILT_READ) {
-    int error = record_of(note).home->open_state(filter_index(file_change_number));
-    if (error == 0) error = changes_beside(note).watch(note);
+    int error = record_of(note).home->open_state(filter_index(EVFILT_VNODE));
+    if (error == 0) error = changes_beside(note).watch(note, note.fflags);
     if (error != 0) return {error, false};
-    is_watched(note) = true;
   }
   return {0, file_amount(note) != 0};
 }
@@ -76,7 +70,7 @@ verdict attach(knote& note, const kevent64_s& change) {
 }
 
 void detach(knote& note) noexcept {
-  if (is_watched(note)) changes_beside(note).unwatch(note);
+  if (interest_of(note).watch != 0) changes_beside(note).unwatch(note);
 }
 
 verdict touch(knote& note, const kevent64_s& change) {

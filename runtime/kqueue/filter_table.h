@@ -23,17 +23,15 @@ const filter_operations* filter_at(unsigned index) noexcept;
 void* capture_owner() noexcept;
 void disown(void* owner) noexcept;
 
-// The number that file_changes.h stands under: unused on Darwin.
-inline constexpr std::int16_t file_change_number = -11;
-
-// And the one for the timers that go on while the machine sleeps: filter_timer.cc.
+// The number that the timers which go on while the machine sleeps stand under (filter_timer.cc):
+// unused on Darwin.
 inline constexpr std::int16_t continuous_timer_number = -13;
 
 // Those that are always there, each in the file of its name.
 extern const filter_operations continuous_timer_source;
-extern const filter_operations file_change_source;
 extern const filter_operations read_filter;
 extern const filter_operations write_filter;
+extern const filter_operations vnode_filter;
 extern const filter_operations signal_filter;
 extern const filter_operations timer_filter;
 extern const filter_operations user_filter;
