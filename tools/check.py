@@ -60,6 +60,7 @@ ARROWS = {
     "tests/mach/kernel": ("<doctest/", "<mach/", "<sys/event.h>", '"kedge/kqueue/extension.h"',
                           '"kedge/mach/kernel/abi/', '"kedge/mach/kernel/core/', '"kedge/mach/kernel/embedded/',
                           '"kedge/mach/kernel/extension.h"'),
+    "tests/conformance": ("<doctest/", "<mach/", '"kedge/mach/kernel/extension.h"'),
     "tests/mach": ("<doctest/", "<mach/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/'),
     "tests/net": ("<doctest/", '"kedge/net/', '"kedge/runtime/'),
 }

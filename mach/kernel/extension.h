@@ -22,6 +22,7 @@
 
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 namespace kedge::mach::kernel {
 
@@ -30,6 +31,25 @@ struct task {
   std::uint64_t id = 0;
   friend bool operator==(task, task) = default;
 };
+
+// What a task does about guard exceptions (EXC_GUARD) that its calls raise. One that is delivered
+// says on standard error which guard, port and call it was, and ends the task: the whole process,
+// if it is the process's own.
+enum class guard_behaviour {
+  ordinary,  // those that are fatal to every task are delivered, the others not
+  hardened,  // the others too, as to a task of Darwin's that has asked for them
+  record,    // none is delivered; each is kept until take_guard_exceptions()
+};
+
+struct guard_exception {
+  std::uint32_t code = 0;  // kGUARD_EXC_*
+  mach_port_name_t name = MACH_PORT_NULL;
+  std::uint64_t subcode = 0;
+  bool always_fatal = false;
+};
+
+// Whose answers the kernel gives where those of Apple's kernels differ.
+enum class kernel_profile { macos11, macos15 };
 
 #if defined(__APPLE__)
 
@@ -49,6 +69,14 @@ inline void terminate_task(task) noexcept {}
 inline mach_port_t task_self_port(task) noexcept {
   return mach_task_self();
 }
+inline task create_task(std::uint32_t) {
+  return {};
+}
+inline void set_guard_behaviour(task, guard_behaviour) noexcept {}
+inline std::vector<guard_exception> take_guard_exceptions(task) {
+  return {};
+}
+inline void set_kernel_profile(kernel_profile) noexcept {}
 
 #else
 
@@ -58,6 +86,11 @@ inline constexpr bool has_many_tasks() noexcept {
 
 // A new task with an empty space. Throws std::bad_alloc.
 task create_task();
+
+// The same, but its names are handed out in order, from the index (a name's upper 24 bits, at least
+// 16) on, and a freed one again at once. For a replay, which needs the names of its tasks in order
+// and disjoint.
+task create_task(std::uint32_t first_index);
 
 namespace detail {
 inline constinit thread_local task of_thread{};
@@ -78,6 +111,14 @@ void terminate_task(task) noexcept;
 // deallocated by the caller. MACH_PORT_DEAD once the task has ended. Of the current task:
 // mach_task_self(), which needs no release.
 mach_port_t task_self_port(task) noexcept;
+
+// `ordinary` until this is called; of no effect if the task has ended.
+void set_guard_behaviour(task, guard_behaviour) noexcept;
+// What has been recorded since the last time, the oldest first. Nothing once the task has ended.
+std::vector<guard_exception> take_guard_exceptions(task of);
+
+// macos15 until this is called. For the whole kernel; while no call is in progress.
+void set_kernel_profile(kernel_profile) noexcept;
 
 #endif
 

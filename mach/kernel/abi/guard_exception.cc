@@ -1,14 +1,13 @@
 #include "kedge/mach/kernel/abi/guard_exception.h"
 
-#include <atomic>
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
 
+#include "kedge/mach/kernel/extension.h"
+
 namespace kedge::mach::kernel {
 namespace {
-
-std::atomic<guard_handler> chosen{nullptr};
 
 const char* name_of(std::uint32_t code) noexcept {
   switch (code) {
@@ -16,6 +15,8 @@ const char* name_of(std::uint32_t code) noexcept {
       return "DESTROY";
     case kGUARD_EXC_MOD_REFS:
       return "MOD_REFS";
+    case kGUARD_EXC_INVALID_OPTIONS:
+      return "INVALID_OPTIONS";
     case kGUARD_EXC_SET_CONTEXT:
       return "SET_CONTEXT";
     case kGUARD_EXC_UNGUARDED:
@@ -24,6 +25,28 @@ const char* name_of(std::uint32_t code) noexcept {
       return "INCORRECT_GUARD";
     case kGUARD_EXC_IMMOVABLE:
       return "IMMOVABLE";
+    case kGUARD_EXC_STRICT_REPLY:
+      return "STRICT_REPLY";
+    case kGUARD_EXC_INVALID_RIGHT:
+      return "INVALID_RIGHT";
+    case kGUARD_EXC_INVALID_NAME:
+      return "INVALID_NAME";
+    case kGUARD_EXC_INVALID_VALUE:
+      return "INVALID_VALUE";
+    case kGUARD_EXC_INVALID_ARGUMENT:
+      return "INVALID_ARGUMENT";
+    case kGUARD_EXC_KERN_FAILURE:
+      return "KERN_FAILURE";
+    case kGUARD_EXC_SEND_INVALID_REPLY:
+      return "SEND_INVALID_REPLY";
+    case kGUARD_EXC_SEND_INVALID_VOUCHER:
+      return "SEND_INVALID_VOUCHER";
+    case kGUARD_EXC_SEND_INVALID_RIGHT:
+      return "SEND_INVALID_RIGHT";
+    case kGUARD_EXC_RCV_INVALID_NAME:
+      return "RCV_INVALID_NAME";
+    case kGUARD_EXC_RCV_GUARDED_DESC:
+      return "RCV_GUARDED_DESC";
     default:
       return "?";
   }
@@ -31,17 +54,13 @@ const char* name_of(std::uint32_t code) noexcept {
 
 }  // namespace
 
-guard_handler set_guard_handler(guard_handler handler) noexcept {
-  return chosen.exchange(handler);
-}
-
 void raise_guard_exception(const guard_violation& violation, const char* call) {
-  if (guard_handler told = chosen.load()) return told(violation, call);
   std::fprintf(stderr,
                "%s: EXC_GUARD: guard %s (code 0x%" PRIx32 ", subcode 0x%" PRIx64
                ") violated at port 0x%x\n",
                call, name_of(violation.code), violation.code, violation.subcode, violation.name);
-  std::abort();
+  if (task_of_thread() == task{}) std::abort();
+  terminate_task(task_of_thread());
 }
 
 }  // namespace kedge::mach::kernel

@@ -228,6 +228,31 @@ kern_return_t mach_port_swap_guard(ipc_space_t task, mach_port_name_t name,
   return call(call_number::swap_guard, task, name, old_guard, new_guard).result;
 }
 
+kern_return_t mach_port_get_srights(ipc_space_t task, mach_port_name_t name,
+                                    mach_port_rights_t* srights) {
+  return give(call(call_number::get_srights, task, name), srights);
+}
+
+kern_return_t mach_port_peek(ipc_space_t task, mach_port_name_t name,
+                             mach_msg_trailer_type_t trailer_type,
+                             mach_port_seqno_t* request_seqnop, mach_msg_size_t* msg_sizep,
+                             mach_msg_id_t* msg_idp, mach_msg_trailer_info_t trailer_infop,
+                             mach_msg_type_number_t* trailer_infopCnt) {
+  const reply answer = call(call_number::peek, task, name, trailer_type, *request_seqnop,
+                            address(trailer_infop), *trailer_infopCnt);
+  if (answer.result != KERN_SUCCESS) return answer.result;
+  *request_seqnop = static_cast<mach_port_seqno_t>(answer.words[0] >> 32);
+  *msg_sizep = static_cast<mach_msg_size_t>(answer.words[0]);
+  *msg_idp = static_cast<mach_msg_id_t>(answer.words[1] >> 32);
+  *trailer_infopCnt = static_cast<mach_msg_type_number_t>(answer.words[1]);
+  return KERN_SUCCESS;
+}
+
+kern_return_t mach_port_rename(ipc_space_t task, mach_port_name_t old_name,
+                               mach_port_name_t new_name) {
+  return call(call_number::rename, task, old_name, new_name).result;
+}
+
 // A new receive right; MACH_PORT_NULL if none can be made.
 mach_port_name_t mach_reply_port(void) {
   const reply answer = call(call_number::reply_port, mach_task_self());

@@ -7,7 +7,11 @@
 namespace kedge::mach::kernel {
 
 task create_task() {
-  const reply answer = call(call_number::task_create, mach_task_self());
+  return create_task(0);
+}
+
+task create_task(std::uint32_t first_index) {
+  const reply answer = call(call_number::task_create, mach_task_self(), first_index);
   if (answer.result != KERN_SUCCESS) throw std::bad_alloc();
   return {answer.words[0]};
 }
@@ -20,6 +24,25 @@ mach_port_t task_self_port(task of) noexcept {
   if (of == task_of_thread()) return mach_task_self();
   const reply answer = call(call_number::task_self_port, mach_task_self(), of.id);
   return answer.result == KERN_SUCCESS ? static_cast<mach_port_t>(answer.words[0]) : MACH_PORT_DEAD;
+}
+
+void set_guard_behaviour(task of, guard_behaviour chosen) noexcept {
+  call(call_number::task_set_guards, mach_task_self(), of.id, static_cast<std::uint64_t>(chosen));
+}
+
+std::vector<guard_exception> take_guard_exceptions(task of) {
+  std::vector<guard_exception> taken;
+  for (;;) {
+    const reply answer = call(call_number::task_take_guard, mach_task_self(), of.id);
+    if (answer.result != KERN_SUCCESS) return taken;
+    const guard_violation next{static_cast<std::uint32_t>(answer.words[0] >> 32),
+                               static_cast<mach_port_name_t>(answer.words[0]), answer.words[1]};
+    taken.push_back({next.code, next.name, next.subcode, next.always_fatal()});
+  }
+}
+
+void set_kernel_profile(kernel_profile chosen) noexcept {
+  call(call_number::set_profile, mach_task_self(), static_cast<std::uint64_t>(chosen));
 }
 
 }  // namespace kedge::mach::kernel

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "kedge/mach/kernel/core/guard_policy.h"
 #include "kedge/mach/kernel/core/list.h"
 #include "kedge/mach/kernel/core/mutex.h"
 #include "kedge/mach/kernel/core/object.h"
@@ -41,6 +42,7 @@ class ipc_task {
   const std::uint64_t id;
   const identity who;
   class space space;
+  guard_policy guards;
 
   bool terminated() const noexcept { return terminated_.load(std::memory_order_acquire); }
   port& self_port() noexcept { return *self_port_; }

@@ -114,6 +114,13 @@ kern_return_t resolve_task(kernel& in, ipc_task& caller, mach_port_name_t name,
   return found ? KERN_SUCCESS : MACH_SEND_INVALID_DEST;
 }
 
+// What becomes of the guard exception that the call has raised, if it has.
+status judge(ipc_task& caller, reply& answer, status now) {
+  if (answer.guard.code != 0) [[unlikely]]
+    caller.guards.apply(answer.guard);
+  return now;
+}
+
 }  // namespace
 
 status kernel::begin(ipc_task& caller, const request& what, reply& answer, copyio& memory,
@@ -130,7 +137,8 @@ status kernel::begin(ipc_task& caller, const request& what, reply& answer, copyi
     waiting.poll_receive = (option & MACH_RCV_TIMEOUT) && what.words[4] == 0;
     waiting.send_buffer = what.words[6];
     waiting.receive_buffer = what.words[7];
-    return message_call(caller, waiting, answer, memory, after).begin();
+    const status now = message_call(caller, waiting, answer, memory, after).begin();
+    return judge(caller, answer, now);
   }
   if (caller.terminated()) {
     answer.result = KERN_TERMINATED;
@@ -154,7 +162,7 @@ status kernel::begin(ipc_task& caller, const request& what, reply& answer, copyi
       do_port_call(caller, *target, what, answer, memory, after);
       break;
   }
-  return status::done;
+  return judge(caller, answer, status::done);
 }
 
 status kernel::resume(ipc_task& caller, ticket& woken, reply& answer, copyio& memory) {
@@ -162,7 +170,8 @@ status kernel::resume(ipc_task& caller, ticket& woken, reply& answer, copyio& me
   if (woken.stage == ticket::stage::semaphore) {
     return semaphore_call(caller, woken, answer, after).resume();
   }
-  return message_call(caller, woken, answer, memory, after).resume();
+  const status now = message_call(caller, woken, answer, memory, after).resume();
+  return judge(caller, answer, now);
 }
 
 bool kernel::cancel(ipc_task& caller, ticket& waiting, give_up why, reply& answer, copyio& memory) {
@@ -231,6 +240,7 @@ void kernel::receive_from(ipc_task& caller, object& at, mach_msg_option_t option
   unused.receive_buffer = buffer;
   unused.poll_receive = true;
   message_call(caller, unused, answer, memory, after).receive_from(at);
+  judge(caller, answer, status::done);
 }
 
 }  // namespace kedge::mach::kernel

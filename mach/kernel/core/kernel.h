@@ -12,6 +12,7 @@
 #include "kedge/mach/kernel/core/kmsg.h"
 #include "kedge/mach/kernel/core/mutex.h"
 #include "kedge/mach/kernel/core/port.h"
+#include "kedge/mach/kernel/core/profile.h"
 #include "kedge/mach/kernel/core/request.h"
 #include "kedge/mach/kernel/core/ticket.h"
 #include "kedge/mach/kernel/core/transit.h"
@@ -69,12 +70,15 @@ class kernel {
     return pools_[(reinterpret_cast<std::uintptr_t>(near) >> 8) % pools_.size()];
   }
   class transit& transit() noexcept { return transit_; }
+  // Changed only while no call is in progress.
+  class profile& profile() noexcept { return profile_; }
 
   static constexpr std::uint64_t first_task_id = 1;
 
  private:
   std::array<kmsg_pool, 4> pools_;
   class transit transit_;
+  class profile profile_ = profile::age::macos15;
   ref<port> host_port_;
   mutex tasks_lock_;
   std::map<std::uint64_t, ref<ipc_task>> tasks_;

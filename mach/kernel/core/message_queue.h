@@ -20,6 +20,8 @@ class message_queue {
   virtual void abort(const kmsg& message) noexcept = 0;
   // The oldest message, or null; it stays.
   virtual kmsg* peek() noexcept = 0;
+  // The one that so many others are before, or null; it stays.
+  virtual kmsg* peek_beyond(std::uint32_t others) noexcept = 0;
   // Removes the oldest message; the caller owns it.
   virtual kmsg* take() noexcept = 0;
 
@@ -45,6 +47,11 @@ class local_queue final : public message_queue {
   }
   void abort(const kmsg&) noexcept override { --count_; }
   kmsg* peek() noexcept override { return first_; }
+  kmsg* peek_beyond(std::uint32_t others) noexcept override {
+    kmsg* message = first_;
+    for (; message && others > 0; --others) message = message->next;
+    return message;
+  }
   kmsg* take() noexcept override {
     kmsg* message = first_;
     if (!message) return nullptr;

@@ -70,6 +70,9 @@ class port_call {
   kern_return_t new_name(object* fresh, mach_port_type_t type, entry*& made,
                          mach_port_name_t& name);
   kern_return_t change_guard(port& of);
+  kern_return_t peek();
+  // The guard exception that tells why a name was refused. Returns `result`.
+  kern_return_t refused(mach_port_name_t name, kern_return_t result) noexcept;
 
   ipc_task& caller_;
   space& space_;
@@ -120,6 +123,11 @@ kern_return_t port_call::dispatch() {
     case call_number::set_attributes:
       return set_attributes(space_, name(), argument<mach_port_flavor_t>(1), what_.words[2],
                             argument<std::uint32_t>(3), memory_, after_);
+    case call_number::peek:
+      return peek();
+    case call_number::rename:
+      return after_.kernel.profile().knows_rename() ? KERN_NOT_SUPPORTED : MIG_BAD_ID;
+    case call_number::get_srights:
     case call_number::set_mscount:
     case call_number::set_seqno:
     case call_number::get_context:
@@ -474,14 +482,56 @@ kern_return_t port_call::request_notification() {
   return KERN_SUCCESS;
 }
 
+kern_return_t port_call::refused(mach_port_name_t refused, kern_return_t result) noexcept {
+  answer_.guard = {result == KERN_INVALID_NAME ? kGUARD_EXC_INVALID_NAME : kGUARD_EXC_INVALID_RIGHT,
+                   refused, 0};
+  return result;
+}
+
+kern_return_t port_call::peek() {
+  if (is_null_or_dead(name())) return KERN_INVALID_RIGHT;
+  const auto elements = argument<mach_msg_option_t>(1);
+  const mach_msg_size_t size = REQUESTED_TRAILER_SIZE(elements);
+  // Nothing beyond the audit token is told.
+  if (GET_RCV_ELEMENTS(elements) > MACH_RCV_TRAILER_AUDIT || size > argument<std::uint32_t>(4)) {
+    answer_.guard = {kGUARD_EXC_INVALID_VALUE, name(), 0};
+    return KERN_INVALID_VALUE;
+  }
+  mach_msg_max_trailer_t trailer{};
+  {
+    const locked hold(space_.lock);
+    entry* found = space_.find(name());
+    if (!found) return refused(name(), KERN_INVALID_NAME);
+    if ((found->type & MACH_PORT_TYPE_RECEIVE) == 0) return refused(name(), KERN_INVALID_RIGHT);
+    port& of = static_cast<port&>(*found->target);
+    const locked hold_port(of.lock);
+    // 0 means the next one, whatever its number is.
+    const auto asked = argument<mach_port_seqno_t>(2);
+    const mach_port_seqno_t number = asked == 0 ? of.sequence : asked;
+    kmsg* message = of.queue().peek_beyond(number - of.sequence);
+    if (!message) return KERN_FAILURE;
+    answer_.words = {
+        std::uint64_t{number} << 32 | message->size,
+        std::uint64_t{static_cast<std::uint32_t>(message->id)} << 32 | std::uint64_t{size}};
+    trailer.msgh_trailer_size = size;
+    trailer.msgh_seqno = number;
+    trailer.msgh_sender = message->sender;
+    trailer.msgh_audit = message->audit;
+  }
+  return memory_.out(&trailer, what_.words[3], size) ? KERN_SUCCESS : KERN_INVALID_ADDRESS;
+}
+
 kern_return_t port_call::change_receive() {
   const bool guards = what_.call == call_number::guard || what_.call == call_number::unguard ||
                       what_.call == call_number::swap_guard;
-  if (is_null_or_dead(name())) return guards ? KERN_INVALID_NAME : KERN_INVALID_RIGHT;
+  const bool by_name = guards || what_.call == call_number::get_srights;
+  if (is_null_or_dead(name())) return by_name ? KERN_INVALID_NAME : KERN_INVALID_RIGHT;
   const locked hold(space_.lock);
   entry* found = space_.find(name());
-  if (!found) return KERN_INVALID_NAME;
-  if ((found->type & MACH_PORT_TYPE_RECEIVE) == 0) return KERN_INVALID_RIGHT;
+  if (!found || (found->type & MACH_PORT_TYPE_RECEIVE) == 0) {
+    const kern_return_t why = found ? KERN_INVALID_RIGHT : KERN_INVALID_NAME;
+    return guards ? refused(name(), why) : why;
+  }
   port& of = static_cast<port&>(*found->target);
   const locked hold_port(of.lock);
   switch (what_.call) {
@@ -490,6 +540,9 @@ kern_return_t port_call::change_receive() {
       return KERN_SUCCESS;
     case call_number::set_seqno:
       of.sequence = argument<mach_port_seqno_t>(1);
+      return KERN_SUCCESS;
+    case call_number::get_srights:
+      answer_.words[0] = of.send_rights;
       return KERN_SUCCESS;
     case call_number::get_context:
       answer_.words[0] = of.strict_guard ? 0 : of.context;

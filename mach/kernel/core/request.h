@@ -49,9 +49,16 @@ enum class call_number : std::uint32_t {
   semaphore_signal_thread,  // name, thread or null
   semaphore_wait,           // name, ns or all ones
   semaphore_wait_signal,    // name, ns or all ones, name to signal
-  task_create,              // -> id
-  task_terminate,           // id
-  task_self_port,           // id -> name
+  get_srights,              // name -> count
+  peek,         // name, trailer elements, seqno, @trailer, room -> seqno and size, id and trailer
+                // size (32 bits each)
+  rename,       // name, name
+  task_create,  // first index of ordered names, or 0 for shuffled ones -> id
+  task_terminate,   // id
+  task_self_port,   // id -> name
+  task_set_guards,  // id, guard_policy::behaviour
+  task_take_guard,  // id -> code and name (32 bits each), subcode; KERN_FAILURE: none left
+  set_profile,      // profile::age
 };
 
 struct request {

@@ -9,7 +9,6 @@ namespace kedge::mach::kernel {
 namespace {
 
 constexpr std::uint32_t max_size = 1u << 22;
-constexpr std::uint32_t reserved_size = 5;
 // So many slots lie idle before one is used again, so that a name comes back late.
 constexpr std::uint32_t idle_slots = 64;
 

@@ -5,6 +5,7 @@
 
 #include <mach/port.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -30,6 +31,7 @@ inline constexpr mach_port_name_t task_self_name = 0x103;
 inline constexpr mach_port_name_t thread_self_name = 0x203;
 inline constexpr mach_port_name_t host_self_name = 0x303;
 inline constexpr mach_port_name_t bootstrap_name = 0x403;
+inline constexpr std::uint32_t reserved_size = 5;  // indices below it
 
 struct entry {
   object* target = nullptr;                     // with a reference; null: a dead name
@@ -78,6 +80,9 @@ class space {
   template <typename Visitor>
   void each(Visitor&& visit) {
     for (std::uint32_t index = 1; index < entries_.size(); ++index) {
+      // Between the reserved names and the first that was handed out there is none.
+      if (index == reserved_size) index = std::max(index, policy_.first_index);
+      if (index == entries_.size()) return;
       entry& found = entries_[index];
       if (found.type != MACH_PORT_TYPE_NONE) visit(index << 8 | found.generation, found);
     }

@@ -67,9 +67,10 @@ embedded& embedded::make() {
 
 embedded::embedded() : own_(create_task()), abandoned_(parents) {}
 
-ref<ipc_task> embedded::create_task() {
+ref<ipc_task> embedded::create_task(std::uint32_t first_ordered_index) {
   static std::atomic<unsigned> version{0};
-  const name_policy names{true, random_seed(), 0};
+  const name_policy names = first_ordered_index != 0 ? name_policy{false, 0, first_ordered_index}
+                                                     : name_policy{true, random_seed(), 0};
   return kernel_.create_task(names, identity_of_process(++version));
 }
 
@@ -77,7 +78,7 @@ bool embedded::call_of_tasks(ipc_task& caller, const request& what, reply& answe
   switch (what.call) {
     case call_number::task_create:
       try {
-        answer.words[0] = create_task()->id;
+        answer.words[0] = create_task(static_cast<std::uint32_t>(what.words[0]))->id;
       } catch (const std::bad_alloc&) {
         answer.result = KERN_RESOURCE_SHORTAGE;
       }
@@ -93,6 +94,21 @@ bool embedded::call_of_tasks(ipc_task& caller, const request& what, reply& answe
           of ? kernel_.name_send_right(caller, of->self_port(), answer) : KERN_TERMINATED;
       return true;
     }
+    case call_number::task_set_guards:
+      if (ref<ipc_task> of = find(what.words[0])) {
+        of->guards.set(static_cast<guard_policy::behaviour>(what.words[1]));
+      }
+      return true;
+    case call_number::task_take_guard: {
+      ref<ipc_task> of = find(what.words[0]);
+      guard_violation oldest;
+      answer.result = of && of->guards.take(oldest) ? KERN_SUCCESS : KERN_FAILURE;
+      answer.words = {std::uint64_t{oldest.code} << 32 | oldest.name, oldest.subcode};
+      return true;
+    }
+    case call_number::set_profile:
+      kernel_.profile() = static_cast<profile::age>(what.words[0]);
+      return true;
     default:
       return false;
   }

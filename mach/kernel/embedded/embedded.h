@@ -21,7 +21,8 @@ class embedded final : public binding {
   class kernel& kernel() noexcept { return kernel_; }
   // Id 0 is the process's own task. Null: it has ended.
   ref<ipc_task> find(std::uint64_t id) noexcept { return id == 0 ? own_ : kernel_.find_task(id); }
-  // The calls that make and end tasks. False: it is none of these.
+  // The calls of extension.h, which are about tasks and the kernel itself. False: it is none of
+  // these.
   bool call_of_tasks(ipc_task& caller, const request& what, reply& answer);
 
  private:
@@ -30,7 +31,7 @@ class embedded final : public binding {
   static embedded& make();
 
   void perform(ipc_task& caller, const request& what, reply& answer, copyio& memory);
-  ref<ipc_task> create_task();
+  ref<ipc_task> create_task(std::uint32_t first_ordered_index = 0);
 
   class kernel kernel_;
   ref<ipc_task> own_;

@@ -1,29 +1,30 @@
-// Guard exceptions (SEMANTICS 25, 40), through the handler that only the kernel for Linux has: on
-// Darwin they are fatal, or not delivered.
+// Guard exceptions, recorded as only the kernel for Linux does it: on Darwin they are fatal, or not
+// delivered.
 #include <doctest/doctest.h>
 
-#include "kedge/mach/kernel/abi/guard_exception.h"
+#include "kedge/mach/kernel/extension.h"
 #include "test_message.h"
 
 using namespace test;
 
 namespace {
 
-kedge::mach::kernel::guard_violation last_violation;
+using namespace kedge::mach::kernel;
 
-// Records guard exceptions instead of ending the process.
+// Records the guard exceptions of the current task.
 class recorder {
  public:
-  recorder() {
-    last_violation = {};
-    previous_ =
-        kedge::mach::kernel::set_guard_handler([](const kedge::mach::kernel::guard_violation& what,
-                                                  const char*) { last_violation = what; });
-  }
-  ~recorder() { kedge::mach::kernel::set_guard_handler(previous_); }
+  recorder() { set_guard_behaviour(task_of_thread(), guard_behaviour::record); }
+  ~recorder() { set_guard_behaviour(task_of_thread(), guard_behaviour::ordinary); }
+  recorder(const recorder&) = delete;
+  recorder& operator=(const recorder&) = delete;
 
- private:
-  kedge::mach::kernel::guard_handler previous_;
+  // The only one since the last time; without a code if there was none.
+  guard_exception last() const {
+    const std::vector<guard_exception> raised = take_guard_exceptions(task_of_thread());
+    CHECK(raised.size() <= 1);
+    return raised.empty() ? guard_exception{} : raised.front();
+  }
 };
 
 mach_port_name_t new_guarded(mach_port_context_t guard, std::uint32_t flags = 0) {
@@ -45,9 +46,11 @@ TEST_CASE("a guarded right is released with its guard") {
   CHECK(mach_port_get_context(mach_task_self(), port, &context) == KERN_SUCCESS);
   CHECK(context == 0);
   CHECK(mach_port_destruct(mach_task_self(), port, 0, 8) == KERN_INVALID_ARGUMENT);
-  CHECK(last_violation.code == kGUARD_EXC_DESTROY);
-  CHECK(last_violation.name == port);
-  CHECK(last_violation.subcode == 7);
+  const guard_exception raised = records.last();
+  CHECK(raised.code == kGUARD_EXC_DESTROY);
+  CHECK(raised.name == port);
+  CHECK(raised.subcode == 7);
+  CHECK(raised.always_fatal);
   CHECK(mach_port_destruct(mach_task_self(), port, 0, 7) == KERN_SUCCESS);
 }
 
@@ -56,21 +59,20 @@ TEST_CASE("guards: each violation") {
   const mach_port_name_t port = new_guarded(7), strict = new_guarded(7, MPO_STRICT),
                          fixed = new_guarded(7, MPO_IMMOVABLE_RECEIVE);
   CHECK(end_receive(port) == KERN_INVALID_RIGHT);
-  CHECK(last_violation.code == kGUARD_EXC_DESTROY);
+  CHECK(records.last().code == kGUARD_EXC_DESTROY);
   CHECK(mach_port_destroy(mach_task_self(), port) == KERN_INVALID_RIGHT);
+  CHECK(records.last().code == kGUARD_EXC_DESTROY);
   CHECK(mach_port_unguard(mach_task_self(), port, 8) == KERN_INVALID_ARGUMENT);
-  CHECK(last_violation.code == kGUARD_EXC_INCORRECT_GUARD);
+  CHECK(records.last().code == kGUARD_EXC_INCORRECT_GUARD);
   CHECK(mach_port_unguard(mach_task_self(), new_port(), 8) == KERN_INVALID_ARGUMENT);
-  CHECK(last_violation.code == kGUARD_EXC_UNGUARDED);
+  CHECK(records.last().code == kGUARD_EXC_UNGUARDED);
   CHECK(mach_port_set_context(mach_task_self(), strict, 8) == KERN_INVALID_ARGUMENT);
-  CHECK(last_violation.code == kGUARD_EXC_SET_CONTEXT);
-  last_violation = {};
+  CHECK(records.last().code == kGUARD_EXC_SET_CONTEXT);
   CHECK(mach_port_insert_right(mach_task_self(), fixed, fixed, MACH_MSG_TYPE_MOVE_RECEIVE) ==
         KERN_INVALID_CAPABILITY);
-  CHECK(last_violation.code == kGUARD_EXC_IMMOVABLE);
-  last_violation = {};
+  CHECK(records.last().code == kGUARD_EXC_IMMOVABLE);
   const mach_port_name_t to = new_service();
   CHECK(message(to, MACH_MSG_TYPE_COPY_SEND, 0, {{fixed, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() ==
         MACH_SEND_INVALID_RIGHT);
-  CHECK(last_violation.code == kGUARD_EXC_IMMOVABLE);
+  CHECK(records.last().code == kGUARD_EXC_IMMOVABLE);
 }

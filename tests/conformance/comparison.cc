@@ -1,0 +1,25 @@
+#include "comparison.h"
+
+#include "player.h"
+#include "trace.h"
+
+namespace conformance {
+
+using kedge::mach::kernel::kernel_profile;
+
+std::optional<difference> first_difference(std::string_view trace, kernel_profile profile) {
+  player playing;
+  for (const trace_line& line : read_trace(trace)) {
+    if (line.what == trace_line::kind::tasks) {
+      playing.create_tasks(std::string_view(line.text).substr(6));
+    } else if (line.what == trace_line::kind::operation) {
+      if (profile == kernel_profile::macos15 && line.ends_comparison) return std::nullopt;
+      const std::string got = playing.play(line.text);
+      if (!line.result) continue;
+      if (got != *line.result) return difference{line.number, line.text, *line.result, got};
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace conformance

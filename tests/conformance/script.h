@@ -1,0 +1,52 @@
+// Reading the words of a trace.
+#pragma once
+
+#include <charconv>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace conformance {
+
+// The script does not keep to the grammar.
+class bad_script : public std::runtime_error {
+ public:
+  bad_script(const char* what, std::string_view where)
+      : std::runtime_error(std::string(what) + ": '" + std::string(where) + "'") {}
+};
+
+// The parts of a text between separators.
+inline std::vector<std::string_view> split(std::string_view text, char separator) {
+  std::vector<std::string_view> parts;
+  for (;;) {
+    const std::size_t end = text.find(separator);
+    parts.push_back(text.substr(0, end));
+    if (end == std::string_view::npos) return parts;
+    text.remove_prefix(end + 1);
+  }
+}
+
+// A whole token as a number; a negative one for an unsigned type is taken modulo its size, as C
+// takes it. Throws bad_script.
+template <typename T>
+T read_number(std::string_view token, int base = 10) {
+  const bool negative = token.starts_with('-');
+  const std::string_view digits = token.substr(negative ? 1 : 0);
+  std::uint64_t value = 0;
+  const auto [end, error] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), value, base);
+  if (error != std::errc() || end != digits.data() + digits.size()) {
+    throw bad_script("not a number", token);
+  }
+  return static_cast<T>(negative ? 0 - value : value);
+}
+
+// Decimal, or hexadecimal after 0x.
+inline std::uint64_t read_u64(std::string_view token) {
+  return token.starts_with("0x") ? read_number<std::uint64_t>(token.substr(2), 16)
+                                 : read_number<std::uint64_t>(token);
+}
+
+}  // namespace conformance

@@ -1,0 +1,41 @@
+#include "trace.h"
+
+#include "script.h"
+
+namespace conformance {
+
+std::vector<trace_line> read_trace(std::string_view text) {
+  std::vector<trace_line> lines;
+  constexpr std::size_t none = static_cast<std::size_t>(-1);
+  std::size_t operation = none;  // the last one
+  int number = 0;
+  while (!text.empty()) {
+    const std::size_t end = text.find('\n');
+    const std::string_view line = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    ++number;
+    if (line.empty()) continue;
+    if (line.starts_with("#v")) {
+      if (operation == none) throw bad_script("a version tag before any operation", line);
+      lines[operation].ends_comparison = line.starts_with("#v!");
+      lines[operation].tag = line.substr(lines[operation].ends_comparison ? 4 : 3);
+    } else if (line[0] == '=') {
+      if (operation == none) throw bad_script("a result before any operation", line);
+      lines[operation].result = line;
+    } else {
+      trace_line next;
+      next.text = line;
+      next.number = number;
+      if (line.starts_with("tasks ")) {
+        next.what = trace_line::kind::tasks;
+      } else if (line[0] != '#') {
+        next.what = trace_line::kind::operation;
+      }
+      lines.push_back(std::move(next));
+      if (lines.back().what == trace_line::kind::operation) operation = lines.size() - 1;
+    }
+  }
+  return lines;
+}
+
+}  // namespace conformance

@@ -1,0 +1,25 @@
+// A trace as it is written: its lines, and for each operation the result that was recorded.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace conformance {
+
+struct trace_line {
+  enum class kind { comment, tasks, operation };
+  kind what = kind::comment;
+  std::string text;  // as it stands there
+  int number = 0;    // in the file, from 1
+  // Of an operation; none in a script that was not played yet.
+  std::optional<std::string> result;
+  // A version tag: what newer kernels do differently here; `!`, from here on.
+  std::string tag;
+  bool ends_comparison = false;
+};
+
+std::vector<trace_line> read_trace(std::string_view text);
+
+}  // namespace conformance
