@@ -85,8 +85,7 @@ binding& bound() {
 
 void call(request& what, reply& answer, const char* name) {
   what.task = task_of_thread().id;
-  own_memory memory;
-  bound().call(what, answer, memory);
+  bound().call(what, answer, own_memory());
   if (answer.guard.code != 0) [[unlikely]]
     raise_guard_exception(answer.guard, name);
 }

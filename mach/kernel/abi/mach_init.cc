@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "kedge/mach/kernel/abi/bound.h"
+#include "kedge/mach/kernel/core/copyio.h"
 #include "kedge/mach/kernel/core/space.h"
 
 using kedge::mach::kernel::call;
@@ -58,7 +59,8 @@ kern_return_t vm_allocate(mach_port_t task, vm_address_t* address, vm_size_t siz
 kern_return_t vm_deallocate(mach_port_t task, vm_address_t address, vm_size_t size) {
   if (task != mach_task_self()) return KERN_INVALID_ARGUMENT;
   if (size == 0) return KERN_SUCCESS;
-  return munmap(reinterpret_cast<void*>(address), size) == 0 ? KERN_SUCCESS : KERN_INVALID_ARGUMENT;
+  kedge::mach::kernel::own_memory().deallocate(address, size);
+  return KERN_SUCCESS;
 }
 
 }  // extern "C"

@@ -13,6 +13,8 @@ using kedge::mach::kernel::request;
 
 namespace {
 
+// A right of a message, received or never sent; of one that was to be made it has the effects, as
+// Darwin's C library has.
 void release(mach_port_name_t name, mach_msg_type_name_t disposition) {
   if (!MACH_PORT_VALID(name)) return;
   switch (disposition) {
@@ -23,23 +25,72 @@ void release(mach_port_name_t name, mach_msg_type_name_t disposition) {
     case MACH_MSG_TYPE_MOVE_RECEIVE:
       mach_port_mod_refs(mach_task_self(), name, MACH_PORT_RIGHT_RECEIVE, -1);
       break;
-    // Of a message that was never sent: the right is made, for its effects, and released.
     case MACH_MSG_TYPE_MAKE_SEND:
-      if (mach_port_insert_right(mach_task_self(), name, name, disposition) == KERN_SUCCESS) {
-        mach_port_deallocate(mach_task_self(), name);
-      }
+      mach_port_insert_right(mach_task_self(), name, name, disposition);
+      mach_port_deallocate(mach_task_self(), name);
       break;
     case MACH_MSG_TYPE_MAKE_SEND_ONCE: {
-      mach_port_t made = MACH_PORT_NULL;
-      mach_msg_type_name_t type = MACH_MSG_TYPE_PORT_NONE;
-      if (mach_port_extract_right(mach_task_self(), name, disposition, &made, &type) ==
-          KERN_SUCCESS) {
-        mach_port_deallocate(mach_task_self(), made);
-      }
+      mach_port_t made = name;
+      mach_msg_type_name_t type = disposition;
+      mach_port_extract_right(mach_task_self(), name, disposition, &made, &type);
+      mach_port_deallocate(mach_task_self(), made);
       break;
     }
     default:
       break;
+  }
+}
+
+void release(const void* memory, std::size_t size) {
+  if (size > 0) vm_deallocate(mach_task_self(), reinterpret_cast<vm_address_t>(memory), size);
+}
+
+template <typename Descriptor>
+Descriptor read(const char*& at) {
+  Descriptor found;
+  std::memcpy(&found, at, sizeof found);
+  at += sizeof found;
+  return found;
+}
+
+// False: nobody knows how long it is, so that nothing behind it can be released either.
+bool release_descriptor(const char*& at) {
+  mach_msg_type_descriptor_t any;
+  std::memcpy(&any, at, sizeof any);
+  switch (any.type) {
+    case MACH_MSG_PORT_DESCRIPTOR: {
+      const auto port = read<mach_msg_port_descriptor_t>(at);
+      release(port.name, port.disposition);
+      return true;
+    }
+    case MACH_MSG_OOL_DESCRIPTOR: {
+      // What was copied physically is not marked to be deallocated, and leaks.
+      const auto memory = read<mach_msg_ool_descriptor_t>(at);
+      if (memory.deallocate) release(memory.address, memory.size);
+      return true;
+    }
+    case MACH_MSG_OOL_VOLATILE_DESCRIPTOR:
+      at += sizeof(mach_msg_ool_descriptor_t);
+      return true;
+    case MACH_MSG_OOL_PORTS_DESCRIPTOR: {
+      const auto ports = read<mach_msg_ool_ports_descriptor_t>(at);
+      const auto* const names = static_cast<const mach_port_name_t*>(ports.address);
+      for (mach_msg_size_t index = 0; index < ports.count; ++index) {
+        release(names[index], ports.disposition);
+      }
+      if (ports.deallocate) release(ports.address, ports.count * sizeof(mach_port_name_t));
+      return true;
+    }
+    case MACH_MSG_GUARDED_PORT_DESCRIPTOR: {
+      const auto port = read<mach_msg_guarded_port_descriptor_t>(at);
+      if (!(port.flags & MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND)) {
+        mach_port_unguard(mach_task_self(), port.name, port.context);
+      }
+      release(port.name, port.disposition);
+      return true;
+    }
+    default:
+      return false;
   }
 }
 
@@ -92,19 +143,11 @@ mach_msg_return_t mach_msg_receive(mach_msg_header_t* header) {
 void mach_msg_destroy(mach_msg_header_t* header) {
   const mach_msg_bits_t bits = header->msgh_bits;
   release(header->msgh_remote_port, MACH_MSGH_BITS_REMOTE(bits));
+  release(header->msgh_voucher_port, MACH_MSGH_BITS_VOUCHER(bits));
   if (!MACH_MSGH_BITS_IS_COMPLEX(bits)) return;
-  const auto* at = reinterpret_cast<const char*>(header) + sizeof(mach_msg_header_t);
-  mach_msg_body_t body;
-  std::memcpy(&body, at, sizeof body);
-  at += sizeof body;
-  for (mach_msg_size_t left = body.msgh_descriptor_count; left > 0; --left) {
-    mach_msg_port_descriptor_t descriptor;
-    std::memcpy(&descriptor, at, sizeof descriptor);
-    // Nothing but port descriptors arrives here yet.
-    if (descriptor.type != MACH_MSG_PORT_DESCRIPTOR) return;
-    release(descriptor.name, descriptor.disposition);
-    at += sizeof descriptor;
-  }
+  const char* at = reinterpret_cast<const char*>(header) + sizeof(mach_msg_header_t);
+  mach_msg_size_t left = read<mach_msg_body_t>(at).msgh_descriptor_count;
+  while (left > 0 && release_descriptor(at)) --left;
 }
 
 }  // extern "C"

@@ -2,13 +2,23 @@
 // space.
 #pragma once
 
+#include <mach/kern_return.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 
+#include "kedge/mach/kernel/core/memory_object.h"
+
 namespace kedge::mach::kernel {
 
 using user_address = std::uint64_t;
+
+// How a sender parts with memory out of line.
+struct taking {
+  bool keeps_offset = false;  // arrives as far into a page as it was (a virtual copy)
+  bool deallocates = false;   // the sender's whole pages go
+};
 
 class copyio {
  public:
@@ -29,10 +39,27 @@ class copyio {
     return true;
   }
 
+  // The same as in(), of an address that anybody may have made up: false, and no fault, if any of
+  // it cannot be read.
+  virtual bool in_checked(user_address from, void* to, std::size_t size) noexcept = 0;
+
+  // Takes [from, from + size) as it is now. KERN_INVALID_ADDRESS (some of it cannot be read; then
+  // nothing is deallocated), KERN_RESOURCE_SHORTAGE. `size` is not 0.
+  virtual kern_return_t take(user_address from, std::uint64_t size, taking how,
+                             carried_memory& taken) noexcept = 0;
+  // Puts memory into the caller's address space; what was given is the caller's from then on, whole
+  // pages of it, to be deallocated. KERN_NO_SPACE, KERN_RESOURCE_SHORTAGE: `given` stays as it is.
+  virtual kern_return_t give(carried_memory& given, user_address& at) noexcept = 0;
+
+  // Fresh pages of the caller's, full of zeros. KERN_NO_SPACE.
+  virtual kern_return_t allocate(std::uint64_t size, user_address& at) noexcept = 0;
+  // Releases the pages that [at, at + size) lies in.
+  virtual void deallocate(user_address at, std::uint64_t size) noexcept = 0;
+
  protected:
   // `direct`: caller and kernel share an address space, so that a copy is a memcpy. What a bad
   // address does then is what it does in any C program.
-  explicit copyio(bool direct) noexcept : direct_(direct) {}
+  explicit constexpr copyio(bool direct) noexcept : direct_(direct) {}
   ~copyio() = default;
 
   virtual bool copy_in(user_address from, void* to, std::size_t size) noexcept = 0;
@@ -42,14 +69,8 @@ class copyio {
   const bool direct_;
 };
 
-// Caller and kernel in one process.
-class own_memory final : public copyio {
- public:
-  own_memory() noexcept : copyio(true) {}
-
- private:
-  bool copy_in(user_address, void*, std::size_t) noexcept override { return false; }
-  bool copy_out(const void*, user_address, std::size_t) noexcept override { return false; }
-};
+// The memory of this process, for a caller and a kernel in it. Defined where the process's memory
+// is looked after (abi).
+copyio& own_memory() noexcept;
 
 }  // namespace kedge::mach::kernel

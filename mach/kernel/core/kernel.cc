@@ -27,6 +27,7 @@ void aftermath::reap() noexcept {
     if (!first_) last_ = nullptr;
     release_right(message->destination, *this);
     release_right(message->reply, *this);
+    release_right(message->voucher, *this);
     for (std::uint32_t index = 0; index < message->right_count; ++index) {
       release_right(message->rights()[index], *this);
     }

@@ -4,6 +4,22 @@
 
 namespace kedge::mach::kernel {
 
+bool kmsg::reserve(std::uint32_t rights, std::uint32_t memories) noexcept {
+  if (rights > few_rights_.size()) {
+    more_rights_.reset(new (std::nothrow) carried_right[rights]);
+    if (!more_rights_) return false;
+  } else {
+    few_rights_.fill({});
+  }
+  right_count = rights;
+  if (memories > 0) {
+    memories_.reset(new (std::nothrow) carried_memory[memories]);
+    if (!memories_) return false;
+    memory_count = memories;
+  }
+  return true;
+}
+
 kmsg* kmsg_pool::take(mach_msg_size_t size) noexcept {
   std::size_t needed = std::size_t{size} + sizeof(mach_msg_max_trailer_t);
   std::uint8_t size_class = 0;
@@ -30,8 +46,12 @@ void kmsg_pool::give_back(kmsg* message) noexcept {
     message->more_rights_.reset();
     message->right_count = 0;
   }
+  if (message->memory_count != 0) [[unlikely]] {
+    message->memories_.reset();
+    message->memory_count = 0;
+  }
   message->complex = message->circular = message->room_awaited = false;
-  message->destination = message->reply = {};
+  message->destination = message->reply = message->voucher = {};
   if (message->size_class_ < classes) {
     shelf& to = message->home_.shelves_[message->size_class_];
     kmsg* none = nullptr;

@@ -1,6 +1,6 @@
-// A message inside the kernel: flat bytes as the sender gave them, and a table of the rights that
-// it carries. It holds neither a name nor an address of anybody: names in the bytes are blank until
-// copy-out writes the receiver's.
+// A message inside the kernel: flat bytes as the sender gave them, a table of the rights that it
+// carries, and one of its memory out of line. It holds neither a name nor an address of anybody:
+// those in the bytes are blank until copy-out writes the receiver's.
 #pragma once
 
 #include <mach/message.h>
@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "kedge/mach/kernel/core/memory_object.h"
 #include "kedge/mach/kernel/core/mutex.h"
 
 namespace kedge::mach::kernel {
@@ -35,23 +36,19 @@ class kmsg {
   std::byte* bytes() noexcept { return reinterpret_cast<std::byte*>(this + 1); }
   mach_msg_header_t& header() noexcept { return *reinterpret_cast<mach_msg_header_t*>(bytes()); }
 
-  // The port descriptors' rights, in order.
+  // The rights of its descriptors, in order: one of each port, as many as it has of an array.
   carried_right* rights() noexcept {
     return more_rights_ ? more_rights_.get() : few_rights_.data();
   }
-  // Makes room for `count` rights, all of them empty.
-  void reserve_rights(std::uint32_t count) {
-    right_count = count;
-    if (count > few_rights_.size()) {
-      more_rights_ = std::make_unique<carried_right[]>(count);
-    } else {
-      few_rights_.fill({});
-    }
-  }
+  // The out-of-line memory of its descriptors, in order; what is empty among it has no object.
+  carried_memory* memories() noexcept { return memories_.get(); }
+  // Makes room for so many of both, all of them empty. False: there is no memory for them.
+  bool reserve(std::uint32_t rights, std::uint32_t memories) noexcept;
 
   kmsg* next = nullptr;
   carried_right destination;
   carried_right reply;
+  carried_right voucher;
   mach_msg_size_t size = 0;  // of the message without trailer
   mach_msg_id_t id = 0;
   // Given when it is taken from its queue.
@@ -59,6 +56,7 @@ class kmsg {
   mach_port_context_t context = 0;  // the port's
   bool room_awaited = false;        // a send-possible request at the port was armed
   std::uint32_t right_count = 0;
+  std::uint32_t memory_count = 0;
   bool complex = false;
   bool circular = false;  // carries the receive right of its own destination, directly or in a ring
   security_token_t sender{};
@@ -73,6 +71,7 @@ class kmsg {
   const std::uint8_t size_class_;
   std::array<carried_right, 4> few_rights_;
   std::unique_ptr<carried_right[]> more_rights_;
+  std::unique_ptr<carried_memory[]> memories_;
 };
 
 // Recycled messages in a few sizes. Any thread may take and give back.

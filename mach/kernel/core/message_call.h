@@ -31,12 +31,17 @@ class message_call {
     return status::done;
   }
 
+  class body_copy_in;
+  class body_copy_out;
+
   // Sending.
   status send();
   mach_msg_return_t check_body(kmsg& message) noexcept;
+  mach_msg_return_t check_header(mach_msg_header_t& header) noexcept;
+  bool is_reply_port(const mach_msg_header_t& header) noexcept;
   mach_msg_return_t copy_in_header(kmsg& message, owed& then);
-  mach_msg_return_t copy_in_ports(kmsg& message, mach_port_name_t to, mach_port_name_t reply_to,
-                                  owed& then);
+  mach_msg_return_t copy_in_ports(kmsg& message, owed& then);
+  mach_msg_return_t copy_in_rest(kmsg& message, owed& then);
   mach_msg_return_t copy_in_body(kmsg& message, owed& then);
   status post_or_park(kmsg* message);
   void serve(kmsg* message);  // the destination is the kernel's
@@ -54,7 +59,8 @@ class message_call {
   mach_msg_return_t discard_too_large(kmsg* message);
   mach_port_name_t lose(kmsg* message);
   mach_msg_return_t tell_needed_size(mach_msg_size_t size, mach_port_name_t identity);
-  mach_msg_return_t copy_out_body(kmsg& message, owed& then);
+  // To the receiver; or, in a pseudo-receive, back to the sender. No lock is held.
+  mach_msg_return_t copy_out_body(kmsg& message, bool pseudo);
   mach_port_name_t copy_out_destination(kmsg& message, bool& ours, owed& then);
   mach_msg_size_t add_trailer(kmsg& message, std::byte* at) noexcept;
 

@@ -89,7 +89,7 @@ void notify_port_destroyed(port* to, port* receive_right, aftermath& after) noex
     return;
   }
   message->complex = true;
-  message->reserve_rights(1);
+  message->reserve(1, 0);  // so few need no memory
   message->rights()[0] = {receive_right, MACH_MSG_TYPE_MOVE_RECEIVE, false};
   const mach_msg_body_t body{1};
   std::memcpy(message->bytes() + sizeof(mach_msg_header_t), &body, sizeof body);

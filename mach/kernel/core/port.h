@@ -25,7 +25,15 @@ class space;
 using watchers = list<watch, &watch::link>;
 
 // What the kernel itself receives for.
-enum class kernel_object : std::uint8_t { none, task, thread, host, semaphore };
+enum class kernel_object : std::uint8_t {
+  none,
+  task,
+  thread,
+  host,
+  semaphore,
+  voucher,
+  memory_entry,
+};
 
 class port final : public object {
  public:

@@ -15,6 +15,22 @@ class profile {
 
   // mach_port_rename reaches a routine, which refuses; later there is none.
   constexpr bool knows_rename() const noexcept { return older(); }
+  // header-bits: unknown bits of msgh_bits are cleared, not refused.
+  constexpr bool clears_unknown_header_bits() const noexcept { return !older(); }
+  // voucher-order: the voucher's disposition is looked at before the destination.
+  constexpr bool checks_voucher_before_destination() const noexcept { return !older(); }
+  // dest-before-reply: so is whether the destination is a port's right, before the reply port.
+  constexpr bool checks_destination_before_reply() const noexcept { return !older(); }
+  // reply-deadname: a dead name is no reply port.
+  constexpr bool refuses_dead_reply() const noexcept { return !older(); }
+  // descriptor-checks-first: descriptors are checked before anything is taken.
+  constexpr bool checks_descriptors_first() const noexcept { return !older(); }
+  // oolp-copy: the copy option of an array of ports is of no concern.
+  constexpr bool ignores_copy_option_of_arrays() const noexcept { return !older(); }
+  // large-small-buffer: with MACH_RCV_LARGE, the buffer that the needed size is written to.
+  constexpr std::uint32_t smallest_buffer_for_size() const noexcept { return older() ? 20 : 8; }
+  // tiny-receive-buffer: a message too large is not written past the end of the buffer.
+  constexpr bool respects_tiny_buffers() const noexcept { return !older(); }
 
  private:
   constexpr bool older() const noexcept { return age_ == age::macos11; }

@@ -198,7 +198,7 @@ mach_msg_return_t message_call::deliver(kmsg* message) {
   owed then;
   mach_msg_return_t result = MACH_MSG_SUCCESS;
   // With no right to be copied out the space is not concerned.
-  const bool carries = message->reply.target || message->complex;
+  const bool carries = message->reply.target || message->complex || message->voucher.target;
   if (carries) names.lock.lock();
   if (carries && !names.active) {
     names.lock.unlock();
@@ -208,21 +208,29 @@ mach_msg_return_t message_call::deliver(kmsg* message) {
   const std::uint8_t reply_type = message->reply.disposition;
   const std::uint8_t to_type = message->destination.disposition;
   mach_port_name_t reply_name = message->reply.dead ? MACH_PORT_DEAD : MACH_PORT_NULL;
-  if (message->reply.target && copy_out(names, message->reply, reply_name) != KERN_SUCCESS) {
+  mach_port_name_t voucher_name = MACH_PORT_NULL;
+  const bool wants_voucher = (state_.option & MACH_RCV_VOUCHER) != 0;
+  if ((message->reply.target && copy_out(names, message->reply, reply_name) != KERN_SUCCESS) ||
+      (message->voucher.target && wants_voucher &&
+       copy_out(names, message->voucher, voucher_name) != KERN_SUCCESS)) {
     names.lock.unlock();
     lose(message);
     return MACH_RCV_HEADER_ERROR | MACH_MSG_IPC_SPACE;
   }
   bool ours = false;
-  header.msgh_bits = MACH_MSGH_BITS(mach_msg_bits_t{reply_type}, mach_msg_bits_t{to_type}) |
-                     (message->complex ? MACH_MSGH_BITS_COMPLEX : 0u);
-  header.msgh_size = message->size;
+  header.msgh_bits =
+      MACH_MSGH_BITS_SET(reply_type, to_type, wants_voucher ? message->voucher.disposition : 0u,
+                         message->complex ? MACH_MSGH_BITS_COMPLEX : 0u);
   header.msgh_remote_port = reply_name;
   header.msgh_local_port = copy_out_destination(*message, ours, then);
+  // What is no voucher comes through as it was.
+  if (message->voucher.disposition) header.msgh_voucher_port = voucher_name;
   header.msgh_id = message->id;
-  if (message->complex) result = copy_out_body(*message, then);
   if (carries) names.lock.unlock();
   then.settle(after_);
+  if (message->voucher.target) release_right(message->voucher, after_);
+  if (message->complex) result = copy_out_body(*message, false);
+  header.msgh_size = message->size;
   if (result != MACH_MSG_SUCCESS) result |= MACH_RCV_BODY_ERROR;
 
   const mach_msg_size_t trailer = add_trailer(*message, message->bytes() + message->size);
@@ -234,26 +242,6 @@ mach_msg_return_t message_call::deliver(kmsg* message) {
   } else {
     after_.destroy_later(message);
     after_.reap();
-  }
-  return result;
-}
-
-mach_msg_return_t message_call::copy_out_body(kmsg& message, owed&) {
-  mach_msg_return_t result = MACH_MSG_SUCCESS;
-  std::byte* at = message.bytes() + sizeof(mach_msg_base_t);
-  for (std::uint32_t index = 0; index < message.right_count; ++index) {
-    carried_right& right = message.rights()[index];
-    mach_msg_port_descriptor_t descriptor{};
-    descriptor.type = MACH_MSG_PORT_DESCRIPTOR;
-    descriptor.disposition = right.disposition;
-    if (right.target && right.disposition == MACH_MSG_TYPE_MOVE_RECEIVE) {
-      after_.kernel.transit().unbind(*right.target);
-    }
-    mach_port_name_t name = MACH_PORT_NULL;
-    if (copy_out(caller_.space, right, name) != KERN_SUCCESS) result = MACH_MSG_IPC_SPACE;
-    descriptor.name = name;
-    std::memcpy(at, &descriptor, sizeof descriptor);
-    at += sizeof descriptor;
   }
   return result;
 }
@@ -290,9 +278,11 @@ mach_msg_return_t message_call::discard_too_large(kmsg* message) {
   message->audit = {};
   const mach_msg_size_t trailer = add_trailer(*message, bare.trailer);
   bare.header.msgh_local_port = lose(message);
-  if (state_.receive_size < sizeof bare.header) return MACH_RCV_INVALID_DATA;
-  const mach_msg_size_t written =
-      std::min(static_cast<mach_msg_size_t>(sizeof bare.header + trailer), state_.receive_size);
+  auto written = static_cast<mach_msg_size_t>(sizeof bare.header + trailer);
+  if (after_.kernel.profile().respects_tiny_buffers()) {
+    if (state_.receive_size < sizeof bare.header) return MACH_RCV_INVALID_DATA;
+    written = std::min(written, state_.receive_size);
+  }
   memory_.out(&bare, state_.receive_buffer, written);
   answer_.words[0] = written;
   return MACH_RCV_TOO_LARGE;
@@ -315,7 +305,7 @@ mach_port_name_t message_call::lose(kmsg* message) {
 mach_msg_return_t message_call::tell_needed_size(mach_msg_size_t size, mach_port_name_t identity) {
   constexpr std::size_t size_at = offsetof(mach_msg_header_t, msgh_size);
   constexpr std::size_t local_at = offsetof(mach_msg_header_t, msgh_local_port);
-  if (state_.receive_size >= size_at + sizeof size) {
+  if (state_.receive_size >= after_.kernel.profile().smallest_buffer_for_size()) {
     memory_.out(&size, state_.receive_buffer + size_at, sizeof size);
   }
   if ((state_.option & MACH_RCV_LARGE_IDENTITY) &&

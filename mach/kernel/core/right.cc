@@ -459,14 +459,27 @@ void move_send_in(space& in, mach_port_name_t name, entry& found, owed& then) {
   owe_deleted(deleted, name, then);
 }
 
+// The port is locked.
+bool is_guarded_as(const port& target,
+                   const mach_msg_guarded_port_descriptor_t& descriptor) noexcept {
+  if (target.guarded) return target.context == descriptor.context;
+  return (descriptor.flags & MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND) && descriptor.context == 0;
+}
+
 // The port is locked; afterwards it is not.
 kern_return_t move_receive_in(space& in, mach_port_name_t name, entry& found, owed& then,
-                              guard_violation& guard, aftermath& after) {
+                              guard_violation& guard, aftermath& after,
+                              const mach_msg_guarded_port_descriptor_t* guarded) {
   port& target = port_of(found);
   if (target.immovable) {
     target.lock.unlock();
     guard = {kGUARD_EXC_IMMOVABLE, name, 0};
     return KERN_INVALID_CAPABILITY;
+  }
+  if (guarded && !is_guarded_as(target, *guarded)) {
+    guard = {kGUARD_EXC_INCORRECT_GUARD, name, target.context};
+    target.lock.unlock();
+    return KERN_INVALID_ARGUMENT;
   }
   clear_receiver(target, false, after);
   if (found.type & MACH_PORT_TYPE_SEND) {
@@ -488,7 +501,8 @@ kern_return_t move_receive_in(space& in, mach_port_name_t name, entry& found, ow
 
 kern_return_t copy_in(space& in, mach_port_name_t name, entry& found,
                       mach_msg_type_name_t disposition, dead_policy dead, carried_right& taken,
-                      owed& then, guard_violation& guard, aftermath& after) {
+                      owed& then, guard_violation& guard, aftermath& after,
+                      const mach_msg_guarded_port_descriptor_t* guarded) {
   if (!may_copy_in(found, disposition)) return KERN_INVALID_RIGHT;
   if (found.type == MACH_PORT_TYPE_DEAD_NAME) {
     return copy_in_dead(in, name, found, disposition, dead, taken);
@@ -532,7 +546,7 @@ kern_return_t copy_in(space& in, mach_port_name_t name, entry& found,
       return KERN_SUCCESS;
     }
     default: {
-      const kern_return_t result = move_receive_in(in, name, found, then, guard, after);
+      const kern_return_t result = move_receive_in(in, name, found, then, guard, after, guarded);
       if (result != KERN_SUCCESS) taken = {};
       return result;
     }

@@ -104,10 +104,12 @@ bool may_copy_in(const entry& found, mach_msg_type_name_t disposition) noexcept;
 
 // Takes a right out of the space, or a copy of it. KERN_INVALID_RIGHT, KERN_INVALID_CAPABILITY (see
 // dead_policy, or an immovable receive right). A receive right that was taken out must next be
-// bound (transit) or put into a space.
+// bound (transit) or put into a space. With a guarded descriptor a receive right must be as it
+// says: KERN_INVALID_ARGUMENT if it is not.
 kern_return_t copy_in(space& in, mach_port_name_t name, entry& found,
                       mach_msg_type_name_t disposition, dead_policy dead, carried_right& taken,
-                      owed& then, guard_violation& guard, aftermath& after);
+                      owed& then, guard_violation& guard, aftermath& after,
+                      const mach_msg_guarded_port_descriptor_t* guarded = nullptr);
 
 // Puts a right into the space under the name that it has there, or a new one. Null and dead rights
 // give MACH_PORT_NULL and MACH_PORT_DEAD. KERN_NO_SPACE leaves the right where it is.

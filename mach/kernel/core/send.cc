@@ -17,15 +17,40 @@ namespace kedge::mach::kernel {
 namespace {
 
 constexpr mach_msg_size_t max_body = 48u * 1024 * 1024 - sizeof(mach_msg_max_trailer_t);
-constexpr std::uint32_t max_ports = 16383;
-
-std::byte* descriptors(kmsg& message) noexcept {
-  return message.bytes() + sizeof(mach_msg_base_t);
-}
 
 // Whether it is the last reference of a right that cannot be moved away.
 bool must_stay(const entry& found, mach_msg_type_name_t disposition) noexcept {
   return found.pinned && found.urefs == 1 && disposition == MACH_MSG_TYPE_MOVE_SEND;
+}
+
+bool is_voucher(const entry& found) noexcept {
+  return (found.type & MACH_PORT_TYPE_SEND) &&
+         static_cast<const port&>(*found.target).serves == kernel_object::voucher;
+}
+
+// Two rights out of one name: false if it does not hold them. The first is to be taken first.
+bool pair_up(const entry& found, mach_msg_type_name_t& first,
+             mach_msg_type_name_t& second) noexcept {
+  if (first == MACH_MSG_TYPE_MOVE_SEND_ONCE || second == MACH_MSG_TYPE_MOVE_SEND_ONCE) return false;
+  if (first == MACH_MSG_TYPE_MOVE_SEND && second == MACH_MSG_TYPE_MOVE_SEND) {
+    return found.urefs >= 2;
+  }
+  if (first == MACH_MSG_TYPE_MOVE_SEND && second == MACH_MSG_TYPE_COPY_SEND) {
+    // The copy first, whichever it is for: the move may take the last reference.
+    std::swap(first, second);
+  }
+  return true;
+}
+
+// What a strict reply asks of the reply port while it is alive (Darwin:
+// ipc_kmsg_validate_reply_port_locked).
+bool is_strict_reply(port& reply, const space& names, mach_msg_option_t option) noexcept {
+  const std::lock_guard<mutex> locked(reply.lock);
+  if (!reply.active) return true;
+  const bool wants_immovable =
+      (option & MACH_RCV_GUARDED_DESC) != 0 && (option & MACH_RCV_MSG) == 0;
+  return reply.receiver == &names && reply.send_once_rights == 1 && reply.send_rights <= 1 &&
+         (!wants_immovable || reply.immovable);
 }
 
 }  // namespace
@@ -39,9 +64,9 @@ status message_call::send() {
   kmsg* message = after_.kernel.messages(&caller_).take(size);
   if (!message) return done(MACH_SEND_NO_BUFFER);
   mach_msg_return_t result = MACH_SEND_INVALID_DATA;
+  bool taken = false;
   if (memory_.in(state_.send_buffer, message->bytes(), size)) {
     mach_msg_header_t& header = message->header();
-    header.msgh_bits &= MACH_MSGH_BITS_USER;
     message->size = size;
     message->id = header.msgh_id;
     message->complex = MACH_MSGH_BITS_IS_COMPLEX(header.msgh_bits);
@@ -51,129 +76,137 @@ status message_call::send() {
       message->audit = caller_.who.audit;
       owed then;
       result = copy_in_header(*message, then);
-      if (result == MACH_MSG_SUCCESS && message->complex) {
-        result = copy_in_body(*message, then);
-        if (result != MACH_MSG_SUCCESS) {
-          // Class 2: the header's rights and the descriptors so far are lost.
-          then.settle(after_);
-          after_.destroy_later(message);
-          after_.reap();
-          return done(result);
-        }
-      }
+      taken = result == MACH_MSG_SUCCESS;
+      if (taken) result = copy_in_rest(*message, then);
       then.settle(after_);
     }
   }
-  if (result != MACH_MSG_SUCCESS) {
+  if (result == MACH_MSG_SUCCESS) return post_or_park(message);
+  if (taken) {
+    // Class 2: the header's rights and the descriptors so far are lost.
+    after_.destroy_later(message);
+    after_.reap();
+  } else {
     kmsg_pool::give_back(message);
-    return done(result);
   }
-  return post_or_park(message);
+  return done(result);
 }
 
-mach_msg_return_t message_call::check_body(kmsg& message) noexcept {
-  mach_msg_body_t body;
-  std::memcpy(&body, message.bytes() + sizeof(mach_msg_header_t), sizeof body);
-  const std::uint32_t count = body.msgh_descriptor_count;
-  std::size_t left = message.size - sizeof(mach_msg_base_t);
-  const std::byte* at = descriptors(message);
-  for (std::uint32_t index = 0; index < count; ++index) {
-    if (left < sizeof(mach_msg_type_descriptor_t)) return MACH_SEND_MSG_TOO_SMALL;
-    mach_msg_type_descriptor_t descriptor;
-    std::memcpy(&descriptor, at, sizeof descriptor);
-    // Out-of-line memory, out-of-line ports and guarded ports are kinds that this kernel does not
-    // have.
-    if (descriptor.type != MACH_MSG_PORT_DESCRIPTOR) return MACH_SEND_INVALID_TYPE;
-    at += sizeof(mach_msg_port_descriptor_t);
-    left -= sizeof(mach_msg_port_descriptor_t);
+mach_msg_return_t message_call::copy_in_rest(kmsg& message, owed& then) {
+  if ((state_.option & MACH_MSG_STRICT_REPLY) && message.reply.target &&
+      !is_strict_reply(*message.reply.target, caller_.space, state_.option)) {
+    answer_.guard = {kGUARD_EXC_STRICT_REPLY, message.header().msgh_local_port,
+                     MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_PORT | KERN_INVALID_CAPABILITY};
+    return MACH_SEND_INVALID_REPLY;
   }
-  if (count > max_ports) return MACH_SEND_TOO_LARGE;
-  try {
-    message.reserve_rights(count);
-  } catch (const std::bad_alloc&) {
-    return MACH_SEND_NO_BUFFER;
+  if (!message.complex) return MACH_MSG_SUCCESS;
+  if (!after_.kernel.profile().checks_descriptors_first()) {
+    const mach_msg_return_t bad = check_body(message);
+    if (bad != MACH_MSG_SUCCESS) return bad;
   }
-  return MACH_MSG_SUCCESS;
+  return copy_in_body(message, then);
 }
 
-mach_msg_return_t message_call::copy_in_header(kmsg& message, owed& then) {
-  const mach_msg_header_t header = message.header();
+// What can be said of a header without looking at names (Darwin: ipc_kmsg_copyin_header_validate).
+mach_msg_return_t message_call::check_header(mach_msg_header_t& header) noexcept {
+  const profile age = after_.kernel.profile();
+  if (header.msgh_bits & ~MACH_MSGH_BITS_USER) {
+    if (!age.clears_unknown_header_bits()) return MACH_SEND_INVALID_HEADER;
+    header.msgh_bits &= MACH_MSGH_BITS_USER;
+  }
   const mach_msg_type_name_t to_type = MACH_MSGH_BITS_REMOTE(header.msgh_bits);
   const mach_msg_type_name_t reply_type = MACH_MSGH_BITS_LOCAL(header.msgh_bits);
   const mach_msg_type_name_t voucher_type = MACH_MSGH_BITS_VOUCHER(header.msgh_bits);
-  if (!MACH_MSG_TYPE_PORT_ANY_SEND(to_type)) return MACH_SEND_INVALID_HEADER;
   if (reply_type == MACH_MSG_TYPE_PORT_NONE ? header.msgh_local_port != MACH_PORT_NULL
                                             : !MACH_MSG_TYPE_PORT_ANY_SEND(reply_type)) {
     return MACH_SEND_INVALID_HEADER;
   }
-  if (voucher_type != MACH_MSG_TYPE_PORT_NONE && voucher_type != MACH_MSG_TYPE_MOVE_SEND &&
-      voucher_type != MACH_MSG_TYPE_COPY_SEND) {
-    return MACH_SEND_INVALID_VOUCHER;
-  }
+  const bool bad_voucher =
+      voucher_type != MACH_MSG_TYPE_PORT_NONE &&
+      ((voucher_type != MACH_MSG_TYPE_MOVE_SEND && voucher_type != MACH_MSG_TYPE_COPY_SEND) ||
+       header.msgh_voucher_port == MACH_PORT_DEAD);
+  if (bad_voucher && age.checks_voucher_before_destination()) return MACH_SEND_INVALID_VOUCHER;
+  if (!MACH_MSG_TYPE_PORT_ANY_SEND(to_type)) return MACH_SEND_INVALID_HEADER;
   if (!MACH_PORT_VALID(header.msgh_remote_port)) return MACH_SEND_INVALID_DEST;
+  return bad_voucher ? MACH_SEND_INVALID_VOUCHER : MACH_MSG_SUCCESS;
+}
 
+mach_msg_return_t message_call::copy_in_header(kmsg& message, owed& then) {
+  mach_msg_header_t& header = message.header();
+  const mach_msg_return_t bad = check_header(header);
+  if (bad != MACH_MSG_SUCCESS) return bad;
   space& names = caller_.space;
   const std::lock_guard<mutex> locked(names.lock);
   if (!names.active) return MACH_SEND_INVALID_DEST;
-  // No right is a voucher here.
-  if (voucher_type != MACH_MSG_TYPE_PORT_NONE && header.msgh_voucher_port != MACH_PORT_NULL) {
-    return MACH_SEND_INVALID_VOUCHER;
+  if (MACH_MSGH_BITS_VOUCHER(header.msgh_bits) != MACH_MSG_TYPE_PORT_NONE &&
+      header.msgh_voucher_port != MACH_PORT_NULL) {
+    entry* const found = names.find(header.msgh_voucher_port);
+    if (!found || !is_voucher(*found)) return MACH_SEND_INVALID_VOUCHER;
   }
-  return copy_in_ports(message, header.msgh_remote_port, header.msgh_local_port, then);
+  const mach_msg_type_name_t reply_type = MACH_MSGH_BITS_LOCAL(header.msgh_bits);
+  if ((state_.option & MACH_MSG_STRICT_REPLY) &&
+      (!MACH_PORT_VALID(header.msgh_local_port) || (reply_type != MACH_MSG_TYPE_MAKE_SEND_ONCE &&
+                                                    reply_type != MACH_MSG_TYPE_MOVE_SEND_ONCE))) {
+    answer_.guard = {kGUARD_EXC_STRICT_REPLY, header.msgh_local_port,
+                     MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_DISP | reply_type};
+    return MACH_SEND_INVALID_REPLY;
+  }
+  return copy_in_ports(message, then);
 }
 
-mach_msg_return_t message_call::copy_in_ports(kmsg& message, mach_port_name_t to,
-                                              mach_port_name_t reply_to, owed& then) {
+// Whether the reply port can be copied in, whatever becomes of the destination.
+bool message_call::is_reply_port(const mach_msg_header_t& header) noexcept {
+  const mach_port_name_t name = header.msgh_local_port;
+  const mach_msg_type_name_t type = MACH_MSGH_BITS_LOCAL(header.msgh_bits);
+  const entry* const found = caller_.space.find(name);
+  if (!found || must_stay(*found, type)) return false;
+  if (found->type == MACH_PORT_TYPE_DEAD_NAME && after_.kernel.profile().refuses_dead_reply()) {
+    return false;
+  }
+  const bool is_voucher_too = MACH_MSGH_BITS_VOUCHER(header.msgh_bits) != MACH_MSG_TYPE_PORT_NONE &&
+                              header.msgh_voucher_port == name;
+  return !is_voucher_too && may_copy_in(*found, type);
+}
+
+// The three names of the header, all or none. The space is locked.
+mach_msg_return_t message_call::copy_in_ports(kmsg& message, owed& then) {
   space& names = caller_.space;
-  const mach_msg_bits_t bits = message.header().msgh_bits;
-  mach_msg_type_name_t to_type = MACH_MSGH_BITS_REMOTE(bits);
-  mach_msg_type_name_t reply_type = MACH_MSGH_BITS_LOCAL(bits);
+  const profile age = after_.kernel.profile();
+  const mach_msg_header_t& header = message.header();
+  const mach_port_name_t to = header.msgh_remote_port;
+  const mach_port_name_t reply_to = header.msgh_local_port;
+  mach_msg_type_name_t to_type = MACH_MSGH_BITS_REMOTE(header.msgh_bits);
+  mach_msg_type_name_t reply_type = MACH_MSGH_BITS_LOCAL(header.msgh_bits);
+  mach_msg_type_name_t voucher_type = MACH_MSGH_BITS_VOUCHER(header.msgh_bits);
   const bool has_reply = MACH_PORT_VALID(reply_to);
+  const bool has_voucher =
+      voucher_type != MACH_MSG_TYPE_PORT_NONE && header.msgh_voucher_port != MACH_PORT_NULL;
 
   entry* found = names.find(to);
-  if (!found || (found->type & MACH_PORT_TYPE_PORT_RIGHTS) == 0) return MACH_SEND_INVALID_DEST;
-  if (has_reply) {
-    entry* reply_entry = names.find(reply_to);
-    if (!reply_entry || reply_entry->type == MACH_PORT_TYPE_DEAD_NAME ||
-        !may_copy_in(*reply_entry, reply_type)) {
-      return MACH_SEND_INVALID_REPLY;
-    }
-    if (must_stay(*reply_entry, reply_type)) return MACH_SEND_INVALID_REPLY;
+  const bool is_port = found && (found->type & MACH_PORT_TYPE_PORT_RIGHTS) != 0;
+  if (!found || (!is_port && age.checks_destination_before_reply())) return MACH_SEND_INVALID_DEST;
+  if (has_reply && !is_reply_port(header)) return MACH_SEND_INVALID_REPLY;
+  if (!is_port || !may_copy_in(*found, to_type) || must_stay(*found, to_type)) {
+    return MACH_SEND_INVALID_DEST;
   }
-  if (!may_copy_in(*found, to_type) || must_stay(*found, to_type)) return MACH_SEND_INVALID_DEST;
-
-  if (message.complex) {
-    if (to_type != MACH_MSG_TYPE_MOVE_SEND_ONCE && convert_if_dead(names, to, *found)) {
-      return MACH_SEND_INVALID_DEST;
-    }
+  // A send-once right of a dead port passes, unless it is known to be dead.
+  if (to_type != MACH_MSG_TYPE_MOVE_SEND_ONCE && convert_if_dead(names, to, *found)) {
+    return MACH_SEND_INVALID_DEST;
+  }
+  if ((has_voucher && header.msgh_voucher_port == to && !pair_up(*found, to_type, voucher_type)) ||
+      (has_reply && reply_to == to && !pair_up(*found, to_type, reply_type))) {
+    return MACH_SEND_INVALID_DEST;
+  }
+  if (message.complex && age.checks_descriptors_first()) {
     if (const mach_msg_return_t bad = check_body(message); bad != MACH_MSG_SUCCESS) return bad;
   }
 
-  const auto take_reply = [&] {
-    return copy_in(names, reply_to, *names.find(reply_to), reply_type, dead_policy::accept,
-                   message.reply, then, answer_.guard, after_);
+  const auto take = [&](mach_port_name_t name, mach_msg_type_name_t type, dead_policy dead,
+                        carried_right& right) {
+    return copy_in(names, name, *names.find(name), type, dead, right, then, answer_.guard, after_);
   };
-  const auto take_destination = [&] {
-    return copy_in(names, to, *names.find(to), to_type, dead_policy::refuse_untouched,
-                   message.destination, then, answer_.guard, after_);
-  };
-  message.reply = {nullptr, static_cast<std::uint8_t>(arrives_as(reply_type)),
-                   reply_to == MACH_PORT_DEAD};
-  if (has_reply && reply_to == to) {
-    const bool moves_both =
-        to_type == MACH_MSG_TYPE_MOVE_SEND && reply_type == MACH_MSG_TYPE_MOVE_SEND;
-    if (to_type == MACH_MSG_TYPE_MOVE_SEND_ONCE || reply_type == MACH_MSG_TYPE_MOVE_SEND_ONCE ||
-        (moves_both && found->urefs < 2)) {
-      return MACH_SEND_INVALID_DEST;
-    }
-    if (to_type == MACH_MSG_TYPE_MOVE_SEND && reply_type == MACH_MSG_TYPE_COPY_SEND) {
-      // The copy first, whichever it is for: the move may take the last reference.
-      std::swap(to_type, reply_type);
-    }
-  }
   const bool notifies = (state_.option & MACH_SEND_NOTIFY) && found->request != 0;
-  if (take_destination() != KERN_SUCCESS) {
-    message.reply = {};
+  if (take(to, to_type, dead_policy::refuse_untouched, message.destination) != KERN_SUCCESS) {
     return MACH_SEND_INVALID_DEST;
   }
   if (notifies) {
@@ -181,7 +214,14 @@ mach_msg_return_t message_call::copy_in_ports(kmsg& message, mach_port_name_t to
       arm_send_possible(*message.destination.target, *still);
     }
   }
-  if (has_reply) take_reply();
+  message.reply = {nullptr, static_cast<std::uint8_t>(arrives_as(reply_type)),
+                   reply_to == MACH_PORT_DEAD};
+  if (has_reply) take(reply_to, reply_type, dead_policy::accept, message.reply);
+  message.voucher.disposition =
+      voucher_type == MACH_MSG_TYPE_PORT_NONE ? MACH_MSG_TYPE_PORT_NONE : MACH_MSG_TYPE_MOVE_SEND;
+  if (has_voucher) {
+    take(header.msgh_voucher_port, voucher_type, dead_policy::accept, message.voucher);
+  }
   return MACH_MSG_SUCCESS;
 }
 
@@ -196,36 +236,6 @@ void message_call::arm_send_possible(port& to, const entry& found) noexcept {
   } else {
     always_ = true;
   }
-}
-
-mach_msg_return_t message_call::copy_in_body(kmsg& message, owed& then) {
-  space& names = caller_.space;
-  const std::lock_guard<mutex> locked(names.lock);
-  port& destination = *message.destination.target;
-  std::byte* at = descriptors(message);
-  for (std::uint32_t index = 0; index < message.right_count; ++index) {
-    mach_msg_port_descriptor_t descriptor;
-    std::memcpy(&descriptor, at, sizeof descriptor);
-    carried_right& right = message.rights()[index];
-    const mach_msg_type_name_t disposition = descriptor.disposition;
-    if (!MACH_PORT_VALID(descriptor.name)) {
-      right = {nullptr, static_cast<std::uint8_t>(arrives_as(disposition)),
-               descriptor.name == MACH_PORT_DEAD};
-    } else {
-      entry* found = names.find(descriptor.name);
-      if (!found || copy_in(names, descriptor.name, *found, disposition, dead_policy::accept, right,
-                            then, answer_.guard, after_) != KERN_SUCCESS) {
-        return MACH_SEND_INVALID_RIGHT;
-      }
-      if (right.disposition == MACH_MSG_TYPE_MOVE_RECEIVE &&
-          after_.kernel.transit().bind(*right.target, destination)) {
-        message.circular = true;
-      }
-    }
-    std::memset(at, 0, sizeof descriptor);
-    at += sizeof descriptor;
-  }
-  return MACH_MSG_SUCCESS;
 }
 
 status message_call::post_or_park(kmsg* message) {
@@ -301,7 +311,6 @@ void message_call::serve(kmsg* message) {
 status message_call::send_failed(kmsg* message, mach_msg_return_t why) {
   space& names = caller_.space;
   mach_msg_header_t& header = message->header();
-  owed then;
   names.lock.lock();
   if (!names.active) {
     names.lock.unlock();
@@ -309,18 +318,25 @@ status message_call::send_failed(kmsg* message, mach_msg_return_t why) {
     after_.reap();
     return done(MACH_SEND_INVALID_DEST);
   }
-  header.msgh_bits = MACH_MSGH_BITS(mach_msg_bits_t{message->destination.disposition},
-                                    mach_msg_bits_t{message->reply.disposition}) |
-                     (message->complex ? MACH_MSGH_BITS_COMPLEX : 0u);
+  const bool copied_voucher = MACH_MSGH_BITS_VOUCHER(header.msgh_bits) == MACH_MSG_TYPE_COPY_SEND &&
+                              message->voucher.target != nullptr;
+  header.msgh_bits =
+      MACH_MSGH_BITS_SET(message->destination.disposition, message->reply.disposition,
+                         copied_voucher ? MACH_MSG_TYPE_COPY_SEND : message->voucher.disposition,
+                         message->complex ? MACH_MSGH_BITS_COMPLEX : 0u);
   mach_port_name_t name = MACH_PORT_NULL;
   if (copy_out(names, message->destination, name) != KERN_SUCCESS) why |= MACH_MSG_IPC_SPACE;
   header.msgh_remote_port = name;
   if (copy_out(names, message->reply, name) != KERN_SUCCESS) why |= MACH_MSG_IPC_SPACE;
   header.msgh_local_port = name;
-  header.msgh_size = message->size;
-  why |= copy_out_body(*message, then);
+  // A voucher that was copied in stands there still: its copy goes with the message.
+  if (message->voucher.target && !copied_voucher) {
+    if (copy_out(names, message->voucher, name) != KERN_SUCCESS) why |= MACH_MSG_IPC_SPACE;
+    header.msgh_voucher_port = name;
+  }
   names.lock.unlock();
-  then.settle(after_);
+  if (message->complex) why |= copy_out_body(*message, true);
+  header.msgh_size = message->size;
   memory_.out(message->bytes(), state_.send_buffer, message->size);
   // What found no name is destroyed with the message.
   after_.destroy_later(message);

@@ -107,10 +107,10 @@ void receive(port_watch& at, kqueue::delivery& to) noexcept {
   const knote& note = *to.note;
   const auto option = static_cast<mach_msg_option_t>(note.fflags) & direct_options;
   reply answer;
-  own_memory memory;
   futex_ticket unused;
   kernel.kernel().receive_from(*at.receiver, *at.at, option, note.ext[0],
-                               static_cast<mach_msg_size_t>(note.ext[1]), answer, memory, unused);
+                               static_cast<mach_msg_size_t>(note.ext[1]), answer, own_memory(),
+                               unused);
   // Somebody else took the message, or the right; the latter is told by the watch.
   if (answer.result == MACH_RCV_TIMED_OUT || answer.result == MACH_RCV_PORT_CHANGED ||
       answer.result == MACH_RCV_PORT_DIED) {

@@ -20,16 +20,21 @@ namespace {
 
 using bytes = std::vector<std::byte>;
 
+// Of the caller's; any power of two would do.
+constexpr std::uint64_t page = 4096;
+
 // What a letter is about; its first word.
 enum class letter : std::uint64_t {
-  begin,    // to the kernel: call, target, task, 8 words
-  give_up,  // to the kernel: why
-  memory,   // to the kernel: ok, then what was read
-  woken,    // to the kernel, from itself
-  read,     // to the caller: address, size
-  write,    // to the caller: address, then what to write
-  parked,   // to the caller: how long to wait
-  done,     // to the caller: result, guard code, name, subcode, 2 words
+  begin,     // to the kernel: call, target, task, 8 words
+  give_up,   // to the kernel: why
+  memory,    // to the kernel: ok or address, then what was read
+  woken,     // to the kernel, from itself
+  read,      // to the caller: address, size
+  write,     // to the caller: address, then what to write
+  allocate,  // to the caller: size
+  release,   // to the caller: address, size
+  parked,    // to the caller: how long to wait
+  done,      // to the caller: result, guard code, name, subcode, 2 words
 };
 
 bytes pack(letter kind, std::initializer_list<std::uint64_t> words) {
@@ -125,6 +130,54 @@ class kernel_end {
     reply answer;
 
    private:
+    // Memory out of line is bytes here.
+    class byte_object final : public memory_object {
+     public:
+      explicit byte_object(std::size_t size) : bytes_(size) {}
+      void read(std::uint64_t offset, void* to, std::size_t size) const noexcept override {
+        std::memcpy(to, bytes_.data() + offset, size);
+      }
+      bytes bytes_;
+
+     private:
+      ~byte_object() override = default;
+    };
+
+    bool in_checked(user_address from, void* to, std::size_t size) noexcept override {
+      return copy_in(from, to, size);
+    }
+    kern_return_t take(user_address from, std::uint64_t size, taking how,
+                       carried_memory& taken) noexcept override {
+      const std::uint64_t offset = how.keeps_offset ? from % page : 0;
+      auto* const copy = new byte_object(offset + size);
+      taken = {ref<memory_object>::adopt(copy), offset, size};
+      if (!copy_in(from, copy->bytes_.data() + offset, size)) {
+        taken = {};
+        return KERN_INVALID_ADDRESS;
+      }
+      if (how.deallocates) deallocate(from, size);
+      return KERN_SUCCESS;
+    }
+    kern_return_t give(carried_memory& given, user_address& at) noexcept override {
+      bytes contents(given.offset % page + given.size);
+      given.object->read(given.offset, contents.data() + given.offset % page, given.size);
+      user_address base = 0;
+      if (allocate(contents.size(), base) != KERN_SUCCESS) return KERN_NO_SPACE;
+      copy_out(contents.data(), base, contents.size());
+      at = base + given.offset % page;
+      given = {};
+      return KERN_SUCCESS;
+    }
+    kern_return_t allocate(std::uint64_t size, user_address& at) noexcept override {
+      end_.answer(id, pack(letter::allocate, {size}));
+      at = word(end_.await_memory(), 1);
+      return at ? KERN_SUCCESS : KERN_NO_SPACE;
+    }
+    void deallocate(user_address at, std::uint64_t size) noexcept override {
+      end_.answer(id, pack(letter::release, {at, size}));
+      end_.await_memory();
+    }
+
     bool copy_in(user_address from, void* to, std::size_t size) noexcept override {
       end_.answer(id, pack(letter::read, {from, size}));
       const bytes got = end_.await_memory();
@@ -268,8 +321,17 @@ class loopback final : public binding {
       const bool ok = memory.out(asked.data() + head, word(asked, 1), asked.size() - head);
       return kernel_.deliver(id, pack(letter::memory, {ok}));
     }
+    if (kind_of(asked) == letter::allocate) {
+      user_address at = 0;
+      if (memory.allocate(word(asked, 1), at) != KERN_SUCCESS) at = 0;
+      return kernel_.deliver(id, pack(letter::memory, {at}));
+    }
+    if (kind_of(asked) == letter::release) {
+      memory.deallocate(word(asked, 1), word(asked, 2));
+      return kernel_.deliver(id, pack(letter::memory, {1}));
+    }
     bytes got(word(asked, 2));
-    const bool ok = memory.in(word(asked, 1), got.data(), got.size());
+    const bool ok = memory.in_checked(word(asked, 1), got.data(), got.size());
     bytes out = pack(letter::memory, {ok});
     out.insert(out.end(), got.begin(), got.end());
     kernel_.deliver(id, std::move(out));

@@ -120,7 +120,7 @@ TEST_CASE("port descriptors") {
   }
   SUBCASE("a kind that is not there, and descriptors that overrun, consume nothing") {
     message m(port, MACH_MSG_TYPE_COPY_SEND, 1, {{cargo, MACH_MSG_TYPE_MOVE_SEND}});
-    m.bytes[sizeof(mach_msg_base_t) + 11] = MACH_MSG_OOL_DESCRIPTOR;
+    m.bytes[sizeof(mach_msg_base_t) + 11] = MACH_MSG_DESCRIPTOR_MAX + 1;
     CHECK(m.send() == MACH_SEND_INVALID_TYPE);
     m = message(port, MACH_MSG_TYPE_COPY_SEND, 1, {{cargo, MACH_MSG_TYPE_MOVE_SEND}});
     m.bytes[24] = 2;

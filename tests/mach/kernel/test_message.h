@@ -98,6 +98,30 @@ class message {
     return *this;
   }
 
+  // Adds a descriptor; to be called before any body is there.
+  template <typename Descriptor>
+  message& with(const Descriptor& descriptor) {
+    if (!MACH_MSGH_BITS_IS_COMPLEX(header().msgh_bits)) {
+      header().msgh_bits |= MACH_MSGH_BITS_COMPLEX;
+      size += sizeof(mach_msg_body_t);
+    }
+    ++bytes[sizeof(mach_msg_header_t)];  // the count
+    append(&descriptor, sizeof descriptor);
+    return *this;
+  }
+  message& with_body(const char* body) {
+    append(body, std::strlen(body));
+    size = (size + 3) & ~3u;
+    return *this;
+  }
+  // The descriptor that begins so many bytes behind the count of descriptors.
+  template <typename Descriptor>
+  Descriptor at(std::size_t offset = 0) {
+    Descriptor found;
+    std::memcpy(&found, bytes + sizeof(mach_msg_base_t) + offset, sizeof found);
+    return found;
+  }
+
   mach_msg_header_t& header() { return *reinterpret_cast<mach_msg_header_t*>(bytes); }
   mach_msg_port_descriptor_t descriptor(std::size_t index) {
     mach_msg_port_descriptor_t found;
@@ -137,6 +161,50 @@ class message {
     size += static_cast<mach_msg_size_t>(length);
   }
 };
+
+inline mach_msg_port_descriptor_t port_descriptor(mach_port_name_t name,
+                                                  mach_msg_type_name_t disposition) {
+  mach_msg_port_descriptor_t made{};
+  made.name = name;
+  made.disposition = disposition & 0xff;
+  made.type = MACH_MSG_PORT_DESCRIPTOR;
+  return made;
+}
+
+inline mach_msg_ool_descriptor_t memory_descriptor(
+    const void* address, mach_msg_size_t size,
+    mach_msg_copy_options_t copy = MACH_MSG_PHYSICAL_COPY, bool deallocate = false) {
+  mach_msg_ool_descriptor_t made{};
+  made.address = const_cast<void*>(address);
+  made.size = size;
+  made.copy = copy & 0xff;
+  made.deallocate = deallocate;
+  made.type = MACH_MSG_OOL_DESCRIPTOR;
+  return made;
+}
+
+inline mach_msg_ool_ports_descriptor_t ports_descriptor(const mach_port_name_t* names,
+                                                        mach_msg_size_t count,
+                                                        mach_msg_type_name_t disposition) {
+  mach_msg_ool_ports_descriptor_t made{};
+  made.address = const_cast<mach_port_name_t*>(names);
+  made.count = count;
+  made.disposition = disposition & 0xff;
+  made.type = MACH_MSG_OOL_PORTS_DESCRIPTOR;
+  return made;
+}
+
+inline mach_msg_guarded_port_descriptor_t guarded_descriptor(mach_port_name_t name,
+                                                             mach_msg_guard_flags_t flags,
+                                                             mach_port_context_t context = 0) {
+  mach_msg_guarded_port_descriptor_t made{};
+  made.context = context;
+  made.flags = flags & 0xffff;
+  made.disposition = MACH_MSG_TYPE_MOVE_RECEIVE;
+  made.type = MACH_MSG_GUARDED_PORT_DESCRIPTOR;
+  made.name = name;
+  return made;
+}
 
 // The id of the next message at the port, which is received and destroyed; -1 if there is none.
 inline mach_msg_id_t next_id(mach_port_name_t from) {

@@ -1,0 +1,393 @@
+// Memory out of line (SEMANTICS 29, 31, 32).
+#include <doctest/doctest.h>
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "test_message.h"
+
+using namespace test;
+
+namespace {
+
+const auto page = static_cast<vm_size_t>(sysconf(_SC_PAGESIZE));
+
+// Fresh memory, byte i of it is seed + i.
+unsigned char* new_memory(vm_size_t size, unsigned seed) {
+  vm_address_t address = 0;
+  REQUIRE(vm_allocate(mach_task_self(), &address, size, VM_FLAGS_ANYWHERE) == KERN_SUCCESS);
+  auto* const bytes = reinterpret_cast<unsigned char*>(address);
+  for (vm_size_t index = 0; index < size; ++index) {
+    bytes[index] = static_cast<unsigned char>(seed + index);
+  }
+  return bytes;
+}
+
+bool holds(const void* address, vm_size_t size, unsigned seed) {
+  const auto* const bytes = static_cast<const unsigned char*>(address);
+  for (vm_size_t index = 0; index < size; ++index) {
+    if (bytes[index] != static_cast<unsigned char>(seed + index)) return false;
+  }
+  return true;
+}
+
+void release(const void* address, vm_size_t size) {
+  CHECK(vm_deallocate(mach_task_self(), reinterpret_cast<vm_address_t>(address), size) ==
+        KERN_SUCCESS);
+}
+
+std::uintptr_t offset_in_page(const void* address) {
+  return reinterpret_cast<std::uintptr_t>(address) % page;
+}
+
+// Pages that cannot be read.
+void* unreadable() {
+  static void* const pages = mmap(nullptr, 1 << 23, PROT_NONE, MAP_PRIVATE | MAP_ANON, -1, 0);
+  return pages;
+}
+
+// Sends the descriptor to a port of its own and receives it.
+mach_msg_ool_descriptor_t pass(const mach_msg_ool_descriptor_t& descriptor) {
+  const mach_port_name_t port = new_service();
+  message m(port, MACH_MSG_TYPE_COPY_SEND);
+  REQUIRE(m.with(descriptor).send() == MACH_MSG_SUCCESS);
+  message got;
+  REQUIRE(got.receive(port) == MACH_MSG_SUCCESS);
+  CHECK(got.header().msgh_size == sizeof(mach_msg_base_t) + sizeof(mach_msg_ool_descriptor_t));
+  CHECK(MACH_MSGH_BITS_IS_COMPLEX(got.header().msgh_bits));
+  CHECK(end_receive(port) == KERN_SUCCESS);
+  CHECK(mach_port_deallocate(mach_task_self(), port) == KERN_SUCCESS);
+  return got.at<mach_msg_ool_descriptor_t>();
+}
+
+}  // namespace
+
+TEST_CASE("memory arrives as a copy of its own, of any size, by either copy option") {
+  for (const vm_size_t size : {vm_size_t{1}, vm_size_t{5000}, 3 * page, vm_size_t{2} << 20}) {
+    for (const mach_msg_copy_options_t copy : {MACH_MSG_PHYSICAL_COPY, MACH_MSG_VIRTUAL_COPY}) {
+      CAPTURE(size);
+      CAPTURE(copy);
+      unsigned char* const memory = new_memory(size, 7);
+      const auto got = pass(memory_descriptor(memory, static_cast<mach_msg_size_t>(size), copy));
+      CHECK(got.size == size);
+      CHECK(got.type == MACH_MSG_OOL_DESCRIPTOR);
+      CHECK(got.copy == copy);
+      CHECK(got.address != memory);
+      REQUIRE(holds(got.address, size, 7));
+      // Neither side sees the other's later writes.
+      memory[0] = 1;
+      static_cast<unsigned char*>(got.address)[size - 1] = 2;
+      CHECK(static_cast<unsigned char*>(got.address)[0] == (size == 1 ? 2 : 7));
+      CHECK(memory[size - 1] == (size == 1 ? 1 : static_cast<unsigned char>(7 + size - 1)));
+      release(got.address, size);
+      release(memory, size);
+    }
+  }
+}
+
+TEST_CASE("what arrives is as it was when it was sent") {
+  const mach_port_name_t port = new_service();
+  for (const vm_size_t size : {page, vm_size_t{1} << 20}) {
+    unsigned char* const memory = new_memory(size, 3);
+    message m(port, MACH_MSG_TYPE_COPY_SEND);
+    m.with(memory_descriptor(memory, static_cast<mach_msg_size_t>(size), MACH_MSG_VIRTUAL_COPY));
+    REQUIRE(m.send() == MACH_MSG_SUCCESS);
+    std::fill(memory, memory + size, static_cast<unsigned char>(0));
+    message got;
+    REQUIRE(got.receive(port) == MACH_MSG_SUCCESS);
+    CHECK(holds(got.at<mach_msg_ool_descriptor_t>().address, size, 3));
+    mach_msg_destroy(&got.header());
+    release(memory, size);
+  }
+}
+
+TEST_CASE("the received deallocate flag says whether the copy was virtual") {
+  unsigned char* const memory = new_memory(page, 1);
+  const auto physical = pass(memory_descriptor(memory, 10, MACH_MSG_PHYSICAL_COPY));
+  CHECK(!physical.deallocate);
+  const auto virtual_copy = pass(memory_descriptor(memory, 10, MACH_MSG_VIRTUAL_COPY));
+  CHECK(virtual_copy.deallocate);
+  const auto moved = pass(memory_descriptor(memory, 10, MACH_MSG_PHYSICAL_COPY, true));
+  CHECK(!moved.deallocate);
+  for (const auto& each : {physical, virtual_copy, moved}) {
+    CHECK(holds(each.address, 10, 1));
+    release(each.address, 10);
+  }
+}
+
+TEST_CASE("size 0 gives no address, whatever was given") {
+  const auto none = pass(memory_descriptor(nullptr, 0));
+  CHECK(none.address == nullptr);
+  CHECK(none.size == 0);
+  const auto bad = pass(memory_descriptor(reinterpret_cast<void*>(0x10), 0, MACH_MSG_VIRTUAL_COPY));
+  CHECK(bad.address == nullptr);
+  CHECK(bad.size == 0);
+  CHECK(bad.deallocate);
+}
+
+TEST_CASE("a virtual copy keeps the offset in the page, a physical one begins a page") {
+  unsigned char* const memory = new_memory(vm_size_t{1} << 20, 5);
+  const mach_msg_size_t size = (1u << 20) - 100;
+  const auto virtual_copy = pass(memory_descriptor(memory + 60, size, MACH_MSG_VIRTUAL_COPY));
+  CHECK(offset_in_page(virtual_copy.address) == 60);
+  CHECK(holds(virtual_copy.address, size, 65));
+  release(virtual_copy.address, size);
+  const auto physical = pass(memory_descriptor(memory + 60, size, MACH_MSG_PHYSICAL_COPY));
+  CHECK(offset_in_page(physical.address) == 0);
+  CHECK(holds(physical.address, size, 65));
+  release(physical.address, size);
+  release(memory, vm_size_t{1} << 20);
+}
+
+TEST_CASE("volatile memory arrives as volatile") {
+  unsigned char* const memory = new_memory(page, 9);
+  auto descriptor = memory_descriptor(memory, 4);
+  descriptor.type = MACH_MSG_OOL_VOLATILE_DESCRIPTOR;
+  const auto got = pass(descriptor);
+  CHECK(got.type == MACH_MSG_OOL_VOLATILE_DESCRIPTOR);
+  CHECK(holds(got.address, 4, 9));
+  release(got.address, 4);
+  release(memory, page);
+}
+
+TEST_CASE("deallocate takes the sender's whole pages") {
+  for (const vm_size_t pages : {vm_size_t{3}, (vm_size_t{1} << 20) / page + 1}) {
+    unsigned char* const memory = new_memory((pages + 1) * page, 1);
+    const auto size = static_cast<mach_msg_size_t>((pages - 1) * page);
+    // From within the first page to within the last but one.
+    const auto got = pass(memory_descriptor(memory + 8, size, MACH_MSG_VIRTUAL_COPY, true));
+    CHECK(holds(got.address, size, 9));
+    CHECK(holds(memory + pages * page, page, static_cast<unsigned>(1 + pages * page)));
+    const mach_port_name_t port = new_service();
+    for (const vm_size_t gone : {vm_size_t{0}, pages - 1}) {
+      // Unless what arrived stands there.
+      const unsigned char* const at = memory + gone * page;
+      const auto* const first = static_cast<unsigned char*>(got.address) - 8;
+      if (at >= first && at < first + pages * page) continue;
+      message m(port, MACH_MSG_TYPE_COPY_SEND);
+      CHECK(m.with(memory_descriptor(at, 1)).send() == MACH_SEND_INVALID_MEMORY);
+    }
+    release(got.address, size);
+    release(memory + pages * page, page);
+  }
+}
+
+TEST_CASE("class 1: a copy option that is none") {
+  const mach_port_name_t port = new_service(), cargo = new_service();
+  message m(port, MACH_MSG_TYPE_MOVE_SEND);
+  m.with(port_descriptor(cargo, MACH_MSG_TYPE_MOVE_SEND)).with(memory_descriptor(nullptr, 4, 2));
+  CHECK(m.send() == MACH_SEND_INVALID_TYPE);
+  CHECK(refs_of(port, MACH_PORT_RIGHT_SEND) == 1);
+  CHECK(refs_of(cargo, MACH_PORT_RIGHT_SEND) == 1);
+}
+
+TEST_CASE("class 1: a descriptor that the message is too short for") {
+  const mach_port_name_t port = new_service();
+  unsigned char* const memory = new_memory(page, 0);
+  message m(port, MACH_MSG_TYPE_MOVE_SEND);
+  m.with(memory_descriptor(memory, 4, MACH_MSG_VIRTUAL_COPY, true));
+  m.size -= 4;  // as long as a port's
+  CHECK(m.send() == MACH_SEND_MSG_TOO_SMALL);
+  CHECK(refs_of(port, MACH_PORT_RIGHT_SEND) == 1);
+  CHECK(holds(memory, page, 0));
+  release(memory, page);
+}
+
+TEST_CASE("class 1: more than 7 MiB for the kernel to copy") {
+  const mach_port_name_t port = new_service();
+  const vm_size_t size = vm_size_t{4} << 20;
+  unsigned char* const memory = new_memory(size, 0);
+  const auto half = memory_descriptor(memory, static_cast<mach_msg_size_t>(size));
+  message m(port, MACH_MSG_TYPE_MOVE_SEND);
+  CHECK(m.with(half).with(half).send() == MACH_MSG_VM_KERNEL);
+  CHECK(refs_of(port, MACH_PORT_RIGHT_SEND) == 1);
+  // Virtual copies and small pieces do not count.
+  const auto shared =
+      memory_descriptor(memory, static_cast<mach_msg_size_t>(size), MACH_MSG_VIRTUAL_COPY);
+  message other(port, MACH_MSG_TYPE_COPY_SEND);
+  CHECK(other.with(half).with(shared).with(memory_descriptor(memory, 100)).send() ==
+        MACH_MSG_SUCCESS);
+  message got;
+  REQUIRE(got.receive(port) == MACH_MSG_SUCCESS);
+  const auto physical = got.at<mach_msg_ool_descriptor_t>();
+  CHECK(holds(physical.address, size, 0));
+  const auto small = got.at<mach_msg_ool_descriptor_t>(2 * sizeof physical);
+  CHECK(holds(small.address, 100, 0));
+  release(physical.address, size);
+  release(small.address, 100);
+  mach_msg_destroy(&got.header());
+  release(memory, size);
+}
+
+TEST_CASE("class 2: memory that cannot be read destroys the header's rights and what came before") {
+  const mach_port_name_t port = new_service(), before = new_service(), behind = new_service(),
+                         reply = new_port();
+  unsigned char* const memory = new_memory(page, 0);
+  for (void* const address :
+       {unreadable(), reinterpret_cast<void*>(0x10), static_cast<void*>(nullptr)}) {
+    for (const mach_msg_size_t size : {4u, 9000u, 5u << 20}) {
+      mach_port_insert_right(mach_task_self(), port, port, MACH_MSG_TYPE_MAKE_SEND);
+      mach_port_insert_right(mach_task_self(), before, before, MACH_MSG_TYPE_MAKE_SEND);
+      const auto sends = refs_of(port, MACH_PORT_RIGHT_SEND);
+      message m(port, MACH_MSG_TYPE_MOVE_SEND);
+      m.reply_to(reply, MACH_MSG_TYPE_MAKE_SEND_ONCE);
+      m.with(port_descriptor(before, MACH_MSG_TYPE_MOVE_SEND))
+          .with(memory_descriptor(memory, 16, MACH_MSG_VIRTUAL_COPY))
+          .with(memory_descriptor(address, size, MACH_MSG_VIRTUAL_COPY, true))
+          .with(port_descriptor(behind, MACH_MSG_TYPE_MOVE_SEND));
+      const message as_sent = m;
+      CHECK(m.send() == MACH_SEND_INVALID_MEMORY);
+      CHECK(std::memcmp(as_sent.bytes, m.bytes, sizeof m.bytes) == 0);
+      CHECK(refs_of(port, MACH_PORT_RIGHT_SEND) == sends - 1);
+      CHECK(refs_of(before, MACH_PORT_RIGHT_SEND) == 1);
+      CHECK(refs_of(behind, MACH_PORT_RIGHT_SEND) == 1);
+      CHECK(next_id(reply) == MACH_NOTIFY_SEND_ONCE);
+      CHECK(status_of(port).mps_msgcount == 0);
+    }
+  }
+  release(memory, page);
+}
+
+TEST_CASE("class 2: memory that was there until just now") {
+  const mach_port_name_t port = new_service();
+  for (const vm_size_t size : {page, vm_size_t{1} << 21}) {
+    unsigned char* const gone = new_memory(size, 0);
+    release(gone, size);
+    message m(port, MACH_MSG_TYPE_COPY_SEND);
+    m.with(memory_descriptor(gone, static_cast<mach_msg_size_t>(size), MACH_MSG_VIRTUAL_COPY));
+    CHECK(m.send() == MACH_SEND_INVALID_MEMORY);
+  }
+}
+
+TEST_CASE("class 2: memory that ends before its size") {
+  unsigned char* const memory = new_memory(2 * page, 0);
+  release(memory + page, page);
+  const mach_port_name_t port = new_service();
+  message m(port, MACH_MSG_TYPE_COPY_SEND);
+  m.with(memory_descriptor(memory + page - 8, 16, MACH_MSG_VIRTUAL_COPY, true));
+  CHECK(m.send() == MACH_SEND_INVALID_MEMORY);
+  CHECK(holds(memory, page, 0));  // nothing was deallocated
+  release(memory, page);
+}
+
+TEST_CASE("class 3: a full queue gives memory back, at an address of its own") {
+  const mach_port_name_t port = new_service();
+  REQUIRE(set_limit(port, 0) == KERN_SUCCESS);
+  for (const vm_size_t size : {page, vm_size_t{1} << 20}) {
+    for (const bool deallocates : {false, true}) {
+      unsigned char* const memory = new_memory(size, 4);
+      message m(port, MACH_MSG_TYPE_COPY_SEND);
+      m.with(memory_descriptor(memory, static_cast<mach_msg_size_t>(size), MACH_MSG_VIRTUAL_COPY,
+                               deallocates))
+          .with(memory_descriptor(nullptr, 0))
+          .with_body("body");
+      REQUIRE(m.send() == MACH_SEND_TIMED_OUT);
+      CHECK(m.header().msgh_bits ==
+            (MACH_MSGH_BITS(MACH_MSG_TYPE_MOVE_SEND, 0u) | MACH_MSGH_BITS_COMPLEX));
+      const auto back = m.at<mach_msg_ool_descriptor_t>();
+      CHECK(back.size == size);
+      CHECK(back.deallocate);
+      CHECK(holds(back.address, size, 4));
+      if (!deallocates) {
+        CHECK(back.address != memory);
+        release(memory, size);
+      }
+      CHECK(m.at<mach_msg_ool_descriptor_t>(sizeof back).address == nullptr);
+      CHECK(std::memcmp(m.bytes + m.size - 4, "body", 4) == 0);
+      mach_msg_destroy(&m.header());
+    }
+  }
+}
+
+TEST_CASE("class 4: memory is destroyed with its message") {
+  const mach_port_name_t port = new_service();
+  unsigned char* const memory = new_memory(vm_size_t{1} << 20, 4);
+  message m(port, MACH_MSG_TYPE_COPY_SEND);
+  m.with(memory_descriptor(memory, 1u << 20, MACH_MSG_VIRTUAL_COPY))
+      .with(memory_descriptor(memory, 1u << 20, MACH_MSG_VIRTUAL_COPY, true));
+  REQUIRE(m.send() == MACH_MSG_SUCCESS);
+  CHECK(end_receive(port) == KERN_SUCCESS);
+  CHECK(type_of(port) == MACH_PORT_TYPE_DEAD_NAME);
+}
+
+TEST_CASE("several pieces, ports between them, and a body behind") {
+  const mach_port_name_t port = new_service(), cargo = new_service();
+  unsigned char* const memory = new_memory(3 * page, 0);
+  message m(port, MACH_MSG_TYPE_COPY_SEND);
+  m.with(memory_descriptor(memory, 10))
+      .with(port_descriptor(cargo, MACH_MSG_TYPE_COPY_SEND))
+      .with(memory_descriptor(memory + 1, 2 * static_cast<mach_msg_size_t>(page),
+                              MACH_MSG_VIRTUAL_COPY))
+      .with_body("the body");
+  REQUIRE(m.send() == MACH_MSG_SUCCESS);
+  message got;
+  REQUIRE(got.receive(port) == MACH_MSG_SUCCESS);
+  CHECK(got.header().msgh_size == m.size);
+  CHECK(holds(got.at<mach_msg_ool_descriptor_t>().address, 10, 0));
+  CHECK(got.at<mach_msg_port_descriptor_t>(16).name == cargo);
+  CHECK(refs_of(cargo, MACH_PORT_RIGHT_SEND) == 2);
+  const auto second = got.at<mach_msg_ool_descriptor_t>(28);
+  CHECK(holds(second.address, 2 * page, 1));
+  CHECK(std::memcmp(got.bytes + got.header().msgh_size - 8, "the body", 8) == 0);
+  release(got.at<mach_msg_ool_descriptor_t>().address, 10);
+  mach_msg_destroy(&got.header());
+  CHECK(refs_of(cargo, MACH_PORT_RIGHT_SEND) == 1);
+  release(memory, 3 * page);
+}
+
+TEST_CASE("mach_msg_destroy releases what is marked so, and skips volatile memory") {
+  const mach_port_name_t port = new_service();
+  unsigned char* const memory = new_memory(page, 2);
+  auto volatile_memory = memory_descriptor(memory, 4, MACH_MSG_VIRTUAL_COPY);
+  volatile_memory.type = MACH_MSG_OOL_VOLATILE_DESCRIPTOR;
+  message m(port, MACH_MSG_TYPE_COPY_SEND);
+  m.with(memory_descriptor(memory, 4, MACH_MSG_VIRTUAL_COPY))
+      .with(memory_descriptor(memory, 4))
+      .with(volatile_memory);
+  REQUIRE(m.send() == MACH_MSG_SUCCESS);
+  message got;
+  REQUIRE(got.receive(port) == MACH_MSG_SUCCESS);
+  mach_msg_destroy(&got.header());
+  message gone(port, MACH_MSG_TYPE_COPY_SEND);
+  CHECK(gone.with(memory_descriptor(got.at<mach_msg_ool_descriptor_t>().address, 4)).send() ==
+        MACH_SEND_INVALID_MEMORY);
+  for (const std::size_t kept : {16u, 32u}) {
+    const auto descriptor = got.at<mach_msg_ool_descriptor_t>(kept);
+    CHECK(holds(descriptor.address, 4, 2));
+    release(descriptor.address, 4);
+  }
+  release(memory, page);
+}
+
+TEST_CASE("memory that the kernel did not allocate") {
+  static unsigned char own[100000];
+  for (std::size_t index = 0; index < sizeof own; ++index) {
+    own[index] = static_cast<unsigned char>(index);
+  }
+  const auto got = pass(memory_descriptor(own + 3, 90000, MACH_MSG_VIRTUAL_COPY));
+  CHECK(holds(got.address, 90000, 3));
+  CHECK(offset_in_page(got.address) == offset_in_page(own + 3));
+  release(got.address, 90000);
+}
+
+TEST_CASE("MACH_RCV_LARGE keeps a message with memory; without it both are destroyed") {
+  const mach_port_name_t port = new_service();
+  unsigned char* const memory = new_memory(page, 6);
+  message m(port, MACH_MSG_TYPE_COPY_SEND);
+  m.with(memory_descriptor(memory, 50, MACH_MSG_VIRTUAL_COPY));
+  const message as_sent = m;
+  REQUIRE(m.send() == MACH_MSG_SUCCESS);
+  message got;
+  CHECK(got.receive(port, MACH_RCV_LARGE, 40) == MACH_RCV_TOO_LARGE);
+  CHECK(got.header().msgh_size == m.size);
+  REQUIRE(got.receive(port) == MACH_MSG_SUCCESS);
+  CHECK(holds(got.at<mach_msg_ool_descriptor_t>().address, 50, 6));
+  mach_msg_destroy(&got.header());
+  m = as_sent;
+  REQUIRE(m.send() == MACH_MSG_SUCCESS);
+  CHECK(got.receive(port, 0, 40) == MACH_RCV_TOO_LARGE);
+  CHECK(got.receive(port) == MACH_RCV_TIMED_OUT);
+  release(memory, page);
+}
