@@ -82,12 +82,12 @@ TEST_CASE("a guarded descriptor that is wrong about the guard consumes the heade
   const mach_port_name_t to = new_service(), guarded = new_guarded(7), bare = new_port();
   const auto refused = [&](mach_port_name_t moving, mach_msg_guard_flags_t flags,
                            mach_port_context_t context, std::uint64_t guard) {
-    last_violation = {};
     message m(to, MACH_MSG_TYPE_COPY_SEND);
     CHECK(m.with(guarded_descriptor(moving, flags, context)).send() == MACH_SEND_INVALID_RIGHT);
-    CHECK(last_violation.code == kGUARD_EXC_INCORRECT_GUARD);
-    CHECK(last_violation.name == moving);
-    CHECK(last_violation.subcode == guard);
+    const guard_exception raised = records.last();
+    CHECK(raised.code == kGUARD_EXC_INCORRECT_GUARD);
+    CHECK(raised.name == moving);
+    CHECK(raised.subcode == guard);
     CHECK(type_of(moving) == MACH_PORT_TYPE_RECEIVE);
   };
   refused(guarded, MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE, 8, 7);
