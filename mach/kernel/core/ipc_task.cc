@@ -1,35 +1,50 @@
 #include "kedge/mach/kernel/core/ipc_task.h"
 
+#include <mutex>
+
 #include "kedge/mach/kernel/core/aftermath.h"
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/right.h"
 
 namespace kedge::mach::kernel {
+namespace {
+
+port* new_send_right(port& to) noexcept {
+  const std::lock_guard<mutex> hold(to.lock);
+  return make_send_right(to);
+}
+
+}  // namespace
 
 ipc_task::ipc_task(std::uint64_t number, const name_policy& names, const identity& who_it_is,
-                   port& host)
+                   port& host, ipc_task* parent, port& bootstrap)
     : id(number),
       who(who_it_is),
       space(names),
       self_port_(ref<port>::adopt(new port(kernel_object::task, number))),
       thread_port_(ref<port>::adopt(new port(kernel_object::thread, number))) {
-  reserve(task_self_name, *self_port_);
-  reserve(thread_self_name, *thread_port_);
-  reserve(host_self_name, host);
+  reserve(task_self_name, new_send_right(*self_port_), true);
+  reserve(thread_self_name, new_send_right(*thread_port_), true);
+  reserve(host_self_name, new_send_right(host), true);
+  using slot = special_ports::slot;
+  if (parent) {
+    special.inherit(parent->special);
+  } else {
+    special.exchange(slot::bootstrap, {new_send_right(bootstrap), MACH_MSG_TYPE_MOVE_SEND, false});
+  }
+  if (port* const at = special.copy(slot::bootstrap).target) reserve(bootstrap_name, at, false);
 }
 
 ipc_task::~ipc_task() = default;
 
-void ipc_task::reserve(mach_port_name_t name, port& target) {
+void ipc_task::reserve(mach_port_name_t name, port* send_right, bool pinned) {
   entry* slot = nullptr;
   space.make_reserved(name, slot);
-  target.lock.lock();
-  slot->target = make_send_right(target);
-  target.lock.unlock();
+  slot->target = send_right;
   slot->type = MACH_PORT_TYPE_SEND;
   slot->urefs = 1;
-  slot->pinned = true;
-  space.remember_send(target, name);
+  slot->pinned = pinned;
+  space.remember_send(*send_right, name);
 }
 
 void ipc_task::add(ticket& parked) noexcept {
@@ -95,6 +110,7 @@ void ipc_task::terminate(aftermath& after) {
   }
   space.lock.unlock();
 
+  special.release_all(after);
   self_port_->retain();
   destroy_port(self_port_.get(), after);
   thread_port_->retain();

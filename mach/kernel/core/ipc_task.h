@@ -14,6 +14,7 @@
 #include "kedge/mach/kernel/core/reference_count.h"
 #include "kedge/mach/kernel/core/semaphore.h"
 #include "kedge/mach/kernel/core/space.h"
+#include "kedge/mach/kernel/core/special_ports.h"
 #include "kedge/mach/kernel/core/ticket.h"
 
 namespace kedge::mach::kernel {
@@ -29,7 +30,9 @@ struct identity {
 
 class ipc_task {
  public:
-  ipc_task(std::uint64_t id, const name_policy& names, const identity& who, port& host);
+  // Its special ports are its parent's; without a parent `bootstrap` is one.
+  ipc_task(std::uint64_t id, const name_policy& names, const identity& who, port& host,
+           ipc_task* parent, port& bootstrap);
   ~ipc_task();
   ipc_task(const ipc_task&) = delete;
   ipc_task& operator=(const ipc_task&) = delete;
@@ -43,6 +46,7 @@ class ipc_task {
   const identity who;
   class space space;
   guard_policy guards;
+  special_ports special;
 
   bool terminated() const noexcept { return terminated_.load(std::memory_order_acquire); }
   port& self_port() noexcept { return *self_port_; }
@@ -62,7 +66,7 @@ class ipc_task {
   void terminate(aftermath& after);
 
  private:
-  void reserve(mach_port_name_t name, port& target);
+  void reserve(mach_port_name_t name, port* send_right, bool pinned);
 
   reference_count references_;
   std::atomic<bool> terminated_{false};

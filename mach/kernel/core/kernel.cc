@@ -4,11 +4,13 @@
 #include <utility>
 
 #include "kedge/mach/kernel/core/aftermath.h"
+#include "kedge/mach/kernel/core/bootstrap_call.h"
 #include "kedge/mach/kernel/core/message_call.h"
 #include "kedge/mach/kernel/core/port_call.h"
 #include "kedge/mach/kernel/core/port_set.h"
 #include "kedge/mach/kernel/core/right.h"
 #include "kedge/mach/kernel/core/semaphore_call.h"
+#include "kedge/mach/kernel/core/special_port_call.h"
 
 namespace kedge::mach::kernel {
 
@@ -36,7 +38,9 @@ void aftermath::reap() noexcept {
   reaping_ = false;
 }
 
-kernel::kernel() : host_port_(ref<port>::adopt(new port(kernel_object::host, 0))) {}
+kernel::kernel()
+    : host_port_(ref<port>::adopt(new port(kernel_object::host, 0))),
+      bootstrap_port_(ref<port>::adopt(new port(kernel_object::bootstrap, 0))) {}
 
 kernel::~kernel() {
   std::map<std::uint64_t, ref<ipc_task>> tasks = std::move(tasks_);
@@ -44,12 +48,15 @@ kernel::~kernel() {
     aftermath after(*this);
     each->terminate(after);
   }
+  aftermath after(*this);
+  names_.end(after);
 }
 
-ref<ipc_task> kernel::create_task(const name_policy& names, const identity& who) {
+ref<ipc_task> kernel::create_task(const name_policy& names, const identity& who, ipc_task* parent) {
   const std::lock_guard<mutex> hold(tasks_lock_);
   const std::uint64_t id = next_task_id_;
-  ref<ipc_task> made = ref<ipc_task>::adopt(new ipc_task(id, names, who, *host_port_));
+  ref<ipc_task> made =
+      ref<ipc_task>::adopt(new ipc_task(id, names, who, *host_port_, parent, *bootstrap_port_));
   tasks_.emplace(id, made);
   ++next_task_id_;
   return made;
@@ -72,6 +79,7 @@ void kernel::terminate_task(ipc_task& ending) {
   }
   aftermath after(*this);
   last->terminate(after);
+  names_.task_ended(last->id, after);
 }
 
 kern_return_t kernel::name_send_right(ipc_task& caller, port& to, reply& answer) {
@@ -147,6 +155,10 @@ status kernel::begin(ipc_task& caller, const request& what, reply& answer, copyi
   }
   semaphore_call of_semaphore(caller, waiting, answer, after);
   if (of_semaphore.serves(what.call)) return of_semaphore.begin(what);
+  if (is_bootstrap_call(what.call)) {
+    answer.result = do_bootstrap_call(caller, what, answer, memory, after);
+    return status::done;
+  }
   // Those without a task argument act on the caller.
   const bool bare = what.call == call_number::reply_port || what.call == call_number::self;
   ref<ipc_task> target;
@@ -158,6 +170,12 @@ status kernel::begin(ipc_task& caller, const request& what, reply& answer, copyi
       break;
     case call_number::semaphore_destroy:
       answer.result = of_semaphore.destroy(*target, static_cast<mach_port_name_t>(what.words[0]));
+      break;
+    case call_number::get_special_port:
+    case call_number::set_special_port:
+    case call_number::register_ports:
+    case call_number::look_up_ports:
+      answer.result = do_special_port_call(caller, *target, what, answer, after);
       break;
     default:
       do_port_call(caller, *target, what, answer, memory, after);

@@ -11,6 +11,7 @@
 #include "kedge/mach/kernel/core/ipc_task.h"
 #include "kedge/mach/kernel/core/kmsg.h"
 #include "kedge/mach/kernel/core/mutex.h"
+#include "kedge/mach/kernel/core/name_server.h"
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/profile.h"
 #include "kedge/mach/kernel/core/request.h"
@@ -35,7 +36,8 @@ class kernel {
 
   // A new task, with a reference for the caller. Throws std::bad_alloc. Ids start at
   // `first_task_id` and are not used again.
-  ref<ipc_task> create_task(const name_policy& names, const identity& who);
+  // Special ports are inherited from the parent, if there is one.
+  ref<ipc_task> create_task(const name_policy& names, const identity& who, ipc_task* parent);
   // Null if there is no such task, or no longer.
   ref<ipc_task> find_task(std::uint64_t id) noexcept;
   void terminate_task(ipc_task& ending);
@@ -72,6 +74,8 @@ class kernel {
   class transit& transit() noexcept { return transit_; }
   // Changed only while no call is in progress.
   class profile& profile() noexcept { return profile_; }
+  name_server& names() noexcept { return names_; }
+  port& host_port() noexcept { return *host_port_; }
 
   static constexpr std::uint64_t first_task_id = 1;
 
@@ -80,6 +84,8 @@ class kernel {
   class transit transit_;
   class profile profile_ = profile::age::macos15;
   ref<port> host_port_;
+  ref<port> bootstrap_port_;
+  name_server names_;
   mutex tasks_lock_;
   std::map<std::uint64_t, ref<ipc_task>> tasks_;
   std::uint64_t next_task_id_ = first_task_id;

@@ -30,6 +30,7 @@ enum class kernel_object : std::uint8_t {
   task,
   thread,
   host,
+  bootstrap,
   semaphore,
   voucher,
   memory_entry,

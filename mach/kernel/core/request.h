@@ -50,15 +50,25 @@ enum class call_number : std::uint32_t {
   semaphore_wait,           // name, ns or all ones
   semaphore_wait_signal,    // name, ns or all ones, name to signal
   get_srights,              // name -> count
-  peek,         // name, trailer elements, seqno, @trailer, room -> seqno and size, id and trailer
-                // size (32 bits each)
-  rename,       // name, name
-  task_create,  // first index of ordered names, or 0 for shuffled ones -> id
-  task_terminate,   // id
-  task_self_port,   // id -> name
-  task_set_guards,  // id, guard_policy::behaviour
-  task_take_guard,  // id -> code and name (32 bits each), subcode; KERN_FAILURE: none left
-  set_profile,      // profile::age
+  peek,    // name, trailer elements, seqno, @trailer, room -> seqno and size, id and trailer
+           // size (32 bits each)
+  rename,  // name, name
+  get_special_port,  // which -> name
+  set_special_port,  // which, name
+  register_ports,    // three names
+  look_up_ports,     // -> names: the first, and in the upper half the second; the third
+  // The target is the bootstrap port; @ and length of a service's name come first.
+  bootstrap_check_in,        // -> name
+  bootstrap_look_up,         // -> name
+  bootstrap_create_service,  // -> name
+  bootstrap_register,        // ..., name
+  bootstrap_status,          // -> status
+  task_create,               // first index of ordered names, or 0 for shuffled ones -> id
+  task_terminate,            // id
+  task_self_port,            // id -> name
+  task_set_guards,           // id, guard_policy::behaviour
+  task_take_guard,           // id -> code and name (32 bits each), subcode; KERN_FAILURE: none left
+  set_profile,               // profile::age
 };
 
 struct request {

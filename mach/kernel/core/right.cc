@@ -555,6 +555,21 @@ kern_return_t copy_in(space& in, mach_port_name_t name, entry& found,
   return KERN_SUCCESS;
 }
 
+kern_return_t take_copy(space& from, mach_port_name_t name, carried_right& taken,
+                        guard_violation& guard, aftermath& after) {
+  taken = {nullptr, MACH_MSG_TYPE_MOVE_SEND, name == MACH_PORT_DEAD};
+  if (!MACH_PORT_VALID(name)) return KERN_SUCCESS;
+  owed none;  // a copy takes nothing away
+  const std::lock_guard<mutex> hold(from.lock);
+  entry* found = from.find(name);
+  if (!found || copy_in(from, name, *found, MACH_MSG_TYPE_COPY_SEND, dead_policy::accept, taken,
+                        none, guard, after) != KERN_SUCCESS) {
+    taken = {};
+    return MACH_SEND_INVALID_RIGHT;
+  }
+  return KERN_SUCCESS;
+}
+
 namespace {
 
 // A send right joins the entry. The port is locked.

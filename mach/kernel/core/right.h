@@ -111,6 +111,11 @@ kern_return_t copy_in(space& in, mach_port_name_t name, entry& found,
                       owed& then, guard_violation& guard, aftermath& after,
                       const mach_msg_guarded_port_descriptor_t* guarded = nullptr);
 
+// A copy of a send right, as a call carries it that takes a port: null and dead names are taken as
+// such. MACH_SEND_INVALID_RIGHT, as the message would be refused. The space must not be locked.
+kern_return_t take_copy(space& from, mach_port_name_t name, carried_right& taken,
+                        guard_violation& guard, aftermath& after);
+
 // Puts a right into the space under the name that it has there, or a new one. Null and dead rights
 // give MACH_PORT_NULL and MACH_PORT_DEAD. KERN_NO_SPACE leaves the right where it is.
 kern_return_t copy_out(space& in, carried_right& right, mach_port_name_t& name);

@@ -65,20 +65,20 @@ embedded& embedded::make() {
   return *expected;
 }
 
-embedded::embedded() : own_(create_task()), abandoned_(parents) {}
+embedded::embedded() : own_(create_task(nullptr)), abandoned_(parents) {}
 
-ref<ipc_task> embedded::create_task(std::uint32_t first_ordered_index) {
+ref<ipc_task> embedded::create_task(ipc_task* parent, std::uint32_t first_ordered_index) {
   static std::atomic<unsigned> version{0};
   const name_policy names = first_ordered_index != 0 ? name_policy{false, 0, first_ordered_index}
                                                      : name_policy{true, random_seed(), 0};
-  return kernel_.create_task(names, identity_of_process(++version));
+  return kernel_.create_task(names, identity_of_process(++version), parent);
 }
 
 bool embedded::call_of_tasks(ipc_task& caller, const request& what, reply& answer) {
   switch (what.call) {
     case call_number::task_create:
       try {
-        answer.words[0] = create_task(static_cast<std::uint32_t>(what.words[0]))->id;
+        answer.words[0] = create_task(&caller, static_cast<std::uint32_t>(what.words[0]))->id;
       } catch (const std::bad_alloc&) {
         answer.result = KERN_RESOURCE_SHORTAGE;
       }

@@ -31,7 +31,7 @@ class embedded final : public binding {
   static embedded& make();
 
   void perform(ipc_task& caller, const request& what, reply& answer, copyio& memory);
-  ref<ipc_task> create_task(std::uint32_t first_ordered_index = 0);
+  ref<ipc_task> create_task(ipc_task* parent, std::uint32_t first_ordered_index = 0);
 
   class kernel kernel_;
   ref<ipc_task> own_;

@@ -23,3 +23,9 @@ mach_port_t mach_thread_self(void);
 #define current_task() mach_task_self()
 
 #include <mach/mach_traps.h>
+
+// What the ports of mach_ports_register once stood for.
+#define NAME_SERVER_SLOT 0
+#define ENVIRONMENT_SLOT 1
+#define SERVICE_SLOT 2
+#define MACH_PORTS_SLOTS_USED 3

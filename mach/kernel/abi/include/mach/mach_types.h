@@ -5,6 +5,7 @@
 #include <mach/message.h>
 #include <mach/port.h>
 #include <mach/std_types.h>
+#include <mach/task_special_ports.h>
 
 typedef mach_port_t task_t;
 typedef mach_port_t task_name_t;
