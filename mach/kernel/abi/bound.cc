@@ -3,19 +3,14 @@
 #include <pthread.h>
 
 #include <atomic>
-#include <cstdio>
-
-#include "kedge/mach/kernel/abi/guard_exception.h"
-#include "kedge/mach/kernel/extension.h"
 
 namespace kedge::mach::kernel {
 namespace {
 
-std::atomic<binding*> chosen{nullptr};
-
-// Runs at start-up, before any thread: the other binding's threads do not exist in a child.
-[[maybe_unused]] const int watch_forks =
-    pthread_atfork(nullptr, nullptr, [] { chosen.store(nullptr, std::memory_order_relaxed); });
+// Runs at start-up, before any thread: another binding's threads do not exist in a child, and the
+// default one is another one there.
+[[maybe_unused]] const int watch_forks = pthread_atfork(
+    nullptr, nullptr, [] { binding_in_use.store(nullptr, std::memory_order_relaxed); });
 
 const char* name_of(call_number number) noexcept {
   switch (number) {
@@ -75,19 +70,13 @@ const char* name_of(call_number number) noexcept {
 }  // namespace
 
 binding* bind(binding* binding) noexcept {
-  return chosen.exchange(binding);
+  return binding_in_use.exchange(binding);
 }
 
-binding& bound() {
-  binding* const other = chosen.load(std::memory_order_acquire);
-  return other ? *other : default_binding();
-}
-
-void call(request& what, reply& answer, const char* name) {
-  what.task = task_of_thread().id;
-  bound().call(what, answer, own_memory());
-  if (answer.guard.code != 0) [[unlikely]]
-    raise_guard_exception(answer.guard, name);
+binding& use_default_binding() {
+  binding* none = nullptr;
+  binding& found = default_binding();
+  return binding_in_use.compare_exchange_strong(none, &found) ? found : *none;
 }
 
 reply call(call_number number, mach_port_name_t target, std::uint64_t word0, std::uint64_t word1,

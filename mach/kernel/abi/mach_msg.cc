@@ -94,40 +94,53 @@ bool release_descriptor(const char*& at) {
   }
 }
 
+// What the C library makes of an interrupted call: without MACH_*_INTERRUPT an interrupted half is
+// begun again, with the whole time-out.
+[[gnu::noinline]] mach_msg_return_t begin_again(request& what, mach_msg_return_t result) {
+  const mach_msg_option_t option = static_cast<mach_msg_option_t>(what.words[0]);
+  for (;;) {
+    if (result == MACH_RCV_INTERRUPTED && !(option & MACH_RCV_INTERRUPT)) {
+      what.words[0] &= ~std::uint64_t{MACH_SEND_MSG};
+    } else if (result != MACH_SEND_INTERRUPTED || (option & MACH_SEND_INTERRUPT)) {
+      return result;
+    }
+    reply answer;
+    call(what, answer, "mach_msg");
+    result = answer.result;
+  }
+}
+
+inline mach_msg_return_t pass_message(mach_msg_header_t* to_send, mach_msg_option_t option,
+                                      mach_msg_size_t send_size, mach_msg_size_t rcv_size,
+                                      mach_port_name_t rcv_name, mach_msg_timeout_t timeout,
+                                      mach_port_name_t notify, mach_msg_header_t* to_fill) {
+  request what{.call = call_number::message,
+               .words = {static_cast<std::uint64_t>(option), send_size, rcv_size, rcv_name, timeout,
+                         notify, reinterpret_cast<std::uintptr_t>(to_send),
+                         reinterpret_cast<std::uintptr_t>(to_fill)}};
+  reply answer;
+  call(what, answer, "mach_msg");
+  return answer.result == MACH_MSG_SUCCESS ? MACH_MSG_SUCCESS : begin_again(what, answer.result);
+}
+
 }  // namespace
 
 extern "C" {
+
+mach_msg_return_t mach_msg(mach_msg_header_t* msg, mach_msg_option_t option,
+                           mach_msg_size_t send_size, mach_msg_size_t rcv_size,
+                           mach_port_name_t rcv_name, mach_msg_timeout_t timeout,
+                           mach_port_name_t notify) {
+  return pass_message(msg, option, send_size, rcv_size, rcv_name, timeout, notify, msg);
+}
 
 mach_msg_return_t mach_msg_overwrite(mach_msg_header_t* msg, mach_msg_option_t option,
                                      mach_msg_size_t send_size, mach_msg_size_t rcv_size,
                                      mach_port_name_t rcv_name, mach_msg_timeout_t timeout,
                                      mach_port_name_t notify, mach_msg_header_t* rcv_msg,
                                      mach_msg_size_t) {
-  request what{.call = call_number::message,
-               .words = {static_cast<std::uint64_t>(option), send_size, rcv_size, rcv_name, timeout,
-                         notify, reinterpret_cast<std::uintptr_t>(msg),
-                         reinterpret_cast<std::uintptr_t>(rcv_msg ? rcv_msg : msg)}};
-  for (;;) {
-    reply answer;
-    call(what, answer, "mach_msg");
-    if (answer.result == MACH_MSG_SUCCESS) [[likely]]
-      return MACH_MSG_SUCCESS;
-    // Without MACH_*_INTERRUPT an interrupted half is begun again, with the whole time-out, as
-    // Darwin's C library does.
-    if (answer.result == MACH_SEND_INTERRUPTED && !(option & MACH_SEND_INTERRUPT)) continue;
-    if (answer.result != MACH_RCV_INTERRUPTED || (option & MACH_RCV_INTERRUPT)) {
-      return answer.result;
-    }
-    what.words[0] &= ~std::uint64_t{MACH_SEND_MSG};
-  }
-}
-
-mach_msg_return_t mach_msg(mach_msg_header_t* msg, mach_msg_option_t option,
-                           mach_msg_size_t send_size, mach_msg_size_t rcv_size,
-                           mach_port_name_t rcv_name, mach_msg_timeout_t timeout,
-                           mach_port_name_t notify) {
-  return mach_msg_overwrite(msg, option, send_size, rcv_size, rcv_name, timeout, notify, nullptr,
-                            0);
+  return pass_message(msg, option, send_size, rcv_size, rcv_name, timeout, notify,
+                      rcv_msg ? rcv_msg : msg);
 }
 
 mach_msg_return_t mach_msg_send(mach_msg_header_t* header) {

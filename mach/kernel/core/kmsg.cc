@@ -20,13 +20,13 @@ bool kmsg::reserve(std::uint32_t rights, std::uint32_t memories) noexcept {
   return true;
 }
 
-kmsg* kmsg_pool::take(mach_msg_size_t size) noexcept {
+kmsg* kmsg_pool::find_or_make(mach_msg_size_t size) noexcept {
   std::size_t needed = std::size_t{size} + sizeof(mach_msg_max_trailer_t);
   std::uint8_t size_class = 0;
   while (size_class < classes && capacities[size_class] < needed) ++size_class;
   if (size_class < classes) {
     shelf& from = shelves_[size_class];
-    if (kmsg* handy = from.handy.exchange(nullptr, std::memory_order_acquire)) return handy;
+    if (kmsg* handy = from.take_handy()) return handy;
     from.lock.lock();
     kmsg* message = from.first;
     if (message) {
@@ -52,22 +52,21 @@ void kmsg_pool::give_back(kmsg* message) noexcept {
   }
   message->complex = message->circular = message->room_awaited = false;
   message->destination = message->reply = message->voucher = {};
+  recycle(message);
+}
+
+void kmsg_pool::shelve(kmsg* message) noexcept {
   if (message->size_class_ < classes) {
     shelf& to = message->home_.shelves_[message->size_class_];
-    kmsg* none = nullptr;
-    if (to.handy.compare_exchange_strong(none, message, std::memory_order_release,
-                                         std::memory_order_relaxed)) {
-      return;
-    }
     to.lock.lock();
-    if (to.count < kept_at_most[message->size_class_]) {
+    const bool kept = to.count < kept_at_most[message->size_class_];
+    if (kept) {
       message->next = to.first;
       to.first = message;
       ++to.count;
-      to.lock.unlock();
-      return;
     }
     to.lock.unlock();
+    if (kept) return;
   }
   destroy(message);
 }

@@ -13,6 +13,7 @@
 
 #include "kedge/mach/kernel/core/memory_object.h"
 #include "kedge/mach/kernel/core/mutex.h"
+#include "kedge/mach/kernel/core/one_thread.h"
 
 namespace kedge::mach::kernel {
 
@@ -83,13 +84,24 @@ class kmsg_pool {
   kmsg_pool& operator=(const kmsg_pool&) = delete;
 
   // A message with room for `size` bytes and the largest trailer; null if there is no memory.
-  kmsg* take(mach_msg_size_t size) noexcept;
+  kmsg* take(mach_msg_size_t size) noexcept {
+    kmsg* const handy = size <= small ? shelves_[0].take_handy() : nullptr;
+    return handy ? handy : find_or_make(size);
+  }
   // The message must carry no right any more. It returns to the pool that it came from.
   static void give_back(kmsg* message) noexcept;
+  // The same of a message that is as it was taken, but for its bytes and what they say.
+  static void recycle(kmsg* message) noexcept {
+    const std::uint8_t size_class = message->size_class_;
+    if (size_class == classes || !message->home_.shelves_[size_class].keep_handy(message)) {
+      shelve(message);
+    }
+  }
 
  private:
   static constexpr std::size_t classes = 4;
   static constexpr std::array<std::uint32_t, classes> capacities{192, 1024, 8192, 66560};
+  static constexpr mach_msg_size_t small = capacities[0] - sizeof(mach_msg_max_trailer_t);
   static constexpr std::array<std::uint32_t, classes> kept_at_most{128, 64, 32, 8};
 
   struct shelf {
@@ -97,7 +109,26 @@ class kmsg_pool {
     mutex lock;
     kmsg* first = nullptr;
     std::uint32_t count = 0;
+
+    kmsg* take_handy() noexcept {
+      if (!one_thread()) return handy.exchange(nullptr, std::memory_order_acquire);
+      kmsg* const message = handy.load(std::memory_order_relaxed);
+      if (message) handy.store(nullptr, std::memory_order_relaxed);
+      return message;
+    }
+    // False: there is one already.
+    bool keep_handy(kmsg* message) noexcept {
+      kmsg* none = handy.load(std::memory_order_relaxed);
+      if (none) return false;
+      if (!one_thread())
+        return handy.compare_exchange_strong(none, message, std::memory_order_release,
+                                             std::memory_order_relaxed);
+      handy.store(message, std::memory_order_relaxed);
+      return true;
+    }
   };
+  kmsg* find_or_make(mach_msg_size_t size) noexcept;
+  static void shelve(kmsg* message) noexcept;
   static void destroy(kmsg* message) noexcept;
 
   std::array<shelf, classes> shelves_;

@@ -62,7 +62,6 @@ class message_call {
   // To the receiver; or, in a pseudo-receive, back to the sender. No lock is held.
   mach_msg_return_t copy_out_body(kmsg& message, bool pseudo);
   mach_port_name_t copy_out_destination(kmsg& message, bool& ours, owed& then);
-  mach_msg_size_t add_trailer(kmsg& message, std::byte* at) noexcept;
 
   // The ticket takes its place in a queue of what it waits on, which is locked.
   status park(waiters& queue);

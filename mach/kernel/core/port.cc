@@ -10,13 +10,6 @@
 namespace kedge::mach::kernel {
 namespace {
 
-// What a message learns from its port when it is taken. The port is locked.
-void stamp(kmsg& taken, port& from) noexcept {
-  taken.seqno = from.sequence++;
-  taken.context = from.context;
-  taken.room_awaited = from.send_possible_armed;
-}
-
 // Offers a message to those who wait in `queue`. One for whom it is too large learns that, and the
 // next is asked; without MACH_RCV_LARGE it gets the message all the same, to destroy it. True:
 // somebody has it.
@@ -52,7 +45,8 @@ void fail_all(waiters& queue, mach_msg_return_t outcome, aftermath& after) noexc
 
 using member_sets = list<membership, &membership::in_port>;
 
-// The port has no message, for any of its sets. It is locked.
+}  // namespace
+
 void leave_ready(port& empty) noexcept {
   for (membership* each = empty.sets.front(); each; each = member_sets::after(*each)) {
     each->set->lock.lock();
@@ -61,9 +55,7 @@ void leave_ready(port& empty) noexcept {
   }
 }
 
-}  // namespace
-
-void post(port& to, kmsg* message, aftermath& after) noexcept {
+void post_to_waiters(port& to, kmsg* message, aftermath& after) noexcept {
   if (hand_over(to.receivers, to, message, after)) {
     to.queue().abort(*message);
     return;
@@ -99,14 +91,6 @@ void admit_senders(port& to, aftermath& after) noexcept {
     post(to, message, after);
     complete(sender, MACH_MSG_SUCCESS, after);
   }
-}
-
-kmsg* take(port& from, aftermath& after) noexcept {
-  kmsg* message = from.queue().take();
-  stamp(*message, from);
-  if (!from.queue().peek()) leave_ready(from);
-  if (!from.senders.empty()) admit_senders(from, after);
-  return message;
 }
 
 void clear_receiver(port& moving, bool to_be_destroyed, aftermath& after) noexcept {

@@ -78,25 +78,50 @@ class port final : public object {
   watchers watches;
   list<membership, &membership::in_port> sets;
 
-  message_queue& queue() noexcept { return queue_; }
-  const message_queue& queue() const noexcept { return queue_; }
+  local_queue& queue() noexcept { return queue_; }
+  const local_queue& queue() const noexcept { return queue_; }
   bool full() const noexcept { return queue_.count() >= queue_limit; }
+  // Whether anybody is to be told of a message: a receiver, a watch, a set.
+  bool is_awaited() const noexcept {
+    return !receivers.empty() || !watches.empty() || !sets.empty();
+  }
 
  private:
   ~port() override = default;
   local_queue queue_;
 };
 
+// Hands the message to a receiver that waits, tells those who watch, or queues it.
+void post_to_waiters(port& to, kmsg* message, aftermath& after) noexcept;
+
 // Queues the message, or hands it to a receiver that waits. Room was reserved. The port is locked
 // and active; the message is the port's from here on.
-void post(port& to, kmsg* message, aftermath& after) noexcept;
+inline void post(port& to, kmsg* message, aftermath& after) noexcept {
+  if (to.is_awaited()) return post_to_waiters(to, message, after);
+  to.queue().commit(message);
+}
+
+// The port has no message left: no set has it among its ready members. It is locked.
+void leave_ready(port& empty) noexcept;
+// Blocked senders' messages take what room there is. The port is locked.
+void admit_senders(port& to, aftermath& after) noexcept;
+
+// What a message learns from its port when it is taken. The port is locked.
+inline void stamp(kmsg& taken, port& from) noexcept {
+  taken.seqno = from.sequence++;
+  taken.context = from.context;
+  taken.room_awaited = from.send_possible_armed;
+}
 
 // Takes the oldest message, gives it its sequence number, and lets blocked senders fill the room.
 // The port is locked.
-kmsg* take(port& from, aftermath& after) noexcept;
-
-// Blocked senders' messages take what room there is. The port is locked.
-void admit_senders(port& to, aftermath& after) noexcept;
+inline kmsg* take(port& from, aftermath& after) noexcept {
+  kmsg* const message = from.queue().take();
+  stamp(*message, from);
+  if (!from.sets.empty() && !from.queue().peek()) leave_ready(from);
+  if (!from.senders.empty()) admit_senders(from, after);
+  return message;
+}
 
 // The receive right is about to leave its space, to be moved or destroyed: counts and guard are
 // reset, the port leaves all sets, receivers get MACH_RCV_PORT_CHANGED or _DIED, watches their last

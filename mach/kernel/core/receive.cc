@@ -8,6 +8,7 @@
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/port_set.h"
 #include "kedge/mach/kernel/core/right.h"
+#include "kedge/mach/kernel/core/trailer.h"
 
 namespace kedge::mach::kernel {
 
@@ -233,7 +234,7 @@ mach_msg_return_t message_call::deliver(kmsg* message) {
   header.msgh_size = message->size;
   if (result != MACH_MSG_SUCCESS) result |= MACH_RCV_BODY_ERROR;
 
-  const mach_msg_size_t trailer = add_trailer(*message, message->bytes() + message->size);
+  const mach_msg_size_t trailer = add_trailer(*message, state_.option, message->bytes() + message->size);
   const mach_msg_size_t total = message->size + trailer;
   answer_.words[0] = total;
   if (!memory_.out(message->bytes(), state_.receive_buffer, total)) result = MACH_RCV_INVALID_DATA;
@@ -244,21 +245,6 @@ mach_msg_return_t message_call::deliver(kmsg* message) {
     after_.reap();
   }
   return result;
-}
-
-mach_msg_size_t message_call::add_trailer(kmsg& message, std::byte* at) noexcept {
-  mach_msg_max_trailer_t& trailer = *reinterpret_cast<mach_msg_max_trailer_t*>(at);
-  trailer.msgh_trailer_type = MACH_MSG_TRAILER_FORMAT_0;
-  trailer.msgh_trailer_size = REQUESTED_TRAILER_SIZE(state_.option);
-  if (trailer.msgh_trailer_size > MACH_MSG_TRAILER_MINIMUM_SIZE) {
-    trailer.msgh_seqno = message.seqno;
-    trailer.msgh_sender = message.sender;
-    trailer.msgh_audit = message.audit;
-    trailer.msgh_context = message.context;
-    trailer.msgh_ad = MACH_MSG_FILTER_POLICY_ALLOW;
-    trailer.msgh_labels = {};
-  }
-  return trailer.msgh_trailer_size;
 }
 
 // Without MACH_RCV_LARGE a message that does not fit is destroyed; the header, its rights gone,
@@ -276,7 +262,7 @@ mach_msg_return_t message_call::discard_too_large(kmsg* message) {
   // The trailer of an error tells nothing of the sender.
   message->sender = {};
   message->audit = {};
-  const mach_msg_size_t trailer = add_trailer(*message, bare.trailer);
+  const mach_msg_size_t trailer = add_trailer(*message, state_.option, bare.trailer);
   bare.header.msgh_local_port = lose(message);
   auto written = static_cast<mach_msg_size_t>(sizeof bare.header + trailer);
   if (after_.kernel.profile().respects_tiny_buffers()) {

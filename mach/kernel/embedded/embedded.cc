@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstring>
 #include <new>
 
+#include "kedge/mach/kernel/core/plain_message.h"
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/right.h"
 #include "kedge/mach/kernel/embedded/futex_ticket.h"
@@ -45,6 +47,18 @@ identity identity_of_process(unsigned version) noexcept {
   who.audit = {{uid, euid, egid, uid, gid, static_cast<unsigned>(getpid()), 0, version}};
   return who;
 }
+
+// The caller's memory, which is this process's.
+struct direct_memory {
+  static bool in(user_address from, void* to, std::size_t size) noexcept {
+    std::memcpy(to, reinterpret_cast<const void*>(from), size);
+    return true;
+  }
+  static bool out(const void* from, user_address to, std::size_t size) noexcept {
+    std::memcpy(reinterpret_cast<void*>(to), from, size);
+    return true;
+  }
+};
 
 }  // namespace
 
@@ -115,9 +129,13 @@ bool embedded::call_of_tasks(ipc_task& caller, const request& what, reply& answe
 }
 
 void embedded::call(const request& what, reply& answer, copyio& memory) {
-  if (what.task == 0 && what.call == call_number::message) [[likely]] {
-    return perform(*own_, what, answer, memory);
+  if (what.task != 0 || what.call != call_number::message) return call_as(what, answer, memory);
+  if (!plain_message(kernel_, *own_, direct_memory()).pass(what, answer)) {
+    perform(*own_, what, answer, memory);
   }
+}
+
+void embedded::call_as(const request& what, reply& answer, copyio& memory) {
   const ref<ipc_task> found = what.task == 0 ? ref<ipc_task>() : kernel_.find_task(what.task);
   if (what.task != 0 && !found) [[unlikely]] {
     const bool receives = what.call == call_number::message && !(what.words[0] & MACH_SEND_MSG);

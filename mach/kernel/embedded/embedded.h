@@ -30,6 +30,7 @@ class embedded final : public binding {
   ~embedded() = default;
   static embedded& make();
 
+  void call_as(const request& what, reply& answer, copyio& memory);
   void perform(ipc_task& caller, const request& what, reply& answer, copyio& memory);
   ref<ipc_task> create_task(ipc_task* parent, std::uint32_t first_ordered_index = 0);
 
