@@ -1,93 +1,203 @@
+// The words are Apple's, since programs compare and log them: of the kernel's own codes and of
+// messages. Codes of I/O Kit, of Unix and of long gone servers have no words here.
 #include <mach/mach_error.h>
 
-#include <mach/kern_return.h>
-#include <mach/message.h>
-#include <mach/mig_errors.h>
-
 #include <cstdio>
+#include <span>
 
 namespace {
 
-struct text {
-  mach_error_t code;
-  const char* words;
+constexpr const char* kernel_words[] = {
+    "(os/kern) successful",
+    "(os/kern) invalid address",
+    "(os/kern) protection failure",
+    "(os/kern) no space available",
+    "(os/kern) invalid argument",
+    "(os/kern) failure",
+    "(os/kern) resource shortage",
+    "(os/kern) not receiver",
+    "(os/kern) no access",
+    "(os/kern) memory failure",
+    "(os/kern) memory error",
+    "(os/kern) already in set",
+    "(os/kern) not in set",
+    "(os/kern) name exists",
+    "(os/kern) aborted",
+    "(os/kern) invalid name",
+    "(os/kern) invalid task",
+    "(os/kern) invalid right",
+    "(os/kern) invalid value",
+    "(os/kern) urefs overflow",
+    "(os/kern) invalid capability",
+    "(os/kern) right exists",
+    "(os/kern) invalid host",
+    "(os/kern) memory present",
+    "(os/kern) memory data moved",
+    "(os/kern) memory restart copy",
+    "(os/kern) invalid processor set",
+    "(os/kern) policy limit",
+    "(os/kern) invalid policy",
+    "(os/kern) invalid object",
+    "(os/kern) already waiting",
+    "(os/kern) default set",
+    "(os/kern) exception protected",
+    "(os/kern) invalid ledger",
+    "(os/kern) invalid memory control",
+    "(os/kern) invalid security",
+    "(os/kern) not depressed",
+    "(os/kern) object terminated",
+    "(os/kern) lock set destroyed",
+    "(os/kern) lock unstable",
+    "(os/kern) lock owned by another",
+    "(os/kern) lock owned by self",
+    "(os/kern) semaphore destroyed",
+    "(os/kern) RPC terminated",
+    "(os/kern) terminate orphan",
+    "(os/kern) let orphan continue",
+    "(os/kern) service not supported",
+    "(os/kern) remote node down",
+    "(os/kern) thread not waiting",
+    "(os/kern) operation timed out",
+    "(os/kern) code signing error",
+    "(os/kern) policy is static",
+    "(os/kern) insufficient input buffer size",
+    "(os/kern) denied by security policy",
+    "(os/kern) missing kernel collection",
+    "(os/kern) invalid kernel collection",
+    "(os/kern) result not found",
 };
 
-constexpr text texts[] = {
-    {KERN_SUCCESS, "(os/kern) successful"},
-    {KERN_INVALID_ADDRESS, "(os/kern) invalid address"},
-    {KERN_PROTECTION_FAILURE, "(os/kern) protection failure"},
-    {KERN_NO_SPACE, "(os/kern) no space available"},
-    {KERN_INVALID_ARGUMENT, "(os/kern) invalid argument"},
-    {KERN_FAILURE, "(os/kern) failure"},
-    {KERN_RESOURCE_SHORTAGE, "(os/kern) resource shortage"},
-    {KERN_NOT_RECEIVER, "(os/kern) not receiver"},
-    {KERN_NO_ACCESS, "(os/kern) no access"},
-    {KERN_ALREADY_IN_SET, "(os/kern) already in set"},
-    {KERN_NOT_IN_SET, "(os/kern) not in set"},
-    {KERN_NAME_EXISTS, "(os/kern) name exists"},
-    {KERN_ABORTED, "(os/kern) aborted"},
-    {KERN_INVALID_NAME, "(os/kern) invalid name"},
-    {KERN_INVALID_TASK, "(os/kern) invalid task"},
-    {KERN_INVALID_RIGHT, "(os/kern) invalid right"},
-    {KERN_INVALID_VALUE, "(os/kern) invalid value"},
-    {KERN_UREFS_OVERFLOW, "(os/kern) user references overflow"},
-    {KERN_INVALID_CAPABILITY, "(os/kern) invalid capability"},
-    {KERN_RIGHT_EXISTS, "(os/kern) right exists"},
-    {KERN_TERMINATED, "(os/kern) object terminated"},
-    {KERN_NOT_SUPPORTED, "(os/kern) not supported"},
-    {KERN_OPERATION_TIMED_OUT, "(os/kern) operation timed out"},
-    {KERN_DENIED, "(os/kern) denied"},
-    {MACH_SEND_INVALID_DATA, "(ipc/send) invalid data"},
-    {MACH_SEND_INVALID_DEST, "(ipc/send) invalid destination port"},
-    {MACH_SEND_TIMED_OUT, "(ipc/send) timed out"},
-    {MACH_SEND_INVALID_VOUCHER, "(ipc/send) invalid voucher"},
-    {MACH_SEND_INTERRUPTED, "(ipc/send) interrupted"},
-    {MACH_SEND_MSG_TOO_SMALL, "(ipc/send) msg too small"},
-    {MACH_SEND_INVALID_REPLY, "(ipc/send) invalid reply port"},
-    {MACH_SEND_INVALID_RIGHT, "(ipc/send) invalid port right"},
-    {MACH_SEND_INVALID_MEMORY, "(ipc/send) invalid memory"},
-    {MACH_SEND_NO_BUFFER, "(ipc/send) no msg buffer"},
-    {MACH_SEND_TOO_LARGE, "(ipc/send) msg too large"},
-    {MACH_SEND_INVALID_TYPE, "(ipc/send) invalid msg-type"},
-    {MACH_SEND_INVALID_HEADER, "(ipc/send) invalid msg-header"},
-    {MACH_RCV_INVALID_NAME, "(ipc/rcv) invalid name"},
-    {MACH_RCV_TIMED_OUT, "(ipc/rcv) timed out"},
-    {MACH_RCV_TOO_LARGE, "(ipc/rcv) msg too large"},
-    {MACH_RCV_INTERRUPTED, "(ipc/rcv) interrupted"},
-    {MACH_RCV_PORT_CHANGED, "(ipc/rcv) port has been modified"},
-    {MACH_RCV_INVALID_DATA, "(ipc/rcv) invalid data"},
-    {MACH_RCV_PORT_DIED, "(ipc/rcv) port died"},
-    {MACH_RCV_HEADER_ERROR, "(ipc/rcv) header error"},
-    {MACH_RCV_BODY_ERROR, "(ipc/rcv) body error"},
-    {MACH_RCV_INVALID_TRAILER, "(ipc/rcv) invalid trailer"},
-    {MIG_TYPE_ERROR, "(ipc/mig) client type check failure"},
-    {MIG_REPLY_MISMATCH, "(ipc/mig) wrong reply message ID"},
-    {MIG_REMOTE_ERROR, "(ipc/mig) server detected error"},
-    {MIG_BAD_ID, "(ipc/mig) bad request message ID"},
-    {MIG_BAD_ARGUMENTS, "(ipc/mig) server type check failure"},
-    {MIG_NO_REPLY, "(ipc/mig) no reply should be sent"},
-    {MIG_EXCEPTION, "(ipc/mig) server raised exception"},
-    {MIG_ARRAY_TOO_LARGE, "(ipc/mig) array not large enough"},
-    {MIG_SERVER_DIED, "(ipc/mig) server died"},
-    {MIG_TRAILER_ERROR, "(ipc/mig) trailer error"},
+constexpr const char* send_words[] = {
+    "(ipc/send) no error",
+    "(ipc/send) send in progress",
+    "(ipc/send) invalid data",
+    "(ipc/send) invalid destination port",
+    "(ipc/send) timed out",
+    "(ipc/send) invalid voucher",
+    "(ipc/send) unused error",
+    "(ipc/send) interrupted",
+    "(ipc/send) msg too small",
+    "(ipc/send) invalid reply port",
+    "(ipc/send) invalid port right",
+    "(ipc/send) invalid notify port",
+    "(ipc/send) invalid memory",
+    "(ipc/send) no msg buffer",
+    "(ipc/send) msg too large",
+    "(ipc/send) invalid msg-type",
+    "(ipc/send) invalid msg-header",
+    "(ipc/send) invalid msg-trailer",
+    "(ipc/send) invalid context for reply",
+    "(ipc/send) unused error",
+    "(ipc/send) unused error",
+    "(ipc/send) out-of-line buffer too large",
+    "(ipc/send) destination does not accept OOL ports",
 };
+
+constexpr const char* receive_words[] = {
+    "(ipc/rcv) no error",
+    "(ipc/rcv) receive in progress",
+    "(ipc/rcv) invalid name",
+    "(ipc/rcv) timed out",
+    "(ipc/rcv) msg too large",
+    "(ipc/rcv) interrupted",
+    "(ipc/rcv) port changed",
+    "(ipc/rcv) invalid notify port",
+    "(ipc/rcv) invalid data",
+    "(ipc/rcv) port died",
+    "(ipc/rcv) port in set",
+    "(ipc/rcv) header error",
+    "(ipc/rcv) body error",
+    "(ipc/rcv) invalid scatter list entry",
+    "(ipc/rcv) overwrite region too small",
+    "(ipc/rcv) invalid msg-trailer",
+    "(ipc/rcv) DIPC transport error",
+};
+
+constexpr const char* mig_words[] = {
+    "(ipc/mig) client type check failure",
+    "(ipc/mig) wrong reply message ID",
+    "(ipc/mig) server detected error",
+    "(ipc/mig) bad request message ID",
+    "(ipc/mig) server type check failure",
+    "(ipc/mig) no reply should be sent",
+    "(ipc/mig) server raised exception",
+    "(ipc/mig) array not large enough",
+    "(ipc/mig) server died",
+    "(ipc/mig) unknown trailer format",
+};
+
+struct subsystem {
+  const char* type;
+  std::span<const char* const> words;
+};
+
+constexpr subsystem of_kernel[] = {{"(os/kern)", kernel_words}};
+constexpr subsystem of_messages[] = {
+    {"(ipc/send)", send_words}, {"(ipc/rcv)", receive_words}, {"(ipc/mig)", mig_words}};
+
+struct error_system {
+  const char* unknown_subsystem;
+  std::span<const subsystem> subsystems;
+};
+
+constexpr int messages = 4;
+
+error_system system_of(mach_error_t code) {
+  switch (err_get_system(code)) {
+    case 0:
+      return {"(operating system/?) unknown subsystem error", of_kernel};
+    case messages:
+      return {"(ipc/?) unknown subsystem error", of_messages};
+    default:
+      return {"(?/?) unknown error system", {}};
+  }
+}
+
+// MIG's codes are older than systems and subsystems.
+mach_error_t modern(mach_error_t code) {
+  return code <= -300 && code > -400 ? messages << 26 | 2 << 14 | -(code + 300) : code;
+}
+
+const subsystem* subsystem_of(mach_error_t code) {
+  const error_system in = system_of(code);
+  const auto sub = static_cast<std::size_t>(err_get_sub(code));
+  return sub < in.subsystems.size() ? &in.subsystems[sub] : nullptr;
+}
+
+// Null if there are none.
+const char* words_of(mach_error_t code) {
+  const subsystem* const in = subsystem_of(code);
+  const auto number = static_cast<std::size_t>(err_get_code(code));
+  return in && number < in->words.size() ? in->words[number] : nullptr;
+}
 
 }  // namespace
 
 extern "C" {
 
+// Darwin's signatures are char*, though nobody may write there.
+
 char* mach_error_string(mach_error_t error_value) {
-  for (const text& each : texts) {
-    // Darwin's signature is char*, though nobody may write there.
-    if (each.code == error_value) return const_cast<char*>(each.words);
+  const mach_error_t code = modern(error_value);
+  const char* words = words_of(code);
+  if (!words) {
+    words = subsystem_of(code) ? "unknown error code" : system_of(code).unknown_subsystem;
   }
-  return const_cast<char*>("unknown error code");
+  return const_cast<char*>(words);
+}
+
+char* mach_error_type(mach_error_t error_value) {
+  const subsystem* const in = subsystem_of(modern(error_value));
+  return const_cast<char*>(in ? in->type : "(?/?)");
 }
 
 void mach_error(const char* str, mach_error_t error_value) {
-  std::fprintf(stderr, "%s %s (%x)\n", str, mach_error_string(error_value),
-               static_cast<unsigned>(error_value));
+  if (words_of(modern(error_value))) {
+    std::fprintf(stderr, "%s %s\n", str, mach_error_string(error_value));
+  } else {
+    std::fprintf(stderr, "%s %s %s (%x)\n", str, mach_error_type(error_value),
+                 mach_error_string(error_value), static_cast<unsigned>(error_value));
+  }
 }
 
 }  // extern "C"

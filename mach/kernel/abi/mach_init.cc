@@ -1,11 +1,9 @@
-// What a task has from its start, and the clock.
+// What a task has from its start.
 #include <mach/mach.h>
-#include <mach/mach_time.h>
 #include <mach/ndr.h>
 #include <mach/vm_map.h>
 
 #include <sys/mman.h>
-#include <time.h>
 
 #include "kedge/mach/kernel/abi/bound.h"
 #include "kedge/mach/kernel/core/copyio.h"
@@ -30,18 +28,6 @@ mach_port_t mach_host_self(void) {
 mach_port_t mach_thread_self(void) {
   call(call_number::self, mach_task_self(), kedge::mach::kernel::thread_self_name);
   return kedge::mach::kernel::thread_self_name;
-}
-
-kern_return_t mach_timebase_info(mach_timebase_info_t info) {
-  if (!info) return KERN_INVALID_ARGUMENT;
-  *info = {1, 1};
-  return KERN_SUCCESS;
-}
-
-uint64_t mach_absolute_time(void) {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000000000u + static_cast<uint64_t>(now.tv_nsec);
 }
 
 kern_return_t vm_allocate(mach_port_t task, vm_address_t* address, vm_size_t size, int flags) {

@@ -107,7 +107,8 @@ kern_return_t mach_port_allocate(ipc_space_t task, mach_port_right_t right,
 kern_return_t mach_port_construct(ipc_space_t task, mach_port_options_ptr_t options,
                                   mach_port_context_t context, mach_port_name_t* name) {
   if (!options) return KERN_INVALID_ARGUMENT;
-  return give(call(call_number::construct, task, options->flags, options->mpl.mpl_qlimit, context),
+  return give(call(call_number::construct, task, options->flags, options->mpl.mpl_qlimit, context,
+                   options->service_port_name),
               name);
 }
 

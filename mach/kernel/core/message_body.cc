@@ -182,7 +182,7 @@ class message_call::body_copy_in {
     }
     space& names = call_.caller_.space;
     entry* found = names.find(name);
-    if (!found || copy_in(names, name, *found, disposition, dead_policy::accept, right, then_,
+    if (!found || copy_in(names, name, *found, disposition, purpose::carrying, right, then_,
                           call_.answer_.guard, call_.after_, guarded) != KERN_SUCCESS) {
       return MACH_SEND_INVALID_RIGHT;
     }

@@ -60,6 +60,7 @@ void name_server::sweep(aftermath& after) noexcept {
 
 name_server::service& name_server::make(ipc_task& owner, std::string_view name) {
   auto fresh = ref<port>::adopt(new port);
+  fresh->service = fresh->immovable = true;
   service& made = services_[std::string(shortened(name))];
   // The right moves to its server with a make-send count of 0.
   fresh->send_rights = 1;

@@ -17,6 +17,7 @@ kern_return_t request_of_receiver(entry& found, mach_msg_id_t id, mach_port_msco
                                   port* notify, port*& previous, owed& then) {
   port& at = static_cast<port&>(*found.target);
   const locked hold(at.lock);
+  if (at.reply) return KERN_INVALID_RIGHT;
   if (id == MACH_NOTIFY_PORT_DESTROYED) {
     if (at.port_destroyed) return KERN_FAILURE;
     at.port_destroyed = notify;

@@ -66,6 +66,13 @@ class port final : public object {
   bool guarded = false;
   bool strict_guard = false;
   bool immovable = false;  // the receive right must not be moved
+  // What it was made for, for good. Of a reply port only send-once rights are made, as the reply
+  // port of a message, and used as its destination; a provisional one is one by name only.
+  bool reply = false;
+  bool provisional_reply = false;
+  bool wants_reply_port = false;  // messages to it must name one of these
+  bool service = false;           // of a name server's
+  bool immovable_send = false;    // send rights are for sending only
   bool temporary_owner = false;
   bool importance_donation = false;
   bool send_possible_armed = false;  // some request of `requests` is

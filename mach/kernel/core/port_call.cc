@@ -3,6 +3,7 @@
 #include <mach/mig_errors.h>
 
 #include <algorithm>
+#include <bit>
 #include <mutex>
 #include <utility>
 
@@ -56,6 +57,7 @@ class port_call {
   kern_return_t type();
   kern_return_t allocate();
   kern_return_t construct();
+  kern_return_t check_kind(std::uint32_t flags);
   kern_return_t destruct();
   kern_return_t release(bool all);
   kern_return_t get_refs();
@@ -216,15 +218,38 @@ kern_return_t port_call::allocate() {
   return new_name(nullptr, MACH_PORT_TYPE_DEAD_NAME, made, as);
 }
 
+// Whether there can be a port of the kind that the flags ask for.
+kern_return_t port_call::check_kind(std::uint32_t flags) {
+  for (const std::uint32_t kinds :
+       {std::uint32_t{MPO_SERVICE_PORT | MPO_CONNECTION_PORT | MPO_TG_BLOCK_TRACKING},
+        std::uint32_t{MPO_REPLY_PORT | MPO_ENFORCE_REPLY_PORT_SEMANTICS | MPO_EXCEPTION_PORT |
+                      MPO_PROVISIONAL_REPLY_PORT}}) {
+    if (std::popcount(flags & kinds) > 1) return KERN_INVALID_ARGUMENT;
+  }
+  if (flags & MPO_SERVICE_PORT) return KERN_DENIED;  // only launchd makes them
+  if ((flags & MPO_CONNECTION_PORT) == 0) return KERN_SUCCESS;
+  const mach_port_name_t service = name(3);
+  if (service == MACH_PORT_NULL) return KERN_INVALID_ARGUMENT;
+  if (service == MACH_PORT_DEAD) return KERN_INVALID_NAME;
+  const locked hold(caller_.space.lock);
+  entry* found = caller_.space.find(service);
+  if (!found) return KERN_INVALID_NAME;
+  if (convert_if_dead(caller_.space, service, *found) || (found->type & MACH_PORT_TYPE_SEND) == 0) {
+    return KERN_INVALID_RIGHT;
+  }
+  return static_cast<const port&>(*found->target).service ? KERN_SUCCESS : KERN_INVALID_CAPABILITY;
+}
+
 kern_return_t port_call::construct() {
-  const auto flags = argument<std::uint32_t>(0);
+  auto flags = argument<std::uint32_t>(0);
   const auto limit = argument<std::uint32_t>(1);
-  // Kinds of port that this kernel does not have.
-  constexpr std::uint32_t absent = MPO_CONNECTION_PORT | MPO_REPLY_PORT |
-                                   MPO_ENFORCE_REPLY_PORT_SEMANTICS | MPO_PROVISIONAL_REPLY_PORT |
-                                   MPO_EXCEPTION_PORT;
-  if (flags & absent) return KERN_INVALID_ARGUMENT;
-  if (flags & (MPO_TG_BLOCK_TRACKING | MPO_SERVICE_PORT)) return KERN_DENIED;
+  if (after_.kernel.profile().knows_kinds_of_ports()) {
+    const kern_return_t refused = check_kind(flags);
+    if (refused != KERN_SUCCESS) return refused;
+  } else {
+    flags &= MPO_TG_BLOCK_TRACKING * 2 - 1;
+  }
+  if (flags & MPO_TG_BLOCK_TRACKING) return KERN_DENIED;
   if ((flags & MPO_QLIMIT) && limit > MACH_PORT_QLIMIT_MAX) return KERN_INVALID_VALUE;
 
   port* fresh = new port;
@@ -235,6 +260,11 @@ kern_return_t port_call::construct() {
     fresh->strict_guard = (flags & MPO_STRICT) != 0;
     fresh->immovable = (flags & MPO_IMMOVABLE_RECEIVE) != 0;
   }
+  fresh->reply = (flags & MPO_REPLY_PORT) != 0;
+  fresh->provisional_reply = (flags & MPO_PROVISIONAL_REPLY_PORT) != 0;
+  fresh->wants_reply_port = (flags & MPO_ENFORCE_REPLY_PORT_SEMANTICS) != 0;
+  fresh->immovable_send = (flags & MPO_CONNECTION_PORT) != 0;
+  if (flags & (MPO_EXCEPTION_PORT | MPO_CONNECTION_PORT)) fresh->immovable = true;
   fresh->temporary_owner = (flags & MPO_TEMPOWNER) != 0;
   fresh->importance_donation =
       (flags & (MPO_TEMPOWNER | MPO_IMPORTANCE_RECEIVER | MPO_DENAP_RECEIVER)) != 0;
@@ -322,7 +352,7 @@ kern_return_t port_call::insert_right() {
       return KERN_INVALID_CAPABILITY;
     }
     const kern_return_t result = copy_in(caller_.space, poly, *found, disposition,
-                                         dead_policy::accept, right, then_, answer_.guard, after_);
+                                         purpose::carrying, right, then_, answer_.guard, after_);
     if (result != KERN_SUCCESS) return result;
   }
   // From here on a failure has consumed the right.
@@ -349,7 +379,7 @@ kern_return_t port_call::extract_right() {
     const locked hold(space_.lock);
     entry* found = space_.find(name());
     if (!found) return KERN_INVALID_NAME;
-    const kern_return_t result = copy_in(space_, name(), *found, disposition, dead_policy::accept,
+    const kern_return_t result = copy_in(space_, name(), *found, disposition, purpose::carrying,
                                          right, then_, answer_.guard, after_);
     if (result != KERN_SUCCESS) return result;
   }
@@ -441,7 +471,7 @@ kern_return_t port_call::take_notify(mach_port_name_t notify, mach_msg_type_name
   {
     const locked hold(caller_.space.lock);
     if (entry* found = caller_.space.find(notify)) {
-      result = copy_in(caller_.space, notify, *found, as, dead_policy::accept, taken, then_,
+      result = copy_in(caller_.space, notify, *found, as, purpose::carrying, taken, then_,
                        answer_.guard, after_);
     }
   }
@@ -569,12 +599,12 @@ kern_return_t port_call::change_guard(port& of) {
       of.guarded = true;
       of.context = value;
       of.strict_guard = (what_.words[2] & MPG_STRICT) != 0;
-      of.immovable = (what_.words[2] & MPG_IMMOVABLE_RECEIVE) != 0;
+      if (what_.words[2] & MPG_IMMOVABLE_RECEIVE) of.immovable = true;
       return KERN_SUCCESS;
     case call_number::unguard:
       if (!of.guarded) return violated(kGUARD_EXC_UNGUARDED, 0);
       if (of.context != value) return violated(kGUARD_EXC_INCORRECT_GUARD, of.context);
-      of.guarded = of.strict_guard = of.immovable = false;
+      of.guarded = of.strict_guard = false;  // an immovable right stays so
       of.context = 0;
       return KERN_SUCCESS;
     default:

@@ -15,6 +15,8 @@ class profile {
 
   // mach_port_rename reaches a routine, which refuses; later there is none.
   constexpr bool knows_rename() const noexcept { return older(); }
+  // construct-flags: service, connection, reply and exception ports are known.
+  constexpr bool knows_kinds_of_ports() const noexcept { return !older(); }
   // header-bits: unknown bits of msgh_bits are cleared, not refused.
   constexpr bool clears_unknown_header_bits() const noexcept { return !older(); }
   // voucher-order: the voucher's disposition is looked at before the destination.

@@ -20,7 +20,7 @@ enum class call_number : std::uint32_t {
   names,           // @names, @types, room (elements) -> count; copied only if all fit
   type,            // name -> type
   allocate,        // right -> name
-  construct,       // flags, queue limit, context -> name
+  construct,       // flags, queue limit, context, service port's name -> name
   destruct,        // name, send delta, guard
   destroy,         // name
   deallocate,      // name

@@ -425,12 +425,12 @@ bool may_copy_in(const entry& found, mach_msg_type_name_t disposition) noexcept 
 namespace {
 
 kern_return_t copy_in_dead(space& in, mach_port_name_t name, entry& found,
-                           mach_msg_type_name_t disposition, dead_policy dead,
+                           mach_msg_type_name_t disposition, purpose use,
                            carried_right& taken) noexcept {
-  if (dead == dead_policy::refuse_untouched) return KERN_INVALID_CAPABILITY;
+  if (use == purpose::destination) return KERN_INVALID_CAPABILITY;
   if (disposition != MACH_MSG_TYPE_COPY_SEND) drop_dead(in, name, found, 1);
   taken = {nullptr, static_cast<std::uint8_t>(arrives_as(disposition)), true};
-  return dead == dead_policy::accept ? KERN_SUCCESS : KERN_INVALID_CAPABILITY;
+  return KERN_SUCCESS;
 }
 
 // The port is locked; afterwards it is not.
@@ -471,7 +471,7 @@ kern_return_t move_receive_in(space& in, mach_port_name_t name, entry& found, ow
                               guard_violation& guard, aftermath& after,
                               const mach_msg_guarded_port_descriptor_t* guarded) {
   port& target = port_of(found);
-  if (target.immovable) {
+  if (target.immovable || target.reply) {
     target.lock.unlock();
     guard = {kGUARD_EXC_IMMOVABLE, name, 0};
     return KERN_INVALID_CAPABILITY;
@@ -497,25 +497,46 @@ kern_return_t move_receive_in(space& in, mach_port_name_t name, entry& found, ow
   return KERN_SUCCESS;
 }
 
+// The guard exception that tells that the port's rights are not for this; 0: they are. A receive
+// right is looked at when it is moved. The port is locked.
+std::uint32_t misuse(const port& target, mach_msg_type_name_t disposition, purpose use) noexcept {
+  const bool makes_once = disposition == MACH_MSG_TYPE_MAKE_SEND_ONCE;
+  const bool moves_once = disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE;
+  const bool makes = makes_once || disposition == MACH_MSG_TYPE_MAKE_SEND;
+  if (target.reply && disposition != MACH_MSG_TYPE_MOVE_RECEIVE &&
+      !(makes_once && use != purpose::carrying) && !(moves_once && use == purpose::destination)) {
+    return kGUARD_EXC_INVALID_RIGHT;
+  }
+  if (target.immovable_send && !makes && disposition != MACH_MSG_TYPE_MOVE_RECEIVE &&
+      use != purpose::destination) {
+    return kGUARD_EXC_IMMOVABLE;
+  }
+  return 0;
+}
+
 }  // namespace
 
 kern_return_t copy_in(space& in, mach_port_name_t name, entry& found,
-                      mach_msg_type_name_t disposition, dead_policy dead, carried_right& taken,
+                      mach_msg_type_name_t disposition, purpose use, carried_right& taken,
                       owed& then, guard_violation& guard, aftermath& after,
                       const mach_msg_guarded_port_descriptor_t* guarded) {
   if (!may_copy_in(found, disposition)) return KERN_INVALID_RIGHT;
   if (found.type == MACH_PORT_TYPE_DEAD_NAME) {
-    return copy_in_dead(in, name, found, disposition, dead, taken);
+    return copy_in_dead(in, name, found, disposition, use, taken);
   }
   port& target = port_of(found);
   target.lock.lock();
-  const bool passes = dead == dead_policy::refuse_untouched &&
-                      disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE &&
+  const bool passes = use == purpose::destination && disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE &&
                       found.type == MACH_PORT_TYPE_SEND_ONCE;
   if (!target.active && !passes) {
     target.lock.unlock();
     convert_if_dead(in, name, found);
-    return copy_in_dead(in, name, found, disposition, dead, taken);
+    return copy_in_dead(in, name, found, disposition, use, taken);
+  }
+  if (const std::uint32_t code = misuse(target, disposition, use); code != 0) [[unlikely]] {
+    target.lock.unlock();
+    guard = {code, name, 0};
+    return KERN_INVALID_CAPABILITY;
   }
   taken = {&target, static_cast<std::uint8_t>(arrives_as(disposition)), false};
   switch (disposition) {
@@ -562,8 +583,8 @@ kern_return_t take_copy(space& from, mach_port_name_t name, carried_right& taken
   owed none;  // a copy takes nothing away
   const std::lock_guard<mutex> hold(from.lock);
   entry* found = from.find(name);
-  if (!found || copy_in(from, name, *found, MACH_MSG_TYPE_COPY_SEND, dead_policy::accept, taken,
-                        none, guard, after) != KERN_SUCCESS) {
+  if (!found || copy_in(from, name, *found, MACH_MSG_TYPE_COPY_SEND, purpose::carrying, taken, none,
+                        guard, after) != KERN_SUCCESS) {
     taken = {};
     return MACH_SEND_INVALID_RIGHT;
   }

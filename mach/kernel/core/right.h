@@ -91,23 +91,23 @@ kern_return_t destruct_receive(space& in, mach_port_name_t name, entry& found,
                                mach_port_delta_t send_delta, mach_port_context_t context,
                                owed& then, guard_violation& guard, aftermath& after);
 
-// How copy_in treats rights of dead ports.
-enum class dead_policy : std::uint8_t {
-  accept,            // they become MACH_PORT_DEAD in the message
-  refuse,            // KERN_INVALID_CAPABILITY; a move has eaten its reference
-  refuse_untouched,  // KERN_INVALID_CAPABILITY, nothing consumed; but an unconverted send-once
-                     // right passes
+// What a right is copied in for.
+enum class purpose : std::uint8_t {
+  carrying,     // of a dead port it becomes MACH_PORT_DEAD
+  reply,        // the same, as a message's reply port
+  destination,  // of a dead port: KERN_INVALID_CAPABILITY, nothing consumed; but an unconverted
+                // send-once right passes
 };
 
 // Would copy_in accept this? Changes nothing.
 bool may_copy_in(const entry& found, mach_msg_type_name_t disposition) noexcept;
 
 // Takes a right out of the space, or a copy of it. KERN_INVALID_RIGHT, KERN_INVALID_CAPABILITY (see
-// dead_policy, or an immovable receive right). A receive right that was taken out must next be
+// purpose, or the port's rights are not for that). A receive right that was taken out must next be
 // bound (transit) or put into a space. With a guarded descriptor a receive right must be as it
 // says: KERN_INVALID_ARGUMENT if it is not.
 kern_return_t copy_in(space& in, mach_port_name_t name, entry& found,
-                      mach_msg_type_name_t disposition, dead_policy dead, carried_right& taken,
+                      mach_msg_type_name_t disposition, purpose use, carried_right& taken,
                       owed& then, guard_violation& guard, aftermath& after,
                       const mach_msg_guarded_port_descriptor_t* guarded = nullptr);
 

@@ -41,7 +41,7 @@ kern_return_t semaphore_call::destroy(ipc_task& owner, mach_port_name_t name) {
   {
     const locked hold(caller_.space.lock);
     entry* found = caller_.space.find(name);
-    if (!found || copy_in(caller_.space, name, *found, MACH_MSG_TYPE_MOVE_SEND, dead_policy::accept,
+    if (!found || copy_in(caller_.space, name, *found, MACH_MSG_TYPE_MOVE_SEND, purpose::carrying,
                           right, then, answer_.guard, after_) != KERN_SUCCESS) {
       return MACH_SEND_INVALID_RIGHT;
     }

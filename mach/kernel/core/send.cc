@@ -42,6 +42,20 @@ bool pair_up(const entry& found, mach_msg_type_name_t& first,
   return true;
 }
 
+// Whether the destination takes messages only with a reply port that was made as one, and this is
+// none.
+bool lacks_reply_port(const entry& to, const entry& reply_to) noexcept {
+  if ((reply_to.type & MACH_PORT_TYPE_PORT_RIGHTS) == 0) return false;
+  {
+    port& reply = static_cast<port&>(*reply_to.target);
+    const std::lock_guard<mutex> locked(reply.lock);
+    if (!reply.active || reply.reply || reply.provisional_reply) return false;
+  }
+  port& destination = static_cast<port&>(*to.target);
+  const std::lock_guard<mutex> locked(destination.lock);
+  return destination.active && destination.wants_reply_port;
+}
+
 // What a strict reply asks of the reply port while it is alive (Darwin:
 // ipc_kmsg_validate_reply_port_locked).
 bool is_strict_reply(port& reply, const space& names, mach_msg_option_t option) noexcept {
@@ -51,6 +65,23 @@ bool is_strict_reply(port& reply, const space& names, mach_msg_option_t option) 
       (option & MACH_RCV_GUARDED_DESC) != 0 && (option & MACH_RCV_MSG) == 0;
   return reply.receiver == &names && reply.send_once_rights == 1 && reply.send_rights <= 1 &&
          (!wants_immovable || reply.immovable);
+}
+
+// Lets go of the send-once right of a reply port: the name of its receive right, if that is here.
+// The space is locked.
+mach_port_name_t swallow_reply(const space& names, carried_right& right) noexcept {
+  port* const reply = std::exchange(right.target, nullptr);
+  mach_port_name_t name = MACH_PORT_NULL;
+  {
+    const std::lock_guard<mutex> locked(reply->lock);
+    if (!reply->active) {
+      name = MACH_PORT_DEAD;
+    } else if (reply->receiver == &names) {
+      name = reply->receiver_name;
+    }
+  }
+  consume_send_once_right(reply);
+  return name;
 }
 
 }  // namespace
@@ -163,6 +194,16 @@ bool message_call::is_reply_port(const mach_msg_header_t& header) noexcept {
   if (found->type == MACH_PORT_TYPE_DEAD_NAME && after_.kernel.profile().refuses_dead_reply()) {
     return false;
   }
+  if (found->type & MACH_PORT_TYPE_PORT_RIGHTS) {
+    port& at = static_cast<port&>(*found->target);
+    const std::lock_guard<mutex> locked(at.lock);
+    if (at.active && at.reply && type != MACH_MSG_TYPE_MAKE_SEND_ONCE) return false;
+    if (at.active && at.immovable_send && type != MACH_MSG_TYPE_MAKE_SEND &&
+        type != MACH_MSG_TYPE_MAKE_SEND_ONCE) {
+      answer_.guard = {kGUARD_EXC_IMMOVABLE, name, 0};
+      return false;
+    }
+  }
   const bool is_voucher_too = MACH_MSGH_BITS_VOUCHER(header.msgh_bits) != MACH_MSG_TYPE_PORT_NONE &&
                               header.msgh_voucher_port == name;
   return !is_voucher_too && may_copy_in(*found, type);
@@ -186,6 +227,10 @@ mach_msg_return_t message_call::copy_in_ports(kmsg& message, owed& then) {
   const bool is_port = found && (found->type & MACH_PORT_TYPE_PORT_RIGHTS) != 0;
   if (!found || (!is_port && age.checks_destination_before_reply())) return MACH_SEND_INVALID_DEST;
   if (has_reply && !is_reply_port(header)) return MACH_SEND_INVALID_REPLY;
+  if (has_reply && is_port && lacks_reply_port(*found, *names.find(reply_to))) [[unlikely]] {
+    answer_.guard = {kGUARD_EXC_REQUIRE_REPLY_PORT_SEMANTICS, reply_to, 0};
+    return MACH_SEND_INVALID_REPLY;
+  }
   if (!is_port || !may_copy_in(*found, to_type) || must_stay(*found, to_type)) {
     return MACH_SEND_INVALID_DEST;
   }
@@ -201,12 +246,12 @@ mach_msg_return_t message_call::copy_in_ports(kmsg& message, owed& then) {
     if (const mach_msg_return_t bad = check_body(message); bad != MACH_MSG_SUCCESS) return bad;
   }
 
-  const auto take = [&](mach_port_name_t name, mach_msg_type_name_t type, dead_policy dead,
+  const auto take = [&](mach_port_name_t name, mach_msg_type_name_t type, purpose use,
                         carried_right& right) {
-    return copy_in(names, name, *names.find(name), type, dead, right, then, answer_.guard, after_);
+    return copy_in(names, name, *names.find(name), type, use, right, then, answer_.guard, after_);
   };
   const bool notifies = (state_.option & MACH_SEND_NOTIFY) && found->request != 0;
-  if (take(to, to_type, dead_policy::refuse_untouched, message.destination) != KERN_SUCCESS) {
+  if (take(to, to_type, purpose::destination, message.destination) != KERN_SUCCESS) {
     return MACH_SEND_INVALID_DEST;
   }
   if (notifies) {
@@ -216,11 +261,11 @@ mach_msg_return_t message_call::copy_in_ports(kmsg& message, owed& then) {
   }
   message.reply = {nullptr, static_cast<std::uint8_t>(arrives_as(reply_type)),
                    reply_to == MACH_PORT_DEAD};
-  if (has_reply) take(reply_to, reply_type, dead_policy::accept, message.reply);
+  if (has_reply) take(reply_to, reply_type, purpose::reply, message.reply);
   message.voucher.disposition =
       voucher_type == MACH_MSG_TYPE_PORT_NONE ? MACH_MSG_TYPE_PORT_NONE : MACH_MSG_TYPE_MOVE_SEND;
   if (has_voucher) {
-    take(header.msgh_voucher_port, voucher_type, dead_policy::accept, message.voucher);
+    take(header.msgh_voucher_port, voucher_type, purpose::carrying, message.voucher);
   }
   return MACH_MSG_SUCCESS;
 }
@@ -327,7 +372,16 @@ status message_call::send_failed(kmsg* message, mach_msg_return_t why) {
   mach_port_name_t name = MACH_PORT_NULL;
   if (copy_out(names, message->destination, name) != KERN_SUCCESS) why |= MACH_MSG_IPC_SPACE;
   header.msgh_remote_port = name;
-  if (copy_out(names, message->reply, name) != KERN_SUCCESS) why |= MACH_MSG_IPC_SPACE;
+  if (message->reply.target && message->reply.target->reply) {
+    // No send-once right is given for it: the receive right's name is, to make one again.
+    name = swallow_reply(names, message->reply);
+    if (MACH_PORT_VALID(name)) {
+      header.msgh_bits &= ~std::uint32_t{MACH_MSGH_BITS_LOCAL_MASK};
+      header.msgh_bits |= MACH_MSGH_BITS(0u, MACH_MSG_TYPE_MAKE_SEND_ONCE);
+    }
+  } else if (copy_out(names, message->reply, name) != KERN_SUCCESS) {
+    why |= MACH_MSG_IPC_SPACE;
+  }
   header.msgh_local_port = name;
   // A voucher that was copied in stands there still: its copy goes with the message.
   if (message->voucher.target && !copied_voucher) {

@@ -7,10 +7,13 @@
 extern "C" {
 #endif
 
-// Never null; the string lives as long as the program.
+// Never null (Apple's is for systems that have no codes); the string lives as long as the program.
 char* mach_error_string(mach_error_t error_value);
 
-// "<str> <words> (<code>)" on standard error.
+// Where it comes from: "(os/kern)".
+char* mach_error_type(mach_error_t error_value);
+
+// "<str> <words>" on standard error; of a code that has no words also type and number.
 void mach_error(const char* str, mach_error_t error_value);
 
 #ifdef __cplusplus

@@ -1,5 +1,5 @@
-// The clock that stops while the machine sleeps. Its unit here is one nanosecond:
-// mach_timebase_info gives 1/1.
+// The clock that stops while the machine sleeps, and the continuous one, which does not. Their unit
+// here is one nanosecond: mach_timebase_info gives 1/1.
 #pragma once
 
 #include <stdint.h>
@@ -22,6 +22,13 @@ extern "C" {
 kern_return_t mach_timebase_info(mach_timebase_info_t info);
 #pragma GCC diagnostic pop
 uint64_t mach_absolute_time(void);
+uint64_t mach_continuous_time(void);
+// Cheaper, and up to some milliseconds late.
+uint64_t mach_approximate_time(void);
+uint64_t mach_continuous_approximate_time(void);
+
+// Until the absolute time. KERN_ABORTED: a signal came first.
+kern_return_t mach_wait_until(uint64_t deadline);
 
 #ifdef __cplusplus
 }

@@ -17,6 +17,7 @@ typedef integer_t mach_msg_id_t;
 typedef unsigned int mach_msg_priority_t;
 typedef natural_t mach_msg_type_size_t;
 typedef natural_t mach_msg_type_number_t;
+typedef integer_t mach_msg_options_t;
 typedef integer_t mach_msg_option_t;
 typedef unsigned int mach_msg_type_name_t;
 typedef unsigned int mach_msg_copy_options_t;

@@ -146,6 +146,7 @@ typedef struct mach_port_options {
   union {
     uint64_t reserved[2];
     mach_port_name_t work_interval_port;
+    mach_port_name_t service_port_name;  // MPO_CONNECTION_PORT
   };
 } mach_port_options_t;
 typedef mach_port_options_t* mach_port_options_ptr_t;
@@ -174,7 +175,10 @@ enum mach_port_guard_exception_codes {
   kGUARD_EXC_SEND_INVALID_VOUCHER = 131072,
   kGUARD_EXC_SEND_INVALID_RIGHT = 262144,
   kGUARD_EXC_RCV_INVALID_NAME = 524288,
-  kGUARD_EXC_RCV_GUARDED_DESC = 1048576
+  kGUARD_EXC_RCV_GUARDED_DESC = 1048576,
+  kGUARD_EXC_MOD_REFS_NON_FATAL = 1 << 21,
+  kGUARD_EXC_IMMOVABLE_NON_FATAL = 1 << 22,
+  kGUARD_EXC_REQUIRE_REPLY_PORT_SEMANTICS = 1 << 23
 };
 
 // In the subcode of kGUARD_EXC_STRICT_REPLY.

@@ -1,0 +1,49 @@
+#include <mach/mach_time.h>
+
+#include <time.h>
+
+namespace {
+
+constexpr uint64_t nanoseconds_per_second = 1000000000;
+
+uint64_t read(clockid_t clock) {
+  timespec now;
+  clock_gettime(clock, &now);
+  return static_cast<uint64_t>(now.tv_sec) * nanoseconds_per_second +
+         static_cast<uint64_t>(now.tv_nsec);
+}
+
+}  // namespace
+
+extern "C" {
+
+kern_return_t mach_timebase_info(mach_timebase_info_t info) {
+  if (!info) return KERN_INVALID_ARGUMENT;
+  *info = {1, 1};
+  return KERN_SUCCESS;
+}
+
+uint64_t mach_absolute_time(void) {
+  return read(CLOCK_MONOTONIC);
+}
+
+uint64_t mach_continuous_time(void) {
+  return read(CLOCK_BOOTTIME);
+}
+
+uint64_t mach_approximate_time(void) {
+  return read(CLOCK_MONOTONIC_COARSE);
+}
+
+uint64_t mach_continuous_approximate_time(void) {
+  return read(CLOCK_BOOTTIME);
+}
+
+kern_return_t mach_wait_until(uint64_t deadline) {
+  const timespec until{static_cast<time_t>(deadline / nanoseconds_per_second),
+                       static_cast<long>(deadline % nanoseconds_per_second)};
+  return clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, nullptr) == 0 ? KERN_SUCCESS
+                                                                               : KERN_ABORTED;
+}
+
+}  // extern "C"
