@@ -61,6 +61,7 @@ ARROWS = {
     "tests/mach/kernel": ("<doctest/", "<mach/", "<servers/", "<sys/event.h>", '"kedge/kqueue/extension.h"',
                           '"kedge/mach/kernel/abi/', '"kedge/mach/kernel/core/', '"kedge/mach/kernel/embedded/',
                           '"kedge/mach/kernel/extension.h"'),
+    "tests/mach/kernel/foreign": ("<mach/", "<servers/"),  # programs that know nothing of this project
     "tests/conformance": ("<doctest/", "<mach/", '"kedge/mach/kernel/extension.h"'),
     "tests/mach": ("<doctest/", "<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/'),
     "tests/net": ("<doctest/", '"kedge/net/', '"kedge/runtime/'),
@@ -157,7 +158,7 @@ def breaches_of(tree):
         if path == "README.md":
             for line, wrong in breaches_of_readme(tree, text):
                 yield path, line, wrong
-        if path.endswith((".h", ".cc")):
+        if path.endswith((".h", ".c", ".cc")):
             if room_of(path) is None:
                 yield path, 1, "lies in no room of the house"
                 continue

@@ -38,25 +38,28 @@ extern "C" {
 
 extern mach_port_t bootstrap_port;
 
+// Apple's declarations say name_t where these say char*, which is the same type: g++ would warn of
+// shorter names.
+
 // The receive right of a service that the caller has created, or of a new one.
 // BOOTSTRAP_NOT_PRIVILEGED: another task's; BOOTSTRAP_SERVICE_ACTIVE: it has its server.
-kern_return_t bootstrap_check_in(mach_port_t bp, const name_t service_name, mach_port_t* sp);
+kern_return_t bootstrap_check_in(mach_port_t bp, const char* service_name, mach_port_t* sp);
 
 // A send right. BOOTSTRAP_UNKNOWN_SERVICE.
-kern_return_t bootstrap_look_up(mach_port_t bp, const name_t service_name, mach_port_t* sp);
+kern_return_t bootstrap_look_up(mach_port_t bp, const char* service_name, mach_port_t* sp);
 
 // A service that has no server yet: messages wait for it. Gives a send right.
-kern_return_t bootstrap_create_service(mach_port_t bp, name_t service_name, mach_port_t* sp);
+kern_return_t bootstrap_create_service(mach_port_t bp, char* service_name, mach_port_t* sp);
 
 // Names a port to which the caller has a send right; MACH_PORT_NULL takes a service back that has
 // no server.
-kern_return_t bootstrap_register(mach_port_t bp, name_t service_name, mach_port_t sp);
+kern_return_t bootstrap_register(mach_port_t bp, char* service_name, mach_port_t sp);
 
-kern_return_t bootstrap_status(mach_port_t bp, name_t service_name,
+kern_return_t bootstrap_status(mach_port_t bp, char* service_name,
                                bootstrap_status_t* service_active);
 
 // Privileged, as for a Mac's ordinary programs: BOOTSTRAP_NOT_PRIVILEGED.
-kern_return_t bootstrap_create_server(mach_port_t bp, cmd_t server_cmd, uid_t server_uid,
+kern_return_t bootstrap_create_server(mach_port_t bp, char* server_cmd, uid_t server_uid,
                                       boolean_t on_demand, mach_port_t* server_port);
 kern_return_t bootstrap_subset(mach_port_t bp, mach_port_t requestor_port,
                                mach_port_t* subset_port);
