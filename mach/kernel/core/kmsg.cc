@@ -50,7 +50,7 @@ void kmsg_pool::give_back(kmsg* message) noexcept {
     message->memories_.reset();
     message->memory_count = 0;
   }
-  message->complex = message->circular = message->room_awaited = false;
+  message->complex = message->only_few_ports = message->circular = message->room_awaited = false;
   message->destination = message->reply = message->voucher = {};
   recycle(message);
 }

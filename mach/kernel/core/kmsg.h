@@ -31,6 +31,8 @@ struct carried_right {
 
 class kmsg {
  public:
+  static constexpr std::uint32_t few = 4;  // rights for which there is always room
+
   kmsg(const kmsg&) = delete;
   kmsg& operator=(const kmsg&) = delete;
 
@@ -59,6 +61,7 @@ class kmsg {
   std::uint32_t right_count = 0;
   std::uint32_t memory_count = 0;
   bool complex = false;
+  bool only_few_ports = false;  // its descriptors are port descriptors, at most `few`
   bool circular = false;  // carries the receive right of its own destination, directly or in a ring
   security_token_t sender{};
   audit_token_t audit{};
@@ -70,7 +73,7 @@ class kmsg {
 
   kmsg_pool& home_;
   const std::uint8_t size_class_;
-  std::array<carried_right, 4> few_rights_;
+  std::array<carried_right, few> few_rights_;
   std::unique_ptr<carried_right[]> more_rights_;
   std::unique_ptr<carried_memory[]> memories_;
 };

@@ -130,7 +130,7 @@ bool embedded::call_of_tasks(ipc_task& caller, const request& what, reply& answe
 
 void embedded::call(const request& what, reply& answer, copyio& memory) {
   if (what.task != 0 || what.call != call_number::message) return call_as(what, answer, memory);
-  if (!plain_message(kernel_, *own_, direct_memory()).pass(what, answer)) {
+  if (!plain_message(kernel_, *own_, answer, direct_memory()).pass(what)) {
     perform(*own_, what, answer, memory);
   }
 }

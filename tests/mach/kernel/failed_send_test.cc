@@ -43,6 +43,31 @@ TEST_CASE("class 2: a bad right destroys the header's and the earlier ones, not 
   CHECK(status_of(port).mps_srights == 0);
 }
 
+TEST_CASE("class 2: a name whose last reference an earlier descriptor moves away") {
+  const mach_port_name_t port = new_service();
+  const mach_port_name_t both = new_service(), other = new_service();
+  message m(port, MACH_MSG_TYPE_COPY_SEND, 0,
+            {{other, MACH_MSG_TYPE_COPY_SEND},
+             {both, MACH_MSG_TYPE_MOVE_SEND},
+             {both, MACH_MSG_TYPE_MOVE_SEND}});
+  CHECK(m.send() == MACH_SEND_INVALID_RIGHT);
+  CHECK(type_of(both) == MACH_PORT_TYPE_RECEIVE);
+  CHECK(status_of(both).mps_srights == 0);
+  CHECK(refs_of(other, MACH_PORT_RIGHT_SEND) == 1);
+  CHECK(status_of(port).mps_msgcount == 0);
+  CHECK(refs_of(port, MACH_PORT_RIGHT_SEND) == 1);
+}
+
+TEST_CASE("class 3: the pseudo-receive is the same with rights copied alone") {
+  const mach_port_name_t port = new_service(), cargo = new_service();
+  fill(port);
+  const auto sends = refs_of(port, MACH_PORT_RIGHT_SEND);
+  message m(port, MACH_MSG_TYPE_COPY_SEND, 9, {{cargo, MACH_MSG_TYPE_COPY_SEND}});
+  CHECK(m.send() == MACH_SEND_TIMED_OUT);
+  CHECK(refs_of(cargo, MACH_PORT_RIGHT_SEND) == 2);
+  CHECK(refs_of(port, MACH_PORT_RIGHT_SEND) == sends + 1);
+}
+
 TEST_CASE("class 3: a full queue gives everything back in the sender's buffer") {
   const mach_port_name_t port = new_service(), cargo = new_service(), reply = new_port(),
                          moving = new_port();
