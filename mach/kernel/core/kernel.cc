@@ -96,6 +96,18 @@ kern_return_t kernel::name_send_right(ipc_task& caller, port& to, reply& answer)
   return result;
 }
 
+ref<object> kernel::find_served(ipc_task& caller, mach_port_name_t name,
+                                kernel_object kind) noexcept {
+  const std::lock_guard<mutex> hold(caller.space.lock);
+  entry* found = MACH_PORT_VALID(name) ? caller.space.find(name) : nullptr;
+  if (!found || convert_if_dead(caller.space, name, *found) ||
+      (found->type & MACH_PORT_TYPE_SEND) == 0) {
+    return {};
+  }
+  const port& at = static_cast<const port&>(*found->target);
+  return at.serves == kind ? at.served_object : ref<object>();
+}
+
 namespace {
 
 constexpr std::uint64_t nanoseconds_per_millisecond = 1000000;

@@ -43,6 +43,9 @@ class kernel {
   void terminate_task(ipc_task& ending);
   // A new send right to the port, for the caller: its name in answer.words[0]. KERN_NO_SPACE.
   kern_return_t name_send_right(ipc_task& caller, port& to, reply& answer);
+  // What the port serves to which the name is a send right; null: it is none, or serves another
+  // kind.
+  ref<object> find_served(ipc_task& caller, mach_port_name_t name, kernel_object kind) noexcept;
 
   // Begins a call. `waiting` is used by those that may wait, and must live until the call is done.
   // The calls that make and end tasks are the binding's own: they need identities.

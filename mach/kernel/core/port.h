@@ -32,6 +32,7 @@ enum class kernel_object : std::uint8_t {
   host,
   bootstrap,
   semaphore,
+  file,
   voucher,
   memory_entry,
 };

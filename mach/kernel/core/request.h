@@ -63,6 +63,8 @@ enum class call_number : std::uint32_t {
   bootstrap_create_service,  // -> name
   bootstrap_register,        // ..., name
   bootstrap_status,          // -> status
+  fileport_make,             // descriptor, the kernel's from here on -> name
+  fileport_open,             // name -> descriptor, or -errno
   task_create,               // first index of ordered names, or 0 for shuffled ones -> id
   task_terminate,            // id
   task_self_port,            // id -> name

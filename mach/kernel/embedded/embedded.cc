@@ -1,5 +1,6 @@
 #include "kedge/mach/kernel/embedded/embedded.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -7,10 +8,12 @@
 #include <atomic>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "kedge/mach/kernel/core/plain_message.h"
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/right.h"
+#include "kedge/mach/kernel/embedded/fileport.h"
 #include "kedge/mach/kernel/embedded/futex_ticket.h"
 #include "kedge/mach/kernel/embedded/machport_filter.h"
 #include "kedge/mach/kernel/extension.h"
@@ -88,7 +91,7 @@ ref<ipc_task> embedded::create_task(ipc_task* parent, std::uint32_t first_ordere
   return kernel_.create_task(names, identity_of_process(++version), parent);
 }
 
-bool embedded::call_of_tasks(ipc_task& caller, const request& what, reply& answer) {
+bool embedded::call_of_process(ipc_task& caller, const request& what, reply& answer) {
   switch (what.call) {
     case call_number::task_create:
       try {
@@ -124,6 +127,35 @@ bool embedded::call_of_tasks(ipc_task& caller, const request& what, reply& answe
       kernel_.profile() = static_cast<profile::age>(what.words[0]);
       return true;
     default:
+      return call_of_files(caller, what, answer);
+  }
+}
+
+bool embedded::call_of_files(ipc_task& caller, const request& what, reply& answer) {
+  switch (what.call) {
+    case call_number::fileport_make: {
+      const auto descriptor = static_cast<int>(what.words[0]);
+      ref<object> file;
+      try {
+        file = ref<object>::adopt(new held_file(descriptor));
+        const auto at = ref<port>::adopt(new port(kernel_object::file, file));
+        answer.result = kernel_.name_send_right(caller, *at, answer);
+      } catch (const std::bad_alloc&) {
+        if (!file) ::close(descriptor);
+        answer.result = KERN_RESOURCE_SHORTAGE;
+      }
+      return true;
+    }
+    case call_number::fileport_open: {
+      const auto name = static_cast<mach_port_name_t>(what.words[0]);
+      const ref<object> file = kernel_.find_served(caller, name, kernel_object::file);
+      answer.result = file ? KERN_SUCCESS : KERN_INVALID_ARGUMENT;
+      if (!file) return true;
+      const int opened = static_cast<const held_file&>(*file).open_again();
+      answer.words[0] = static_cast<std::uint64_t>(std::int64_t{opened < 0 ? -errno : opened});
+      return true;
+    }
+    default:
       return false;
   }
 }
@@ -145,7 +177,7 @@ void embedded::call_as(const request& what, reply& answer, copyio& memory) {
     return;
   }
   ipc_task& caller = found ? *found : *own_;
-  if (!call_of_tasks(caller, what, answer)) perform(caller, what, answer, memory);
+  if (!call_of_process(caller, what, answer)) perform(caller, what, answer, memory);
 }
 
 void embedded::perform(ipc_task& caller, const request& what, reply& answer, copyio& memory) {

@@ -21,15 +21,16 @@ class embedded final : public binding {
   class kernel& kernel() noexcept { return kernel_; }
   // Id 0 is the process's own task. Null: it has ended.
   ref<ipc_task> find(std::uint64_t id) noexcept { return id == 0 ? own_ : kernel_.find_task(id); }
-  // The calls of extension.h, which are about tasks and the kernel itself. False: it is none of
-  // these.
-  bool call_of_tasks(ipc_task& caller, const request& what, reply& answer);
+  // The calls of extension.h, which are about tasks and the kernel itself, and those about files:
+  // what only a process has. False: it is none of these.
+  bool call_of_process(ipc_task& caller, const request& what, reply& answer);
 
  private:
   embedded();
   ~embedded() = default;
   static embedded& make();
 
+  bool call_of_files(ipc_task& caller, const request& what, reply& answer);
   void call_as(const request& what, reply& answer, copyio& memory);
   void perform(ipc_task& caller, const request& what, reply& answer, copyio& memory);
   ref<ipc_task> create_task(ipc_task* parent, std::uint32_t first_ordered_index = 0);
