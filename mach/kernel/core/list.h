@@ -1,5 +1,6 @@
 // A doubly linked list through its elements, of which each has a `link` per list it can be in. It
-// owns nothing.
+// owns nothing. It is one pointer, since every port has four of them: the first element's
+// `previous` is the last one.
 #pragma once
 
 namespace kedge::mach::kernel {
@@ -15,20 +16,26 @@ template <typename T, list_link<T> T::* Link>
 class list {
  public:
   T* front() const noexcept { return first_; }
-  T* back() const noexcept { return last_; }
+  T* back() const noexcept { return first_ ? (first_->*Link).previous : nullptr; }
   bool empty() const noexcept { return first_ == nullptr; }
   static T* after(T& element) noexcept { return (element.*Link).next; }
 
   void push_back(T& element) noexcept {
-    list_link<T>& link = element.*Link;
-    link = {last_, nullptr, true};
-    (last_ ? (last_->*Link).next : first_) = &element;
-    last_ = &element;
+    if (!first_) {
+      first_ = &element;
+      element.*Link = {&element, nullptr, true};
+      return;
+    }
+    T*& last = (first_->*Link).previous;
+    element.*Link = {last, nullptr, true};
+    (last->*Link).next = &element;
+    last = &element;
   }
   void remove(T& element) noexcept {
     list_link<T>& link = element.*Link;
-    (link.previous ? (link.previous->*Link).next : first_) = link.next;
-    (link.next ? (link.next->*Link).previous : last_) = link.previous;
+    (first_ == &element ? first_ : (link.previous->*Link).next) = link.next;
+    // Whoever follows, or the first as the one before the end.
+    if (T* const next = link.next ? link.next : first_) (next->*Link).previous = link.previous;
     link = {};
   }
   T* pop_front() noexcept {
@@ -39,7 +46,6 @@ class list {
 
  private:
   T* first_ = nullptr;
-  T* last_ = nullptr;
 };
 
 }  // namespace kedge::mach::kernel
