@@ -77,6 +77,7 @@ inline std::vector<guard_exception> take_guard_exceptions(task) {
   return {};
 }
 inline void set_kernel_profile(kernel_profile) noexcept {}
+inline void enforce_strict_replies(bool) noexcept {}
 
 #else
 
@@ -119,6 +120,10 @@ std::vector<guard_exception> take_guard_exceptions(task of);
 
 // macos15 until this is called. For the whole kernel; while no call is in progress.
 void set_kernel_profile(kernel_profile) noexcept;
+
+// Whether MACH_MSG_STRICT_REPLY is enforced. Not by default, as on Darwin, where the boot argument
+// ipc_strict_reply says so. For the whole kernel; while no call is in progress.
+void enforce_strict_replies(bool) noexcept;
 
 #endif
 

@@ -45,4 +45,8 @@ void set_kernel_profile(kernel_profile chosen) noexcept {
   call(call_number::set_profile, mach_task_self(), static_cast<std::uint64_t>(chosen));
 }
 
+void enforce_strict_replies(bool enforced) noexcept {
+  call(call_number::set_strict_replies, mach_task_self(), enforced);
+}
+
 }  // namespace kedge::mach::kernel

@@ -79,6 +79,9 @@ class kernel {
   class profile& profile() noexcept { return profile_; }
   name_server& names() noexcept { return names_; }
   port& host_port() noexcept { return *host_port_; }
+  // Whether MACH_MSG_STRICT_REPLY is enforced, as by Darwin's boot argument ipc_strict_reply; it is
+  // not by default. Changed only while no call is in progress.
+  bool& strict_replies() noexcept { return strict_replies_; }
 
   static constexpr std::uint64_t first_task_id = 1;
 
@@ -86,6 +89,7 @@ class kernel {
   std::array<kmsg_pool, 4> pools_;
   class transit transit_;
   class profile profile_ = profile::age::macos15;
+  bool strict_replies_ = false;
   ref<port> host_port_;
   ref<port> bootstrap_port_;
   name_server names_;

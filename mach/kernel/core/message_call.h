@@ -36,7 +36,9 @@ class message_call {
 
   // Sending.
   status send();
+  bool is_strict() const noexcept;
   mach_msg_return_t check_body(kmsg& message) noexcept;
+  bool has_bad_right(kmsg& message, std::uint32_t count);
   mach_msg_return_t check_header(mach_msg_header_t& header) noexcept;
   bool is_reply_port(const mach_msg_header_t& header) noexcept;
   mach_msg_return_t copy_in_header(kmsg& message, owed& then);

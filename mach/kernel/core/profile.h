@@ -17,8 +17,6 @@ class profile {
   constexpr bool knows_rename() const noexcept { return older(); }
   // construct-flags: service, connection, reply and exception ports are known.
   constexpr bool knows_kinds_of_ports() const noexcept { return !older(); }
-  // header-bits: unknown bits of msgh_bits are cleared, not refused.
-  constexpr bool clears_unknown_header_bits() const noexcept { return !older(); }
   // voucher-order: the voucher's disposition is looked at before the destination.
   constexpr bool checks_voucher_before_destination() const noexcept { return !older(); }
   // dest-before-reply: so is whether the destination is a port's right, before the reply port.
@@ -30,7 +28,7 @@ class profile {
   // oolp-copy: the copy option of an array of ports is of no concern.
   constexpr bool ignores_copy_option_of_arrays() const noexcept { return !older(); }
   // large-small-buffer: with MACH_RCV_LARGE, the buffer that the needed size is written to.
-  constexpr std::uint32_t smallest_buffer_for_size() const noexcept { return older() ? 20 : 8; }
+  constexpr std::uint32_t smallest_buffer_for_size() const noexcept { return older() ? 16 : 8; }
   // tiny-receive-buffer: a message too large is not written past the end of the buffer.
   constexpr bool respects_tiny_buffers() const noexcept { return !older(); }
 

@@ -71,6 +71,7 @@ enum class call_number : std::uint32_t {
   task_set_guards,           // id, guard_policy::behaviour
   task_take_guard,           // id -> code and name (32 bits each), subcode; KERN_FAILURE: none left
   set_profile,               // profile::age
+  set_strict_replies,        // whether MACH_MSG_STRICT_REPLY is enforced
 };
 
 struct request {

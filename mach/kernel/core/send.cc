@@ -123,8 +123,12 @@ status message_call::send() {
   return done(result);
 }
 
+bool message_call::is_strict() const noexcept {
+  return (state_.option & MACH_MSG_STRICT_REPLY) && after_.kernel.strict_replies();
+}
+
 mach_msg_return_t message_call::copy_in_rest(kmsg& message, owed& then) {
-  if ((state_.option & MACH_MSG_STRICT_REPLY) && message.reply.target &&
+  if (is_strict() && message.reply.target &&
       !is_strict_reply(*message.reply.target, caller_.space, state_.option)) {
     answer_.guard = {kGUARD_EXC_STRICT_REPLY, message.header().msgh_local_port,
                      MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_PORT | KERN_INVALID_CAPABILITY};
@@ -141,10 +145,7 @@ mach_msg_return_t message_call::copy_in_rest(kmsg& message, owed& then) {
 // What can be said of a header without looking at names (Darwin: ipc_kmsg_copyin_header_validate).
 mach_msg_return_t message_call::check_header(mach_msg_header_t& header) noexcept {
   const profile age = after_.kernel.profile();
-  if (header.msgh_bits & ~MACH_MSGH_BITS_USER) {
-    if (!age.clears_unknown_header_bits()) return MACH_SEND_INVALID_HEADER;
-    header.msgh_bits &= MACH_MSGH_BITS_USER;
-  }
+  header.msgh_bits &= MACH_MSGH_BITS_USER;
   const mach_msg_type_name_t to_type = MACH_MSGH_BITS_REMOTE(header.msgh_bits);
   const mach_msg_type_name_t reply_type = MACH_MSGH_BITS_LOCAL(header.msgh_bits);
   const mach_msg_type_name_t voucher_type = MACH_MSGH_BITS_VOUCHER(header.msgh_bits);
@@ -175,7 +176,7 @@ mach_msg_return_t message_call::copy_in_header(kmsg& message, owed& then) {
     if (!found || !is_voucher(*found)) return MACH_SEND_INVALID_VOUCHER;
   }
   const mach_msg_type_name_t reply_type = MACH_MSGH_BITS_LOCAL(header.msgh_bits);
-  if ((state_.option & MACH_MSG_STRICT_REPLY) &&
+  if (is_strict() &&
       (!MACH_PORT_VALID(header.msgh_local_port) || (reply_type != MACH_MSG_TYPE_MAKE_SEND_ONCE &&
                                                     reply_type != MACH_MSG_TYPE_MOVE_SEND_ONCE))) {
     answer_.guard = {kGUARD_EXC_STRICT_REPLY, header.msgh_local_port,

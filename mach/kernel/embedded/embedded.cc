@@ -126,6 +126,9 @@ bool embedded::call_of_process(ipc_task& caller, const request& what, reply& ans
     case call_number::set_profile:
       kernel_.profile() = static_cast<profile::age>(what.words[0]);
       return true;
+    case call_number::set_strict_replies:
+      kernel_.strict_replies() = what.words[0] != 0;
+      return true;
     default:
       return call_of_files(caller, what, answer);
   }
