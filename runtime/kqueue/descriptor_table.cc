@@ -22,6 +22,10 @@ std::uint32_t plain_part(const knote_record& k) noexcept {
   return alone && lasts ? k.reported & (EPOLLIN | EPOLLOUT) : 0;
 }
 
+std::uint64_t tag_of(const descriptor_table::entry& e, std::uint32_t fd) noexcept {
+  return (static_cast<std::uint64_t>(e.generation) << 32) | fd;
+}
+
 }  // namespace
 
 knote_record* descriptor_table::any_from(std::size_t& place) const noexcept {
@@ -57,22 +61,43 @@ int descriptor_table::refresh(int epoll, std::uint32_t fd, bool again) noexcept 
   }
   if (wanted == e.armed && !(again && wanted != 0)) return 0;
 
-  if (e.armed == 0) e.generation = ++generation_;
+  if (e.armed == 0 || wanted == 0) ++generation_;
+  if (e.armed == 0) e.generation = generation_;
   const int operation = e.armed == 0 ? EPOLL_CTL_ADD : wanted == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
   epoll_event event{};
   event.events = wanted;
-  event.data.u64 = (static_cast<std::uint64_t>(e.generation) << 32) | fd;
+  event.data.u64 = tag_of(e, fd);
   int result = epoll_ctl(epoll, operation, static_cast<int>(fd), &event);
   if (result != 0 && operation == EPOLL_CTL_ADD && errno == EEXIST) {
     // The same file is back under its number, from a duplicate: epoll has never forgotten it.
     result = epoll_ctl(epoll, EPOLL_CTL_MOD, static_cast<int>(fd), &event);
   }
   if (result != 0) {
-    const int error = errno;
+    int error = errno;
+    if (operation != EPOLL_CTL_ADD && error == EPERM) error = ENOENT;  // not what was registered
     if (operation != EPOLL_CTL_MOD || error == ENOENT || error == EBADF) e.armed = 0;
     return error;
   }
   e.armed = wanted;
+  return 0;
+}
+
+int descriptor_table::any_registered_from(std::size_t& place) const noexcept {
+  for (; place < entries_.size(); ++place) {
+    if (entries_[place].armed != 0) return static_cast<int>(place);
+  }
+  return -1;
+}
+
+int descriptor_table::copy_to(int epoll) const noexcept {
+  std::size_t place = 0;
+  for (int fd = any_registered_from(place); fd >= 0; fd = any_registered_from(++place)) {
+    const entry& e = entries_[place];
+    epoll_event event{};
+    event.events = e.armed;
+    event.data.u64 = tag_of(e, static_cast<std::uint32_t>(fd));
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0) return errno;
+  }
   return 0;
 }
 

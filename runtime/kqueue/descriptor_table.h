@@ -39,6 +39,18 @@ class descriptor_table {
   // epoll cannot watch this file; ELOOP, EINVAL a kqueue that cannot be nested so; ENOMEM, ENOSPC.
   int refresh(int epoll, std::uint32_t fd, bool again) noexcept;
 
+  // Counts the registrations made and removed.
+  unsigned changes() const noexcept { return generation_; }
+
+  // A number from this place on that has a registration, which becomes its own; -1 if there is
+  // none.
+  int any_registered_from(std::size_t& place) const noexcept;
+  // Registers in `epoll` what is registered. Returns 0 or an errno.
+  int copy_to(int epoll) const noexcept;
+
+  // Another file has the number: what epoll had about it is gone.
+  void forget_registration(std::uint32_t fd) noexcept { entries_[fd].armed = 0; }
+
  private:
   std::vector<entry> entries_;
   std::uint32_t generation_ = 0;

@@ -31,8 +31,7 @@ std::int64_t file_amount(const knote& note) noexcept {
 }
 
 file_changes& changes_beside(const knote& note) noexcept {
-  return *static_cast<file_changes*>(
-      record_of(note).home->state_of(filter_index(EVFILT_VNODE)));
+  return *static_cast<file_changes*>(record_of(note).home->state_of(filter_index(EVFILT_VNODE)));
 }
 
 // A file that epoll does not watch, as vn_kqfilter() and filt_specattach() of Darwin's kernel see
@@ -57,8 +56,6 @@ bool has_mark(const kevent64_s& change) noexcept {
 }
 
 verdict attach(knote& note, const kevent64_s& change) {
-  // EV_VANISHED would be reported when the number is closed, which nobody tells us.
-  if ((change.flags & EV_VANISHED) != 0) return {ENOTSUP, false};
   knote_record& k = record_of(note);
   if (has_mark(change)) return {ENOTSUP, false};
   // epoll would take that; a kqueue can only be read.

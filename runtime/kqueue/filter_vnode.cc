@@ -50,8 +50,6 @@ int check_file(int fd) noexcept {
 }
 
 verdict attach(knote& note, const kevent64_s& change) {
-  // EV_VANISHED would be reported when the number is closed, which nobody tells us.
-  if ((change.flags & EV_VANISHED) != 0) return {ENOTSUP, false};
   int error = check_file(static_cast<int>(note.ident));
   if (error == 0 && asks_in_vain(change.fflags)) error = ENOTSUP;
   if (error == 0) error = changes_of(note).watch(note, change.fflags);

@@ -66,8 +66,7 @@ int run(int kq, call_kind kind, const Record* changes, int nchanges, records& ou
     error = q->collect(out, limit);
     lost = error == EBADF;
   }
-  q->leave();
-  if (lost) q->end(kq);
+  lost ? q->leave_lost() : q->leave();
   return error;
 }
 

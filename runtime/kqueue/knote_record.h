@@ -30,6 +30,8 @@ struct knote_record : knote {
   bool dropped = false;  // out of every table; whoever made it busy detaches it
   bool ending =
       false;  // EV_DISPATCH2: deleted, or ONESHOT delivered; its end is reported when it is enabled
+  bool wants_vanished = false;  // EV_VANISHED, about a descriptor
+  bool vanished = false;        // its descriptor is closed: `detach` is done, its last event is due
   bool polled = false;  // the epoll set reports it: never needs `process` by itself, nor `detach`
 };
 

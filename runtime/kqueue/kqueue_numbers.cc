@@ -9,11 +9,13 @@
 #include <new>
 
 #include "kedge/kqueue/lock.h"
+#include "kedge/kqueue/number_close.h"
 #include "kedge/kqueue/signal_watch.h"
 
 namespace kedge::kqueue {
 
-constinit std::atomic<kqueue_numbers::page*> kqueue_numbers::pages_[page_count]{};
+constinit number_table<queue*> kqueue_numbers::numbers_{};
+constinit std::atomic<queue*> kqueue_numbers::all_{nullptr};
 
 namespace {
 
@@ -21,6 +23,7 @@ struct makings {
   word_lock lock;  // for making
   queue* unused = nullptr;
   bool watches_fork = false;
+  queue* of_parent = nullptr;  // those of before the fork, for a leak checker's sake
 };
 
 constinit makings all{};
@@ -30,27 +33,13 @@ constinit makings all{};
 // kqueues do not outlive a fork. Other threads are gone, their locks may be held for ever: none is
 // taken, and the old queues are left as they are.
 void kqueue_numbers::after_fork_in_child() noexcept {
-  for (std::atomic<page*>& p : pages_) {
-    page* const numbers = p.load(std::memory_order_relaxed);
-    if (numbers == nullptr) continue;
-    for (std::atomic<queue*>& slot : numbers->at) {
-      queue* const q = slot.exchange(nullptr, std::memory_order_relaxed);
-      if (q != nullptr) q->abandon();
-    }
-  }
+  number_close::after_fork_in_child();
   new (&all.lock) word_lock;
   all.unused = nullptr;
+  all.of_parent = all_.exchange(nullptr, std::memory_order_relaxed);
+  for (queue* q = all.of_parent; q != nullptr; q = q->next_of_all) q->abandon();
+  numbers_.clear();
   signal_watch::abandon();
-}
-
-std::atomic<queue*>* kqueue_numbers::make_slot(int number) noexcept {
-  const unsigned n = static_cast<unsigned>(number);
-  if (n / page_size >= page_count) return nullptr;
-  std::atomic<page*>& p = pages_[n / page_size];
-  if (p.load(std::memory_order_relaxed) == nullptr) {
-    p.store(new (std::nothrow) page{}, std::memory_order_release);
-  }
-  return slot_of(number);
 }
 
 queue* kqueue_numbers::take_unused() noexcept {
@@ -59,9 +48,16 @@ queue* kqueue_numbers::take_unused() noexcept {
     all.watches_fork = pthread_atfork(nullptr, nullptr, &after_fork_in_child) == 0;
     if (!all.watches_fork) return nullptr;
   }
-  queue* const q = all.unused;
-  if (q == nullptr) return new (std::nothrow) queue;
-  all.unused = q->next_free;
+  queue* q = all.unused;
+  if (q != nullptr) {
+    all.unused = q->next_free;
+    return q;
+  }
+  q = new (std::nothrow) queue;
+  if (q != nullptr) {
+    q->next_of_all = all_.load(std::memory_order_relaxed);
+    all_.store(q, std::memory_order_release);
+  }
   return q;
 }
 
@@ -71,6 +67,11 @@ bool kqueue_numbers::is_kqueue(int number) noexcept {
   const bool is = q->number_is_ours();
   q->leave();
   return is;
+}
+
+void kqueue_numbers::set(std::atomic<queue*>& place, int number, queue& q) noexcept {
+  queue* const old = place.exchange(&q, std::memory_order_acq_rel);
+  if (old != nullptr) old->lose_number(number);  // it was closed behind our back
 }
 
 int kqueue_numbers::make() noexcept {
@@ -86,28 +87,45 @@ int kqueue_numbers::make() noexcept {
     errno = error;
     return -1;
   }
-  queue* old = nullptr;
-  std::atomic<queue*>* slot = nullptr;
-  {
-    const std::lock_guard hold(all.lock);
-    slot = make_slot(number);
-    if (slot != nullptr) old = slot->exchange(q, std::memory_order_acq_rel);
-  }
-  if (slot == nullptr) {
+  std::atomic<queue*>* const place = numbers_.make(number);
+  if (place == nullptr || !number_close::note_kqueue(number)) {
+    q->lose_number(number);
     close(number);
-    q->end(number);
     errno = ENOMEM;
     return -1;
   }
-  if (old != nullptr) old->end(number);
+  set(*place, number, *q);
   return number;
+}
+
+void kqueue_numbers::duplicate(int number, int fresh) noexcept {
+  queue* const q = find(number);
+  if (q == nullptr || !number_close::in_own_process()) return;
+  std::atomic<queue*>* const place = numbers_.make(fresh);
+  if (place == nullptr || !number_close::note_kqueue(fresh)) return;
+  if (q->gain_number(number)) set(*place, fresh, *q);
+}
+
+void kqueue_numbers::forget(int number) noexcept {
+  std::atomic<queue*>* const place = numbers_.find(number);
+  queue* const q = place != nullptr ? place->exchange(nullptr, std::memory_order_acq_rel) : nullptr;
+  if (q != nullptr) q->lose_number(number);
+}
+
+void kqueue_numbers::remove(int number, queue& q) noexcept {
+  std::atomic<queue*>* const place = numbers_.find(number);
+  queue* expected = &q;
+  if (place != nullptr) place->compare_exchange_strong(expected, nullptr);
+}
+
+int kqueue_numbers::any_number_of(const queue& q) noexcept {
+  int any = -1;
+  each_number_of(q, [&any](int number) { any = number; });
+  return any;
 }
 
 void kqueue_numbers::recycle(queue& q) noexcept {
   const std::lock_guard hold(all.lock);
-  std::atomic<queue*>* const slot = slot_of(q.number());
-  queue* expected = &q;
-  if (slot != nullptr) slot->compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel);
   q.next_free = all.unused;
   all.unused = &q;
 }

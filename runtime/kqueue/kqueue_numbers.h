@@ -1,49 +1,64 @@
 #pragma once
 
-// All kqueues of the process, by descriptor number, and the unused queue objects.
+// All kqueues of the process, by descriptor number, and the unused queue objects. A kqueue has one
+// number, and one more for each duplicate.
 
 #include <atomic>
 
+#include "kedge/kqueue/number_table.h"
 #include "kedge/kqueue/queue.h"
 
 namespace kedge::kqueue {
 
 class kqueue_numbers {
  public:
-  // The queue that kqueue() last made with this number, or null. It may have ended: enter() tells.
+  // The queue that has this number, or null. It may have ended: enter() tells.
   static queue* find(int number) noexcept {
-    const std::atomic<queue*>* const slot = slot_of(number);
-    return slot != nullptr ? slot->load(std::memory_order_acquire) : nullptr;
+    const std::atomic<queue*>* const place = numbers_.find(number);
+    return place != nullptr ? place->load(std::memory_order_acquire) : nullptr;
   }
 
   // True if the descriptor is a kqueue now.
   static bool is_kqueue(int number) noexcept;
 
-  // A new kqueue: its number, or -1 with errno. A queue that had the number has ended by that.
+  // A new kqueue: its number, or -1 with errno. A queue that had the number has lost it.
   static int make() noexcept;
+
+  // `fresh` is a duplicate of `number`: if that is a kqueue, both are now.
+  static void duplicate(int number, int fresh) noexcept;
+
+  // The number is about to go, or gone: its queue loses it, and ends with the last one.
+  static void forget(int number) noexcept;
+  // The same for a thread inside `q`, with its lock held: only the table forgets it.
+  static void remove(int number, queue& q) noexcept;
+  // Any number of a queue, -1 if there is none.
+  static int any_number_of(const queue& q) noexcept;
+
+  // visit(queue) for all queue objects there are, ended ones too.
+  template <class Visit>
+  static void each_queue(Visit visit) noexcept {
+    for (queue* q = all_.load(std::memory_order_acquire); q != nullptr; q = q->next_of_all) {
+      visit(*q);
+    }
+  }
+  // visit(number) for each number of a queue.
+  template <class Visit>
+  static void each_number_of(const queue& q, Visit visit) noexcept {
+    numbers_.each(0, ~0u, [&](int number, const std::atomic<queue*>& place) {
+      if (place.load(std::memory_order_acquire) == &q) visit(number);
+    });
+  }
 
   // An ended queue that no thread is in any more.
   static void recycle(queue& q) noexcept;
 
  private:
-  // Two levels, so that a look-up is two loads and a number of a million costs little.
-  static constexpr unsigned page_size = 1024;
-  static constexpr unsigned page_count = 16384;
-  struct page {
-    std::atomic<queue*> at[page_size];
-  };
-
-  static std::atomic<queue*>* slot_of(int number) noexcept {
-    const unsigned n = static_cast<unsigned>(number);  // a negative one is beyond every page
-    if (n / page_size >= page_count) return nullptr;
-    page* const p = pages_[n / page_size].load(std::memory_order_acquire);
-    return p != nullptr ? &p->at[n % page_size] : nullptr;
-  }
-  static std::atomic<queue*>* make_slot(int number) noexcept;
   static queue* take_unused() noexcept;
+  static void set(std::atomic<queue*>& place, int number, queue& q) noexcept;
   static void after_fork_in_child() noexcept;
 
-  static std::atomic<page*> pages_[page_count];
+  static number_table<queue*> numbers_;
+  static std::atomic<queue*> all_;
 };
 
 }  // namespace kedge::kqueue

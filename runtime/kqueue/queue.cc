@@ -8,27 +8,16 @@
 #include <cerrno>
 #include <mutex>
 
-#include "kedge/kqueue/epoll_tag.h"
 #include "kedge/kqueue/extension.h"
 #include "kedge/kqueue/kqueue_numbers.h"
 
 namespace kedge::kqueue {
-namespace {
-
-int add_to_set(int epoll, int fd, std::uint32_t events, std::uint64_t tag) noexcept {
-  epoll_event event{};
-  event.events = events;
-  event.data.u64 = tag;
-  return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
-}
-
-}  // namespace
 
 int queue::begin() noexcept {
   const int epoll = epoll_create1(EPOLL_CLOEXEC);
   if (epoll < 0) return -1;
   const int bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (bell < 0 || add_to_set(epoll, bell, EPOLLIN | EPOLLET, bell_tag) != 0) {
+  if (bell < 0 || !add_bell(epoll, bell)) {
     const int error = errno;
     if (bell >= 0) close(bell);
     close(epoll);
@@ -38,30 +27,48 @@ int queue::begin() noexcept {
   void* const owner = capture_owner();
   const std::lock_guard hold(lock_);
   number_ = epoll;
+  numbers_ = 1;
   bell_ = bell;
   options_ = 0;
   kind_ = call_kind::undecided;
   rung_ = turn_ = ended_ = false;
+  in_old_sets_ = 0;
   owner_ = owner;
   return epoll;
 }
 
-void queue::leave_ended() noexcept {
-  const bool last = users_ == 0;
-  if (last) close(bell_);
-  lock_.unlock();
-  if (last) kqueue_numbers::recycle(*this);
+bool queue::has_number(int number) const noexcept {
+  return kqueue_numbers::find(number) == this;
 }
 
-void queue::end(int number) noexcept {
+bool queue::gain_number(int number) noexcept {
+  const std::lock_guard hold(lock_);
+  if (ended_ || !has_number(number)) return false;
+  ++numbers_;
+  return true;
+}
+
+void queue::lose_number(int number) noexcept {
   lock_.lock();
-  if (ended_ || number_ != number) {
-    lock_.unlock();
-    return;
-  }
-  ended_ = true;
   ++users_;
+  if (--numbers_ == 0) return finish();
+  if (number_ == number) number_ = kqueue_numbers::any_number_of(*this);
+  leave();
+}
+
+void queue::leave_lost() noexcept {
+  if (ended_) return leave();
+  kqueue_numbers::remove(number_, *this);
+  if (--numbers_ == 0) return finish();
+  number_ = kqueue_numbers::any_number_of(*this);
+  leave();
+}
+
+// The end. Called with the lock held, for a thread that is counted; returns without either.
+void queue::finish() noexcept {
+  ended_ = true;
   if (sleepers_ != 0) ring();
+  gate_.wake_all();
   std::size_t seen[2] = {0, 0};
   for (;;) {
     knote_record* k = descriptors_.any_from(seen[0]);
@@ -89,29 +96,27 @@ void queue::end(int number) noexcept {
     filter_at(f)->close(state);
     lock_.lock();
   }
+  while (users_ != 1) gate_.wait(lock_);
+  users_ = 0;
   while (free_blocks_ != nullptr) {
     knote_record* const block = free_blocks_;
     free_blocks_ = block->chain;
     delete block;
   }
+  close(bell_);
   void* const owner = owner_;
   owner_ = nullptr;
   lock_.unlock();
   disown(owner);
-  lock_.lock();
-  leave();
-}
-
-bool queue::number_is_ours() const noexcept {
-  // Adding the bell a second time is refused by our epoll set and by no other file.
-  if (add_to_set(number_, bell_, 0, bell_tag) != 0) return errno == EEXIST;
-  epoll_ctl(number_, EPOLL_CTL_DEL, bell_, nullptr);  // out of the program's own epoll set again
-  return false;
+  kqueue_numbers::recycle(*this);
 }
 
 void queue::abandon() noexcept {
   if (ended_) return;
-  if (number_is_ours()) close(number_);
+  kqueue_numbers::each_number_of(*this, [this](int number) {
+    number_ = number;
+    if (number_is_ours()) close(number);
+  });
   close(bell_);
   for (unsigned f = 0; f < filter_count; ++f) {
     if (slots_[f].phase == slot_state::open && filter_at(f)->abandon != nullptr)

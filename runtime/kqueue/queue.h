@@ -16,8 +16,8 @@
 //
 // A queue object is never freed but used again for a later kqueue, so that a thread that comes too
 // late (an activation, a call with a closed number) finds an object whose lock it can take and see.
-// `users_` counts the threads inside kevent(); the last one out of an ended kqueue gives the object
-// back.
+// `users_` counts the threads inside kevent(); who ends the kqueue waits for them, and only then is
+// the number closed and the object given back.
 //
 // Lock order: a filter's locks, then lock_. Filter operations are called with it released, system
 // calls on the epoll set that do not wait are made under it.
@@ -43,37 +43,42 @@ enum class call_kind : std::uint8_t { undecided, narrow, wide };
 
 class queue {
  public:
-  // Life. begin() makes the epoll set and returns its descriptor, or -1 with errno. end() detaches
-  // all and wakes the sleepers, which get EBADF; the descriptor is the caller's affair (it is
-  // closed, or was taken over by another file, already). It does nothing if the queue is not
-  // `number`'s any more.
+  // Life. begin() makes the epoll set and returns its descriptor, or -1 with errno. With its last
+  // number the queue ends: all is detached, and the sleepers get EBADF.
   int begin() noexcept;
-  void end(int number) noexcept;
-  int number() const noexcept { return number_; }
+  // The queue of `number` has one more. False if it has ended.
+  bool gain_number(int number) noexcept;
+  // It has lost `number`, which kqueue_numbers does not name as its own any more. If that was the
+  // last one, returns when no thread is left in the queue.
+  void lose_number(int number) noexcept;
 
   // A thread's stay. enter() refuses with EBADF a queue that is not `number`'s (any more), with
   // EINVAL the other kind of call; otherwise the thread holds the lock until leave(). What stands
   // between the two is called with it held, and may release it meanwhile.
   int enter(int number, call_kind kind) noexcept {
     lock_.lock();
-    if (!ended_ && number_ == number) {
+    const bool is = !ended_ && (number_ == number || has_number(number));
+    if (is) {
       if (kind_ == call_kind::undecided) kind_ = kind;
       if (kind_ == kind || kind == call_kind::undecided) {
         ++users_;
         return 0;
       }
     }
-    const int error = ended_ || number_ != number ? EBADF : EINVAL;
     lock_.unlock();
-    return error;
+    return is ? EINVAL : EBADF;
   }
   void leave() noexcept {
     --users_;
-    ended_ ? leave_ended() : lock_.unlock();
+    if (ended_) gate_.wake_all();
+    lock_.unlock();
   }
+  // leave() for a thread that has found that its queue's number was closed behind our back.
+  void leave_lost() noexcept;
 
-  // One change. Returns 0 or the errno of its EV_ERROR.
-  int apply(kevent64_s change) noexcept;
+  // One change. Returns 0 or the errno of its EV_ERROR. Takes from its flags what Darwin's kernel
+  // does, which its record then shows.
+  int apply(kevent64_s& change) noexcept;
 
   // Waits and fills `out`. Returns 0 or an errno.
   int collect(records& out, time_limit& limit) noexcept;
@@ -93,6 +98,11 @@ class queue {
   // In the child of a fork: gives back the descriptors, touches no lock and calls no filter.
   void abandon() noexcept;
 
+  // The number of a descriptor is about to be closed: its knotes go, or vanish.
+  void descriptor_closes(int fd) noexcept;
+  // Another file has taken the number of a descriptor over, with all that was registered.
+  void renew(int fd) noexcept;
+
   // For the filters' side of the contract (filter.h).
   void activate(knote_record& k) noexcept;
   void release(knote_record& k) noexcept;
@@ -105,7 +115,8 @@ class queue {
   // For READ and WRITE, in attach: puts the knote under epoll's watch. Returns 0 or an errno.
   int watch(knote_record& k) noexcept;
 
-  queue* next_free = nullptr;  // the list of unused queues, see kqueue_numbers.cc
+  queue* next_free = nullptr;  // lists of kqueue_numbers.cc: unused queues, and all
+  queue* next_of_all = nullptr;
 
  private:
   enum class slot_state : std::uint8_t { closed, opening, open };
@@ -115,19 +126,27 @@ class queue {
     slot_state phase = slot_state::closed;
   };
 
-  void leave_ended() noexcept;
+  bool has_number(int number) const noexcept;
+  void finish() noexcept;
 
   // Changes (queue_change.cc).
   knote_record* find(const kevent64_s& change) noexcept;
   int open_slot(unsigned filter) noexcept;
-  int attach(const kevent64_s& change, unsigned filter) noexcept;
+  int attach(kevent64_s& change, unsigned filter) noexcept;
   int touch(knote_record& k, const kevent64_s& change) noexcept;
   void unlink(knote_record& k) noexcept;
   void end_use(knote_record& k) noexcept;
   void drop(knote_record& k) noexcept;
-  void drop_stale(std::uint64_t fd, const knote_record* but) noexcept;
+  void vanish(knote_record& k) noexcept;
+  void drop_all(int fd, const knote_record* but) noexcept;
   knote_record* take_block() noexcept;
   void give_back(knote_record& k) noexcept;
+
+  // The epoll set (queue_set.cc).
+  static bool add_bell(int epoll, int bell) noexcept;
+  void renew_set() noexcept;
+  void wake_old_set() noexcept;
+  void leave_old_set() noexcept;
 
   // Activity.
   void enqueue(knote_record& k) noexcept;
@@ -150,8 +169,9 @@ class queue {
   void fill_data(records& out) noexcept;
 
   word_lock lock_;
-  turnstile gate_;  // a knote stopped being busy, a slot opening, a thread pumping
-  int number_ = -1;
+  turnstile gate_;   // a knote stopped being busy, a slot opening, a thread pumping
+  int number_ = -1;  // one of them, for calls on the epoll set
+  int numbers_ = 0;  // how many it has
   int bell_ = -1;
   int users_ = 0;
   int sleepers_ = 0;    // threads in epoll_wait, or about to be
@@ -161,6 +181,9 @@ class queue {
   call_kind kind_ = call_kind::undecided;
   bool ended_ = true;
   bool rung_ = false;
+  bool stale_ = false;         // this wait brought an event of a registration that is no more
+  unsigned set_ = 0;           // which epoll set it is
+  int in_old_sets_ = 0;        // threads asleep in one of those before
   bool turn_ = false;          // with room for one event: whose turn it is
   unsigned next_filter_ = 0;   // which list is served first
   std::uint32_t waiting_ = 0;  // bit per filter: its list is not empty

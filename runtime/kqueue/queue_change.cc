@@ -8,6 +8,7 @@
 #include <new>
 
 #include "kedge/kqueue/epoll_tag.h"
+#include "kedge/kqueue/number_close.h"
 #include "kedge/kqueue/queue.h"
 
 namespace kedge::kqueue {
@@ -37,7 +38,7 @@ bool is_stale(int error) noexcept {
 
 }  // namespace
 
-int queue::apply(kevent64_s change) noexcept {
+int queue::apply(kevent64_s& change) noexcept {
   const unsigned filter = filter_index(change.filter);
   if (filter >= filter_count) return EINVAL;
   change.flags = static_cast<std::uint16_t>(change.flags & ~EV_SYSFLAGS);
@@ -66,12 +67,13 @@ int queue::apply(kevent64_s change) noexcept {
       }
       k->busy = true;
       unlink(*k);
+      const int fd = static_cast<int>(k->ident);
       const int error =
-          k->polled ? descriptors_.refresh(number_, static_cast<std::uint32_t>(k->ident), false)
-                    : 0;
-      if (is_stale(error)) drop_stale(k->ident, nullptr);
+          k->polled ? descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), false) : 0;
       end_use(*k);
-      return is_stale(error) ? ENOENT : 0;
+      if (!is_stale(error)) return 0;
+      drop_all(fd, nullptr);
+      return ENOENT;
     } else {
       result = touch(*k, change);
     }
@@ -128,13 +130,14 @@ int queue::open_state(unsigned filter) noexcept {
   return result;
 }
 
-int queue::attach(const kevent64_s& change, unsigned filter) noexcept {
+int queue::attach(kevent64_s& change, unsigned filter) noexcept {
   const filter_operations* const operations = filter_at(filter);
   // The table of descriptors grows with the numbers in it: only for one that is open. (Of one that
   // is in it already, epoll_ctl tells READ and WRITE.)
   const bool will_tell = operations != nullptr && change.filter != EVFILT_VNODE &&
                          descriptors_.find(change.ident) != nullptr;
-  if (about_descriptors(change.filter) && !will_tell && !is_open(change.ident)) return EBADF;
+  const bool is_descriptor = about_descriptors(change.filter);
+  if (is_descriptor && !will_tell && !is_open(change.ident)) return EBADF;
   if (operations == nullptr) return ENOTSUP;
   if (const int result = open_slot(filter); result != 0) return result;
 
@@ -152,12 +155,21 @@ int queue::attach(const kevent64_s& change, unsigned filter) noexcept {
   k->by_udata = (change.flags & EV_UDATA_SPECIFIC) != 0;
   k->references.store(1, std::memory_order_relaxed);
   k->reported = k->plain = 0;
-  k->active = k->queued = k->dropped = k->ending = k->polled = false;
+  k->active = k->queued = k->dropped = k->ending = k->polled = k->vanished = false;
   k->disabled = (change.flags & EV_DISABLE) != 0;
   k->busy = true;
+  // Of a descriptor's end we hear ourselves; other filters report theirs.
+  k->wants_vanished = is_descriptor && (change.flags & EV_VANISHED) != 0;
+  change.flags = static_cast<std::uint16_t>(change.flags & ~EV_VANISHED);
+  if (is_descriptor) k->flags = change.flags;
   try {
-    about_descriptors(k->filter) ? descriptors_.insert(*k) : others_.insert(*k);
+    is_descriptor ? descriptors_.insert(*k) : others_.insert(*k);
   } catch (const std::bad_alloc&) {
+    give_back(*k);
+    return ENOMEM;
+  }
+  if (is_descriptor && !number_close::note_knote(static_cast<int>(k->ident), *this)) {
+    unlink(*k);
     give_back(*k);
     return ENOMEM;
   }
@@ -182,14 +194,15 @@ int queue::attach(const kevent64_s& change, unsigned filter) noexcept {
 int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
   verdict answer;
   k.busy = true;
-  if (k.ending) {
-    // It has delivered its last event: its filter is not asked any more.
+  if (k.ending || k.vanished) {
+    // Its last event is due or delivered: its filter is not asked any more.
     answer.active = (change.flags & EV_ENABLE) != 0;
   } else {
     lock_.unlock();
     answer = filter_at(filter_index(k.filter))->touch(k, change);
     lock_.lock();
   }
+  const int fd = static_cast<int>(k.ident);
   int result = answer.error;
   if (result == 0 && !k.dropped) {
     if (!k.by_udata) k.udata = change.udata;
@@ -202,15 +215,13 @@ int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
     if (k.active && !k.disabled) enqueue_and_tell(k);
     if (k.polled) {
       const bool again = (change.flags & (EV_ADD | EV_ENABLE)) != 0;
-      result = descriptors_.refresh(number_, static_cast<std::uint32_t>(k.ident), again);
-      if (is_stale(result)) {
-        drop_stale(k.ident, nullptr);
-        result = (change.flags & EV_ADD) != 0 ? look_again : ENOENT;
-      }
+      result = descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), again);
     }
   }
   end_use(k);
-  return result;
+  if (!is_stale(result) || answer.error != 0) return result;
+  drop_all(fd, nullptr);
+  return (change.flags & EV_ADD) != 0 ? look_again : ENOENT;
 }
 
 int queue::watch(knote_record& k) noexcept {
@@ -221,7 +232,7 @@ int queue::watch(knote_record& k) noexcept {
   int error = descriptors_.refresh(number_, fd, true);
   if (is_stale(error)) {
     // The other side's knote was about a file that is closed; the number is a new one's.
-    drop_stale(fd, &k);
+    drop_all(static_cast<int>(fd), &k);
     error = descriptors_.refresh(number_, fd, true);
   }
   if (error != 0) k.polled = false;
@@ -239,7 +250,7 @@ void queue::unlink(knote_record& k) noexcept {
 void queue::end_use(knote_record& k) noexcept {
   if (k.dropped) {
     const filter_operations& operations = *filter_at(filter_index(k.filter));
-    if (!k.polled && operations.detach != nullptr) {
+    if (!k.polled && !k.vanished && operations.detach != nullptr) {
       lock_.unlock();
       operations.detach(k);
       lock_.lock();
@@ -257,13 +268,60 @@ void queue::drop(knote_record& k) noexcept {
   if (!k.busy) give_back(k);
 }
 
-void queue::drop_stale(std::uint64_t fd, const knote_record* but) noexcept {
-  knote_record* k = descriptors_.find(fd)->first;
-  while (k != nullptr) {
-    knote_record* const next = k->chain;
-    if (k != but && k->polled) drop(*k);
-    k = next;
+// knote_fdclose() of Darwin's kernel. May release the lock meanwhile.
+void queue::drop_all(int fd, const knote_record* but) noexcept {
+  for (;;) {
+    const descriptor_table::entry* const e = descriptors_.find(static_cast<std::uint64_t>(fd));
+    knote_record* k = e != nullptr ? e->first : nullptr;
+    while (k != nullptr && (k == but || k->vanished)) k = k->chain;
+    if (k == nullptr) break;
+    if (k->busy) {
+      gate_.wait(lock_);
+    } else if (k->wants_vanished) {
+      vanish(*k);
+    } else {
+      k->busy = true;
+      unlink(*k);
+      end_use(*k);
+    }
   }
+}
+
+// Its source is gone: the filter is done with it, and it waits for its last events.
+void queue::vanish(knote_record& k) noexcept {
+  const bool has_filter = !k.polled;
+  k.busy = true;
+  k.vanished = true;
+  k.polled = false;
+  const auto detach = filter_at(filter_index(k.filter))->detach;
+  if (has_filter && detach != nullptr) {
+    lock_.unlock();
+    detach(k);
+    lock_.lock();
+  }
+  if (!k.dropped) {
+    k.active = true;
+    if (!k.disabled) enqueue_and_tell(k);
+  }
+  end_use(k);
+}
+
+void queue::descriptor_closes(int fd) noexcept {
+  lock_.lock();
+  ++users_;
+  if (!ended_) drop_all(fd, nullptr);
+  // The number is still open: none of its events comes any more, duplicates or not.
+  if (!ended_ && descriptors_.find(static_cast<std::uint64_t>(fd)) != nullptr) {
+    descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), false);
+  }
+  leave();
+}
+
+void queue::renew(int fd) noexcept {
+  const std::lock_guard hold(lock_);
+  if (ended_ || descriptors_.find(static_cast<std::uint64_t>(fd)) == nullptr) return;
+  descriptors_.forget_registration(static_cast<std::uint32_t>(fd));
+  descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), false);
 }
 
 }  // namespace kedge::kqueue

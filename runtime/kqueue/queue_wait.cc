@@ -59,6 +59,8 @@ inline int queue::ask_epoll(records& out, unsigned room, bool sleep, time_limit&
   room = std::min(room, max_ready);
   const interruption before = interruptions_so_far();
   const int number = number_;
+  const unsigned changes = descriptors_.changes();
+  const unsigned set = set_;
   int n = 0;
   if (sleep) {
     const timespec* const left = limit.left();
@@ -81,11 +83,16 @@ inline int queue::ask_epoll(records& out, unsigned room, bool sleep, time_limit&
     return EBADF;
   }
   if (n < 0) {
-    // Anything else than EINTR: not an epoll descriptor, the number is another file's.
-    if (n != -EINTR) return EBADF;
+    // Anything else than EINTR: not an epoll descriptor, the number is another file's. Unless the
+    // kqueue has lost that number and goes by another.
+    seen_all = false;
+    if (n != -EINTR) return number == number_ ? EBADF : 0;
     return interruptions_so_far().only_ignored_since(before) ? 0 : EINTR;
   }
 
+  if (set != set_) leave_old_set();
+  const bool is_current = changes == descriptors_.changes();
+  stale_ = false;
   std::uint32_t own = 0;
   for (int i = 0; i < n; ++i) {
     const std::uint64_t tag = events[i].data.u64;
@@ -97,6 +104,7 @@ inline int queue::ask_epoll(records& out, unsigned room, bool sleep, time_limit&
   }
   seen_all = own == 0 || static_cast<unsigned>(n) < room;
   if (own != 0) answer_own(own);
+  if (stale_ && is_current) renew_set();
   if ((options_ & no_data) == 0 && out.count() != 0) fill_data(out);
   return 0;
 }
@@ -146,7 +154,10 @@ void queue::collect_active(records& out) noexcept {
 void queue::deliver_ready(std::uint64_t tag, std::uint32_t events, records& out) noexcept {
   const std::uint64_t fd = tag & 0x7fff'ffff;
   const descriptor_table::entry* const e = descriptors_.find(fd);
-  if (e == nullptr || e->generation != tag >> 32) return;
+  if (e == nullptr || e->generation != tag >> 32 || e->armed == 0) {
+    stale_ = true;
+    return;
+  }
   bool again = false;
   knote_record* next = nullptr;
   for (knote_record* k = e->first; k != nullptr; k = next) {
@@ -210,7 +221,7 @@ bool queue::deliver_filter(unsigned filter, records& out) noexcept {
         enqueue(k);
         continue;
       }
-      if (k.ending) {
+      if (k.ending || k.vanished) {
         report_end(k, out);
         ++ends;
         continue;
@@ -235,9 +246,17 @@ bool queue::deliver_filter(unsigned filter, records& out) noexcept {
   return tried;
 }
 
-// The last event of a deleted EV_DISPATCH2 knote. May release the lock for a detach.
+// The last event of a deleted EV_DISPATCH2 knote; or, of one whose descriptor is closed, the one
+// before. May release the lock for a detach.
 void queue::report_end(knote_record& k, records& out) noexcept {
-  out.put({k.ident, k.filter, EV_DISPATCH2 | EV_ONESHOT | EV_DELETE, 0, 0, k.udata, {0, 0}});
+  const auto what = static_cast<std::uint16_t>(k.ending ? EV_DELETE : EV_VANISHED);
+  const auto flags = static_cast<std::uint16_t>(EV_DISPATCH2 | EV_ONESHOT | what);
+  out.put({k.ident, k.filter, flags, 0, 0, k.udata, {0, 0}});
+  if (!k.ending) {
+    k.active = false;
+    k.disabled = k.ending = true;
+    return;
+  }
   k.busy = true;
   unlink(k);
   end_use(k);

@@ -138,11 +138,12 @@ TEST_CASE("after fork the child has no kqueues but those it makes; the parent's 
   const kqueue_of_test kq;
   REQUIRE(kq.apply(1, EVFILT_USER, EV_ADD | EV_CLEAR) == 0);
   REQUIRE(kq.apply(2, EVFILT_TIMER, EV_ADD, NOTE_SECONDS, 1'000'000) == 0);
+  const int twin = ::dup(kq.fd());
   const pid_t child = fork();
   if (child == 0) {
     const kevent64_s trigger = change(1, EVFILT_USER, 0, NOTE_TRIGGER);
     if (kevent64(kq.fd(), &trigger, 1, nullptr, 0, 0, nullptr) != -1 || errno != EBADF) _exit(1);
-    if (fcntl(kq.fd(), F_GETFD) != -1) _exit(2);
+    if (fcntl(kq.fd(), F_GETFD) != -1 || fcntl(twin, F_GETFD) != -1) _exit(2);
     const int own = ::kqueue();
     const kevent64_s add = change(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER);
     kevent64_s out{};
@@ -157,4 +158,5 @@ TEST_CASE("after fork the child has no kqueues but those it makes; the parent's 
   CHECK(kq.now().empty());
   REQUIRE(kq.apply(1, EVFILT_USER, 0, NOTE_TRIGGER) == 0);
   CHECK(kq.now().size() == 1);
+  ::close(twin);
 }

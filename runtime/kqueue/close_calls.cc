@@ -1,0 +1,192 @@
+// The C library's calls that close descriptor numbers or duplicate them, defined here so that
+// kqueues hear of it first. Each then runs the next definition: the sanitizer's, if there is one,
+// else the C library's (or what was loaded before it).
+//
+// For a number that no kqueue cares for they do nothing else, and may be called where the originals
+// may. For one that a kqueue does care for, they take locks: not in a signal handler.
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <climits>
+#include <cstdarg>
+#include <cstdio>
+
+#include "kedge/kqueue/kqueue_numbers.h"
+#include "kedge/kqueue/number_close.h"
+
+extern "C" {
+[[gnu::weak]] decltype(close) __interceptor_close;
+[[gnu::weak]] decltype(closefrom) __interceptor_closefrom;
+[[gnu::weak]] decltype(close_range) __interceptor_close_range;
+[[gnu::weak]] decltype(dup) __interceptor_dup;
+[[gnu::weak]] decltype(dup2) __interceptor_dup2;
+[[gnu::weak]] decltype(dup3) __interceptor_dup3;
+[[gnu::weak]] decltype(fcntl) __interceptor_fcntl;
+[[gnu::weak]] decltype(fcntl64) __interceptor_fcntl64;
+[[gnu::weak]] decltype(fclose) __interceptor_fclose;
+[[gnu::weak]] decltype(pclose) __interceptor_pclose;
+[[gnu::weak]] decltype(freopen) __interceptor_freopen;
+[[gnu::weak]] decltype(freopen64) __interceptor_freopen64;
+[[gnu::weak]] decltype(closedir) __interceptor_closedir;
+}
+
+namespace kedge::kqueue {
+namespace {
+
+// Found with the first call, which may be before main.
+template <class Function>
+class next_definition {
+ public:
+  constexpr next_definition(const char* name, Function* interceptor) noexcept
+      : name_(name), interceptor_(interceptor) {}
+
+  // A thread may be cancelled in it.
+  template <class... Arguments>
+  auto operator()(Arguments... arguments) {
+    Function* f = found_.load(std::memory_order_relaxed);
+    if (f == nullptr) {
+      f = interceptor_;
+      if (f == nullptr) f = reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name_));
+      found_.store(f, std::memory_order_relaxed);
+    }
+    return f(arguments...);
+  }
+
+ private:
+  const char* const name_;
+  Function* const interceptor_;
+  std::atomic<Function*> found_{nullptr};
+};
+
+template <class Function>
+next_definition(const char*, Function*) -> next_definition<Function>;
+
+// The number of a stream or directory; -1 for one that has none. Keeps errno.
+template <class Stream>
+int number_of(int (*ask)(Stream*), Stream* stream) noexcept {
+  const int error = errno;
+  const int number = ask(stream);
+  errno = error;
+  return number;
+}
+
+bool is_open(int number) noexcept {
+  return fcntl(number, F_GETFD) >= 0;
+}
+
+// A duplicate, if it is one, of a number that may be a kqueue's.
+int duplicated(int number, int fresh) noexcept {
+  if (fresh >= 0) kqueue_numbers::duplicate(number, fresh);
+  return fresh;
+}
+
+bool duplicates(int command) noexcept {
+  return command == F_DUPFD || command == F_DUPFD_CLOEXEC;
+}
+
+}  // namespace
+}  // namespace kedge::kqueue
+
+using kedge::kqueue::duplicated;
+using kedge::kqueue::duplicates;
+using kedge::kqueue::next_definition;
+using kedge::kqueue::number_close;
+using kedge::kqueue::number_of;
+
+extern "C" int close(int number) {
+  static constinit next_definition next("close", &__interceptor_close);
+  number_close::announce(number);
+  return next(number);
+}
+
+extern "C" int close_range(unsigned first, unsigned last, int flags) noexcept {
+  static constinit next_definition next("close_range", &__interceptor_close_range);
+  if ((static_cast<unsigned>(flags) & CLOSE_RANGE_CLOEXEC) == 0)
+    number_close::announce_all(first, last);
+  return next(first, last, flags);
+}
+
+extern "C" void closefrom(int first) noexcept {
+  static constinit next_definition next("closefrom", &__interceptor_closefrom);
+  number_close::announce_all(first < 0 ? 0 : static_cast<unsigned>(first), INT_MAX);
+  next(first);
+}
+
+extern "C" int dup(int number) noexcept {
+  static constinit next_definition next("dup", &__interceptor_dup);
+  return duplicated(number, next(number));
+}
+
+// A call that must fail closes nothing.
+extern "C" int dup2(int number, int target) noexcept {
+  static constinit next_definition next("dup2", &__interceptor_dup2);
+  if (number == target) return next(number, target);
+  if (number_close::concerns(target) && kedge::kqueue::is_open(number)) {
+    number_close::announce(target);
+  }
+  return duplicated(number, next(number, target));
+}
+
+extern "C" int dup3(int number, int target, int flags) noexcept {
+  static constinit next_definition next("dup3", &__interceptor_dup3);
+  if (number == target || (flags & ~O_CLOEXEC) != 0) return next(number, target, flags);
+  if (number_close::concerns(target) && kedge::kqueue::is_open(number)) {
+    number_close::announce(target);
+  }
+  return duplicated(number, next(number, target, flags));
+}
+
+extern "C" int fcntl(int number, int command, ...) {
+  static constinit next_definition next("fcntl", &__interceptor_fcntl);
+  va_list arguments;
+  va_start(arguments, command);
+  void* const argument = va_arg(arguments, void*);  // whatever it is, if there is one
+  va_end(arguments);
+  const int result = next(number, command, argument);
+  return duplicates(command) ? duplicated(number, result) : result;
+}
+
+extern "C" int fcntl64(int number, int command, ...) {
+  static constinit next_definition next("fcntl64", &__interceptor_fcntl64);
+  va_list arguments;
+  va_start(arguments, command);
+  void* const argument = va_arg(arguments, void*);
+  va_end(arguments);
+  const int result = next(number, command, argument);
+  return duplicates(command) ? duplicated(number, result) : result;
+}
+
+extern "C" int fclose(FILE* stream) {
+  static constinit next_definition next("fclose", &__interceptor_fclose);
+  number_close::announce(number_of(fileno, stream));
+  return next(stream);
+}
+
+extern "C" int pclose(FILE* stream) {
+  static constinit next_definition next("pclose", &__interceptor_pclose);
+  number_close::announce(number_of(fileno, stream));
+  return next(stream);
+}
+
+extern "C" FILE* freopen(const char* path, const char* mode, FILE* stream) {
+  static constinit next_definition next("freopen", &__interceptor_freopen);
+  number_close::announce(number_of(fileno, stream));
+  return next(path, mode, stream);
+}
+
+extern "C" FILE* freopen64(const char* path, const char* mode, FILE* stream) {
+  static constinit next_definition next("freopen64", &__interceptor_freopen64);
+  number_close::announce(number_of(fileno, stream));
+  return next(path, mode, stream);
+}
+
+extern "C" int closedir(DIR* directory) {
+  static constinit next_definition next("closedir", &__interceptor_closedir);
+  number_close::announce(number_of(dirfd, directory));
+  return next(directory);
+}

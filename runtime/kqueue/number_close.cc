@@ -1,0 +1,81 @@
+#include "kedge/kqueue/number_close.h"
+
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "kedge/kqueue/kqueue_numbers.h"
+#include "kedge/kqueue/queue.h"
+
+namespace kedge::kqueue {
+
+constinit number_table<std::uintptr_t> number_close::cares_{};
+
+namespace {
+
+constinit std::atomic<pid_t> process{0};  // whose descriptors the numbers are
+
+// visit(queue) for those that a word names.
+template <class Visit>
+void each_watcher(std::uintptr_t word, std::uintptr_t several, Visit visit) noexcept {
+  if (word == several) {
+    kqueue_numbers::each_queue(visit);
+  } else if (word != 0) {
+    visit(*reinterpret_cast<queue*>(word));
+  }
+}
+
+}  // namespace
+
+bool number_close::in_own_process() noexcept {
+  return getpid() == process.load(std::memory_order_relaxed);
+}
+
+void number_close::tell(int number) noexcept {
+  const int error = errno;
+  if (in_own_process()) {
+    const std::uintptr_t word = cares_.find(number)->exchange(0, std::memory_order_acq_rel);
+    each_watcher(word & ~is_kqueue, several, [number](queue& q) { q.descriptor_closes(number); });
+    if ((word & is_kqueue) != 0) kqueue_numbers::forget(number);
+  }
+  errno = error;
+}
+
+void number_close::announce_all(unsigned first, unsigned last) noexcept {
+  cares_.each(first, last, [](int number, const std::atomic<std::uintptr_t>& place) {
+    if (place.load(std::memory_order_relaxed) != 0) tell(number);
+  });
+}
+
+bool number_close::note_knote(int number, const queue& q) noexcept {
+  std::atomic<std::uintptr_t>* const place = cares_.make(number);
+  if (place == nullptr) return false;
+  const auto own = reinterpret_cast<std::uintptr_t>(&q);
+  std::uintptr_t word = place->load(std::memory_order_relaxed);
+  for (;;) {
+    const std::uintptr_t watcher = word & ~is_kqueue;
+    if (watcher == own || watcher == several) return true;
+    const std::uintptr_t wanted = (watcher == 0 ? own : several) | (word & is_kqueue);
+    if (place->compare_exchange_weak(word, wanted, std::memory_order_acq_rel)) return true;
+  }
+}
+
+bool number_close::note_kqueue(int number) noexcept {
+  std::atomic<std::uintptr_t>* const place = cares_.make(number);
+  if (place == nullptr) return false;
+  process.store(getpid(), std::memory_order_relaxed);
+  place->fetch_or(is_kqueue, std::memory_order_acq_rel);
+  return true;
+}
+
+void number_close::renew(int number) noexcept {
+  const std::uintptr_t word = cares_.find(number)->load(std::memory_order_acquire);
+  each_watcher(word & ~is_kqueue, several, [number](queue& q) { q.renew(number); });
+}
+
+void number_close::after_fork_in_child() noexcept {
+  cares_.clear();
+}
+
+}  // namespace kedge::kqueue

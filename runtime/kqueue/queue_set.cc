@@ -1,0 +1,102 @@
+// The epoll set of a kqueue: what of ours is in it, and how a new one takes its place.
+//
+// epoll knows a registration by file and number, and keeps it as long as the file is open. If the
+// program closes a number by a raw system call while a duplicate keeps the file open, nobody can
+// remove the registration any more: it would be reported for ever. So a new set is made without
+// it, and takes over the kqueue's numbers.
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "kedge/kqueue/epoll_tag.h"
+#include "kedge/kqueue/kqueue_numbers.h"
+#include "kedge/kqueue/number_close.h"
+#include "kedge/kqueue/queue.h"
+
+namespace kedge::kqueue {
+namespace {
+
+// Returns 0 or an errno.
+int add_to_set(int epoll, int fd, std::uint32_t events, std::uint64_t tag) noexcept {
+  epoll_event event{};
+  event.events = events;
+  event.data.u64 = tag;
+  return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
+}
+
+// Not the program's closing of the number, so not by dup3().
+void take_over(int number, int epoll) noexcept {
+  const int flags = fcntl(number, F_GETFD);
+  syscall(SYS_dup3, epoll, number, (flags & FD_CLOEXEC) != 0 ? O_CLOEXEC : 0);
+}
+
+}  // namespace
+
+// False with errno.
+bool queue::add_bell(int epoll, int bell) noexcept {
+  return add_to_set(epoll, bell, EPOLLIN | EPOLLET, bell_tag) == 0;
+}
+
+bool queue::number_is_ours() const noexcept {
+  if (ended_) return false;
+  // Adding the bell a second time is refused by our epoll set and by no other file.
+  const int error = add_to_set(number_, bell_, 0, bell_tag);
+  if (error != 0) return error == EEXIST;
+  epoll_ctl(number_, EPOLL_CTL_DEL, bell_, nullptr);  // out of the program's own epoll set again
+  return false;
+}
+
+// May release the lock meanwhile. If there is no memory or descriptor for it, the next wait that
+// brings a stale event tries again.
+void queue::renew_set() noexcept {
+  // A number that was closed without our knowing may be another file's.
+  std::size_t place = 0;
+  for (;;) {
+    const int fd = descriptors_.any_registered_from(place);
+    if (fd < 0) break;
+    const int error = descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), true);
+    if (error == ENOENT || error == EBADF) drop_all(fd, nullptr);
+    ++place;
+  }
+  if (ended_) return;
+  const int epoll = epoll_create1(EPOLL_CLOEXEC);
+  if (epoll < 0) return;
+  int error = add_bell(epoll, bell_) ? descriptors_.copy_to(epoll) : errno;
+  for (unsigned f = 0; f < filter_count && error == 0; ++f) {
+    const filter_slot& slot = slots_[f];
+    if (slot.phase == slot_state::open && slot.pump >= 0) {
+      error = add_to_set(epoll, slot.pump, EPOLLIN, pump_tag(f));
+    }
+  }
+  if (error == 0) {
+    kqueue_numbers::each_number_of(*this, [epoll](int number) { take_over(number, epoll); });
+    ++set_;
+    in_old_sets_ = sleepers_;
+    wake_old_set();
+  }
+  close(epoll);
+  if (error != 0) return;
+  // Kqueues that watch this one know the old set.
+  lock_.unlock();
+  kqueue_numbers::each_number_of(*this, [](int number) { number_close::renew(number); });
+  lock_.lock();
+}
+
+// They wake one another: the bell, which is in all sets, wakes one thread of each.
+void queue::wake_old_set() noexcept {
+  if (in_old_sets_ == 0) return;
+  rung_ = false;
+  ring();
+}
+
+void queue::leave_old_set() noexcept {
+  if (in_old_sets_ == 0) return;
+  --in_old_sets_;
+  wake_old_set();
+}
+
+}  // namespace kedge::kqueue
