@@ -68,6 +68,14 @@ ref<ipc_task> kernel::find_task(std::uint64_t id) noexcept {
   return found == tasks_.end() ? ref<ipc_task>() : found->second;
 }
 
+std::vector<ref<ipc_task>> kernel::tasks() {
+  const std::lock_guard<mutex> hold(tasks_lock_);
+  std::vector<ref<ipc_task>> all;
+  all.reserve(tasks_.size());
+  for (const auto& [id, each] : tasks_) all.push_back(each);
+  return all;
+}
+
 void kernel::terminate_task(ipc_task& ending) {
   ref<ipc_task> last;
   {

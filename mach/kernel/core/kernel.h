@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <vector>
 
 #include "kedge/mach/kernel/core/copyio.h"
 #include "kedge/mach/kernel/core/ipc_task.h"
@@ -41,6 +42,8 @@ class kernel {
   // Null if there is no such task, or no longer.
   ref<ipc_task> find_task(std::uint64_t id) noexcept;
   void terminate_task(ipc_task& ending);
+  // Those that have not been ended, by their ids.
+  std::vector<ref<ipc_task>> tasks();
   // A new send right to the port, for the caller: its name in answer.words[0]. KERN_NO_SPACE.
   kern_return_t name_send_right(ipc_task& caller, port& to, reply& answer);
   // What the port serves to which the name is a send right; null: it is none, or serves another

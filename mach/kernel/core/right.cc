@@ -199,6 +199,16 @@ bool convert_if_dead(space& in, mach_port_name_t name, entry& found) noexcept {
   return false;
 }
 
+mach_port_type_t type_of(const name_request& request) noexcept {
+  if (!request.notify) return MACH_PORT_TYPE_NONE;
+  mach_port_type_t type = MACH_PORT_TYPE_DNREQUEST;
+  if (request.send_possible) {
+    type |= MACH_PORT_TYPE_SPREQUEST;
+    if (!request.armed) type |= MACH_PORT_TYPE_SPREQUEST_DELAYED;
+  }
+  return type;
+}
+
 mach_port_type_t type_of(const entry& found) noexcept {
   mach_port_type_t type = found.type;
   if ((type & MACH_PORT_TYPE_PORT_RIGHTS) == 0) return type;
@@ -206,13 +216,8 @@ mach_port_type_t type_of(const entry& found) noexcept {
   target.lock.lock();
   if (!target.active) {
     type = MACH_PORT_TYPE_DEAD_NAME;
-  } else if (found.request != 0 && target.requests[found.request].notify) {
-    const name_request& request = target.requests[found.request];
-    type |= MACH_PORT_TYPE_DNREQUEST;
-    if (request.send_possible) {
-      type |= MACH_PORT_TYPE_SPREQUEST;
-      if (!request.armed) type |= MACH_PORT_TYPE_SPREQUEST_DELAYED;
-    }
+  } else if (found.request != 0) {
+    type |= type_of(target.requests[found.request]);
   }
   target.lock.unlock();
   return type;

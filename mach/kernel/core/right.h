@@ -14,6 +14,7 @@
 #include "kedge/mach/kernel/core/aftermath.h"
 #include "kedge/mach/kernel/core/guard_violation.h"
 #include "kedge/mach/kernel/core/kmsg.h"
+#include "kedge/mach/kernel/core/name_request.h"
 #include "kedge/mach/kernel/core/object.h"
 #include "kedge/mach/kernel/core/space.h"
 
@@ -74,6 +75,8 @@ bool lock_if_alive(space& in, mach_port_name_t name, entry& found) noexcept;
 // become. True: it is one now.
 bool convert_if_dead(space& in, mach_port_name_t name, entry& found) noexcept;
 
+// The bits of a request in a type; none if its slot is free.
+mach_port_type_t type_of(const name_request& request) noexcept;
 // The type as mach_port_names tells it: with the bits of its request, and a right of a dead port as
 // the dead name that it will become. Changes nothing.
 mach_port_type_t type_of(const entry& found) noexcept;

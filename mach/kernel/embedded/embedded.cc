@@ -13,6 +13,7 @@
 #include "kedge/mach/kernel/core/plain_message.h"
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/right.h"
+#include "kedge/mach/kernel/core/snapshot.h"
 #include "kedge/mach/kernel/embedded/fileport.h"
 #include "kedge/mach/kernel/embedded/futex_ticket.h"
 #include "kedge/mach/kernel/embedded/machport_filter.h"
@@ -91,7 +92,8 @@ ref<ipc_task> embedded::create_task(ipc_task* parent, std::uint32_t first_ordere
   return kernel_.create_task(names, identity_of_process(++version), parent);
 }
 
-bool embedded::call_of_process(ipc_task& caller, const request& what, reply& answer) {
+bool embedded::call_of_process(ipc_task& caller, const request& what, reply& answer,
+                               copyio& memory) {
   switch (what.call) {
     case call_number::task_create:
       try {
@@ -123,6 +125,18 @@ bool embedded::call_of_process(ipc_task& caller, const request& what, reply& ans
       answer.words = {std::uint64_t{oldest.code} << 32 | oldest.name, oldest.subcode};
       return true;
     }
+    case call_number::snapshot:
+      try {
+        const std::vector<std::uint64_t> words = take_snapshot(kernel_);
+        answer.words[0] = words.size();
+        if (words.size() > what.words[1]) return true;
+        if (!memory.out(words.data(), what.words[0], words.size() * sizeof words.front())) {
+          answer.result = KERN_INVALID_ADDRESS;
+        }
+      } catch (const std::bad_alloc&) {
+        answer.result = KERN_RESOURCE_SHORTAGE;
+      }
+      return true;
     case call_number::set_profile:
       kernel_.profile() = static_cast<profile::age>(what.words[0]);
       return true;
@@ -180,7 +194,7 @@ void embedded::call_as(const request& what, reply& answer, copyio& memory) {
     return;
   }
   ipc_task& caller = found ? *found : *own_;
-  if (!call_of_process(caller, what, answer)) perform(caller, what, answer, memory);
+  if (!call_of_process(caller, what, answer, memory)) perform(caller, what, answer, memory);
 }
 
 void embedded::perform(ipc_task& caller, const request& what, reply& answer, copyio& memory) {

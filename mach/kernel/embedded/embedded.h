@@ -23,7 +23,7 @@ class embedded final : public binding {
   ref<ipc_task> find(std::uint64_t id) noexcept { return id == 0 ? own_ : kernel_.find_task(id); }
   // The calls of extension.h, which are about tasks and the kernel itself, and those about files:
   // what only a process has. False: it is none of these.
-  bool call_of_process(ipc_task& caller, const request& what, reply& answer);
+  bool call_of_process(ipc_task& caller, const request& what, reply& answer, copyio& memory);
 
  private:
   embedded();

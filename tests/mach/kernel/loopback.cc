@@ -251,7 +251,7 @@ class kernel_end {
       in.call(asked, one.answer, one);
       return tell(one, status::done);
     }
-    if (in.call_of_process(*one.task, asked, one.answer)) return tell(one, status::done);
+    if (in.call_of_process(*one.task, asked, one.answer, one)) return tell(one, status::done);
     tell(one, in.kernel().begin(*one.task, asked, one.answer, one, one));
   }
 
