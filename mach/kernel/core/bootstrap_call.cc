@@ -16,7 +16,7 @@ namespace kedge::mach::kernel {
 namespace {
 
 kern_return_t check_bootstrap_port(ipc_task& caller, mach_port_name_t name) {
-  const std::lock_guard<mutex> hold(caller.space.lock);
+  const std::lock_guard hold(caller.space.lock);
   entry* found = MACH_PORT_VALID(name) ? caller.space.find(name) : nullptr;
   if (!found || convert_if_dead(caller.space, name, *found) ||
       (found->type & MACH_PORT_TYPE_SEND) == 0) {

@@ -21,12 +21,12 @@ class guard_policy {
   };
 
   void set(behaviour chosen) noexcept {
-    const std::lock_guard<mutex> hold(lock_);
+    const std::lock_guard hold(lock_);
     behaviour_ = chosen;
   }
   // Decides about a violation; empties it unless it is to be delivered.
   void apply(guard_violation& raised) {
-    const std::lock_guard<mutex> hold(lock_);
+    const std::lock_guard hold(lock_);
     if (behaviour_ == behaviour::record) recorded_.push_back(raised);
     if (behaviour_ == behaviour::record ||
         (behaviour_ == behaviour::ordinary && !raised.always_fatal())) {
@@ -35,7 +35,7 @@ class guard_policy {
   }
   // The oldest recorded one; false if there is none.
   bool take(guard_violation& oldest) {
-    const std::lock_guard<mutex> hold(lock_);
+    const std::lock_guard hold(lock_);
     if (recorded_.empty()) return false;
     oldest = recorded_.front();
     recorded_.erase(recorded_.begin());

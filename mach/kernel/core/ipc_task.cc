@@ -10,7 +10,7 @@ namespace kedge::mach::kernel {
 namespace {
 
 port* new_send_right(port& to) noexcept {
-  const std::lock_guard<mutex> hold(to.lock);
+  const std::lock_guard hold(to.lock);
   return make_send_right(to);
 }
 

@@ -53,7 +53,7 @@ kernel::~kernel() {
 }
 
 ref<ipc_task> kernel::create_task(const name_policy& names, const identity& who, ipc_task* parent) {
-  const std::lock_guard<mutex> hold(tasks_lock_);
+  const std::lock_guard hold(tasks_lock_);
   const std::uint64_t id = next_task_id_;
   ref<ipc_task> made =
       ref<ipc_task>::adopt(new ipc_task(id, names, who, *host_port_, parent, *bootstrap_port_));
@@ -63,13 +63,13 @@ ref<ipc_task> kernel::create_task(const name_policy& names, const identity& who,
 }
 
 ref<ipc_task> kernel::find_task(std::uint64_t id) noexcept {
-  const std::lock_guard<mutex> hold(tasks_lock_);
+  const std::lock_guard hold(tasks_lock_);
   const auto found = tasks_.find(id);
   return found == tasks_.end() ? ref<ipc_task>() : found->second;
 }
 
 std::vector<ref<ipc_task>> kernel::tasks() {
-  const std::lock_guard<mutex> hold(tasks_lock_);
+  const std::lock_guard hold(tasks_lock_);
   std::vector<ref<ipc_task>> all;
   all.reserve(tasks_.size());
   for (const auto& [id, each] : tasks_) all.push_back(each);
@@ -79,7 +79,7 @@ std::vector<ref<ipc_task>> kernel::tasks() {
 void kernel::terminate_task(ipc_task& ending) {
   ref<ipc_task> last;
   {
-    const std::lock_guard<mutex> hold(tasks_lock_);
+    const std::lock_guard hold(tasks_lock_);
     const auto found = tasks_.find(ending.id);
     if (found == tasks_.end()) return;
     last = std::move(found->second);
@@ -106,7 +106,7 @@ kern_return_t kernel::name_send_right(ipc_task& caller, port& to, reply& answer)
 
 ref<object> kernel::find_served(ipc_task& caller, mach_port_name_t name,
                                 kernel_object kind) noexcept {
-  const std::lock_guard<mutex> hold(caller.space.lock);
+  const std::lock_guard hold(caller.space.lock);
   entry* found = MACH_PORT_VALID(name) ? caller.space.find(name) : nullptr;
   if (!found || convert_if_dead(caller.space, name, *found) ||
       (found->type & MACH_PORT_TYPE_SEND) == 0) {
@@ -130,7 +130,7 @@ kern_return_t resolve_task(kernel& in, ipc_task& caller, mach_port_name_t name,
   }
   std::uint64_t id = 0;
   {
-    const std::lock_guard<mutex> hold(caller.space.lock);
+    const std::lock_guard hold(caller.space.lock);
     entry* at = caller.space.find(name);
     if (!at || convert_if_dead(caller.space, name, *at) || (at->type & MACH_PORT_TYPE_SEND) == 0) {
       return MACH_SEND_INVALID_DEST;
@@ -222,14 +222,14 @@ bool kernel::cancel(ipc_task& caller, ticket& waiting, give_up why, reply& answe
 }
 
 kern_return_t kernel::attach(ipc_task& caller, mach_port_name_t name, watch& by, ref<object>& at) {
-  const std::lock_guard<mutex> hold(caller.space.lock);
+  const std::lock_guard hold(caller.space.lock);
   entry* found = caller.space.active ? caller.space.find(name) : nullptr;
   if (!found || convert_if_dead(caller.space, name, *found)) return KERN_INVALID_NAME;
   if ((found->type & (MACH_PORT_TYPE_RECEIVE | MACH_PORT_TYPE_PORT_SET)) == 0) {
     return KERN_INVALID_RIGHT;
   }
   at = ref<object>(found->target);
-  const std::lock_guard<mutex> hold_object(at->lock);
+  const std::lock_guard hold_object(at->lock);
   if (at->kind == object_kind::port) {
     static_cast<port&>(*at).watches.push_back(by);
   } else {
@@ -239,7 +239,7 @@ kern_return_t kernel::attach(ipc_task& caller, mach_port_name_t name, watch& by,
 }
 
 void kernel::detach(watch& by, object& at) noexcept {
-  const std::lock_guard<mutex> hold(at.lock);
+  const std::lock_guard hold(at.lock);
   if (!by.link.linked) return;
   if (at.kind == object_kind::port) {
     static_cast<port&>(at).watches.remove(by);
@@ -251,7 +251,7 @@ void kernel::detach(watch& by, object& at) noexcept {
 mach_port_name_t kernel::peek(object& at) noexcept {
   if (at.kind == object_kind::port) {
     port& one = static_cast<port&>(at);
-    const std::lock_guard<mutex> hold(one.lock);
+    const std::lock_guard hold(one.lock);
     return one.receiver && one.queue().peek() ? one.receiver_name : MACH_PORT_NULL;
   }
   port_set& set = static_cast<port_set&>(at);
@@ -264,7 +264,7 @@ mach_port_name_t kernel::peek(object& at) noexcept {
     }
     const ref<port> member(first->member);
     set.lock.unlock();
-    const std::lock_guard<mutex> hold(member->lock);
+    const std::lock_guard hold(member->lock);
     if (member->receiver && member->queue().peek()) return member->receiver_name;
   }
 }

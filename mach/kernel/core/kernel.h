@@ -16,6 +16,7 @@
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/profile.h"
 #include "kedge/mach/kernel/core/request.h"
+#include "kedge/mach/kernel/core/stack_share.h"
 #include "kedge/mach/kernel/core/ticket.h"
 #include "kedge/mach/kernel/core/transit.h"
 #include "kedge/mach/kernel/core/watch.h"
@@ -74,9 +75,8 @@ class kernel {
 
   // The parts.
   kmsg_pool& messages() noexcept { return pools_[0]; }
-  kmsg_pool& messages(const void* near) noexcept {
-    return pools_[(reinterpret_cast<std::uintptr_t>(near) >> 8) % pools_.size()];
-  }
+  // The pool for a thread, of which `own` is an address on the stack.
+  kmsg_pool& messages(const void* own) noexcept { return pools_[stack_share(own)]; }
   class transit& transit() noexcept { return transit_; }
   // Changed only while no call is in progress.
   class profile& profile() noexcept { return profile_; }
@@ -89,7 +89,7 @@ class kernel {
   static constexpr std::uint64_t first_task_id = 1;
 
  private:
-  std::array<kmsg_pool, 4> pools_;
+  std::array<kmsg_pool, stack_shares> pools_;
   class transit transit_;
   class profile profile_ = profile::age::macos15;
   bool strict_replies_ = false;

@@ -307,7 +307,7 @@ class message_call::body_copy_in {
   message_call& call_;
   kmsg& message_;
   owed& then_;
-  std::unique_lock<mutex> names_;
+  std::unique_lock<space_lock> names_;
   std::uint32_t next_right_ = 0;
   std::uint32_t next_memory_ = 0;
 };
@@ -363,7 +363,7 @@ class message_call::body_copy_out {
       result_ |= MACH_MSG_IPC_SPACE;
     } else if (receive && immovable && name != MACH_PORT_DEAD) {
       // The space, which is locked, holds the port by now.
-      const std::lock_guard<mutex> locked(target->lock);
+      const std::lock_guard locked(target->lock);
       target->guarded = true;
       target->strict_guard = false;
       target->immovable = !pseudo_;
@@ -455,7 +455,7 @@ class message_call::body_copy_out {
   message_call& call_;
   kmsg& message_;
   const bool pseudo_;
-  std::unique_lock<mutex> names_;
+  std::unique_lock<space_lock> names_;
   mach_msg_return_t result_ = MACH_MSG_SUCCESS;
   std::uint32_t next_right_ = 0;
   std::uint32_t next_memory_ = 0;

@@ -12,14 +12,13 @@
 namespace kedge::mach::kernel {
 namespace {
 
-using locked = std::lock_guard<mutex>;
 
 std::string_view shortened(std::string_view name) noexcept {
   return name.substr(0, name_server::max_length);
 }
 
 bool is_dead(port& at) noexcept {
-  const locked hold(at.lock);
+  const std::lock_guard hold(at.lock);
   return !at.active;
 }
 
@@ -76,11 +75,11 @@ kern_return_t name_server::hand_out(ipc_task& caller, service& from,
   ++at.send_rights;
   at.retain();
   at.lock.unlock();
-  const locked hold(caller.space.lock);
+  const std::lock_guard hold(caller.space.lock);
   const kern_return_t result = copy_out(caller.space, right, send);
   if (result != KERN_SUCCESS) {
     // The service's own right remains: nothing can follow from this.
-    const locked hold_port(at.lock);
+    const std::lock_guard hold_port(at.lock);
     --at.send_rights;
     at.release();
   }
@@ -89,7 +88,7 @@ kern_return_t name_server::hand_out(ipc_task& caller, service& from,
 
 kern_return_t name_server::check_in(ipc_task& caller, std::string_view name,
                                     mach_port_name_t& receive, aftermath& after) {
-  const locked hold(lock_);
+  const std::lock_guard hold(lock_);
   sweep(after);
   service* found = find(name, after);
   if (found && found->owner != caller.id) return BOOTSTRAP_NOT_PRIVILEGED;
@@ -112,14 +111,14 @@ kern_return_t name_server::check_in(ipc_task& caller, std::string_view name,
 
 kern_return_t name_server::look_up(ipc_task& caller, std::string_view name, mach_port_name_t& send,
                                    aftermath& after) {
-  const locked hold(lock_);
+  const std::lock_guard hold(lock_);
   service* const found = find(name, after);
   return found ? hand_out(caller, *found, send) : BOOTSTRAP_UNKNOWN_SERVICE;
 }
 
 kern_return_t name_server::create(ipc_task& caller, std::string_view name, mach_port_name_t& send,
                                   aftermath& after) {
-  const locked hold(lock_);
+  const std::lock_guard hold(lock_);
   sweep(after);
   service* found = find(name, after);
   if (found && found->owner != caller.id) return BOOTSTRAP_NOT_PRIVILEGED;
@@ -131,7 +130,7 @@ kern_return_t name_server::enter(ipc_task& caller, std::string_view name, carrie
                                  aftermath& after) {
   kern_return_t result = KERN_SUCCESS;
   {
-    const locked hold(lock_);
+    const std::lock_guard hold(lock_);
     sweep(after);
     const service* const found = find(name, after);
     if (found && (found->owner != caller.id || (found->waiting && send.target))) {
@@ -150,7 +149,7 @@ kern_return_t name_server::enter(ipc_task& caller, std::string_view name, carrie
 }
 
 kern_return_t name_server::status(std::string_view name, int& is, aftermath& after) {
-  const locked hold(lock_);
+  const std::lock_guard hold(lock_);
   const service* const found = find(name, after);
   if (!found) return BOOTSTRAP_UNKNOWN_SERVICE;
   is = found->waiting ? BOOTSTRAP_STATUS_ON_DEMAND : BOOTSTRAP_STATUS_ACTIVE;
@@ -158,7 +157,7 @@ kern_return_t name_server::status(std::string_view name, int& is, aftermath& aft
 }
 
 void name_server::task_ended(std::uint64_t id, aftermath& after) noexcept {
-  const locked hold(lock_);
+  const std::lock_guard hold(lock_);
   for (auto each = services_.begin(); each != services_.end();) {
     const auto next = std::next(each);
     if (each->second.owner == id) remove(each, after);
@@ -167,7 +166,7 @@ void name_server::task_ended(std::uint64_t id, aftermath& after) noexcept {
 }
 
 void name_server::end(aftermath& after) noexcept {
-  const locked hold(lock_);
+  const std::lock_guard hold(lock_);
   while (!services_.empty()) remove(services_.begin(), after);
 }
 

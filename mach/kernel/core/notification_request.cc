@@ -10,13 +10,12 @@
 namespace kedge::mach::kernel {
 namespace {
 
-using locked = std::lock_guard<mutex>;
 
 // The receive right's own events. The space is locked.
 kern_return_t request_of_receiver(entry& found, mach_msg_id_t id, mach_port_mscount_t sync,
                                   port* notify, port*& previous, owed& then) {
   port& at = static_cast<port&>(*found.target);
-  const locked hold(at.lock);
+  const std::lock_guard hold(at.lock);
   if (at.reply) return KERN_INVALID_RIGHT;
   if (id == MACH_NOTIFY_PORT_DESTROYED) {
     if (at.port_destroyed) return KERN_FAILURE;
@@ -39,7 +38,7 @@ kern_return_t request_of_name(space& in, mach_port_name_t name, entry& found, bo
   if (!notify && found.request == 0) return KERN_SUCCESS;
   if ((found.type & MACH_PORT_TYPE_PORT_RIGHTS) && lock_if_alive(in, name, found)) {
     port& at = static_cast<port&>(*found.target);
-    const locked hold(at.lock, std::adopt_lock);
+    const std::lock_guard hold(at.lock, std::adopt_lock);
     if (found.request != 0) previous = at.requests.remove(std::exchange(found.request, 0));
     if (!notify) return KERN_SUCCESS;
     const bool room =
@@ -70,7 +69,7 @@ kern_return_t request_notification_at(space& in, mach_port_name_t name, mach_msg
   if (id == MACH_NOTIFY_PORT_DESTROYED && sync != 0) return KERN_INVALID_VALUE;
   if (!MACH_PORT_VALID(name)) return of_receiver ? KERN_INVALID_RIGHT : KERN_INVALID_ARGUMENT;
 
-  const locked hold(in.lock);
+  const std::lock_guard hold(in.lock);
   entry* found = in.find(name);
   if (!found) return KERN_INVALID_NAME;
   if (of_name) {

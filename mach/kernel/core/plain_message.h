@@ -59,7 +59,7 @@ class plain_message {
         (bits & ~mach_msg_bits_t{MACH_MSGH_BITS_COMPLEX}) != copied_send_right) {
       return false;
     }
-    kmsg* const message = after_.kernel.messages(&caller_).take(size);
+    kmsg* const message = after_.kernel.messages(this).take(size);
     if (!message) return false;
     message->size = size;
     if (memory_.in(buffer, message->bytes(), size)) {
@@ -79,7 +79,7 @@ class plain_message {
   }
 
   // The port under the name, locked, with room set aside for the message and a send right taken for
-  // it; or null. The space is locked.
+  // it; or null. The space, or a part of its lock, is locked.
   port* lock_destination(kmsg& message) noexcept {
     space& names = caller_.space;
     const entry* const found =
@@ -99,7 +99,7 @@ class plain_message {
   }
 
   bool post_without_rights(kmsg& message) noexcept {
-    mutex& names = caller_.space.lock;
+    mutex& names = caller_.space.lock.part_near(this);
     names.lock();
     port* const to = lock_destination(message);
     names.unlock();
@@ -111,7 +111,7 @@ class plain_message {
 
   bool post_with_rights(kmsg& message) noexcept {
     std::byte* const body = message.bytes() + sizeof(mach_msg_base_t);
-    std::unique_lock<mutex> names(caller_.space.lock);
+    std::unique_lock names(caller_.space.lock);
     const std::uint32_t count = count_ports(message);
     port* const to = count != 0 ? lock_destination(message) : nullptr;
     if (!to) return false;
@@ -177,11 +177,11 @@ class plain_message {
   // send right that it came by. `name` becomes the one that the port is received under.
   kmsg* take_plain(mach_port_name_t& name, mach_msg_size_t room) noexcept {
     space& names = caller_.space;
-    std::unique_lock<mutex> hold_names(names.lock);
+    std::unique_lock hold_names(names.lock.part_near(this));
     const entry* const found = names.active ? names.find(name) : nullptr;
     if (!found || !(found->type & MACH_PORT_TYPE_RECEIVE)) return nullptr;
     port& from = static_cast<port&>(*found->target);
-    std::unique_lock<mutex> hold(from.lock);
+    std::unique_lock hold(from.lock);
     hold_names.unlock();
     const kmsg* const oldest = from.receiver == &names ? from.queue().peek() : nullptr;
     const bool owes = from.send_possible_armed || (from.send_rights == 1 && from.no_senders);
@@ -229,7 +229,7 @@ class plain_message {
     auto* each =
         reinterpret_cast<mach_msg_port_descriptor_t*>(message.bytes() + sizeof(mach_msg_base_t));
     mach_msg_return_t result = MACH_MSG_SUCCESS;
-    const std::lock_guard<mutex> hold(caller_.space.lock);
+    const std::lock_guard hold(caller_.space.lock);
     for (std::uint32_t index = 0; index < message.right_count; ++index, ++each) {
       carried_right& right = message.rights()[index];
       *each = {};

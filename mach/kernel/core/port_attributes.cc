@@ -7,7 +7,6 @@
 namespace kedge::mach::kernel {
 namespace {
 
-using locked = std::lock_guard<mutex>;
 
 // The receive right under the name, or why not. The space is locked.
 kern_return_t find_receive(space& in, mach_port_name_t name, port*& found) noexcept {
@@ -70,12 +69,12 @@ kern_return_t get_attributes(space& in, mach_port_name_t name, mach_port_flavor_
   }
   mach_port_info_ext_t all{};
   {
-    const locked hold(in.lock);
+    const std::lock_guard hold(in.lock);
     port* of = nullptr;
     if (const kern_return_t failed = find_receive(in, name, of); failed != KERN_SUCCESS) {
       return failed;
     }
-    const locked hold_port(of->lock);
+    const std::lock_guard hold_port(of->lock);
     if (flavor == MACH_PORT_LIMITS_INFO) {
       all.mpie_status.mps_pset = of->queue_limit;  // the first word is the only one
     } else if (flavor == MACH_PORT_DNREQUESTS_SIZE) {
@@ -108,12 +107,12 @@ kern_return_t set_attributes(space& in, mach_port_name_t name, mach_port_flavor_
     default:
       return KERN_INVALID_ARGUMENT;
   }
-  const locked hold(in.lock);
+  const std::lock_guard hold(in.lock);
   port* of = nullptr;
   if (const kern_return_t failed = find_receive(in, name, of); failed != KERN_SUCCESS) {
     return failed;
   }
-  const locked hold_port(of->lock);
+  const std::lock_guard hold_port(of->lock);
   if (flavor == MACH_PORT_LIMITS_INFO) {
     of->queue_limit = limits.mpl_qlimit;
     admit_senders(*of, after);

@@ -18,7 +18,6 @@
 namespace kedge::mach::kernel {
 namespace {
 
-using locked = std::lock_guard<mutex>;
 
 bool is_null_or_dead(mach_port_name_t name) noexcept {
   return !MACH_PORT_VALID(name);
@@ -144,7 +143,7 @@ kern_return_t port_call::dispatch() {
 }
 
 kern_return_t port_call::names() {
-  const locked hold(space_.lock);
+  const std::lock_guard hold(space_.lock);
   std::uint32_t count = 0;
   space_.each([&](mach_port_name_t, const entry&) { ++count; });
   answer_.words[0] = count;
@@ -166,7 +165,7 @@ kern_return_t port_call::type() {
     answer_.words[0] = MACH_PORT_TYPE_DEAD_NAME;
     return KERN_SUCCESS;
   }
-  const locked hold(space_.lock);
+  const std::lock_guard hold(space_.lock);
   entry* found = space_.find(name());
   if (!found) return KERN_INVALID_NAME;
   convert_if_dead(space_, name(), *found);
@@ -198,7 +197,7 @@ kern_return_t port_call::allocate() {
   mach_port_name_t as = MACH_PORT_NULL;
   if (right == MACH_PORT_RIGHT_RECEIVE) {
     port* fresh = new port;
-    const locked hold(space_.lock);
+    const std::lock_guard hold(space_.lock);
     const kern_return_t result = new_name(fresh, MACH_PORT_TYPE_RECEIVE, made, as);
     if (result == KERN_SUCCESS) {
       fresh->receiver = &space_;
@@ -208,13 +207,13 @@ kern_return_t port_call::allocate() {
   }
   if (right == MACH_PORT_RIGHT_PORT_SET) {
     port_set* fresh = new port_set;
-    const locked hold(space_.lock);
+    const std::lock_guard hold(space_.lock);
     const kern_return_t result = new_name(fresh, MACH_PORT_TYPE_PORT_SET, made, as);
     if (result == KERN_SUCCESS) fresh->name = as;
     return result;
   }
   if (right != MACH_PORT_RIGHT_DEAD_NAME) return KERN_INVALID_VALUE;
-  const locked hold(space_.lock);
+  const std::lock_guard hold(space_.lock);
   return new_name(nullptr, MACH_PORT_TYPE_DEAD_NAME, made, as);
 }
 
@@ -231,7 +230,7 @@ kern_return_t port_call::check_kind(std::uint32_t flags) {
   const mach_port_name_t service = name(3);
   if (service == MACH_PORT_NULL) return KERN_INVALID_ARGUMENT;
   if (service == MACH_PORT_DEAD) return KERN_INVALID_NAME;
-  const locked hold(caller_.space.lock);
+  const std::lock_guard hold(caller_.space.lock);
   entry* found = caller_.space.find(service);
   if (!found) return KERN_INVALID_NAME;
   if (convert_if_dead(caller_.space, service, *found) || (found->type & MACH_PORT_TYPE_SEND) == 0) {
@@ -272,7 +271,7 @@ kern_return_t port_call::construct() {
     fresh->make_send_count = 1;
     fresh->send_rights = 1;
   }
-  const locked hold(space_.lock);
+  const std::lock_guard hold(space_.lock);
   entry* made = nullptr;
   mach_port_name_t as = MACH_PORT_NULL;
   const kern_return_t result = new_name(fresh, MACH_PORT_TYPE_RECEIVE, made, as);
@@ -287,7 +286,7 @@ kern_return_t port_call::construct() {
 }
 
 kern_return_t port_call::destruct() {
-  const locked hold(space_.lock);
+  const std::lock_guard hold(space_.lock);
   entry* found = space_.find(name());
   if (!found) return KERN_INVALID_NAME;
   return destruct_receive(space_, name(), *found, argument<mach_port_delta_t>(1), what_.words[2],
@@ -296,7 +295,7 @@ kern_return_t port_call::destruct() {
 
 kern_return_t port_call::release(bool all) {
   if (is_null_or_dead(name())) return KERN_SUCCESS;
-  const locked hold(space_.lock);
+  const std::lock_guard hold(space_.lock);
   entry* found = space_.find(name());
   if (!found) return KERN_INVALID_NAME;
   return all ? destroy_rights(space_, name(), *found, then_, answer_.guard, after_)
@@ -313,7 +312,7 @@ kern_return_t port_call::get_refs() {
     answer_.words[0] = 1;
     return KERN_SUCCESS;
   }
-  const locked hold(space_.lock);
+  const std::lock_guard hold(space_.lock);
   entry* found = space_.find(name());
   if (!found) return KERN_INVALID_NAME;
   convert_if_dead(space_, name(), *found);
@@ -333,7 +332,7 @@ kern_return_t port_call::mod_refs() {
                                                                                : KERN_INVALID_NAME;
   }
   answer_.words[0] = name();
-  const locked hold(space_.lock);
+  const std::lock_guard hold(space_.lock);
   entry* found = space_.find(name());
   if (!found) return KERN_INVALID_NAME;
   return change_refs(space_, name(), *found, right, delta, then_, answer_.guard, after_);
@@ -344,7 +343,7 @@ kern_return_t port_call::insert_right() {
   const auto disposition = argument<mach_msg_type_name_t>(2);
   carried_right right;
   {
-    const locked hold(caller_.space.lock);
+    const std::lock_guard hold(caller_.space.lock);
     entry* found = is_null_or_dead(poly) ? nullptr : caller_.space.find(poly);
     if (!found) return KERN_INVALID_NAME;
     if (poly == name() && disposition == MACH_MSG_TYPE_MAKE_SEND && &caller_.space == &space_ &&
@@ -376,7 +375,7 @@ kern_return_t port_call::extract_right() {
   if (is_null_or_dead(name())) return KERN_INVALID_RIGHT;
   carried_right right;
   {
-    const locked hold(space_.lock);
+    const std::lock_guard hold(space_.lock);
     entry* found = space_.find(name());
     if (!found) return KERN_INVALID_NAME;
     const kern_return_t result = copy_in(space_, name(), *found, disposition, purpose::carrying,
@@ -401,7 +400,7 @@ kern_return_t port_call::change_members() {
   if (is_null_or_dead(name()) || (is_null_or_dead(name(1)) && !leave_all)) {
     return KERN_INVALID_RIGHT;
   }
-  const locked hold(space_.lock);
+  const std::lock_guard hold(space_.lock);
   port* member = nullptr;
   port_set* set = nullptr;
   const auto find_member = [&] {
@@ -426,7 +425,7 @@ kern_return_t port_call::change_members() {
 
   if (extracts) return extract_member(*member, *set);
   if (what_.call == call_number::move_member) {
-    const locked hold_member(member->lock);
+    const std::lock_guard hold_member(member->lock);
     const bool left = leave_all_sets(*member);
     if (leave_all) return left ? KERN_SUCCESS : KERN_NOT_IN_SET;
   }
@@ -435,7 +434,7 @@ kern_return_t port_call::change_members() {
 
 kern_return_t port_call::get_set_status() {
   if (is_null_or_dead(name())) return KERN_INVALID_RIGHT;
-  const locked hold(space_.lock);
+  const std::lock_guard hold(space_.lock);
   entry* found = space_.find(name());
   if (!found) return KERN_INVALID_NAME;
   if (found->type != MACH_PORT_TYPE_PORT_SET) return KERN_INVALID_RIGHT;
@@ -443,7 +442,7 @@ kern_return_t port_call::get_set_status() {
   std::vector<mach_port_name_t> members;
   {
     // The names of members are stable: their receive rights are in this space, which is locked.
-    const locked hold_set(set.lock);
+    const std::lock_guard hold_set(set.lock);
     using set_members = list<membership, &membership::in_set>;
     for (membership* each = set.members.front(); each; each = set_members::after(*each)) {
       members.push_back(each->member->receiver_name);
@@ -469,7 +468,7 @@ kern_return_t port_call::take_notify(mach_port_name_t notify, mach_msg_type_name
   carried_right taken;
   kern_return_t result = KERN_INVALID_NAME;
   {
-    const locked hold(caller_.space.lock);
+    const std::lock_guard hold(caller_.space.lock);
     if (entry* found = caller_.space.find(notify)) {
       result = copy_in(caller_.space, notify, *found, as, purpose::carrying, taken, then_,
                        answer_.guard, after_);
@@ -529,12 +528,12 @@ kern_return_t port_call::peek() {
   }
   mach_msg_max_trailer_t trailer{};
   {
-    const locked hold(space_.lock);
+    const std::lock_guard hold(space_.lock);
     entry* found = space_.find(name());
     if (!found) return refused(name(), KERN_INVALID_NAME);
     if ((found->type & MACH_PORT_TYPE_RECEIVE) == 0) return refused(name(), KERN_INVALID_RIGHT);
     port& of = static_cast<port&>(*found->target);
-    const locked hold_port(of.lock);
+    const std::lock_guard hold_port(of.lock);
     // 0 means the next one, whatever its number is.
     const auto asked = argument<mach_port_seqno_t>(2);
     const mach_port_seqno_t number = asked == 0 ? of.sequence : asked;
@@ -556,14 +555,14 @@ kern_return_t port_call::change_receive() {
                       what_.call == call_number::swap_guard;
   const bool by_name = guards || what_.call == call_number::get_srights;
   if (is_null_or_dead(name())) return by_name ? KERN_INVALID_NAME : KERN_INVALID_RIGHT;
-  const locked hold(space_.lock);
+  const std::lock_guard hold(space_.lock);
   entry* found = space_.find(name());
   if (!found || (found->type & MACH_PORT_TYPE_RECEIVE) == 0) {
     const kern_return_t why = found ? KERN_INVALID_RIGHT : KERN_INVALID_NAME;
     return guards ? refused(name(), why) : why;
   }
   port& of = static_cast<port&>(*found->target);
-  const locked hold_port(of.lock);
+  const std::lock_guard hold_port(of.lock);
   switch (what_.call) {
     case call_number::set_mscount:
       of.make_send_count = argument<mach_port_mscount_t>(1);

@@ -423,7 +423,7 @@ bool may_copy_in(const entry& found, mach_msg_type_name_t disposition) noexcept 
   // Of a dead port any send right is a dead name.
   if ((found.type & MACH_PORT_TYPE_SEND_RIGHTS) == 0) return false;
   port& target = port_of(found);
-  const std::lock_guard<mutex> hold(target.lock);
+  const std::lock_guard hold(target.lock);
   return !target.active;
 }
 
@@ -524,7 +524,7 @@ std::uint32_t misuse(const port& target, mach_msg_type_name_t disposition, purpo
 bool copy_send_right(const entry& found, carried_right& taken) noexcept {
   if (!(found.type & MACH_PORT_TYPE_SEND)) return false;
   port& target = port_of(found);
-  const std::lock_guard<mutex> hold(target.lock);
+  const std::lock_guard hold(target.lock);
   if (!target.active || target.reply || target.immovable_send) return false;
   ++target.send_rights;
   target.retain();
@@ -597,7 +597,7 @@ kern_return_t take_copy(space& from, mach_port_name_t name, carried_right& taken
   taken = {nullptr, MACH_MSG_TYPE_MOVE_SEND, name == MACH_PORT_DEAD};
   if (!MACH_PORT_VALID(name)) return KERN_SUCCESS;
   owed none;  // a copy takes nothing away
-  const std::lock_guard<mutex> hold(from.lock);
+  const std::lock_guard hold(from.lock);
   entry* found = from.find(name);
   if (!found || copy_in(from, name, *found, MACH_MSG_TYPE_COPY_SEND, purpose::carrying, taken, none,
                         guard, after) != KERN_SUCCESS) {

@@ -7,7 +7,6 @@
 
 namespace kedge::mach::kernel {
 
-using locked = std::lock_guard<mutex>;
 
 semaphore::semaphore(ipc_task& of, std::uint32_t initial, bool newest_first) noexcept
     : object(object_kind::semaphore), owner(&of), count(initial), newest_first_(newest_first) {}
@@ -17,7 +16,7 @@ semaphore::~semaphore() {
 }
 
 kern_return_t semaphore::signal(bool keep, aftermath& after) noexcept {
-  const locked hold(lock);
+  const std::lock_guard hold(lock);
   if (!active) return KERN_TERMINATED;
   if (ticket* woken = next()) {
     waiting.remove(*woken);
@@ -30,14 +29,14 @@ kern_return_t semaphore::signal(bool keep, aftermath& after) noexcept {
 }
 
 kern_return_t semaphore::signal_all(aftermath& after) noexcept {
-  const locked hold(lock);
+  const std::lock_guard hold(lock);
   if (!active) return KERN_TERMINATED;
   while (ticket* woken = waiting.pop_front()) complete(*woken, KERN_SUCCESS, after);
   return KERN_SUCCESS;
 }
 
 kern_return_t semaphore::signal_one_of(std::uint64_t task, aftermath& after) noexcept {
-  const locked hold(lock);
+  const std::lock_guard hold(lock);
   if (!active) return KERN_TERMINATED;
   for (ticket* each = waiting.front(); each; each = waiters::after(*each)) {
     if (each->task != task) continue;
@@ -49,7 +48,7 @@ kern_return_t semaphore::signal_one_of(std::uint64_t task, aftermath& after) noe
 }
 
 void semaphore::end(aftermath& after) noexcept {
-  const locked hold(lock);
+  const std::lock_guard hold(lock);
   active = false;
   count = 0;
   while (ticket* woken = waiting.pop_front()) complete(*woken, KERN_TERMINATED, after);

@@ -10,7 +10,6 @@
 namespace kedge::mach::kernel {
 namespace {
 
-using locked = std::lock_guard<mutex>;
 
 semaphore* served_by(const port& at) noexcept {
   return at.serves == kernel_object::semaphore ? static_cast<semaphore*>(at.served_object.get())
@@ -39,7 +38,7 @@ kern_return_t semaphore_call::destroy(ipc_task& owner, mach_port_name_t name) {
   carried_right right;
   owed then;
   {
-    const locked hold(caller_.space.lock);
+    const std::lock_guard hold(caller_.space.lock);
     entry* found = caller_.space.find(name);
     if (!found || copy_in(caller_.space, name, *found, MACH_MSG_TYPE_MOVE_SEND, purpose::carrying,
                           right, then, answer_.guard, after_) != KERN_SUCCESS) {
@@ -57,7 +56,7 @@ kern_return_t semaphore_call::destroy(ipc_task& owner, mach_port_name_t name) {
 kern_return_t semaphore_call::find(mach_port_name_t name, ref<semaphore>& found) const noexcept {
   if (!MACH_PORT_VALID(name)) return KERN_INVALID_NAME;
   space& names = caller_.space;
-  const locked hold(names.lock);
+  const std::lock_guard hold(names.lock);
   entry* at = names.find(name);
   if (!at) return KERN_INVALID_NAME;
   if (convert_if_dead(names, name, *at) || (at->type & MACH_PORT_TYPE_SEND) == 0) {
@@ -74,7 +73,7 @@ kern_return_t semaphore_call::signal(const request& what) const noexcept {
   std::uint64_t task = 0;
   if (one_thread && thread != MACH_PORT_NULL) {
     // The threads of a task share their port here.
-    const locked hold(caller_.space.lock);
+    const std::lock_guard hold(caller_.space.lock);
     entry* at = MACH_PORT_VALID(thread) ? caller_.space.find(thread) : nullptr;
     if (!at || convert_if_dead(caller_.space, thread, *at) ||
         (at->type & MACH_PORT_TYPE_SEND) == 0) {

@@ -48,18 +48,18 @@ bool lacks_reply_port(const entry& to, const entry& reply_to) noexcept {
   if ((reply_to.type & MACH_PORT_TYPE_PORT_RIGHTS) == 0) return false;
   {
     port& reply = static_cast<port&>(*reply_to.target);
-    const std::lock_guard<mutex> locked(reply.lock);
+    const std::lock_guard locked(reply.lock);
     if (!reply.active || reply.reply || reply.provisional_reply) return false;
   }
   port& destination = static_cast<port&>(*to.target);
-  const std::lock_guard<mutex> locked(destination.lock);
+  const std::lock_guard locked(destination.lock);
   return destination.active && destination.wants_reply_port;
 }
 
 // What a strict reply asks of the reply port while it is alive (Darwin:
 // ipc_kmsg_validate_reply_port_locked).
 bool is_strict_reply(port& reply, const space& names, mach_msg_option_t option) noexcept {
-  const std::lock_guard<mutex> locked(reply.lock);
+  const std::lock_guard locked(reply.lock);
   if (!reply.active) return true;
   const bool wants_immovable =
       (option & MACH_RCV_GUARDED_DESC) != 0 && (option & MACH_RCV_MSG) == 0;
@@ -73,7 +73,7 @@ mach_port_name_t swallow_reply(const space& names, carried_right& right) noexcep
   port* const reply = std::exchange(right.target, nullptr);
   mach_port_name_t name = MACH_PORT_NULL;
   {
-    const std::lock_guard<mutex> locked(reply->lock);
+    const std::lock_guard locked(reply->lock);
     if (!reply->active) {
       name = MACH_PORT_DEAD;
     } else if (reply->receiver == &names) {
@@ -92,7 +92,7 @@ status message_call::send() {
   state_.stage = ticket::stage::send;
   if (size < sizeof(mach_msg_header_t) || size % 4 != 0) return done(MACH_SEND_MSG_TOO_SMALL);
   if (size > max_body) return done(MACH_SEND_TOO_LARGE);
-  kmsg* message = after_.kernel.messages(&caller_).take(size);
+  kmsg* message = after_.kernel.messages(this).take(size);
   if (!message) return done(MACH_SEND_NO_BUFFER);
   mach_msg_return_t result = MACH_SEND_INVALID_DATA;
   bool taken = false;
@@ -168,7 +168,7 @@ mach_msg_return_t message_call::copy_in_header(kmsg& message, owed& then) {
   const mach_msg_return_t bad = check_header(header);
   if (bad != MACH_MSG_SUCCESS) return bad;
   space& names = caller_.space;
-  const std::lock_guard<mutex> locked(names.lock);
+  const std::lock_guard locked(names.lock);
   if (!names.active) return MACH_SEND_INVALID_DEST;
   if (MACH_MSGH_BITS_VOUCHER(header.msgh_bits) != MACH_MSG_TYPE_PORT_NONE &&
       header.msgh_voucher_port != MACH_PORT_NULL) {
@@ -197,7 +197,7 @@ bool message_call::is_reply_port(const mach_msg_header_t& header) noexcept {
   }
   if (found->type & MACH_PORT_TYPE_PORT_RIGHTS) {
     port& at = static_cast<port&>(*found->target);
-    const std::lock_guard<mutex> locked(at.lock);
+    const std::lock_guard locked(at.lock);
     if (at.active && at.reply && type != MACH_MSG_TYPE_MAKE_SEND_ONCE) return false;
     if (at.active && at.immovable_send && type != MACH_MSG_TYPE_MAKE_SEND &&
         type != MACH_MSG_TYPE_MAKE_SEND_ONCE) {
@@ -272,7 +272,7 @@ mach_msg_return_t message_call::copy_in_ports(kmsg& message, owed& then) {
 }
 
 void message_call::arm_send_possible(port& to, const entry& found) noexcept {
-  const std::lock_guard<mutex> locked(to.lock);
+  const std::lock_guard locked(to.lock);
   if (!to.active) return;
   name_request& request = to.requests[found.request];
   if (!request.notify || !request.send_possible) return;

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kedge/mach/kernel/core/mutex.h"
+#include "kedge/mach/kernel/core/space_lock.h"
 #include "kedge/mach/kernel/core/object.h"
 
 namespace kedge::mach::kernel {
@@ -49,7 +49,7 @@ class space {
   space(const space&) = delete;
   space& operator=(const space&) = delete;
 
-  mutex lock;
+  space_lock lock;
   bool active = true;
 
   // The entry of a name in use, or null. Valid until the next name is made.

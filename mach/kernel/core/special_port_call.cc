@@ -13,7 +13,6 @@
 namespace kedge::mach::kernel {
 namespace {
 
-using locked = std::lock_guard<mutex>;
 using slot = special_ports::slot;
 
 constexpr std::array<slot, 3> registered{slot::registered_first, slot::registered_second,

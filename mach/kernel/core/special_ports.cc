@@ -10,12 +10,11 @@
 namespace kedge::mach::kernel {
 namespace {
 
-using locked = std::lock_guard<mutex>;
 
 carried_right another(const carried_right& of) noexcept {
   port* const target = of.target;
   if (!target) return of;
-  const locked hold(target->lock);
+  const std::lock_guard hold(target->lock);
   if (!target->active) return {nullptr, MACH_MSG_TYPE_MOVE_SEND, true};
   ++target->send_rights;
   target->retain();
@@ -25,17 +24,17 @@ carried_right another(const carried_right& of) noexcept {
 }  // namespace
 
 carried_right special_ports::exchange(slot at, carried_right next) noexcept {
-  const locked hold(lock_);
+  const std::lock_guard hold(lock_);
   return std::exchange(rights_[static_cast<std::size_t>(at)], next);
 }
 
 carried_right special_ports::copy(slot at) noexcept {
-  const locked hold(lock_);
+  const std::lock_guard hold(lock_);
   return another(rights_[static_cast<std::size_t>(at)]);
 }
 
 bool special_ports::empty(slot at) noexcept {
-  const locked hold(lock_);
+  const std::lock_guard hold(lock_);
   return !rights_[static_cast<std::size_t>(at)].target;
 }
 

@@ -22,7 +22,7 @@ waiters& queue_of(ticket& parked) noexcept {
 }
 
 bool withdraw(ticket& parked) noexcept {
-  const std::lock_guard<mutex> hold(parked.waits_on->lock);
+  const std::lock_guard hold(parked.waits_on->lock);
   if (parked.progress != ticket::state::parked) return false;
   queue_of(parked).remove(parked);
   parked.progress = ticket::state::idle;

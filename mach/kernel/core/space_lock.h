@@ -1,0 +1,32 @@
+// The lock of a space. Whoever changes the space takes it whole; whoever only looks a name up takes
+// a part of it, so that threads that send to and receive from unrelated ports do not meet here.
+#pragma once
+
+#include <array>
+
+#include "kedge/mach/kernel/core/mutex.h"
+#include "kedge/mach/kernel/core/stack_share.h"
+
+namespace kedge::mach::kernel {
+
+class space_lock {
+ public:
+  void lock() noexcept {
+    for (part& each : parts_) each.lock.lock();
+  }
+  void unlock() noexcept {
+    for (part& each : parts_) each.lock.unlock();
+  }
+
+  // The part for a thread, of which `own` is an address on the stack. Nothing may be changed under
+  // it.
+  mutex& part_near(const void* own) noexcept { return parts_[stack_share(own)].lock; }
+
+ private:
+  struct alignas(64) part {  // a cache line each
+    mutex lock;
+  };
+  std::array<part, stack_shares> parts_;
+};
+
+}  // namespace kedge::mach::kernel
