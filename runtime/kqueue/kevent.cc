@@ -2,6 +2,7 @@
 
 #include <sys/event.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 
@@ -11,7 +12,9 @@
 namespace kedge::kqueue {
 namespace {
 
-constexpr unsigned known_flags = KEVENT_FLAG_IMMEDIATE | KEVENT_FLAG_ERROR_EVENTS;
+// KEVENT_FLAG_WORKQ, _WORKLOOP, _DYNAMIC_KQ_MUST_EXIST, _DYNAMIC_KQ_MUST_NOT_EXIST of Darwin's own
+// libraries: kqueues of another kind. Bits that it does not know it does not look at.
+constexpr unsigned other_kinds = 0x20 | 0x400 | 0x20000 | 0x40000;
 
 kevent64_s widened(const kevent64_s& change) noexcept {
   return change;
@@ -73,7 +76,7 @@ int run(int kq, call_kind kind, const Record* changes, int nchanges, records& ou
 template <class Record>
 int call(call_kind kind, int kq, const Record* changes, int nchanges, Record* events, int nevents,
          unsigned flags, const timespec* timeout) noexcept {
-  int error = (flags & ~known_flags) != 0 ? EINVAL : 0;
+  int error = (flags & other_kinds) != 0 ? EINVAL : 0;
   time_limit limit;
   if ((flags & KEVENT_FLAG_IMMEDIATE) != 0) {
     limit.set_now();
@@ -84,9 +87,12 @@ int call(call_kind kind, int kq, const Record* changes, int nchanges, Record* ev
       error = EINVAL;
     }
   }
-  records out(events, events != nullptr ? nevents : 0);
+  // Without an array it is the first record that fails.
+  Record nowhere;
+  records out(events != nullptr ? events : &nowhere,
+              events != nullptr ? nevents : std::min(nevents, 1));
   if (error == 0) error = run(kq, kind, changes, nchanges, out, flags, limit);
-  if (error == 0 && events == nullptr && nevents > 0) error = EFAULT;
+  if (events == nullptr && out.count() != 0) error = EFAULT;
   if (error == 0) return static_cast<int>(out.count());
   errno = error;
   return -1;

@@ -239,13 +239,36 @@ TEST_CASE("filters that are not there") {
 #endif
 }
 
-TEST_CASE("arrays that are not there give EFAULT") {
+TEST_CASE("a list of changes that is not there gives EFAULT") {
   const kqueue_of_test kq;
   CHECK(kevent64(kq.fd(), nullptr, 1, nullptr, 0, 0, nullptr) == -1);
   CHECK(errno == EFAULT);
-  REQUIRE(kq.apply(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER) == 0);
-  CHECK(kevent64(kq.fd(), nullptr, 0, nullptr, 1, 0, &zero) == -1);
+  CHECK(kevent64(-1, nullptr, 1, nullptr, 0, 0, nullptr) == -1);
+  CHECK(errno == EBADF);
+}
+
+TEST_CASE("a list for events that is not there gives EFAULT with the first record") {
+  const kqueue_of_test kq;
+  CHECK(kevent64(kq.fd(), nullptr, 0, nullptr, 1, 0, &zero) == 0);
+  const kevent64_s bad = change(2, EVFILT_USER, EV_DELETE);
+  CHECK(kevent64(kq.fd(), &bad, 1, nullptr, 1, 0, nullptr) == -1);
   CHECK(errno == EFAULT);
+  const kevent64_s receipt = change(1, EVFILT_USER, EV_ADD | EV_RECEIPT);
+  CHECK(kevent64(kq.fd(), &receipt, 1, nullptr, 4, 0, nullptr) == -1);
+  CHECK(errno == EFAULT);
+  REQUIRE(kq.apply(1, EVFILT_USER, 0, NOTE_TRIGGER) == 0);
+  CHECK(kevent64(kq.fd(), nullptr, 0, nullptr, 4, 0, &zero) == -1);
+  CHECK(errno == EFAULT);
+}
+
+TEST_CASE("flags of kevent64: those of other kinds of kqueues give EINVAL, the unknown nothing") {
+  const kqueue_of_test kq;
+  kevent64_s out{};
+  for (const unsigned flag : {0x400u, 0x20000u, 0x40000u}) {
+    CHECK(kevent64(kq.fd(), nullptr, 0, &out, 1, flag, &zero) == -1);
+    CHECK(errno == EINVAL);
+  }
+  CHECK(kevent64(kq.fd(), nullptr, 0, &out, 1, 0x4u | 0x80000000u, &zero) == 0);
 }
 
 TEST_CASE("without EV_ADD a change needs its knote") {

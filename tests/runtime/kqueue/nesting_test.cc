@@ -1,10 +1,9 @@
-// A kqueue as a descriptor: in poll, in select, in another kqueue, across fork.
+// A kqueue as a descriptor: in poll, in select, in another kqueue.
 
 #include "kqueue_of_test.h"
 
 #include <poll.h>
 #include <sys/select.h>
-#include <sys/wait.h>
 
 #if defined(__linux__)
 #include <sys/epoll.h>
@@ -133,30 +132,3 @@ TEST_CASE("an epoll set with the number of a closed kqueue is left alone") {
   ::close(epoll);
 }
 #endif
-
-TEST_CASE("after fork the child has no kqueues but those it makes; the parent's go on") {
-  const kqueue_of_test kq;
-  REQUIRE(kq.apply(1, EVFILT_USER, EV_ADD | EV_CLEAR) == 0);
-  REQUIRE(kq.apply(2, EVFILT_TIMER, EV_ADD, NOTE_SECONDS, 1'000'000) == 0);
-  const int twin = ::dup(kq.fd());
-  const pid_t child = fork();
-  if (child == 0) {
-    const kevent64_s trigger = change(1, EVFILT_USER, 0, NOTE_TRIGGER);
-    if (kevent64(kq.fd(), &trigger, 1, nullptr, 0, 0, nullptr) != -1 || errno != EBADF) _exit(1);
-    if (fcntl(kq.fd(), F_GETFD) != -1 || fcntl(twin, F_GETFD) != -1) _exit(2);
-    const int own = ::kqueue();
-    const kevent64_s add = change(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER);
-    kevent64_s out{};
-    if (kevent64(own, &add, 1, &out, 1, 0, nullptr) != 1) _exit(3);
-    _exit(0);
-  }
-  REQUIRE(child > 0);
-  int status = 0;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  CHECK(WIFEXITED(status));
-  CHECK(WEXITSTATUS(status) == 0);
-  CHECK(kq.now().empty());
-  REQUIRE(kq.apply(1, EVFILT_USER, 0, NOTE_TRIGGER) == 0);
-  CHECK(kq.now().size() == 1);
-  ::close(twin);
-}

@@ -1,0 +1,271 @@
+// What becomes of kqueues in another process: fork, vfork, exec.
+
+#include "kqueue_of_test.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <thread>
+
+namespace {
+
+constexpr timespec zero{0, 0};
+
+// Runs `child` in a fork and gives what it returned.
+template <class Child>
+int in_child(Child child) {
+  const pid_t pid = fork();
+  if (pid == 0) _exit(child());
+  REQUIRE(pid > 0);
+  int status = 0;
+  REQUIRE(waitpid(pid, &status, 0) == pid);
+  REQUIRE(WIFEXITED(status));
+  return WEXITSTATUS(status);
+}
+
+// 0, or the errno of a look at what may be no kqueue.
+int look_at(int kq) {
+  kevent64_s out;
+  return kevent64(kq, nullptr, 0, &out, 1, 0, &zero) >= 0 ? 0 : errno;
+}
+
+bool is_open(int fd) {
+  return fcntl(fd, F_GETFD) != -1;
+}
+
+using open_numbers = std::array<bool, 256>;
+
+open_numbers open_now() {
+  open_numbers all{};
+  for (int fd = 0; fd < 256; ++fd) all[static_cast<std::size_t>(fd)] = is_open(fd);
+  return all;
+}
+
+// True if all that is open now was so then.
+bool nothing_new_since(const open_numbers& then) {
+  const open_numbers now = open_now();
+  for (std::size_t fd = 0; fd < now.size(); ++fd) {
+    if (now[fd] && !then[fd]) return false;
+  }
+  return true;
+}
+
+// Makes a kqueue that has events of four filters, takes them, and closes it. 0, or what failed.
+int use_one(int readable) {
+  const int own = ::kqueue();
+  const kevent64_s add[] = {change(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER),
+                            change(1, EVFILT_TIMER, EV_ADD | EV_ONESHOT, NOTE_USECONDS, 1),
+                            change(readable, EVFILT_READ, EV_ADD),
+                            change(SIGUSR1, EVFILT_SIGNAL, EV_ADD)};
+  if (kevent64(own, add, 4, nullptr, 0, 0, nullptr) != 0) return 2;
+  raise(SIGUSR1);
+  int seen = 0;
+  kevent64_s out[4];
+  while (seen != 15) {
+    const int n = kevent64(own, nullptr, 0, out, 4, 0, nullptr);
+    if (n <= 0) return 3;
+    for (int i = 0; i < n; ++i) {
+      seen |= out[i].filter == EVFILT_USER    ? 1
+              : out[i].filter == EVFILT_TIMER ? 2
+              : out[i].filter == EVFILT_READ  ? 4
+                                              : 8;
+    }
+  }
+  return ::close(own) == 0 ? 0 : 4;
+}
+
+// A kqueue with a knote of every kind, which has something to report.
+struct busy_kqueue {
+  kqueue_of_test kq;
+  pair_of_test pair = pair_of_test::of_sockets();
+  FILE* file = std::tmpfile();
+
+  busy_kqueue() {
+    REQUIRE(file != nullptr);
+    pair.put(1, "x");
+    REQUIRE(kq.apply(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER) == 0);
+    REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD, NOTE_SECONDS, 1'000'000) == 0);
+    REQUIRE(kq.apply(2, EVFILT_TIMER, EV_ADD, NOTE_SECONDS | NOTE_MACH_CONTINUOUS_TIME,
+                     1'000'000) == 0);
+    REQUIRE(kq.apply(SIGUSR1, EVFILT_SIGNAL, EV_ADD) == 0);
+    REQUIRE(kq.apply(pair[0], EVFILT_READ, EV_ADD) == 0);
+    REQUIRE(kq.apply(fileno(file), EVFILT_VNODE, EV_ADD, NOTE_DELETE | NOTE_WRITE) == 0);
+    REQUIRE(kq.now().size() == 2);
+  }
+  busy_kqueue(const busy_kqueue&) = delete;
+  busy_kqueue& operator=(const busy_kqueue&) = delete;
+  ~busy_kqueue() { std::fclose(file); }
+};
+
+}  // namespace
+
+TEST_CASE("after fork the child's kqueue is dead, and says so; the parent's goes on") {
+  const busy_kqueue b;
+  const int twin = ::dup(b.kq.fd());
+  CHECK(in_child([&] {
+          if (look_at(b.kq.fd()) != EBADF || look_at(twin) != EBADF) return 1;
+          if (b.kq.apply(1, EVFILT_USER, EV_DELETE) != EBADF) return 2;
+          if (is_open(b.kq.fd()) || is_open(twin)) return 3;
+          return 0;
+        }) == 0);
+  CHECK(b.kq.now().size() == 2);
+  CHECK(b.kq.apply(1, EVFILT_USER, EV_DELETE) == 0);
+  ::close(twin);
+}
+
+TEST_CASE("the child has no descriptor of it, and what it makes of its own is as anywhere") {
+  open_numbers before = open_now();
+  const busy_kqueue b;
+  for (const int fd : {b.pair[0], b.pair[1], fileno(b.file)}) {
+    before[static_cast<std::size_t>(fd)] = true;
+  }
+  CHECK(in_child([&] {
+          if (!nothing_new_since(before)) return 1;
+          signal(SIGUSR1, SIG_IGN);
+          if (const int failed = use_one(b.pair[0]); failed != 0) return failed;
+          const open_numbers after_one = open_now();
+          if (const int failed = use_one(b.pair[0]); failed != 0) return failed;
+          return nothing_new_since(after_one) ? 0 : 5;
+        }) == 0);
+  CHECK(b.kq.now().size() == 2);
+}
+
+TEST_CASE("a file with the number of a kqueue of the parent's is the child's own") {
+  const busy_kqueue b;
+  CHECK(in_child([&] {
+          const int fd = ::dup2(b.pair[1], b.kq.fd());
+          if (fd != b.kq.fd() || look_at(fd) != EBADF || !is_open(fd)) return 1;
+          const int own = ::kqueue();
+          const kevent64_s add = change(fd, EVFILT_WRITE, EV_ADD);
+          kevent64_s out;
+          if (kevent64(own, &add, 1, &out, 1, 0, nullptr) != 1) return 2;
+          return ::close(fd) == 0 && ::close(own) == 0 ? 0 : 3;
+        }) == 0);
+  CHECK(b.kq.now().size() == 2);
+}
+
+TEST_CASE("what the child closes stays watched in the parent") {
+  const busy_kqueue b;
+  CHECK(in_child([&] { return ::close(b.pair[0]); }) == 0);
+  CHECK(b.kq.now().size() == 2);
+  SUBCASE("and what the parent closes is not, though a child has it open") {
+    const pair_of_test hold = pair_of_test::of_pipe();
+    const int number = ::dup(b.pair[0]);
+    REQUIRE(b.kq.apply(number, EVFILT_READ, EV_ADD) == 0);
+    REQUIRE(b.kq.now().size() == 3);
+    const pid_t child = fork();
+    if (child == 0) {
+      char c = 0;
+      ::close(hold[1]);
+      _exit(static_cast<int>(::read(hold[0], &c, 1)));
+    }
+    REQUIRE(child > 0);
+    ::close(number);
+    CHECK(b.kq.now().size() == 2);
+    hold.put(1, "x");
+    CHECK(waitpid(child, nullptr, 0) == child);
+  }
+}
+
+TEST_CASE("a child's child has none either") {
+  const busy_kqueue b;
+  CHECK(in_child([&] {
+          const int own = ::kqueue();
+          const pid_t grandchild = fork();
+          if (grandchild == 0) {
+            _exit(look_at(b.kq.fd()) == EBADF && look_at(own) == EBADF && !is_open(own) ? 0 : 1);
+          }
+          int status = 1;
+          waitpid(grandchild, &status, 0);
+          return status == 0 && look_at(own) == 0 ? 0 : 2;
+        }) == 0);
+}
+
+TEST_CASE("a fork while other threads are in the kqueue") {
+  const kqueue_of_test kq;
+  REQUIRE(kq.apply(1, EVFILT_USER, EV_ADD | EV_CLEAR) == 0);
+  REQUIRE(kq.apply(2, EVFILT_USER, EV_ADD) == 0);
+  std::atomic<bool> done{false};
+  std::thread waiter([&] {
+    for (;;) {
+      kevent64_s out[2];
+      const int n = kevent64(kq.fd(), nullptr, 0, out, 2, 0, nullptr);
+      for (int i = 0; i < n; ++i) {
+        if (out[i].ident == 2) return;
+      }
+    }
+  });
+  std::thread trigger([&] {
+    while (!done) CHECK(kq.apply(1, EVFILT_USER, 0, NOTE_TRIGGER) == 0);
+  });
+  for (int i = 0; i < 20; ++i) {
+    CHECK(in_child([&] {
+            if (look_at(kq.fd()) != EBADF) return 1;
+            const int own = ::kqueue();
+            const kevent64_s add = change(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER);
+            kevent64_s out;
+            return kevent64(own, &add, 1, &out, 1, 0, nullptr) == 1 ? 0 : 2;
+          }) == 0);
+  }
+  done = true;
+  trigger.join();
+  REQUIRE(kq.apply(2, EVFILT_USER, 0, NOTE_TRIGGER) == 0);
+  waiter.join();
+}
+
+TEST_CASE("exec closes it: a program that is started has no descriptor of it") {
+  const busy_kqueue b;
+  for (int fd = 3; fd < 256; ++fd) {
+    if (!is_open(fd)) continue;
+    const bool is_ours = fd == b.pair[0] || fd == b.pair[1] || fd == fileno(b.file);
+    if (is_ours) REQUIRE(fcntl(fd, F_SETFD, FD_CLOEXEC) == 0);
+  }
+  // The shell's own are 0 to 2.
+  const std::string command = "test ! -e /dev/fd/" + std::to_string(b.kq.fd());
+  CHECK(std::system(command.c_str()) == 0);
+}
+
+TEST_CASE("the child of vfork may close what the parent watches, before exec") {
+  const busy_kqueue b;
+  const int number = b.pair[0];
+  const int kq = b.kq.fd();
+  const pid_t child = vfork();
+  if (child == 0) {
+    ::close(number);
+    ::dup2(2, kq);
+    execl("/bin/sh", "sh", "-c", "exit 7", static_cast<char*>(nullptr));
+    _exit(1);
+  }
+  REQUIRE(child > 0);
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WEXITSTATUS(status) == 7);
+  CHECK(b.kq.now().size() == 2);
+}
+
+TEST_CASE("posix_spawn with actions on numbers that are watched") {
+  const busy_kqueue b;
+  posix_spawn_file_actions_t actions;
+  REQUIRE(posix_spawn_file_actions_init(&actions) == 0);
+  REQUIRE(posix_spawn_file_actions_addclose(&actions, b.pair[0]) == 0);
+  REQUIRE(posix_spawn_file_actions_adddup2(&actions, 2, b.kq.fd()) == 0);
+  char name[] = "sh";
+  char option[] = "-c";
+  char command[] = "exit 7";
+  char* arguments[] = {name, option, command, nullptr};
+  char* environment[] = {nullptr};
+  pid_t child = 0;
+  REQUIRE(posix_spawn(&child, "/bin/sh", &actions, nullptr, arguments, environment) == 0);
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WEXITSTATUS(status) == 7);
+  CHECK(b.kq.now().size() == 2);
+  posix_spawn_file_actions_destroy(&actions);
+}
