@@ -83,16 +83,11 @@ void detach(knote& note) noexcept {
 }
 
 kqueue::verdict touch(knote& note, const kevent64_s& change) {
-  if ((change.flags & EV_ADD) && ((change.fflags ^ note.fflags) & MACH_RCV_MSG)) {
-    return {EINVAL, false};
-  }
-  if (change.flags & (EV_ADD | EV_ENABLE)) {
-    // Enabling replaces the buffer too: what is not given again is gone.
-    note.fflags = change.fflags;
-    note.data = change.data;
-    note.ext[0] = change.ext[0];
-    note.ext[1] = change.ext[1];
-  }
+  // Whatever the change is about, it replaces options and buffer: what is not given again is gone.
+  if ((change.fflags ^ note.fflags) & MACH_RCV_MSG) return {EINVAL, false};
+  note.fflags = change.fflags;
+  note.ext[0] = change.ext[0];
+  note.ext[1] = change.ext[1];
   port_watch& at = *watch_of(note);
   return {0, at.gone.load(std::memory_order_acquire) || kernel::peek(*at.at) != MACH_PORT_NULL};
 }
@@ -105,7 +100,9 @@ bool peek(knote& note) noexcept {
 void receive(port_watch& at, kqueue::delivery& to) noexcept {
   embedded& kernel = embedded::instance();
   const knote& note = *to.note;
-  const auto option = static_cast<mach_msg_option_t>(note.fflags) & direct_options;
+  auto option = static_cast<mach_msg_option_t>(note.fflags) & direct_options;
+  // Without a buffer the message stays, and its port is told.
+  if (note.ext[1] == 0) option |= MACH_RCV_LARGE | MACH_RCV_LARGE_IDENTITY;
   reply answer;
   futex_ticket unused;
   kernel.kernel().receive_from(*at.receiver, *at.at, option, note.ext[0],

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <thread>
+#include <vector>
 
 #include "kedge/mach/kernel/extension.h"
 #include "test_message.h"
@@ -43,6 +44,15 @@ class queue {
     kevent64_s event{};
     if (kevent64(fd_, nullptr, 0, &event, 1, 0, nullptr) != 1) event.filter = 0;
     return event;
+  }
+
+  // All events of one call.
+  std::vector<kevent64_s> poll_all() {
+    std::vector<kevent64_s> events(8);
+    const timespec now{};
+    const int count = kevent64(fd_, nullptr, 0, events.data(), 8, 0, &now);
+    events.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+    return events;
   }
 
  private:
@@ -153,9 +163,239 @@ TEST_CASE("direct: the message is received by the event") {
     CHECK(event.data == port);
     CHECK(next_id(port) == 10);
   }
-  SUBCASE("the mode cannot be changed") {
-    CHECK(q.change(port, EV_ADD, 0) == EINVAL);
+  SUBCASE("no buffer: it stays, and is told") {
+    REQUIRE(q.change(port, EV_ADD, MACH_RCV_MSG) == 0);
+    send(port, 11);
+    event = q.poll();
+    REQUIRE(fired(event));
+    CHECK(event.fflags == MACH_RCV_TOO_LARGE);
+    CHECK(event.data == port);
+    CHECK(next_id(port) == 11);
   }
+  SUBCASE("too large without MACH_RCV_LARGE: it is destroyed") {
+    REQUIRE(q.change(port, EV_ADD, MACH_RCV_MSG, buffer.bytes, 30) == 0);
+    send(port, 12);
+    event = q.poll();
+    REQUIRE(fired(event));
+    CHECK(event.fflags == MACH_RCV_TOO_LARGE);
+    CHECK(event.data == MACH_PORT_NULL);
+    CHECK(status_of(port).mps_msgcount == 0);
+  }
+  SUBCASE("the mode cannot be changed, by whatever change") {
+    CHECK(q.change(port, EV_ADD, 0) == EINVAL);
+    CHECK(q.change(port, EV_ENABLE, 0) == EINVAL);
+    CHECK(q.change(port, EV_DISABLE, 0) == EINVAL);
+    CHECK(q.change(port, EV_DISABLE, options, buffer.bytes, sizeof buffer.bytes) == 0);
+    CHECK(q.change(port, EV_DELETE) == 0);
+  }
+}
+
+TEST_CASE("direct: a knote gives one message a call") {
+  queue q;
+  const mach_port_name_t port = new_service(), other = new_service();
+  message first, second;
+  REQUIRE(q.change(port, EV_ADD, MACH_RCV_MSG, first.bytes, sizeof first.bytes) == 0);
+  REQUIRE(q.change(other, EV_ADD, MACH_RCV_MSG, second.bytes, sizeof second.bytes) == 0);
+  for (const mach_msg_id_t id : {1, 2}) send(port, id);
+  send(other, 3);
+  CHECK(q.poll_all().size() == 2);
+  CHECK(first.header().msgh_id == 1);
+  CHECK(second.header().msgh_id == 3);
+  CHECK(q.poll_all().size() == 1);
+  CHECK(first.header().msgh_id == 2);
+}
+
+TEST_CASE("direct: a set's members, with the trailer that is asked for") {
+  queue q;
+  const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
+  mach_port_insert_member(mach_task_self(), port, set);
+  message buffer;
+  REQUIRE(q.change(set, EV_ADD,
+                   static_cast<std::uint32_t>(MACH_RCV_MSG |
+                                              MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT)),
+                   buffer.bytes, sizeof buffer.bytes) == 0);
+  send(port, 4);
+  const kevent64_s event = q.poll();
+  REQUIRE(fired(event));
+  CHECK(event.ident == set);
+  CHECK(event.ext[0] == reinterpret_cast<std::uintptr_t>(buffer.bytes));
+  CHECK(event.ext[1] == sizeof(mach_msg_header_t) + sizeof(mach_msg_audit_trailer_t));
+  CHECK(buffer.header().msgh_local_port == port);
+  CHECK(buffer.trailer().msgh_audit.val[5] == static_cast<unsigned>(getpid()));
+}
+
+TEST_CASE("direct: MACH_RCV_GUARDED_DESC is no option, so guarded rights are destroyed") {
+  queue q;
+  const mach_port_name_t port = new_service();
+  mach_port_options_t options{};
+  options.flags = MPO_CONTEXT_AS_GUARD | MPO_INSERT_SEND_RIGHT;
+  mach_port_name_t guarded = MACH_PORT_NULL;
+  REQUIRE(mach_port_construct(mach_task_self(), &options, 7, &guarded) == KERN_SUCCESS);
+  message buffer;
+  REQUIRE(q.change(port, EV_ADD, static_cast<std::uint32_t>(MACH_RCV_MSG | MACH_RCV_GUARDED_DESC),
+                   buffer.bytes, sizeof buffer.bytes) == 0);
+  message m(port, MACH_MSG_TYPE_COPY_SEND);
+  REQUIRE(m.with(guarded_descriptor(guarded, MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE, 7)).send() ==
+          MACH_MSG_SUCCESS);
+  CHECK(fired(q.poll()));
+  CHECK(buffer.at<mach_msg_guarded_port_descriptor_t>().name == MACH_PORT_NULL);
+  CHECK(type_of(guarded) == MACH_PORT_TYPE_DEAD_NAME);
+}
+
+TEST_CASE("direct with EV_DISPATCH: enabling gives options and buffer anew") {
+  queue q;
+  const mach_port_name_t port = new_service();
+  message first, second;
+  REQUIRE(q.change(port, EV_ADD | EV_DISPATCH, MACH_RCV_MSG, first.bytes, sizeof first.bytes) == 0);
+  send(port, 1);
+  send(port, 2);
+  CHECK(fired(q.poll()));
+  CHECK(first.header().msgh_id == 1);
+  CHECK_FALSE(fired(q.poll()));
+  REQUIRE(q.change(port, EV_ENABLE | EV_DISPATCH, MACH_RCV_MSG, second.bytes,
+                   sizeof second.bytes) == 0);
+  CHECK(fired(q.poll()));
+  CHECK(second.header().msgh_id == 2);
+}
+
+TEST_CASE("attach fires for what is queued already, on ports and sets") {
+  queue q;
+  const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
+  send(port);
+  mach_port_insert_member(mach_task_self(), port, set);
+  REQUIRE(q.change(set, EV_ADD | EV_CLEAR) == 0);
+  CHECK(fired(q.poll()));
+  REQUIRE(q.change(port, EV_ADD | EV_CLEAR) == 0);
+  CHECK(fired(q.poll()));
+  CHECK_FALSE(fired(q.poll()));
+}
+
+TEST_CASE("a member with a message that joins a watched set makes it fire") {
+  queue q;
+  const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
+  REQUIRE(q.change(set, EV_ADD | EV_CLEAR) == 0);
+  send(port);
+  CHECK_FALSE(fired(q.poll()));
+  REQUIRE(mach_port_insert_member(mach_task_self(), port, set) == KERN_SUCCESS);
+  CHECK(q.poll().data == port);
+}
+
+TEST_CASE("EV_CLEAR on a set fires for each member that becomes non-empty") {
+  queue q;
+  const mach_port_name_t one = new_service(), two = new_service(),
+                         set = new_port(MACH_PORT_RIGHT_PORT_SET);
+  mach_port_insert_member(mach_task_self(), one, set);
+  mach_port_insert_member(mach_task_self(), two, set);
+  REQUIRE(q.change(set, EV_ADD | EV_CLEAR) == 0);
+  send(one);
+  CHECK(fired(q.poll()));
+  send(one);
+  CHECK_FALSE(fired(q.poll()));
+  send(two);
+  CHECK(fired(q.poll()));
+}
+
+TEST_CASE("the message that made it active was taken by somebody else") {
+  queue q;
+  const mach_port_name_t port = new_service();
+  message buffer;
+  SUBCASE("peek") {
+    REQUIRE(q.change(port, EV_ADD) == 0);
+  }
+  SUBCASE("direct") {
+    REQUIRE(q.change(port, EV_ADD, MACH_RCV_MSG, buffer.bytes, sizeof buffer.bytes) == 0);
+  }
+  send(port, 3);
+  CHECK(next_id(port) == 3);
+  CHECK_FALSE(fired(q.poll()));
+  send(port, 4);
+  CHECK(fired(q.poll()));
+}
+
+TEST_CASE("EV_VANISHED tells the end instead of EV_EOF") {
+  queue q;
+  const mach_port_name_t port = new_service();
+  REQUIRE(q.change(port, EV_ADD | EV_DISPATCH2 | EV_VANISHED) == 0);
+  SUBCASE("dead") {
+    end_receive(port);
+  }
+  SUBCASE("moved away") {
+    message(new_service(), MACH_MSG_TYPE_COPY_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send();
+  }
+  const kevent64_s event = q.poll();
+  REQUIRE(fired(event));
+  CHECK((event.flags & EV_VANISHED) != 0);
+  CHECK((event.flags & EV_EOF) == 0);
+  CHECK_FALSE(fired(q.poll()));
+}
+
+TEST_CASE("EV_VANISHED needs EV_DISPATCH2") {
+  queue q;
+  CHECK(q.change(new_service(), EV_ADD | EV_VANISHED) == EINVAL);
+}
+
+TEST_CASE("a right that comes back is watched anew, with what has been queued") {
+  queue q;
+  const mach_port_name_t port = new_service(), carrier = new_service();
+  REQUIRE(q.change(port, EV_ADD) == 0);
+  REQUIRE(
+      message(carrier, MACH_MSG_TYPE_COPY_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() ==
+      MACH_MSG_SUCCESS);
+  CHECK((q.poll().flags & EV_EOF) != 0);
+  send(port, 6);
+  CHECK_FALSE(fired(q.poll()));
+  message m;
+  REQUIRE(m.receive(carrier) == MACH_MSG_SUCCESS);
+  REQUIRE(q.change(m.port_at(0), EV_ADD) == 0);
+  CHECK(fired(q.poll()));
+  CHECK(next_id(m.port_at(0)) == 6);
+}
+
+TEST_CASE("several kqueues, direct: each message goes to one") {
+  queue one, two;
+  const mach_port_name_t port = new_service();
+  message first, second;
+  REQUIRE(one.change(port, EV_ADD, MACH_RCV_MSG, first.bytes, sizeof first.bytes) == 0);
+  REQUIRE(two.change(port, EV_ADD, MACH_RCV_MSG, second.bytes, sizeof second.bytes) == 0);
+  send(port, 1);
+  CHECK(fired(one.poll()));
+  CHECK_FALSE(fired(two.poll()));
+  send(port, 2);
+  CHECK(fired(two.poll()));
+  CHECK_FALSE(fired(one.poll()));
+  CHECK(first.header().msgh_id == 1);
+  CHECK(second.header().msgh_id == 2);
+}
+
+TEST_CASE("EV_ONESHOT drops the knote after its event") {
+  queue q;
+  const mach_port_name_t port = new_service();
+  REQUIRE(q.change(port, EV_ADD | EV_ONESHOT) == 0);
+  send(port);
+  CHECK(fired(q.poll()));
+  CHECK_FALSE(fired(q.poll()));
+  CHECK(q.change(port, EV_DELETE) == ENOENT);
+}
+
+TEST_CASE("a blocked sender's message, and a notification, make it fire") {
+  queue q;
+  const mach_port_name_t port = new_service(), dying = new_service();
+  REQUIRE(q.change(port, EV_ADD | EV_CLEAR) == 0);
+  REQUIRE(request(dying, MACH_NOTIFY_DEAD_NAME, 0, port) == KERN_SUCCESS);
+  end_receive(dying);
+  CHECK(fired(q.poll()));
+  CHECK(next_id(port) == MACH_NOTIFY_DEAD_NAME);
+  REQUIRE(set_limit(port, 1) == KERN_SUCCESS);
+  send(port, 1);
+  CHECK(fired(q.poll()));
+  std::thread sender([port] {
+    message m(port, MACH_MSG_TYPE_COPY_SEND, 2);
+    mach_msg(&m.header(), MACH_SEND_MSG, m.size, 0, MACH_PORT_NULL, 0, MACH_PORT_NULL);
+  });
+  CHECK(next_id(port) == 1);
+  CHECK(fired(q.wait()));
+  CHECK(next_id(port) == 2);
+  sender.join();
 }
 
 TEST_CASE("the end of what is watched") {
