@@ -9,16 +9,11 @@ namespace kedge::kqueue {
 
 namespace {
 
-std::uint32_t events_of(const knote_record& k) noexcept {
-  return k.filter == EVFILT_READ ? EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR
-                                 : EPOLLOUT | EPOLLHUP | EPOLLERR;
-}
-
 // Ready to read or write, no end and no error, of a descriptor's only knote, which its delivery
 // leaves as it is: what nearly every event is.
 std::uint32_t plain_part(const knote_record& k) noexcept {
   const bool alone = k.chain == nullptr;
-  const bool lasts = (k.flags & (EV_ONESHOT | EV_DISPATCH)) == 0;
+  const bool lasts = (k.flags & (EV_ONESHOT | EV_DISPATCH)) == 0 && !k.examined;
   return alone && lasts ? k.reported & (EPOLLIN | EPOLLOUT) : 0;
 }
 
@@ -54,10 +49,10 @@ int descriptor_table::refresh(int epoll, std::uint32_t fd, bool again) noexcept 
   entry& e = entries_[fd];
   std::uint32_t wanted = 0;
   for (knote_record* k = e.first; k != nullptr; k = k->chain) {
-    k->reported = k->polled && !k->disabled && !k->ending ? events_of(*k) : 0;
+    k->reported = k->polled && !k->disabled && !k->ending ? k->interest : std::uint16_t{0};
     k->plain = k == e.first ? plain_part(*k) : 0;
     wanted |= k->reported;
-    if (k->reported != 0 && (k->flags & EV_CLEAR) != 0) wanted |= EPOLLET;
+    if (k->reported != 0 && ((k->flags & EV_CLEAR) != 0 || k->examined)) wanted |= EPOLLET;
   }
   if (wanted == e.armed && !(again && wanted != 0)) return 0;
 

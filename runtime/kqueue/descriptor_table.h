@@ -4,9 +4,10 @@
 // epoll set: one per number, whatever its knotes. A registration carries number and generation, so
 // that an event of an earlier one is known as such.
 //
-// It is level-triggered unless one of the enabled knotes has EV_CLEAR. It is absent while none is
-// enabled: epoll would report a hang-up even then. It is gone without our doing when the program
-// has closed the number (and every duplicate); refresh() finds that out.
+// It is level-triggered unless one of the enabled knotes has EV_CLEAR, or is one whose events its
+// filter examines: if it does not find them worth a report, epoll must not repeat them. It is
+// absent while none is enabled: epoll would report a hang-up even then. It is gone without our
+// doing when the program has closed the number (and every duplicate); refresh() finds that out.
 
 #include <cstddef>
 #include <cstdint>

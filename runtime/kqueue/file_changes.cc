@@ -32,7 +32,7 @@ bool wants_parent(std::uint32_t fflags) noexcept {
 
 // What inotify has to tell of a file for a knote with these fflags.
 std::uint32_t events_for(std::int16_t filter, std::uint32_t fflags, bool directory) noexcept {
-  if (filter == EVFILT_READ) return IN_MODIFY;
+  if (filter != EVFILT_VNODE) return IN_MODIFY;
   std::uint32_t events = 0;
   if ((fflags & NOTE_RENAME) != 0) events |= IN_MOVE_SELF;
   if (directory) {
@@ -285,8 +285,8 @@ void file_changes::look(file_watch& w, unsigned seen) noexcept {
   }
 }
 
-// As filt_vnode_common(): a knote that asks for one of the bits is told them all; READ looks
-// itself.
+// As filt_vnode_common(): a knote that asks for one of the bits is told them all; READ and WRITE
+// look themselves.
 void file_changes::post(const file_watch& w, std::uint32_t hint) noexcept {
   for (knote* const note : w.knotes) {
     if (note->filter == EVFILT_VNODE) {

@@ -1,7 +1,7 @@
 #pragma once
 
 // What happens to files: what Darwin's kernel posts to a vnode's knotes (KNOTE() in bsd/vfs), told
-// by inotify here. Serves EVFILT_VNODE and the READ knotes of regular files. A kqueue that has such
+// by inotify here. Serves EVFILT_VNODE and READ and WRITE of regular files. A kqueue that has such
 // knotes has one of these and one inotify instance, as the state of EVFILT_VNODE.
 //
 // inotify has one watch per inode, whatever descriptors lead to it: so one watch here, too, with
@@ -39,10 +39,10 @@ class file_changes {
   ~file_changes();
 
   // From now on the knote, whose ident is the descriptor of a file, is activated by what it asks
-  // for: READ by writes, VNODE by its fflags. Also for a knote that is watched already and whose
-  // fflags, or file, shall be others: what happened before counts by the old ones. Returns 0 or an
-  // errno, after which all is as before: EACCES no right to read the file; ENOSPC the user has too
-  // many watches; ENOMEM.
+  // for: READ and WRITE by writes, VNODE by its fflags. Also for a knote that is watched already
+  // and whose fflags, or file, shall be others: what happened before counts by the old ones.
+  // Returns 0 or an errno, after which all is as before: EACCES no right to read the file; ENOSPC
+  // the user has too many watches; ENOMEM.
   int watch(knote& note, std::uint32_t fflags) noexcept;
   // Nothing if it is not watched.
   void unwatch(knote& note) noexcept;

@@ -1,21 +1,36 @@
-// EVFILT_READ and EVFILT_WRITE. Almost all of their work is epoll's and the queue's
+// EVFILT_READ, EVFILT_WRITE and EVFILT_EXCEPT. Almost all of their work is epoll's and the queue's
 // (queue_wait.cc). What is left to `process` are the knotes that no epoll set reports: regular
-// files, and those for which an earlier call had no room.
+// files; and those of which epoll knows too little (descriptor_state.h), or for which an earlier
+// call had no room.
 
-#include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 #include "kedge/kqueue/descriptor_state.h"
+#include "kedge/kqueue/extension.h"
 #include "kedge/kqueue/file_changes.h"
 #include "kedge/kqueue/filter_table.h"
 #include "kedge/kqueue/kqueue_numbers.h"
 #include "kedge/kqueue/queue.h"
+#include "kedge/kqueue/write_marks.h"
 
 namespace kedge::kqueue {
 namespace {
+
+// In the area of a knote.
+struct descriptor_note {
+  file_interest file;  // file_changes's
+  bool is_special;     // it has a mark, or out-of-band data is asked for: always examined
+  write_marks::place mark;
+};
+
+descriptor_note& part_of(knote& note) noexcept {
+  static_assert(sizeof(descriptor_note) <= knote::area_size);
+  return reinterpret_cast<descriptor_note&>(note.area);
+}
 
 int descriptor_of(const knote& note) noexcept {
   return static_cast<int>(note.ident);
@@ -42,7 +57,9 @@ verdict attach_file(knote& note) noexcept {
   const bool always_ready_device =
       S_ISCHR(status.st_mode) && (note.fflags & NOTE_LOWAT) != 0 && note.data == 1;
   if (!S_ISREG(status.st_mode) && !always_ready_device) return {EINVAL, false};
-  if (S_ISREG(status.st_mode) && note.filter == EVFILT_READ) {
+  // WRITE is always ready; with EV_CLEAR it is so anew after each write.
+  const bool changes = note.filter == EVFILT_READ || (note.flags & EV_CLEAR) != 0;
+  if (S_ISREG(status.st_mode) && changes) {
     int error = record_of(note).home->open_state(filter_index(EVFILT_VNODE));
     if (error == 0) error = changes_beside(note).watch(note, note.fflags);
     if (error != 0) return {error, false};
@@ -50,20 +67,28 @@ verdict attach_file(knote& note) noexcept {
   return {0, file_amount(note) != 0};
 }
 
-// epoll knows no low-water mark but the smallest.
-bool has_mark(const kevent64_s& change) noexcept {
-  return (change.fflags & NOTE_LOWAT) != 0 && change.data > 1;
+// Is epoll's word never enough? In attach and touch.
+bool decide_special(knote& note) noexcept {
+  return part_of(note).is_special = (note.fflags & NOTE_OOB) != 0 || has_mark(note);
 }
 
-verdict attach(knote& note, const kevent64_s& change) {
+verdict attach(knote& note, const kevent64_s&) {
   knote_record& k = record_of(note);
-  if (has_mark(change)) return {ENOTSUP, false};
   // epoll would take that; a kqueue can only be read.
   if (note.filter == EVFILT_WRITE && kqueue_numbers::is_kqueue(descriptor_of(note)))
     return {EINVAL, false};
-  const int error = k.home->watch(k);
+  const int error = k.home->watch(k, awaited_by(note), decide_special(note));
   if (error == EPERM) return attach_file(note);
   return {error == ELOOP ? EINVAL : error, false};
+}
+
+// Only sockets have that filter, as one more EVFILT_READ.
+verdict attach_except(knote& note, const kevent64_s& change) {
+  int type = 0;
+  socklen_t size = sizeof type;
+  if (getsockopt(descriptor_of(note), SOL_SOCKET, SO_TYPE, &type, &size) != 0)
+    return {errno == EBADF ? EBADF : EINVAL, false};
+  return attach(note, change);
 }
 
 void detach(knote& note) noexcept {
@@ -71,32 +96,41 @@ void detach(knote& note) noexcept {
 }
 
 verdict touch(knote& note, const kevent64_s& change) {
-  if (has_mark(change)) return {ENOTSUP, false};
   note.fflags = change.fflags;
   note.data = change.data;
-  return {0, !record_of(note).polled && file_amount(note) != 0};
+  knote_record& k = record_of(note);
+  if (!k.polled) return {0, file_amount(note) != 0};
+  const bool was_special = part_of(note).is_special;
+  const bool is_special = decide_special(note);
+  if (was_special || is_special) k.home->examine(k, awaited_by(note), is_special);
+  return {0, was_special || is_special};
 }
 
 bool peek(knote& note) noexcept {
   return !record_of(note).polled && file_amount(note) != 0;
 }
 
-// A polled knote once more: is it still ready?
-bool poll_again(delivery& d) noexcept {
-  pollfd p{descriptor_of(*d.note), 0, 0};
-  p.events = d.note->filter == EVFILT_READ ? POLLIN | POLLRDHUP : POLLOUT;
-  if (poll(&p, 1, 0) <= 0 || (p.revents & POLLNVAL) != 0) return false;
-  // poll's bits are epoll's.
-  const auto events = static_cast<std::uint32_t>(static_cast<unsigned short>(p.revents));
-  describe_end(events, d.event);
-  d.event.data = amount_of(d.note->filter, p.fd);
-  return true;
+// There is room, but less than the mark: nothing will tell when there is enough.
+void look_again(knote& note) noexcept {
+  queue& home = *record_of(note).home;
+  const unsigned filter = filter_index(write_mark_number);
+  // Without memory or a descriptor for that it is left to what epoll tells.
+  if (home.open_state(filter) == 0)
+    static_cast<write_marks*>(home.state_of(filter))->add(note, part_of(note).mark);
+}
+
+bool look_at_polled(delivery& d) noexcept {
+  knote_record& k = record_of(*d.note);
+  const sighting s = look_at(k, d.event, !k.home->leaves_out(no_data));
+  if (s.look_again) look_again(k);
+  k.home->examine(k, awaited_by(k), s.unusual || part_of(k).is_special);
+  return s.reported;
 }
 
 void process(std::span<delivery> batch) noexcept {
   for (delivery& d : batch) {
     if (record_of(*d.note).polled) {
-      d.fired = poll_again(d);
+      d.fired = look_at_polled(d);
     } else {
       d.event.data = file_amount(*d.note);
       d.fired = d.event.data != 0;
@@ -111,5 +145,7 @@ constexpr filter_operations operations{
 
 constinit const filter_operations read_filter = operations;
 constinit const filter_operations write_filter = operations;
+constinit const filter_operations except_filter{
+    .attach = attach_except, .detach = detach, .touch = touch, .peek = peek, .process = process};
 
 }  // namespace kedge::kqueue

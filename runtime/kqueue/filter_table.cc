@@ -11,10 +11,12 @@ struct operations_by_index {
   operations_by_index() noexcept : at{} {
     at[filter_index(EVFILT_READ)] = &read_filter;
     at[filter_index(EVFILT_WRITE)] = &write_filter;
+    at[filter_index(EVFILT_EXCEPT)] = &except_filter;
     at[filter_index(EVFILT_VNODE)] = &vnode_filter;
     at[filter_index(EVFILT_SIGNAL)] = &signal_filter;
     at[filter_index(EVFILT_TIMER)] = &timer_filter;
     at[filter_index(EVFILT_USER)] = &user_filter;
+    at[filter_index(write_mark_number)] = &write_mark_source;
     at[filter_index(continuous_timer_number)] = &continuous_timer_source;
   }
 };

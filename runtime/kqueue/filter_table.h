@@ -27,11 +27,16 @@ void disown(void* owner) noexcept;
 // unused on Darwin.
 inline constexpr std::int16_t continuous_timer_number = -13;
 
+// And the one for write_marks.h.
+inline constexpr std::int16_t write_mark_number = -16;
+
 // Those that are always there, each in the file of its name.
 extern const filter_operations continuous_timer_source;
 extern const filter_operations read_filter;
 extern const filter_operations write_filter;
+extern const filter_operations except_filter;
 extern const filter_operations vnode_filter;
+extern const filter_operations write_mark_source;
 extern const filter_operations signal_filter;
 extern const filter_operations timer_filter;
 extern const filter_operations user_filter;

@@ -17,7 +17,8 @@ struct knote_record : knote {
   knote_record* chain = nullptr;   // of the same descriptor or hash bucket; of free blocks
   knote_record* before = nullptr;  // in the list of active knotes
   knote_record* after = nullptr;
-  std::uint32_t reported = 0;  // epoll's events that make it active; 0 if not polled, or disabled
+  std::uint16_t interest = 0;  // epoll's events that are about it, if it is polled
+  std::uint16_t reported = 0;  // the same; 0 if not polled, or disabled
   std::uint32_t plain =
       0;  // the part of it that needs no more than a record: see descriptor_table.cc
   std::atomic<std::uint32_t> references{0};  // the kqueue's one and the filter's holds
@@ -33,6 +34,8 @@ struct knote_record : knote {
   bool wants_vanished = false;  // EV_VANISHED, about a descriptor
   bool vanished = false;        // its descriptor is closed: `detach` is done, its last event is due
   bool polled = false;  // the epoll set reports it: never needs `process` by itself, nor `detach`
+  bool examined =
+      false;  // polled, but epoll does not know enough: `process` decides what its events are
 };
 
 inline knote_record& record_of(knote& note) noexcept {

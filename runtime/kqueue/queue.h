@@ -112,8 +112,17 @@ class queue {
   // For READ, in attach: opens the state of another filter here. Returns 0 or an errno.
   int open_state(unsigned filter) noexcept;
 
-  // For READ and WRITE, in attach: puts the knote under epoll's watch. Returns 0 or an errno.
-  int watch(knote_record& k) noexcept;
+  // For knotes about descriptors, in attach: puts the knote under epoll's watch for the events of
+  // `interest`. Returns 0 or an errno. `examined`: they go through `process`; so does a hang-up or
+  // an error, from when on all do, until the filter says no more of it by examine().
+  int watch(knote_record& k, std::uint32_t interest, bool examined) noexcept;
+
+  // The same of a knote under watch, in touch and process. Takes effect when epoll's next look at
+  // the descriptor is arranged, which follows both.
+  void examine(knote_record& k, std::uint32_t interest, bool examined) noexcept;
+
+  // Has the caller opted out of these (extension.h)?
+  bool leaves_out(unsigned what) noexcept;
 
   queue* next_free = nullptr;  // lists of kqueue_numbers.cc: unused queues, and all
   queue* next_of_all = nullptr;

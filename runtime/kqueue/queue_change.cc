@@ -154,7 +154,8 @@ int queue::attach(kevent64_s& change, unsigned filter) noexcept {
   k->udata = change.udata;
   k->by_udata = (change.flags & EV_UDATA_SPECIFIC) != 0;
   k->references.store(1, std::memory_order_relaxed);
-  k->reported = k->plain = 0;
+  k->reported = 0;
+  k->plain = 0;
   k->active = k->queued = k->dropped = k->ending = k->polled = k->vanished = false;
   k->disabled = (change.flags & EV_DISABLE) != 0;
   k->busy = true;
@@ -224,10 +225,12 @@ int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
   return (change.flags & EV_ADD) != 0 ? look_again : ENOENT;
 }
 
-int queue::watch(knote_record& k) noexcept {
+int queue::watch(knote_record& k, std::uint32_t interest, bool examined) noexcept {
   const std::lock_guard hold(lock_);
   if (ended_) return EBADF;
   k.polled = true;
+  k.interest = static_cast<std::uint16_t>(interest);
+  k.examined = examined;
   const auto fd = static_cast<std::uint32_t>(k.ident);
   int error = descriptors_.refresh(number_, fd, true);
   if (is_stale(error)) {
@@ -237,6 +240,17 @@ int queue::watch(knote_record& k) noexcept {
   }
   if (error != 0) k.polled = false;
   return error;
+}
+
+void queue::examine(knote_record& k, std::uint32_t interest, bool examined) noexcept {
+  const std::lock_guard hold(lock_);
+  k.interest = static_cast<std::uint16_t>(interest);
+  k.examined = examined;
+}
+
+bool queue::leaves_out(unsigned what) noexcept {
+  const std::lock_guard hold(lock_);
+  return (options_ & what) == what;
 }
 
 void queue::unlink(knote_record& k) noexcept {

@@ -163,15 +163,19 @@ void queue::deliver_ready(std::uint64_t tag, std::uint32_t events, records& out)
   for (knote_record* k = e->first; k != nullptr; k = next) {
     next = k->chain;
     if ((events & k->reported) == 0) continue;
-    if (out.room() == 0) {
-      // Its turn comes in the next call, before epoll's.
+    if ((events & (EPOLLHUP | EPOLLERR)) != 0 && !k->examined) {
+      k->examined = true;
+      if ((e->armed & EPOLLET) == 0) again = true;
+    }
+    if (k->examined || out.room() == 0) {
+      // Its filter is asked: by this call, or if there is no room by the next one, before epoll.
       k->active = true;
       enqueue(*k);
       continue;
     }
     kevent64_s& event = out.next();
     event = {k->ident, k->filter, k->flags, 0, 0, k->udata, {k->ext[0], k->ext[1]}};
-    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) describe_end(events, event);
+    if ((events & k->reported & EPOLLRDHUP) != 0) event.flags |= EV_EOF;
     out.count_next();
     if (k->queued) dequeue(*k);
     k->active = false;

@@ -44,7 +44,7 @@ class kqueue_of_test {
     return kevent64(fd_, &c, 1, nullptr, 0, 0, nullptr) == 0 ? 0 : errno;
   }
   template <class Ident>
-  int apply(Ident ident, std::int16_t filter, unsigned flags, std::uint32_t fflags = 0,
+  int apply(const Ident& ident, std::int16_t filter, unsigned flags, std::uint32_t fflags = 0,
             std::int64_t data = 0, std::uint64_t udata = 0) const {
     return apply(change(ident, filter, flags, fflags, data, udata));
   }

@@ -1,0 +1,42 @@
+#pragma once
+
+// WRITE knotes that found less room than their low-water mark wants. Linux tells of room only when
+// there was none before, so they are looked at again and again, every hundredth of a second, as
+// long as there are any. One timerfd for a kqueue that has had such a knote.
+//
+// It stands in the table of filters (filter_table.h) for its pump, under a number that has no
+// knotes.
+
+#include "kedge/kqueue/filter.h"
+#include "kedge/kqueue/lock.h"
+
+namespace kedge::kqueue {
+
+class write_marks {
+ public:
+  // A knote's place in the list, in its area: zero at first.
+  struct place {
+    knote* note;  // null: not in the list
+    place* next;
+  };
+
+  explicit write_marks(int timer) noexcept : timer_(timer) {}
+  write_marks(const write_marks&) = delete;
+  write_marks& operator=(const write_marks&) = delete;
+  ~write_marks();
+
+  // Activates the knote once, soon. It is held until then: it may be dropped meanwhile.
+  void add(knote& note, place& at) noexcept;
+
+  // Activates all. Any thread.
+  void pump() noexcept;
+
+  int descriptor() const noexcept { return timer_; }
+
+ private:
+  word_lock lock_;  // activate() is called under it
+  int timer_;
+  place* first_ = nullptr;
+};
+
+}  // namespace kedge::kqueue

@@ -1,0 +1,92 @@
+// EVFILT_READ and EVFILT_WRITE on regular files.
+
+#include "kqueue_of_test.h"
+
+#include <cstdio>
+
+namespace {
+
+class file_of_test {
+ public:
+  explicit file_of_test(std::string_view content) : file_(std::tmpfile()) {
+    REQUIRE(file_ != nullptr);
+    REQUIRE(::write(fd(), content.data(), content.size()) == static_cast<ssize_t>(content.size()));
+    REQUIRE(::lseek(fd(), 0, SEEK_SET) == 0);
+  }
+  file_of_test(const file_of_test&) = delete;
+  file_of_test& operator=(const file_of_test&) = delete;
+  ~file_of_test() { std::fclose(file_); }
+  int fd() const { return ::fileno(file_); }
+
+ private:
+  FILE* file_;
+};
+
+}  // namespace
+
+TEST_CASE("regular files: READ while the offset is not at the end, WRITE always") {
+  const kqueue_of_test kq;
+  const file_of_test file("0123456789");
+  REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD) == 0);
+  for (int i = 0; i < 2; ++i) {
+    const event_list got = kq.next();
+    REQUIRE(got.size() == 1);
+    CHECK(got[0].data == 10);
+    CHECK((got[0].flags & EV_EOF) == 0);
+  }
+  REQUIRE(::lseek(file.fd(), 4, SEEK_SET) == 4);
+  CHECK(only(kq.next(), EVFILT_READ).data == 6);
+  REQUIRE(::lseek(file.fd(), 12, SEEK_SET) == 12);
+  CHECK(only(kq.next(), EVFILT_READ).data == -2);
+  REQUIRE(::lseek(file.fd(), 10, SEEK_SET) == 10);
+  CHECK(kq.now().empty());
+  REQUIRE(kq.apply(file.fd(), EVFILT_WRITE, EV_ADD) == 0);
+  CHECK(only(kq.next(), EVFILT_WRITE).data == 1);
+  CHECK(only(kq.next(), EVFILT_WRITE).data == 1);
+}
+
+TEST_CASE("a regular file that grows wakes the reader at its end, and goes on doing so") {
+  const kqueue_of_test kq;
+  const file_of_test file("abc");
+  REQUIRE(::lseek(file.fd(), 3, SEEK_SET) == 3);
+  unsigned mode = 0;
+  SUBCASE("level-triggered") {}
+  SUBCASE("EV_CLEAR") {
+    mode = EV_CLEAR;
+  }
+  REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD | mode) == 0);
+  CHECK(kq.now().empty());
+  for (int i = 0; i < 3; ++i) {
+    REQUIRE(::pwrite(file.fd(), "de", 2, 3 + 2 * i) == 2);
+    CHECK(only(kq.next(), EVFILT_READ).data == 2);
+    char bytes[2];
+    REQUIRE(::read(file.fd(), bytes, 2) == 2);
+    CHECK(kq.now().empty());
+  }
+  REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_DELETE) == 0);
+  REQUIRE(::pwrite(file.fd(), "f", 1, 9) == 1);
+  CHECK(kq.now().empty());
+}
+
+TEST_CASE("a regular file takes the modes too") {
+  const kqueue_of_test kq;
+  const file_of_test file("abc");
+  SUBCASE("ONESHOT") {
+    REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD | EV_ONESHOT) == 0);
+    CHECK(kq.next().size() == 1);
+    CHECK(kq.now().empty());
+    CHECK(kq.apply(file.fd(), EVFILT_READ, EV_DELETE) == ENOENT);
+  }
+  SUBCASE("DISPATCH") {
+    REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD | EV_DISPATCH) == 0);
+    CHECK(kq.next().size() == 1);
+    CHECK(kq.now().empty());
+    REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ENABLE) == 0);
+    CHECK(kq.next().size() == 1);
+  }
+  SUBCASE("DISABLE, DELETE") {
+    REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD | EV_DISABLE) == 0);
+    CHECK(kq.now().empty());
+    REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_DELETE) == 0);
+  }
+}
