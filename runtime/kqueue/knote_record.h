@@ -24,9 +24,10 @@ struct knote_record : knote {
   std::atomic<std::uint32_t> references{0};  // the kqueue's one and the filter's holds
   bool by_udata =
       false;  // EV_UDATA_SPECIFIC: udata is part of the key (`flags` is the filter's during attach)
-  bool busy = false;    // an operation of the filter is running on it
-  bool active = false;  // there is, or may be, something to report
-  bool queued = false;  // in the list: active and not disabled
+  bool busy = false;       // an operation of the filter is running on it
+  bool attaching = false;  // it is `attach`
+  bool active = false;     // there is, or may be, something to report
+  bool queued = false;     // in the list: active and not disabled
   bool disabled = false;
   bool dropped = false;  // out of every table; whoever made it busy detaches it
   bool ending =

@@ -103,7 +103,9 @@ void kqueue_numbers::duplicate(int number, int fresh) noexcept {
   if (q == nullptr || !number_close::in_own_process()) return;
   std::atomic<queue*>* const place = numbers_.make(fresh);
   if (place == nullptr || !number_close::note_kqueue(fresh)) return;
-  if (q->gain_number(number)) set(*place, fresh, *q);
+  if (!q->gain_number(number)) return;
+  set(*place, fresh, *q);
+  q->has_gained(fresh);
 }
 
 void kqueue_numbers::forget(int number) noexcept {

@@ -48,6 +48,11 @@ bool queue::gain_number(int number) noexcept {
   return true;
 }
 
+void queue::has_gained(int number) noexcept {
+  const std::lock_guard hold(lock_);
+  if (number_ < 0) number_ = number;  // the others were closed meanwhile
+}
+
 void queue::lose_number(int number) noexcept {
   lock_.lock();
   ++users_;
@@ -103,10 +108,11 @@ void queue::finish() noexcept {
     free_blocks_ = block->chain;
     delete block;
   }
-  close(bell_);
+  const int bell = bell_;
   void* const owner = owner_;
   owner_ = nullptr;
   lock_.unlock();
+  close(bell);  // not under the lock: this kqueue may have cared for a file with that number
   disown(owner);
   kqueue_numbers::recycle(*this);
 }

@@ -46,8 +46,10 @@ class queue {
   // Life. begin() makes the epoll set and returns its descriptor, or -1 with errno. With its last
   // number the queue ends: all is detached, and the sleepers get EBADF.
   int begin() noexcept;
-  // The queue of `number` has one more. False if it has ended.
+  // The queue of `number` has one more, which has_gained() says when kqueue_numbers names it. False
+  // if it has ended.
   bool gain_number(int number) noexcept;
+  void has_gained(int number) noexcept;
   // It has lost `number`, which kqueue_numbers does not name as its own any more. If that was the
   // last one, returns when no thread is left in the queue.
   void lose_number(int number) noexcept;
@@ -147,13 +149,13 @@ class queue {
   void end_use(knote_record& k) noexcept;
   void drop(knote_record& k) noexcept;
   void vanish(knote_record& k) noexcept;
-  void drop_all(int fd, const knote_record* but) noexcept;
+  void drop_all(int fd, bool but_new) noexcept;
   knote_record* take_block() noexcept;
   void give_back(knote_record& k) noexcept;
 
   // The epoll set (queue_set.cc).
   static bool add_bell(int epoll, int bell) noexcept;
-  void renew_set() noexcept;
+  bool renew_set() noexcept;
   void wake_old_set() noexcept;
   void leave_old_set() noexcept;
 

@@ -72,7 +72,7 @@ int queue::apply(kevent64_s& change) noexcept {
           k->polled ? descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), false) : 0;
       end_use(*k);
       if (!is_stale(error)) return 0;
-      drop_all(fd, nullptr);
+      drop_all(fd, false);
       return ENOENT;
     } else {
       result = touch(*k, change);
@@ -158,7 +158,7 @@ int queue::attach(kevent64_s& change, unsigned filter) noexcept {
   k->plain = 0;
   k->active = k->queued = k->dropped = k->ending = k->polled = k->vanished = false;
   k->disabled = (change.flags & EV_DISABLE) != 0;
-  k->busy = true;
+  k->busy = k->attaching = true;
   // Of a descriptor's end we hear ourselves; other filters report theirs.
   k->wants_vanished = is_descriptor && (change.flags & EV_VANISHED) != 0;
   change.flags = static_cast<std::uint16_t>(change.flags & ~EV_VANISHED);
@@ -178,6 +178,7 @@ int queue::attach(kevent64_s& change, unsigned filter) noexcept {
   lock_.unlock();
   const verdict answer = operations->attach(*k, change);
   lock_.lock();
+  k->attaching = false;
   if (answer.error != 0) {
     if (!k->dropped) unlink(*k);
     give_back(*k);
@@ -221,7 +222,7 @@ int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
   }
   end_use(k);
   if (!is_stale(result) || answer.error != 0) return result;
-  drop_all(fd, nullptr);
+  drop_all(fd, false);
   return (change.flags & EV_ADD) != 0 ? look_again : ENOENT;
 }
 
@@ -235,7 +236,7 @@ int queue::watch(knote_record& k, std::uint32_t interest, bool examined) noexcep
   int error = descriptors_.refresh(number_, fd, true);
   if (is_stale(error)) {
     // The other side's knote was about a file that is closed; the number is a new one's.
-    drop_all(static_cast<int>(fd), &k);
+    drop_all(static_cast<int>(fd), true);
     error = descriptors_.refresh(number_, fd, true);
   }
   if (error != 0) k.polled = false;
@@ -282,12 +283,13 @@ void queue::drop(knote_record& k) noexcept {
   if (!k.busy) give_back(k);
 }
 
-// knote_fdclose() of Darwin's kernel. May release the lock meanwhile.
-void queue::drop_all(int fd, const knote_record* but) noexcept {
+// knote_fdclose() of Darwin's kernel. May release the lock meanwhile. `but_new`: those that are
+// being attached find out themselves what the number is now, and one of them may be the caller's.
+void queue::drop_all(int fd, bool but_new) noexcept {
   for (;;) {
     const descriptor_table::entry* const e = descriptors_.find(static_cast<std::uint64_t>(fd));
     knote_record* k = e != nullptr ? e->first : nullptr;
-    while (k != nullptr && (k == but || k->vanished)) k = k->chain;
+    while (k != nullptr && (k->vanished || (but_new && k->attaching))) k = k->chain;
     if (k == nullptr) break;
     if (k->busy) {
       gate_.wait(lock_);
@@ -307,6 +309,7 @@ void queue::vanish(knote_record& k) noexcept {
   k.busy = true;
   k.vanished = true;
   k.polled = false;
+  k.reported = k.plain = 0;
   const auto detach = filter_at(filter_index(k.filter))->detach;
   if (has_filter && detach != nullptr) {
     lock_.unlock();
@@ -323,7 +326,7 @@ void queue::vanish(knote_record& k) noexcept {
 void queue::descriptor_closes(int fd) noexcept {
   lock_.lock();
   ++users_;
-  if (!ended_) drop_all(fd, nullptr);
+  if (!ended_) drop_all(fd, false);
   // The number is still open: none of its events comes any more, duplicates or not.
   if (!ended_ && descriptors_.find(static_cast<std::uint64_t>(fd)) != nullptr) {
     descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), false);

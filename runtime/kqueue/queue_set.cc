@@ -28,6 +28,14 @@ int add_to_set(int epoll, int fd, std::uint32_t events, std::uint64_t tag) noexc
   return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
 }
 
+// Adding the bell a second time is refused by our epoll set and by no other file.
+bool is_our_set(int number, int bell) noexcept {
+  const int error = add_to_set(number, bell, 0, bell_tag);
+  if (error != 0) return error == EEXIST;
+  epoll_ctl(number, EPOLL_CTL_DEL, bell, nullptr);  // out of the program's own epoll set again
+  return false;
+}
+
 // Not the program's closing of the number, so not by dup3().
 void take_over(int number, int epoll) noexcept {
   const int flags = fcntl(number, F_GETFD);
@@ -42,29 +50,24 @@ bool queue::add_bell(int epoll, int bell) noexcept {
 }
 
 bool queue::number_is_ours() const noexcept {
-  if (ended_) return false;
-  // Adding the bell a second time is refused by our epoll set and by no other file.
-  const int error = add_to_set(number_, bell_, 0, bell_tag);
-  if (error != 0) return error == EEXIST;
-  epoll_ctl(number_, EPOLL_CTL_DEL, bell_, nullptr);  // out of the program's own epoll set again
-  return false;
+  return !ended_ && is_our_set(number_, bell_);
 }
 
-// May release the lock meanwhile. If there is no memory or descriptor for it, the next wait that
-// brings a stale event tries again.
-void queue::renew_set() noexcept {
+// May release the lock meanwhile. False if there is no memory or descriptor for it: the next wait
+// that brings a stale event tries again.
+bool queue::renew_set() noexcept {
   // A number that was closed without our knowing may be another file's.
   std::size_t place = 0;
   for (;;) {
     const int fd = descriptors_.any_registered_from(place);
     if (fd < 0) break;
     const int error = descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), true);
-    if (error == ENOENT || error == EBADF) drop_all(fd, nullptr);
+    if (error == ENOENT || error == EBADF) drop_all(fd, false);
     ++place;
   }
-  if (ended_) return;
+  if (ended_) return false;
   const int epoll = epoll_create1(EPOLL_CLOEXEC);
-  if (epoll < 0) return;
+  if (epoll < 0) return false;
   int error = add_bell(epoll, bell_) ? descriptors_.copy_to(epoll) : errno;
   for (unsigned f = 0; f < filter_count && error == 0; ++f) {
     const filter_slot& slot = slots_[f];
@@ -73,17 +76,22 @@ void queue::renew_set() noexcept {
     }
   }
   if (error == 0) {
-    kqueue_numbers::each_number_of(*this, [epoll](int number) { take_over(number, epoll); });
+    kqueue_numbers::each_number_of(*this, [&](int number) {
+      if (is_our_set(number, bell_)) take_over(number, epoll);
+    });
     ++set_;
     in_old_sets_ = sleepers_;
     wake_old_set();
   }
-  close(epoll);
-  if (error != 0) return;
-  // Kqueues that watch this one know the old set.
+  // Not under the lock: its number may be one that this kqueue cared for.
   lock_.unlock();
-  kqueue_numbers::each_number_of(*this, [](int number) { number_close::renew(number); });
+  close(epoll);
+  if (error == 0) {
+    // Kqueues that watch this one know the old set.
+    kqueue_numbers::each_number_of(*this, [](int number) { number_close::renew(number); });
+  }
   lock_.lock();
+  return error == 0;
 }
 
 // They wake one another: the bell, which is in all sets, wakes one thread of each.

@@ -82,6 +82,7 @@ inline int queue::ask_epoll(records& out, unsigned room, bool sleep, time_limit&
     if (sleepers_ != 0) ring();
     return EBADF;
   }
+  if (sleep && set != set_) leave_old_set();
   if (n < 0) {
     // Anything else than EINTR: not an epoll descriptor, the number is another file's. Unless the
     // kqueue has lost that number and goes by another.
@@ -90,7 +91,6 @@ inline int queue::ask_epoll(records& out, unsigned room, bool sleep, time_limit&
     return interruptions_so_far().only_ignored_since(before) ? 0 : EINTR;
   }
 
-  if (set != set_) leave_old_set();
   const bool is_current = changes == descriptors_.changes();
   stale_ = false;
   std::uint32_t own = 0;
@@ -102,9 +102,10 @@ inline int queue::ask_epoll(records& out, unsigned room, bool sleep, time_limit&
       own |= 1u << (tag & 31);
     }
   }
-  seen_all = own == 0 || static_cast<unsigned>(n) < room;
+  // What stale events took the room of is looked at again, if they can be got rid of.
+  const bool is_short = stale_ && (!is_current || renew_set());
+  seen_all = (own == 0 && !is_short) || static_cast<unsigned>(n) < room;
   if (own != 0) answer_own(own);
-  if (stale_ && is_current) renew_set();
   if ((options_ & no_data) == 0 && out.count() != 0) fill_data(out);
   return 0;
 }

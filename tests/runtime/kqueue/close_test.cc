@@ -548,6 +548,61 @@ TEST_CASE("closed by a raw system call: the next file with the number has no old
   CHECK(got[0].udata == 2);
 }
 
+TEST_CASE("closed by a raw system call: what epoll still reports is got rid of, and nothing else") {
+  const kqueue_of_test kq;
+  const pair_of_test other = pair_of_test::of_sockets();
+  duplicated_socket s;
+  const int number = s.pair[0];
+  REQUIRE(kq.apply(number, EVFILT_READ, EV_ADD) == 0);
+  REQUIRE(kq.apply(other[0], EVFILT_WRITE, EV_ADD) == 0);
+  REQUIRE(kq.now().size() == 2);
+
+  SUBCASE("with no other file at its number") {
+    close_unseen(number);
+    CHECK(kq.apply(number, EVFILT_READ, EV_DELETE) == ENOENT);
+  }
+  SUBCASE("a kqueue's other number was closed so, too, and is another file's") {
+    const int twin = ::dup(kq.fd());
+    close_unseen(twin);
+    const int file = ::open("/dev/null", O_RDONLY);
+    REQUIRE(file == twin);
+    close_unseen(number);
+    CHECK(kq.apply(number, EVFILT_READ, EV_DELETE) == ENOENT);
+    CHECK(kq.now().size() == 1);
+    char c = 0;
+    CHECK(::read(file, &c, 1) == 0);
+    ::close(file);
+  }
+  for (int i = 0; i < 4; ++i)
+    CHECK(only(kq.now(1), EVFILT_WRITE).ident == static_cast<std::uint64_t>(other[0]));
+  REQUIRE(kq.apply(other[0], EVFILT_WRITE, EV_DELETE) == 0);
+  CHECK(!readable(kq.fd()));
+}
+
+TEST_CASE("two threads add what was closed by a raw system call: both are told") {
+  const kqueue_of_test kq;
+  for (int i = 0; i < 300; ++i) {
+    int number = -1;
+    {
+      const pair_of_test high = pair_of_test::of_pipe();
+      number = ::fcntl(high[0], F_DUPFD, 500);
+      REQUIRE(kq.apply(number, EVFILT_READ, EV_ADD) == 0);
+    }
+    close_unseen(number);
+    std::atomic<int> ready{0};
+    const auto add = [&](std::int16_t filter) {
+      ++ready;
+      while (ready != 2) {
+      }
+      const int error = kq.apply(number, filter, EV_ADD | EV_UDATA_SPECIFIC, 0, 0, 1);
+      CHECK(error == EBADF);
+    };
+    std::thread other(add, std::int16_t{EVFILT_WRITE});
+    add(EVFILT_READ);
+    other.join();
+  }
+}
+
 TEST_CASE("a new epoll set in the kqueue's place: all that was there goes on") {
   const kqueue_of_test outer;
   const kqueue_of_test kq;
