@@ -72,6 +72,7 @@ inline mach_port_t task_self_port(task) noexcept {
 inline task create_task(std::uint32_t) {
   return {};
 }
+inline void limit_names(task, std::uint32_t) noexcept {}
 inline void set_guard_behaviour(task, guard_behaviour) noexcept {}
 inline std::vector<guard_exception> take_guard_exceptions(task) {
   return {};
@@ -112,6 +113,11 @@ void terminate_task(task) noexcept;
 // deallocated by the caller. MACH_PORT_DEAD once the task has ended. Of the current task:
 // mach_task_self(), which needs no release.
 mach_port_t task_self_port(task) noexcept;
+
+// At most so many names in the task's space, besides those that it has from its start: beyond that
+// there is no space for a right (KERN_NO_SPACE, MACH_MSG_IPC_SPACE). Four million until this is
+// called; of no effect on names that are there, or if the task has ended.
+void limit_names(task, std::uint32_t count) noexcept;
 
 // `ordinary` until this is called; of no effect if the task has ended.
 void set_guard_behaviour(task, guard_behaviour) noexcept;

@@ -26,6 +26,10 @@ mach_port_t task_self_port(task of) noexcept {
   return answer.result == KERN_SUCCESS ? static_cast<mach_port_t>(answer.words[0]) : MACH_PORT_DEAD;
 }
 
+void limit_names(task of, std::uint32_t count) noexcept {
+  call(call_number::task_limit_names, mach_task_self(), of.id, count);
+}
+
 void set_guard_behaviour(task of, guard_behaviour chosen) noexcept {
   call(call_number::task_set_guards, mach_task_self(), of.id, static_cast<std::uint64_t>(chosen));
 }

@@ -70,6 +70,7 @@ enum class call_number : std::uint32_t {
   task_self_port,            // id -> name
   task_set_guards,           // id, guard_policy::behaviour
   task_take_guard,           // id -> code and name (32 bits each), subcode; KERN_FAILURE: none left
+  task_limit_names,          // id, count
   snapshot,                  // @, room (words) -> words (core/snapshot.h); copied if all fit
   set_profile,               // profile::age
   set_strict_replies,        // whether MACH_MSG_STRICT_REPLY is enforced

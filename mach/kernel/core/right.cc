@@ -723,7 +723,7 @@ kern_return_t copy_out_at(space& in, carried_right& right, mach_port_name_t name
   }
   if (found || !in.make_at(name, found)) {
     target.lock.unlock();
-    return KERN_NAME_EXISTS;
+    return in.is_used(name) ? KERN_NAME_EXISTS : KERN_NO_SPACE;
   }
   fill(in, *found, right, name);
   target.lock.unlock();

@@ -128,8 +128,8 @@ bool copy_send_right(const entry& found, carried_right& taken) noexcept;
 kern_return_t copy_out(space& in, carried_right& right, mach_port_name_t& name);
 
 // The same under a given name, which must be free, or (send, receive) denote the same port.
-// KERN_NAME_EXISTS, KERN_RIGHT_EXISTS, KERN_INVALID_CAPABILITY (the port is dead); then the right
-// stays where it is.
+// KERN_NAME_EXISTS, KERN_NO_SPACE, KERN_RIGHT_EXISTS, KERN_INVALID_CAPABILITY (the port is dead);
+// then the right stays where it is.
 kern_return_t copy_out_at(space& in, carried_right& right, mach_port_name_t name);
 
 // The disposition with which a right arrives that was sent with this one; 0 if it is none.

@@ -1,6 +1,7 @@
 #include "kedge/mach/kernel/core/space.h"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "kedge/mach/kernel/core/port.h"
@@ -44,11 +45,11 @@ void space::remove_free(std::uint32_t index) noexcept {
   --free_count_;
 }
 
-bool space::grow(std::uint32_t size) {
+bool space::grow(std::uint32_t size) noexcept try {
   if (size > max_size) return false;
   const std::uint32_t old_size = table_size();
-  entries_.resize(size);
   std::vector<std::uint32_t> order(size - old_size);
+  entries_.resize(size);
   for (std::uint32_t each = 0; each < order.size(); ++each) order[each] = old_size + each;
   for (std::size_t left = order.size(); policy_.shuffled && left > 1; --left) {
     std::swap(order[left - 1], order[draw() % left]);
@@ -58,9 +59,12 @@ bool space::grow(std::uint32_t size) {
     add_free(index, false);
   }
   return true;
+} catch (const std::bad_alloc&) {
+  return false;
 }
 
 mach_port_name_t space::make(entry*& made) {
+  if (names_in_use() >= max_names) return MACH_PORT_NULL;
   const std::uint32_t idle = policy_.shuffled ? idle_slots : 0;
   if (free_count_ <= idle &&
       !grow(std::min(max_size, table_size() + std::max(table_size(), 256u)))) {
@@ -75,8 +79,11 @@ mach_port_name_t space::make(entry*& made) {
 
 bool space::make_at(mach_port_name_t name, entry*& made) {
   const std::uint32_t index = name >> 8;
-  if (index < reserved_size || index < policy_.first_index || index >= max_size) return false;
-  if (index >= table_size()) grow(index + 1);
+  if (index < reserved_size || index < policy_.first_index || index >= max_size ||
+      names_in_use() >= max_names) {
+    return false;
+  }
+  if (index >= table_size() && !grow(index + 1)) return false;
   if (entries_[index].type != MACH_PORT_TYPE_NONE) return false;
   remove_free(index);
   made = &entries_[index];

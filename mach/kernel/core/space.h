@@ -9,8 +9,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "kedge/mach/kernel/core/space_lock.h"
 #include "kedge/mach/kernel/core/object.h"
+#include "kedge/mach/kernel/core/space_lock.h"
 
 namespace kedge::mach::kernel {
 
@@ -51,6 +51,8 @@ class space {
 
   space_lock lock;
   bool active = true;
+  // Besides the reserved ones; names that are there already stay.
+  std::uint32_t max_names = 1u << 22;
 
   // The entry of a name in use, or null. Valid until the next name is made.
   entry* find(mach_port_name_t name) noexcept {
@@ -61,10 +63,18 @@ class space {
                                                                                   : nullptr;
   }
 
-  // A new name, or MACH_PORT_NULL if there is none left. The caller fills the entry in.
+  // A new name, or MACH_PORT_NULL if there is none left, nor memory for one. The caller fills the
+  // entry in.
   mach_port_name_t make(entry*& made);
-  // The same with a name that the caller chose. False: its slot is in use, or out of bounds.
+  // The same with a name that the caller chose. False: its slot is in use, out of bounds, or there
+  // is no room.
   bool make_at(mach_port_name_t name, entry*& made);
+  // Whether some name has the slot of this one, or it is for reserved names.
+  bool is_used(mach_port_name_t name) const noexcept {
+    const std::uint32_t index = name >> 8;
+    return index < std::max(reserved_size, policy_.first_index) ||
+           (index < table_size() && entries_[index].type != MACH_PORT_TYPE_NONE);
+  }
   // The same with a reserved name.
   void make_reserved(mach_port_name_t name, entry*& made) noexcept { made = &entries_[name >> 8]; }
   // Frees the slot. Its reference must have been taken out.
@@ -87,6 +97,9 @@ class space {
       if (found.type != MACH_PORT_TYPE_NONE) visit(index << 8 | found.generation, found);
     }
   }
+  std::uint32_t names_in_use() const noexcept {
+    return table_size() - std::max(reserved_size, policy_.first_index) - free_count_;
+  }
   std::uint32_t table_size() const noexcept { return static_cast<std::uint32_t>(entries_.size()); }
   // The name in use at an index, or MACH_PORT_NULL.
   mach_port_name_t name_at(std::uint32_t index) const noexcept {
@@ -95,7 +108,8 @@ class space {
   }
 
  private:
-  bool grow(std::uint32_t size);
+  // False: there can be no more, or there is no memory for them.
+  bool grow(std::uint32_t size) noexcept;
   void add_free(std::uint32_t index, bool first) noexcept;
   void remove_free(std::uint32_t index) noexcept;
   std::uint64_t draw() noexcept;

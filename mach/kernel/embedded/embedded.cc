@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <mutex>
 #include <new>
 #include <utility>
 
@@ -125,6 +126,12 @@ bool embedded::call_of_process(ipc_task& caller, const request& what, reply& ans
       answer.words = {std::uint64_t{oldest.code} << 32 | oldest.name, oldest.subcode};
       return true;
     }
+    case call_number::task_limit_names:
+      if (ref<ipc_task> of = find(what.words[0])) {
+        const std::lock_guard<space_lock> hold(of->space.lock);
+        of->space.max_names = static_cast<std::uint32_t>(what.words[1]);
+      }
+      return true;
     case call_number::snapshot:
       try {
         const std::vector<std::uint64_t> words = take_snapshot(kernel_);
