@@ -6,17 +6,16 @@
 // may. For one that a kqueue does care for, they take locks: not in a signal handler.
 
 #include <dirent.h>
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <climits>
 #include <cstdarg>
 #include <cstdio>
 
 #include "kedge/kqueue/kqueue_numbers.h"
+#include "kedge/kqueue/next_definition.h"
 #include "kedge/kqueue/number_close.h"
 
 extern "C" {
@@ -37,34 +36,6 @@ extern "C" {
 
 namespace kedge::kqueue {
 namespace {
-
-// Found with the first call, which may be before main.
-template <class Function>
-class next_definition {
- public:
-  constexpr next_definition(const char* name, Function* interceptor) noexcept
-      : name_(name), interceptor_(interceptor) {}
-
-  // A thread may be cancelled in it.
-  template <class... Arguments>
-  auto operator()(Arguments... arguments) {
-    Function* f = found_.load(std::memory_order_relaxed);
-    if (f == nullptr) {
-      f = interceptor_;
-      if (f == nullptr) f = reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name_));
-      found_.store(f, std::memory_order_relaxed);
-    }
-    return f(arguments...);
-  }
-
- private:
-  const char* const name_;
-  Function* const interceptor_;
-  std::atomic<Function*> found_{nullptr};
-};
-
-template <class Function>
-next_definition(const char*, Function*) -> next_definition<Function>;
 
 // The number of a stream or directory; -1 for one that has none. Keeps errno.
 template <class Stream>

@@ -1,20 +1,14 @@
 #pragma once
 
-// Signals that kqueues watch. A watched signal has a handler of ours, which counts it for every
-// kqueue that watches it and then does what the program's disposition says, as it stood when the
-// first watch began: calls its handler, ignores it, or takes the default action. With the last
-// watch the disposition is put back. (signalfd would need the signal blocked in every thread, and
-// suppress the program's handlers.)
-//
-// The program must not change the disposition of a signal while it is watched: that would end the
-// watch.
+// Signals that kqueues watch, and how often each has come. (signalfd would need the signal blocked
+// in every thread, and suppress the program's handlers.)
 
 #include <atomic>
 #include <cstdint>
 
-namespace kedge::kqueue {
+#include "kedge/kqueue/signal_disposition.h"
 
-inline constexpr unsigned signal_count = 65;  // 1 to 64
+namespace kedge::kqueue {
 
 // One kqueue's share. Never freed, but used again, with its eventfd: the handler may look at it any
 // time.
@@ -25,8 +19,7 @@ class signal_watch {
   // Watches nothing any more.
   void give_back() noexcept;
 
-  // Begins and ends the watch of a signal in 1 to 64 for this kqueue; not counted. Signals that
-  // cannot be handled (SIGKILL) are watched in vain, as on Darwin.
+  // Begins and ends the watch of a signal in 1 to 64 for this kqueue; not counted.
   void begin(unsigned signal) noexcept;
   void end(unsigned signal) noexcept;
 
@@ -36,11 +29,11 @@ class signal_watch {
   // How often it came since the last call.
   std::uint32_t take_count(unsigned signal) noexcept;
 
-  // In the child of a fork: dispositions are put back, descriptors closed, nothing is watched.
+  // In the child of a fork: descriptors are closed, nothing is watched.
   static void abandon() noexcept;
 
  private:
-  friend void signal_arrived(int signal) noexcept;
+  friend void signal_arrived(unsigned signal) noexcept;
 
   std::atomic<int> event_fd_{-1};
   std::atomic<std::uint64_t> signals_{0};  // bit signal - 1
@@ -48,5 +41,8 @@ class signal_watch {
   signal_watch* next_ = nullptr;  // of all there are
   bool in_use_ = false;
 };
+
+// A signal has come: counts it for every kqueue that watches it. May be called in a handler.
+void signal_arrived(unsigned signal) noexcept;
 
 }  // namespace kedge::kqueue
