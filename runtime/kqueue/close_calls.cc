@@ -1,12 +1,13 @@
-// The C library's calls that close descriptor numbers or duplicate them, defined here so that
-// kqueues hear of it first. Each then runs the next definition: the sanitizer's, if there is one,
-// else the C library's (or what was loaded before it).
+// The C library's calls that close descriptor numbers or duplicate them, and the one that closes
+// one side of a connection, defined here so that kqueues hear of it. Each runs the next definition:
+// the sanitizer's, if there is one, else the C library's (or what was loaded before it).
 //
 // For a number that no kqueue cares for they do nothing else, and may be called where the originals
 // may. For one that a kqueue does care for, they take locks: not in a signal handler.
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -32,6 +33,7 @@ extern "C" {
 [[gnu::weak]] decltype(freopen) __interceptor_freopen;
 [[gnu::weak]] decltype(freopen64) __interceptor_freopen64;
 [[gnu::weak]] decltype(closedir) __interceptor_closedir;
+[[gnu::weak]] decltype(shutdown) __interceptor_shutdown;
 }
 
 namespace kedge::kqueue {
@@ -160,4 +162,12 @@ extern "C" int closedir(DIR* directory) {
   static constinit next_definition next("closedir", &__interceptor_closedir);
   number_close::announce(number_of(dirfd, directory));
   return next(directory);
+}
+
+// SHUT_RD shows in what epoll tells, and so does the end of both sides.
+extern "C" int shutdown(int number, int side) noexcept {
+  static constinit next_definition next("shutdown", &__interceptor_shutdown);
+  const int result = next(number, side);
+  if (result == 0 && side == SHUT_WR) number_close::announce_end_of_sending(number);
+  return result;
 }

@@ -103,6 +103,10 @@ std::uint32_t connection_error(int fd) noexcept {
   return info.tcpi_segs_in != 0 ? ECONNREFUSED : 0;
 }
 
+// tcpi_state after a FIN was sent (tcp_states.h of Linux's kernel): FIN_WAIT1, FIN_WAIT2,
+// TIME_WAIT, LAST_ACK, CLOSING.
+constexpr unsigned states_after_fin = 1u << 4 | 1u << 5 | 1u << 6 | 1u << 9 | 1u << 11;
+
 // Has this side ended? `seen`: poll's events.
 bool has_ended(const knote& note, kind what, unsigned seen) noexcept {
   switch (what) {
@@ -184,19 +188,33 @@ std::uint32_t awaited_by(const knote& note) noexcept {
   return EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR | (urgent ? EPOLLPRI : 0u);
 }
 
+bool sending_is_shut(int fd) noexcept {
+  const int error = errno;
+  bool is_shut = false;
+  if (tcp_info info{}; ask_tcp(fd, info)) {
+    is_shut = (states_after_fin >> info.tcpi_state & 1) != 0;
+  } else if (errno != ENOTSOCK && is_unix(fd) && socket_option(fd, SO_TYPE) == SOCK_STREAM) {
+    // In a stream, no bytes are nothing; but the kernel looks whether it may send.
+    is_shut = send(fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EPIPE;
+  }
+  errno = error;
+  return is_shut;
+}
+
 sighting look_at(const knote& note, kevent64_s& event, bool with_data) noexcept {
   const int fd = static_cast<int>(note.ident);
   const bool write = note.filter == EVFILT_WRITE;
   // Asked of a writer, too, POLLRDHUP tells a connection that ended from one that never was.
   pollfd p{fd, static_cast<short>(awaited_by(note) | POLLRDHUP), 0};
-  if (poll(&p, 1, 0) <= 0 || (p.revents & POLLNVAL) != 0) return {};
+  if (poll(&p, 1, 0) < 0 || (p.revents & POLLNVAL) != 0) return {};
   const auto seen = static_cast<unsigned short>(p.revents);
 
   sighting s;
-  s.unusual = (seen & (POLLHUP | POLLERR)) != 0;
+  const bool is_shut = write && sending_is_shut(fd);
+  s.unusual = is_shut || (seen & (POLLHUP | POLLERR)) != 0;
   const bool matters = s.unusual || (seen & POLLRDHUP) != 0 || asks_for_mark(note);
   const kind what = matters ? kind_of(fd) : kind::other;
-  const bool ended = has_ended(note, what, seen);
+  const bool ended = is_shut || has_ended(note, what, seen);
   if ((seen & POLLPRI) != 0) {
     event.fflags = NOTE_OOB;
     s.reported = true;

@@ -24,9 +24,12 @@ bool has_mark(const knote& note) noexcept;
 // poll's events (which are epoll's) that may make the knote active.
 std::uint32_t awaited_by(const knote& note) noexcept;
 
+// Has this side of a connection been shut for sending? Linux tells nobody who waits.
+bool sending_is_shut(int fd) noexcept;
+
 struct sighting {
   bool reported = false;    // the event is filled in
-  bool unusual = false;     // a hang-up or an error: whatever follows, epoll's word is not enough
+  bool unusual = false;     // an end or an error: whatever follows, epoll's word is not enough
   bool look_again = false;  // what it wants may come to be without epoll telling: try again soon
 };
 

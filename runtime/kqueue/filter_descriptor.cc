@@ -77,9 +77,10 @@ verdict attach(knote& note, const kevent64_s&) {
   // epoll would take that; a kqueue can only be read.
   if (note.filter == EVFILT_WRITE && kqueue_numbers::is_kqueue(descriptor_of(note)))
     return {EINVAL, false};
-  const int error = k.home->watch(k, awaited_by(note), decide_special(note));
+  const bool is_shut = note.filter == EVFILT_WRITE && sending_is_shut(descriptor_of(note));
+  const int error = k.home->watch(k, awaited_by(note), decide_special(note) || is_shut);
   if (error == EPERM) return attach_file(note);
-  return {error == ELOOP ? EINVAL : error, false};
+  return {error == ELOOP ? EINVAL : error, error == 0 && is_shut};
 }
 
 // Only sockets have that filter, as one more EVFILT_READ.
@@ -102,8 +103,9 @@ verdict touch(knote& note, const kevent64_s& change) {
   if (!k.polled) return {0, file_amount(note) != 0};
   const bool was_special = part_of(note).is_special;
   const bool is_special = decide_special(note);
-  if (was_special || is_special) k.home->examine(k, awaited_by(note), is_special);
-  return {0, was_special || is_special};
+  // `process` decides whether it goes on to be.
+  if (was_special || is_special) k.home->examine(k, awaited_by(note), true);
+  return {0, false};
 }
 
 bool peek(knote& note) noexcept {

@@ -33,6 +33,9 @@ class number_close {
   // The same for all numbers in [first, last].
   static void announce_all(unsigned first, unsigned last) noexcept;
 
+  // Its connection sends no more (shutdown()). Keeps errno.
+  static void announce_end_of_sending(int number) noexcept;
+
   // From now on `q` cares: it has a knote about the number. Called with q's lock held, which
   // announce() takes afterwards. False: no memory.
   static bool note_knote(int number, const queue& q) noexcept;

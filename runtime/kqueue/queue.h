@@ -102,6 +102,8 @@ class queue {
 
   // The number of a descriptor is about to be closed: its knotes go, or vanish.
   void descriptor_closes(int fd) noexcept;
+  // The connection behind the number sends no more: its WRITE knotes are examined.
+  void sending_ends(int fd) noexcept;
   // Another file has taken the number of a descriptor over, with all that was registered.
   void renew(int fd) noexcept;
 

@@ -213,7 +213,8 @@ int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
       dequeue(k);
     }
     if ((change.flags & EV_ENABLE) != 0) k.disabled = false;
-    if (answer.active) k.active = true;
+    // epoll may have nothing to tell of what its filter examines.
+    if (answer.active || (k.polled && k.examined)) k.active = true;
     if (k.active && !k.disabled) enqueue_and_tell(k);
     if (k.polled) {
       const bool again = (change.flags & (EV_ADD | EV_ENABLE)) != 0;
@@ -332,6 +333,18 @@ void queue::descriptor_closes(int fd) noexcept {
     descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), false);
   }
   leave();
+}
+
+void queue::sending_ends(int fd) noexcept {
+  const std::lock_guard hold(lock_);
+  const descriptor_table::entry* const e = descriptors_.find(static_cast<std::uint64_t>(fd));
+  if (ended_ || e == nullptr) return;
+  for (knote_record* k = e->first; k != nullptr; k = k->chain) {
+    if (k->filter != EVFILT_WRITE || !k->polled || k->ending) continue;
+    k->examined = k->active = true;
+    if (!k->disabled) enqueue_and_tell(*k);
+  }
+  descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), false);
 }
 
 void queue::renew(int fd) noexcept {

@@ -24,8 +24,7 @@ struct question {
 
 struct answer {
   unsigned backlog = 0;
-  unsigned shutdown = 0;  // 1: no more receiving, 2: no more sending
-  unsigned peer = 0;      // its inode; 0: none
+  unsigned peer = 0;  // its inode; 0: none
   bool writable = true;
 };
 
@@ -42,9 +41,6 @@ void take(const rtattr& attribute, answer& a) noexcept {
   switch (attribute.rta_type) {
     case UNIX_DIAG_RQLEN:
       a.backlog = value_of<unix_diag_rqlen>(attribute).udiag_rqueue;
-      break;
-    case UNIX_DIAG_SHUTDOWN:
-      a.shutdown = value_of<std::uint8_t>(attribute);
       break;
     case UNIX_DIAG_PEER:
       a.peer = value_of<std::uint32_t>(attribute);
@@ -108,7 +104,6 @@ bool unix_socket_state::ask(int fd) noexcept {
   const bool told = ask_about(netlink, static_cast<unsigned>(status.st_ino), own);
   if (told) {
     backlog = own.backlog;
-    sending_is_shut = (own.shutdown & 2) != 0;
     answer peer;
     if (own.peer != 0 && ask_about(netlink, own.peer, peer)) peer_is_stuck = !peer.writable;
   }

@@ -6,9 +6,8 @@
 namespace kedge::kqueue {
 
 struct unix_socket_state {
-  unsigned backlog = 0;          // of a listener: connections to accept
-  bool sending_is_shut = false;  // shutdown(SHUT_WR) of this side, or SHUT_RD of the other
-  bool peer_is_stuck = false;    // the peer has so much under way that poll calls it not writable
+  unsigned backlog = 0;        // of a listener: connections to accept
+  bool peer_is_stuck = false;  // the peer has so much under way that poll calls it not writable
 
   // False: the kernel does not answer (no such support, another network namespace), or `fd` is not
   // such a socket.

@@ -120,6 +120,10 @@ TEST_CASE("READ: a writer that can write no more than a byte at a time fills a b
   on_pipe_and_sockets([](int reader, int writer) {
     const kqueue_of_test kq;
     REQUIRE(::fcntl(writer, F_SETFL, ::fcntl(writer, F_GETFL) | O_NONBLOCK) == 0);
+    // To be done soon. A pipe has no such options.
+    const int few = 8192;
+    ::setsockopt(reader, SOL_SOCKET, SO_RCVBUF, &few, sizeof few);
+    ::setsockopt(writer, SOL_SOCKET, SO_SNDBUF, &few, sizeof few);
     REQUIRE(kq.apply(reader, EVFILT_READ, EV_ADD, NOTE_LOWAT, above_any_buffer) == 0);
     while (::write(writer, "a", 1) == 1) {
     }

@@ -68,6 +68,31 @@ TEST_CASE("a regular file that grows wakes the reader at its end, and goes on do
   CHECK(kq.now().empty());
 }
 
+TEST_CASE("a truncated regular file has less than nothing to read") {
+  const kqueue_of_test kq;
+  const file_of_test file("0123456789");
+  REQUIRE(::lseek(file.fd(), 6, SEEK_SET) == 6);
+  REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD) == 0);
+  CHECK(only(kq.next(), EVFILT_READ).data == 4);
+  REQUIRE(::ftruncate(file.fd(), 2) == 0);
+  CHECK(only(kq.next(), EVFILT_READ).data == -4);
+  REQUIRE(::ftruncate(file.fd(), 6) == 0);
+  CHECK(kq.now().empty());
+  REQUIRE(::ftruncate(file.fd(), 9) == 0);
+  CHECK(only(kq.next(), EVFILT_READ).data == 3);
+}
+
+TEST_CASE("a regular file's WRITE with EV_CLEAR: once, and after each write") {
+  const kqueue_of_test kq;
+  const file_of_test file("abc");
+  REQUIRE(kq.apply(file.fd(), EVFILT_WRITE, EV_ADD | EV_CLEAR) == 0);
+  CHECK(only(kq.next(), EVFILT_WRITE).data == 1);
+  CHECK(kq.now().empty());
+  REQUIRE(::write(file.fd(), "d", 1) == 1);
+  CHECK(only(kq.next(), EVFILT_WRITE).data == 1);
+  CHECK(kq.now().empty());
+}
+
 TEST_CASE("a regular file takes the modes too") {
   const kqueue_of_test kq;
   const file_of_test file("abc");

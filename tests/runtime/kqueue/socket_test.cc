@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <thread>
 
 namespace {
 
@@ -97,6 +98,69 @@ TEST_CASE("shutdown(SHUT_RD) of one's own: EV_EOF to READ") {
     const tcp_pair_of_test p;
     check(p[0]);
   }
+}
+
+TEST_CASE("shutdown(SHUT_WR) of one's own: EV_EOF to WRITE") {
+  const kqueue_of_test kq;
+  unsigned mode = 0;
+  bool before = true;
+  SUBCASE("level-triggered") {}
+  SUBCASE("EV_CLEAR") {
+    mode = EV_CLEAR;
+  }
+  SUBCASE("registered afterwards") {
+    before = false;
+  }
+  const auto check = [&](int fd, int peer) {
+    REQUIRE(kq.apply(fd, EVFILT_READ, EV_ADD) == 0);
+    if (before) {
+      REQUIRE(kq.apply(fd, EVFILT_WRITE, EV_ADD | mode) == 0);
+      CHECK((only(kq.next(), EVFILT_WRITE).flags & EV_EOF) == 0);
+    }
+    REQUIRE(::shutdown(fd, SHUT_WR) == 0);
+    if (!before) REQUIRE(kq.apply(fd, EVFILT_WRITE, EV_ADD | mode) == 0);
+    const event_list got = kq.next();
+    REQUIRE(got.size() == 1);
+    CHECK(only(got, EVFILT_WRITE).flags == (EV_ADD | EV_EOF | mode));
+    CHECK(only(got, EVFILT_WRITE).fflags == 0);
+    if (mode == 0) CHECK((only(kq.next(), EVFILT_WRITE).flags & EV_EOF) != 0);
+    // The other direction is as it was.
+    REQUIRE(::write(peer, "abc", 3) == 3);
+    const event_list both = kq.next();
+    CHECK(only(both, EVFILT_READ).flags == EV_ADD);
+    CHECK(only(both, EVFILT_READ).data == 3);
+  };
+  SUBCASE("AF_UNIX") {
+    const pair_of_test p = pair_of_test::of_sockets();
+    check(p[0], p[1]);
+  }
+  SUBCASE("TCP") {
+    const tcp_pair_of_test p;
+    check(p[0], p[1]);
+  }
+}
+
+TEST_CASE("shutdown(SHUT_WR) wakes who waits for room; a disabled knote tells when it is enabled") {
+  const kqueue_of_test kq;
+  const pair_of_test p = pair_of_test::of_sockets();
+  p.fill(0);
+  REQUIRE(kq.apply(p[0], EVFILT_WRITE, EV_ADD | EV_DISPATCH) == 0);
+  CHECK(kq.now().empty());
+  SUBCASE("waiting") {
+    std::thread other([&] { ::shutdown(p[0], SHUT_WR); });
+    CHECK((only(kq.next(), EVFILT_WRITE).flags & EV_EOF) != 0);
+    other.join();
+  }
+  SUBCASE("disabled") {
+    REQUIRE(kq.apply(p[0], EVFILT_WRITE, EV_DISABLE) == 0);
+    REQUIRE(::shutdown(p[0], SHUT_WR) == 0);
+    CHECK(kq.now().empty());
+  }
+  REQUIRE(kq.apply(p[0], EVFILT_WRITE, EV_ENABLE) == 0);
+  CHECK((only(kq.next(), EVFILT_WRITE).flags & EV_EOF) != 0);
+  REQUIRE(kq.apply(p[0], EVFILT_WRITE, EV_DELETE) == 0);
+  REQUIRE(kq.apply(p[0], EVFILT_WRITE, EV_ADD) == 0);
+  CHECK((only(kq.next(), EVFILT_WRITE).flags & EV_EOF) != 0);
 }
 
 TEST_CASE("shutdown(SHUT_RDWR) of one's own: EV_EOF to both") {
