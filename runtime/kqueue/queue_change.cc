@@ -310,7 +310,8 @@ void queue::vanish(knote_record& k) noexcept {
   k.busy = true;
   k.vanished = true;
   k.polled = false;
-  k.reported = k.plain = 0;
+  k.reported = 0;
+  k.plain = 0;
   const auto detach = filter_at(filter_index(k.filter))->detach;
   if (has_filter && detach != nullptr) {
     lock_.unlock();

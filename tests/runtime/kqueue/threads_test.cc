@@ -149,3 +149,87 @@ TEST_CASE("kqueues made and closed by several threads at once") {
   }
   for (std::thread& t : threads) t.join();
 }
+
+TEST_CASE("numbers closed and used again while others wait: nothing is left of them") {
+  constexpr int rounds = 400;
+  const kqueue_of_test kq;
+  REQUIRE(kq.apply(stop, EVFILT_USER, EV_ADD) == 0);
+  std::vector<std::thread> waiters;
+  std::atomic<int> wrong{0};
+  for (int t = 0; t < 2; ++t) {
+    waiters.emplace_back([&] {
+      wait_until_stopped(kq, [&](const kevent64_s& e) {
+        // Nobody has ever put anything else into the kqueue.
+        if (e.filter == EVFILT_USER || (e.flags & EV_ERROR) != 0) ++wrong;
+      });
+    });
+  }
+  std::vector<std::thread> users;
+  for (int t = 0; t < 3; ++t) {
+    users.emplace_back([&, t] {
+      const unsigned modes[] = {EV_ADD, EV_ADD | EV_CLEAR, EV_ADD | EV_ONESHOT,
+                                EV_ADD | EV_DISPATCH, EV_ADD | EV_DISABLE};
+      for (int i = 0; i < rounds; ++i) {
+        pair_of_test p = pair_of_test::of_sockets();
+        p.put(1, "x");
+        const int twin = i % 2 == 0 ? ::dup(p[0]) : -1;
+        const unsigned mode = modes[(i + t) % 5];
+        CHECK(kq.apply(p[0], EVFILT_READ, mode) == 0);
+        CHECK(kq.apply(p[0], EVFILT_WRITE, mode) == 0);
+        p.close(0);
+        if (twin >= 0) ::close(twin);
+      }
+    });
+  }
+  for (std::thread& t : users) t.join();
+  REQUIRE(kq.apply(stop, EVFILT_USER, 0, NOTE_TRIGGER) == 0);
+  for (std::thread& t : waiters) t.join();
+  CHECK(wrong == 0);
+  REQUIRE(kq.apply(stop, EVFILT_USER, EV_DELETE) == 0);
+  CHECK(kq.now().empty());
+  for (int fd = 0; fd < 64; ++fd) {
+    CHECK(kq.apply(fd, EVFILT_READ, EV_DELETE) == ENOENT);
+    CHECK(kq.apply(fd, EVFILT_WRITE, EV_DELETE) == ENOENT);
+  }
+}
+
+TEST_CASE("a kqueue closed while others wait in it, change it and close what it watches") {
+  for (int round = 0; round < 60; ++round) {
+    kqueue_of_test kq;
+    const int number = kq.fd();
+    const pair_of_test p = pair_of_test::of_sockets();
+    p.put(1, "x");
+    REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD) == 0);
+    REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD, NOTE_USECONDS, 50) == 0);
+    std::atomic<int> events{0};
+    std::vector<std::thread> others;
+    for (int t = 0; t < 2; ++t) {
+      others.emplace_back([&] {
+        kevent64_s out[4];
+        int n = 0;
+        while ((n = kevent64(number, nullptr, 0, out, 4, 0, nullptr)) >= 0) events += n;
+        CHECK(errno == EBADF);
+      });
+    }
+    others.emplace_back([&] {
+      const kevent64_s changes[] = {change(2, EVFILT_USER, EV_ADD | EV_ONESHOT, NOTE_TRIGGER),
+                                    change(p[0], EVFILT_WRITE, EV_ADD | EV_ONESHOT)};
+      while (kevent64(number, changes, 2, nullptr, 0, 0, nullptr) == 0) {
+      }
+      CHECK(errno == EBADF);
+    });
+    others.emplace_back([&] {
+      for (;;) {
+        const int twin = ::dup(p[0]);
+        const kevent64_s add = change(twin, EVFILT_READ, EV_ADD);
+        const int result = kevent64(number, &add, 1, nullptr, 0, 0, nullptr);
+        ::close(twin);
+        if (result != 0) break;
+      }
+      CHECK(errno == EBADF);
+    });
+    while (events < 20) std::this_thread::yield();
+    kq.close();
+    for (std::thread& t : others) t.join();
+  }
+}
