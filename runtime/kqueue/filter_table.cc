@@ -13,6 +13,7 @@ struct operations_by_index {
     at[filter_index(EVFILT_WRITE)] = &write_filter;
     at[filter_index(EVFILT_EXCEPT)] = &except_filter;
     at[filter_index(EVFILT_VNODE)] = &vnode_filter;
+    at[filter_index(EVFILT_PROC)] = &proc_filter;
     at[filter_index(EVFILT_SIGNAL)] = &signal_filter;
     at[filter_index(EVFILT_TIMER)] = &timer_filter;
     at[filter_index(EVFILT_USER)] = &user_filter;

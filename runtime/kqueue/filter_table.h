@@ -32,6 +32,7 @@ inline constexpr std::int16_t write_mark_number = -16;
 
 // Those that are always there, each in the file of its name.
 extern const filter_operations continuous_timer_source;
+extern const filter_operations proc_filter;
 extern const filter_operations read_filter;
 extern const filter_operations write_filter;
 extern const filter_operations except_filter;

@@ -233,9 +233,6 @@ TEST_CASE("filters that are not there") {
   CHECK(kq.apply(1, EVFILT_VM, EV_ADD) == ENOTSUP);
   CHECK(kq.apply(1, EVFILT_AIO, EV_DELETE) == ENOENT);
   CHECK(kq.apply(1'000'000, EVFILT_VNODE, EV_ADD, NOTE_WRITE) == EBADF);
-#if defined(__linux__)  // not served here yet
-  CHECK(kq.apply(getpid(), EVFILT_PROC, EV_ADD, NOTE_EXIT) == ENOTSUP);
-#endif
 }
 
 TEST_CASE("a list of changes that is not there gives EFAULT") {

@@ -140,7 +140,7 @@ TEST_CASE("NOTE_ABSOLUTE is wall time, and once") {
     CHECK(kq.next().size() == 1);
   }
   SUBCASE("in Mach's time, which began when the machine did") {
-    for (const std::uint32_t clock : {0, NOTE_MACH_CONTINUOUS_TIME}) {
+    for (const std::uint32_t clock : {0u, std::uint32_t{NOTE_MACH_CONTINUOUS_TIME}}) {
       const std::uint32_t how = NOTE_ABSOLUTE | NOTE_MACHTIME | clock;
       REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD, how, 1) == 0);
       CHECK(only(kq.now(), EVFILT_TIMER).data == 1);
