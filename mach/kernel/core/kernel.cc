@@ -1,6 +1,9 @@
 #include "kedge/mach/kernel/core/kernel.h"
 
+#include <servers/bootstrap.h>
+
 #include <mutex>
+#include <new>
 #include <utility>
 
 #include "kedge/mach/kernel/core/aftermath.h"
@@ -175,33 +178,38 @@ status kernel::begin(ipc_task& caller, const request& what, reply& answer, copyi
   }
   semaphore_call of_semaphore(caller, waiting, answer, after);
   if (of_semaphore.serves(what.call)) return of_semaphore.begin(what);
-  if (is_bootstrap_call(what.call)) {
-    answer.result = do_bootstrap_call(caller, what, answer, memory, after);
-    return status::done;
+  try {
+    answer.result = call_at_once(caller, what, answer, memory, after, of_semaphore);
+  } catch (const std::bad_alloc&) {
+    answer.result = is_bootstrap_call(what.call) ? BOOTSTRAP_NO_MEMORY : KERN_RESOURCE_SHORTAGE;
   }
+  return judge(caller, answer, status::done);
+}
+
+// The calls that do not wait.
+kern_return_t kernel::call_at_once(ipc_task& caller, const request& what, reply& answer,
+                                   copyio& memory, aftermath& after, semaphore_call& of_semaphore) {
+  if (is_bootstrap_call(what.call)) return do_bootstrap_call(caller, what, answer, memory, after);
   // Those without a task argument act on the caller.
   const bool bare = what.call == call_number::reply_port || what.call == call_number::self;
   ref<ipc_task> target;
-  answer.result = resolve_task(*this, caller, bare ? task_self_name : what.target, target);
-  if (answer.result != KERN_SUCCESS) return status::done;
+  const kern_return_t failed =
+      resolve_task(*this, caller, bare ? task_self_name : what.target, target);
+  if (failed != KERN_SUCCESS) return failed;
   switch (what.call) {
     case call_number::semaphore_create:
-      answer.result = of_semaphore.create(*target, what);
-      break;
+      return of_semaphore.create(*target, what);
     case call_number::semaphore_destroy:
-      answer.result = of_semaphore.destroy(*target, static_cast<mach_port_name_t>(what.words[0]));
-      break;
+      return of_semaphore.destroy(*target, static_cast<mach_port_name_t>(what.words[0]));
     case call_number::get_special_port:
     case call_number::set_special_port:
     case call_number::register_ports:
     case call_number::look_up_ports:
-      answer.result = do_special_port_call(caller, *target, what, answer, after);
-      break;
+      return do_special_port_call(caller, *target, what, answer, after);
     default:
       do_port_call(caller, *target, what, answer, memory, after);
-      break;
+      return answer.result;
   }
-  return judge(caller, answer, status::done);
 }
 
 status kernel::resume(ipc_task& caller, ticket& woken, reply& answer, copyio& memory) {

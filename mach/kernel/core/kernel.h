@@ -29,6 +29,8 @@ enum class status { done, parked };
 // Why a caller gives up waiting.
 enum class give_up { timed_out, interrupted };
 
+class semaphore_call;
+
 class kernel {
  public:
   kernel();
@@ -89,6 +91,9 @@ class kernel {
   static constexpr std::uint64_t first_task_id = 1;
 
  private:
+  kern_return_t call_at_once(ipc_task& caller, const request& what, reply& answer, copyio& memory,
+                             aftermath& after, semaphore_call& of_semaphore);
+
   std::array<kmsg_pool, stack_shares> pools_;
   class transit transit_;
   class profile profile_ = profile::age::macos15;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <mutex>
+#include <new>
 #include <utility>
 
 #include "kedge/mach/kernel/core/kernel.h"
@@ -17,7 +18,6 @@
 
 namespace kedge::mach::kernel {
 namespace {
-
 
 bool is_null_or_dead(mach_port_name_t name) noexcept {
   return !MACH_PORT_VALID(name);
@@ -36,7 +36,11 @@ class port_call {
         after_(after) {}
 
   kern_return_t run() {
-    const kern_return_t result = dispatch();
+    kern_return_t result = KERN_RESOURCE_SHORTAGE;
+    try {
+      result = dispatch();
+    } catch (const std::bad_alloc&) {
+    }
     then_.settle(after_);
     return result;
   }
@@ -494,8 +498,11 @@ kern_return_t port_call::request_notification() {
   const kern_return_t taken = take_notify(name(3), argument<mach_msg_type_name_t>(4), notify);
   if (taken != KERN_SUCCESS) return taken;
   port* previous = nullptr;
-  const kern_return_t result =
-      request_notification_at(space_, name(), id, sync, notify, previous, then_);
+  kern_return_t result = KERN_RESOURCE_SHORTAGE;
+  try {
+    result = request_notification_at(space_, name(), id, sync, notify, previous, then_);
+  } catch (const std::bad_alloc&) {
+  }
   then_.settle(after_);
   if (result != KERN_SUCCESS) {
     if (notify) release_send_once_right(notify, after_);

@@ -63,7 +63,7 @@ bool space::grow(std::uint32_t size) noexcept try {
   return false;
 }
 
-mach_port_name_t space::make(entry*& made) {
+mach_port_name_t space::make(entry*& made) noexcept {
   if (names_in_use() >= max_names) return MACH_PORT_NULL;
   const std::uint32_t idle = policy_.shuffled ? idle_slots : 0;
   if (free_count_ <= idle &&
@@ -77,7 +77,7 @@ mach_port_name_t space::make(entry*& made) {
   return index << 8 | made->generation;
 }
 
-bool space::make_at(mach_port_name_t name, entry*& made) {
+bool space::make_at(mach_port_name_t name, entry*& made) noexcept {
   const std::uint32_t index = name >> 8;
   if (index < reserved_size || index < policy_.first_index || index >= max_size ||
       names_in_use() >= max_names) {
@@ -111,19 +111,23 @@ mach_port_name_t space::find_send(const port& target) const noexcept {
   return MACH_PORT_NULL;
 }
 
-void space::remember_send(const port& target, mach_port_name_t name) {
-  if (sends_ >= buckets_.size()) {
-    const std::vector<std::uint32_t> old =
-        std::exchange(buckets_, std::vector<std::uint32_t>(buckets_.size() * 4));
-    for (std::uint32_t head : old) {
-      while (head) {
-        const std::uint32_t index = head;
-        head = entries_[index].next;
-        std::uint32_t& chain = buckets_[bucket(static_cast<const port&>(*entries_[index].target))];
-        entries_[index].next = std::exchange(chain, index);
-      }
+void space::spread_sends() noexcept try {
+  const std::vector<std::uint32_t> old =
+      std::exchange(buckets_, std::vector<std::uint32_t>(buckets_.size() * 4));
+  for (std::uint32_t head : old) {
+    while (head) {
+      const std::uint32_t index = head;
+      head = entries_[index].next;
+      std::uint32_t& chain = buckets_[bucket(static_cast<const port&>(*entries_[index].target))];
+      entries_[index].next = std::exchange(chain, index);
     }
   }
+} catch (const std::bad_alloc&) {
+  // The chains are longer, then.
+}
+
+void space::remember_send(const port& target, mach_port_name_t name) noexcept {
+  if (sends_ >= buckets_.size()) spread_sends();
   std::uint32_t& chain = buckets_[bucket(target)];
   entries_[name >> 8].next = std::exchange(chain, name >> 8);
   ++sends_;

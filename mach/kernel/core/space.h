@@ -65,10 +65,10 @@ class space {
 
   // A new name, or MACH_PORT_NULL if there is none left, nor memory for one. The caller fills the
   // entry in.
-  mach_port_name_t make(entry*& made);
+  mach_port_name_t make(entry*& made) noexcept;
   // The same with a name that the caller chose. False: its slot is in use, out of bounds, or there
   // is no room.
-  bool make_at(mach_port_name_t name, entry*& made);
+  bool make_at(mach_port_name_t name, entry*& made) noexcept;
   // Whether some name has the slot of this one, or it is for reserved names.
   bool is_used(mach_port_name_t name) const noexcept {
     const std::uint32_t index = name >> 8;
@@ -83,7 +83,7 @@ class space {
   // The name under which a send right (without the receive right) to the port is held, or
   // MACH_PORT_NULL.
   mach_port_name_t find_send(const port& target) const noexcept;
-  void remember_send(const port& target, mach_port_name_t name);
+  void remember_send(const port& target, mach_port_name_t name) noexcept;
   void forget_send(const port& target, mach_port_name_t name) noexcept;
 
   // Calls visit(name, entry&) for every name in use, by ascending index.
@@ -110,6 +110,7 @@ class space {
  private:
   // False: there can be no more, or there is no memory for them.
   bool grow(std::uint32_t size) noexcept;
+  void spread_sends() noexcept;
   void add_free(std::uint32_t index, bool first) noexcept;
   void remove_free(std::uint32_t index) noexcept;
   std::uint64_t draw() noexcept;

@@ -1,0 +1,151 @@
+// Calls for which there is no memory: they fail, and change nothing (mach_port.c:
+// KERN_RESOURCE_SHORTAGE).
+#include <doctest/doctest.h>
+
+#include <mach/semaphore.h>
+#include <mach/task.h>
+#include <servers/bootstrap.h>
+
+#include <cstdlib>
+#include <functional>
+#include <new>
+#include <string>
+
+#include "kedge/mach/kernel/extension.h"
+#include "kedge/mach/kernel/snapshot.h"
+#include "test_message.h"
+
+namespace {
+
+// How many allocations of this thread succeed before all others fail; below 0: none fails.
+thread_local int left = -1;
+
+void* allocate(std::size_t size) noexcept {
+  if (left == 0) return nullptr;
+  if (left > 0) --left;
+  return std::malloc(size > 0 ? size : 1);
+}
+
+}  // namespace
+
+void* operator new(std::size_t size) {
+  void* const memory = allocate(size);
+  if (!memory) throw std::bad_alloc();
+  return memory;
+}
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  return allocate(size);
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
+
+using namespace test;
+
+namespace {
+
+std::string everything() {
+  return to_string(kedge::mach::kernel::take_snapshot());
+}
+
+// Lets the first allocation of the call fail, then the second, and so on, until it succeeds. Each
+// failure must be told by `error`, and leave all as it was. The number of failures.
+int fail_each_allocation(kern_return_t error, const std::function<kern_return_t()>& call) {
+  const std::string before = everything();
+  for (int failures = 0;; ++failures) {
+    left = failures;
+    const kern_return_t result = call();
+    left = -1;
+    if (result == KERN_SUCCESS) return failures;
+    CHECK(result == error);
+    CHECK(everything() == before);
+    if (failures == 100) return -1;
+  }
+}
+
+}  // namespace
+
+TEST_CASE("no memory for a port, a set, a construct") {
+  mach_port_name_t name = new_port();  // there is room for more names then
+  for (const mach_port_right_t right : {MACH_PORT_RIGHT_RECEIVE, MACH_PORT_RIGHT_PORT_SET}) {
+    CHECK(fail_each_allocation(KERN_RESOURCE_SHORTAGE, [&] {
+            return mach_port_allocate(mach_task_self(), right, &name);
+          }) == 1);
+  }
+  mach_port_options_t options{};
+  options.flags = MPO_INSERT_SEND_RIGHT;
+  CHECK(fail_each_allocation(KERN_RESOURCE_SHORTAGE, [&] {
+          return mach_port_construct(mach_task_self(), &options, 0, &name);
+        }) == 1);
+}
+
+TEST_CASE("no memory for a membership") {
+  const mach_port_name_t port = new_port(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
+  CHECK(fail_each_allocation(KERN_RESOURCE_SHORTAGE, [&] {
+          return mach_port_insert_member(mach_task_self(), port, set);
+        }) == 1);
+}
+
+TEST_CASE("no memory for a notification: the right that was to be told is told of that") {
+  const mach_port_name_t port = new_service(), notify = new_port();
+  // A message that has been used is kept for the next.
+  REQUIRE(mach_port_deallocate(mach_task_self(), new_send_once(notify)) == KERN_SUCCESS);
+  REQUIRE(next_id(notify) == MACH_NOTIFY_SEND_ONCE);
+  left = 0;
+  CHECK(request(port, MACH_NOTIFY_DEAD_NAME, 0, notify) == KERN_RESOURCE_SHORTAGE);
+  left = -1;
+  CHECK(next_id(notify) == MACH_NOTIFY_SEND_ONCE);
+  CHECK((type_of(port) & MACH_PORT_TYPE_DNREQUEST) == 0);
+  CHECK(request(port, MACH_NOTIFY_DEAD_NAME, 0, notify) == KERN_SUCCESS);
+}
+
+TEST_CASE("no memory for a semaphore") {
+  semaphore_t semaphore = SEMAPHORE_NULL;
+  CHECK(fail_each_allocation(KERN_RESOURCE_SHORTAGE, [&] {
+          return semaphore_create(mach_task_self(), &semaphore, SYNC_POLICY_FIFO, 0);
+        }) == 2);
+}
+
+TEST_CASE("no memory for a service") {
+  mach_port_t port = MACH_PORT_NULL;
+  CHECK(fail_each_allocation(BOOTSTRAP_NO_MEMORY, [&] {
+          return bootstrap_check_in(bootstrap_port, "org.kedge.test.no-memory.with-a-long-name",
+                                    &port);
+        }) > 1);
+}
+
+TEST_CASE("no memory for more names: no space") {
+  int refused = 0;
+  for (int each = 0; each < 2000; ++each) {
+    mach_port_name_t name = MACH_PORT_NULL;
+    left = 0;
+    const kern_return_t result =
+        mach_port_allocate(mach_task_self(), MACH_PORT_RIGHT_DEAD_NAME, &name);
+    left = -1;
+    if (result == KERN_SUCCESS) continue;
+    CHECK(result == KERN_NO_SPACE);
+    ++refused;
+    CHECK(mach_port_allocate(mach_task_self(), MACH_PORT_RIGHT_DEAD_NAME, &name) == KERN_SUCCESS);
+  }
+  CHECK(refused > 0);
+}
+
+TEST_CASE("no memory for a message: MACH_SEND_NO_BUFFER, nothing consumed") {
+  const mach_port_name_t port = new_service(), cargo = new_service();
+  set_limit(port, 1000);
+  int refused = 0;
+  for (int each = 0; each < 200; ++each) {
+    message m(port, MACH_MSG_TYPE_COPY_SEND, each, {{cargo, MACH_MSG_TYPE_COPY_SEND}});
+    left = 0;
+    const mach_msg_return_t result = m.send();
+    left = -1;
+    if (result == MACH_MSG_SUCCESS) continue;
+    CHECK(result == MACH_SEND_NO_BUFFER);
+    ++refused;
+    CHECK(refs_of(cargo, MACH_PORT_RIGHT_SEND) == 1);
+  }
+  CHECK(refused > 0);
+}
