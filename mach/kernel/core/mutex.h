@@ -1,7 +1,8 @@
 // A mutex of one word: a compare-and-swap when nobody holds it, a futex wait otherwise. Critical
 // sections of this kernel are a few hundred instructions at most, so it spins for a moment first.
-// While the process has one thread nobody can hold it, and plain loads and stores do (a message
-// takes some ten locks and references, each of which costs as much as fifty instructions).
+// While the process has one thread nobody can hold it, and it need not be taken (a message takes
+// some ten locks and references, each of which costs as much as fifty instructions). It is released
+// all the same: the other threads may have ended since it was taken.
 // Not recursive; destroying a held one is allowed (after a fork the child abandons the parent's).
 #pragma once
 
@@ -19,7 +20,7 @@ class mutex {
   mutex& operator=(const mutex&) = delete;
 
   void lock() noexcept {
-    if (one_thread()) return word_.store(held, std::memory_order_relaxed);
+    if (one_thread()) return;
     std::uint32_t expected = free;
     if (!word_.compare_exchange_strong(expected, held, std::memory_order_acquire,
                                        std::memory_order_relaxed)) {

@@ -12,9 +12,13 @@ namespace kedge::mach::kernel {
 class space_lock {
  public:
   void lock() noexcept {
+    if (one_thread()) return;
     for (part& each : parts_) each.lock.lock();
+    taken_ = true;
   }
   void unlock() noexcept {
+    if (!taken_) return;  // there was one thread
+    taken_ = false;
     for (part& each : parts_) each.lock.unlock();
   }
 
@@ -27,6 +31,7 @@ class space_lock {
     mutex lock;
   };
   std::array<part, stack_shares> parts_;
+  bool taken_ = false;
 };
 
 }  // namespace kedge::mach::kernel

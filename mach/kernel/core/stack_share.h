@@ -9,13 +9,11 @@ namespace kedge::mach::kernel {
 
 inline constexpr std::size_t stack_shares = 4;
 
-// The same for all addresses of a stack, nearly always; different for most stacks.
+// The same for all addresses of a stack, nearly always. Stacks are 8 MiB, one behind the other,
+// unless a thread asks for less.
 inline std::size_t stack_share(const void* on_stack) noexcept {
-  constexpr unsigned smaller_than_a_stack = 20;
-  const std::uint64_t region =
-      static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(on_stack)) >>
-      smaller_than_a_stack;
-  return static_cast<std::size_t>((region * 0x9E3779B97F4A7C15u) >> 62) % stack_shares;
+  constexpr unsigned stack_bits = 23;
+  return (reinterpret_cast<std::uintptr_t>(on_stack) >> stack_bits) % stack_shares;
 }
 
 }  // namespace kedge::mach::kernel
