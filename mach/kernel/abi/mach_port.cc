@@ -48,9 +48,8 @@ kern_return_t fetch_arrays(std::size_t arrays, mach_port_name_t** out,
       for (std::size_t each = 0; each < arrays; ++each) {
         out[each] = *count ? reinterpret_cast<mach_port_name_t*>(memory[each]) : nullptr;
         // What is beyond the caller's pages is not known to the caller.
-        const vm_size_t page = 4096;
-        const vm_size_t used = (*count * sizeof(mach_port_name_t) + page - 1) / page * page;
-        const vm_size_t had = (bytes + page - 1) / page * page;
+        const vm_size_t used = mach_vm_round_page(*count * sizeof(mach_port_name_t));
+        const vm_size_t had = mach_vm_round_page(bytes);
         if (used < had) vm_deallocate(mach_task_self(), memory[each] + used, had - used);
       }
       return KERN_SUCCESS;

@@ -197,6 +197,8 @@ kern_return_t kernel::call_at_once(ipc_task& caller, const request& what, reply&
       resolve_task(*this, caller, bare ? task_self_name : what.target, target);
   if (failed != KERN_SUCCESS) return failed;
   switch (what.call) {
+    case call_number::check_task:
+      break;
     case call_number::semaphore_create:
       return of_semaphore.create(*target, what);
     case call_number::semaphore_destroy:

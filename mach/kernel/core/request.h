@@ -50,9 +50,10 @@ enum class call_number : std::uint32_t {
   semaphore_wait,           // name, ns or all ones
   semaphore_wait_signal,    // name, ns or all ones, name to signal
   get_srights,              // name -> count
-  peek,    // name, trailer elements, seqno, @trailer, room -> seqno and size, id and trailer
-           // size (32 bits each)
-  rename,  // name, name
+  peek,        // name, trailer elements, seqno, @trailer, room -> seqno and size, id and trailer
+               // size (32 bits each)
+  rename,      // name, name
+  check_task,  // whether the target is a task
   get_special_port,  // which -> name
   set_special_port,  // which, name
   register_ports,    // three names

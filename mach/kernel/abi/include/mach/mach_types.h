@@ -20,6 +20,9 @@ typedef mach_port_t host_t;
 typedef mach_port_t host_name_port_t;
 typedef mach_port_t semaphore_t;
 typedef mach_port_t bootstrap_t;
+typedef mach_port_t vm_map_t;
+typedef mach_port_t vm_map_read_t;
+typedef mach_port_t mem_entry_name_port_t;
 
 #define TASK_NULL ((task_t)0)
 #define THREAD_NULL ((thread_t)0)

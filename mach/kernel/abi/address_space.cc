@@ -1,0 +1,426 @@
+#include "kedge/mach/kernel/abi/address_space.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <new>
+#include <utility>
+#include <vector>
+
+#include "kedge/mach/kernel/abi/memory_file.h"
+#include "kedge/mach/kernel/abi/memory_map.h"
+
+namespace kedge::mach::kernel::address_space {
+namespace {
+
+constexpr int readable = PROT_READ | PROT_WRITE;
+
+void* pointer(user_address at) noexcept {
+  return reinterpret_cast<void*>(at);
+}
+
+user_address address(const void* at) noexcept {
+  return reinterpret_cast<std::uintptr_t>(at);
+}
+
+// Pages of a file that stand somewhere.
+struct segment {
+  enum class kind : std::uint8_t {
+    sole,    // mapped here alone, and written to in the file
+    frozen,  // nobody writes to the file
+    common,  // written to in the file, which others have mapped, too
+  };
+  ref<memory_file> file;
+  std::uint64_t offset = 0;
+  std::uint64_t size = 0;
+  kind is = kind::sole;
+};
+
+struct piece {
+  user_address at = 0;
+  segment of;
+  int protection = 0;
+};
+
+// What stands where. Segments that the program has unmapped itself stay until something else stands
+// there.
+class table {
+ public:
+  std::mutex lock;
+
+  void add(user_address at, const segment& what) {
+    cut(at, at + what.size);
+    segments_.emplace(at, what);
+  }
+
+  // Forgets what is in the range.
+  void cut(user_address start, user_address end) noexcept {
+    try {
+      split(start);
+      split(end);
+      segments_.erase(segments_.lower_bound(start), segments_.lower_bound(end));
+    } catch (const std::bad_alloc&) {
+      // The system will be believed.
+    }
+  }
+
+  // The pieces that the whole range consists of; none if some of it is not the kernel's or cannot
+  // be read.
+  std::vector<piece> find(user_address start, user_address end) {
+    std::vector<piece> found;
+    if (covers(start, end)) add_pieces(start, end, found);
+    user_address next = start;
+    for (const piece& each : found) {
+      if (each.at != next || !(each.protection & PROT_READ)) return {};
+      next += each.of.size;
+    }
+    if (next != end) found.clear();
+    return found;
+  }
+
+  // From here on nobody writes to the file of what is `sole`. False: the system refuses.
+  bool freeze(const piece& what) {
+    split(what.at);
+    split(what.at + what.of.size);
+    // Its pages are taken out first, all at once; whoever needs one meanwhile finds it in the file.
+    void* const unused = mremap(pointer(what.at), what.of.size, what.of.size,
+                                MREMAP_MAYMOVE | MREMAP_DONTUNMAP, nullptr);
+    if (unused != MAP_FAILED) what.of.file->keep(unused, what.of.size);
+    if (mmap(pointer(what.at), what.of.size, what.protection,
+             MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, what.of.file->descriptor(),
+             static_cast<off_t>(what.of.offset)) == MAP_FAILED) {
+      return false;
+    }
+    segments_.at(what.at).is = segment::kind::frozen;
+    return true;
+  }
+
+  void freeze_all() {
+    const bool none = std::none_of(segments_.begin(), segments_.end(), [](const auto& each) {
+      return each.second.is == segment::kind::sole;
+    });
+    if (none) return;
+    std::vector<piece> all;
+    add_pieces(0, ~user_address{0}, all);
+    for (const piece& each : all) {
+      if (each.of.is == segment::kind::sole) freeze(each);
+    }
+  }
+
+ private:
+  using segments = std::map<user_address, segment>;
+
+  segments::iterator at_or_before(user_address at) {
+    auto next = segments_.upper_bound(at);
+    return next == segments_.begin() ? segments_.end() : --next;
+  }
+
+  void split(user_address at) {
+    const auto found = at_or_before(at);
+    if (found == segments_.end() || found->first == at || found->first + found->second.size <= at) {
+      return;
+    }
+    segment rest = found->second;
+    const std::uint64_t before = at - found->first;
+    rest.offset += before;
+    rest.size -= before;
+    segments_.emplace(at, std::move(rest));
+    found->second.size = before;
+  }
+
+  bool covers(user_address start, user_address end) {
+    for (auto found = at_or_before(start); found != segments_.end() && found->first <= start &&
+                                           found->first + found->second.size > start;
+         ++found) {
+      start = found->first + found->second.size;
+      if (start >= end) return true;
+    }
+    return false;
+  }
+
+  // Where table and system agree.
+  void add_pieces(user_address start, user_address end, std::vector<piece>& to) {
+    for (const mapping& each : mappings(start, end)) {
+      const user_address last = std::min<user_address>(each.end, end);
+      user_address at = std::max<user_address>(each.start, start);
+      auto found = at_or_before(at);
+      if (found == segments_.end()) found = segments_.begin();
+      for (; found != segments_.end() && found->first < last; ++found) {
+        const segment& of = found->second;
+        if (found->first + of.size <= at) continue;
+        at = std::max(at, found->first);
+        const user_address until = std::min(last, found->first + of.size);
+        const std::uint64_t offset = of.offset + (at - found->first);
+        if (of.file->is(each.device, each.file) && offset == each.offset + (at - each.start) &&
+            each.shared == (of.is != segment::kind::frozen)) {
+          to.push_back({at, {of.file, offset, until - at, of.is}, each.protection});
+        }
+      }
+    }
+  }
+
+  segments segments_;
+};
+
+// Never destroyed: threads may use it when the process ends.
+table& known() {
+  static table& made = *new table;
+  return made;
+}
+
+// What both sides of a fork wrote to would be seen by both. What an entry names stays common.
+void prepare_fork() {
+  known().lock.lock();
+  try {
+    known().freeze_all();
+  } catch (const std::bad_alloc&) {
+    // Nothing can be done about it here; so much memory is left in no process that forks.
+  }
+}
+
+void end_fork() {
+  known().lock.unlock();
+}
+
+[[maybe_unused]] const int watches_forks = pthread_atfork(prepare_fork, end_fork, end_fork);
+
+// Maps a segment and remembers it. Without memory to remember it, it is pages like others.
+user_address map(user_address at, const segment& what, int flags) noexcept {
+  void* const made =
+      mmap(pointer(at), what.size, readable,
+           flags | (what.is == segment::kind::frozen ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED),
+           what.file->descriptor(), static_cast<off_t>(what.offset));
+  if (made == MAP_FAILED) return 0;
+  try {
+    known().add(address(made), what);
+  } catch (const std::bad_alloc&) {
+  }
+  return address(made);
+}
+
+// Pages of this process that nobody else has.
+class pages final : public passing_memory {
+ public:
+  pages(user_address at, std::uint64_t size) noexcept : at_(at), size_(size) {}
+  ~pages() override {
+    if (at_) deallocate(at_, size_);
+  }
+
+  void read(std::uint64_t offset, void* to, std::size_t size) const noexcept override {
+    std::memcpy(to, pointer(at_ + offset), size);
+  }
+  kern_return_t enter(user_address& at) noexcept override {
+    at = std::exchange(at_, 0);
+    return KERN_SUCCESS;
+  }
+  void own(user_address at) noexcept { at_ = at; }
+
+ private:
+  user_address at_;
+  const std::uint64_t size_;
+};
+
+// Pages that others have, too, until one side writes to them.
+class shared_pages final : public passing_memory {
+ public:
+  explicit shared_pages(std::vector<segment>&& parts) noexcept : parts_(std::move(parts)) {}
+
+  void read(std::uint64_t offset, void* to, std::size_t size) const noexcept override {
+    auto* out = static_cast<std::byte*>(to);
+    for (const segment& each : parts_) {
+      if (offset >= each.size) {
+        offset -= each.size;
+        continue;
+      }
+      const std::size_t part = std::min<std::uint64_t>(size, each.size - offset);
+      each.file->read(each.offset + offset, out, part);
+      out += part;
+      size -= part;
+      offset = 0;
+      if (size == 0) return;
+    }
+  }
+
+  kern_return_t enter(user_address& at) noexcept override {
+    std::uint64_t size = 0;
+    for (const segment& each : parts_) size += each.size;
+    const std::lock_guard<std::mutex> hold(known().lock);
+    void* const room = mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (room == MAP_FAILED) return KERN_NO_SPACE;
+    user_address next = at = address(room);
+    for (const segment& each : parts_) {
+      if (map(next, each, MAP_FIXED) == 0) {
+        known().cut(at, next);
+        munmap(room, size);
+        return KERN_NO_SPACE;
+      }
+      next += each.size;
+    }
+    return KERN_SUCCESS;
+  }
+
+ private:
+  ~shared_pages() override = default;
+  std::vector<segment> parts_;
+};
+
+// Copies of pages that were written to since their file was frozen, in a file of their own. At most
+// so many runs of them; more are copied faster with all the rest.
+constexpr std::size_t most_runs = 64;
+
+bool add_frozen(const piece& from, std::vector<segment>& to) {
+  std::vector<bool> written;
+  if (!find_written_pages(from.at, from.at + from.of.size, written)) return false;
+  const std::uint64_t page = page_size();
+  const auto total = static_cast<std::uint64_t>(std::count(written.begin(), written.end(), true));
+  ref<memory_file> copies;
+  if (total > 0) {
+    copies = memory_file::make(total * page);
+    if (!copies) return false;
+  }
+  std::uint64_t used = 0;
+  for (std::size_t first = 0, last = 0, runs = 0; first < written.size(); first = last) {
+    while (last < written.size() && written[last] == written[first]) ++last;
+    const std::uint64_t offset = first * page, size = (last - first) * page;
+    if (!written[first]) {
+      to.push_back({from.of.file, from.of.offset + offset, size, segment::kind::frozen});
+      continue;
+    }
+    if (++runs > most_runs || !copies->write(used, pointer(from.at + offset), size)) return false;
+    to.push_back({copies, used, size, segment::kind::frozen});
+    used += size;
+  }
+  return true;
+}
+
+ref<memory_object> share_pieces(const std::vector<piece>& pieces) {
+  const auto is_common = [](const piece& each) { return each.of.is == segment::kind::common; };
+  if (pieces.empty() || std::any_of(pieces.begin(), pieces.end(), is_common)) return {};
+  std::vector<segment> parts;
+  for (const piece& each : pieces) {
+    if (each.of.is == segment::kind::frozen) {
+      if (!add_frozen(each, parts)) return {};
+      continue;
+    }
+    if (!known().freeze(each)) return {};
+    parts.push_back(each.of);
+    parts.back().is = segment::kind::frozen;
+  }
+  return ref<memory_object>::adopt(new shared_pages(std::move(parts)));
+}
+
+// Moves the pieces to where there is room. If the system stops in the middle all go back.
+user_address move_pieces(const std::vector<piece>& pieces, std::uint64_t size) {
+  void* const room = mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (room == MAP_FAILED) return 0;
+  const user_address from = pieces.front().at, to = address(room);
+  const auto move = [](user_address at, std::uint64_t length, user_address goal) {
+    return mremap(pointer(at), length, length, MREMAP_MAYMOVE | MREMAP_FIXED, pointer(goal)) !=
+           MAP_FAILED;
+  };
+  for (std::size_t index = 0; index < pieces.size(); ++index) {
+    const piece& each = pieces[index];
+    if (move(each.at, each.of.size, to + (each.at - from))) continue;
+    while (index-- > 0) {
+      move(to + (pieces[index].at - from), pieces[index].of.size, pieces[index].at);
+    }
+    munmap(room, size);
+    return 0;
+  }
+  for (const piece& each : pieces) known().add(to + (each.at - from), each.of);
+  known().cut(from, from + size);
+  return to;
+}
+
+struct page_range {
+  page_range(user_address at, std::uint64_t size) noexcept
+      : start(at - offset_in_page(at)), end(round_to_pages(at + size)) {}
+  user_address start;
+  user_address end;
+};
+
+}  // namespace
+
+std::uint64_t page_size() noexcept {
+  static const auto size = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  return size;
+}
+
+kern_return_t allocate(std::uint64_t size, user_address& at) noexcept {
+  const std::uint64_t whole = round_to_pages(size);
+  if (whole < size) return KERN_NO_SPACE;
+  if (whole >= shared_from) {
+    if (ref<memory_file> file = memory_file::make(whole)) {
+      const std::lock_guard<std::mutex> hold(known().lock);
+      at = map(0, {std::move(file), 0, whole, segment::kind::sole}, 0);
+      return at ? KERN_SUCCESS : KERN_NO_SPACE;
+    }
+  }
+  void* const made = mmap(nullptr, whole, readable, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (made == MAP_FAILED) return KERN_NO_SPACE;
+  at = address(made);
+  return KERN_SUCCESS;
+}
+
+kern_return_t allocate_at(user_address at, std::uint64_t size, bool replaces) noexcept {
+  const std::uint64_t whole = round_to_pages(size);
+  if (whole < size || at + whole < at) return KERN_INVALID_ADDRESS;
+  const std::lock_guard<std::mutex> hold(known().lock);
+  const int fixed = replaces ? MAP_FIXED : MAP_FIXED_NOREPLACE;
+  void* const made = mmap(pointer(at), whole, readable, MAP_PRIVATE | MAP_ANONYMOUS | fixed, -1, 0);
+  if (made == MAP_FAILED) return errno == EEXIST ? KERN_NO_SPACE : KERN_INVALID_ADDRESS;
+  known().cut(at, at + whole);
+  return KERN_SUCCESS;
+}
+
+void deallocate(user_address at, std::uint64_t size) noexcept {
+  const page_range range(at, size);
+  const std::lock_guard<std::mutex> hold(known().lock);
+  known().cut(range.start, range.end);
+  munmap(pointer(range.start), range.end - range.start);
+}
+
+ref<memory_object> fresh(std::uint64_t size, std::byte*& bytes) noexcept {
+  user_address at = 0;
+  const std::uint64_t whole = round_to_pages(size);
+  if (allocate(whole, at) != KERN_SUCCESS) return {};
+  auto* const made = new (std::nothrow) pages(at, whole);
+  if (!made) deallocate(at, whole);
+  bytes = static_cast<std::byte*>(pointer(at));
+  return ref<memory_object>::adopt(made);
+}
+
+ref<memory_object> share(user_address from, std::uint64_t size) noexcept {
+  const page_range range(from, size);
+  const std::lock_guard<std::mutex> hold(known().lock);
+  try {
+    return share_pieces(known().find(range.start, range.end));
+  } catch (const std::bad_alloc&) {
+    return {};
+  }
+}
+
+ref<memory_object> take_away(user_address from, std::uint64_t size) noexcept {
+  const page_range range(from, size);
+  auto taken = ref<memory_object>::adopt(new (std::nothrow) pages(0, range.end - range.start));
+  if (!taken) return {};
+  const std::lock_guard<std::mutex> hold(known().lock);
+  try {
+    const std::vector<piece> pieces = known().find(range.start, range.end);
+    if (pieces.empty()) return {};
+    const user_address at = move_pieces(pieces, range.end - range.start);
+    if (!at) return {};
+    static_cast<pages*>(taken.get())->own(at);
+    return taken;
+  } catch (const std::bad_alloc&) {
+    return {};
+  }
+}
+
+}  // namespace kedge::mach::kernel::address_space

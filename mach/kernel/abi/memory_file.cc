@@ -1,0 +1,84 @@
+#include "kedge/mach/kernel/abi/memory_file.h"
+
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <new>
+
+namespace kedge::mach::kernel {
+namespace {
+
+std::atomic<std::uint64_t> living{0};
+
+// A quarter of the descriptors that the process may have; none if files are limited in size, where
+// exceeding the limit is a signal.
+bool may_be_another() noexcept {
+  rlimit descriptors{}, size{};
+  return getrlimit(RLIMIT_NOFILE, &descriptors) == 0 && getrlimit(RLIMIT_FSIZE, &size) == 0 &&
+         size.rlim_cur == RLIM_INFINITY &&
+         living.load(std::memory_order_relaxed) < descriptors.rlim_cur / 4;
+}
+
+}  // namespace
+
+ref<memory_file> memory_file::make(std::uint64_t size) noexcept {
+  if (!may_be_another()) return {};
+  const int descriptor = memfd_create("mach", MFD_CLOEXEC);
+  if (descriptor < 0) return {};
+  struct stat is{};
+  memory_file* made = nullptr;
+  if (ftruncate(descriptor, static_cast<off_t>(size)) == 0 && fstat(descriptor, &is) == 0) {
+    made = new (std::nothrow) memory_file(descriptor, is.st_dev, is.st_ino);
+  }
+  if (!made) {
+    close(descriptor);
+    return {};
+  }
+  living.fetch_add(1, std::memory_order_relaxed);
+  return ref<memory_file>::adopt(made);
+}
+
+memory_file::~memory_file() {
+  for (const range& each : unused_) munmap(each.at, each.size);
+  close(descriptor_);
+  living.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void memory_file::keep(void* at, std::size_t size) noexcept {
+  try {
+    unused_.push_back({at, size});
+  } catch (const std::bad_alloc&) {
+    munmap(at, size);
+  }
+}
+
+bool memory_file::write(std::uint64_t offset, const void* from, std::size_t size) noexcept {
+  const auto* at = static_cast<const std::byte*>(from);
+  while (size > 0) {
+    const ssize_t done = pwrite(descriptor_, at, size, static_cast<off_t>(offset));
+    if (done < 0 && errno == EINTR) continue;
+    if (done <= 0) return false;
+    at += done;
+    offset += static_cast<std::uint64_t>(done);
+    size -= static_cast<std::size_t>(done);
+  }
+  return true;
+}
+
+void memory_file::read(std::uint64_t offset, void* to, std::size_t size) const noexcept {
+  auto* at = static_cast<std::byte*>(to);
+  while (size > 0) {
+    const ssize_t done = pread(descriptor_, at, size, static_cast<off_t>(offset));
+    if (done < 0 && errno == EINTR) continue;
+    if (done <= 0) return;
+    at += done;
+    offset += static_cast<std::uint64_t>(done);
+    size -= static_cast<std::size_t>(done);
+  }
+}
+
+}  // namespace kedge::mach::kernel
