@@ -13,7 +13,6 @@
 #include <utility>
 #include <vector>
 
-#include "kedge/mach/kernel/abi/memory_file.h"
 #include "kedge/mach/kernel/abi/memory_map.h"
 
 namespace kedge::mach::kernel::address_space {
@@ -99,6 +98,13 @@ class table {
     }
     segments_.at(what.at).is = segment::kind::frozen;
     return true;
+  }
+
+  // From here on others may map what is `sole`.
+  void open_up(user_address at, std::uint64_t size) {
+    split(at);
+    split(at + size);
+    segments_.at(at).is = segment::kind::common;
   }
 
   void freeze_all() {
@@ -421,6 +427,92 @@ ref<memory_object> take_away(user_address from, std::uint64_t size) noexcept {
   } catch (const std::bad_alloc&) {
     return {};
   }
+}
+
+kern_return_t find_room(const place& where, std::uint64_t size, user_address& at) noexcept {
+  if (!where.anywhere) {
+    if (where.at & where.alignment) return KERN_INVALID_ADDRESS;
+    at = where.at;
+    return allocate_at(at, size, where.replaces);
+  }
+  const std::uint64_t whole = round_to_pages(size), spare = where.alignment & ~(page_size() - 1);
+  if (whole < size || whole + spare < whole) return KERN_NO_SPACE;
+  void* const made =
+      mmap(nullptr, whole + spare, readable, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (made == MAP_FAILED) return KERN_NO_SPACE;
+  const user_address first = address(made), last = first + whole + spare;
+  at = (first + where.alignment) & ~where.alignment;
+  if (at > first) munmap(made, at - first);
+  if (last > at + whole) munmap(pointer(at + whole), last - at - whole);
+  return KERN_SUCCESS;
+}
+
+namespace {
+
+// Whether all of it is memory of the process alone.
+bool is_private(user_address start, user_address end) {
+  for (const mapping& each : mappings(start, end)) {
+    if (each.start > start || each.shared || each.file != 0) return false;
+    start = each.end;
+  }
+  return start >= end;
+}
+
+kern_return_t put_into_file(const page_range& range, ref<memory_file>& file) {
+  const std::uint64_t size = range.end - range.start;
+  if (known().find(range.start, range.end).empty() && !is_private(range.start, range.end)) {
+    return KERN_INVALID_ADDRESS;
+  }
+  file = memory_file::make(size);
+  if (!file) return KERN_RESOURCE_SHORTAGE;
+  if (!file->write(0, pointer(range.start), size)) return KERN_INVALID_ADDRESS;
+  const std::vector<mapping> before = mappings(range.start, range.end);
+  known().cut(range.start, range.end);
+  if (map(range.start, {file, 0, size, segment::kind::common}, MAP_FIXED) == 0) {
+    return KERN_RESOURCE_SHORTAGE;
+  }
+  for (const mapping& each : before) {
+    if (each.protection == readable) continue;
+    const user_address start = std::max<user_address>(each.start, range.start);
+    mprotect(pointer(start), std::min<user_address>(each.end, range.end) - start, each.protection);
+  }
+  return KERN_SUCCESS;
+}
+
+}  // namespace
+
+kern_return_t make_common(user_address start, std::uint64_t size, ref<memory_file>& file,
+                          std::uint64_t& offset) noexcept {
+  const page_range range(start, size);
+  const std::lock_guard<std::mutex> hold(known().lock);
+  try {
+    const std::vector<piece> pieces = known().find(range.start, range.end);
+    if (pieces.size() == 1 && pieces.front().of.is != segment::kind::frozen) {
+      file = pieces.front().of.file;
+      offset = pieces.front().of.offset;
+      known().open_up(range.start, range.end - range.start);
+      return KERN_SUCCESS;
+    }
+    offset = 0;
+    return put_into_file(range, file);
+  } catch (const std::bad_alloc&) {
+    return KERN_RESOURCE_SHORTAGE;
+  }
+}
+
+kern_return_t map_common(const ref<memory_file>& file, std::uint64_t offset, std::uint64_t size,
+                         const place& where, int protection, user_address& at) noexcept {
+  const kern_return_t found = find_room(where, size, at);
+  if (found != KERN_SUCCESS) return found;
+  const std::uint64_t whole = round_to_pages(size);
+  const std::lock_guard<std::mutex> hold(known().lock);
+  if (map(at, {file, offset, whole, segment::kind::common}, MAP_FIXED) != 0 &&
+      mprotect(pointer(at), whole, protection) == 0) {
+    return KERN_SUCCESS;
+  }
+  known().cut(at, at + whole);
+  munmap(pointer(at), whole);
+  return KERN_NO_SPACE;
 }
 
 }  // namespace kedge::mach::kernel::address_space

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kedge/mach/kernel/abi/memory_file.h"
 #include "kedge/mach/kernel/core/copyio.h"
 #include "kedge/mach/kernel/core/memory_object.h"
 
@@ -51,5 +52,25 @@ ref<memory_object> share(user_address from, std::uint64_t size) noexcept;
 // Those pages themselves, which are no longer where they were. Null, and nothing has happened: they
 // are not the kernel's.
 ref<memory_object> take_away(user_address from, std::uint64_t size) noexcept;
+
+// Where memory is to be mapped.
+struct place {
+  bool anywhere = true;
+  bool replaces = false;
+  user_address at = 0;          // begins a page; if not anywhere
+  std::uint64_t alignment = 0;  // a mask of bits that are 0 in the address
+};
+// KERN_NO_SPACE, KERN_INVALID_ADDRESS, as allocate_at's.
+kern_return_t find_room(const place& where, std::uint64_t size, user_address& at) noexcept;
+
+// From here on the pages of the range can be mapped elsewhere, too, and what is written in one
+// place is seen in all. Memory that the kernel did not allocate is put into a file for it; what
+// another thread writes to it meanwhile may be lost. KERN_INVALID_ADDRESS (some of it is nobody's,
+// or is of a file of the program's), KERN_RESOURCE_SHORTAGE.
+kern_return_t make_common(user_address start, std::uint64_t size, ref<memory_file>& file,
+                          std::uint64_t& offset) noexcept;
+// Maps pages of a file that others have mapped, or will.
+kern_return_t map_common(const ref<memory_file>& file, std::uint64_t offset, std::uint64_t size,
+                         const place& where, int protection, user_address& at) noexcept;
 
 }  // namespace kedge::mach::kernel::address_space

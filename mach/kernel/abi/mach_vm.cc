@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "kedge/mach/kernel/abi/address_space.h"
-#include "kedge/mach/kernel/abi/bound.h"
+#include "kedge/mach/kernel/abi/check_memory.h"
 #include "kedge/mach/kernel/abi/memory_map.h"
 #include "kedge/mach/kernel/core/copyio.h"
 
@@ -22,45 +22,9 @@ namespace address_space = kedge::mach::kernel::address_space;
 
 namespace {
 
-// Those that say how, but not where, memory is allocated are of no effect: purgeable, 4 GiB chunk,
-// random address, no cache, resilient.
-constexpr unsigned hints = 0x7e;
-constexpr unsigned known_flags =
-    VM_FLAGS_ANYWHERE | VM_FLAGS_OVERWRITE | VM_FLAGS_ALIAS_MASK | hints;
-
-kern_return_t check_task(mach_port_t task) {
-  if (task == mach_task_self()) return KERN_SUCCESS;
-  const kern_return_t is = kernel::call(kernel::call_number::check_task, task).result;
-  return is == KERN_INVALID_TASK ? KERN_INVALID_ARGUMENT : is;
-}
-
-// Whether the task is one, and the range does not end before it starts.
-kern_return_t check(mach_port_t task, mach_vm_address_t at, mach_vm_size_t size) {
-  const kern_return_t bad = check_task(task);
-  if (bad != KERN_SUCCESS) return bad;
-  const mach_vm_address_t end = at + size;
-  return end < at || mach_vm_round_page(end) < end ? KERN_INVALID_ARGUMENT : KERN_SUCCESS;
-}
-
-// KERN_INVALID_ADDRESS: some of it is nobody's. KERN_PROTECTION_FAILURE.
-kern_return_t check_access(mach_vm_address_t at, mach_vm_size_t size, int needed) {
-  try {
-    const mach_vm_address_t end = at + size;
-    for (const kernel::mapping& each : kernel::mappings(at, end)) {
-      if (each.start > at) break;
-      if ((each.protection & needed) != needed) return KERN_PROTECTION_FAILURE;
-      at = each.end;
-      if (at >= end) break;
-    }
-    return at < end ? KERN_INVALID_ADDRESS : KERN_SUCCESS;
-  } catch (const std::bad_alloc&) {
-    return KERN_RESOURCE_SHORTAGE;
-  }
-}
-
 kern_return_t copy_bytes(mach_vm_address_t from, mach_vm_size_t size, mach_vm_address_t to) {
-  kern_return_t bad = check_access(from, size, PROT_READ);
-  if (bad == KERN_SUCCESS) bad = check_access(to, size, PROT_WRITE);
+  kern_return_t bad = kernel::check_memory_access(from, size, PROT_READ);
+  if (bad == KERN_SUCCESS) bad = kernel::check_memory_access(to, size, PROT_WRITE);
   if (bad == KERN_SUCCESS && size > 0) {
     std::memmove(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), size);
   }
@@ -78,7 +42,7 @@ kern_return_t protect(mach_vm_address_t start, mach_vm_size_t size, int protecti
 
 // There is no maximum that the system would keep: what is more than it is taken away now.
 kern_return_t take_away(mach_vm_address_t start, mach_vm_size_t size, int maximum) {
-  const kern_return_t bad = check_access(start, size, PROT_NONE);
+  const kern_return_t bad = kernel::check_memory_access(start, size, PROT_NONE);
   if (bad != KERN_SUCCESS) return bad;
   try {
     for (const kernel::mapping& each : kernel::mappings(start, start + size)) {
@@ -111,9 +75,10 @@ int vm_page_shift = 12;
 
 kern_return_t mach_vm_allocate(vm_map_t target, mach_vm_address_t* address, mach_vm_size_t size,
                                int flags) {
-  const kern_return_t bad = check_task(target);
+  const kern_return_t bad = kernel::check_memory_task(target);
   if (bad != KERN_SUCCESS) return bad;
-  if ((static_cast<unsigned>(flags) & ~known_flags) != 0) return KERN_INVALID_ARGUMENT;
+  if ((static_cast<unsigned>(flags) & ~kernel::known_memory_flags) != 0)
+    return KERN_INVALID_ARGUMENT;
   if (size == 0) {
     *address = 0;
     return KERN_SUCCESS;
@@ -129,14 +94,14 @@ kern_return_t mach_vm_allocate(vm_map_t target, mach_vm_address_t* address, mach
 }
 
 kern_return_t mach_vm_deallocate(vm_map_t target, mach_vm_address_t address, mach_vm_size_t size) {
-  const kern_return_t bad = check(target, address, size);
+  const kern_return_t bad = kernel::check_memory_range(target, address, size);
   if (bad == KERN_SUCCESS && size > 0) address_space::deallocate(address, size);
   return bad;
 }
 
 kern_return_t mach_vm_protect(vm_map_t target_task, mach_vm_address_t address, mach_vm_size_t size,
                               boolean_t set_maximum, vm_prot_t new_protection) {
-  const kern_return_t bad = check(target_task, address, size);
+  const kern_return_t bad = kernel::check_memory_range(target_task, address, size);
   if (bad != KERN_SUCCESS) return bad;
   if (new_protection & ~(VM_PROT_ALL | VM_PROT_COPY)) return KERN_INVALID_ARGUMENT;
   if (size == 0) return KERN_SUCCESS;
@@ -149,12 +114,12 @@ kern_return_t mach_vm_protect(vm_map_t target_task, mach_vm_address_t address, m
 kern_return_t mach_vm_read(vm_map_read_t target_task, mach_vm_address_t address,
                            mach_vm_size_t size, vm_offset_t* data,
                            mach_msg_type_number_t* dataCnt) {
-  kern_return_t bad = check(target_task, address, size);
+  kern_return_t bad = kernel::check_memory_range(target_task, address, size);
   if (bad != KERN_SUCCESS) return bad;
   if (size > ~mach_msg_type_number_t{0}) return KERN_INVALID_ARGUMENT;
   kernel::user_address at = 0;
   if (size > 0) {
-    bad = check_access(address, size, PROT_READ);
+    bad = kernel::check_memory_access(address, size, PROT_READ);
     if (bad != KERN_SUCCESS) return bad;
     kernel::carried_memory memory;
     bad = kernel::own_memory().take(address, size, {true, false}, memory);
@@ -169,7 +134,7 @@ kern_return_t mach_vm_read(vm_map_read_t target_task, mach_vm_address_t address,
 kern_return_t mach_vm_read_overwrite(vm_map_read_t target_task, mach_vm_address_t address,
                                      mach_vm_size_t size, mach_vm_address_t data,
                                      mach_vm_size_t* outsize) {
-  kern_return_t bad = check(target_task, address, size);
+  kern_return_t bad = kernel::check_memory_range(target_task, address, size);
   if (bad == KERN_SUCCESS) bad = copy_bytes(address, size, data);
   if (bad == KERN_SUCCESS) *outsize = size;
   return bad;
@@ -177,23 +142,24 @@ kern_return_t mach_vm_read_overwrite(vm_map_read_t target_task, mach_vm_address_
 
 kern_return_t mach_vm_write(vm_map_t target_task, mach_vm_address_t address, vm_offset_t data,
                             mach_msg_type_number_t dataCnt) {
-  const kern_return_t bad = check(target_task, address, dataCnt);
+  const kern_return_t bad = kernel::check_memory_range(target_task, address, dataCnt);
   if (bad != KERN_SUCCESS) return bad;
   // On Darwin the bytes travel in a message.
-  if (check_access(data, dataCnt, PROT_READ) != KERN_SUCCESS) return MACH_SEND_INVALID_MEMORY;
+  if (kernel::check_memory_access(data, dataCnt, PROT_READ) != KERN_SUCCESS)
+    return MACH_SEND_INVALID_MEMORY;
   return copy_bytes(data, dataCnt, address);
 }
 
 kern_return_t mach_vm_copy(vm_map_t target_task, mach_vm_address_t source_address,
                            mach_vm_size_t size, mach_vm_address_t dest_address) {
-  const kern_return_t bad = check(target_task, source_address, size);
+  const kern_return_t bad = kernel::check_memory_range(target_task, source_address, size);
   return bad == KERN_SUCCESS ? copy_bytes(source_address, size, dest_address) : bad;
 }
 
 kern_return_t mach_vm_region(vm_map_read_t target_task, mach_vm_address_t* address,
                              mach_vm_size_t* size, vm_region_flavor_t flavor, vm_region_info_t info,
                              mach_msg_type_number_t* infoCnt, mach_port_t* object_name) {
-  const kern_return_t bad = check_task(target_task);
+  const kern_return_t bad = kernel::check_memory_task(target_task);
   if (bad != KERN_SUCCESS) return bad;
   if ((flavor != VM_REGION_BASIC_INFO_64 && flavor != VM_REGION_BASIC_INFO) ||
       *infoCnt < VM_REGION_BASIC_INFO_COUNT_64) {

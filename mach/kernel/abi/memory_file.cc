@@ -1,5 +1,6 @@
 #include "kedge/mach/kernel/abi/memory_file.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -29,9 +30,15 @@ ref<memory_file> memory_file::make(std::uint64_t size) noexcept {
   if (!may_be_another()) return {};
   const int descriptor = memfd_create("mach", MFD_CLOEXEC);
   if (descriptor < 0) return {};
+  if (ftruncate(descriptor, static_cast<off_t>(size)) == 0) return adopt(descriptor);
+  close(descriptor);
+  return {};
+}
+
+ref<memory_file> memory_file::adopt(int descriptor) noexcept {
   struct stat is{};
   memory_file* made = nullptr;
-  if (ftruncate(descriptor, static_cast<off_t>(size)) == 0 && fstat(descriptor, &is) == 0) {
+  if (fstat(descriptor, &is) == 0) {
     made = new (std::nothrow) memory_file(descriptor, is.st_dev, is.st_ino);
   }
   if (!made) {
@@ -46,6 +53,10 @@ memory_file::~memory_file() {
   for (const range& each : unused_) munmap(each.at, each.size);
   close(descriptor_);
   living.fetch_sub(1, std::memory_order_relaxed);
+}
+
+int memory_file::open_again() const noexcept {
+  return fcntl(descriptor_, F_DUPFD_CLOEXEC, 0);
 }
 
 void memory_file::keep(void* at, std::size_t size) noexcept {

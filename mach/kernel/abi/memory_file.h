@@ -17,6 +17,8 @@ class memory_file {
   // Full of zeros. Null: the system gives none, or this process has as many as is good for it; they
   // take descriptors from the program.
   static ref<memory_file> make(std::uint64_t size) noexcept;
+  // One that is open already; the descriptor goes with it, and with a failure. Null: no memory.
+  static ref<memory_file> adopt(int descriptor) noexcept;
   memory_file(const memory_file&) = delete;
   memory_file& operator=(const memory_file&) = delete;
 
@@ -26,6 +28,8 @@ class memory_file {
   }
 
   int descriptor() const noexcept { return descriptor_; }
+  // Another descriptor for it, the caller's. -1: there is none.
+  int open_again() const noexcept;
   bool is(dev_t device, ino_t number) const noexcept {
     return device == device_ && number == number_;
   }

@@ -12,7 +12,7 @@
 
 namespace kedge::mach::kernel {
 
-enum class object_kind : std::uint8_t { port, port_set, semaphore, file };
+enum class object_kind : std::uint8_t { port, port_set, semaphore, file, memory_entry };
 
 class object {
  public:

@@ -66,15 +66,18 @@ enum class call_number : std::uint32_t {
   bootstrap_status,          // -> status
   fileport_make,             // descriptor, the kernel's from here on -> name
   fileport_open,             // name -> descriptor, or -errno
-  task_create,               // first index of ordered names, or 0 for shuffled ones -> id
-  task_terminate,            // id
-  task_self_port,            // id -> name
-  task_set_guards,           // id, guard_policy::behaviour
-  task_take_guard,           // id -> code and name (32 bits each), subcode; KERN_FAILURE: none left
-  task_limit_names,          // id, count
-  snapshot,                  // @, room (words) -> words (core/snapshot.h); copied if all fit
-  set_profile,               // profile::age
-  set_strict_replies,        // whether MACH_MSG_STRICT_REPLY is enforced
+  memory_entry_make,   // descriptor, the kernel's from here on, offset, size, permission -> name
+  memory_entry_open,   // name -> descriptor, or -errno; permission
+  memory_entry_range,  // name -> offset, size
+  task_create,         // first index of ordered names, or 0 for shuffled ones -> id
+  task_terminate,      // id
+  task_self_port,      // id -> name
+  task_set_guards,     // id, guard_policy::behaviour
+  task_take_guard,     // id -> code and name (32 bits each), subcode; KERN_FAILURE: none left
+  task_limit_names,    // id, count
+  snapshot,            // @, room (words) -> words (core/snapshot.h); copied if all fit
+  set_profile,         // profile::age
+  set_strict_replies,  // whether MACH_MSG_STRICT_REPLY is enforced
 };
 
 struct request {

@@ -18,6 +18,7 @@
 #include "kedge/mach/kernel/embedded/fileport.h"
 #include "kedge/mach/kernel/embedded/futex_ticket.h"
 #include "kedge/mach/kernel/embedded/machport_filter.h"
+#include "kedge/mach/kernel/embedded/memory_entry.h"
 #include "kedge/mach/kernel/extension.h"
 
 namespace kedge::mach::kernel {
@@ -155,6 +156,37 @@ bool embedded::call_of_process(ipc_task& caller, const request& what, reply& ans
   }
 }
 
+bool embedded::call_of_memory(ipc_task& caller, const request& what, reply& answer) {
+  if (what.call == call_number::memory_entry_make) {
+    const auto descriptor = static_cast<int>(what.words[0]);
+    ref<object> entry;
+    try {
+      entry = ref<object>::adopt(new memory_entry(descriptor, what.words[1], what.words[2],
+                                                  static_cast<int>(what.words[3])));
+      const auto at = ref<port>::adopt(new port(kernel_object::memory_entry, entry));
+      answer.result = kernel_.name_send_right(caller, *at, answer);
+    } catch (const std::bad_alloc&) {
+      if (!entry) ::close(descriptor);
+      answer.result = KERN_RESOURCE_SHORTAGE;
+    }
+    return true;
+  }
+  const bool opens = what.call == call_number::memory_entry_open;
+  if (!opens && what.call != call_number::memory_entry_range) return false;
+  const ref<object> found = kernel_.find_served(
+      caller, static_cast<mach_port_name_t>(what.words[0]), kernel_object::memory_entry);
+  answer.result = found ? KERN_SUCCESS : KERN_INVALID_ARGUMENT;
+  if (!found) return true;
+  const auto& entry = static_cast<const memory_entry&>(*found);
+  answer.words = {entry.offset, entry.size};
+  if (opens) {
+    const int opened = entry.open();
+    answer.words = {static_cast<std::uint64_t>(std::int64_t{opened < 0 ? -errno : opened}),
+                    static_cast<std::uint64_t>(entry.permission)};
+  }
+  return true;
+}
+
 bool embedded::call_of_files(ipc_task& caller, const request& what, reply& answer) {
   switch (what.call) {
     case call_number::fileport_make: {
@@ -180,7 +212,7 @@ bool embedded::call_of_files(ipc_task& caller, const request& what, reply& answe
       return true;
     }
     default:
-      return false;
+      return call_of_memory(caller, what, answer);
   }
 }
 

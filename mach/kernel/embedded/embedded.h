@@ -31,6 +31,7 @@ class embedded final : public binding {
   static embedded& make();
 
   bool call_of_files(ipc_task& caller, const request& what, reply& answer);
+  bool call_of_memory(ipc_task& caller, const request& what, reply& answer);
   void call_as(const request& what, reply& answer, copyio& memory);
   void perform(ipc_task& caller, const request& what, reply& answer, copyio& memory);
   ref<ipc_task> create_task(ipc_task* parent, std::uint32_t first_ordered_index = 0);

@@ -38,6 +38,19 @@ kern_return_t mach_vm_region(vm_map_read_t target_task, mach_vm_address_t* addre
                              mach_vm_size_t* size, vm_region_flavor_t flavor, vm_region_info_t info,
                              mach_msg_type_number_t* infoCnt, mach_port_t* object_name);
 
+// Maps what a memory entry stands for, or a copy of it; new memory if there is no object.
+// KERN_INVALID_RIGHT: the entry does not permit so much.
+kern_return_t mach_vm_map(vm_map_t target_task, mach_vm_address_t* address, mach_vm_size_t size,
+                          mach_vm_offset_t mask, int flags, mem_entry_name_port_t object,
+                          memory_object_offset_t offset, boolean_t copy, vm_prot_t cur_protection,
+                          vm_prot_t max_protection, vm_inherit_t inheritance);
+// Maps pages of a task once more, or a copy of them.
+kern_return_t mach_vm_remap(vm_map_t target_task, mach_vm_address_t* target_address,
+                            mach_vm_size_t size, mach_vm_offset_t mask, int flags,
+                            vm_map_t src_task, mach_vm_address_t src_address, boolean_t copy,
+                            vm_prot_t* cur_protection, vm_prot_t* max_protection,
+                            vm_inherit_t inheritance);
+
 #ifdef __cplusplus
 }
 #endif

@@ -30,6 +30,24 @@ kern_return_t vm_write(vm_map_t target_task, vm_address_t address, vm_offset_t d
 kern_return_t vm_copy(vm_map_t target_task, vm_address_t source_address, vm_size_t size,
                       vm_address_t dest_address);
 
+// As mach_vm_map and mach_vm_remap.
+kern_return_t vm_map(vm_map_t target_task, vm_address_t* address, vm_size_t size, vm_address_t mask,
+                     int flags, mem_entry_name_port_t object, vm_offset_t offset, boolean_t copy,
+                     vm_prot_t cur_protection, vm_prot_t max_protection, vm_inherit_t inheritance);
+kern_return_t vm_remap(vm_map_t target_task, vm_address_t* target_address, vm_size_t size,
+                       vm_address_t mask, int flags, vm_map_t src_task, vm_address_t src_address,
+                       boolean_t copy, vm_prot_t* cur_protection, vm_prot_t* max_protection,
+                       vm_inherit_t inheritance);
+
+// A send right to a port that stands for pages of the task (MAP_MEM_NAMED_CREATE: new ones), or for
+// a part of what another such port stands for. Who maps it sees what others write to it; a fork's
+// child, too. KERN_INVALID_ARGUMENT, KERN_INVALID_ADDRESS, KERN_PROTECTION_FAILURE,
+// KERN_RESOURCE_SHORTAGE.
+kern_return_t mach_make_memory_entry_64(vm_map_t target_task, memory_object_size_t* size,
+                                        memory_object_offset_t offset, vm_prot_t permission,
+                                        mach_port_t* object_handle,
+                                        mem_entry_name_port_t parent_entry);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,51 @@
+#include "kedge/mach/kernel/abi/check_memory.h"
+
+#include <mach/mach.h>
+#include <sys/mman.h>
+
+#include <new>
+#include <vector>
+
+#include "kedge/mach/kernel/abi/bound.h"
+#include "kedge/mach/kernel/abi/memory_map.h"
+
+namespace kedge::mach::kernel {
+
+kern_return_t check_memory_task(mach_port_t task) {
+  if (task == mach_task_self()) return KERN_SUCCESS;
+  const kern_return_t is = call(call_number::check_task, task).result;
+  return is == KERN_INVALID_TASK ? KERN_INVALID_ARGUMENT : is;
+}
+
+kern_return_t check_memory_range(mach_port_t task, mach_vm_address_t at, mach_vm_size_t size) {
+  const kern_return_t bad = check_memory_task(task);
+  if (bad != KERN_SUCCESS) return bad;
+  const mach_vm_address_t end = at + size;
+  return end < at || mach_vm_round_page(end) < end ? KERN_INVALID_ARGUMENT : KERN_SUCCESS;
+}
+
+kern_return_t check_memory_access(mach_vm_address_t at, mach_vm_size_t size, vm_prot_t needed) {
+  try {
+    const mach_vm_address_t end = at + size;
+    for (const mapping& each : mappings(at, end)) {
+      if (each.start > at) break;
+      if ((each.protection & needed) != needed) return KERN_PROTECTION_FAILURE;
+      at = each.end;
+      if (at >= end) break;
+    }
+    return at < end ? KERN_INVALID_ADDRESS : KERN_SUCCESS;
+  } catch (const std::bad_alloc&) {
+    return KERN_RESOURCE_SHORTAGE;
+  }
+}
+
+vm_prot_t protection_of(mach_vm_address_t at) {
+  try {
+    const std::vector<mapping> found = mappings(at, at + 1);
+    return found.empty() ? VM_PROT_NONE : found.front().protection;
+  } catch (const std::bad_alloc&) {
+    return VM_PROT_NONE;
+  }
+}
+
+}  // namespace kedge::mach::kernel

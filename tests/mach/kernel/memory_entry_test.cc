@@ -1,0 +1,210 @@
+// Memory entries and memory that is mapped twice.
+#include <doctest/doctest.h>
+
+#include <mach/mach_vm.h>
+
+#include "test_message.h"
+
+using namespace test;
+
+namespace {
+
+const mach_port_t self = mach_task_self();
+
+mach_vm_address_t new_memory(mach_vm_size_t size) {
+  mach_vm_address_t at = 0;
+  REQUIRE(mach_vm_allocate(self, &at, size, VM_FLAGS_ANYWHERE) == KERN_SUCCESS);
+  return at;
+}
+
+volatile unsigned char& byte(mach_vm_address_t at) {
+  return *reinterpret_cast<volatile unsigned char*>(at);
+}
+
+kern_return_t map(mach_port_t entry, mach_vm_address_t& at, mach_vm_size_t size,
+                  mach_vm_offset_t offset = 0, bool copy = false,
+                  vm_prot_t protection = VM_PROT_DEFAULT, int flags = VM_FLAGS_ANYWHERE,
+                  mach_vm_offset_t mask = 0) {
+  return mach_vm_map(self, &at, size, mask, flags, entry, offset, copy, protection, protection,
+                     VM_INHERIT_DEFAULT);
+}
+
+mach_port_t entry_of(mach_vm_address_t at, mach_vm_size_t size,
+                     vm_prot_t permission = VM_PROT_DEFAULT, mach_port_t parent = MACH_PORT_NULL) {
+  memory_object_size_t length = size;
+  mach_port_t made = MACH_PORT_NULL;
+  REQUIRE(mach_make_memory_entry_64(self, &length, at, permission, &made, parent) == KERN_SUCCESS);
+  return made;
+}
+
+}  // namespace
+
+TEST_CASE("who maps an entry sees what others write, small or large") {
+  for (const mach_vm_size_t size : {vm_page_size * 2, vm_size_t{4} << 20}) {
+    const mach_vm_address_t memory = new_memory(size);
+    byte(memory + size - 1) = 1;
+    const mach_port_t entry = entry_of(memory, size);
+    mach_vm_address_t other = 0;
+    REQUIRE(map(entry, other, size) == KERN_SUCCESS);
+    CHECK(other != memory);
+    CHECK(byte(other + size - 1) == 1);
+    byte(memory) = 2;
+    byte(other + vm_page_size) = 3;
+    CHECK(byte(other) == 2);
+    CHECK(byte(memory + vm_page_size) == 3);
+    CHECK(mach_port_deallocate(self, entry) == KERN_SUCCESS);
+    CHECK(mach_vm_deallocate(self, memory, size) == KERN_SUCCESS);
+    byte(other) = 4;
+    CHECK(byte(other + vm_page_size) == 3);
+    CHECK(mach_vm_deallocate(self, other, size) == KERN_SUCCESS);
+  }
+}
+
+TEST_CASE("an entry travels in a message") {
+  const mach_vm_address_t memory = new_memory(vm_page_size);
+  const mach_port_t entry = entry_of(memory, vm_page_size);
+  const mach_port_name_t port = new_port();
+  message m(port, MACH_MSG_TYPE_MAKE_SEND, 0, {{entry, MACH_MSG_TYPE_MOVE_SEND}});
+  REQUIRE(m.send() == MACH_MSG_SUCCESS);
+  CHECK(type_of(entry) == 0);
+  message got;
+  REQUIRE(got.receive(port) == MACH_MSG_SUCCESS);
+  mach_vm_address_t other = 0;
+  REQUIRE(map(got.port_at(0), other, vm_page_size) == KERN_SUCCESS);
+  byte(memory) = 7;
+  CHECK(byte(other) == 7);
+  CHECK(mach_vm_deallocate(self, other, vm_page_size) == KERN_SUCCESS);
+  CHECK(mach_vm_deallocate(self, memory, vm_page_size) == KERN_SUCCESS);
+  mach_msg_destroy(&got.header());
+}
+
+TEST_CASE("MAP_MEM_NAMED_CREATE makes memory, full of zeros, that is mapped nowhere yet") {
+  memory_object_size_t size = vm_page_size + 1;
+  mach_port_t entry = MACH_PORT_NULL;
+  REQUIRE(mach_make_memory_entry_64(self, &size, 0, MAP_MEM_NAMED_CREATE | VM_PROT_DEFAULT, &entry,
+                                    MACH_PORT_NULL) == KERN_SUCCESS);
+  CHECK(size == 2 * vm_page_size);
+  mach_vm_address_t first = 0, second = 0;
+  REQUIRE(map(entry, first, size) == KERN_SUCCESS);
+  REQUIRE(map(entry, second, vm_page_size, vm_page_size) == KERN_SUCCESS);
+  CHECK(byte(first) == 0);
+  byte(first + vm_page_size) = 5;
+  CHECK(byte(second) == 5);
+}
+
+TEST_CASE("an entry of a part of another") {
+  const mach_vm_address_t memory = new_memory(4 * vm_page_size);
+  const mach_port_t whole = entry_of(memory, 4 * vm_page_size);
+  const mach_port_t part = entry_of(vm_page_size, 2 * vm_page_size, VM_PROT_READ, whole);
+  mach_vm_address_t other = 0;
+  REQUIRE(map(part, other, vm_page_size, vm_page_size, false, VM_PROT_READ) == KERN_SUCCESS);
+  byte(memory + 2 * vm_page_size) = 9;
+  CHECK(byte(other) == 9);
+  memory_object_size_t size = 2 * vm_page_size;
+  mach_port_t made = MACH_PORT_NULL;
+  CHECK(mach_make_memory_entry_64(self, &size, 3 * vm_page_size, VM_PROT_READ, &made, whole) ==
+        KERN_INVALID_ARGUMENT);
+  CHECK(mach_make_memory_entry_64(self, &size, 0, VM_PROT_DEFAULT, &made, part) ==
+        KERN_PROTECTION_FAILURE);
+  CHECK(mach_make_memory_entry_64(self, &size, 0, VM_PROT_READ, &made, new_service()) ==
+        KERN_INVALID_ARGUMENT);
+}
+
+TEST_CASE("a copy of what an entry stands for is a copy") {
+  const mach_vm_address_t memory = new_memory(vm_page_size);
+  byte(memory) = 1;
+  const mach_port_t entry = entry_of(memory, vm_page_size, VM_PROT_READ);
+  mach_vm_address_t copy = 0;
+  REQUIRE(map(entry, copy, vm_page_size, 0, true) == KERN_SUCCESS);
+  byte(copy) = 2;
+  CHECK(byte(memory) == 1);
+  byte(memory) = 3;
+  CHECK(byte(copy) == 2);
+}
+
+TEST_CASE("errors of mach_vm_map") {
+  const mach_vm_address_t memory = new_memory(2 * vm_page_size);
+  const mach_port_t entry = entry_of(memory, 2 * vm_page_size, VM_PROT_READ);
+  mach_vm_address_t at = 0;
+  CHECK(map(entry, at, vm_page_size) == KERN_INVALID_RIGHT);
+  CHECK(map(entry, at, 3 * vm_page_size, 0, false, VM_PROT_READ) == KERN_INVALID_ARGUMENT);
+  CHECK(map(entry, at, vm_page_size, 2 * vm_page_size, false, VM_PROT_READ) ==
+        KERN_INVALID_ARGUMENT);
+  CHECK(map(entry, at, 0, 0, false, VM_PROT_READ) == KERN_INVALID_ARGUMENT);
+  CHECK(map(new_service(), at, vm_page_size) == KERN_INVALID_ARGUMENT);
+  CHECK(map(MACH_PORT_DEAD, at, vm_page_size) == KERN_INVALID_ARGUMENT);
+  at = memory;
+  CHECK(map(entry, at, vm_page_size, 0, false, VM_PROT_READ, VM_FLAGS_FIXED) == KERN_NO_SPACE);
+  CHECK(map(entry, at, vm_page_size, vm_page_size, false, VM_PROT_READ,
+            VM_FLAGS_FIXED | VM_FLAGS_OVERWRITE) == KERN_SUCCESS);
+  byte(memory + vm_page_size) = 6;
+  CHECK(byte(memory) == 6);
+}
+
+TEST_CASE("without an object mach_vm_map allocates, aligned as the mask says") {
+  mach_vm_address_t at = 0;
+  const mach_vm_offset_t mask = (mach_vm_offset_t{1} << 24) - 1;
+  REQUIRE(map(MACH_PORT_NULL, at, 3 * vm_page_size, 0, false, VM_PROT_DEFAULT, VM_FLAGS_ANYWHERE,
+              mask) == KERN_SUCCESS);
+  CHECK((at & mask) == 0);
+  byte(at + 3 * vm_page_size - 1) = 1;
+  CHECK(mach_vm_deallocate(self, at, 3 * vm_page_size) == KERN_SUCCESS);
+  CHECK(map(MACH_PORT_NULL, at, vm_page_size, 0, false, VM_PROT_DEFAULT, VM_FLAGS_ANYWHERE, 5) ==
+        KERN_INVALID_ARGUMENT);
+}
+
+TEST_CASE("errors of mach_make_memory_entry_64") {
+  memory_object_size_t size = vm_page_size;
+  mach_port_t made = MACH_PORT_NULL;
+  const mach_vm_address_t memory = new_memory(vm_page_size);
+  REQUIRE(mach_vm_protect(self, memory, vm_page_size, 0, VM_PROT_READ) == KERN_SUCCESS);
+  CHECK(mach_make_memory_entry_64(self, &size, memory, VM_PROT_DEFAULT, &made, MACH_PORT_NULL) ==
+        KERN_PROTECTION_FAILURE);
+  REQUIRE(mach_vm_deallocate(self, memory, vm_page_size) == KERN_SUCCESS);
+  CHECK(mach_make_memory_entry_64(self, &size, memory, VM_PROT_READ, &made, MACH_PORT_NULL) ==
+        KERN_INVALID_ADDRESS);
+  size = 0;
+  CHECK(mach_make_memory_entry_64(self, &size, memory, VM_PROT_READ, &made, MACH_PORT_NULL) ==
+        KERN_INVALID_ARGUMENT);
+}
+
+TEST_CASE("mach_vm_remap maps pages once more, or a copy of them") {
+  const mach_vm_address_t memory = new_memory(vm_page_size);
+  byte(memory) = 1;
+  vm_prot_t now = 0, most = 0;
+  mach_vm_address_t same = 0, copy = 0;
+  REQUIRE(mach_vm_remap(self, &copy, vm_page_size, 0, VM_FLAGS_ANYWHERE, self, memory, 1, &now,
+                        &most, VM_INHERIT_DEFAULT) == KERN_SUCCESS);
+  REQUIRE(mach_vm_remap(self, &same, vm_page_size, 0, VM_FLAGS_ANYWHERE, self, memory, 0, &now,
+                        &most, VM_INHERIT_DEFAULT) == KERN_SUCCESS);
+  CHECK(now == VM_PROT_DEFAULT);
+  CHECK(most == VM_PROT_ALL);
+  byte(memory) = 2;
+  CHECK(byte(same) == 2);
+  CHECK(byte(copy) == 1);
+  CHECK(mach_vm_deallocate(self, memory, vm_page_size) == KERN_SUCCESS);
+  CHECK(mach_vm_remap(self, &same, vm_page_size, 0, VM_FLAGS_ANYWHERE, self, memory, 0, &now, &most,
+                      VM_INHERIT_DEFAULT) == KERN_INVALID_ADDRESS);
+}
+
+TEST_CASE("a virtual copy of memory that others write to is as it was") {
+  const mach_vm_size_t size = mach_vm_size_t{2} << 20;
+  const mach_vm_address_t memory = new_memory(size);
+  const mach_port_t entry = entry_of(memory, size);
+  mach_vm_address_t other = 0;
+  REQUIRE(map(entry, other, size) == KERN_SUCCESS);
+  byte(memory) = 1;
+  const mach_port_name_t port = new_port();
+  message m(port, MACH_MSG_TYPE_MAKE_SEND);
+  m.with(memory_descriptor(reinterpret_cast<void*>(memory), static_cast<mach_msg_size_t>(size),
+                           MACH_MSG_VIRTUAL_COPY));
+  REQUIRE(m.send() == MACH_MSG_SUCCESS);
+  byte(other) = 2;
+  CHECK(byte(memory) == 2);
+  message got;
+  REQUIRE(got.receive(port) == MACH_MSG_SUCCESS);
+  const auto* const arrived =
+      static_cast<const unsigned char*>(got.at<mach_msg_ool_descriptor_t>().address);
+  CHECK(arrived[0] == 1);
+  mach_msg_destroy(&got.header());
+}
