@@ -26,3 +26,18 @@ TEST_CASE("a terminal") {
   ::close(terminal);
   ::close(master);
 }
+
+TEST_CASE("a device that is always ready takes only NOTE_LOWAT with data 1") {
+  const kqueue_of_test kq;
+  const int device = ::open("/dev/null", O_RDWR);
+  REQUIRE(device >= 0);
+  for (const auto filter : {std::int16_t{EVFILT_READ}, std::int16_t{EVFILT_WRITE}}) {
+    CHECK(kq.apply(device, filter, EV_ADD) == EINVAL);
+    CHECK(kq.apply(device, filter, EV_ADD, NOTE_LOWAT, 2) == EINVAL);
+    REQUIRE(kq.apply(device, filter, EV_ADD, NOTE_LOWAT, 1) == 0);
+    CHECK(only(kq.next(), filter).data == 1);
+    CHECK(only(kq.next(), filter).data == 1);
+    REQUIRE(kq.apply(device, filter, EV_DELETE) == 0);
+  }
+  ::close(device);
+}
