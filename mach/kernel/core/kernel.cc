@@ -198,7 +198,7 @@ kern_return_t kernel::call_at_once(ipc_task& caller, const request& what, reply&
   if (failed != KERN_SUCCESS) return failed;
   switch (what.call) {
     case call_number::check_task:
-      break;
+      return KERN_SUCCESS;
     case call_number::semaphore_create:
       return of_semaphore.create(*target, what);
     case call_number::semaphore_destroy:
