@@ -180,16 +180,18 @@ TEST_CASE("a process that has ended, or never was, gives ESRCH") {
 
 TEST_CASE("what follows children gives ENOTSUP") {
   const kqueue_of_test kq;
-  for (const std::uint32_t f : {NOTE_TRACK, NOTE_TRACKERR, NOTE_CHILD})
-    CHECK(kq.apply(getpid(), EVFILT_PROC, EV_ADD, NOTE_EXIT | f) == ENOTSUP);
+  for (const auto f : {NOTE_TRACK, NOTE_TRACKERR, NOTE_CHILD})
+    CHECK(kq.apply(getpid(), EVFILT_PROC, EV_ADD, NOTE_EXIT | static_cast<std::uint32_t>(f)) ==
+          ENOTSUP);
   CHECK(kq.apply(getpid(), EVFILT_PROC, EV_DELETE) == ENOENT);
 }
 
 #if defined(__linux__)
 TEST_CASE("what Linux tells nobody gives ENOTSUP") {
   const kqueue_of_test kq;
-  for (const std::uint32_t f : {NOTE_FORK, NOTE_EXEC, NOTE_SIGNAL})
-    CHECK(kq.apply(getpid(), EVFILT_PROC, EV_ADD, NOTE_EXIT | f) == ENOTSUP);
+  for (const auto f : {NOTE_FORK, NOTE_EXEC, NOTE_SIGNAL})
+    CHECK(kq.apply(getpid(), EVFILT_PROC, EV_ADD, NOTE_EXIT | static_cast<std::uint32_t>(f)) ==
+          ENOTSUP);
   REQUIRE(kq.apply(getpid(), EVFILT_PROC, EV_ADD, NOTE_EXIT) == 0);
   CHECK(kq.apply(getpid(), EVFILT_PROC, EV_ADD, NOTE_FORK) == ENOTSUP);
 }

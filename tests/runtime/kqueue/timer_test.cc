@@ -50,7 +50,7 @@ TEST_CASE("what may not be combined is only units: all else may") {
   const kqueue_of_test kq;
   constexpr std::uint32_t all =
       NOTE_LEEWAY | NOTE_CRITICAL | NOTE_BACKGROUND | NOTE_MACH_CONTINUOUS_TIME;
-  for (const std::uint64_t unit : {0, NOTE_SECONDS, NOTE_USECONDS, NOTE_NSECONDS, NOTE_MACHTIME}) {
+  for (const int unit : {0, NOTE_SECONDS, NOTE_USECONDS, NOTE_NSECONDS, NOTE_MACHTIME}) {
     const std::uint32_t how = static_cast<std::uint32_t>(unit) | all;
     CHECK(kq.apply(unit, EVFILT_TIMER, EV_ADD, how, never) == 0);
     CHECK(kq.apply(unit | 0x1000, EVFILT_TIMER, EV_ADD, how | NOTE_ABSOLUTE, 1) == 0);
