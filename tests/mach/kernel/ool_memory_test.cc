@@ -66,7 +66,8 @@ mach_msg_ool_descriptor_t pass(const mach_msg_ool_descriptor_t& descriptor) {
 
 TEST_CASE("memory arrives as a copy of its own, of any size, by either copy option") {
   for (const vm_size_t size : {vm_size_t{1}, vm_size_t{5000}, 3 * page, vm_size_t{2} << 20}) {
-    for (const mach_msg_copy_options_t copy : {MACH_MSG_PHYSICAL_COPY, MACH_MSG_VIRTUAL_COPY}) {
+    for (const mach_msg_copy_options_t copy : {mach_msg_copy_options_t{MACH_MSG_PHYSICAL_COPY},
+                                               mach_msg_copy_options_t{MACH_MSG_VIRTUAL_COPY}}) {
       CAPTURE(size);
       CAPTURE(copy);
       unsigned char* const memory = new_memory(size, 7);

@@ -136,9 +136,13 @@ TEST_CASE("a part of it is released, the rest can be sent") {
   bytes* const got = pass(memory + 2 * megabyte, 2 * megabyte);
   memory[2 * megabyte] = 1;
   CHECK(holds(got, 2 * megabyte, 4));
+  // The hole stays one, whatever another thread allocates meanwhile.
+  void* const hole = memory + megabyte;
+  REQUIRE(mmap(hole, megabyte, PROT_NONE, MAP_PRIVATE | MAP_ANON, -1, 0) == hole);
   message m(new_port(), MACH_MSG_TYPE_MAKE_SEND);
   m.with(memory_descriptor(memory, static_cast<mach_msg_size_t>(size), MACH_MSG_VIRTUAL_COPY));
   CHECK(m.send() == MACH_SEND_INVALID_MEMORY);
+  REQUIRE(munmap(hole, megabyte) == 0);
   release(got, 2 * megabyte);
   release(memory, megabyte);
   release(memory + 2 * megabyte, 2 * megabyte);
@@ -154,10 +158,11 @@ TEST_CASE("what a program has put there by itself is sent as it is, and stays") 
   CHECK(holds(got + megabyte, megabyte, 8));
   CHECK(holds(memory + megabyte, megabyte, 8));
   release(got, size);
-  REQUIRE(munmap(memory, size) == 0);
+  REQUIRE(mmap(memory, size, PROT_NONE, MAP_PRIVATE | MAP_ANON | MAP_FIXED, -1, 0) == memory);
   message m(new_port(), MACH_MSG_TYPE_MAKE_SEND);
   m.with(memory_descriptor(memory, static_cast<mach_msg_size_t>(size), MACH_MSG_VIRTUAL_COPY));
   CHECK(m.send() == MACH_SEND_INVALID_MEMORY);
+  REQUIRE(munmap(memory, size) == 0);
 }
 
 TEST_CASE("protection stays what it was with the sender; the receiver may write") {

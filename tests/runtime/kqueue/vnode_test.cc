@@ -264,7 +264,7 @@ TEST_CASE("NOTE_RENAME") {
 }
 
 TEST_CASE("a directory is written to when its entries change") {
-  const folder_under_watch f(every_note & ~NOTE_ATTRIB);
+  const folder_under_watch f(every_note & ~unsigned{NOTE_ATTRIB});
   make_file(f / "a", "content");
   CHECK(f.told() == NOTE_WRITE);
   write_at(f / "a", 0, "longer than it was");
