@@ -59,12 +59,13 @@ ARROWS = {
     "net": ('"kedge/net/', '"kedge/runtime/'),
     "tools": ('"kedge/mach/', '"kedge/net/', '"kedge/runtime/'),
     "tests": ("<doctest/",),
+    "tests/runtime/kqueue/foreign": ("<sys/event.h>",),  # programs that know nothing of this project
     "tests/runtime/kqueue": ("<doctest/", "<sys/event.h>", '"kedge/kqueue/extension.h"', '"kedge/kqueue/filter.h"'),
     "tests/runtime": ("<doctest/", "<sys/event.h>", '"kedge/kqueue/extension.h"', '"kedge/runtime/'),
     "tests/mach/kernel": ("<doctest/", "<bsm/", "<mach/", "<servers/", "<sys/event.h>", "<sys/fileport.h>", '"kedge/kqueue/extension.h"',
                           '"kedge/mach/kernel/abi/', '"kedge/mach/kernel/core/', '"kedge/mach/kernel/embedded/',
                           '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"'),
-    "tests/mach/kernel/foreign": ("<bsm/", "<mach/", "<servers/", "<sys/fileport.h>"),  # programs that know nothing of this project
+    "tests/mach/kernel/foreign": ("<bsm/", "<mach/", "<servers/", "<sys/fileport.h>"),  # the same
     "tests/conformance": ("<doctest/", "<mach/", '"kedge/mach/kernel/extension.h"'),
     "tests/mach": ("<doctest/", "<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/'),
     "tests/net": ("<doctest/", '"kedge/net/', '"kedge/runtime/'),
