@@ -12,13 +12,17 @@ namespace {
 
 
 // The receive right's own events. The space is locked.
-kern_return_t request_of_receiver(entry& found, mach_msg_id_t id, mach_port_mscount_t sync,
-                                  port* notify, port*& previous, owed& then) {
+kern_return_t request_of_receiver(mach_port_name_t name, entry& found, mach_msg_id_t id,
+                                  mach_port_mscount_t sync, port* notify, port*& previous,
+                                  guard_violation& guard, owed& then) {
   port& at = static_cast<port&>(*found.target);
   const std::lock_guard hold(at.lock);
   if (at.reply) return KERN_INVALID_RIGHT;
   if (id == MACH_NOTIFY_PORT_DESTROYED) {
-    if (at.port_destroyed) return KERN_FAILURE;
+    if (at.port_destroyed) {
+      guard = {kGUARD_EXC_KERN_FAILURE, name, 0};
+      return KERN_FAILURE;
+    }
     at.port_destroyed = notify;
     return KERN_SUCCESS;
   }
@@ -34,7 +38,8 @@ kern_return_t request_of_receiver(entry& found, mach_msg_id_t id, mach_port_msco
 // The one slot of a name, for its death or for room in the queue (Darwin: ipc_right_request_alloc).
 // The space is locked.
 kern_return_t request_of_name(space& in, mach_port_name_t name, entry& found, bool send_possible,
-                              bool immediate, port* notify, port*& previous, owed& then) {
+                              bool immediate, bool fires_if_dead, port* notify, port*& previous,
+                              owed& then) {
   if (!notify && found.request == 0) return KERN_SUCCESS;
   if ((found.type & MACH_PORT_TYPE_PORT_RIGHTS) && lock_if_alive(in, name, found)) {
     port& at = static_cast<port&>(*found.target);
@@ -52,7 +57,7 @@ kern_return_t request_of_name(space& in, mach_port_name_t name, entry& found, bo
     return KERN_SUCCESS;
   }
   if (found.type != MACH_PORT_TYPE_DEAD_NAME) return KERN_INVALID_RIGHT;
-  if (!notify || !send_possible) return KERN_INVALID_ARGUMENT;
+  if (!notify || !fires_if_dead) return KERN_INVALID_ARGUMENT;
   if (found.urefs < max_urefs) ++found.urefs;
   then.add(owed::kind::dead_name, notify, name);
   return KERN_SUCCESS;
@@ -62,7 +67,7 @@ kern_return_t request_of_name(space& in, mach_port_name_t name, entry& found, bo
 
 kern_return_t request_notification_at(space& in, mach_port_name_t name, mach_msg_id_t id,
                                       mach_port_mscount_t sync, port* notify, port*& previous,
-                                      owed& then) {
+                                      profile answers, guard_violation& guard, owed& then) {
   const bool of_receiver = id == MACH_NOTIFY_PORT_DESTROYED || id == MACH_NOTIFY_NO_SENDERS;
   const bool of_name = id == MACH_NOTIFY_DEAD_NAME || id == MACH_NOTIFY_SEND_POSSIBLE;
   if (!of_receiver && !of_name) return KERN_INVALID_VALUE;
@@ -73,11 +78,13 @@ kern_return_t request_notification_at(space& in, mach_port_name_t name, mach_msg
   entry* found = in.find(name);
   if (!found) return KERN_INVALID_NAME;
   if (of_name) {
-    return request_of_name(in, name, *found, id == MACH_NOTIFY_SEND_POSSIBLE, sync != 0, notify,
+    const bool send_possible = id == MACH_NOTIFY_SEND_POSSIBLE;
+    const bool fires_if_dead = send_possible || (sync != 0 && answers.fires_for_dead_names());
+    return request_of_name(in, name, *found, send_possible, sync != 0, fires_if_dead, notify,
                            previous, then);
   }
   if ((found->type & MACH_PORT_TYPE_RECEIVE) == 0) return KERN_INVALID_RIGHT;
-  return request_of_receiver(*found, id, sync, notify, previous, then);
+  return request_of_receiver(name, *found, id, sync, notify, previous, guard, then);
 }
 
 }  // namespace kedge::mach::kernel

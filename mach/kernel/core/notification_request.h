@@ -3,6 +3,7 @@
 
 #include <mach/message.h>
 
+#include "kedge/mach/kernel/core/profile.h"
 #include "kedge/mach/kernel/core/right.h"
 #include "kedge/mach/kernel/core/space.h"
 
@@ -15,6 +16,6 @@ class port;
 // success. The space must not be locked.
 kern_return_t request_notification_at(space& in, mach_port_name_t name, mach_msg_id_t id,
                                       mach_port_mscount_t sync, port* notify, port*& previous,
-                                      owed& then);
+                                      profile answers, guard_violation& guard, owed& then);
 
 }  // namespace kedge::mach::kernel

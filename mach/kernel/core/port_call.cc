@@ -78,6 +78,7 @@ class port_call {
   kern_return_t peek();
   // The guard exception that tells why a name was refused. Returns `result`.
   kern_return_t refused(mach_port_name_t name, kern_return_t result) noexcept;
+  kern_return_t find_member_and_set(port*& member, port_set*& set) noexcept;
 
   ipc_task& caller_;
   space& space_;
@@ -290,9 +291,10 @@ kern_return_t port_call::construct() {
 }
 
 kern_return_t port_call::destruct() {
+  if (is_null_or_dead(name())) return KERN_INVALID_NAME;
   const std::lock_guard hold(space_.lock);
   entry* found = space_.find(name());
-  if (!found) return KERN_INVALID_NAME;
+  if (!found) return refused(name(), KERN_INVALID_NAME);
   return destruct_receive(space_, name(), *found, argument<mach_port_delta_t>(1), what_.words[2],
                           then_, answer_.guard, after_);
 }
@@ -301,9 +303,9 @@ kern_return_t port_call::release(bool all) {
   if (is_null_or_dead(name())) return KERN_SUCCESS;
   const std::lock_guard hold(space_.lock);
   entry* found = space_.find(name());
-  if (!found) return KERN_INVALID_NAME;
+  if (!found) return refused(name(), KERN_INVALID_NAME);
   return all ? destroy_rights(space_, name(), *found, then_, answer_.guard, after_)
-             : deallocate_right(space_, name(), *found, then_, after_);
+             : deallocate_right(space_, name(), *found, then_, answer_.guard);
 }
 
 kern_return_t port_call::get_refs() {
@@ -338,7 +340,7 @@ kern_return_t port_call::mod_refs() {
   answer_.words[0] = name();
   const std::lock_guard hold(space_.lock);
   entry* found = space_.find(name());
-  if (!found) return KERN_INVALID_NAME;
+  if (!found) return refused(name(), KERN_INVALID_NAME);
   return change_refs(space_, name(), *found, right, delta, then_, answer_.guard, after_);
 }
 
@@ -399,39 +401,53 @@ kern_return_t port_call::extract_right() {
   return KERN_SUCCESS;
 }
 
+// Both names are looked up before either right is. The space is locked (Darwin:
+// ipc_object_translate_two, which takes any right to have been a receive right for a forgivable
+// error, and has the calls that add a member look for the set first, without a guard).
+kern_return_t port_call::find_member_and_set(port*& member, port_set*& set) noexcept {
+  const entry* first = space_.find(name());
+  const entry* second = space_.find(name(1));
+  if (what_.call != call_number::extract_member) {
+    if (!second) return KERN_INVALID_NAME;
+    if (second->type != MACH_PORT_TYPE_PORT_SET) return KERN_INVALID_RIGHT;
+  }
+  if (!first || !second) return refused(name(first ? 1 : 0), KERN_INVALID_NAME);
+  if ((first->type & MACH_PORT_TYPE_RECEIVE) == 0) {
+    return first->had_receive ? KERN_INVALID_RIGHT : refused(name(), KERN_INVALID_RIGHT);
+  }
+  if (second->type != MACH_PORT_TYPE_PORT_SET) {
+    return second->had_receive ? KERN_INVALID_RIGHT : refused(name(1), KERN_INVALID_RIGHT);
+  }
+  member = static_cast<port*>(first->target);
+  set = static_cast<port_set*>(second->target);
+  return KERN_SUCCESS;
+}
+
 kern_return_t port_call::change_members() {
-  const bool leave_all = what_.call == call_number::move_member && name(1) == MACH_PORT_NULL;
-  if (is_null_or_dead(name()) || (is_null_or_dead(name(1)) && !leave_all)) {
+  const bool leaves_all = what_.call == call_number::move_member && name(1) == MACH_PORT_NULL;
+  if (is_null_or_dead(name()) || (is_null_or_dead(name(1)) && !leaves_all)) {
     return KERN_INVALID_RIGHT;
   }
   const std::lock_guard hold(space_.lock);
   port* member = nullptr;
   port_set* set = nullptr;
-  const auto find_member = [&] {
+  if (leaves_all) {
     const entry* found = space_.find(name());
     if (!found) return KERN_INVALID_NAME;
     if ((found->type & MACH_PORT_TYPE_RECEIVE) == 0) return KERN_INVALID_RIGHT;
     member = static_cast<port*>(found->target);
-    return KERN_SUCCESS;
-  };
-  const auto find_set = [&] {
-    const entry* found = leave_all ? nullptr : space_.find(name(1));
-    if (!found) return leave_all ? KERN_SUCCESS : KERN_INVALID_NAME;
-    if (found->type != MACH_PORT_TYPE_PORT_SET) return KERN_INVALID_RIGHT;
-    set = static_cast<port_set*>(found->target);
-    return KERN_SUCCESS;
-  };
-  // Which of two errors is told.
-  const bool extracts = what_.call == call_number::extract_member;
-  kern_return_t result = extracts ? find_member() : find_set();
-  if (result == KERN_SUCCESS) result = extracts ? find_set() : find_member();
-  if (result != KERN_SUCCESS) return result;
-
-  if (extracts) return extract_member(*member, *set);
+  } else if (const kern_return_t failed = find_member_and_set(member, set);
+             failed != KERN_SUCCESS) {
+    return failed;
+  }
+  if (what_.call == call_number::extract_member) return extract_member(*member, *set);
   if (what_.call == call_number::move_member) {
     const std::lock_guard hold_member(member->lock);
     const bool left = leave_all_sets(*member);
-    if (leave_all) return left ? KERN_SUCCESS : KERN_NOT_IN_SET;
+    if (leaves_all) {
+      return left || !after_.kernel.profile().wants_a_set_to_leave() ? KERN_SUCCESS
+                                                                     : KERN_NOT_IN_SET;
+    }
   }
   return insert_member(*member, *set, after_);
 }
@@ -470,10 +486,12 @@ kern_return_t port_call::take_notify(mach_port_name_t notify, mach_msg_type_name
     return notify == MACH_PORT_NULL ? KERN_SUCCESS : KERN_INVALID_CAPABILITY;
   }
   carried_right taken;
+  bool known = false;
   kern_return_t result = KERN_INVALID_NAME;
   {
     const std::lock_guard hold(caller_.space.lock);
     if (entry* found = caller_.space.find(notify)) {
+      known = true;
       result = copy_in(caller_.space, notify, *found, as, purpose::carrying, taken, then_,
                        answer_.guard, after_);
     }
@@ -481,7 +499,12 @@ kern_return_t port_call::take_notify(mach_port_name_t notify, mach_msg_type_name
   then_.settle(after_);
   if (!once) {
     // Darwin's wrapper sends a message then: MIG refuses the type, or the copy-in fails.
-    if (result != KERN_SUCCESS) return MACH_SEND_INVALID_RIGHT;
+    if (result != KERN_SUCCESS) {
+      if (known && answer_.guard.code == 0) {
+        answer_.guard = {kGUARD_EXC_SEND_INVALID_RIGHT, notify, 0};
+      }
+      return MACH_SEND_INVALID_RIGHT;
+    }
     release_right(taken, after_);
     return MIG_TYPE_ERROR;
   }
@@ -500,7 +523,8 @@ kern_return_t port_call::request_notification() {
   port* previous = nullptr;
   kern_return_t result = KERN_RESOURCE_SHORTAGE;
   try {
-    result = request_notification_at(space_, name(), id, sync, notify, previous, then_);
+    result = request_notification_at(space_, name(), id, sync, notify, previous,
+                                     after_.kernel.profile(), answer_.guard, then_);
   } catch (const std::bad_alloc&) {
   }
   then_.settle(after_);
@@ -601,7 +625,7 @@ kern_return_t port_call::change_guard(port& of) {
       of.context = value;
       return KERN_SUCCESS;
     case call_number::guard:
-      if (of.context != 0) return KERN_INVALID_ARGUMENT;
+      if (of.context != 0) return violated(kGUARD_EXC_INVALID_ARGUMENT, 0);
       of.guarded = true;
       of.context = value;
       of.strict_guard = (what_.words[2] & MPG_STRICT) != 0;

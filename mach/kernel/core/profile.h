@@ -13,27 +13,49 @@ class profile {
 
   constexpr profile(age of) noexcept : age_(of) {}
 
-  // mach_port_rename reaches a routine, which refuses; later there is none.
+  // set-order: the member of a set that was served goes behind the others.
+  constexpr bool serves_members_in_turn() const noexcept { return newer(); }
+  // move_member-null: mach_port_move_member to no set is an error of a port that is in none.
+  constexpr bool wants_a_set_to_leave() const noexcept { return newer(); }
+  // destroy-order: a dying port's messages are destroyed before its no-senders right is told.
+  constexpr bool destroys_messages_first() const noexcept { return newer(); }
+  // receive-deadname-guard: a receive from a dead name raises a guard exception.
+  constexpr bool tells_receive_from_dead_name() const noexcept { return older(); }
+  // deadname-sync: a dead-name request with sync fires at once if the name is dead already.
+  constexpr bool fires_for_dead_names() const noexcept { return older(); }
+  // flavor: MACH_PORT_SERVICE_THROTTLED is an attribute.
+  constexpr bool knows_service_throttling() const noexcept { return newer(); }
+  // flavor: MACH_PORT_DNREQUESTS_SIZE grows a table of the receive right's; later it does nothing.
+  constexpr bool grows_request_tables() const noexcept { return older(); }
+  // rename: mach_port_rename reaches a routine, which refuses; later there is none.
   constexpr bool knows_rename() const noexcept { return older(); }
   // construct-flags: service, connection, reply and exception ports are known.
-  constexpr bool knows_kinds_of_ports() const noexcept { return !older(); }
-  // voucher-order: the voucher's disposition is looked at before the destination.
-  constexpr bool checks_voucher_before_destination() const noexcept { return !older(); }
-  // dest-before-reply: so is whether the destination is a port's right, before the reply port.
-  constexpr bool checks_destination_before_reply() const noexcept { return !older(); }
-  // reply-deadname: a dead name is no reply port.
-  constexpr bool refuses_dead_reply() const noexcept { return !older(); }
+  constexpr bool knows_kinds_of_ports() const noexcept { return newer(); }
+  // header-bits: unknown bits of msgh_bits are cleared, not refused.
+  constexpr bool clears_unknown_header_bits() const noexcept { return newer(); }
   // descriptor-checks-first: descriptors are checked before anything is taken.
-  constexpr bool checks_descriptors_first() const noexcept { return !older(); }
+  constexpr bool checks_descriptors_first() const noexcept { return newer(); }
   // oolp-copy: the copy option of an array of ports is of no concern.
-  constexpr bool ignores_copy_option_of_arrays() const noexcept { return !older(); }
+  constexpr bool ignores_copy_option_of_arrays() const noexcept { return newer(); }
   // large-small-buffer: with MACH_RCV_LARGE, the buffer that the needed size is written to.
   constexpr std::uint32_t smallest_buffer_for_size() const noexcept { return older() ? 16 : 8; }
   // tiny-receive-buffer: a message too large is not written past the end of the buffer.
-  constexpr bool respects_tiny_buffers() const noexcept { return !older(); }
+  constexpr bool respects_tiny_buffers() const noexcept { return newer(); }
+  // voucher-order: the voucher's disposition is looked at before the destination.
+  constexpr bool checks_voucher_before_destination() const noexcept { return newer(); }
+  // dest-before-reply: so is whether the destination is a port's right, before the reply port.
+  constexpr bool checks_destination_before_reply() const noexcept { return newer(); }
+  // reply-deadname: a dead name is no reply port.
+  constexpr bool refuses_dead_reply() const noexcept { return newer(); }
+  // guard-code: releasing a guarded receive right by mach_port_mod_refs is told apart from
+  // destroying it.
+  constexpr bool tells_mod_refs() const noexcept { return older(); }
+  // The order of a set's members in mach_port_get_set_status is that of their names.
+  constexpr bool sorts_members() const noexcept { return newer(); }
 
  private:
   constexpr bool older() const noexcept { return age_ == age::macos11; }
+  constexpr bool newer() const noexcept { return age_ == age::macos15; }
 
   age age_;
 };

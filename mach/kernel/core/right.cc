@@ -63,11 +63,13 @@ void remove_receive(space& in, mach_port_name_t name, entry& found, owed& then, 
     if (target.port_destroyed) {
       // It is not destroyed, but travels on in a notification: the send rights stay good.
       found.type = MACH_PORT_TYPE_SEND;
+      found.had_receive = true;
       target.retain();
       in.remember_send(target, name);
     } else {
       --target.send_rights;
       become_dead(found);
+      found.had_receive = true;
     }
   } else {
     deleted = cancel_request(found);
@@ -119,6 +121,20 @@ void drop_send_once(space& in, mach_port_name_t name, entry& found, owed& then) 
   owe_deleted(deleted, name, then);
 }
 
+kern_return_t refuse(guard_violation& guard, std::uint32_t code, mach_port_name_t name,
+                     kern_return_t result) noexcept {
+  guard = {code, name, 0};
+  return result;
+}
+
+kern_return_t refuse_right(guard_violation& guard, mach_port_name_t name) noexcept {
+  return refuse(guard, kGUARD_EXC_INVALID_RIGHT, name, KERN_INVALID_RIGHT);
+}
+
+kern_return_t refuse_value(guard_violation& guard, mach_port_name_t name) noexcept {
+  return refuse(guard, kGUARD_EXC_INVALID_VALUE, name, KERN_INVALID_VALUE);
+}
+
 kern_return_t drop_dead(space& in, mach_port_name_t name, entry& found,
                         mach_port_urefs_t references) noexcept {
   if (found.urefs == max_urefs && references != max_urefs) return KERN_SUCCESS;
@@ -128,6 +144,11 @@ kern_return_t drop_dead(space& in, mach_port_name_t name, entry& found,
     in.free(name, found);
   }
   return KERN_SUCCESS;
+}
+
+// A delta that no number of references can take.
+bool is_beyond_urefs(mach_port_delta_t delta) noexcept {
+  return delta > std::int64_t{max_urefs} || delta < -std::int64_t{max_urefs};
 }
 
 void end_set(space& in, mach_port_name_t name, entry& found, owed& then) {
@@ -224,12 +245,12 @@ mach_port_type_t type_of(const entry& found) noexcept {
 }
 
 kern_return_t deallocate_right(space& in, mach_port_name_t name, entry& found, owed& then,
-                               aftermath&) {
+                               guard_violation& guard) {
   if (found.type == MACH_PORT_TYPE_PORT_SET) {
     end_set(in, name, found, then);
     return KERN_SUCCESS;
   }
-  if (found.type == MACH_PORT_TYPE_RECEIVE) return KERN_INVALID_RIGHT;
+  if (found.type == MACH_PORT_TYPE_RECEIVE) return refuse_right(guard, name);
   if (found.pinned && found.urefs == 1) return KERN_INVALID_CAPABILITY;
   if (found.type == MACH_PORT_TYPE_DEAD_NAME || !lock_if_alive(in, name, found)) {
     return drop_dead(in, name, found, 1);
@@ -294,20 +315,23 @@ kern_return_t change_refs(space& in, mach_port_name_t name, entry& found, mach_p
                           aftermath& after) {
   switch (right) {
     case MACH_PORT_RIGHT_PORT_SET:
-      if (found.type != MACH_PORT_TYPE_PORT_SET) return KERN_INVALID_RIGHT;
+      if (found.type != MACH_PORT_TYPE_PORT_SET) return refuse_right(guard, name);
       if (delta == 0) return KERN_SUCCESS;
-      if (delta != -1) return KERN_INVALID_VALUE;
+      if (delta != -1) return refuse_value(guard, name);
       end_set(in, name, found, then);
       return KERN_SUCCESS;
 
     case MACH_PORT_RIGHT_RECEIVE: {
-      if ((found.type & MACH_PORT_TYPE_RECEIVE) == 0) return KERN_INVALID_RIGHT;
+      if ((found.type & MACH_PORT_TYPE_RECEIVE) == 0) {
+        return found.had_receive ? KERN_INVALID_RIGHT : refuse_right(guard, name);
+      }
       if (delta == 0) return KERN_SUCCESS;
-      if (delta != -1) return KERN_INVALID_VALUE;
+      if (delta != -1) return refuse_value(guard, name);
       port& target = port_of(found);
       target.lock.lock();
       if (target.guarded) {
-        guard = {kGUARD_EXC_DESTROY, name, target.context};
+        guard = {after.kernel.profile().tells_mod_refs() ? kGUARD_EXC_MOD_REFS : kGUARD_EXC_DESTROY,
+                 name, target.context};
         target.lock.unlock();
         return KERN_INVALID_RIGHT;
       }
@@ -316,40 +340,45 @@ kern_return_t change_refs(space& in, mach_port_name_t name, entry& found, mach_p
     }
 
     case MACH_PORT_RIGHT_SEND_ONCE: {
-      if (found.type != MACH_PORT_TYPE_SEND_ONCE || convert_if_dead(in, name, found)) {
-        return KERN_INVALID_RIGHT;
-      }
+      if (found.type != MACH_PORT_TYPE_SEND_ONCE) return KERN_INVALID_RIGHT;
+      if (convert_if_dead(in, name, found)) return refuse_right(guard, name);
       if (delta == 0) return KERN_SUCCESS;
-      if (delta != -1) return KERN_INVALID_VALUE;
-      if (!lock_if_alive(in, name, found)) return KERN_INVALID_RIGHT;
+      if (delta != -1) return refuse_value(guard, name);
+      if (!lock_if_alive(in, name, found)) return refuse_right(guard, name);
       drop_send_once(in, name, found, then);
       return KERN_SUCCESS;
     }
 
     case MACH_PORT_RIGHT_DEAD_NAME: {
-      if (!convert_if_dead(in, name, found)) return KERN_INVALID_RIGHT;
-      if (delta > std::int64_t{max_urefs}) return KERN_INVALID_VALUE;
+      if (!convert_if_dead(in, name, found)) return refuse_right(guard, name);
+      if (is_beyond_urefs(delta)) return refuse_value(guard, name);
+      if (found.urefs == max_urefs && delta != -std::int64_t{max_urefs}) return KERN_SUCCESS;
       if (delta >= 0) {
         found.urefs = static_cast<mach_port_urefs_t>(
             std::min<std::int64_t>(std::int64_t{found.urefs} + delta, max_urefs));
         return KERN_SUCCESS;
       }
-      if (-std::int64_t{delta} > std::int64_t{found.urefs}) return KERN_INVALID_VALUE;
+      if (-std::int64_t{delta} > std::int64_t{found.urefs}) return refuse_value(guard, name);
       return drop_dead(in, name, found, static_cast<mach_port_urefs_t>(-std::int64_t{delta}));
     }
 
     case MACH_PORT_RIGHT_SEND: {
-      if ((found.type & MACH_PORT_TYPE_SEND) == 0 || convert_if_dead(in, name, found)) {
-        return KERN_INVALID_RIGHT;
+      if ((found.type & MACH_PORT_TYPE_SEND) == 0) {
+        // Dead is near enough; so is a receive right to which one send right is to be added.
+        const bool near = found.type == MACH_PORT_TYPE_DEAD_NAME ||
+                          ((found.type & MACH_PORT_TYPE_RECEIVE) && delta == 1);
+        return near ? KERN_INVALID_RIGHT : refuse_right(guard, name);
       }
-      if (delta > std::int64_t{max_urefs}) return KERN_INVALID_VALUE;
+      if (convert_if_dead(in, name, found)) return KERN_INVALID_RIGHT;
+      if (is_beyond_urefs(delta)) return refuse_value(guard, name);
+      if (found.urefs == max_urefs && delta != -std::int64_t{max_urefs}) return KERN_SUCCESS;
       if (delta >= 0) {
         found.urefs = static_cast<mach_port_urefs_t>(
             std::min<std::int64_t>(std::int64_t{found.urefs} + delta, max_urefs));
         return KERN_SUCCESS;
       }
       const std::int64_t references = -std::int64_t{delta};
-      if (references > std::int64_t{found.urefs}) return KERN_INVALID_VALUE;
+      if (references > std::int64_t{found.urefs}) return refuse_value(guard, name);
       if (found.pinned && references == std::int64_t{found.urefs}) return KERN_INVALID_CAPABILITY;
       if (!lock_if_alive(in, name, found)) return KERN_INVALID_RIGHT;
       drop_send(in, name, found, static_cast<mach_port_urefs_t>(references), then);
@@ -364,19 +393,21 @@ kern_return_t change_refs(space& in, mach_port_name_t name, entry& found, mach_p
 kern_return_t destruct_receive(space& in, mach_port_name_t name, entry& found,
                                mach_port_delta_t send_delta, mach_port_context_t context,
                                owed& then, guard_violation& guard, aftermath& after) {
-  if ((found.type & MACH_PORT_TYPE_RECEIVE) == 0) return KERN_INVALID_RIGHT;
-  if (send_delta != 0) {
-    if ((found.type & MACH_PORT_TYPE_SEND) == 0) return KERN_INVALID_RIGHT;
-    if (send_delta > 0 || -std::int64_t{send_delta} > std::int64_t{found.urefs}) {
-      return KERN_INVALID_VALUE;
-    }
+  if ((found.type & MACH_PORT_TYPE_RECEIVE) == 0) {
+    return found.had_receive ? KERN_INVALID_RIGHT : refuse_right(guard, name);
   }
+  if (send_delta != 0 && (found.type & MACH_PORT_TYPE_SEND) == 0) return refuse_right(guard, name);
+  if (send_delta > 0) return refuse_value(guard, name);
   port& target = port_of(found);
   target.lock.lock();
   if (target.guarded && target.context != context) {
     guard = {kGUARD_EXC_DESTROY, name, target.context};
     target.lock.unlock();
     return KERN_INVALID_ARGUMENT;
+  }
+  if (-std::int64_t{send_delta} > std::int64_t{found.urefs}) {
+    target.lock.unlock();
+    return refuse_value(guard, name);
   }
   if (send_delta != 0) {
     drop_send(in, name, found, static_cast<mach_port_urefs_t>(-std::int64_t{send_delta}), then);
@@ -489,6 +520,7 @@ kern_return_t move_receive_in(space& in, mach_port_name_t name, entry& found, ow
   clear_receiver(target, false, after);
   if (found.type & MACH_PORT_TYPE_SEND) {
     found.type = MACH_PORT_TYPE_SEND;
+    found.had_receive = true;
     target.retain();
     in.remember_send(target, name);
     target.lock.unlock();

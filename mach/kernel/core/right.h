@@ -82,7 +82,7 @@ mach_port_type_t type_of(const name_request& request) noexcept;
 mach_port_type_t type_of(const entry& found) noexcept;
 
 kern_return_t deallocate_right(space& in, mach_port_name_t name, entry& found, owed& then,
-                               aftermath& after);
+                               guard_violation& guard);
 kern_return_t destroy_rights(space& in, mach_port_name_t name, entry& found, owed& then,
                              guard_violation& guard, aftermath& after);
 // Without regard to guards: the space is ending.

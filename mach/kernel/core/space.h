@@ -41,6 +41,8 @@ struct entry {
   std::uint32_t previous = 0, next = 0;  // in the list of free slots; `next` also in a hash chain
   std::uint8_t generation = 0;
   bool pinned = false;  // the last user reference cannot be released
+  // It was a receive right once (Darwin: EX_RECEIVE): to be taken for one still is forgiven.
+  bool had_receive = false;
 };
 
 class space {
