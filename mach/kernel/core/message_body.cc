@@ -215,10 +215,13 @@ class message_call::body_copy_in {
     }
     space& names = call_.caller_.space;
     entry* found = names.find(name);
-    if (!found || copy_in(names, name, *found, disposition, purpose::carrying, right, then_,
-                          call_.answer_.guard, call_.after_, guarded) != KERN_SUCCESS) {
-      return MACH_SEND_INVALID_RIGHT;
+    if (!found) return MACH_SEND_INVALID_RIGHT;
+    const kern_return_t failed = copy_in(names, name, *found, disposition, purpose::carrying, right,
+                                         then_, call_.answer_.guard, call_.after_, guarded);
+    if (failed == KERN_INVALID_RIGHT) {
+      call_.answer_.guard = {kGUARD_EXC_SEND_INVALID_RIGHT, name, 0};
     }
+    if (failed != KERN_SUCCESS) return MACH_SEND_INVALID_RIGHT;
     if (right.disposition == MACH_MSG_TYPE_MOVE_RECEIVE &&
         call_.after_.kernel.transit().bind(*right.target, *message_.destination.target)) {
       message_.circular = true;
@@ -322,39 +325,47 @@ class message_call::body_copy_out {
   body_copy_out(message_call& call, kmsg& message, bool pseudo) noexcept
       : call_(call), message_(message), pseudo_(pseudo), names_(call.caller_.space.lock) {}
 
+  // From the last descriptor to the first (Darwin: ipc_kmsg_copyout_body). Until its turn comes
+  // each keeps the length of the one before it where its name or address will be.
   mach_msg_return_t run() {
     std::byte* from = descriptors(message_);
-    std::byte* to = from;
+    std::uint32_t length = 0;
     for (std::uint32_t left = descriptor_count(message_); left > 0; --left) {
-      const mach_msg_descriptor_type_t type = type_at(from);
-      switch (type) {
+      const auto own_length = static_cast<std::uint32_t>(size_of(type_at(from)));
+      write(from, length);
+      length = own_length;
+      from += length;
+    }
+    end_ = from;
+    for (std::uint32_t left = descriptor_count(message_); left > 0; --left) {
+      from -= length;
+      length = read<std::uint32_t>(from);
+      switch (type_at(from)) {
         case MACH_MSG_PORT_DESCRIPTOR:
-          to += give_port(to);
+          give_port();
           break;
         case MACH_MSG_OOL_PORTS_DESCRIPTOR:
-          to += give_ports(from, to);
+          give_ports(from);
           break;
         case MACH_MSG_GUARDED_PORT_DESCRIPTOR:
-          to += give_guarded_port(from, to);
+          give_guarded_port(from);
           break;
         default:
-          to += give_memory(from, to);
+          give_memory(from);
           break;
       }
-      from += size_of(type);
     }
-    if (from != to) {
+    if (from != end_) {
       // Some have become shorter.
-      std::memmove(to, from, static_cast<std::size_t>(message_.bytes() + message_.size - from));
-      message_.size -= static_cast<mach_msg_size_t>(from - to);
+      std::memmove(from, end_, static_cast<std::size_t>(message_.bytes() + message_.size - end_));
+      message_.size -= static_cast<mach_msg_size_t>(end_ - from);
     }
     return result_;
   }
 
  private:
   // An immovable receive right arrives guarded with the address of the receive buffer.
-  mach_port_name_t give_right(bool immovable = false) {
-    carried_right& right = message_.rights()[next_right_++];
+  mach_port_name_t give_right(carried_right& right, bool immovable = false) {
     port* const target = right.target;
     const bool receive = target && right.disposition == MACH_MSG_TYPE_MOVE_RECEIVE;
     if (receive) call_.after_.kernel.transit().unbind(*target);
@@ -372,20 +383,20 @@ class message_call::body_copy_out {
     return name;
   }
 
-  std::size_t give_port(std::byte* to) {
+  void give_port() {
+    carried_right& right = message_.rights()[--rights_left_];
     mach_msg_port_descriptor_t descriptor{};
     descriptor.type = MACH_MSG_PORT_DESCRIPTOR;
-    descriptor.disposition = message_.rights()[next_right_].disposition;
-    descriptor.name = give_right();
-    return write(to, descriptor);
+    descriptor.disposition = right.disposition;
+    descriptor.name = give_right(right);
+    put(descriptor);
   }
 
-  std::size_t give_guarded_port(const std::byte* from, std::byte* to) {
+  void give_guarded_port(const std::byte* from) {
     auto descriptor = read<mach_msg_guarded_port_descriptor_t>(from);
-    carried_right& right = message_.rights()[next_right_];
+    carried_right& right = message_.rights()[--rights_left_];
     if (!pseudo_ && !(call_.state_.option & MACH_RCV_GUARDED_DESC)) {
       // The receiver does not know the kind: the right is destroyed.
-      ++next_right_;
       mach_msg_port_descriptor_t plain{};
       plain.type = MACH_MSG_PORT_DESCRIPTOR;
       plain.disposition = right.disposition;
@@ -393,23 +404,24 @@ class message_call::body_copy_out {
       names_.unlock();
       release_right(right, call_.after_);
       names_.lock();
-      return write(to, plain);
+      return put(plain);
     }
     if (!right.target) {
-      descriptor.name = give_right();
-      return write(to, descriptor);
+      descriptor.name = give_right(right);
+      descriptor.context = 0;
+      return put(descriptor);
     }
     const bool immovable = (descriptor.flags & MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE) != 0;
-    descriptor.name = give_right(immovable);
+    descriptor.name = give_right(right, immovable);
     descriptor.flags =
         immovable ? MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE : MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND;
     descriptor.context = immovable ? call_.state_.receive_buffer : 0;
-    return write(to, descriptor);
+    put(descriptor);
   }
 
-  std::size_t give_memory(const std::byte* from, std::byte* to) {
+  void give_memory(const std::byte* from) {
     auto descriptor = read<mach_msg_ool_descriptor_t>(from);
-    carried_memory& memory = message_.memories()[next_memory_++];
+    carried_memory& memory = message_.memories()[--memories_left_];
     user_address at = 0;
     if (memory.object) {
       names_.unlock();
@@ -422,12 +434,13 @@ class message_call::body_copy_out {
     }
     descriptor.address = reinterpret_cast<void*>(at);
     descriptor.deallocate = descriptor.copy == MACH_MSG_VIRTUAL_COPY;
-    return write(to, descriptor);
+    put(descriptor);
   }
 
-  std::size_t give_ports(const std::byte* from, std::byte* to) {
+  void give_ports(const std::byte* from) {
     auto descriptor = read<mach_msg_ool_ports_descriptor_t>(from);
     const std::size_t size = descriptor.count * sizeof(mach_port_name_t);
+    rights_left_ -= descriptor.count;
     user_address at = 0;
     if (size > 0) {
       const std::unique_ptr<mach_port_name_t[]> names(new (std::nothrow)
@@ -437,19 +450,24 @@ class message_call::body_copy_out {
       names_.lock();
       if (room) {
         for (std::uint32_t index = 0; index < descriptor.count; ++index) {
-          names[index] = give_right();
+          names[index] = give_right(message_.rights()[rights_left_ + index]);
         }
         call_.memory_.out(names.get(), at, size);
       } else {
         // The rights are destroyed with the message.
         result_ |= names ? MACH_MSG_VM_SPACE : MACH_MSG_VM_KERNEL;
-        next_right_ += descriptor.count;
       }
     }
     descriptor.address = reinterpret_cast<void*>(at);
     descriptor.deallocate = 1;
     descriptor.copy = MACH_MSG_VIRTUAL_COPY;
-    return write(to, descriptor);
+    put(descriptor);
+  }
+
+  template <typename Descriptor>
+  void put(const Descriptor& descriptor) noexcept {
+    end_ -= sizeof descriptor;
+    write(end_, descriptor);
   }
 
   message_call& call_;
@@ -457,9 +475,22 @@ class message_call::body_copy_out {
   const bool pseudo_;
   std::unique_lock<space_lock> names_;
   mach_msg_return_t result_ = MACH_MSG_SUCCESS;
-  std::uint32_t next_right_ = 0;
-  std::uint32_t next_memory_ = 0;
+  std::uint32_t rights_left_ = message_.right_count;
+  std::uint32_t memories_left_ = message_.memory_count;
+  std::byte* end_ = nullptr;  // where those that are done begin
 };
+
+mach_msg_size_t size_inside(kmsg& message) noexcept {
+  mach_msg_size_t size = message.size + 2 * sizeof(mach_port_name_t);
+  if (!message.complex) return size;
+  const std::byte* at = descriptors(message);
+  for (std::uint32_t left = descriptor_count(message); left > 0; --left) {
+    const std::size_t length = size_of(type_at(at));
+    size += static_cast<mach_msg_size_t>(sizeof(mach_msg_ool_descriptor_t) - length);
+    at += length;
+  }
+  return size;
+}
 
 mach_msg_return_t message_call::copy_out_body(kmsg& message, bool pseudo) {
   return body_copy_out(*this, message, pseudo).run();

@@ -12,6 +12,10 @@
 
 namespace kedge::mach::kernel {
 
+// A queued message's size as mach_port_peek tells it: inside Darwin's kernel a header takes 32
+// bytes, not 24, and a port descriptor 16, not 12.
+mach_msg_size_t size_inside(kmsg& message) noexcept;
+
 class message_call {
  public:
   message_call(ipc_task& caller, ticket& state, reply& answer, copyio& memory,
@@ -40,6 +44,7 @@ class message_call {
   mach_msg_return_t check_body(kmsg& message) noexcept;
   bool has_bad_right(kmsg& message, std::uint32_t count);
   mach_msg_return_t check_header(mach_msg_header_t& header) noexcept;
+  mach_msg_return_t invalid_voucher(const mach_msg_header_t& header) noexcept;
   bool is_reply_port(const mach_msg_header_t& header) noexcept;
   mach_msg_return_t copy_in_header(kmsg& message, owed& then);
   mach_msg_return_t copy_in_ports(kmsg& message, owed& then);

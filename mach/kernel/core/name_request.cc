@@ -1,5 +1,7 @@
 #include "kedge/mach/kernel/core/name_request.h"
 
+#include <algorithm>
+#include <bit>
 #include <utility>
 
 namespace kedge::mach::kernel {
@@ -7,18 +9,23 @@ namespace kedge::mach::kernel {
 std::uint32_t request_table::add(port* notify, mach_port_name_t name, bool send_possible,
                                  bool armed) {
   if (free_ == 0) {
-    // The table doubles, and the highest new slot is used first (ipc_port_request_grow).
-    const std::uint32_t old_size = slots_.empty() ? 1 : size();
-    slots_.resize(slots_.empty() ? 2 : std::size_t{2} * old_size);
-    for (std::uint32_t index = old_size; index < size(); ++index) {
-      slots_[index].next_free = free_;
-      free_ = index;
-    }
+    grow(std::max(2 * size(), 2u));
   }
   const std::uint32_t index = free_;
   free_ = slots_[index].next_free;
   slots_[index] = {notify, name, 0, send_possible, armed};
   return index;
+}
+
+// The highest new slot is used first (Darwin: ipc_port_request_grow).
+void request_table::grow(std::uint32_t slots) {
+  if (slots <= size()) return;
+  std::uint32_t index = std::max(size(), 1u);
+  slots_.resize(std::max(std::bit_ceil(slots), 2u));
+  for (; index < size(); ++index) {
+    slots_[index].next_free = free_;
+    free_ = index;
+  }
 }
 
 port* request_table::remove(std::uint32_t index) noexcept {

@@ -24,6 +24,8 @@ class request_table {
   // Index of the new slot, never 0. Slots are handed out in Darwin's order, which is the order of
   // notifications at death.
   std::uint32_t add(port* notify, mach_port_name_t name, bool send_possible, bool armed);
+  // Makes room for at least so many slots, the unused first one included.
+  void grow(std::uint32_t slots);
   // Empties the slot and returns its send-once right.
   port* remove(std::uint32_t index) noexcept;
   name_request& operator[](std::uint32_t index) noexcept { return slots_[index]; }

@@ -230,9 +230,11 @@ class plain_message {
         reinterpret_cast<mach_msg_port_descriptor_t*>(message.bytes() + sizeof(mach_msg_base_t));
     mach_msg_return_t result = MACH_MSG_SUCCESS;
     const std::lock_guard hold(caller_.space.lock);
-    for (std::uint32_t index = 0; index < message.right_count; ++index, ++each) {
-      carried_right& right = message.rights()[index];
-      *each = {};
+    each += message.right_count;
+    // From the last to the first, as body_copy_out.
+    for (std::uint32_t index = message.right_count; index > 0; --index) {
+      carried_right& right = message.rights()[index - 1];
+      *--each = {};
       each->disposition = right.disposition;
       each->type = MACH_MSG_PORT_DESCRIPTOR;
       if (copy_out(caller_.space, right, each->name) != KERN_SUCCESS) {

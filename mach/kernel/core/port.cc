@@ -1,6 +1,7 @@
 #include "kedge/mach/kernel/core/port.h"
 
 #include <algorithm>
+#include <mutex>
 #include <utility>
 
 #include "kedge/mach/kernel/core/kernel.h"
@@ -121,8 +122,10 @@ void destroy_port(port* dying, aftermath& after) noexcept {
   dying->lock.unlock();
 
   after.kernel.transit().unbind(*dying);
+  const bool messages_first = after.kernel.profile().destroys_messages_first();
+  if (no_senders && !messages_first) release_send_once_right(no_senders, after);
   after.reap();
-  if (no_senders) release_send_once_right(no_senders, after);
+  if (no_senders && messages_first) release_send_once_right(no_senders, after);
   // The table of a dead port does not change any more: names look there for whether they were told.
   for (std::uint32_t index = 1; index < dying->requests.size(); ++index) {
     const name_request& each = dying->requests[index];
@@ -202,6 +205,7 @@ kern_return_t insert_member(port& member, port_set& set, aftermath& after) {
   added->member = &member;
   added->set = &set;
   member.sets.push_back(*added);
+  ++member.set_count;
   set.members.push_back(*added);
   membership* made = added.release();
   if (member.queue().peek()) {
@@ -231,30 +235,33 @@ void unlink(membership& gone) noexcept {
   delete &gone;
 }
 
+// False: it is no member. The port is locked.
+bool leave_set(port& member, port_set& set) noexcept {
+  membership* each = member.sets.front();
+  while (each && each->set != &set) each = member_sets::after(*each);
+  if (!each) return false;
+  const std::lock_guard hold(set.lock);
+  unlink(*each);
+  return true;
+}
+
 }  // namespace
 
 kern_return_t extract_member(port& member, port_set& set) noexcept {
-  member.lock.lock();
-  for (membership* each = member.sets.front(); each; each = member_sets::after(*each)) {
-    if (each->set != &set) continue;
-    set.lock.lock();
-    unlink(*each);
-    set.lock.unlock();
-    member.lock.unlock();
-    return KERN_SUCCESS;
-  }
-  member.lock.unlock();
-  return KERN_NOT_IN_SET;
+  const std::lock_guard hold(member.lock);
+  if (!leave_set(member, set)) return KERN_NOT_IN_SET;
+  --member.set_count;
+  return KERN_SUCCESS;
 }
 
 bool leave_all_sets(port& member) noexcept {
-  bool left = false;
+  const bool left = member.set_count != 0;
+  member.set_count = 0;
   while (membership* each = member.sets.front()) {
     port_set& set = *each->set;
     set.lock.lock();
     unlink(*each);
     set.lock.unlock();
-    left = true;
   }
   return left;
 }
@@ -267,7 +274,10 @@ void destroy_port_set(ref<port_set> set, aftermath& after) noexcept {
   while (membership* each = set->members.front()) {
     ref<port> member(each->member);
     set->lock.unlock();
-    extract_member(*member, *set);
+    {
+      const std::lock_guard hold(member->lock);
+      leave_set(*member, *set);
+    }
     set->lock.lock();
   }
   set->lock.unlock();

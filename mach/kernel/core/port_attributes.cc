@@ -1,12 +1,27 @@
 #include "kedge/mach/kernel/core/port_attributes.h"
 
+#include <algorithm>
+#include <iterator>
 #include <mutex>
 
+#include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/port.h"
 
 namespace kedge::mach::kernel {
 namespace {
 
+// MACH_PORT_SERVICE_THROTTLED: the number that the recordings' table of versions gives, and the one
+// that Apple's headers give.
+constexpr mach_port_flavor_t service_throttled[] = {8, 9};
+
+// Of MACH_PORT_DNREQUESTS_SIZE (Darwin: as many as its table of sizes goes to).
+constexpr std::uint32_t max_request_slots = 4096;
+
+bool is_service_throttled(mach_port_flavor_t flavor, profile answers) noexcept {
+  return answers.knows_service_throttling() &&
+         std::find(std::begin(service_throttled), std::end(service_throttled), flavor) !=
+             std::end(service_throttled);
+}
 
 // The receive right under the name, or why not. The space is locked.
 kern_return_t find_receive(space& in, mach_port_name_t name, port*& found) noexcept {
@@ -21,7 +36,7 @@ kern_return_t find_receive(space& in, mach_port_name_t name, port*& found) noexc
 // The port is locked.
 mach_port_status_t status_of(const port& of) noexcept {
   mach_port_status_t status{};
-  status.mps_pset = of.sets.empty() ? 0 : 1;
+  status.mps_pset = of.set_count != 0;
   status.mps_seqno = of.sequence;
   status.mps_mscount = of.make_send_count;
   status.mps_qlimit = of.queue_limit;
@@ -58,8 +73,10 @@ std::uint32_t words_of(mach_port_flavor_t flavor) noexcept {
 }  // namespace
 
 kern_return_t get_attributes(space& in, mach_port_name_t name, mach_port_flavor_t flavor,
-                             user_address info, std::uint32_t room, reply& answer, copyio& memory) {
-  const std::uint32_t words = words_of(flavor);
+                             user_address info, std::uint32_t room, reply& answer, copyio& memory,
+                             profile answers) {
+  const bool throttled = is_service_throttled(flavor, answers);
+  const std::uint32_t words = throttled ? 1 : words_of(flavor);
   if (words == 0) return KERN_INVALID_ARGUMENT;
   if (room < words) return KERN_FAILURE;
   if (!MACH_PORT_VALID(name) &&
@@ -75,7 +92,10 @@ kern_return_t get_attributes(space& in, mach_port_name_t name, mach_port_flavor_
       return failed;
     }
     const std::lock_guard hold_port(of->lock);
-    if (flavor == MACH_PORT_LIMITS_INFO) {
+    if (throttled) {
+      if (!of->service) return KERN_INVALID_CAPABILITY;
+      all.mpie_status.mps_pset = of->throttled;
+    } else if (flavor == MACH_PORT_LIMITS_INFO) {
       all.mpie_status.mps_pset = of->queue_limit;  // the first word is the only one
     } else if (flavor == MACH_PORT_DNREQUESTS_SIZE) {
       all.mpie_status.mps_pset = of->requests.size();
@@ -91,21 +111,28 @@ kern_return_t set_attributes(space& in, mach_port_name_t name, mach_port_flavor_
                              user_address info, std::uint32_t count, copyio& memory,
                              aftermath& after) {
   mach_port_limits_t limits{};
+  std::uint32_t word = 0;
+  const profile answers = after.kernel.profile();
+  const bool throttles = is_service_throttled(flavor, answers);
   switch (flavor) {
     case MACH_PORT_LIMITS_INFO:
       if (count < MACH_PORT_LIMITS_INFO_COUNT) return KERN_FAILURE;
       if (!memory.in(info, &limits, sizeof limits)) return KERN_INVALID_ADDRESS;
       if (limits.mpl_qlimit > MACH_PORT_QLIMIT_MAX) return KERN_INVALID_VALUE;
       break;
-    case MACH_PORT_DNREQUESTS_SIZE:  // sets nothing
+    case MACH_PORT_DNREQUESTS_SIZE:
       if (count < MACH_PORT_DNREQUESTS_SIZE_COUNT) return KERN_FAILURE;
+      if (!memory.in(info, &word, sizeof word)) return KERN_INVALID_ADDRESS;
       break;
     case MACH_PORT_TEMPOWNER:
     case MACH_PORT_IMPORTANCE_RECEIVER:
     case MACH_PORT_DENAP_RECEIVER:
       break;
     default:
-      return KERN_INVALID_ARGUMENT;
+      if (!throttles) return KERN_INVALID_ARGUMENT;
+      if (count < 1) return KERN_FAILURE;
+      if (!memory.in(info, &word, sizeof word)) return KERN_INVALID_ADDRESS;
+      break;
   }
   const std::lock_guard hold(in.lock);
   port* of = nullptr;
@@ -116,7 +143,12 @@ kern_return_t set_attributes(space& in, mach_port_name_t name, mach_port_flavor_
   if (flavor == MACH_PORT_LIMITS_INFO) {
     of->queue_limit = limits.mpl_qlimit;
     admit_senders(*of, after);
-  } else if (flavor != MACH_PORT_DNREQUESTS_SIZE) {
+  } else if (flavor == MACH_PORT_DNREQUESTS_SIZE) {
+    if (answers.grows_request_tables()) of->requests.grow(std::min(word, max_request_slots));
+  } else if (throttles) {
+    if (!of->service) return KERN_INVALID_CAPABILITY;
+    of->throttled = word != 0;
+  } else {
     if (flavor == MACH_PORT_TEMPOWNER) of->temporary_owner = true;
     of->importance_donation = true;
   }

@@ -8,6 +8,7 @@
 
 #include "kedge/mach/kernel/core/aftermath.h"
 #include "kedge/mach/kernel/core/copyio.h"
+#include "kedge/mach/kernel/core/profile.h"
 #include "kedge/mach/kernel/core/request.h"
 #include "kedge/mach/kernel/core/space.h"
 
@@ -15,7 +16,8 @@ namespace kedge::mach::kernel {
 
 // `room` and the count in the answer are in words of 4 bytes. The space must not be locked.
 kern_return_t get_attributes(space& in, mach_port_name_t name, mach_port_flavor_t flavor,
-                             user_address info, std::uint32_t room, reply& answer, copyio& memory);
+                             user_address info, std::uint32_t room, reply& answer, copyio& memory,
+                             profile answers);
 kern_return_t set_attributes(space& in, mach_port_name_t name, mach_port_flavor_t flavor,
                              user_address info, std::uint32_t count, copyio& memory,
                              aftermath& after);

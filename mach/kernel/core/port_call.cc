@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "kedge/mach/kernel/core/kernel.h"
+#include "kedge/mach/kernel/core/message_call.h"
 #include "kedge/mach/kernel/core/notification.h"
 #include "kedge/mach/kernel/core/notification_request.h"
 #include "kedge/mach/kernel/core/port.h"
@@ -125,7 +126,7 @@ kern_return_t port_call::dispatch() {
       return request_notification();
     case call_number::get_attributes:
       return get_attributes(space_, name(), argument<mach_port_flavor_t>(1), what_.words[2],
-                            argument<std::uint32_t>(3), answer_, memory_);
+                            argument<std::uint32_t>(3), answer_, memory_, after_.kernel.profile());
     case call_number::set_attributes:
       return set_attributes(space_, name(), argument<mach_port_flavor_t>(1), what_.words[2],
                             argument<std::uint32_t>(3), memory_, after_);
@@ -538,6 +539,8 @@ kern_return_t port_call::request_notification() {
   const kern_return_t copied = copy_out(caller_.space, back, as);
   caller_.space.lock.unlock();
   if (copied != KERN_SUCCESS) release_right(back, after_);
+  // The new request stands all the same.
+  if (as == MACH_PORT_DEAD && notify) return KERN_INVALID_CAPABILITY;
   answer_.words[0] = as;
   return KERN_SUCCESS;
 }
@@ -571,7 +574,7 @@ kern_return_t port_call::peek() {
     kmsg* message = of.queue().peek_beyond(number - of.sequence);
     if (!message) return KERN_FAILURE;
     answer_.words = {
-        std::uint64_t{number} << 32 | message->size,
+        std::uint64_t{number} << 32 | size_inside(*message),
         std::uint64_t{static_cast<std::uint32_t>(message->id)} << 32 | std::uint64_t{size}};
     trailer.msgh_trailer_size = size;
     trailer.msgh_seqno = number;

@@ -18,7 +18,11 @@ status message_call::receive() {
   names.lock.lock();
   entry* found = names.active ? names.find(state_.receive_name) : nullptr;
   if (!found || (found->type & (MACH_PORT_TYPE_RECEIVE | MACH_PORT_TYPE_PORT_SET)) == 0) {
-    if (found) convert_if_dead(names, state_.receive_name, *found);
+    const bool is_right = found && found->type != MACH_PORT_TYPE_DEAD_NAME;
+    if (found && !found->had_receive &&
+        (is_right || after_.kernel.profile().tells_receive_from_dead_name())) {
+      answer_.guard = {kGUARD_EXC_RCV_INVALID_NAME, state_.receive_name, 0};
+    }
     names.lock.unlock();
     return done(MACH_RCV_INVALID_NAME);
   }
@@ -125,13 +129,14 @@ status message_call::receive_at(port_set& from) {
       withdraw();
       return done(tell_needed_size(state_.needed_size, state_.identity));
     }
-    // The one served now is the last to be served again.
-    from.lock.lock();
-    if (link->ready.linked) {
-      from.ready.remove(*link);
-      from.ready.push_back(*link);
+    if (after_.kernel.profile().serves_members_in_turn()) {
+      from.lock.lock();
+      if (link->ready.linked) {
+        from.ready.remove(*link);
+        from.ready.push_back(*link);
+      }
+      from.lock.unlock();
     }
-    from.lock.unlock();
     kmsg* message = take(*member, after_);
     member->lock.unlock();
     withdraw();
@@ -234,7 +239,8 @@ mach_msg_return_t message_call::deliver(kmsg* message) {
   header.msgh_size = message->size;
   if (result != MACH_MSG_SUCCESS) result |= MACH_RCV_BODY_ERROR;
 
-  const mach_msg_size_t trailer = add_trailer(*message, state_.option, message->bytes() + message->size);
+  const mach_msg_size_t trailer =
+      add_trailer(*message, state_.option, message->bytes() + message->size);
   const mach_msg_size_t total = message->size + trailer;
   answer_.words[0] = total;
   if (!memory_.out(message->bytes(), state_.receive_buffer, total)) result = MACH_RCV_INVALID_DATA;
@@ -259,6 +265,11 @@ mach_msg_return_t message_call::discard_too_large(kmsg* message) {
                           (message->complex ? MACH_MSGH_BITS_COMPLEX : 0u);
   bare.header.msgh_size = sizeof bare.header;
   bare.header.msgh_id = message->id;
+  if (message->reply.dead) bare.header.msgh_remote_port = MACH_PORT_DEAD;
+  // What is no voucher comes through as it was.
+  if (message->voucher.disposition == MACH_MSG_TYPE_PORT_NONE) {
+    bare.header.msgh_voucher_port = message->header().msgh_voucher_port;
+  }
   // The trailer of an error tells nothing of the sender.
   message->sender = {};
   message->audit = {};

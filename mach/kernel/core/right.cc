@@ -575,7 +575,7 @@ kern_return_t copy_in(space& in, mach_port_name_t name, entry& found,
   port& target = port_of(found);
   target.lock.lock();
   const bool passes = use == purpose::destination && disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE &&
-                      found.type == MACH_PORT_TYPE_SEND_ONCE;
+                      found.type == MACH_PORT_TYPE_SEND_ONCE && found.request == 0;
   if (!target.active && !passes) {
     target.lock.unlock();
     convert_if_dead(in, name, found);

@@ -142,6 +142,11 @@ mach_msg_return_t message_call::copy_in_rest(kmsg& message, owed& then) {
   return copy_in_body(message, then);
 }
 
+mach_msg_return_t message_call::invalid_voucher(const mach_msg_header_t& header) noexcept {
+  answer_.guard = {kGUARD_EXC_SEND_INVALID_VOUCHER, header.msgh_voucher_port, 0};
+  return MACH_SEND_INVALID_VOUCHER;
+}
+
 // What can be said of a header without looking at names (Darwin: ipc_kmsg_copyin_header_validate).
 mach_msg_return_t message_call::check_header(mach_msg_header_t& header) noexcept {
   const profile age = after_.kernel.profile();
@@ -157,10 +162,10 @@ mach_msg_return_t message_call::check_header(mach_msg_header_t& header) noexcept
       voucher_type != MACH_MSG_TYPE_PORT_NONE &&
       ((voucher_type != MACH_MSG_TYPE_MOVE_SEND && voucher_type != MACH_MSG_TYPE_COPY_SEND) ||
        header.msgh_voucher_port == MACH_PORT_DEAD);
-  if (bad_voucher && age.checks_voucher_before_destination()) return MACH_SEND_INVALID_VOUCHER;
+  if (bad_voucher && age.checks_voucher_before_destination()) return invalid_voucher(header);
   if (!MACH_MSG_TYPE_PORT_ANY_SEND(to_type)) return MACH_SEND_INVALID_HEADER;
   if (!MACH_PORT_VALID(header.msgh_remote_port)) return MACH_SEND_INVALID_DEST;
-  return bad_voucher ? MACH_SEND_INVALID_VOUCHER : MACH_MSG_SUCCESS;
+  return bad_voucher ? invalid_voucher(header) : MACH_MSG_SUCCESS;
 }
 
 mach_msg_return_t message_call::copy_in_header(kmsg& message, owed& then) {
@@ -173,7 +178,7 @@ mach_msg_return_t message_call::copy_in_header(kmsg& message, owed& then) {
   if (MACH_MSGH_BITS_VOUCHER(header.msgh_bits) != MACH_MSG_TYPE_PORT_NONE &&
       header.msgh_voucher_port != MACH_PORT_NULL) {
     entry* const found = names.find(header.msgh_voucher_port);
-    if (!found || !is_voucher(*found)) return MACH_SEND_INVALID_VOUCHER;
+    if (!found || !is_voucher(*found)) return invalid_voucher(header);
   }
   const mach_msg_type_name_t reply_type = MACH_MSGH_BITS_LOCAL(header.msgh_bits);
   if (is_strict() &&
@@ -227,7 +232,10 @@ mach_msg_return_t message_call::copy_in_ports(kmsg& message, owed& then) {
   entry* found = names.find(to);
   const bool is_port = found && (found->type & MACH_PORT_TYPE_PORT_RIGHTS) != 0;
   if (!found || (!is_port && age.checks_destination_before_reply())) return MACH_SEND_INVALID_DEST;
-  if (has_reply && !is_reply_port(header)) return MACH_SEND_INVALID_REPLY;
+  if (has_reply && !is_reply_port(header)) {
+    if (answer_.guard.code == 0) answer_.guard = {kGUARD_EXC_SEND_INVALID_REPLY, reply_to, 0};
+    return MACH_SEND_INVALID_REPLY;
+  }
   if (has_reply && is_port && lacks_reply_port(*found, *names.find(reply_to))) [[unlikely]] {
     answer_.guard = {kGUARD_EXC_REQUIRE_REPLY_PORT_SEMANTICS, reply_to, 0};
     return MACH_SEND_INVALID_REPLY;
@@ -235,8 +243,9 @@ mach_msg_return_t message_call::copy_in_ports(kmsg& message, owed& then) {
   if (!is_port || !may_copy_in(*found, to_type) || must_stay(*found, to_type)) {
     return MACH_SEND_INVALID_DEST;
   }
-  // A send-once right of a dead port passes, unless it is known to be dead.
-  if (to_type != MACH_MSG_TYPE_MOVE_SEND_ONCE && convert_if_dead(names, to, *found)) {
+  // A send-once right of a dead port passes, unless it is known to be dead, or to be made known.
+  if ((to_type != MACH_MSG_TYPE_MOVE_SEND_ONCE || found->request != 0) &&
+      convert_if_dead(names, to, *found)) {
     return MACH_SEND_INVALID_DEST;
   }
   if ((has_voucher && header.msgh_voucher_port == to && !pair_up(*found, to_type, voucher_type)) ||
@@ -251,7 +260,8 @@ mach_msg_return_t message_call::copy_in_ports(kmsg& message, owed& then) {
                         carried_right& right) {
     return copy_in(names, name, *names.find(name), type, use, right, then, answer_.guard, after_);
   };
-  const bool notifies = (state_.option & MACH_SEND_NOTIFY) && found->request != 0;
+  const bool notifies = (state_.option & MACH_SEND_NOTIFY) && found->request != 0 &&
+                        arrives_as(to_type) != MACH_MSG_TYPE_MOVE_SEND_ONCE;
   if (take(to, to_type, purpose::destination, message.destination) != KERN_SUCCESS) {
     return MACH_SEND_INVALID_DEST;
   }
