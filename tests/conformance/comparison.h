@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "kedge/mach/kernel/extension.h"
 
@@ -14,6 +15,7 @@ struct difference {
   std::string operation;
   std::string expected;
   std::string got;
+  std::vector<std::string> tags;  // the version table changes what is expected
 };
 
 // The first operation whose result is not what the profile's kernel would give: the recorded one,

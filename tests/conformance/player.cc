@@ -202,6 +202,31 @@ std::string player::write_guards() {
   return text;
 }
 
+mach_port_type_t player::type_of(std::size_t index, std::string_view name) {
+  played_task& of = tasks_.at(index);
+  const mach_port_name_t sought = of.names.read(name);
+  const current_task_guard in(of.handle);
+  given_array names, types;
+  if (!of.ended) {
+    mach_port_names(mach_task_self(), &names.names, &names.count, &types.names, &types.count);
+  }
+  for (mach_msg_type_number_t each = 0; each < names.count; ++each) {
+    if (names.names[each] == sought) return types.names[each];
+  }
+  return MACH_PORT_TYPE_NONE;
+}
+
+bool player::is_in_set(std::size_t index, std::string_view name) {
+  if ((type_of(index, name) & MACH_PORT_TYPE_RECEIVE) == 0) return false;
+  const current_task_guard in(tasks_[index].handle);
+  mach_port_status_t status{};
+  mach_msg_type_number_t count = MACH_PORT_RECEIVE_STATUS_COUNT;
+  mach_port_get_attributes(mach_task_self(), tasks_[index].names.read(name),
+                           MACH_PORT_RECEIVE_STATUS, reinterpret_cast<mach_port_info_t>(&status),
+                           &count);
+  return status.mps_pset != 0;
+}
+
 std::string player::play(std::string_view line) {
   if (tasks_.empty()) throw bad_script("an operation before any task", line);
   std::vector<std::string_view> words = split(line, ' ');

@@ -26,6 +26,12 @@ class player {
   // `tasks N`. Throws bad_script.
   void create_tasks(std::string_view count);
 
+  // What the name stands for in the task, as mach_port_names tells it; MACH_PORT_TYPE_NONE:
+  // nothing. Changes nothing. Throws bad_script.
+  mach_port_type_t type_of(std::size_t task, std::string_view name);
+  // Whether the name is a receive right in a set; the same.
+  bool is_in_set(std::size_t task, std::string_view name);
+
   // Executes one operation; the result line. Throws bad_script.
   std::string play(std::string_view operation);
 

@@ -75,7 +75,9 @@ bool compare(const std::string& file, std::string_view text, kernel_profile prof
   const auto difference = conformance::first_difference(text, profile);
   if (!difference) return true;
   std::cout << file << ":" << difference->line << ": " << difference->operation << "\n  expected "
-            << difference->expected << "\n  got      " << difference->got << '\n';
+            << difference->expected << '\n';
+  for (const std::string& tag : difference->tags) std::cout << "  as changed by " << tag << '\n';
+  std::cout << "  got      " << difference->got << '\n';
   return false;
 }
 

@@ -17,8 +17,9 @@ std::vector<trace_line> read_trace(std::string_view text) {
     if (line.empty()) continue;
     if (line.starts_with("#v")) {
       if (operation == none) throw bad_script("a version tag before any operation", line);
-      lines[operation].ends_comparison = line.starts_with("#v!");
-      lines[operation].tag = line.substr(lines[operation].ends_comparison ? 4 : 3);
+      const bool ends = line.starts_with("#v!");
+      if (ends) lines[operation].ends_comparison = true;
+      lines[operation].tags.emplace_back(line.substr(ends ? 4 : 3));
     } else if (line[0] == '=') {
       if (operation == none) throw bad_script("a result before any operation", line);
       lines[operation].result = line;

@@ -15,8 +15,8 @@ struct trace_line {
   int number = 0;    // in the file, from 1
   // Of an operation; none in a script that was not played yet.
   std::optional<std::string> result;
-  // A version tag: what newer kernels do differently here; `!`, from here on.
-  std::string tag;
+  // Version tags: what newer kernels do differently here; one with `!`, from here on.
+  std::vector<std::string> tags;
   bool ends_comparison = false;
 };
 

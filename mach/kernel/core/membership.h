@@ -11,6 +11,7 @@ class port_set;
 
 struct membership {
   port* member = nullptr;
+  // Null: the set was destroyed. Darwin's ports forget such sets late, and this is visible.
   port_set* set = nullptr;
   list_link<membership> in_port;
   list_link<membership> in_set;

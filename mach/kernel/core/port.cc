@@ -1,8 +1,10 @@
 #include "kedge/mach/kernel/core/port.h"
 
 #include <algorithm>
+#include <iterator>
 #include <mutex>
 #include <utility>
+#include <vector>
 
 #include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/notification.h"
@@ -46,10 +48,27 @@ void fail_all(waiters& queue, mach_msg_return_t outcome, aftermath& after) noexc
 
 using member_sets = list<membership, &membership::in_port>;
 
+// Of a destroyed set. The port is locked.
+bool is_stale(const membership& each) noexcept {
+  return each.set == nullptr;
+}
+
+void forget(membership& stale) noexcept {
+  stale.member->sets.remove(stale);
+  delete &stale;
+}
+
+// A destroyed set is forgotten if it is the only one.
+void forget_only_stale(port& of) noexcept {
+  membership* const only = of.sets.front();
+  if (only && only == of.sets.back() && is_stale(*only)) forget(*only);
+}
+
 }  // namespace
 
 void leave_ready(port& empty) noexcept {
   for (membership* each = empty.sets.front(); each; each = member_sets::after(*each)) {
+    if (is_stale(*each)) continue;
     each->set->lock.lock();
     if (each->ready.linked) each->set->ready.remove(*each);
     each->set->lock.unlock();
@@ -61,8 +80,10 @@ void post_to_waiters(port& to, kmsg* message, aftermath& after) noexcept {
     to.queue().abort(*message);
     return;
   }
+  forget_only_stale(to);
   if (to.queue().peek()) return to.queue().commit(message);
   for (membership* each = to.sets.front(); each; each = member_sets::after(*each)) {
+    if (is_stale(*each)) continue;
     port_set& set = *each->set;
     set.lock.lock();
     const bool taken = hand_over(set.receivers, to, message, after);
@@ -204,8 +225,8 @@ kern_return_t insert_member(port& member, port_set& set, aftermath& after) {
   set.lock.lock();
   added->member = &member;
   added->set = &set;
+  forget_only_stale(member);
   member.sets.push_back(*added);
-  ++member.set_count;
   set.members.push_back(*added);
   membership* made = added.release();
   if (member.queue().peek()) {
@@ -235,29 +256,59 @@ void unlink(membership& gone) noexcept {
   delete &gone;
 }
 
-// False: it is no member. The port is locked.
-bool leave_set(port& member, port_set& set) noexcept {
-  membership* each = member.sets.front();
-  while (each && each->set != &set) each = member_sets::after(*each);
-  if (!each) return false;
-  const std::lock_guard hold(set.lock);
-  unlink(*each);
-  return true;
+// Takes the port out of the set; stale memberships that are met on the way are forgotten (Darwin:
+// waitq_unlink, whose links are a tree that leans to the left: the newest are seen first, but the
+// oldest before the one that came after it; the last one left is not looked at). Null: the set was
+// not met. The port is locked.
+membership* find_to_unlink(port& of, const port_set& set) {
+  if (of.sets.front() == of.sets.back()) {
+    membership* const only = of.sets.front();
+    return only && only->set == &set ? only : nullptr;
+  }
+  std::vector<membership*> all;
+  for (membership* each = of.sets.front(); each; each = member_sets::after(*each)) {
+    all.push_back(each);
+  }
+  while (all.size() >= 2) {
+    const auto is_met = [&](const membership* each) {
+      return is_stale(*each) || each->set == &set;
+    };
+    auto met = std::find_if(all.rbegin(), all.rend() - 2, is_met);
+    if (met == all.rend() - 2) {
+      if (is_stale(*all[0]) && is_stale(*all[1])) {
+        forget(*all[0]);
+        forget(*all[1]);
+        all.erase(all.begin(), all.begin() + 2);
+        continue;
+      }
+      met = is_met(all[0]) ? all.rend() - 1 : is_met(all[1]) ? all.rend() - 2 : all.rend();
+      if (met == all.rend()) return nullptr;
+    }
+    if ((*met)->set == &set) return *met;
+    forget(**met);
+    all.erase(std::next(met).base());
+  }
+  return nullptr;
 }
 
 }  // namespace
 
 kern_return_t extract_member(port& member, port_set& set) noexcept {
   const std::lock_guard hold(member.lock);
-  if (!leave_set(member, set)) return KERN_NOT_IN_SET;
-  --member.set_count;
+  membership* const found = find_to_unlink(member, set);
+  if (!found) return KERN_NOT_IN_SET;
+  const std::lock_guard hold_set(set.lock);
+  unlink(*found);
   return KERN_SUCCESS;
 }
 
 bool leave_all_sets(port& member) noexcept {
-  const bool left = member.set_count != 0;
-  member.set_count = 0;
+  const bool left = !member.sets.empty();
   while (membership* each = member.sets.front()) {
+    if (is_stale(*each)) {
+      forget(*each);
+      continue;
+    }
     port_set& set = *each->set;
     set.lock.lock();
     unlink(*each);
@@ -265,6 +316,30 @@ bool leave_all_sets(port& member) noexcept {
   }
   return left;
 }
+
+namespace {
+
+// The set is destroyed: the port keeps the membership, but not too many such.
+void make_stale(port& member, port_set& set) noexcept {
+  constexpr int most = 16;
+  const std::lock_guard hold(member.lock);
+  membership* oldest = nullptr;
+  int stale = 0;
+  for (membership* each = member.sets.front(); each; each = member_sets::after(*each)) {
+    if (each->set == &set) {
+      const std::lock_guard hold_set(set.lock);
+      set.members.remove(*each);
+      if (each->ready.linked) set.ready.remove(*each);
+      each->set = nullptr;
+    }
+    if (!is_stale(*each)) continue;
+    if (!oldest) oldest = each;
+    ++stale;
+  }
+  if (stale > most) forget(*oldest);
+}
+
+}  // namespace
 
 void destroy_port_set(ref<port_set> set, aftermath& after) noexcept {
   set->lock.lock();
@@ -274,10 +349,7 @@ void destroy_port_set(ref<port_set> set, aftermath& after) noexcept {
   while (membership* each = set->members.front()) {
     ref<port> member(each->member);
     set->lock.unlock();
-    {
-      const std::lock_guard hold(member->lock);
-      leave_set(*member, *set);
-    }
+    make_stale(*member, *set);
     set->lock.lock();
   }
   set->lock.unlock();

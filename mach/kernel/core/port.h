@@ -75,9 +75,6 @@ class port final : public object {
   bool service = false;           // of a name server's
   bool throttled = false;         // as a service: remembered only
   bool immovable_send = false;    // send rights are for sending only
-  // How many sets the receive right was put into and not taken out of. Kept as Darwin keeps it: a
-  // set that is destroyed is not subtracted.
-  std::uint16_t set_count = 0;
   bool temporary_owner = false;
   bool importance_donation = false;
   bool send_possible_armed = false;  // some request of `requests` is

@@ -1,7 +1,6 @@
 #include "kedge/mach/kernel/core/port_attributes.h"
 
 #include <algorithm>
-#include <iterator>
 #include <mutex>
 
 #include "kedge/mach/kernel/core/kernel.h"
@@ -10,17 +9,14 @@
 namespace kedge::mach::kernel {
 namespace {
 
-// MACH_PORT_SERVICE_THROTTLED: the number that the recordings' table of versions gives, and the one
-// that Apple's headers give.
-constexpr mach_port_flavor_t service_throttled[] = {8, 9};
+// MACH_PORT_SERVICE_THROTTLED, by the number that the recordings' table of versions gives.
+constexpr mach_port_flavor_t service_throttled = 8;
 
 // Of MACH_PORT_DNREQUESTS_SIZE (Darwin: as many as its table of sizes goes to).
 constexpr std::uint32_t max_request_slots = 4096;
 
 bool is_service_throttled(mach_port_flavor_t flavor, profile answers) noexcept {
-  return answers.knows_service_throttling() &&
-         std::find(std::begin(service_throttled), std::end(service_throttled), flavor) !=
-             std::end(service_throttled);
+  return answers.knows_service_throttling() && flavor == service_throttled;
 }
 
 // The receive right under the name, or why not. The space is locked.
@@ -36,7 +32,7 @@ kern_return_t find_receive(space& in, mach_port_name_t name, port*& found) noexc
 // The port is locked.
 mach_port_status_t status_of(const port& of) noexcept {
   mach_port_status_t status{};
-  status.mps_pset = of.set_count != 0;
+  status.mps_pset = !of.sets.empty();
   status.mps_seqno = of.sequence;
   status.mps_mscount = of.make_send_count;
   status.mps_qlimit = of.queue_limit;
@@ -78,7 +74,7 @@ kern_return_t get_attributes(space& in, mach_port_name_t name, mach_port_flavor_
   const bool throttled = is_service_throttled(flavor, answers);
   const std::uint32_t words = throttled ? 1 : words_of(flavor);
   if (words == 0) return KERN_INVALID_ARGUMENT;
-  if (room < words) return KERN_FAILURE;
+  if (room < words && !throttled) return KERN_FAILURE;
   if (!MACH_PORT_VALID(name) &&
       (flavor == MACH_PORT_LIMITS_INFO || flavor == MACH_PORT_DNREQUESTS_SIZE)) {
     answer.words[0] = 0;
@@ -104,6 +100,7 @@ kern_return_t get_attributes(space& in, mach_port_name_t name, mach_port_flavor_
     }
   }
   answer.words[0] = words;
+  if (room < words) return KERN_FAILURE;
   return memory.out(&all, info, words * sizeof(natural_t)) ? KERN_SUCCESS : KERN_INVALID_ADDRESS;
 }
 
@@ -130,8 +127,7 @@ kern_return_t set_attributes(space& in, mach_port_name_t name, mach_port_flavor_
       break;
     default:
       if (!throttles) return KERN_INVALID_ARGUMENT;
-      if (count < 1) return KERN_FAILURE;
-      if (!memory.in(info, &word, sizeof word)) return KERN_INVALID_ADDRESS;
+      if (count > 0 && !memory.in(info, &word, sizeof word)) return KERN_INVALID_ADDRESS;
       break;
   }
   const std::lock_guard hold(in.lock);

@@ -357,6 +357,11 @@ kern_return_t port_call::insert_right() {
         convert_if_dead(space_, poly, *found)) {
       return KERN_INVALID_CAPABILITY;
     }
+    // A copy into its own name does not find out that the port is dead: the name stays what it is.
+    if (poly == name() && disposition == MACH_MSG_TYPE_COPY_SEND && &caller_.space == &space_ &&
+        type_of(*found) == MACH_PORT_TYPE_DEAD_NAME) {
+      return KERN_INVALID_CAPABILITY;
+    }
     const kern_return_t result = copy_in(caller_.space, poly, *found, disposition,
                                          purpose::carrying, right, then_, answer_.guard, after_);
     if (result != KERN_SUCCESS) return result;

@@ -153,10 +153,11 @@ void message_call::receive_from(object& at) {
 }
 
 status message_call::finish_receive(kmsg* message) {
+  const mach_msg_size_t total = message->size + REQUESTED_TRAILER_SIZE(state_.option);
+  if (total > state_.receive_size) return done(discard_too_large(message));
   if (message->room_awaited) [[unlikely]]
     tell_of_room(*message->destination.target);
-  const mach_msg_size_t total = message->size + REQUESTED_TRAILER_SIZE(state_.option);
-  return done(total <= state_.receive_size ? deliver(message) : discard_too_large(message));
+  return done(deliver(message));
 }
 
 void message_call::tell_of_room(port& from) {

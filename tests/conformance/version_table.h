@@ -1,0 +1,39 @@
+// What newer kernels do differently (SEMANTICS, part 3), as far as it shows in one result: for each
+// tag of a `#v` line, what an operation's result must be in the macOS 15 profile.
+#pragma once
+
+#include <mach/mach.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace conformance {
+
+class player;
+
+class newer_result {
+ public:
+  // Looks at what the operation's names stand for, before it is played; changes nothing. Throws
+  // bad_script.
+  newer_result(const std::vector<std::string>& tags, std::string_view operation, player& before);
+
+  // Whether the result is what the table says for the tags; where the table says nothing of such an
+  // operation, the recorded one.
+  bool allows(std::string_view recorded, std::string_view got) const;
+
+ private:
+  bool allows(std::string_view tag, std::string_view recorded, std::string_view got) const;
+  bool allows_flavor(std::string_view recorded, std::string_view got) const;
+  bool allows_cut_trailer(std::string_view recorded, std::string_view got) const;
+  std::string with_voucher_first(std::string_view recorded) const;
+  // The value of a token `key=value`, or nothing.
+  std::string_view value(std::string_view key) const;
+
+  std::vector<std::string> tags_;
+  std::vector<std::string_view> words_;  // of the operation, without the task
+  mach_port_type_t type_ = 0;  // of the first name: the destination, of the one received from
+  bool in_set_ = false;
+};
+
+}  // namespace conformance
