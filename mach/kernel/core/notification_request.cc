@@ -10,7 +10,6 @@
 namespace kedge::mach::kernel {
 namespace {
 
-
 // The receive right's own events. The space is locked.
 kern_return_t request_of_receiver(mach_port_name_t name, entry& found, mach_msg_id_t id,
                                   mach_port_mscount_t sync, port* notify, port*& previous,
