@@ -1,5 +1,7 @@
 #include "kedge/kqueue/lock.h"
 
+#include <cerrno>
+
 namespace kedge::kqueue {
 
 void word_lock::lock_contended() noexcept {
@@ -9,9 +11,11 @@ void word_lock::lock_contended() noexcept {
     int expected = free;
     if (word_.compare_exchange_weak(expected, held, std::memory_order_acquire)) return;
   }
+  const int error = errno;
   while (word_.exchange(contended, std::memory_order_acquire) != free) {
     word_.wait(contended, std::memory_order_relaxed);
   }
+  errno = error;
 }
 
 void word_lock::wake_one() noexcept {

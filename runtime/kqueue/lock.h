@@ -1,21 +1,39 @@
 #pragma once
 
-// The lock of the kqueue and of its filters: one word, a handful of inlined instructions when free.
-// (A std::mutex costs two calls of some twenty instructions each, twice per kevent() call.) A
-// BasicLockable; not recursive. `turnstile` is what threads sleep on until a state under such a
-// lock may have changed.
+// The lock of the kqueue and of its filters: one word, a handful of inlined instructions when free,
+// and no atomic ones while the process has one thread. (A std::mutex costs two calls of some twenty
+// instructions each, twice per kevent() call.) A BasicLockable; not recursive; leaves errno alone.
+// `turnstile` is what threads sleep on until a state under such a lock may have changed.
+
+#if __has_include(<sys/single_threaded.h>)
+#include <sys/single_threaded.h>
+#endif
 
 #include <atomic>
 
 namespace kedge::kqueue {
 
+// False as soon as a second thread is about to be made. (The C library keeps it; where it does not,
+// there are always threads.)
+inline bool one_thread() noexcept {
+#if __has_include(<sys/single_threaded.h>)
+  return __libc_single_threaded != 0;
+#else
+  return false;
+#endif
+}
+
 class word_lock {
  public:
   void lock() noexcept {
+    if (one_thread()) [[likely]]
+      return;  // nobody else can want it, and none is made under it
     int expected = free;
     if (!word_.compare_exchange_strong(expected, held, std::memory_order_acquire)) lock_contended();
   }
   void unlock() noexcept {
+    if (one_thread()) [[likely]]
+      return word_.store(free, std::memory_order_relaxed);
     if (word_.exchange(free, std::memory_order_release) == contended) wake_one();
   }
 
