@@ -27,6 +27,9 @@ class descriptor_table {
 
   // The entry of a number; null if it has never had a knote.
   entry* find(std::uint64_t fd) noexcept { return fd < entries_.size() ? &entries_[fd] : nullptr; }
+  const entry* find(std::uint64_t fd) const noexcept {
+    return fd < entries_.size() ? &entries_[fd] : nullptr;
+  }
   // Any knote from this place on, which becomes its own; null if there is none.
   knote_record* any_from(std::size_t& place) const noexcept;
 

@@ -36,10 +36,14 @@
 #include "kedge/kqueue/records.h"
 #include "kedge/kqueue/time_limit.h"
 
+struct epoll_event;
+
 namespace kedge::kqueue {
 
 // Darwin lets a kqueue be used by kevent() or by kevent64(), whichever came first.
 enum class call_kind : std::uint8_t { undecided, narrow, wide };
+
+struct round;  // queue_wait.h
 
 class queue {
  public:
@@ -84,6 +88,16 @@ class queue {
 
   // Waits and fills `out`. Returns 0 or an errno.
   int collect(records& out, time_limit& limit) noexcept;
+
+  // The short way (queue_wait.h) instead of enter(), collect() and leave(). start_short_way() is
+  // false if it is not open: nothing has happened. take_short_way() waits, and returns how many
+  // events it has put; leave_short_way() ends the stay if they are the result of the call,
+  // otherwise returns false, and finish_short_way() takes the place of collect().
+  bool start_short_way(int number, call_kind kind) noexcept;
+  template <class Record>
+  unsigned take_short_way(round& r, Record* events, int milliseconds) noexcept;
+  bool leave_short_way(const round& r, unsigned delivered) noexcept;
+  int finish_short_way(const round& r, records& out, time_limit& limit) noexcept;
 
   // Only what is active in user space; no system call.
   void collect_active(records& out) noexcept;
@@ -169,9 +183,16 @@ class queue {
   void ring() noexcept;
 
   // Waiting (queue_wait.cc).
-  int ask_epoll(records& out, unsigned room, bool sleep, time_limit& limit,
-                bool& seen_all) noexcept;
-  bool deliver_plain(std::uint64_t tag, std::uint32_t events, records& out) noexcept;
+  static constexpr int one_more_round = -1;  // not an errno
+  void plan(round& r, unsigned room, const time_limit& limit) noexcept;
+  void begin_wait(round& r) noexcept;
+  void end_wait(const round& r) noexcept;
+  void ask_epoll(round& r, time_limit& limit) noexcept;
+  int deliver_round(const round& r, records& out, time_limit& limit) noexcept;
+  int deliver_reported(const round& r, records& out, bool& seen_all) noexcept;
+  void end_delivery() noexcept;
+  template <class Record>
+  bool deliver_plain(const epoll_event& event, Record& record) const noexcept;
   void deliver_ready(std::uint64_t tag, std::uint32_t events, records& out) noexcept;
   void answer_own(std::uint32_t own) noexcept;
   bool deliver_active(records& out) noexcept;

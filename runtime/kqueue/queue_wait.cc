@@ -9,14 +9,13 @@
 #include "kedge/kqueue/descriptor_state.h"
 #include "kedge/kqueue/epoll_tag.h"
 #include "kedge/kqueue/extension.h"
-#include "kedge/kqueue/interruption.h"
 #include "kedge/kqueue/queue.h"
+#include "kedge/kqueue/queue_wait.h"
 #include "kedge/kqueue/timer_clock.h"
 
 namespace kedge::kqueue {
 namespace {
 
-constexpr unsigned max_ready = 256;  // epoll events per call
 constexpr timespec at_once{};
 
 // Returns their number or a negative errno.
@@ -40,116 +39,116 @@ int wait_for_events(int epoll, epoll_event* events, unsigned room, const timespe
 
 }  // namespace
 
-// deliver_ready() for the case that is nearly every one; false if this is another.
-inline bool queue::deliver_plain(std::uint64_t tag, std::uint32_t events, records& out) noexcept {
-  const descriptor_table::entry* const e = descriptors_.find(tag & 0x7fff'ffff);
-  if (e == nullptr || e->generation != tag >> 32 || e->first == nullptr) return false;
-  const knote_record& k = *e->first;
-  if ((events & ~k.plain) != 0 || k.active || out.room() == 0) return false;
-  out.next() = {k.ident, k.filter, k.flags, 0, 0, k.udata, {k.ext[0], k.ext[1]}};
-  out.count_next();
-  return true;
+int queue::collect(records& out, time_limit& limit) noexcept {
+  round r;
+  int result = one_more_round;
+  ++collectors_;
+  while (result == one_more_round) {
+    plan(r, out.room(), limit);
+    if (r.room != 0) ask_epoll(r, limit);
+    result = deliver_round(r, out, limit);
+  }
+  end_delivery();
+  return result;
 }
 
-// One epoll_wait and the delivery of what it brings. Returns an errno. A time-out that has run out
-// makes `limit` now. `seen_all`: false if descriptors of our own took the room of the program's.
-inline int queue::ask_epoll(records& out, unsigned room, bool sleep, time_limit& limit,
-                            bool& seen_all) noexcept {
-  epoll_event events[max_ready];
-  room = std::min(room, max_ready);
-  const interruption before = interruptions_so_far();
-  const int number = number_;
-  const unsigned changes = descriptors_.changes();
-  const unsigned set = set_;
-  int n = 0;
-  if (sleep) {
-    const timespec* const left = limit.left();
-    ++sleepers_;
-    --collectors_;
-    lock_.unlock();
-    n = wait_for_events(number, events, room, left);
-    lock_.lock();
-    --sleepers_;
-    ++collectors_;
-    if (n == 0) limit.set_now();
-  } else {
-    lock_.unlock();
-    n = wait_for_events(number, events, room, &at_once);
-    lock_.lock();
+int queue::finish_short_way(const round& r, records& out, time_limit& limit) noexcept {
+  ++collectors_;
+  const int result = deliver_round(r, out, limit);
+  end_delivery();
+  return result == one_more_round ? collect(out, limit) : result;
+}
+
+void queue::end_delivery() noexcept {
+  --collectors_;
+  if (waiting_ != 0 && !ended_ && somebody_waits()) ring();
+}
+
+// What the next round may bring, and whether it may sleep.
+void queue::plan(round& r, unsigned room, const time_limit& limit) noexcept {
+  if (clock_is_virtual()) {
+    run_pumps(1u << filter_index(EVFILT_TIMER) | 1u << filter_index(continuous_timer_number));
   }
+  r.count = 0;
+  r.sleep = !limit.is_now();
+  if (waiting_ != 0) {
+    // Both kinds of events get their share, or with room for one their turn.
+    r.sleep = false;
+    if (room > 1) {
+      room -= std::min(active_count_, room / 2);
+    } else if (!(turn_ = !turn_)) {
+      room = 0;
+    }
+  }
+  r.room = std::min(room, max_ready);
+}
+
+// A time-out that has run out makes `limit` now.
+void queue::ask_epoll(round& r, time_limit& limit) noexcept {
+  const timespec* const left = r.sleep ? limit.left() : &at_once;
+  begin_wait(r);
+  if (r.sleep) --collectors_;
+  lock_.unlock();
+  r.count = wait_for_events(r.number, r.ready, r.room, left);
+  lock_.lock();
+  if (r.sleep) ++collectors_;
+  end_wait(r);
+}
+
+// Delivers what epoll has brought, from the first event on that is not in `out` yet, and then what
+// is active in user space. Returns the result of the call, 0 or an errno, or one_more_round.
+int queue::deliver_round(const round& r, records& out, time_limit& limit) noexcept {
+  bool seen_all = false;  // of the program's descriptors: none of our own took their room
+  if (r.room != 0) {
+    const int error = deliver_reported(r, out, seen_all);
+    if (error != 0) return error;
+    if (r.sleep && r.count == 0) limit.set_now();
+  }
+  const bool all_busy = waiting_ != 0 && out.room() != 0 && !deliver_active(out);
+  if (out.count() != 0 || (seen_all && limit.is_now())) return 0;
+  if (all_busy && waiting_ != 0) gate_.wait(lock_);
+  return ended_ ? EBADF : one_more_round;
+}
+
+int queue::deliver_reported(const round& r, records& out, bool& seen_all) noexcept {
   if (ended_) {
     rung_ = false;
     if (sleepers_ != 0) ring();
     return EBADF;
   }
-  if (sleep && set != set_) leave_old_set();
-  if (n < 0) {
+  if (r.sleep && r.set != set_) leave_old_set();
+  if (r.count < 0) {
     // Anything else than EINTR: not an epoll descriptor, the number is another file's. Unless the
     // kqueue has lost that number and goes by another.
-    seen_all = false;
-    if (n != -EINTR) return number == number_ ? EBADF : 0;
-    return interruptions_so_far().only_ignored_since(before) ? 0 : EINTR;
+    if (r.count != -EINTR) return r.number == number_ ? EBADF : 0;
+    return interruptions_so_far().only_ignored_since(r.before) ? 0 : EINTR;
   }
 
-  const bool is_current = changes == descriptors_.changes();
+  const bool is_current = r.changes == descriptors_.changes();
+  const auto count = static_cast<unsigned>(r.count);
   stale_ = false;
   std::uint32_t own = 0;
-  for (int i = 0; i < n; ++i) {
-    const std::uint64_t tag = events[i].data.u64;
+  for (unsigned i = out.count(); i < count; ++i) {
+    const std::uint64_t tag = r.ready[i].data.u64;
     if ((tag & own_descriptor) == 0) {
-      if (!deliver_plain(tag, events[i].events, out)) deliver_ready(tag, events[i].events, out);
+      deliver_ready(tag, r.ready[i].events, out);
     } else {
       own |= 1u << (tag & 31);
     }
   }
   // What stale events took the room of is looked at again, if they can be got rid of.
   const bool is_short = stale_ && (!is_current || renew_set());
-  seen_all = (own == 0 && !is_short) || static_cast<unsigned>(n) < room;
+  seen_all = (own == 0 && !is_short) || count < r.room;
   if (own != 0) answer_own(own);
   if ((options_ & no_data) == 0 && out.count() != 0) fill_data(out);
   return 0;
-}
-
-int queue::collect(records& out, time_limit& limit) noexcept {
-  ++collectors_;
-  int error = 0;
-  for (;;) {
-    if (clock_is_virtual()) {
-      run_pumps(1u << filter_index(EVFILT_TIMER) | 1u << filter_index(continuous_timer_number));
-    }
-    bool seen_all = false;
-    unsigned room = out.room();
-    bool sleep = !limit.is_now();
-    if (waiting_ != 0) {
-      // Both kinds of events get their share, or with room for one their turn.
-      sleep = false;
-      if (room > 1) {
-        room -= std::min(active_count_, room / 2);
-      } else if (!(turn_ = !turn_)) {
-        room = 0;
-      }
-    }
-    if (room != 0) error = ask_epoll(out, room, sleep, limit, seen_all);
-    if (error != 0) break;
-    const bool all_busy = waiting_ != 0 && out.room() != 0 && !deliver_active(out);
-    if (out.count() != 0 || (seen_all && limit.is_now())) break;
-    if (all_busy && waiting_ != 0) gate_.wait(lock_);
-    if (ended_) {
-      error = EBADF;
-      break;
-    }
-  }
-  --collectors_;
-  if (waiting_ != 0 && !ended_ && somebody_waits()) ring();
-  return error;
 }
 
 void queue::collect_active(records& out) noexcept {
   if (waiting_ == 0) return;
   ++collectors_;
   deliver_active(out);
-  --collectors_;
-  if (waiting_ != 0 && !ended_ && somebody_waits()) ring();
+  end_delivery();
 }
 
 void queue::deliver_ready(std::uint64_t tag, std::uint32_t events, records& out) noexcept {
@@ -174,10 +173,9 @@ void queue::deliver_ready(std::uint64_t tag, std::uint32_t events, records& out)
       enqueue(*k);
       continue;
     }
-    kevent64_s& event = out.next();
-    event = {k->ident, k->filter, k->flags, 0, 0, k->udata, {k->ext[0], k->ext[1]}};
+    kevent64_s event{k->ident, k->filter, k->flags, 0, 0, k->udata, {k->ext[0], k->ext[1]}};
     if ((events & k->reported & EPOLLRDHUP) != 0) event.flags |= EV_EOF;
-    out.count_next();
+    out.put(event);
     if (k->queued) dequeue(*k);
     k->active = false;
     if ((k->flags & (EV_ONESHOT | EV_DISPATCH | EV_CLEAR)) != 0) {

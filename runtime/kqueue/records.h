@@ -1,39 +1,52 @@
 #pragma once
 
-// The caller's event array, in either of the two layouts, filled from the front.
+// The caller's event array, in either of the two layouts, filled from the front, and what a
+// knote says of itself in it.
 
 #include <sys/event.h>
 
 #include <cstdint>
 
+#include "kedge/kqueue/knote_record.h"
+
 namespace kedge::kqueue {
+
+// An event with fflags and data 0.
+inline void put_plain(const knote_record& k, kevent64_s& e) noexcept {
+  e = {k.ident, k.filter, k.flags, 0, 0, k.udata, {k.ext[0], k.ext[1]}};
+}
+inline void put_plain(const knote_record& k, struct kevent& e) noexcept {
+  e = {static_cast<std::uintptr_t>(k.ident), k.filter, k.flags, 0, 0,
+       reinterpret_cast<void*>(k.udata)};
+}
 
 class records {
  public:
-  records(struct kevent* array, int capacity) noexcept
-      : narrow_(array), capacity_(capacity > 0 ? static_cast<unsigned>(capacity) : 0) {}
-  records(kevent64_s* array, int capacity) noexcept
-      : wide_(array), capacity_(capacity > 0 ? static_cast<unsigned>(capacity) : 0) {}
+  // `count` of them are filled already.
+  records(struct kevent* array, int capacity, unsigned count = 0) noexcept
+      : narrow_(array),
+        capacity_(capacity > 0 ? static_cast<unsigned>(capacity) : 0),
+        count_(count) {}
+  records(kevent64_s* array, int capacity, unsigned count = 0) noexcept
+      : wide_(array),
+        capacity_(capacity > 0 ? static_cast<unsigned>(capacity) : 0),
+        count_(count) {}
 
   unsigned count() const noexcept { return count_; }
   unsigned room() const noexcept { return capacity_ - count_; }
 
-  // The next record, to be filled whole and then counted. Needs room.
-  kevent64_s& next() noexcept { return wide_ != nullptr ? wide_[count_] : scratch_; }
-  void count_next() noexcept {
-    if (wide_ == nullptr) {
-      narrow_[count_] = {static_cast<std::uintptr_t>(scratch_.ident),
-                         scratch_.filter,
-                         scratch_.flags,
-                         scratch_.fflags,
-                         static_cast<std::intptr_t>(scratch_.data),
-                         reinterpret_cast<void*>(scratch_.udata)};
-    }
-    ++count_;
-  }
+  // Appends. Needs room.
   void put(const kevent64_s& e) noexcept {
-    next() = e;
-    count_next();
+    if (wide_ != nullptr) {
+      wide_[count_++] = e;
+    } else {
+      narrow_[count_++] = {static_cast<std::uintptr_t>(e.ident),
+                           e.filter,
+                           e.flags,
+                           e.fflags,
+                           static_cast<std::intptr_t>(e.data),
+                           reinterpret_cast<void*>(e.udata)};
+    }
   }
 
   int descriptor(unsigned i) const noexcept {
@@ -54,8 +67,7 @@ class records {
   kevent64_s* wide_ = nullptr;
   struct kevent* narrow_ = nullptr;
   unsigned capacity_;
-  unsigned count_ = 0;
-  kevent64_s scratch_;
+  unsigned count_;
 };
 
 }  // namespace kedge::kqueue
