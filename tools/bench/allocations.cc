@@ -4,18 +4,42 @@
 #include <cstdlib>
 #include <new>
 
+#if defined(__APPLE__)
+#include <malloc/malloc.h>
+#else
+#include <malloc.h>
+#endif
+
 namespace {
 
-std::atomic<std::uint64_t> count{0};
+std::atomic<std::uint64_t> count{0}, in_use{0}, peak{0};
 
-void* allocate(std::size_t size) noexcept {
+std::size_t size_of(void* block) noexcept {
+#if defined(__APPLE__)
+  return malloc_size(block);
+#else
+  return block ? malloc_usable_size(block) + sizeof(std::size_t) : 0;
+#endif
+}
+
+void* counted(void* block) noexcept {
   count.fetch_add(1, std::memory_order_relaxed);
-  return std::malloc(size != 0 ? size : 1);
+  const std::size_t size = size_of(block);
+  const std::uint64_t now = in_use.fetch_add(size, std::memory_order_relaxed) + size;
+  std::uint64_t most = peak.load(std::memory_order_relaxed);
+  while (most < now && !peak.compare_exchange_weak(most, now, std::memory_order_relaxed)) continue;
+  return block;
+}
+void* allocate(std::size_t size) noexcept {
+  return counted(std::malloc(size != 0 ? size : 1));
 }
 void* allocate(std::size_t size, std::align_val_t alignment) noexcept {
   const auto a = static_cast<std::size_t>(alignment);
-  count.fetch_add(1, std::memory_order_relaxed);
-  return std::aligned_alloc(a, (size + a - 1) / a * a);
+  return counted(std::aligned_alloc(a, (size + a - 1) / a * a));
+}
+void release(void* block) noexcept {
+  in_use.fetch_sub(size_of(block), std::memory_order_relaxed);
+  std::free(block);
 }
 void* or_throw(void* block) {
   if (block == nullptr) throw std::bad_alloc();
@@ -26,6 +50,14 @@ void* or_throw(void* block) {
 
 std::uint64_t allocations() noexcept {
   return count.load(std::memory_order_relaxed);
+}
+std::uint64_t peak_bytes() noexcept {
+  return peak.load(std::memory_order_relaxed);
+}
+std::uint64_t start_peak() noexcept {
+  const std::uint64_t now = in_use.load(std::memory_order_relaxed);
+  peak.store(now, std::memory_order_relaxed);
+  return now;
 }
 
 void* operator new(std::size_t size) {
@@ -38,17 +70,17 @@ void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
   return allocate(size);
 }
 void operator delete(void* block) noexcept {
-  std::free(block);
+  release(block);
 }
 void operator delete(void* block, std::size_t) noexcept {
-  std::free(block);
+  release(block);
 }
 void operator delete(void* block, std::align_val_t) noexcept {
-  std::free(block);
+  release(block);
 }
 void operator delete(void* block, std::size_t, std::align_val_t) noexcept {
-  std::free(block);
+  release(block);
 }
 void operator delete(void* block, const std::nothrow_t&) noexcept {
-  std::free(block);
+  release(block);
 }

@@ -1,8 +1,9 @@
 // bench: what the runtime costs. See `usage`.
 //
 // Counts per operation are differences between two runs of different length, divided by the
-// difference of the lengths, so that what happens once drops out. Times are CPU time and vary with
-// the machine; counts do not.
+// difference of the lengths, so that what happens once drops out. Times are CPU time of all threads
+// and vary with the machine: where one says something only beside another, the two are measured in
+// turn, and the median of the ratios is given. Counts do not vary.
 #include <time.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "allocations.h"
@@ -25,14 +27,14 @@ const char usage[] =
     "Usage: bench [-n N] [-o NAME] [--counts | --once]\n"
     "Prints lines \"kedge NAME_METRIC value unit\".\n"
     "\n"
-    "  -n N       operations per run (100000)\n"
-    "  -o NAME    only this benchmark\n"
+    "  -n N       operations per run (most: 100000)\n"
+    "  -o NAME    only this benchmark, or those whose names begin with NAME and _\n"
     "  --counts   allocations and system calls only\n"
     "  --once     run the one named, print nothing: for tools that count from outside\n"
     "\n";
 
 struct arguments {
-  std::uint64_t n = 100'000;
+  std::uint64_t n = 0;  // 0: each benchmark's own
   std::string only;
   bool counts = false;
   bool once = false;
@@ -53,38 +55,67 @@ void print(const benchmark& b, const char* metric, double value, const char* uni
 // What `measure` says of n more operations, per operation.
 template <class Measure>
 std::optional<double> per_operation(std::uint64_t n, Measure measure) {
-  constexpr std::uint64_t start_up = 1000;
+  const std::uint64_t start_up = std::min<std::uint64_t>(n, 1000);
   const auto shorter = measure(start_up);
   const auto longer = measure(start_up + n);
   if (!shorter || !longer) return std::nullopt;
   return (static_cast<double>(*longer) - static_cast<double>(*shorter)) / static_cast<double>(n);
 }
 
-void measure_inside(const benchmark& b, const arguments& a) {
-  kedge::loop loop;
-  // Fills caches and free lists, those of what a run leaves behind included.
-  for (int i = 0; i < 2; ++i) loop.run(b.run(loop, 1000));
-  const auto allocated = per_operation(a.n, [&](std::uint64_t n) {
-    const std::uint64_t before = allocations();
-    loop.run(b.run(loop, n));
-    return std::optional(allocations() - before);
-  });
-  const auto time = per_operation(a.n, [&](std::uint64_t n) {
+double time_of(const benchmark& b, std::uint64_t n) {
+  return *per_operation(n, [&](std::uint64_t times) {
     const std::uint64_t before = cpu_now();
-    loop.run(b.run(loop, n));
+    b.run(times);
     return std::optional(cpu_now() - before);
   });
-  if (!a.counts) print(b, "cpu", *time, "ns");
-  print(b, "allocs", *allocated, "allocs/op");
 }
 
-void measure_outside(const benchmark& b, const arguments& a, const char* self) {
-  const auto once = [&](std::uint64_t n) {
-    return std::vector<std::string>{self, "--once", "-o", b.name, "-n", std::to_string(n)};
+double median(std::vector<double> of) {
+  const auto middle = of.begin() + static_cast<std::ptrdiff_t>(of.size() / 2);
+  std::nth_element(of.begin(), middle, of.end());
+  return *middle;
+}
+
+void measure_time(const benchmark& b, std::uint64_t n) {
+  if (!b.on.than) return print(b, "cpu", time_of(b, n), "ns");
+  // In turn with the other, since what else the machine does changes.
+  const benchmark& other = *std::find_if(
+      std::begin(benchmarks), std::end(benchmarks),
+      [&b](const benchmark& each) { return each.name == std::string_view(b.on.than); });
+  std::vector<double> times, ratios;
+  for (int i = 0; i < 5; ++i) {
+    times.push_back(time_of(b, n));
+    ratios.push_back(times.back() / time_of(other, n));
+  }
+  print(b, "cpu", median(times), "ns");
+  print(b, "ratio", median(ratios), b.on.than);
+}
+
+void measure_inside(const benchmark& b, const arguments& a, std::uint64_t n) {
+  // Fills caches and free lists, those of what a run leaves behind included.
+  for (int i = 0; i < 2; ++i) b.run(std::min<std::uint64_t>(n, 1000));
+  const auto allocated = per_operation(n, [&](std::uint64_t times) {
+    const std::uint64_t before = allocations();
+    b.run(times);
+    return std::optional(allocations() - before);
+  });
+  const auto peak = per_operation(n, [&](std::uint64_t times) {
+    const std::uint64_t before = start_peak();
+    b.run(times);
+    return std::optional(peak_bytes() - before);
+  });
+  if (!a.counts) measure_time(b, n);
+  print(b, "allocs", *allocated, "allocs/op");
+  print(b, "bytes", *peak, "bytes/op");
+}
+
+void measure_outside(const benchmark& b, const arguments& a, std::uint64_t n, const char* self) {
+  const auto once = [&](std::uint64_t times) {
+    return std::vector<std::string>{self, "--once", "-o", b.name, "-n", std::to_string(times)};
   };
-  constexpr std::uint64_t counted = 6400;
+  const std::uint64_t counted = std::min<std::uint64_t>(n, 6400);
   const auto calls =
-      per_operation(counted, [&](std::uint64_t n) { return count_system_calls(once(n)); });
+      per_operation(counted, [&](std::uint64_t times) { return count_system_calls(once(times)); });
   if (calls) {
     print(b, "calls", *calls, "calls/op");
   } else {
@@ -92,12 +123,18 @@ void measure_outside(const benchmark& b, const arguments& a, const char* self) {
   }
   if (a.counts) return;
   const auto instructions =
-      per_operation(counted, [&](std::uint64_t n) { return count_instructions(once(n)); });
+      per_operation(counted, [&](std::uint64_t times) { return count_instructions(once(times)); });
   if (instructions) {
     print(b, "instr", *instructions, "instr/op");
   } else {
     std::fprintf(stderr, "bench: %s: instructions are counted where valgrind is\n", b.name);
   }
+}
+
+bool is_meant(const benchmark& b, const arguments& a) {
+  const std::string_view name = b.name;
+  return a.only.empty() || name == a.only ||
+         (!a.once && name.substr(0, a.only.size() + 1) == a.only + "_");
 }
 
 bool parse(int argc, char** argv, arguments& a) {
@@ -116,18 +153,18 @@ bool parse(int argc, char** argv, arguments& a) {
     }
   }
   const bool known = std::any_of(std::begin(benchmarks), std::end(benchmarks),
-                                 [&a](const benchmark& b) { return a.only == b.name; });
-  return a.n != 0 && (a.only.empty() ? !a.once : known);
+                                 [&a](const benchmark& b) { return is_meant(b, a); });
+  return known && !(a.once && a.only.empty());
 }
 
 void run(const benchmark& b, const arguments& a, const char* self) {
+  const std::uint64_t n = a.n != 0 ? a.n : b.on.n;
   if (a.once) {
-    kedge::loop loop;
-    loop.run(b.run(loop, a.n));
+    b.run(n);
     std::_Exit(0);  // what happens at exit is not what is counted
   }
-  measure_inside(b, a);
-  measure_outside(b, a, self);
+  measure_inside(b, a, n);
+  if (b.on.one_thread) measure_outside(b, a, n, self);
 }
 
 }  // namespace
@@ -136,12 +173,12 @@ int main(int argc, char** argv) {
   arguments a;
   if (!parse(argc, argv, a)) {
     std::fputs(usage, stderr);
-    for (const benchmark& b : benchmarks) std::fprintf(stderr, "  %-9s%s\n", b.name, b.what);
+    for (const benchmark& b : benchmarks) std::fprintf(stderr, "  %-17s%s\n", b.name, b.what);
     return 2;
   }
   try {
     for (const benchmark& b : benchmarks) {
-      if (a.only.empty() || a.only == b.name) run(b, a, argv[0]);
+      if (is_meant(b, a)) run(b, a, argv[0]);
     }
   } catch (const std::exception& e) {
     std::fprintf(stderr, "bench: %s\n", e.what());
