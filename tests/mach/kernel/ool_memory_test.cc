@@ -254,17 +254,19 @@ TEST_CASE("class 2: memory that cannot be read destroys the header's rights and 
 TEST_CASE("class 2: memory that was there until just now") {
   const mach_port_name_t port = new_service();
   for (const vm_size_t size : {page, vm_size_t{1} << 21}) {
-    unsigned char* const gone = new_memory(size, 0);
-    release(gone, size);
+    unsigned char* const memory = new_memory(size, 0);
+    const hole h(memory, size);
+    REQUIRE(h.gone());
     message m(port, MACH_MSG_TYPE_COPY_SEND);
-    m.with(memory_descriptor(gone, static_cast<mach_msg_size_t>(size), MACH_MSG_VIRTUAL_COPY));
+    m.with(memory_descriptor(memory, static_cast<mach_msg_size_t>(size), MACH_MSG_VIRTUAL_COPY));
     CHECK(m.send() == MACH_SEND_INVALID_MEMORY);
   }
 }
 
 TEST_CASE("class 2: memory that ends before its size") {
   unsigned char* const memory = new_memory(2 * page, 0);
-  release(memory + page, page);
+  const hole h(memory + page, page);
+  REQUIRE(h.gone());
   const mach_port_name_t port = new_service();
   message m(port, MACH_MSG_TYPE_COPY_SEND);
   m.with(memory_descriptor(memory + page - 8, 16, MACH_MSG_VIRTUAL_COPY, true));

@@ -3,6 +3,7 @@
 
 #include <mach/mach.h>
 #include <mach/notify.h>
+#include <sys/mman.h>
 
 #include <cstdint>
 #include <cstring>
@@ -170,6 +171,27 @@ inline mach_msg_port_descriptor_t port_descriptor(mach_port_name_t name,
   made.type = MACH_MSG_PORT_DESCRIPTOR;
   return made;
 }
+
+// Pages of the kernel's memory that are gone, and stay so until the end of this object: without it
+// another thread's next allocation could stand in their place.
+class hole {
+ public:
+  hole(void* memory, std::size_t size) : memory_(memory), size_(size) {
+    gone_ = vm_deallocate(mach_task_self(), reinterpret_cast<vm_address_t>(memory), size) ==
+                KERN_SUCCESS &&
+            mmap(memory, size, PROT_NONE, MAP_PRIVATE | MAP_ANON, -1, 0) == memory;
+  }
+  ~hole() { munmap(memory_, size_); }
+  hole(const hole&) = delete;
+  hole& operator=(const hole&) = delete;
+
+  bool gone() const { return gone_; }
+
+ private:
+  void* memory_;
+  std::size_t size_;
+  bool gone_;
+};
 
 inline mach_msg_ool_descriptor_t memory_descriptor(
     const void* address, mach_msg_size_t size,
