@@ -180,6 +180,8 @@ int queue::attach(kevent64_s& change, unsigned filter) noexcept {
   lock_.lock();
   k->attaching = false;
   if (answer.error != 0) {
+    // That the number is not open is there found out before anything is made of the change.
+    if (answer.error == EBADF && k->wants_vanished) change.flags |= EV_VANISHED;
     if (!k->dropped) unlink(*k);
     give_back(*k);
     gate_.wake_all();
@@ -217,7 +219,7 @@ int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
     if (answer.active || (k.polled && k.examined)) k.active = true;
     if (k.active && !k.disabled) enqueue_and_tell(k);
     if (k.polled) {
-      const bool again = (change.flags & (EV_ADD | EV_ENABLE)) != 0;
+      const bool again = (change.flags & EV_DISABLE) == 0 && !k.queued;
       result = descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), again);
     }
   }
@@ -234,13 +236,18 @@ int queue::watch(knote_record& k, std::uint32_t interest, bool examined) noexcep
   k.interest = static_cast<std::uint16_t>(interest);
   k.examined = examined;
   const auto fd = static_cast<std::uint32_t>(k.ident);
+  // A disabled one, too, is registered for a moment: epoll says what cannot be.
+  const bool was_disabled = k.disabled;
+  k.disabled = false;
   int error = descriptors_.refresh(number_, fd, true);
   if (is_stale(error)) {
     // The other side's knote was about a file that is closed; the number is a new one's.
     drop_all(static_cast<int>(fd), true);
     error = descriptors_.refresh(number_, fd, true);
   }
+  k.disabled = was_disabled;
   if (error != 0) k.polled = false;
+  if (error == 0 && was_disabled) error = descriptors_.refresh(number_, fd, false);
   return error;
 }
 

@@ -136,9 +136,10 @@ int queue::deliver_reported(const round& r, records& out, bool& seen_all) noexce
       own |= 1u << (tag & 31);
     }
   }
-  // What stale events took the room of is looked at again, if they can be got rid of.
-  const bool is_short = stale_ && (!is_current || renew_set());
-  seen_all = (own == 0 && !is_short) || count < r.room;
+  // What stale events took the room of is looked at again, if they can be got rid of; so is what
+  // events took it of that filters may find nothing in.
+  const bool is_short = waiting_ != 0 || (stale_ && (!is_current || renew_set()));
+  seen_all = count < r.room || (own == 0 && !is_short);
   if (own != 0) answer_own(own);
   if ((options_ & no_data) == 0 && out.count() != 0) fill_data(out);
   return 0;

@@ -183,6 +183,27 @@ TEST_CASE("a failed change becomes a record, or the call's error without room") 
   }
 }
 
+TEST_CASE(
+    "the record of a change that adds a closed number shows EV_VANISHED, that of others does not") {
+  const kqueue_of_test kq;
+  const pair_of_test p = pair_of_test::of_pipe();
+  pair_of_test closed = pair_of_test::of_pipe();
+  const int number = closed[0];
+  REQUIRE(kq.apply(number, EVFILT_READ, EV_ADD) == 0);
+  closed.close(0);
+  constexpr unsigned flags = EV_ADD | EV_DISPATCH2 | EV_VANISHED | EV_RECEIPT;
+  const kevent64_s changes[] = {
+      change(number, EVFILT_READ, flags), change(1'000'000, EVFILT_READ, flags),
+      change(p[0], EVFILT_EXCEPT, flags), change(p[0], EVFILT_READ, flags)};
+  kevent64_s got[4];
+  REQUIRE(kevent64(kq.fd(), changes, 4, got, 4, 0, nullptr) == 4);
+  const std::int64_t errors[] = {EBADF, EBADF, EINVAL, 0};
+  for (int i = 0; i < 4; ++i) {
+    CHECK(got[i].data == errors[i]);
+    CHECK(((got[i].flags & EV_VANISHED) != 0) == (errors[i] == EBADF));
+  }
+}
+
 TEST_CASE("records come in the order of the changes and suppress events") {
   const kqueue_of_test kq;
   REQUIRE(kq.apply(9, EVFILT_USER, EV_ADD, NOTE_TRIGGER) == 0);

@@ -202,6 +202,26 @@ TEST_CASE("what did not fit is asked again before it is reported") {
   CHECK(kq.now(1).empty());
 }
 
+TEST_CASE("what did not fit, and was changed meanwhile, is reported once") {
+  const kqueue_of_test kq;
+  const pair_of_test both = pair_of_test::of_sockets();
+  const pair_of_test other = pair_of_test::of_sockets();
+  both.put(1, "a");
+  REQUIRE(kq.apply(both[0], EVFILT_READ, EV_ADD | EV_CLEAR) == 0);
+  REQUIRE(kq.apply(both[0], EVFILT_WRITE, EV_ADD | EV_CLEAR) == 0);
+  REQUIRE(kq.apply(other[0], EVFILT_WRITE, EV_ADD | EV_CLEAR) == 0);
+  REQUIRE(kq.now(2).size() == 2);
+  REQUIRE(kq.apply(other[0], EVFILT_WRITE, EV_ENABLE) == 0);
+  std::size_t reported = 0;
+  for (int i = 0; i < 4; ++i) {
+    for (const kevent64_s& event : kq.now(1)) {
+      CHECK(event.ident == static_cast<std::uint64_t>(other[0]));
+      ++reported;
+    }
+  }
+  CHECK(reported == 1);
+}
+
 TEST_CASE("the peer's end: EV_EOF beside the bytes that are left, sticky") {
   const kqueue_of_test kq;
   const auto check = [&](pair_of_test p) {
@@ -236,6 +256,21 @@ TEST_CASE("what cannot be watched") {
   REQUIRE(directory >= 0);
   CHECK(kq.apply(directory, EVFILT_READ, EV_ADD) == EINVAL);
   ::close(directory);
+}
+
+TEST_CASE("what cannot be watched cannot be added with EV_DISABLE either") {
+  const kqueue_of_test kq;
+  const int directory = ::open("/", O_RDONLY);
+  REQUIRE(directory >= 0);
+  CHECK(kq.apply(directory, EVFILT_READ, EV_ADD | EV_DISABLE) == EINVAL);
+  ::close(directory);
+  pair_of_test p = pair_of_test::of_pipe();
+  const int number = p[0];
+  REQUIRE(kq.apply(number, EVFILT_READ, EV_ADD) == 0);
+  REQUIRE(kq.apply(p[1], EVFILT_WRITE, EV_ADD) == 0);
+  p.close(0);
+  CHECK(kq.apply(number, EVFILT_READ, EV_ADD | EV_DISABLE) == EBADF);
+  CHECK(kq.apply(number, EVFILT_READ, EV_DELETE) == ENOENT);
 }
 
 TEST_CASE("a closed descriptor's knotes are gone") {
@@ -301,6 +336,20 @@ TEST_CASE("the same file back under its number, by way of a duplicate") {
   REQUIRE(got.size() == 1);
   CHECK(got[0].udata == 2);
   ::close(kept);
+}
+
+TEST_CASE("EV_CLEAR: any change has the descriptor looked at anew") {
+  const kqueue_of_test kq;
+  const pair_of_test p = pair_of_test::of_pipe();
+  p.put(1, "a");
+  REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD | EV_CLEAR) == 0);
+  CHECK(kq.next().size() == 1);
+  CHECK(kq.now().empty());
+  for (const unsigned flags : {0u, 0u + EV_ADD, 0u + EV_ENABLE, 0u + EV_RECEIPT}) {
+    kq.apply(p[0], EVFILT_READ, flags);
+    CHECK(kq.now().size() == 1);
+    CHECK(kq.now().empty());
+  }
 }
 
 TEST_CASE("deleting ends it; adding again begins anew") {

@@ -205,6 +205,22 @@ TEST_CASE("READ: the peer's end is reported below the mark") {
   }
 }
 
+TEST_CASE("READ: what is below the mark does not hide what is ready, with room for one") {
+  const kqueue_of_test kq;
+  const pair_of_test below = pair_of_test::of_pipe();
+  const pair_of_test ready = pair_of_test::of_pipe();
+  REQUIRE(kq.apply(below[0], EVFILT_READ, EV_ADD, NOTE_LOWAT, 4) == 0);
+  REQUIRE(kq.apply(ready[0], EVFILT_READ, EV_ADD) == 0);
+  for (int i = 0; i < 3; ++i) {
+    below.put(1, "a");
+    ready.put(1, "a");
+    const event_list got = kq.now(1);
+    REQUIRE(got.size() == 1);
+    CHECK(got[0].ident == static_cast<std::uint64_t>(ready[0]));
+    ready.take(0, 1);
+  }
+}
+
 TEST_CASE("READ with a mark and WRITE without: each by itself") {
   on_pipe_and_sockets([](int reader, int writer) {
     if (::fcntl(reader, F_GETFL) % 4 == O_RDONLY) return;  // a pipe has one side

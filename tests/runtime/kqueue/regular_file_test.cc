@@ -102,6 +102,12 @@ TEST_CASE("a regular file takes the modes too") {
     CHECK(kq.now().empty());
     CHECK(kq.apply(file.fd(), EVFILT_READ, EV_DELETE) == ENOENT);
   }
+  SUBCASE("DISABLE") {
+    REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD | EV_DISABLE) == 0);
+    CHECK(kq.now().empty());
+    REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ENABLE) == 0);
+    CHECK(only(kq.next(), EVFILT_READ).data == 3);
+  }
   SUBCASE("DISPATCH") {
     REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD | EV_DISPATCH) == 0);
     CHECK(kq.next().size() == 1);
