@@ -227,6 +227,16 @@ bool player::is_in_set(std::size_t index, std::string_view name) {
   return status.mps_pset != 0;
 }
 
+bool player::is_member(std::size_t index, std::string_view port, std::string_view set) {
+  if ((type_of(index, set) & MACH_PORT_TYPE_PORT_SET) == 0) return false;
+  const current_task_guard in(tasks_[index].handle);
+  given_array members;
+  mach_port_get_set_status(mach_task_self(), tasks_[index].names.read(set), &members.names,
+                           &members.count);
+  const auto end = members.names + members.count;
+  return std::find(members.names, end, tasks_[index].names.read(port)) != end;
+}
+
 std::string player::play(std::string_view line) {
   if (tasks_.empty()) throw bad_script("an operation before any task", line);
   std::vector<std::string_view> words = split(line, ' ');

@@ -29,7 +29,8 @@ class player {
   // What the name stands for in the task, as mach_port_names tells it; MACH_PORT_TYPE_NONE:
   // nothing. Changes nothing. Throws bad_script.
   mach_port_type_t type_of(std::size_t task, std::string_view name);
-  // Whether the name is a receive right in a set; the same.
+  // Whether the name is a receive right in a set, or in that set; the same.
+  bool is_member(std::size_t task, std::string_view port, std::string_view set);
   bool is_in_set(std::size_t task, std::string_view name);
 
   // Executes one operation; the result line. Throws bad_script.

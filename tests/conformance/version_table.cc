@@ -7,6 +7,7 @@
 #include "constant_names.h"
 #include "player.h"
 #include "script.h"
+#include "trace.h"
 
 namespace conformance {
 namespace {
@@ -37,7 +38,65 @@ bool is_port_of_send(std::string_view disposition) {
   return MACH_MSG_TYPE_PORT_ANY_SEND(read_disposition(disposition));
 }
 
+// The value of a token `key=value`, or nothing.
+std::string_view value_of(std::string_view key, const std::vector<std::string_view>& words) {
+  for (const std::string_view word : words) {
+    if (word.starts_with(key) && word.substr(key.size()).starts_with('=')) {
+      return word.substr(key.size() + 1);
+    }
+  }
+  return {};
+}
+
+bool has_unknown_descriptor(const std::vector<std::string_view>& words) {
+  return std::any_of(words.begin(), words.end(), [](std::string_view word) {
+    const std::string_view type = after(word, "d=type");
+    return !type.empty() && read_number<unsigned>(type) > MACH_MSG_DESCRIPTOR_MAX;
+  });
+}
+
+// Of a message that is sent. With fewer bytes than a complex one has, or not whole words, it is
+// refused for that alone.
+bool differs_in_descriptors(std::string_view recorded, const std::vector<std::string_view>& words) {
+  if (recorded.starts_with("= MACH_SEND_INVALID_RIGHT") ||
+      recorded.starts_with("= MACH_SEND_INVALID_MEMORY")) {
+    return has_unknown_descriptor(words);
+  }
+  const std::string_view size = value_of("ssize", words);
+  if (recorded != "= MACH_SEND_MSG_TOO_SMALL" || size.empty()) return false;
+  const auto bytes = read_number<mach_msg_size_t>(size);
+  return bytes >= sizeof(mach_msg_base_t) && bytes % 4 == 0;
+}
+
+std::uint32_t room_of(const std::vector<std::string_view>& words) {
+  const std::string_view size = value_of("rsize", words);
+  return size.empty() ? 4096u : read_number<std::uint32_t>(size);
+}
+
+// The size of the trailer that a result tells of; 0: it tells of none.
+std::uint32_t trailer_of(std::string_view result) {
+  const std::size_t at = result.find(" tr=");
+  if (at == std::string_view::npos) return 0;
+  return read_number<std::uint32_t>(split(result.substr(at), ':').at(1));
+}
+
 }  // namespace
+
+bool complete_tags(trace_line& line, player& before) {
+  if (!line.result) return false;
+  const std::string_view recorded = *line.result;
+  const std::vector<std::string_view> words = split(line.text, ' ');
+  if (words.size() == 4 && words[1] == "extract_member") {
+    return recorded == "= KERN_NOT_IN_SET" &&
+           before.is_member(read_number<std::size_t>(words[0]), words[2], words[3]);
+  }
+  if (words.size() < 3 || words[1] != "msg") return false;
+  if (recorded.starts_with("= MACH_RCV_TOO_LARGE err") &&
+      sizeof(mach_msg_header_t) + trailer_of(recorded) > room_of(words) && line.tags.empty()) {
+    line.tags.emplace_back("tiny-receive-buffer");
+  }
+  return differs_in_descriptors(recorded, words);
+}
 
 newer_result::newer_result(const std::vector<std::string>& tags, std::string_view operation,
                            player& before)
@@ -55,12 +114,7 @@ newer_result::newer_result(const std::vector<std::string>& tags, std::string_vie
 }
 
 std::string_view newer_result::value(std::string_view key) const {
-  for (const std::string_view word : words_) {
-    if (word.starts_with(key) && word.substr(key.size()).starts_with('=')) {
-      return word.substr(key.size() + 1);
-    }
-  }
-  return {};
+  return value_of(key, words_);
 }
 
 bool newer_result::allows(std::string_view recorded, std::string_view got) const {
@@ -128,8 +182,7 @@ std::string newer_result::with_voucher_first(std::string_view recorded) const {
 
 // Into less than a header nothing is written; a trailer is cut where the buffer ends.
 bool newer_result::allows_cut_trailer(std::string_view recorded, std::string_view got) const {
-  const std::string_view size = value("rsize");
-  const auto room = size.empty() ? 4096u : read_number<std::uint32_t>(size);
+  const std::uint32_t room = room_of(words_);
   if (!recorded.starts_with("= MACH_RCV_TOO_LARGE err")) return got == recorded;
   if (room < sizeof(mach_msg_header_t)) return got == "= MACH_RCV_INVALID_DATA";
   const std::size_t trailer = recorded.find(" tr=");

@@ -392,6 +392,23 @@ void deallocate(user_address at, std::uint64_t size) noexcept {
   munmap(pointer(range.start), range.end - range.start);
 }
 
+user_address move(user_address from, std::uint64_t size, user_address wanted) noexcept {
+  const std::uint64_t whole = round_to_pages(size);
+  if (whole >= shared_from) return from;  // a file's pages
+  const user_address to = wanted - offset_in_page(wanted);
+  const std::lock_guard<std::mutex> hold(known().lock);
+  void* const room = mmap(pointer(to), whole, PROT_NONE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+  if (room == MAP_FAILED) return from;
+  if (room == pointer(to) &&
+      mremap(pointer(from), whole, whole, MREMAP_MAYMOVE | MREMAP_FIXED, room) == room) {
+    known().cut(to, to + whole);
+    return to;
+  }
+  munmap(room, whole);
+  return from;
+}
+
 ref<memory_object> fresh(std::uint64_t size, std::byte*& bytes) noexcept {
   user_address at = 0;
   const std::uint64_t whole = round_to_pages(size);

@@ -44,6 +44,10 @@ kern_return_t allocate_at(user_address at, std::uint64_t size, bool replaces) no
 // Releases the pages that the range lies in.
 void deallocate(user_address at, std::uint64_t size) noexcept;
 
+// Moves the anonymous pages from `from` on to the page of `wanted` on, if nothing stands there:
+// where they stand then.
+user_address move(user_address from, std::uint64_t size, user_address wanted) noexcept;
+
 // Pages that belong to the object alone, to be filled by whoever makes it. Null: no memory.
 ref<memory_object> fresh(std::uint64_t size, std::byte*& bytes) noexcept;
 // The pages that the range lies in as they are now, without a copy of those that the kernel has

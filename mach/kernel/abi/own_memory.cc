@@ -43,7 +43,7 @@ class memory_of_process final : public copyio {
     const auto start = reinterpret_cast<std::uintptr_t>(bytes);
     const bool overlaps = from < start + offset + size && start < from + size;
     if (overlaps || !in_checked(from, bytes + offset, size)) return KERN_INVALID_ADDRESS;
-    taken = {std::move(copy), offset, size};
+    taken = {std::move(copy), offset, size, how.deallocates ? from : 0};
     if (how.deallocates) deallocate(from, size);
     return KERN_SUCCESS;
   }
@@ -52,6 +52,7 @@ class memory_of_process final : public copyio {
     const std::uint64_t offset = address_space::offset_in_page(given.offset);
     if (auto* const passing = dynamic_cast<address_space::passing_memory*>(given.object.get())) {
       if (passing->enter(at) != KERN_SUCCESS) return KERN_NO_SPACE;
+      if (given.origin != 0) at = address_space::move(at, given.offset + given.size, given.origin);
       at += given.offset;
     } else {
       if (allocate(offset + given.size, at) != KERN_SUCCESS) return KERN_NO_SPACE;

@@ -48,7 +48,9 @@ class copyio {
   virtual kern_return_t take(user_address from, std::uint64_t size, taking how,
                              carried_memory& taken) noexcept = 0;
   // Puts memory into the caller's address space; what was given is the caller's from then on, whole
-  // pages of it, to be deallocated. KERN_NO_SPACE, KERN_RESOURCE_SHORTAGE: `given` stays as it is.
+  // pages of it, to be deallocated. It stands at its origin again if there is room; that is to be
+  // asked only of the space that it came from. KERN_NO_SPACE, KERN_RESOURCE_SHORTAGE: `given` stays
+  // as it is.
   virtual kern_return_t give(carried_memory& given, user_address& at) noexcept = 0;
 
   // Fresh pages of the caller's, full of zeros. KERN_NO_SPACE.

@@ -36,6 +36,8 @@ struct carried_memory {
   ref<memory_object> object;
   std::uint64_t offset = 0;
   std::uint64_t size = 0;
+  // Where it stood in the space that it was taken out of; 0: it is still there, or does not matter.
+  std::uint64_t origin = 0;
 };
 
 }  // namespace kedge::mach::kernel

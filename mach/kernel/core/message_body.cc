@@ -1,6 +1,5 @@
 // The descriptors of a message: what they stand for is taken out of the sender's space and memory,
 // and put into the receiver's (Darwin: ipc_kmsg_copyin_body, ipc_kmsg_copyout_body).
-#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <memory>
@@ -108,36 +107,6 @@ struct body_measure {
 
 }  // namespace
 
-// Whether a right of the first `count` descriptors cannot be copied in. The space is locked.
-bool message_call::has_bad_right(kmsg& message, std::uint32_t count) {
-  const auto is_bad = [this](mach_port_name_t name, mach_msg_type_name_t disposition) {
-    if (!MACH_PORT_VALID(name)) return false;
-    const entry* const found = caller_.space.find(name);
-    return !found || !may_copy_in(*found, disposition);
-  };
-  const std::byte* at = descriptors(message);
-  for (; count > 0; --count, at += size_of(type_at(at))) {
-    const mach_msg_descriptor_type_t type = type_at(at);
-    if (type == MACH_MSG_PORT_DESCRIPTOR) {
-      const auto port = read<mach_msg_port_descriptor_t>(at);
-      if (is_bad(port.name, port.disposition)) return true;
-    } else if (type == MACH_MSG_GUARDED_PORT_DESCRIPTOR) {
-      const auto port = read<mach_msg_guarded_port_descriptor_t>(at);
-      if (is_bad(port.name, port.disposition)) return true;
-    } else if (type == MACH_MSG_OOL_PORTS_DESCRIPTOR) {
-      const auto ports = read<mach_msg_ool_ports_descriptor_t>(at);
-      const user_address names = reinterpret_cast<std::uintptr_t>(ports.address);
-      for (std::uint64_t index = 0; index < std::min<std::uint64_t>(ports.count, max_ports);
-           ++index) {
-        mach_port_name_t name = MACH_PORT_NULL;
-        if (!memory_.in_checked(names + index * sizeof name, &name, sizeof name)) return false;
-        if (is_bad(name, ports.disposition)) return true;
-      }
-    }
-  }
-  return false;
-}
-
 mach_msg_return_t message_call::check_body(kmsg& message) noexcept {
   const profile age = after_.kernel.profile();
   const std::uint32_t count = descriptor_count(message);
@@ -148,11 +117,8 @@ mach_msg_return_t message_call::check_body(kmsg& message) noexcept {
   for (std::uint32_t index = 0; index < count; ++index) {
     if (left < sizeof(mach_msg_type_descriptor_t)) return MACH_SEND_MSG_TOO_SMALL;
     const mach_msg_descriptor_type_t type = type_at(at);
-    // An older kernel meets it when it is its turn to be copied in. So does a newer one if it
-    // meets a bad right first: then that is told, as in the recordings.
-    if (!is_known(type) && age.checks_descriptors_first() && !has_bad_right(message, index)) {
-      return MACH_SEND_INVALID_TYPE;
-    }
+    // An older kernel meets it when it is its turn to be copied in.
+    if (!is_known(type) && age.checks_descriptors_first()) return MACH_SEND_INVALID_TYPE;
     const std::size_t size = size_of(type);
     if (left < size) return MACH_SEND_MSG_TOO_SMALL;
     if (wrong == MACH_MSG_SUCCESS) wrong = needs.add(at, !age.ignores_copy_option_of_arrays());
@@ -424,6 +390,7 @@ class message_call::body_copy_out {
     carried_memory& memory = message_.memories()[--memories_left_];
     user_address at = 0;
     if (memory.object) {
+      if (!pseudo_) memory.origin = 0;
       names_.unlock();
       const kern_return_t given = call_.memory_.give(memory, at);
       names_.lock();

@@ -42,7 +42,6 @@ class message_call {
   status send();
   bool is_strict() const noexcept;
   mach_msg_return_t check_body(kmsg& message) noexcept;
-  bool has_bad_right(kmsg& message, std::uint32_t count);
   mach_msg_return_t check_header(mach_msg_header_t& header) noexcept;
   mach_msg_return_t invalid_voucher(const mach_msg_header_t& header) noexcept;
   bool is_reply_port(const mach_msg_header_t& header) noexcept;

@@ -122,6 +122,7 @@ void clear_receiver(port& moving, bool to_be_destroyed, aftermath& after) noexce
   moving.sequence = 0;
   moving.context = 0;
   moving.guarded = moving.strict_guard = moving.immovable = false;
+  moving.temporary_owner = false;
   leave_all_sets(moving);
   fail_all(moving.receivers, to_be_destroyed ? MACH_RCV_PORT_DIED : MACH_RCV_PORT_CHANGED, after);
   tell(moving.watches, watch_event::gone);
@@ -256,50 +257,75 @@ void unlink(membership& gone) noexcept {
   delete &gone;
 }
 
-// Takes the port out of the set; stale memberships that are met on the way are forgotten (Darwin:
-// waitq_unlink, whose links are a tree that leans to the left: the newest are seen first, but the
-// oldest before the one that came after it; the last one left is not looked at). Null: the set was
-// not met. The port is locked.
-membership* find_to_unlink(port& of, const port_set& set) {
-  if (of.sets.front() == of.sets.back()) {
-    membership* const only = of.sets.front();
-    return only && only->set == &set ? only : nullptr;
-  }
-  std::vector<membership*> all;
+// Takes the port out of the set as macOS 11 does, where its sets are a chain of links, the newest
+// first: what goes from the head of the chain is not told of, and nobody looks beyond destroyed
+// sets that were met and forgotten (Darwin: waitq_unlink_cb, waitq_maybe_remove_link). True: it is
+// told of. The port is locked.
+bool extract_from_chain(port& of, const port_set& set) {
+  std::vector<membership*> chain;
   for (membership* each = of.sets.front(); each; each = member_sets::after(*each)) {
-    all.push_back(each);
+    chain.insert(chain.begin(), each);
   }
-  while (all.size() >= 2) {
-    const auto is_met = [&](const membership* each) {
-      return is_stale(*each) || each->set == &set;
-    };
-    auto met = std::find_if(all.rbegin(), all.rend() - 2, is_met);
-    if (met == all.rend() - 2) {
-      if (is_stale(*all[0]) && is_stale(*all[1])) {
-        forget(*all[0]);
-        forget(*all[1]);
-        all.erase(all.begin(), all.begin() + 2);
-        continue;
-      }
-      met = is_met(all[0]) ? all.rend() - 1 : is_met(all[1]) ? all.rend() - 2 : all.rend();
-      if (met == all.rend()) return nullptr;
+  const auto is_met = [&](std::size_t at) {
+    return is_stale(*chain[at]) || chain[at]->set == &set;
+  };
+  const auto drop = [&](std::size_t at) {
+    membership& gone = *chain[at];
+    chain.erase(chain.begin() + static_cast<std::ptrdiff_t>(at));
+    if (is_stale(gone)) {
+      forget(gone);
+      return false;
     }
-    if ((*met)->set == &set) return *met;
-    forget(**met);
-    all.erase(std::next(met).base());
+    const std::lock_guard hold(gone.set->lock);
+    unlink(gone);
+    return true;
+  };
+  if (chain.size() < 2) return !chain.empty() && chain[0]->set == &set && drop(0);
+  bool changed = false;
+  for (std::size_t link = 0;;) {  // which has one set, and the next link or the oldest set
+    const std::size_t left = chain.size() - link;
+    if (link == 0 && is_met(0)) {
+      if (left == 2 && is_stale(*chain[1])) drop(1);
+      drop(0);
+      return false;
+    }
+    if (link == 0 && left == 2 && is_met(1)) {
+      drop(1);
+      return false;
+    }
+    if (left < 3) return false;
+    const std::size_t next = link + 1;
+    const bool is_last = left == 3;
+    if (is_last && is_stale(*chain[next]) && is_stale(*chain[next + 1])) {
+      drop(next + 1);
+      if (link == 0) drop(next);
+      return false;
+    }
+    if (is_met(next) || (is_last && is_met(next + 1))) {
+      if (drop(is_met(next) ? next : next + 1)) return true;
+      changed = true;
+    } else if (changed) {
+      return false;
+    } else {
+      ++link;
+    }
   }
-  return nullptr;
 }
 
 }  // namespace
 
-kern_return_t extract_member(port& member, port_set& set) noexcept {
+kern_return_t extract_member(port& member, port_set& set, profile answers) {
   const std::lock_guard hold(member.lock);
-  membership* const found = find_to_unlink(member, set);
-  if (!found) return KERN_NOT_IN_SET;
-  const std::lock_guard hold_set(set.lock);
-  unlink(*found);
-  return KERN_SUCCESS;
+  if (answers.loses_extracted_members()) {
+    return extract_from_chain(member, set) ? KERN_SUCCESS : KERN_NOT_IN_SET;
+  }
+  for (membership* each = member.sets.front(); each; each = member_sets::after(*each)) {
+    if (each->set != &set) continue;
+    const std::lock_guard hold_set(set.lock);
+    unlink(*each);
+    return KERN_SUCCESS;
+  }
+  return KERN_NOT_IN_SET;
 }
 
 bool leave_all_sets(port& member) noexcept {

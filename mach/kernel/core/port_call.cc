@@ -446,7 +446,9 @@ kern_return_t port_call::change_members() {
              failed != KERN_SUCCESS) {
     return failed;
   }
-  if (what_.call == call_number::extract_member) return extract_member(*member, *set);
+  if (what_.call == call_number::extract_member) {
+    return extract_member(*member, *set, after_.kernel.profile());
+  }
   if (what_.call == call_number::move_member) {
     const std::lock_guard hold_member(member->lock);
     const bool left = leave_all_sets(*member);

@@ -6,6 +6,7 @@
 #include "kedge/mach/kernel/core/membership.h"
 #include "kedge/mach/kernel/core/object.h"
 #include "kedge/mach/kernel/core/port.h"
+#include "kedge/mach/kernel/core/profile.h"
 
 namespace kedge::mach::kernel {
 
@@ -26,8 +27,9 @@ class port_set final : public object {
 // KERN_ALREADY_IN_SET if it is a member. Both must be active and belong to the same space, which is
 // locked.
 kern_return_t insert_member(port& member, port_set& set, aftermath& after);
-// KERN_NOT_IN_SET if it is not a member. No lock of either may be held.
-kern_return_t extract_member(port& member, port_set& set) noexcept;
+// KERN_NOT_IN_SET if it is not a member; in macOS 11, also if it was one among several sets', which
+// it leaves all the same. No lock of either may be held.
+kern_return_t extract_member(port& member, port_set& set, profile answers);
 // Leaves all sets. The port is locked.
 bool leave_all_sets(port& member) noexcept;
 // The end of a set: members leave, receivers get MACH_RCV_PORT_DIED. Releases the reference. No

@@ -50,6 +50,9 @@ class profile {
   // guard-code: releasing a guarded receive right by mach_port_mod_refs is told apart from
   // destroying it.
   constexpr bool tells_mod_refs() const noexcept { return older(); }
+  // A port that leaves one of several sets is told that it was in none (no tag: SEMANTICS does not
+  // know it).
+  constexpr bool loses_extracted_members() const noexcept { return older(); }
   // The order of a set's members in mach_port_get_set_status is that of their names.
   constexpr bool sorts_members() const noexcept { return newer(); }
 

@@ -41,14 +41,10 @@ void free_entry(space& in, mach_port_name_t name, entry& found) noexcept {
   if (target) target->release();
 }
 
-// The port dies, or has died: a dead name remains, with the references, and one more for the
-// notification if one is still asked for. The port is locked.
-void become_dead(entry& found) noexcept {
-  if (found.request != 0) {
-    const bool told = port_of(found).requests[found.request].notify != nullptr;
-    found.request = 0;
-    if (told && found.urefs < max_urefs) ++found.urefs;
-  }
+// A dead name remains, with the references, and one more for the notification. The port is locked.
+void become_dead(entry& found, bool told) noexcept {
+  found.request = 0;
+  if (told && found.urefs < max_urefs) ++found.urefs;
   found.target = nullptr;
   found.type = MACH_PORT_TYPE_DEAD_NAME;
 }
@@ -68,7 +64,8 @@ void remove_receive(space& in, mach_port_name_t name, entry& found, owed& then, 
       in.remember_send(target, name);
     } else {
       --target.send_rights;
-      become_dead(found);
+      // Here Darwin does not look at whether the request has been answered already.
+      become_dead(found, found.request != 0);
       found.had_receive = true;
     }
   } else {
@@ -204,7 +201,7 @@ bool lock_if_alive(space& in, mach_port_name_t name, entry& found) noexcept {
   } else {
     found.urefs = 1;
   }
-  become_dead(found);
+  become_dead(found, found.request != 0 && target.requests[found.request].notify);
   target.lock.unlock();
   target.release();
   return false;

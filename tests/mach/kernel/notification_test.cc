@@ -101,14 +101,17 @@ TEST_CASE("send possible") {
     set_limit(port, 100);
     CHECK(next_id(notify) == -1);
   }
-  SUBCASE("one that has fired leaves no reference behind when the port dies") {
+  SUBCASE("one that has fired leaves a reference behind only where the receive right goes") {
     fill(port);
     REQUIRE(request(port, MACH_NOTIFY_SEND_POSSIBLE, 1, notify) == KERN_SUCCESS);
     message drained;
     CHECK(drained.receive(port) == MACH_MSG_SUCCESS);
     CHECK(next_id(notify) == MACH_NOTIFY_SEND_POSSIBLE);
-    const mach_port_urefs_t refs = refs_of(port, MACH_PORT_RIGHT_SEND);
-    SUBCASE("here") { end_receive(port); }
+    mach_port_urefs_t refs = refs_of(port, MACH_PORT_RIGHT_SEND);
+    SUBCASE("here") {
+      end_receive(port);
+      ++refs;  // ipc_right_delta looks for a slot, not for what is in it
+    }
     SUBCASE("elsewhere") {
       const mach_port_name_t holder = new_port();
       message moving(holder, MACH_MSG_TYPE_MAKE_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}});
