@@ -3,10 +3,11 @@
 // that is there. They do at once what message_call does in steps.
 //
 // A template and inline, since most of what they cost would be the calls between their parts.
-// `Memory` reaches the caller's memory as copyio does.
+// `Memory` reaches the caller's memory as copyio does, by static functions. `alone`: the process
+// has one thread, and nothing needs to be locked.
 #pragma once
 
-#include <mutex>
+#include <array>
 
 #include "kedge/mach/kernel/core/aftermath.h"
 #include "kedge/mach/kernel/core/copyio.h"
@@ -19,11 +20,11 @@
 
 namespace kedge::mach::kernel {
 
-template <typename Memory>
+template <typename Memory, bool alone>
 class plain_message {
  public:
-  plain_message(kernel& in, ipc_task& caller, reply& answer, Memory memory) noexcept
-      : after_(in), caller_(caller), answer_(answer), memory_(memory) {}
+  plain_message(kernel& in, ipc_task& caller, reply& answer) noexcept
+      : after_(in), caller_(caller), answer_(answer) {}
 
   // Does a mach_msg call if it is one of these. False: it is another one, or this one would wait,
   // fail, or owe somebody a notification; nothing has happened, and it is message_call's to do.
@@ -45,6 +46,15 @@ class plain_message {
   static constexpr mach_msg_size_t largest = 8192;
   static constexpr mach_msg_bits_t copied_send_right = MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0);
 
+  template <typename Lock>
+  static void lock(Lock& what) noexcept {
+    if constexpr (!alone) what.lock();
+  }
+  template <typename Lock>
+  static void unlock(Lock& what) noexcept {
+    if constexpr (!alone) what.unlock();
+  }
+
   static bool is_plain(const kmsg& message) noexcept {
     return message.destination.disposition == MACH_MSG_TYPE_MOVE_SEND &&
            (!message.complex || message.only_few_ports) &&
@@ -55,14 +65,14 @@ class plain_message {
   bool send(user_address buffer, mach_msg_size_t size) noexcept {
     mach_msg_bits_t bits = 0;
     if (size < sizeof(mach_msg_header_t) || size % 4 != 0 || size > largest || buffer == 0 ||
-        !memory_.in(buffer, &bits, sizeof bits) ||
+        !Memory::in(buffer, &bits, sizeof bits) ||
         (bits & ~mach_msg_bits_t{MACH_MSGH_BITS_COMPLEX}) != copied_send_right) {
       return false;
     }
     kmsg* const message = after_.kernel.messages(this).take(size);
     if (!message) return false;
     message->size = size;
-    if (memory_.in(buffer, message->bytes(), size)) {
+    if (Memory::in(buffer, message->bytes(), size)) {
       // Looked at once more: the caller's memory may change meanwhile.
       const mach_msg_header_t& header = message->header();
       message->id = header.msgh_id;
@@ -86,10 +96,10 @@ class plain_message {
         names.active ? names.find(message.header().msgh_remote_port) : nullptr;
     if (!found || !(found->type & MACH_PORT_TYPE_SEND)) return nullptr;
     port& to = static_cast<port&>(*found->target);
-    to.lock.lock();
+    lock(to.lock);
     if (!to.active || to.serves != kernel_object::none || to.full() ||
         !to.queue().reserve(message)) {
-      to.lock.unlock();
+      unlock(to.lock);
       return nullptr;
     }
     ++to.send_rights;
@@ -100,75 +110,125 @@ class plain_message {
 
   bool post_without_rights(kmsg& message) noexcept {
     mutex& names = caller_.space.lock.part_near(this);
-    names.lock();
+    lock(names);
     port* const to = lock_destination(message);
-    names.unlock();
+    unlock(names);
     if (!to) return false;
     post(*to, &message, after_);
-    to->lock.unlock();
+    unlock(to->lock);
     return true;
   }
 
   bool post_with_rights(kmsg& message) noexcept {
-    std::byte* const body = message.bytes() + sizeof(mach_msg_base_t);
-    std::unique_lock names(caller_.space.lock);
-    const std::uint32_t count = count_ports(message);
+    space& names = caller_.space;
+    std::array<entry*, kmsg::few> from;
+    lock(names.lock);
+    const std::uint32_t count = find_ports(message, from);
     port* const to = count != 0 ? lock_destination(message) : nullptr;
-    if (!to) return false;
-    to->lock.unlock();
+    if (!to) {
+      unlock(names.lock);
+      return false;
+    }
+    unlock(to->lock);
     message.complex = message.only_few_ports = true;
     message.right_count = count;
-    owed then;
-    kern_return_t result = KERN_SUCCESS;
-    for (std::uint32_t index = 0; index < count && result == KERN_SUCCESS; ++index) {
-      result = take_port(reinterpret_cast<mach_msg_port_descriptor_t*>(body)[index],
-                         message.rights()[index], then);
+    const mach_msg_port_descriptor_t* const each = descriptors(message);
+    std::uint32_t taken = 0;
+    while (taken < count &&
+           take_send_right(*from[taken], each[taken].disposition, message.rights()[taken])) {
+      ++taken;
     }
-    names.unlock();
-    then.settle(after_);
-    to->lock.lock();
+    kern_return_t result = KERN_SUCCESS;
+    if (taken == count) {
+      unlock(names.lock);
+    } else {
+      result = take_rest(message, taken);
+    }
+    lock(to->lock);
     if (result == KERN_SUCCESS && to->active) {
       post(*to, &message, after_);
-      to->lock.unlock();
-      return true;
+      unlock(to->lock);
+    } else {
+      lose(message, *to, result);
     }
-    // Class 2 or 4 of failed sends: what was taken is lost.
-    to->queue().abort(message);
-    to->lock.unlock();
-    after_.destroy_later(&message);
-    after_.reap();
-    if (answer_.guard.code != 0) caller_.guards.apply(answer_.guard);
-    if (result != KERN_SUCCESS) answer_.result = MACH_SEND_INVALID_RIGHT;
     return true;
   }
 
-  kern_return_t take_port(const mach_msg_port_descriptor_t& from, carried_right& right,
-                          owed& then) noexcept {
-    space& names = caller_.space;
-    entry* const found = names.find(from.name);
-    if (!found) return KERN_INVALID_NAME;  // an earlier descriptor has moved it away
-    if (from.disposition == MACH_MSG_TYPE_COPY_SEND && copy_send_right(*found, right)) {
-      return KERN_SUCCESS;
-    }
-    return copy_in(names, from.name, *found, from.disposition, purpose::carrying, right, then,
-                   answer_.guard, after_);
+  // The message, which has been made of rights of the caller's, cannot arrive (class 2 or 4 of
+  // failed sends). The port is locked; afterwards it is not.
+  void lose(kmsg& message, port& to, kern_return_t why) noexcept {
+    to.queue().abort(message);
+    unlock(to.lock);
+    after_.destroy_later(&message);
+    after_.reap();
+    if (answer_.guard.code != 0) caller_.guards.apply(answer_.guard);
+    if (why != KERN_SUCCESS) answer_.result = MACH_SEND_INVALID_RIGHT;
   }
 
-  // How many port descriptors the message has; 0 if it has others, too many, or one of them might
-  // not be copied in. The space is locked.
-  std::uint32_t count_ports(kmsg& message) noexcept {
+  // What copy_in does with a send right whose name stays. False: it is something else, nothing has
+  // happened. The space is locked.
+  static bool take_send_right(entry& from, mach_msg_type_name_t disposition,
+                              carried_right& right) noexcept {
+    if (!(from.type & MACH_PORT_TYPE_SEND)) return false;
+    const bool moved = disposition == MACH_MSG_TYPE_MOVE_SEND;
+    const bool last = moved && from.urefs == 1;
+    if (last && !(from.type & MACH_PORT_TYPE_RECEIVE)) return false;
+    port& target = static_cast<port&>(*from.target);
+    lock(target.lock);
+    const bool is_good = target.active && !target.reply && !target.immovable_send;
+    if (is_good) {
+      if (last) {
+        from.type = MACH_PORT_TYPE_RECEIVE;
+      } else {
+        ++target.send_rights;
+      }
+      if (moved && from.urefs < max_urefs) --from.urefs;
+      target.retain();
+      right = {&target, MACH_MSG_TYPE_MOVE_SEND, false};
+    }
+    unlock(target.lock);
+    return is_good;
+  }
+
+  // Takes the ports from this one on, whatever that is. The space is locked; afterwards it is not.
+  [[gnu::noinline]] kern_return_t take_rest(kmsg& message, std::uint32_t index) noexcept {
+    space& names = caller_.space;
+    owed then;
+    kern_return_t result = KERN_SUCCESS;
+    for (; index < message.right_count && result == KERN_SUCCESS; ++index) {
+      const mach_msg_port_descriptor_t& each = descriptors(message)[index];
+      entry* const found = names.find(each.name);
+      result = found ? copy_in(names, each.name, *found, each.disposition, purpose::carrying,
+                               message.rights()[index], then, answer_.guard, after_)
+                     : KERN_INVALID_NAME;  // an earlier descriptor has moved it away
+    }
+    unlock(names.lock);
+    then.settle(after_);
+    return result;
+  }
+
+  static mach_msg_port_descriptor_t* descriptors(kmsg& message) noexcept {
+    return reinterpret_cast<mach_msg_port_descriptor_t*>(message.bytes() + sizeof(mach_msg_base_t));
+  }
+
+  // How many port descriptors the message has, and the entries that they name; 0 if it has others,
+  // too many, or one of them might not be copied in. The space is locked.
+  std::uint32_t find_ports(kmsg& message, std::array<entry*, kmsg::few>& from) noexcept {
     if (message.size < sizeof(mach_msg_base_t)) return 0;
     const auto& base = *reinterpret_cast<const mach_msg_base_t*>(message.bytes());
     const std::uint32_t count = base.body.msgh_descriptor_count;
-    const auto* each = reinterpret_cast<const mach_msg_port_descriptor_t*>(&base + 1);
-    if (count > kmsg::few || message.size < sizeof base + count * sizeof *each) return 0;
-    for (const auto* const end = each + count; each != end; ++each) {
-      if (each->type != MACH_MSG_PORT_DESCRIPTOR) return 0;
-      const entry* const found = caller_.space.find(each->name);
-      if (!found) return 0;
-      const bool copied = each->disposition == MACH_MSG_TYPE_COPY_SEND;
-      if (!copied && each->disposition != MACH_MSG_TYPE_MOVE_SEND) return 0;
-      if (!(found->type & MACH_PORT_TYPE_SEND)) return 0;
+    if (count > kmsg::few || message.size < sizeof base + count * sizeof *descriptors(message)) {
+      return 0;
+    }
+    for (std::uint32_t index = 0; index < count; ++index) {
+      const mach_msg_port_descriptor_t& each = descriptors(message)[index];
+      const bool moved = each.disposition == MACH_MSG_TYPE_MOVE_SEND;
+      if (each.type != MACH_MSG_PORT_DESCRIPTOR ||
+          (!moved && each.disposition != MACH_MSG_TYPE_COPY_SEND)) {
+        return 0;
+      }
+      from[index] = caller_.space.find(each.name);
+      if (!from[index] || !(from[index]->type & MACH_PORT_TYPE_SEND)) return 0;
     }
     return count;
   }
@@ -177,19 +237,26 @@ class plain_message {
   // send right that it came by. `name` becomes the one that the port is received under.
   kmsg* take_plain(mach_port_name_t& name, mach_msg_size_t room) noexcept {
     space& names = caller_.space;
-    std::unique_lock hold_names(names.lock.part_near(this));
+    mutex& hold_names = names.lock.part_near(this);
+    lock(hold_names);
     const entry* const found = names.active ? names.find(name) : nullptr;
-    if (!found || !(found->type & MACH_PORT_TYPE_RECEIVE)) return nullptr;
+    if (!found || !(found->type & MACH_PORT_TYPE_RECEIVE)) {
+      unlock(hold_names);
+      return nullptr;
+    }
     port& from = static_cast<port&>(*found->target);
-    std::unique_lock hold(from.lock);
-    hold_names.unlock();
+    lock(from.lock);
+    unlock(hold_names);
     const kmsg* const oldest = from.receiver == &names ? from.queue().peek() : nullptr;
     const bool owes = from.send_possible_armed || (from.send_rights == 1 && from.no_senders);
-    if (!oldest || owes || !is_plain(*oldest) || oldest->size > room) return nullptr;
+    if (!oldest || owes || !is_plain(*oldest) || oldest->size > room) {
+      unlock(from.lock);
+      return nullptr;
+    }
     kmsg* const message = take(from, after_);
     name = from.receiver_name;
     --from.send_rights;
-    hold.unlock();
+    unlock(from.lock);
     message->destination = {};
     from.release();
     return message;
@@ -210,7 +277,7 @@ class plain_message {
     if (message->complex) answer_.result = copy_out_ports(*message);
     add_trailer(*message, option, message->bytes() + message->size);
     answer_.words[0] = message->size + trailer;
-    if (!memory_.out(message->bytes(), what.words[7], message->size + trailer)) {
+    if (!Memory::out(message->bytes(), what.words[7], message->size + trailer)) {
       answer_.result = MACH_RCV_INVALID_DATA;
     }
     if (answer_.result == MACH_MSG_SUCCESS) {
@@ -226,28 +293,51 @@ class plain_message {
 
   mach_msg_return_t copy_out_ports(kmsg& message) noexcept {
     message.header().msgh_bits |= MACH_MSGH_BITS_COMPLEX;
-    auto* each =
-        reinterpret_cast<mach_msg_port_descriptor_t*>(message.bytes() + sizeof(mach_msg_base_t));
+    mach_msg_port_descriptor_t* each = descriptors(message);
     mach_msg_return_t result = MACH_MSG_SUCCESS;
-    const std::lock_guard hold(caller_.space.lock);
-    each += message.right_count;
-    // From the last to the first, as body_copy_out.
-    for (std::uint32_t index = message.right_count; index > 0; --index) {
-      carried_right& right = message.rights()[index - 1];
-      *--each = {};
+    lock(caller_.space.lock);
+    for (std::uint32_t index = 0; index < message.right_count; ++index, ++each) {
+      carried_right& right = message.rights()[index];
+      *each = {};
       each->disposition = right.disposition;
       each->type = MACH_MSG_PORT_DESCRIPTOR;
-      if (copy_out(caller_.space, right, each->name) != KERN_SUCCESS) {
+      if (!join_receive_right(right, each->name) &&
+          copy_out(caller_.space, right, each->name) != KERN_SUCCESS) {
         result = MACH_RCV_BODY_ERROR | MACH_MSG_IPC_SPACE;
       }
     }
+    unlock(caller_.space.lock);
     return result;
+  }
+
+  // What copy_out does with a send right of a port that the caller itself receives from. False: it
+  // is something else, nothing has happened. The space is locked.
+  bool join_receive_right(carried_right& right, mach_port_name_t& name) noexcept {
+    port* const target = right.target;
+    if (!target || right.disposition != MACH_MSG_TYPE_MOVE_SEND) return false;
+    lock(target->lock);
+    const bool is_here = target->active && target->receiver == &caller_.space;
+    if (is_here) {
+      name = target->receiver_name;
+      entry& found = *caller_.space.find(name);
+      if (found.type & MACH_PORT_TYPE_SEND) {
+        --target->send_rights;
+        if (found.urefs < max_urefs) ++found.urefs;
+      } else {
+        found.type |= MACH_PORT_TYPE_SEND;
+        found.urefs = 1;
+      }
+    }
+    unlock(target->lock);
+    if (!is_here) return false;
+    target->release();
+    right.target = nullptr;
+    return true;
   }
 
   aftermath after_;
   ipc_task& caller_;
   reply& answer_;
-  [[no_unique_address]] Memory memory_;
 };
 
 }  // namespace kedge::mach::kernel

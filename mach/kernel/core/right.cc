@@ -550,17 +550,6 @@ std::uint32_t misuse(const port& target, mach_msg_type_name_t disposition, purpo
 
 }  // namespace
 
-bool copy_send_right(const entry& found, carried_right& taken) noexcept {
-  if (!(found.type & MACH_PORT_TYPE_SEND)) return false;
-  port& target = port_of(found);
-  const std::lock_guard hold(target.lock);
-  if (!target.active || target.reply || target.immovable_send) return false;
-  ++target.send_rights;
-  target.retain();
-  taken = {&target, MACH_MSG_TYPE_MOVE_SEND, false};
-  return true;
-}
-
 kern_return_t copy_in(space& in, mach_port_name_t name, entry& found,
                       mach_msg_type_name_t disposition, purpose use, carried_right& taken,
                       owed& then, guard_violation& guard, aftermath& after,

@@ -119,10 +119,6 @@ kern_return_t copy_in(space& in, mach_port_name_t name, entry& found,
 kern_return_t take_copy(space& from, mach_port_name_t name, carried_right& taken,
                         guard_violation& guard, aftermath& after);
 
-// The shortest way of copy_in: a copy of the send right of a port that is alive, for any purpose.
-// False: it is something else, nothing has happened.
-bool copy_send_right(const entry& found, carried_right& taken) noexcept;
-
 // Puts a right into the space under the name that it has there, or a new one. Null and dead rights
 // give MACH_PORT_NULL and MACH_PORT_DEAD. KERN_NO_SPACE leaves the right where it is.
 kern_return_t copy_out(space& in, carried_right& right, mach_port_name_t& name);

@@ -11,6 +11,7 @@
 #include <new>
 #include <utility>
 
+#include "kedge/mach/kernel/core/one_thread.h"
 #include "kedge/mach/kernel/core/plain_message.h"
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/right.h"
@@ -218,9 +219,10 @@ bool embedded::call_of_files(ipc_task& caller, const request& what, reply& answe
 
 void embedded::call(const request& what, reply& answer, copyio& memory) {
   if (what.task != 0 || what.call != call_number::message) return call_as(what, answer, memory);
-  if (!plain_message(kernel_, *own_, answer, direct_memory()).pass(what)) {
-    perform(*own_, what, answer, memory);
-  }
+  const bool passed =
+      one_thread() ? plain_message<direct_memory, true>(kernel_, *own_, answer).pass(what)
+                   : plain_message<direct_memory, false>(kernel_, *own_, answer).pass(what);
+  if (!passed) perform(*own_, what, answer, memory);
 }
 
 void embedded::call_as(const request& what, reply& answer, copyio& memory) {
