@@ -9,12 +9,10 @@ namespace kedge::kqueue {
 
 namespace {
 
-// Ready to read or write, no end and no error, of a descriptor's only knote, which its delivery
-// leaves as it is: what nearly every event is.
-std::uint32_t plain_part(const knote_record& k) noexcept {
-  const bool alone = k.chain == nullptr;
-  const bool lasts = (k.flags & (EV_ONESHOT | EV_DISPATCH)) == 0 && !k.examined;
-  return alone && lasts ? k.reported & (EPOLLIN | EPOLLOUT) : 0;
+// As epoll has it.
+std::uint32_t events_of(std::uint16_t armed) noexcept {
+  const std::uint32_t events = armed & ~std::uint32_t{descriptor_table::edge};
+  return (armed & descriptor_table::edge) != 0 ? events | EPOLLET : events;
 }
 
 std::uint64_t tag_of(const descriptor_table::entry& e, std::uint32_t fd) noexcept {
@@ -43,24 +41,29 @@ void descriptor_table::remove(knote_record& k) noexcept {
   knote_record** link = &entries_[k.ident].first;
   while (*link != &k) link = &(*link)->chain;
   *link = k.chain;
+  if (k.reported != 0) entries_[k.ident].plain = 0;
 }
 
 int descriptor_table::refresh(int epoll, std::uint32_t fd, bool again) noexcept {
   entry& e = entries_[fd];
-  std::uint32_t wanted = 0;
+  std::uint16_t wanted = 0;
+  bool any_edge = false, any_level = false, all_last = true;
   for (knote_record* k = e.first; k != nullptr; k = k->chain) {
     k->reported = k->polled && !k->disabled && !k->ending ? k->interest : std::uint16_t{0};
-    k->plain = k == e.first ? plain_part(*k) : 0;
+    if (k->reported == 0) continue;
     wanted |= k->reported;
-    if (k->reported != 0 && ((k->flags & EV_CLEAR) != 0 || k->examined)) wanted |= EPOLLET;
+    ((k->flags & EV_CLEAR) != 0 || k->examined ? any_edge : any_level) = true;
+    if ((k->flags & (EV_ONESHOT | EV_DISPATCH)) != 0 || k->examined) all_last = false;
   }
+  e.plain = all_last && any_edge != any_level ? wanted & (EPOLLIN | EPOLLOUT) : 0;
+  if (any_edge) wanted |= edge;
   if (wanted == e.armed && !(again && wanted != 0)) return 0;
 
   if (e.armed == 0 || wanted == 0) ++generation_;
   if (e.armed == 0) e.generation = generation_;
   const int operation = e.armed == 0 ? EPOLL_CTL_ADD : wanted == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
   epoll_event event{};
-  event.events = wanted;
+  event.events = events_of(wanted);
   event.data.u64 = tag_of(e, fd);
   int result = epoll_ctl(epoll, operation, static_cast<int>(fd), &event);
   if (result != 0 && operation == EPOLL_CTL_ADD && errno == EEXIST) {
@@ -89,7 +92,7 @@ int descriptor_table::copy_to(int epoll) const noexcept {
   for (int fd = any_registered_from(place); fd >= 0; fd = any_registered_from(++place)) {
     const entry& e = entries_[place];
     epoll_event event{};
-    event.events = e.armed;
+    event.events = events_of(e.armed);
     event.data.u64 = tag_of(e, static_cast<std::uint32_t>(fd));
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0) return errno;
   }

@@ -22,19 +22,27 @@ class descriptor_table {
   struct entry {
     knote_record* first = nullptr;  // its knotes, chained
     std::uint32_t generation = 0;
-    std::uint32_t armed = 0;  // the events registered; 0: no registration
+    std::uint16_t armed = 0;  // the events registered, or with `edge`; 0: no registration
+    // Those of EPOLLIN and EPOLLOUT that ask for no more than a record from each knote that reports
+    // them, and leave all as it is: what nearly every event is.
+    std::uint16_t plain = 0;
   };
+  static constexpr std::uint16_t edge = 1u << 15;  // EPOLLET's place in `armed`
 
   // The entry of a number; null if it has never had a knote.
   entry* find(std::uint64_t fd) noexcept { return fd < entries_.size() ? &entries_[fd] : nullptr; }
   const entry* find(std::uint64_t fd) const noexcept {
     return fd < entries_.size() ? &entries_[fd] : nullptr;
   }
+  // All, by number. Those of numbers that have or had a registration are there.
+  const entry* entries() const noexcept { return entries_.data(); }
   // Any knote from this place on, which becomes its own; null if there is none.
   knote_record* any_from(std::size_t& place) const noexcept;
 
   void insert(knote_record& k);  // throws std::bad_alloc. `ident` is an open descriptor's number.
   void remove(knote_record& k) noexcept;
+  // Nothing about `fd` is plain until the next refresh().
+  void forget_plain(std::uint64_t fd) noexcept { entries_[fd].plain = 0; }
   void clear() noexcept { entries_ = {}; }
 
   // Makes the registration what the polled, enabled knotes of `fd` need, and says in each what of

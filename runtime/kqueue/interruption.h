@@ -1,25 +1,17 @@
 #pragma once
 
-// Which signals of this thread ran into the handler of signal_watch: those that the program ignores
-// must not surface as EINTR, as they would not if there were no handler.
+// What interrupted this thread's wait, as far as it ran into the handler of signal_watch: signals
+// that the program ignores must not surface as EINTR, as they would not if there were no handler.
 
 namespace kedge::kqueue {
 
-struct interruption {
-  unsigned ignored;  // signals that nobody but a kqueue cared for
-  unsigned handled;  // those passed on to a handler of the program
-
-  // True if since `before` this thread's handler ran, and only for ignored signals.
-  bool only_ignored_since(const interruption& before) const noexcept {
-    return ignored != before.ignored && handled == before.handled;
-  }
+enum class interruption : unsigned char {
+  none,
+  ignored,  // only signals that nobody but a kqueue cared for
+  handled,  // one that was passed on to the program
 };
 
-// This thread's counts so far. Volatile: a handler changes them.
-inline constinit thread_local volatile interruption interruptions{0, 0};
-
-inline interruption interruptions_so_far() noexcept {
-  return {interruptions.ignored, interruptions.handled};
-}
+// Of this thread since it set `none`. Volatile: a handler changes it.
+inline constinit thread_local volatile interruption interrupted = interruption::none;
 
 }  // namespace kedge::kqueue

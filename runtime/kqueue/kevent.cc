@@ -8,7 +8,7 @@
 
 #include "kedge/kqueue/kqueue_numbers.h"
 #include "kedge/kqueue/queue.h"
-#include "kedge/kqueue/queue_wait.h"
+#include "kedge/kqueue/short_call.h"
 
 namespace kedge::kqueue {
 namespace {
@@ -100,35 +100,21 @@ template <class Record>
   return -1;
 }
 
-// A call that turned out not to be one for the short way, after its first wait.
-template <class Record>
-[[gnu::noinline]] int finish_call(queue& q, const round& r, Record* events, unsigned delivered,
-                                  unsigned flags) noexcept {
-  records out(events, static_cast<int>(r.room), delivered);
-  time_limit limit;
-  if (flags != 0) limit.set_now();
-  const int error = q.finish_short_way(r, out, limit);
-  error == EBADF ? q.leave_lost() : q.leave();
-  if (error == 0) return static_cast<int>(out.count());
-  errno = error;
-  return -1;
-}
-
 template <class Record>
 [[gnu::always_inline]] inline int call(call_kind kind, int kq, const Record* changes, int nchanges,
                                        Record* events, int nevents, unsigned flags,
                                        const timespec* timeout) noexcept {
   queue* q = nullptr;
-  if (nchanges > 0 || timeout != nullptr || flags > KEVENT_FLAG_IMMEDIATE || events == nullptr ||
-      nevents <= 0 || nevents > static_cast<int>(max_ready) ||
-      (q = kqueue_numbers::find(kq)) == nullptr || !q->start_short_way(kq, kind)) [[unlikely]] {
+  if (nchanges > 0 || flags > KEVENT_FLAG_IMMEDIATE || events == nullptr ||
+      static_cast<unsigned>(nevents) - 1 >= max_ready || (q = kqueue_numbers::find(kq)) == nullptr)
+      [[unlikely]] {
     return call_in_full(kind, kq, changes, nchanges, events, nevents, flags, timeout);
   }
-  static_assert(KEVENT_FLAG_IMMEDIATE == 1);
-  round r;
-  r.room = static_cast<unsigned>(nevents);
-  const unsigned n = q->take_short_way(r, events, flags == 0 ? -1 : 0);
-  return q->leave_short_way(r, n) ? static_cast<int>(n) : finish_call(*q, r, events, n, flags);
+  short_call<Record> call(*q, kq, events, nevents, flags);
+  if (timeout == nullptr) [[likely]]
+    return call.run();
+  if (flags == 0 && is_valid(*timeout)) return call.run(*timeout);
+  return call_in_full(kind, kq, changes, nchanges, events, nevents, flags, timeout);
 }
 
 }  // namespace

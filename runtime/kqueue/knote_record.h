@@ -17,10 +17,8 @@ struct knote_record : knote {
   knote_record* chain = nullptr;   // of the same descriptor or hash bucket; of free blocks
   knote_record* before = nullptr;  // in the list of active knotes
   knote_record* after = nullptr;
-  std::uint16_t interest = 0;  // epoll's events that are about it, if it is polled
-  std::uint16_t reported = 0;  // the same; 0 if not polled, or disabled
-  std::uint32_t plain =
-      0;  // the part of it that needs no more than a record: see descriptor_table.cc
+  std::uint16_t interest = 0;                // epoll's events that are about it, if it is polled
+  std::uint16_t reported = 0;                // the same; 0 if not polled, or disabled
   std::atomic<std::uint32_t> references{0};  // the kqueue's one and the filter's holds
   bool by_udata =
       false;  // EV_UDATA_SPECIFIC: udata is part of the key (`flags` is the filter's during attach)

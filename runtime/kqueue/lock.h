@@ -26,16 +26,29 @@ inline bool one_thread() noexcept {
 class word_lock {
  public:
   void lock() noexcept {
-    if (one_thread()) [[likely]]
-      return;  // nobody else can want it, and none is made under it
-    int expected = free;
-    if (!word_.compare_exchange_strong(expected, held, std::memory_order_acquire)) lock_contended();
+    if (!try_lock()) [[unlikely]]
+      lock_contended();
   }
   void unlock() noexcept {
-    if (one_thread()) [[likely]]
-      return word_.store(free, std::memory_order_relaxed);
-    if (word_.exchange(free, std::memory_order_release) == contended) wake_one();
+    if (!release()) [[unlikely]]
+      wake_one();
   }
+
+  bool try_lock() noexcept {
+    if (one_thread()) [[likely]]
+      return true;  // nobody else can want it, and none is made under it
+    int expected = free;
+    return word_.compare_exchange_strong(expected, held, std::memory_order_acquire);
+  }
+  // unlock() in two steps, for who has better to call nothing: false if wake_one() has to follow.
+  bool release() noexcept {
+    if (one_thread()) [[likely]] {
+      word_.store(free, std::memory_order_relaxed);
+      return true;
+    }
+    return word_.exchange(free, std::memory_order_release) != contended;
+  }
+  void wake_one() noexcept;
 
  private:
   static constexpr int free = 0;
@@ -43,7 +56,6 @@ class word_lock {
   static constexpr int contended = 2;  // somebody may sleep
 
   void lock_contended() noexcept;
-  void wake_one() noexcept;
 
   std::atomic<int> word_{free};
 };

@@ -1,7 +1,8 @@
 #pragma once
 
-// A table with a place for every descriptor number, in two levels, so that a look-up is two loads
-// and a number of a million costs little. Places are made on demand and stay. Any thread.
+// A table with a place for every descriptor number, in two levels, so that a number of a million
+// costs little. The first page is always there: a look-up of a small number is one load. The other
+// places are made on demand and stay. Any thread.
 
 #include <algorithm>
 #include <atomic>
@@ -15,6 +16,8 @@ class number_table {
   // The place of a number; null if it has none (yet).
   std::atomic<T>* find(int number) const noexcept {
     const unsigned n = static_cast<unsigned>(number);  // a negative one is beyond every page
+    if (n < page_size) [[likely]]
+      return &first_.at[n];
     if (n / page_size >= page_count) return nullptr;
     page* const p = pages_[n / page_size].load(std::memory_order_acquire);
     return p != nullptr ? &p->at[n % page_size] : nullptr;
@@ -23,7 +26,7 @@ class number_table {
   // The same, made if need be. Null: no memory, or a number beyond sixteen million.
   std::atomic<T>* make(int number) noexcept {
     const unsigned n = static_cast<unsigned>(number);
-    if (n / page_size >= page_count) return nullptr;
+    if (n < page_size || n / page_size >= page_count) return find(number);
     std::atomic<page*>& p = pages_[n / page_size];
     if (p.load(std::memory_order_acquire) == nullptr) {
       page* const fresh = new (std::nothrow) page{};
@@ -38,7 +41,8 @@ class number_table {
   void each(unsigned first, unsigned last, Visit visit) const noexcept {
     last = std::min(last, page_size * page_count - 1);
     for (unsigned n = first; n <= last; ++n) {
-      page* const p = pages_[n / page_size].load(std::memory_order_acquire);
+      page* const p =
+          n < page_size ? &first_ : pages_[n / page_size].load(std::memory_order_acquire);
       if (p == nullptr) {
         n |= page_size - 1;
       } else {
@@ -49,6 +53,9 @@ class number_table {
 
   // Forgets all. For the child of a fork, where nobody else looks.
   void clear() noexcept {
+    for (std::atomic<T>& place : first_.at) {
+      if (place.load(std::memory_order_relaxed) != T{}) place.store(T{}, std::memory_order_relaxed);
+    }
     for (std::atomic<page*>& p : pages_) {
       if (p.load(std::memory_order_relaxed) != nullptr) delete p.exchange(nullptr);
     }
@@ -61,7 +68,8 @@ class number_table {
     std::atomic<T> at[page_size];
   };
 
-  std::atomic<page*> pages_[page_count]{};
+  mutable page first_{};
+  std::atomic<page*> pages_[page_count]{};  // the first of them is never used
 };
 
 }  // namespace kedge::kqueue

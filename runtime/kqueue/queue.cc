@@ -50,13 +50,14 @@ bool queue::gain_number(int number) noexcept {
 
 void queue::has_gained(int number) noexcept {
   const std::lock_guard hold(lock_);
-  if (number_ < 0) number_ = number;  // the others were closed meanwhile
+  if (number_ < 0 && !ended_) number_ = number;  // the others were closed meanwhile
 }
 
 void queue::lose_number(int number) noexcept {
   lock_.lock();
   ++users_;
   if (--numbers_ == 0) return finish();
+  close_short_way();
   if (number_ == number) number_ = kqueue_numbers::any_number_of(*this);
   leave();
 }
@@ -65,6 +66,7 @@ void queue::leave_lost() noexcept {
   if (ended_) return leave();
   kqueue_numbers::remove(number_, *this);
   if (--numbers_ == 0) return finish();
+  close_short_way();
   number_ = kqueue_numbers::any_number_of(*this);
   leave();
 }
@@ -72,6 +74,8 @@ void queue::leave_lost() noexcept {
 // The end. Called with the lock held, for a thread that is counted; returns without either.
 void queue::finish() noexcept {
   ended_ = true;
+  number_ = -1;
+  close_short_way();
   if (sleepers_ != 0) ring();
   gate_.wake_all();
   std::size_t seen[2] = {0, 0};
@@ -101,7 +105,7 @@ void queue::finish() noexcept {
     filter_at(f)->close(state);
     lock_.lock();
   }
-  while (users_ != 1) gate_.wait(lock_);
+  while (users_ != 1 || sleepers_ != 0) gate_.wait(lock_);
   users_ = 0;
   while (free_blocks_ != nullptr) {
     knote_record* const block = free_blocks_;
@@ -136,7 +140,13 @@ void queue::leave_out(unsigned what) noexcept {
 
 void queue::provide(unsigned what) noexcept {
   options_ &= ~what;
+  close_short_way();
   if ((what & not_pollable) != 0 && waiting_ != 0) ring();
+}
+
+void queue::clock_changes() noexcept {
+  const std::lock_guard hold(lock_);
+  close_short_way();
 }
 
 bool queue::somebody_waits() const noexcept {
@@ -163,6 +173,7 @@ void queue::enqueue(knote_record& k) noexcept {
   const unsigned filter = filter_index(k.filter);
   active_[filter].push_back(k);
   waiting_ |= 1u << filter;
+  close_short_way();
   ++active_count_;
 }
 

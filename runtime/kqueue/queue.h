@@ -16,8 +16,12 @@
 //
 // A queue object is never freed but used again for a later kqueue, so that a thread that comes too
 // late (an activation, a call with a closed number) finds an object whose lock it can take and see.
-// `users_` counts the threads inside kevent(); who ends the kqueue waits for them, and only then is
-// the number closed and the object given back.
+// `users_` counts the threads inside kevent(), those on the short way (short_call.h) apart, which
+// are among the sleepers; who ends the kqueue waits for all of them, and only then is the number
+// closed and the object given back.
+//
+// The short way is closed by whatever makes a wait more than epoll_wait and a record for each event
+// (close_short_way()), and opened again at the end of a wait that finds nothing in its way.
 //
 // Lock order: a filter's locks, then lock_. Filter operations are called with it released, system
 // calls on the epoll set that do not wait are made under it.
@@ -43,6 +47,8 @@ namespace kedge::kqueue {
 // Darwin lets a kqueue be used by kevent() or by kevent64(), whichever came first.
 enum class call_kind : std::uint8_t { undecided, narrow, wide };
 
+template <class Record>
+class short_call;
 struct round;  // queue_wait.h
 
 class queue {
@@ -89,16 +95,6 @@ class queue {
   // Waits and fills `out`. Returns 0 or an errno.
   int collect(records& out, time_limit& limit) noexcept;
 
-  // The short way (queue_wait.h) instead of enter(), collect() and leave(). start_short_way() is
-  // false if it is not open: nothing has happened. take_short_way() waits, and returns how many
-  // events it has put; leave_short_way() ends the stay if they are the result of the call,
-  // otherwise returns false, and finish_short_way() takes the place of collect().
-  bool start_short_way(int number, call_kind kind) noexcept;
-  template <class Record>
-  unsigned take_short_way(round& r, Record* events, int milliseconds) noexcept;
-  bool leave_short_way(const round& r, unsigned delivered) noexcept;
-  int finish_short_way(const round& r, records& out, time_limit& limit) noexcept;
-
   // Only what is active in user space; no system call.
   void collect_active(records& out) noexcept;
 
@@ -113,6 +109,9 @@ class queue {
 
   // In the child of a fork: gives back the descriptors, touches no lock and calls no filter.
   void abandon() noexcept;
+
+  // The timers' clock is another one, perhaps a virtual one.
+  void clock_changes() noexcept;
 
   // The number of a descriptor is about to be closed: its knotes go, or vanish.
   void descriptor_closes(int fd) noexcept;
@@ -146,6 +145,14 @@ class queue {
   queue* next_of_all = nullptr;
 
  private:
+  template <class Record>
+  friend class short_call;
+
+  // Of a kind that is decided, in open_for_.
+  static constexpr std::size_t index_of(call_kind kind) noexcept {
+    return kind == call_kind::wide ? 1 : 0;
+  }
+
   enum class slot_state : std::uint8_t { closed, opening, open };
   struct filter_slot {  // one filter's state here
     void* state = nullptr;
@@ -155,6 +162,11 @@ class queue {
 
   bool has_number(int number) const noexcept;
   void finish() noexcept;
+
+  // The short way.
+  void close_short_way() noexcept { open_for_[0] = open_for_[1] = -1; }
+  void open_short_way() noexcept;
+  int finish_wait(const round& r, records& out, time_limit& limit) noexcept;
 
   // Changes (queue_change.cc).
   knote_record* find(const kevent64_s& change) noexcept;
@@ -185,14 +197,10 @@ class queue {
   // Waiting (queue_wait.cc).
   static constexpr int one_more_round = -1;  // not an errno
   void plan(round& r, unsigned room, const time_limit& limit) noexcept;
-  void begin_wait(round& r) noexcept;
-  void end_wait(const round& r) noexcept;
   void ask_epoll(round& r, time_limit& limit) noexcept;
   int deliver_round(const round& r, records& out, time_limit& limit) noexcept;
   int deliver_reported(const round& r, records& out, bool& seen_all) noexcept;
   void end_delivery() noexcept;
-  template <class Record>
-  bool deliver_plain(const epoll_event& event, Record& record) const noexcept;
   void deliver_ready(std::uint64_t tag, std::uint32_t events, records& out) noexcept;
   void answer_own(std::uint32_t own) noexcept;
   bool deliver_active(records& out) noexcept;
@@ -211,6 +219,7 @@ class queue {
   int sleepers_ = 0;    // threads in epoll_wait, or about to be
   int collectors_ = 0;  // threads that deliver: they look at waiting_ before they sleep or return
   int pumping_ = 0;     // threads in a filter's pump
+  int open_for_[2] = {-1, -1};  // by kind of call: the number that may go the short way, or -1
   unsigned options_ = 0;
   call_kind kind_ = call_kind::undecided;
   bool ended_ = true;

@@ -155,7 +155,6 @@ int queue::attach(kevent64_s& change, unsigned filter) noexcept {
   k->by_udata = (change.flags & EV_UDATA_SPECIFIC) != 0;
   k->references.store(1, std::memory_order_relaxed);
   k->reported = 0;
-  k->plain = 0;
   k->active = k->queued = k->dropped = k->ending = k->polled = k->vanished = false;
   k->disabled = (change.flags & EV_DISABLE) != 0;
   k->busy = k->attaching = true;
@@ -318,7 +317,7 @@ void queue::vanish(knote_record& k) noexcept {
   k.vanished = true;
   k.polled = false;
   k.reported = 0;
-  k.plain = 0;
+  if (about_descriptors(k.filter)) descriptors_.forget_plain(k.ident);
   const auto detach = filter_at(filter_index(k.filter))->detach;
   if (has_filter && detach != nullptr) {
     lock_.unlock();

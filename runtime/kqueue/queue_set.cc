@@ -81,6 +81,7 @@ bool queue::renew_set() noexcept {
     });
     ++set_;
     in_old_sets_ = sleepers_;
+    close_short_way();
     wake_old_set();
   }
   // Not under the lock: its number may be one that this kqueue cared for.

@@ -18,7 +18,8 @@ namespace {
 
 constexpr timespec at_once{};
 
-// Returns their number or a negative errno.
+}  // namespace
+
 int wait_for_events(int epoll, epoll_event* events, unsigned room, const timespec* limit) noexcept {
   const int capacity = static_cast<int>(room);
   int n = -1;
@@ -37,8 +38,6 @@ int wait_for_events(int epoll, epoll_event* events, unsigned room, const timespe
   return n < 0 ? -errno : n;
 }
 
-}  // namespace
-
 int queue::collect(records& out, time_limit& limit) noexcept {
   round r;
   int result = one_more_round;
@@ -52,15 +51,23 @@ int queue::collect(records& out, time_limit& limit) noexcept {
   return result;
 }
 
-int queue::finish_short_way(const round& r, records& out, time_limit& limit) noexcept {
+// collect() for a call whose first wait is done.
+int queue::finish_wait(const round& r, records& out, time_limit& limit) noexcept {
   ++collectors_;
   const int result = deliver_round(r, out, limit);
   end_delivery();
   return result == one_more_round ? collect(out, limit) : result;
 }
 
+void queue::open_short_way() noexcept {
+  const bool is_open = waiting_ == 0 && in_old_sets_ == 0 && !ended_ && (options_ & no_data) != 0 &&
+                       !clock_is_virtual();
+  if (is_open && kind_ != call_kind::undecided) open_for_[index_of(kind_)] = number_;
+}
+
 void queue::end_delivery() noexcept {
   --collectors_;
+  open_short_way();
   if (waiting_ != 0 && !ended_ && somebody_waits()) ring();
 }
 
@@ -70,6 +77,7 @@ void queue::plan(round& r, unsigned room, const time_limit& limit) noexcept {
     run_pumps(1u << filter_index(EVFILT_TIMER) | 1u << filter_index(continuous_timer_number));
   }
   r.count = 0;
+  r.taken = 0;
   r.sleep = !limit.is_now();
   if (waiting_ != 0) {
     // Both kinds of events get their share, or with room for one their turn.
@@ -86,13 +94,21 @@ void queue::plan(round& r, unsigned room, const time_limit& limit) noexcept {
 // A time-out that has run out makes `limit` now.
 void queue::ask_epoll(round& r, time_limit& limit) noexcept {
   const timespec* const left = r.sleep ? limit.left() : &at_once;
-  begin_wait(r);
-  if (r.sleep) --collectors_;
+  r.number = number_;
+  r.set = set_;
+  r.changes = descriptors_.changes();
+  if (r.sleep) {
+    ++sleepers_;
+    --collectors_;
+  }
+  interrupted = interruption::none;
   lock_.unlock();
   r.count = wait_for_events(r.number, r.ready, r.room, left);
   lock_.lock();
-  if (r.sleep) ++collectors_;
-  end_wait(r);
+  if (r.sleep) {
+    ++collectors_;
+    --sleepers_;
+  }
 }
 
 // Delivers what epoll has brought, from the first event on that is not in `out` yet, and then what
@@ -121,14 +137,14 @@ int queue::deliver_reported(const round& r, records& out, bool& seen_all) noexce
     // Anything else than EINTR: not an epoll descriptor, the number is another file's. Unless the
     // kqueue has lost that number and goes by another.
     if (r.count != -EINTR) return r.number == number_ ? EBADF : 0;
-    return interruptions_so_far().only_ignored_since(r.before) ? 0 : EINTR;
+    return interrupted == interruption::ignored ? 0 : EINTR;
   }
 
   const bool is_current = r.changes == descriptors_.changes();
   const auto count = static_cast<unsigned>(r.count);
   stale_ = false;
   std::uint32_t own = 0;
-  for (unsigned i = out.count(); i < count; ++i) {
+  for (unsigned i = r.taken; i < count; ++i) {
     const std::uint64_t tag = r.ready[i].data.u64;
     if ((tag & own_descriptor) == 0) {
       deliver_ready(tag, r.ready[i].events, out);
@@ -154,7 +170,7 @@ void queue::collect_active(records& out) noexcept {
 
 void queue::deliver_ready(std::uint64_t tag, std::uint32_t events, records& out) noexcept {
   const std::uint64_t fd = tag & 0x7fff'ffff;
-  const descriptor_table::entry* const e = descriptors_.find(fd);
+  descriptor_table::entry* const e = descriptors_.find(fd);
   if (e == nullptr || e->generation != tag >> 32 || e->armed == 0) {
     stale_ = true;
     return;
@@ -166,7 +182,8 @@ void queue::deliver_ready(std::uint64_t tag, std::uint32_t events, records& out)
     if ((events & k->reported) == 0) continue;
     if ((events & (EPOLLHUP | EPOLLERR)) != 0 && !k->examined) {
       k->examined = true;
-      if ((e->armed & EPOLLET) == 0) again = true;
+      e->plain = 0;
+      if ((e->armed & descriptor_table::edge) == 0) again = true;
     }
     if (k->examined || out.room() == 0) {
       // Its filter is asked: by this call, or if there is no room by the next one, before epoll.
@@ -187,12 +204,14 @@ void queue::deliver_ready(std::uint64_t tag, std::uint32_t events, records& out)
         k->disabled = true;
         k->ending = (k->flags & EV_ONESHOT) != 0;
       }
-    } else if ((e->armed & EPOLLET) != 0) {
+    } else if ((e->armed & descriptor_table::edge) != 0) {
       again = true;  // level-triggered under an edge-triggered registration: have epoll look again
     }
   }
-  if (again)
-    descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), (e->armed & EPOLLET) != 0);
+  if (again) {
+    const bool is_edge = (e->armed & descriptor_table::edge) != 0;
+    descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), is_edge);
+  }
 }
 
 // Every list once, from next_filter_ on. False if nothing could be tried: all knotes were busy.

@@ -5,19 +5,40 @@
 
 #include <sys/event.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "kedge/kqueue/knote_record.h"
 
 namespace kedge::kqueue {
 
+// filter, flags and fflags 0 in one piece, which compilers do not see.
+template <class Record>
+inline void put_head(const knote_record& k, Record& e) noexcept {
+  static_assert(offsetof(Record, fflags) == offsetof(Record, filter) + 4);
+  static_assert(offsetof(knote, flags) == offsetof(knote, filter) + 2);
+  std::uint64_t head = 0;
+  std::memcpy(
+      &head, reinterpret_cast<const char*>(static_cast<const knote*>(&k)) + offsetof(knote, filter),
+      4);
+  std::memcpy(reinterpret_cast<char*>(&e) + offsetof(Record, filter), &head, 8);
+}
+
 // An event with fflags and data 0.
 inline void put_plain(const knote_record& k, kevent64_s& e) noexcept {
-  e = {k.ident, k.filter, k.flags, 0, 0, k.udata, {k.ext[0], k.ext[1]}};
+  e.ident = k.ident;
+  put_head(k, e);
+  e.data = 0;
+  e.udata = k.udata;
+  e.ext[0] = k.ext[0];
+  e.ext[1] = k.ext[1];
 }
 inline void put_plain(const knote_record& k, struct kevent& e) noexcept {
-  e = {static_cast<std::uintptr_t>(k.ident), k.filter, k.flags, 0, 0,
-       reinterpret_cast<void*>(k.udata)};
+  e.ident = static_cast<std::uintptr_t>(k.ident);
+  put_head(k, e);
+  e.data = 0;
+  e.udata = reinterpret_cast<void*>(k.udata);
 }
 
 class records {

@@ -172,11 +172,11 @@ void on_signal(int signal, siginfo_t* info, void* context) noexcept {
   answer a = dispositions[signal].get();
   if (a.once && a.is_function()) a = take_once(signal);
   if (!a.is_function() && (a.handler == SIG_IGN || is_ignored_by_default(signal))) {
-    interruptions.ignored = interruptions.ignored + 1;
+    if (interrupted == interruption::none) interrupted = interruption::ignored;
     errno = error;
     return;
   }
-  interruptions.handled = interruptions.handled + 1;
+  interrupted = interruption::handled;
   if (a.action != nullptr) {
     errno = error;
     a.action(signal, info, context);

@@ -1,5 +1,8 @@
 #include "kedge/kqueue/timer_clock.h"
 
+#include "kedge/kqueue/kqueue_numbers.h"
+#include "kedge/kqueue/queue.h"
+
 namespace kedge::kqueue {
 
 std::uint64_t timer_now(clockid_t clock) noexcept {
@@ -13,6 +16,7 @@ std::uint64_t timer_now(clockid_t clock) noexcept {
 
 bool use_clock(clock_function clock) noexcept {
   clock_of_timers.store(clock, std::memory_order_release);
+  kqueue_numbers::each_queue([](queue& q) { q.clock_changes(); });
   return true;
 }
 
