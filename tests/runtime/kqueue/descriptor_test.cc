@@ -1,7 +1,17 @@
 // EVFILT_READ and EVFILT_WRITE, what is the same on every kind of descriptor: modes, sides, order,
 // what closing leaves.
 
+#include "folder_of_test.h"
 #include "kqueue_of_test.h"
+
+#if defined(__linux__)
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#endif
 
 #include <cerrno>
 
@@ -393,3 +403,54 @@ TEST_CASE("many descriptors at once") {
   }
   CHECK(seen == std::vector<int>(300, 1));
 }
+
+#if defined(__linux__)  // what can be polled there and is not known elsewhere
+TEST_CASE("eventfd, timerfd, pidfd and inotify are read as anything that can be polled") {
+  const kqueue_of_test kq;
+  SUBCASE("eventfd") {
+    const int fd = ::eventfd(0, EFD_NONBLOCK);
+    REQUIRE(kq.apply(fd, EVFILT_READ, EV_ADD | EV_CLEAR) == 0);
+    REQUIRE(kq.apply(fd, EVFILT_WRITE, EV_ADD | EV_ONESHOT) == 0);
+    CHECK(only(kq.next(), EVFILT_WRITE).data == 1);
+    CHECK(kq.now().empty());
+    for (int i = 0; i < 3; ++i) {
+      REQUIRE(::eventfd_write(fd, 1) == 0);
+      CHECK(only(kq.next(), EVFILT_READ).data == 1);
+      CHECK(kq.now().empty());
+    }
+    ::close(fd);
+  }
+  SUBCASE("timerfd") {
+    const int fd = ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+    REQUIRE(kq.apply(fd, EVFILT_READ, EV_ADD) == 0);
+    CHECK(kq.now().empty());
+    const itimerspec soon{{0, 0}, {0, 1}};
+    REQUIRE(::timerfd_settime(fd, 0, &soon, nullptr) == 0);
+    CHECK(only(kq.next(), EVFILT_READ).data == 1);
+    std::uint64_t count = 0;
+    REQUIRE(::read(fd, &count, sizeof count) == sizeof count);
+    CHECK(kq.now().empty());
+    ::close(fd);
+  }
+  SUBCASE("pidfd") {
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) ::_exit(0);
+    const int fd = static_cast<int>(::syscall(SYS_pidfd_open, child, 0));
+    REQUIRE(kq.apply(fd, EVFILT_READ, EV_ADD | EV_ONESHOT) == 0);
+    CHECK(kq.next().size() == 1);
+    REQUIRE(::waitpid(child, nullptr, 0) == child);
+    ::close(fd);
+  }
+  SUBCASE("inotify") {
+    const folder_of_test folder;
+    const int fd = ::inotify_init1(IN_NONBLOCK);
+    REQUIRE(::inotify_add_watch(fd, folder.path().c_str(), IN_CREATE) >= 0);
+    REQUIRE(kq.apply(fd, EVFILT_READ, EV_ADD) == 0);
+    CHECK(kq.now().empty());
+    REQUIRE(::mkdir((folder / "a").c_str(), 0700) == 0);
+    CHECK(only(kq.next(), EVFILT_READ).data >= static_cast<std::int64_t>(sizeof(inotify_event)));
+    ::close(fd);
+  }
+}
+#endif

@@ -5,6 +5,10 @@
 #include <poll.h>
 #include <sys/select.h>
 
+#include <memory>
+#include <utility>
+#include <vector>
+
 #if defined(__linux__)
 #include <sys/epoll.h>
 #endif
@@ -115,6 +119,40 @@ TEST_CASE("what cannot be nested") {
   CHECK(kq.apply(kq.fd(), EVFILT_READ, EV_ADD) == EINVAL);
   REQUIRE(kq.apply(other.fd(), EVFILT_READ, EV_ADD) == 0);
   CHECK(other.apply(kq.fd(), EVFILT_READ, EV_ADD) == EINVAL);
+}
+
+TEST_CASE("no kqueue is put into itself by way of others") {
+  const kqueue_of_test inner;
+  const kqueue_of_test middle;
+  const kqueue_of_test outer;
+  REQUIRE(middle.apply(inner.fd(), EVFILT_READ, EV_ADD) == 0);
+  REQUIRE(outer.apply(middle.fd(), EVFILT_READ, EV_ADD) == 0);
+  CHECK(inner.apply(outer.fd(), EVFILT_READ, EV_ADD) == EINVAL);
+  CHECK(inner.apply(outer.fd(), EVFILT_READ, EV_DELETE) == ENOENT);
+  REQUIRE(inner.apply(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER) == 0);
+  CHECK(only(outer.next(), EVFILT_READ).ident == static_cast<std::uint64_t>(middle.fd()));
+}
+
+TEST_CASE("a tower of kqueues: what is ready at its foot shows at its top; it cannot be too high") {
+  std::vector<std::unique_ptr<kqueue_of_test>> tower;
+  tower.push_back(std::make_unique<kqueue_of_test>());
+  int error = 0;
+  while (error == 0 && tower.size() < 20) {
+    auto next = std::make_unique<kqueue_of_test>();
+    error = next->apply(tower.back()->fd(), EVFILT_READ, EV_ADD);
+    if (error == 0) tower.push_back(std::move(next));
+  }
+  CHECK(error == EINVAL);
+  CHECK(tower.size() >= 4);
+  CHECK(tower.size() <= 10);
+  const kqueue_of_test& top = *tower.back();
+  CHECK(top.now().empty());
+  REQUIRE(tower.front()->apply(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER) == 0);
+  CHECK(only(top.next(), EVFILT_READ).ident ==
+        static_cast<std::uint64_t>(tower[tower.size() - 2]->fd()));
+  REQUIRE(tower.front()->apply(1, EVFILT_USER, EV_DELETE) == 0);
+  CHECK(tower.front()->now().empty());
+  CHECK(top.now().empty());
 }
 
 #if defined(__linux__)  // what a kqueue is made of there can also be made by the program

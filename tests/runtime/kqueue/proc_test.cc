@@ -3,10 +3,13 @@
 #include "kqueue_of_test.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace {
 
@@ -186,7 +189,13 @@ TEST_CASE("what follows children gives ENOTSUP") {
   CHECK(kq.apply(getpid(), EVFILT_PROC, EV_DELETE) == ENOENT);
 }
 
-#if defined(__linux__)
+#if defined(__linux__)  // Darwin's kernel is a process, with the number 0
+TEST_CASE("the number 0 is no process") {
+  const kqueue_of_test kq;
+  CHECK(kq.apply(0, EVFILT_PROC, EV_ADD, NOTE_EXIT) == ESRCH);
+  CHECK(kq.apply(0, EVFILT_PROC, EV_DELETE) == ENOENT);
+}
+
 TEST_CASE("what Linux tells nobody gives ENOTSUP") {
   const kqueue_of_test kq;
   for (const auto f : {NOTE_FORK, NOTE_EXEC, NOTE_SIGNAL})
@@ -333,3 +342,67 @@ TEST_CASE("more processes than one look can tell of") {
   }
   CHECK(kq.now().empty());
 }
+
+namespace {
+
+// Another soft limit on descriptors, as long as it lives.
+class descriptor_limit_of_test {
+ public:
+  explicit descriptor_limit_of_test(rlim_t limit) {
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &before_) == 0);
+    const rlimit now{std::min(limit, before_.rlim_max), before_.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &now) == 0);
+    limit_ = now.rlim_cur;
+  }
+  descriptor_limit_of_test(const descriptor_limit_of_test&) = delete;
+  descriptor_limit_of_test& operator=(const descriptor_limit_of_test&) = delete;
+  ~descriptor_limit_of_test() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+  rlim_t limit() const { return limit_; }
+
+ private:
+  rlimit before_{};
+  rlim_t limit_ = 0;
+};
+
+}  // namespace
+
+TEST_CASE("thousands of knotes about one process: each is told once") {
+  const descriptor_limit_of_test descriptors(4096);
+  const std::uint64_t count = std::min<std::uint64_t>(3000, descriptors.limit() / 2);
+  const kqueue_of_test kq;
+  const child_of_test child;
+  for (std::uint64_t i = 0; i < count; ++i)
+    REQUIRE(kq.apply(child.pid(), EVFILT_PROC, EV_ADD | EV_UDATA_SPECIFIC, NOTE_EXIT, 0, i) == 0);
+  CHECK(kq.now().empty());
+  child.exit(0);
+  std::vector<bool> is_told(count);
+  for (std::uint64_t told = 0; told < count;) {
+    for (const kevent64_s& e : kq.next(256)) {
+      REQUIRE(e.udata < count);
+      REQUIRE(!is_told[e.udata]);
+      is_told[e.udata] = true;
+      ++told;
+    }
+  }
+  CHECK(kq.now().empty());
+}
+
+#if defined(__linux__)  // where a watched process takes a descriptor
+TEST_CASE("a process that there is no descriptor for gives EMFILE, and takes nothing") {
+  const kqueue_of_test kq;
+  const child_of_test first;
+  const child_of_test second;
+  REQUIRE(kq.apply(first.pid(), EVFILT_PROC, EV_ADD, NOTE_EXIT) == 0);
+  {
+    const int next = ::dup(kq.fd());
+    ::close(next);
+    const descriptor_limit_of_test none(static_cast<rlim_t>(next));
+    CHECK(kq.apply(second.pid(), EVFILT_PROC, EV_ADD, NOTE_EXIT) == EMFILE);
+    CHECK(kq.apply(second.pid(), EVFILT_PROC, EV_DELETE) == ENOENT);
+  }
+  REQUIRE(kq.apply(second.pid(), EVFILT_PROC, EV_ADD, NOTE_EXIT) == 0);
+  second.exit(0);
+  CHECK(only(kq.next(), EVFILT_PROC).ident == static_cast<std::uint64_t>(second.pid()));
+}
+#endif

@@ -2,29 +2,113 @@
 
 #include "kqueue_of_test.h"
 
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <termios.h>
+
 #include <cstdlib>
+
+namespace {
+
+// The two sides of a pseudo-terminal; without any in a bare chroot, which has no devpts.
+struct terminal_of_test {
+  int master = ::posix_openpt(O_RDWR | O_NOCTTY);
+  int fd = -1;
+
+  terminal_of_test() {
+    if (master < 0 && (errno == ENODEV || errno == ENOENT)) {
+      MESSAGE("no pseudo-terminals");
+      return;
+    }
+    REQUIRE(master >= 0);
+    REQUIRE(::grantpt(master) == 0);
+    REQUIRE(::unlockpt(master) == 0);
+    fd = ::open(::ptsname(master), O_RDWR | O_NOCTTY);
+    REQUIRE(fd >= 0);
+  }
+  terminal_of_test(const terminal_of_test&) = delete;
+  terminal_of_test& operator=(const terminal_of_test&) = delete;
+  ~terminal_of_test() {
+    for (const int side : {master, fd})
+      if (side >= 0) ::close(side);
+  }
+
+  bool is_there() const { return fd >= 0; }
+};
+
+}  // namespace
 
 TEST_CASE("a terminal") {
   const kqueue_of_test kq;
-  const int master = ::posix_openpt(O_RDWR | O_NOCTTY);
-  if (master < 0 && (errno == ENODEV || errno == ENOENT)) {
-    MESSAGE("no pseudo-terminals: a bare chroot has no devpts");
-    return;
-  }
-  REQUIRE(master >= 0);
-  REQUIRE(::grantpt(master) == 0);
-  REQUIRE(::unlockpt(master) == 0);
-  const int terminal = ::open(::ptsname(master), O_RDWR | O_NOCTTY);
-  REQUIRE(terminal >= 0);
-  REQUIRE(kq.apply(terminal, EVFILT_READ, EV_ADD) == 0);
+  const terminal_of_test t;
+  if (!t.is_there()) return;
+  REQUIRE(kq.apply(t.fd, EVFILT_READ, EV_ADD) == 0);
   CHECK(kq.now().empty());
-  REQUIRE(::write(master, "line\n", 5) == 5);
+  REQUIRE(::write(t.master, "line\n", 5) == 5);
   CHECK(only(kq.next(), EVFILT_READ).data == 5);
-  REQUIRE(kq.apply(terminal, EVFILT_READ, EV_DELETE) == 0);
-  REQUIRE(kq.apply(terminal, EVFILT_WRITE, EV_ADD) == 0);
+  REQUIRE(kq.apply(t.fd, EVFILT_READ, EV_DELETE) == 0);
+  REQUIRE(kq.apply(t.fd, EVFILT_WRITE, EV_ADD) == 0);
   CHECK(kq.next().size() == 1);
-  ::close(terminal);
-  ::close(master);
+}
+
+TEST_CASE("a terminal that hangs up: EV_EOF to both sides, sticky") {
+  const kqueue_of_test kq;
+  terminal_of_test t;
+  if (!t.is_there()) return;
+  REQUIRE(kq.apply(t.fd, EVFILT_READ, EV_ADD) == 0);
+  CHECK(kq.now().empty());
+  REQUIRE(kq.apply(t.fd, EVFILT_WRITE, EV_ADD) == 0);
+  CHECK((only(kq.next(), EVFILT_WRITE).flags & EV_EOF) == 0);
+  ::close(t.master);
+  t.master = -1;
+  for (int i = 0; i < 2; ++i) {
+    const event_list got = kq.next();
+    CHECK((only(got, EVFILT_READ).flags & EV_EOF) != 0);
+    CHECK((only(got, EVFILT_WRITE).flags & EV_EOF) != 0);
+  }
+}
+
+TEST_CASE(
+    "the master of a terminal that nobody has open any more: EV_EOF, after what was written") {
+  const kqueue_of_test kq;
+  terminal_of_test t;
+  if (!t.is_there()) return;
+  REQUIRE(kq.apply(t.master, EVFILT_READ, EV_ADD) == 0);
+  CHECK(kq.now().empty());
+  REQUIRE(::write(t.fd, "bye", 3) == 3);
+  CHECK(only(kq.next(), EVFILT_READ).data == 3);
+  char bytes[8];
+  REQUIRE(::read(t.master, bytes, sizeof bytes) == 3);
+  CHECK(kq.now().empty());
+  ::close(t.fd);
+  t.fd = -1;
+  CHECK((only(kq.next(), EVFILT_READ).flags & EV_EOF) != 0);
+}
+
+// In a child, which may take a terminal for its own. Darwin refuses /dev/tty; Linux watches it.
+TEST_CASE("/dev/tty") {
+  terminal_of_test t;
+  if (!t.is_there()) return;
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    const int kq = ::setsid() >= 0 && ::ioctl(t.fd, TIOCSCTTY, 0) == 0 ? ::kqueue() : -1;
+    const int own = ::open("/dev/tty", O_RDWR);
+    if (kq < 0 || own < 0) ::_exit(1);
+    const kevent64_s add = change(own, EVFILT_READ, EV_ADD);
+    const int error = kevent64(kq, &add, 1, nullptr, 0, 0, nullptr) == 0 ? 0 : errno;
+#if defined(__linux__)
+    kevent64_s event{};
+    if (error != 0 || ::write(t.master, "line\n", 5) != 5) ::_exit(2);
+    const bool is_told = kevent64(kq, nullptr, 0, &event, 1, 0, nullptr) == 1 && event.data == 5;
+    ::_exit(is_told ? 0 : 3);
+#else
+    ::_exit(error == EINVAL ? 0 : 2);
+#endif
+  }
+  int status = -1;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
 }
 
 TEST_CASE("a device that is always ready takes only NOTE_LOWAT with data 1") {
