@@ -45,6 +45,16 @@ class given_array {
   }
 };
 
+// Whatever becomes of these, the task has the names that it had.
+bool keeps_names(std::string_view operation) {
+  constexpr std::array<std::string_view, 17> all{
+      "get_attributes", "set_attributes", "names",       "get_refs",    "get_set_status",
+      "peek",           "set_mscount",    "set_seqno",   "guard",       "guard_flags",
+      "unguard",        "swap_guard",     "get_context", "set_context", "get_srights",
+      "insert_member",  "rename"};
+  return std::find(all.begin(), all.end(), operation) != all.end();
+}
+
 std::string field(const char* name, std::uint64_t value) {
   return std::string(" ") + name + "=" + std::to_string(value);
 }
@@ -253,7 +263,7 @@ std::string player::play(std::string_view line) {
   std::string result = "= ";
   {
     const current_task_guard in(here.handle);
-    stale_ = true;
+    stale_ = !keeps_names(operation);
     result += execute(operation, rest);
     if (rest.left()) throw bad_script("too many arguments", line);
     result += write_guards();
