@@ -9,23 +9,31 @@ namespace conformance {
 using kedge::mach::kernel::kernel_profile;
 
 std::optional<difference> first_difference(std::string_view trace, kernel_profile profile) {
+  constexpr const char* nothing = "= (nothing: it has no result)";
   player playing;
+  std::optional<difference> found;
+  bool ended = false;
   for (trace_line& line : read_trace(trace)) {
-    if (line.what == trace_line::kind::tasks) {
-      playing.create_tasks(std::string_view(line.text).substr(6));
-    } else if (line.what == trace_line::kind::operation) {
+    at_line(line, [&] {
+      if (line.what == trace_line::kind::tasks) {
+        playing.create_tasks(std::string_view(line.text).substr(6));
+        return;
+      }
+      if (line.what != trace_line::kind::operation) return;
       const bool newer = profile == kernel_profile::macos15;
-      if (newer && (line.ends_comparison || complete_tags(line, playing))) return std::nullopt;
+      ended = newer && (line.ends_comparison || complete_tags(line, playing));
+      if (ended) return;
       std::optional<newer_result> expected;
       if (newer && !line.tags.empty()) expected.emplace(line.tags, line.text, playing);
       const std::string got = playing.play(line.text);
-      if (!line.result) continue;
-      if (expected ? !expected->allows(*line.result, got) : got != *line.result) {
-        return difference{line.number, line.text, *line.result, got, line.tags};
+      const std::string recorded = line.result.value_or(nothing);
+      if (expected ? !expected->allows(recorded, got) : got != recorded) {
+        found = difference{line.number, line.text, recorded, got, line.tags};
       }
-    }
+    });
+    if (found || ended) break;
   }
-  return std::nullopt;
+  return found;
 }
 
 }  // namespace conformance

@@ -2,14 +2,17 @@
 //
 //   replay [--profile macos11|macos15] [--check] [FILE...]
 //
-// Without a file it reads standard input.
+// Without a file it reads standard input. Exit status: 1 if a trace differs, 2 if one cannot be
+// read or played, which is not counted among the traces.
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <iterator>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "comparison.h"
@@ -52,6 +55,8 @@ bool read_all(const std::string& file, std::string& text) {
     text.assign(std::istreambuf_iterator<char>(std::cin), {});
     return true;
   }
+  std::error_code problem;
+  if (std::filesystem::is_directory(file, problem)) return false;
   std::ifstream in(file, std::ios::binary);
   if (!in) return false;
   text.assign(std::istreambuf_iterator<char>(in), {});
@@ -62,11 +67,13 @@ void print_played(std::string_view text) {
   conformance::player player;
   for (const conformance::trace_line& line : conformance::read_trace(text)) {
     std::cout << line.text << '\n';
-    if (line.what == conformance::trace_line::kind::tasks) {
-      player.create_tasks(std::string_view(line.text).substr(6));
-    } else if (line.what == conformance::trace_line::kind::operation) {
-      std::cout << player.play(line.text) << '\n';
-    }
+    at_line(line, [&] {
+      if (line.what == conformance::trace_line::kind::tasks) {
+        player.create_tasks(std::string_view(line.text).substr(6));
+      } else if (line.what == conformance::trace_line::kind::operation) {
+        std::cout << player.play(line.text) << '\n';
+      }
+    });
   }
 }
 
@@ -92,6 +99,7 @@ int main(int count, char** words) {
   std::ios::sync_with_stdio(false);
   kedge::mach::kernel::set_kernel_profile(what.profile);
   if (what.files.empty()) what.files.emplace_back("-");
+  std::size_t played = 0;
   std::size_t differ = 0;
   bool failed = false;
   for (const std::string& file : what.files) {
@@ -107,6 +115,7 @@ int main(int count, char** words) {
       } else if (!compare(file, text, what.profile)) {
         ++differ;
       }
+      ++played;
     } catch (const std::exception& problem) {
       std::cout.flush();
       std::cerr << "replay: " << file << ": " << problem.what() << '\n';
@@ -114,7 +123,7 @@ int main(int count, char** words) {
     }
   }
   if (what.check) {
-    std::cout << what.files.size() << " traces, " << differ << " differ\n";
+    std::cout << played << " traces, " << differ << " differ\n";
   }
   std::cout.flush();
   return failed ? 2 : differ > 0 ? 1 : 0;

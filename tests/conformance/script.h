@@ -13,6 +13,7 @@ namespace conformance {
 // The script does not keep to the grammar.
 class bad_script : public std::runtime_error {
  public:
+  explicit bad_script(const std::string& what) : std::runtime_error(what) {}
   bad_script(const char* what, std::string_view where)
       : std::runtime_error(std::string(what) + ": '" + std::string(where) + "'") {}
 };

@@ -1,5 +1,7 @@
 #include "trace.h"
 
+#include <algorithm>
+
 #include "script.h"
 
 namespace conformance {
@@ -16,13 +18,13 @@ std::vector<trace_line> read_trace(std::string_view text) {
     ++number;
     if (line.empty()) continue;
     if (line.starts_with("#v")) {
-      if (operation == none) throw bad_script("a version tag before any operation", line);
+      if (operation == none) continue;  // it says nothing of anything
       const bool ends = line.starts_with("#v!");
       if (ends) lines[operation].ends_comparison = true;
-      lines[operation].tags.emplace_back(line.substr(ends ? 4 : 3));
+      lines[operation].tags.emplace_back(
+          line.substr(std::min(line.size(), std::size_t{ends ? 4u : 3u})));
     } else if (line[0] == '=') {
-      if (operation == none) throw bad_script("a result before any operation", line);
-      lines[operation].result = line;
+      if (operation != none) lines[operation].result = line;
     } else {
       trace_line next;
       next.text = line;

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "script.h"
+
 namespace conformance {
 
 struct trace_line {
@@ -21,5 +23,15 @@ struct trace_line {
 };
 
 std::vector<trace_line> read_trace(std::string_view text);
+
+// Does something with a line: a bad_script is told with the line's number.
+template <typename Action>
+void at_line(const trace_line& line, Action&& what) {
+  try {
+    what();
+  } catch (const bad_script& problem) {
+    throw bad_script("line " + std::to_string(line.number) + ": " + problem.what());
+  }
+}
 
 }  // namespace conformance

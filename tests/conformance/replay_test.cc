@@ -1,0 +1,153 @@
+// The kernel against the recordings in the tree, and the player against recordings that are wrong.
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <string>
+
+#include "comparison.h"
+#include "given_traces.h"
+#include "kedge/mach/kernel/extension.h"
+#include "tests/tools/program.h"
+
+namespace {
+
+using kedge::mach::kernel::kernel_profile;
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define CONFORMANCE_SANITIZED
+#endif
+#endif
+
+// Unoptimized or watched, all of the random ones take a minute and more: then it is these.
+#if defined(__OPTIMIZE__) && !defined(CONFORMANCE_SANITIZED)
+constexpr std::size_t one_of = 1;
+#else
+constexpr std::size_t one_of = 16;
+#endif
+
+void play_all(kernel_profile profile) {
+  kedge::mach::kernel::set_kernel_profile(profile);
+  const std::vector<conformance::given_trace> all = conformance::read_given_traces();
+  REQUIRE(all.size() == 2258);
+  std::size_t index = 0, played = 0;
+  for (const conformance::given_trace& each : all) {
+    if (index++ % one_of != 0 && each.name.find("/directed/") == std::string::npos) continue;
+    ++played;
+    const auto differs = conformance::first_difference(each.text, profile);
+    if (!differs) continue;
+    FAIL_CHECK(each.name << ":" << differs->line << ": " << differs->operation << "\n  expected "
+                         << differs->expected << "\n  got      " << differs->got);
+  }
+  if (one_of > 1) MESSAGE("not optimized, or sanitized: " << played << " traces of " << all.size());
+}
+
+const std::string program_under_test = "tests/conformance/replay";
+
+const std::string good =
+    "# a port\n"
+    "tasks 1\n"
+    "0 allocate receive\n"
+    "= OK name=p1\n"
+    "0 mod_refs p1 send -2\n"
+    "= KERN_INVALID_RIGHT guard=0x100:p1:0x0\n"
+    "0 rename p1 p1\n"
+    "= KERN_NOT_SUPPORTED\n"
+    "#v rename\n";
+
+std::string changed(std::string trace, const std::string& from, const std::string& to) {
+  return trace.replace(trace.find(from), from.size(), to);
+}
+
+outcome check(const std::string& trace, const std::string& profile = "macos11") {
+  return run({program_under_test, "--check", "--profile", profile}, trace);
+}
+
+}  // namespace
+
+TEST_CASE("what Apple's kernel answered is answered here") {
+  play_all(kernel_profile::macos11);
+}
+
+TEST_CASE("what Apple's kernel answered is answered here, but for what newer ones do differently") {
+  play_all(kernel_profile::macos15);
+}
+
+TEST_CASE("replay prints a script with its results, which is a script again") {
+  const std::string untagged = good.substr(0, good.find("#v"));
+  for (const std::string& script :
+       {good, changed(changed(good, "= OK name=p1\n", ""), "tasks 1\n", "\ntasks 1\n")}) {
+    const outcome o = run({program_under_test, "--profile", "macos11"}, script);
+    CHECK(o.status == 0);
+    CHECK(o.out == untagged);
+    CHECK(o.err == "");
+  }
+}
+
+TEST_CASE("replay --check finds no difference in a trace that is right") {
+  for (const char* profile : {"macos11", "macos15"}) {
+    const outcome o = check(good, profile);
+    CHECK(o.status == 0);
+    CHECK(o.out == "1 traces, 0 differ\n");
+  }
+}
+
+TEST_CASE("replay --check shows the first difference of a trace that is wrong") {
+  const struct {
+    const char* from;
+    const char* to;
+    const char* line;
+  } wrong[] = {{"name=p1", "name=p2", "-:3:"},
+               {"0x100:p1", "0x200:p1", "-:5:"},
+               {" guard=0x100:p1:0x0", "", "-:5:"},
+               {"= KERN_INVALID_RIGHT guard=0x100:p1:0x0\n", "", "-:5:"}};
+  for (const auto& each : wrong) {
+    CAPTURE(each.to);
+    for (const char* profile : {"macos11", "macos15"}) {
+      const outcome o = check(changed(good, each.from, each.to), profile);
+      CHECK(o.status == 1);
+      CHECK(o.out.find(each.line) == 0);
+      CHECK(o.out.find("\n1 traces, 1 differ\n") != std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("replay --check holds a tagged result against the version table") {
+  const std::string wrong = changed(good, "= KERN_NOT_SUPPORTED", "= KERN_INVALID_NAME");
+  CHECK(check(wrong, "macos15").status == 1);
+  const std::string unknown = changed(good, "#v rename", "#v no-such-tag");
+  CHECK(check(unknown, "macos15").status == 2);
+  const std::string ends = changed(good, "KERN_NOT_SUPPORTED\n#v rename", "OK\n#v! rename");
+  CHECK(check(ends, "macos15").status == 0);
+  CHECK(check(ends, "macos11").status == 1);
+}
+
+TEST_CASE("replay says which file it cannot read, and goes on") {
+  const char* const scratch = std::getenv("TEST_TMPDIR");
+  const std::string file = std::string(scratch ? scratch : "/tmp") + "/good.txt";
+  std::ofstream(file) << good;
+  for (const std::string bad : {"/nowhere/trace.txt", "/"}) {
+    const outcome o = run({program_under_test, "--check", "--profile", "macos11", bad, file});
+    CHECK(o.status == 2);
+    CHECK(o.out == "1 traces, 0 differ\n");
+    CHECK(o.err == "replay: cannot read " + bad + "\n");
+  }
+}
+
+TEST_CASE("replay says which line is no line of a script") {
+  for (const std::string bad :
+       {"0 alocate receive", "0", "0 allocate", "0 allocate receive p1", "7 allocate receive",
+        "0 type q1", "0 mod_refs p1 send x", "0 msg opt=dance", "tasks 2", "type p1"}) {
+    CAPTURE(bad);
+    const outcome o = run({program_under_test}, "tasks 1\n" + bad + "\n");
+    CHECK(o.status == 2);
+    CHECK(o.err.find("replay: -: line 2: ") == 0);
+  }
+}
+
+TEST_CASE("replay takes no other arguments") {
+  CHECK(run({program_under_test, "--profile"}).status == 2);
+  CHECK(run({program_under_test, "--profile", "macos12"}).status == 2);
+  CHECK(run({program_under_test, "--verify"}).status == 2);
+}
