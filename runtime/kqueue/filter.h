@@ -1,8 +1,9 @@
 #pragma once
 
 // What a filter is to the Linux kqueue: a table of operations, one per EVFILT_* number, as the BSD
-// kernels are built. READ, WRITE, TIMER, SIGNAL and USER are such tables in this folder; another
-// folder adds its own with register_filter() (mach/kernel/embedded: EVFILT_MACHPORT).
+// kernels are built. READ, WRITE, EXCEPT, VNODE, PROC, TIMER, SIGNAL and USER are such tables in
+// this folder; another folder adds its own with register_filter() (mach/kernel/embedded:
+// EVFILT_MACHPORT).
 //
 // Knotes. EV_ADD of a new (filter, ident) makes a knote and calls `attach`; a later change of it
 // calls `touch`; when it is active, a thread in kevent() calls `process`, which says what to

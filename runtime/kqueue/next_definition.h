@@ -7,6 +7,8 @@
 #include <dlfcn.h>
 
 #include <atomic>
+#include <cstdio>
+#include <cstdlib>
 
 namespace kedge::kqueue {
 
@@ -30,12 +32,18 @@ class next_definition {
     if (f == nullptr) {
       f = interceptor_;
       if (f == nullptr) f = reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name_));
+      if (f == nullptr) fail();
       found_.store(f, std::memory_order_relaxed);
     }
     return f;
   }
 
  private:
+  [[noreturn]] void fail() const noexcept {
+    std::fprintf(stderr, "kqueue: no further definition of %s: linked statically?\n", name_);
+    std::abort();
+  }
+
   const char* const name_;
   Function* const interceptor_;
   std::atomic<Function*> found_{nullptr};
