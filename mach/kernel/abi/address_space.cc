@@ -53,9 +53,13 @@ class table {
  public:
   std::mutex lock;
 
-  void add(user_address at, const segment& what) {
+  // Without memory to remember them, they are pages like others.
+  void add(user_address at, const segment& what) noexcept {
     cut(at, at + what.size);
-    segments_.emplace(at, what);
+    try {
+      segments_.emplace(at, what);
+    } catch (const std::bad_alloc&) {
+    }
   }
 
   // Forgets what is in the range.
@@ -196,17 +200,14 @@ void end_fork() {
 
 [[maybe_unused]] const int watches_forks = pthread_atfork(prepare_fork, end_fork, end_fork);
 
-// Maps a segment and remembers it. Without memory to remember it, it is pages like others.
+// Maps a segment and remembers it.
 user_address map(user_address at, const segment& what, int flags) noexcept {
   void* const made =
       mmap(pointer(at), what.size, readable,
            flags | (what.is == segment::kind::frozen ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED),
            what.file->descriptor(), static_cast<off_t>(what.offset));
   if (made == MAP_FAILED) return 0;
-  try {
-    known().add(address(made), what);
-  } catch (const std::bad_alloc&) {
-  }
+  known().add(address(made), what);
   return address(made);
 }
 
@@ -305,9 +306,13 @@ bool add_frozen(const piece& from, std::vector<segment>& to) {
   return true;
 }
 
+bool has_common(const std::vector<piece>& pieces) noexcept {
+  return std::any_of(pieces.begin(), pieces.end(),
+                     [](const piece& each) { return each.of.is == segment::kind::common; });
+}
+
 ref<memory_object> share_pieces(const std::vector<piece>& pieces) {
-  const auto is_common = [](const piece& each) { return each.of.is == segment::kind::common; };
-  if (pieces.empty() || std::any_of(pieces.begin(), pieces.end(), is_common)) return {};
+  if (pieces.empty() || has_common(pieces)) return {};
   std::vector<segment> parts;
   for (const piece& each : pieces) {
     if (each.of.is == segment::kind::frozen) {
@@ -436,7 +441,8 @@ ref<memory_object> take_away(user_address from, std::uint64_t size) noexcept {
   const std::lock_guard<std::mutex> hold(known().lock);
   try {
     const std::vector<piece> pieces = known().find(range.start, range.end);
-    if (pieces.empty()) return {};
+    // Those of an entry go on to be written to by others.
+    if (pieces.empty() || has_common(pieces)) return {};
     const user_address at = move_pieces(pieces, range.end - range.start);
     if (!at) return {};
     static_cast<pages*>(taken.get())->own(at);
@@ -475,11 +481,17 @@ bool is_private(user_address start, user_address end) {
   return start >= end;
 }
 
+// Whether they are one piece of a file, in which all that is written to them is.
+bool is_one(const std::vector<piece>& pieces) noexcept {
+  return !pieces.empty() && std::all_of(pieces.begin(), pieces.end(), [&](const piece& each) {
+    const piece& first = pieces.front();
+    return each.of.is != segment::kind::frozen && each.of.file.get() == first.of.file.get() &&
+           each.of.offset - first.of.offset == each.at - first.at;
+  });
+}
+
 kern_return_t put_into_file(const page_range& range, ref<memory_file>& file) {
   const std::uint64_t size = range.end - range.start;
-  if (known().find(range.start, range.end).empty() && !is_private(range.start, range.end)) {
-    return KERN_INVALID_ADDRESS;
-  }
   file = memory_file::make(size);
   if (!file) return KERN_RESOURCE_SHORTAGE;
   if (!file->write(0, pointer(range.start), size)) return KERN_INVALID_ADDRESS;
@@ -504,11 +516,15 @@ kern_return_t make_common(user_address start, std::uint64_t size, ref<memory_fil
   const std::lock_guard<std::mutex> hold(known().lock);
   try {
     const std::vector<piece> pieces = known().find(range.start, range.end);
-    if (pieces.size() == 1 && pieces.front().of.is != segment::kind::frozen) {
+    if (is_one(pieces)) {
       file = pieces.front().of.file;
       offset = pieces.front().of.offset;
-      known().open_up(range.start, range.end - range.start);
+      for (const piece& each : pieces) known().open_up(each.at, each.of.size);
       return KERN_SUCCESS;
+    }
+    // What is common already is not to be put into another file.
+    if (pieces.empty() ? !is_private(range.start, range.end) : has_common(pieces)) {
+      return KERN_INVALID_ADDRESS;
     }
     offset = 0;
     return put_into_file(range, file);

@@ -70,7 +70,7 @@ kern_return_t find_room(const place& where, std::uint64_t size, user_address& at
 // From here on the pages of the range can be mapped elsewhere, too, and what is written in one
 // place is seen in all. Memory that the kernel did not allocate is put into a file for it; what
 // another thread writes to it meanwhile may be lost. KERN_INVALID_ADDRESS (some of it is nobody's,
-// or is of a file of the program's), KERN_RESOURCE_SHORTAGE.
+// or is of a file of the program's, or of another one of these), KERN_RESOURCE_SHORTAGE.
 kern_return_t make_common(user_address start, std::uint64_t size, ref<memory_file>& file,
                           std::uint64_t& offset) noexcept;
 // Maps pages of a file that others have mapped, or will.

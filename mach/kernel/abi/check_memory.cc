@@ -27,6 +27,7 @@ kern_return_t check_memory_range(mach_port_t task, mach_vm_address_t at, mach_vm
 kern_return_t check_memory_access(mach_vm_address_t at, mach_vm_size_t size, vm_prot_t needed) {
   try {
     const mach_vm_address_t end = at + size;
+    if (end < at) return KERN_INVALID_ADDRESS;
     for (const mapping& each : mappings(at, end)) {
       if (each.start > at) break;
       if ((each.protection & needed) != needed) return KERN_PROTECTION_FAILURE;

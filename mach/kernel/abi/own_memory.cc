@@ -17,9 +17,18 @@ class memory_of_process final : public copyio {
   constexpr memory_of_process() noexcept : copyio(true) {}
 
   bool in_checked(user_address from, void* to, std::size_t size) noexcept override {
-    const iovec local{to, size};
-    const iovec remote{reinterpret_cast<void*>(from), size};
-    return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == static_cast<ssize_t>(size);
+    auto* at = static_cast<std::byte*>(to);
+    while (size > 0) {
+      const iovec local{at, size};
+      const iovec remote{reinterpret_cast<void*>(from), size};
+      // Never more than 2 GiB at once.
+      const ssize_t done = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
+      if (done <= 0) return false;
+      at += done;
+      from += static_cast<std::uint64_t>(done);
+      size -= static_cast<std::size_t>(done);
+    }
+    return true;
   }
 
   kern_return_t take(user_address from, std::uint64_t size, taking how,

@@ -141,6 +141,15 @@ TEST_CASE("mach_vm_read_overwrite, mach_vm_write and mach_vm_copy") {
   CHECK(mach_vm_copy(self, at + vm_page_size, 4, at) == KERN_PROTECTION_FAILURE);
 }
 
+TEST_CASE("nothing is copied to or from a range that goes beyond the last address") {
+  const mach_vm_address_t at = new_memory(vm_page_size), last = huge - 15;
+  mach_vm_size_t done = 0;
+  CHECK(mach_vm_copy(self, at, vm_page_size, last) == KERN_INVALID_ADDRESS);
+  CHECK(mach_vm_read_overwrite(self, at, vm_page_size, last, &done) == KERN_INVALID_ADDRESS);
+  CHECK(mach_vm_write(self, at, last, 64) == MACH_SEND_INVALID_MEMORY);
+  CHECK(mach_vm_deallocate(self, at, vm_page_size) == KERN_SUCCESS);
+}
+
 TEST_CASE("mach_vm_region tells of the first region that ends behind the address") {
   const mach_vm_address_t at = new_memory(3 * vm_page_size);
   REQUIRE(mach_vm_protect(self, at + vm_page_size, vm_page_size, 0, VM_PROT_READ) == KERN_SUCCESS);

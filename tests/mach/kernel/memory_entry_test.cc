@@ -60,6 +60,43 @@ TEST_CASE("who maps an entry sees what others write, small or large") {
   }
 }
 
+TEST_CASE("an entry of a range stands for the same memory as one of its parts") {
+  const mach_vm_size_t size = vm_size_t{2} << 20;
+  const mach_vm_address_t memory = new_memory(size);
+  mach_vm_address_t of_part = 0, of_whole = 0;
+  REQUIRE(map(entry_of(memory + vm_page_size, vm_page_size), of_part, vm_page_size) ==
+          KERN_SUCCESS);
+  REQUIRE(map(entry_of(memory, size), of_whole, size) == KERN_SUCCESS);
+  byte(memory + vm_page_size) = 1;
+  CHECK(byte(of_part) == 1);
+  CHECK(byte(of_whole + vm_page_size) == 1);
+  byte(of_whole) = 2;
+  CHECK(byte(memory) == 2);
+}
+
+TEST_CASE("what is sent of an entry's memory is a copy, the sender's deallocated or not") {
+  const mach_msg_size_t size = 1u << 20;
+  for (const bool deallocates : {false, true}) {
+    const mach_vm_address_t memory = new_memory(size);
+    mach_vm_address_t other = 0;
+    REQUIRE(map(entry_of(memory, size), other, size) == KERN_SUCCESS);
+    byte(other) = 1;
+    const mach_port_name_t port = new_port();
+    message m(port, MACH_MSG_TYPE_MAKE_SEND);
+    m.with(memory_descriptor(reinterpret_cast<void*>(memory), size, MACH_MSG_VIRTUAL_COPY,
+                             deallocates));
+    REQUIRE(m.send() == MACH_MSG_SUCCESS);
+    byte(other) = 2;
+    message got;
+    REQUIRE(got.receive(port) == MACH_MSG_SUCCESS);
+    const auto copy =
+        reinterpret_cast<mach_vm_address_t>(got.at<mach_msg_ool_descriptor_t>().address);
+    CHECK(byte(copy) == 1);
+    byte(copy) = 3;
+    CHECK(byte(other) == 2);
+  }
+}
+
 TEST_CASE("an entry travels in a message") {
   const mach_vm_address_t memory = new_memory(vm_page_size);
   const mach_port_t entry = entry_of(memory, vm_page_size);

@@ -149,3 +149,36 @@ TEST_CASE("no memory for a message: MACH_SEND_NO_BUFFER, nothing consumed") {
   }
   CHECK(refused > 0);
 }
+
+TEST_CASE("no memory to take a large piece away from its sender: it is sent, or stays whole") {
+  const mach_port_name_t port = new_service();
+  constexpr mach_msg_size_t size = 2u << 20;
+  for (int allocations = 0; allocations < 30; ++allocations) {
+    vm_address_t at = 0;
+    REQUIRE(vm_allocate(mach_task_self(), &at, size, VM_FLAGS_ANYWHERE) == KERN_SUCCESS);
+    auto* const bytes = reinterpret_cast<unsigned char*>(at);
+    bytes[size - 1] = 7;
+    // Two pieces.
+    REQUIRE(vm_protect(mach_task_self(), at, size / 2, 0, VM_PROT_READ) == KERN_SUCCESS);
+    message m(port, MACH_MSG_TYPE_COPY_SEND);
+    m.with(memory_descriptor(bytes, size, MACH_MSG_VIRTUAL_COPY, true));
+    left = allocations;
+    const mach_msg_return_t result = m.send();
+    left = -1;
+    const unsigned char* found = bytes;
+    if (result == MACH_MSG_SUCCESS) {
+      message got;
+      REQUIRE(got.receive(port) == MACH_MSG_SUCCESS);
+      found = static_cast<unsigned char*>(got.at<mach_msg_ool_descriptor_t>().address);
+    }
+    CHECK((result == MACH_MSG_SUCCESS || result == MACH_SEND_NO_BUFFER ||
+           result == MACH_MSG_VM_KERNEL));
+    unsigned char last = 0;
+    vm_size_t copied = 0;
+    CHECK(vm_read_overwrite(mach_task_self(), reinterpret_cast<vm_address_t>(found) + size - 1, 1,
+                            reinterpret_cast<vm_address_t>(&last), &copied) == KERN_SUCCESS);
+    CHECK(last == 7);
+    CHECK(vm_deallocate(mach_task_self(), reinterpret_cast<vm_address_t>(found), size) ==
+          KERN_SUCCESS);
+  }
+}
