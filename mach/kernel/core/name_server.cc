@@ -12,7 +12,6 @@
 namespace kedge::mach::kernel {
 namespace {
 
-
 std::string_view shortened(std::string_view name) noexcept {
   return name.substr(0, name_server::max_length);
 }
@@ -123,7 +122,10 @@ kern_return_t name_server::create(ipc_task& caller, std::string_view name, mach_
   service* found = find(name, after);
   if (found && found->owner != caller.id) return BOOTSTRAP_NOT_PRIVILEGED;
   if (found && !found->waiting) return BOOTSTRAP_SERVICE_ACTIVE;
-  return hand_out(caller, found ? *found : make(caller, name), send);
+  if (found) return hand_out(caller, *found, send);
+  const kern_return_t result = hand_out(caller, make(caller, name), send);
+  if (result != KERN_SUCCESS) remove(services_.find(shortened(name)), after);
+  return result;
 }
 
 kern_return_t name_server::enter(ipc_task& caller, std::string_view name, carried_right send,
@@ -133,7 +135,9 @@ kern_return_t name_server::enter(ipc_task& caller, std::string_view name, carrie
     const std::lock_guard hold(lock_);
     sweep(after);
     const service* const found = find(name, after);
-    if (found && (found->owner != caller.id || (found->waiting && send.target))) {
+    if (caller.terminated()) {
+      result = KERN_TERMINATED;  // its names have gone already, or will
+    } else if (found && (found->owner != caller.id || (found->waiting && send.target))) {
       result = BOOTSTRAP_NOT_PRIVILEGED;
     } else if (found && !found->waiting) {
       result = BOOTSTRAP_SERVICE_ACTIVE;

@@ -45,6 +45,17 @@ kern_return_t give(ipc_task& to, carried_right right, mach_port_name_t& name, af
   return result;
 }
 
+void take_back(ipc_task& from, mach_port_name_t name, aftermath& after) {
+  owed then;
+  guard_violation none;
+  from.space.lock.lock();
+  if (entry* const found = MACH_PORT_VALID(name) ? from.space.find(name) : nullptr) {
+    deallocate_right(from.space, name, *found, then, none);
+  }
+  from.space.lock.unlock();
+  then.settle(after);
+}
+
 kern_return_t get(ipc_task& caller, ipc_task& target, int which, reply& answer, aftermath& after) {
   if (which == TASK_KERNEL_PORT) {
     return after.kernel.name_send_right(caller, target.self_port(), answer);
@@ -113,7 +124,9 @@ kern_return_t look_up(ipc_task& caller, ipc_task& target, reply& answer, afterma
   for (std::size_t each = 0; each < names.size(); ++each) {
     const kern_return_t result =
         give(caller, target.special.copy(registered[each]), names[each], after);
-    if (result != KERN_SUCCESS) return result;
+    if (result == KERN_SUCCESS) continue;
+    while (each-- > 0) take_back(caller, names[each], after);
+    return result;
   }
   answer.words = {names[0] | std::uint64_t{names[1]} << 32, names[2]};
   return KERN_SUCCESS;

@@ -303,3 +303,34 @@ TEST_CASE("registered ports: bad input") {
   CHECK(mach_port_deallocate(mach_task_self(), good) == KERN_SUCCESS);
   CHECK_FALSE(status_of(good).mps_srights);
 }
+
+TEST_CASE("a task that has no space for a right of a service makes none" * several_tasks) {
+  const kernel::task full = kernel::create_task();
+  kernel::limit_names(full, 0);
+  mach_port_t port = MACH_PORT_NULL;
+  {
+    const kernel::current_task_guard there(full);
+    service_name name("org.kedge.test.no-space");
+    CHECK(bootstrap_create_service(bootstrap_port, name, &port) == KERN_NO_SPACE);
+    CHECK(bootstrap_check_in(bootstrap_port, name, &port) == KERN_NO_SPACE);
+  }
+  CHECK(result_of_look_up("org.kedge.test.no-space") == BOOTSTRAP_UNKNOWN_SERVICE);
+  kernel::terminate_task(full);
+}
+
+TEST_CASE("registered ports that find no name: none of them does" * several_tasks) {
+  const mach_port_t registered = new_service();
+  mach_port_t ports[] = {registered, new_service()};
+  REQUIRE(mach_ports_register(mach_task_self(), ports, 2) == KERN_SUCCESS);
+  const kernel::task child = kernel::create_task();
+  kernel::limit_names(child, 1);
+  {
+    const kernel::current_task_guard there(child);
+    mach_port_array_t found = nullptr;
+    mach_msg_type_number_t count = 0;
+    CHECK(mach_ports_lookup(mach_task_self(), &found, &count) == KERN_NO_SPACE);
+    CHECK(new_port() != MACH_PORT_NULL);
+  }
+  kernel::terminate_task(child);
+  CHECK(mach_ports_register(mach_task_self(), ports, 0) == KERN_SUCCESS);
+}
