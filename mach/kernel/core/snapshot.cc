@@ -74,7 +74,6 @@ class still_picture {
   template <typename T>
   void reach(T* at, std::vector<ref<T>>& all) {
     if (!at || numbers_.count(at) != 0) return;
-    all.reserve(all.size() + 1);
     numbers_.emplace(at, numbers_.size() + 1);
     all.emplace_back(at);
     at->lock.lock();
