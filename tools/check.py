@@ -24,6 +24,7 @@ PLACES = (
     '"kedge/mach/kernel/',
     '"kedge/mach/kernel/extension.h"',
     '"kedge/mach/kernel/snapshot.h"',
+    '"tests/tools/program.h"',  # runs a program
     '"kedge/mach/kernel/abi/',
     '"kedge/mach/kernel/core/',
     '"kedge/mach/kernel/embedded/',
@@ -67,7 +68,8 @@ ARROWS = {
                           '"kedge/mach/kernel/abi/', '"kedge/mach/kernel/core/', '"kedge/mach/kernel/embedded/',
                           '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"'),
     "tests/mach/kernel/foreign": ("<bsm/", "<mach/", "<servers/", "<sys/fileport.h>"),  # the same
-    "tests/conformance": ("<doctest/", "<mach/", '"kedge/mach/kernel/extension.h"'),
+    "tests/conformance": ("<doctest/", "<mach/", '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"',
+                          '"tests/tools/program.h"'),
     "tests/mach": ("<doctest/", "<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/'),
     "tests/net": ("<doctest/", '"kedge/net/', '"kedge/runtime/'),
 }
