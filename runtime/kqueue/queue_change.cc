@@ -284,10 +284,10 @@ void queue::end_use(knote_record& k) noexcept {
   gate_.wake_all();
 }
 
-// Ends a polled knote without leaving the lock; if it is busy, whoever made it so completes that.
+// Ends a polled knote that is not busy, without leaving the lock.
 void queue::drop(knote_record& k) noexcept {
   unlink(k);
-  if (!k.busy) give_back(k);
+  give_back(k);
 }
 
 // knote_fdclose() of Darwin's kernel. May release the lock meanwhile. `but_new`: those that are

@@ -185,8 +185,9 @@ void queue::deliver_ready(std::uint64_t tag, std::uint32_t events, records& out)
       e->plain = 0;
       if ((e->armed & descriptor_table::edge) == 0) again = true;
     }
-    if (k->examined || out.room() == 0) {
+    if (k->examined || k->busy || out.room() == 0) {
       // Its filter is asked: by this call, or if there is no room by the next one, before epoll.
+      // Of a busy one another thread may be about to report just this.
       k->active = true;
       enqueue(*k);
       continue;

@@ -12,9 +12,9 @@ constexpr std::uint64_t stop = 1'000'000;  // the user event that ends the waite
 
 // Waits in `kq` until the stop event, and hands each other event to `take`.
 template <class Take>
-void wait_until_stopped(const kqueue_of_test& kq, Take take) {
+void wait_until_stopped(const kqueue_of_test& kq, Take take, int room = 4) {
   for (;;) {
-    for (const kevent64_s& e : kq.next(4)) {
+    for (const kevent64_s& e : kq.next(room)) {
       if (e.filter == EVFILT_USER && e.ident == stop) return;
       take(e);
     }
@@ -79,6 +79,43 @@ TEST_CASE("user events from several threads to several waiters: ONESHOT is deliv
   }
   for (std::thread& t : threads) t.join();
   for (const std::atomic<int>& times : seen) CHECK(times == 1);
+}
+
+TEST_CASE("READ and WRITE of one socket, waiters with room for one: ONESHOT is delivered once") {
+  constexpr int sockets = 4;
+  constexpr unsigned times = 3000;
+  const kqueue_of_test kq;
+  REQUIRE(kq.apply(stop, EVFILT_USER, EV_ADD) == 0);
+  std::vector<pair_of_test> all;
+  for (int i = 0; i < sockets; ++i) all.push_back(pair_of_test::of_sockets());
+  // By udata, which tells what was added apart.
+  std::vector<std::atomic<int>> seen(2 * sockets * times);
+  std::atomic<int> left{2 * sockets};
+  std::vector<std::thread> waiters;
+  for (int t = 0; t < 3; ++t) {
+    waiters.emplace_back([&] {
+      const auto take = [&](const kevent64_s& e) {
+        ++seen[e.udata];
+        if ((e.udata + 1) % times != 0) {
+          CHECK(kq.apply(e.ident, e.filter, EV_ADD | EV_ONESHOT, 0, 0, e.udata + 1) == 0);
+        } else if (--left == 0) {
+          kq.apply(stop, EVFILT_USER, 0, NOTE_TRIGGER);
+        }
+      };
+      wait_until_stopped(kq, take, 1);
+    });
+  }
+  std::uint64_t first = 0;
+  for (const pair_of_test& p : all) {
+    p.put(1, "a");
+    for (const int filter : {EVFILT_READ, EVFILT_WRITE}) {
+      CHECK(kq.apply(p[0], static_cast<std::int16_t>(filter), EV_ADD | EV_ONESHOT, 0, 0, first) ==
+            0);
+      first += times;
+    }
+  }
+  for (std::thread& t : waiters) t.join();
+  for (const std::atomic<int>& count : seen) CHECK(count == 1);
 }
 
 TEST_CASE("changes during a wait take effect") {
