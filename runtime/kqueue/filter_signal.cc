@@ -39,11 +39,28 @@ bool can_come(const knote& note) noexcept {
   return note.ident > 0 && note.ident < signal_count;
 }
 
+// Reads off what came, for the knotes that there are.
+void count_arrivals(signal_knotes& all) noexcept {
+  std::uint64_t done = 0;
+  for (const knote* first : all.notes) {
+    if (!can_come(*first) || (done >> (first->ident - 1) & 1) != 0) continue;
+    done |= std::uint64_t{1} << (first->ident - 1);
+    const std::uint32_t arrived = all.watch->take_count(static_cast<unsigned>(first->ident));
+    if (arrived == 0) continue;
+    for (knote* note : all.notes) {
+      if (note->ident != first->ident) continue;
+      count_of(*note) += arrived;
+      activate(*note);
+    }
+  }
+}
+
 verdict attach(knote& note, const kevent64_s&) {
   note.flags |= EV_CLEAR;
   note.data = 0;
   signal_knotes& all = knotes_beside(note);
   const std::lock_guard hold(all.lock);
+  count_arrivals(all);  // what came before is not for this one
   try {
     all.notes.push_back(&note);
   } catch (const std::bad_alloc&) {
@@ -58,22 +75,6 @@ void detach(knote& note) noexcept {
   const std::lock_guard hold(all.lock);
   std::erase(all.notes, &note);
   if (can_come(note) && !all.watches(note.ident)) all.watch->end(static_cast<unsigned>(note.ident));
-}
-
-// Reads off what came, so that no knote made later sees it.
-void count_arrivals(signal_knotes& all) noexcept {
-  std::uint64_t done = 0;
-  for (const knote* first : all.notes) {
-    if (!can_come(*first) || (done >> (first->ident - 1) & 1) != 0) continue;
-    done |= std::uint64_t{1} << (first->ident - 1);
-    const std::uint32_t arrived = all.watch->take_count(static_cast<unsigned>(first->ident));
-    if (arrived == 0) continue;
-    for (knote* note : all.notes) {
-      if (note->ident != first->ident) continue;
-      count_of(*note) += arrived;
-      activate(*note);
-    }
-  }
 }
 
 verdict touch(knote& note, const kevent64_s&) {

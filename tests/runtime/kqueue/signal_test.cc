@@ -145,6 +145,24 @@ TEST_CASE("two kqueues, and two signals of one, count for themselves") {
   CHECK(a.now().empty());
 }
 
+TEST_CASE("a knote made after a signal does not count it, whichever others do") {
+  const disposition_of_test ignore(SIGUSR1, SIG_IGN);
+  const kqueue_of_test kq;
+  const watch_of_test watch(kq, SIGUSR1);
+  kill(getpid(), SIGUSR1);
+  const unsigned flags = EV_ADD | EV_UDATA_SPECIFIC;
+  REQUIRE(kq.apply(SIGUSR1, EVFILT_SIGNAL, flags, 0, 0, 5) == 0);
+  event_list got = kq.next();
+  REQUIRE(got.size() == 1);
+  CHECK(got[0].udata == 4);
+  CHECK(got[0].data == 1);
+  kill(getpid(), SIGUSR1);
+  got = kq.next();
+  REQUIRE(got.size() == 2);
+  CHECK(got[0].data == 1);
+  CHECK(got[1].data == 1);
+}
+
 TEST_CASE("the count goes on while it is disabled") {
   const disposition_of_test ignore(SIGUSR1, SIG_IGN);
   const kqueue_of_test kq;
