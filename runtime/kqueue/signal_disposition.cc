@@ -86,15 +86,18 @@ class locked {
  public:
   locked() noexcept {
     sigset_t all;
+    sigset_t before;
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     lock.lock();
+    before_ = before;  // under the lock, like the rest: for a fork all threads use one place
   }
   locked(const locked&) = delete;
   locked& operator=(const locked&) = delete;
   ~locked() {
+    const sigset_t before = before_;
     lock.unlock();
-    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
  private:

@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <thread>
+#include <vector>
 
 // ThreadSanitizer runs every handler with all signals blocked.
 #if defined(__SANITIZE_THREAD__)
@@ -490,6 +491,30 @@ TEST_CASE("the child of a fork has the program's dispositions, and watches nothi
   }
   w.send();
   CHECK(w.taken() == 1);
+}
+
+TEST_CASE("threads that fork at once keep their signal masks") {
+  std::vector<std::thread> threads;
+  for (const int blocked : {SIGUSR1, SIGUSR2}) {
+    threads.emplace_back([blocked] {
+      sigset_t mask;
+      sigemptyset(&mask);
+      sigaddset(&mask, blocked);
+      CHECK(pthread_sigmask(SIG_SETMASK, &mask, nullptr) == 0);
+      for (int i = 0; i < 100; ++i) {
+        const pid_t child = fork();
+        CHECK(pthread_sigmask(SIG_BLOCK, nullptr, &mask) == 0);
+        const bool is_right = sigismember(&mask, blocked) == 1 &&
+                              sigismember(&mask, SIGUSR1) + sigismember(&mask, SIGUSR2) == 1;
+        if (child == 0) _exit(is_right ? 0 : 1);
+        CHECK(is_right);
+        int status = 1;
+        CHECK(waitpid(child, &status, 0) == child);
+        CHECK(status == 0);
+      }
+    });
+  }
+  for (std::thread& t : threads) t.join();
 }
 
 TEST_CASE("ignoring SIGCHLD reaps children, also while it is watched") {
