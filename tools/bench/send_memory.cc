@@ -1,4 +1,4 @@
-#include <mach/mach_vm.h>
+#include <mach/mach.h>
 
 #include <cstring>
 
@@ -22,16 +22,16 @@ struct received_memory {
 class kernel_memory {
  public:
   kernel_memory() {
-    must(mach_vm_allocate(mach_task_self(), &address_, size, VM_FLAGS_ANYWHERE));
+    must(vm_allocate(mach_task_self(), &address_, size, VM_FLAGS_ANYWHERE));
     std::memset(data(), 1, size);
   }
-  ~kernel_memory() { mach_vm_deallocate(mach_task_self(), address_, size); }
+  ~kernel_memory() { vm_deallocate(mach_task_self(), address_, size); }
   kernel_memory(const kernel_memory&) = delete;
   kernel_memory& operator=(const kernel_memory&) = delete;
   void* data() const { return reinterpret_cast<void*>(address_); }
 
  private:
-  mach_vm_address_t address_ = 0;
+  vm_address_t address_ = 0;
 };
 
 void* pass(const mach_port& port, void* data) {
@@ -62,7 +62,7 @@ void send(std::uint64_t n, Use use) {
   for (std::uint64_t i = 0; i < n; ++i) {
     void* const got = pass(port, memory.data());
     use(static_cast<const char*>(got));
-    must(mach_vm_deallocate(mach_task_self(), reinterpret_cast<mach_vm_address_t>(got), size));
+    must(vm_deallocate(mach_task_self(), reinterpret_cast<vm_address_t>(got), size));
   }
 }
 

@@ -29,6 +29,18 @@ mach_msg_return_t send(mach_port_name_t to, mach_port_name_t reply,
   return m.reply_to(reply, disposition).send(MACH_MSG_STRICT_REPLY | option);
 }
 
+}  // namespace
+
+TEST_CASE("by default the option means nothing") {
+  const mach_port_name_t to = new_service(), reply = new_service();
+  CHECK(send(to, reply, MACH_MSG_TYPE_COPY_SEND) == MACH_MSG_SUCCESS);
+  CHECK(send(to, MACH_PORT_NULL, MACH_MSG_TYPE_PORT_NONE) == MACH_MSG_SUCCESS);
+}
+
+#if !defined(__APPLE__)
+
+namespace {
+
 // The subcode of the one violation since the last time, which was of this right.
 std::uint64_t violation_of(mach_port_name_t name) {
   const auto raised = extension::take_guard_exceptions({});
@@ -43,14 +55,6 @@ constexpr auto bad_disposition = MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_DISP;
 constexpr auto bad_port = MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_PORT | KERN_INVALID_CAPABILITY;
 
 }  // namespace
-
-TEST_CASE("by default the option means nothing") {
-  const mach_port_name_t to = new_service(), reply = new_service();
-  CHECK(send(to, reply, MACH_MSG_TYPE_COPY_SEND) == MACH_MSG_SUCCESS);
-  CHECK(send(to, MACH_PORT_NULL, MACH_MSG_TYPE_PORT_NONE) == MACH_MSG_SUCCESS);
-}
-
-#if !defined(__APPLE__)
 
 TEST_CASE("a strict reply is a send-once right") {
   const strict enforced;
