@@ -48,7 +48,7 @@ struct piece {
 };
 
 // What stands where. Segments that the program has unmapped itself stay until something else stands
-// there.
+// there, or there are twice as many as were left when they were looked for last.
 class table {
  public:
   std::mutex lock;
@@ -57,6 +57,7 @@ class table {
   void add(user_address at, const segment& what) noexcept {
     cut(at, at + what.size);
     try {
+      if (segments_.size() >= swept_) sweep();
       segments_.emplace(at, what);
     } catch (const std::bad_alloc&) {
     }
@@ -131,6 +132,15 @@ class table {
     return next == segments_.begin() ? segments_.end() : --next;
   }
 
+  void sweep() {
+    std::vector<piece> there;
+    add_pieces(0, ~user_address{0}, there);
+    segments left;
+    for (piece& each : there) left.emplace(each.at, std::move(each.of));
+    segments_ = std::move(left);
+    swept_ = std::max<std::size_t>(32, 2 * segments_.size());
+  }
+
   void split(user_address at) {
     const auto found = at_or_before(at);
     if (found == segments_.end() || found->first == at || found->first + found->second.size <= at) {
@@ -176,6 +186,7 @@ class table {
   }
 
   segments segments_;
+  std::size_t swept_ = 32;
 };
 
 // Never destroyed: threads may use it when the process ends.

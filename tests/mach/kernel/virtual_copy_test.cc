@@ -2,6 +2,7 @@
 // it may be seen by either side.
 #include <doctest/doctest.h>
 
+#include <fcntl.h>
 #include <mach/mach_vm.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -228,6 +229,26 @@ TEST_CASE("a send that fails gives it back") {
     CHECK(can_be_read(memory) == !deallocate);
     if (!deallocate) release(memory, size);
   }
+}
+
+TEST_CASE("what a program has unmapped by itself does not hold files open for long") {
+  const auto open_files = [] {
+    int count = 0;
+    for (int each = 0; each < 1024; ++each) count += fcntl(each, F_GETFD) >= 0;
+    return count;
+  };
+  const int before = open_files();
+  std::vector<void*> places;
+  for (int each = 0; each < 200; ++each) {
+    mach_vm_address_t at = 0;
+    REQUIRE(mach_vm_allocate(mach_task_self(), &at, megabyte, VM_FLAGS_ANYWHERE) == KERN_SUCCESS);
+    void* const place = reinterpret_cast<void*>(at);
+    // Something of the program's, so that nothing of the kernel's comes to stand there.
+    REQUIRE(mmap(place, megabyte, PROT_NONE, MAP_PRIVATE | MAP_ANON | MAP_FIXED, -1, 0) == place);
+    places.push_back(place);
+  }
+  CHECK(open_files() < before + 100);
+  for (void* const each : places) munmap(each, megabyte);
 }
 
 TEST_CASE("memory is not shared with a child of fork") {
