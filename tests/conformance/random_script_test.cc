@@ -1,0 +1,217 @@
+// Scripts that nobody recorded: given traces with lines changed, moved and mixed. Whatever they ask
+// for, the kernel lives on, and when their tasks are gone nothing is left of them. ASan sees the
+// rest.
+//
+// KEDGE_SEED says where to begin, KEDGE_SOAK_SECONDS how long to go on (tools/dev soak scripts).
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "given_traces.h"
+#include "kedge/mach/kernel/extension.h"
+#include "kedge/mach/kernel/snapshot.h"
+#include "player.h"
+#include "script.h"
+#include "trace.h"
+
+namespace {
+
+using conformance::given_trace;
+using kedge::mach::kernel::kernel_profile;
+
+constexpr std::uint64_t scripts_of_a_test = 100;
+constexpr std::size_t lines_of_a_script = 120;
+
+class random_script {
+ public:
+  random_script(const std::vector<given_trace>& traces, std::uint64_t seed)
+      : traces_(traces), random_(seed) {}
+
+  std::vector<std::string> lines() {
+    std::vector<std::string> made = operations_of(any_trace());
+    const bool is_mixed = one_in(4);
+    const std::size_t changes = 1 + below(is_mixed ? 2 * made.size() + 1 : 20);
+    for (std::size_t left = changes; left > 0 && !made.empty(); --left) change(made, is_mixed);
+    made.insert(made.begin(), "tasks " + std::to_string(1 + below(5)));
+    return made;
+  }
+
+ private:
+  std::size_t below(std::size_t end) { return random_() % end; }
+  bool one_in(std::size_t count) { return below(count) == 0; }
+  template <typename List>
+  std::string any(const List& list) {
+    return std::string(list[below(list.size())]);
+  }
+  const given_trace& any_trace() { return traces_[below(traces_.size())]; }
+
+  static std::vector<std::string> operations_of(const given_trace& trace) {
+    std::vector<std::string> operations;
+    for (conformance::trace_line& line : conformance::read_trace(trace.text)) {
+      if (operations.size() == lines_of_a_script) break;
+      if (line.what != conformance::trace_line::kind::operation) continue;
+      operations.push_back(std::move(line.text));
+    }
+    return operations;
+  }
+
+  void change(std::vector<std::string>& lines, bool is_mixed) {
+    std::string& line = lines[below(lines.size())];
+    switch (is_mixed ? 0 : below(8)) {
+      case 0: {
+        const std::vector<std::string> others = operations_of(any_trace());
+        if (!others.empty()) line = any(others);
+        break;
+      }
+      case 1:
+        std::swap(line, lines[below(lines.size())]);
+        break;
+      case 2:
+        lines.insert(lines.begin() + static_cast<std::ptrdiff_t>(below(lines.size())),
+                     std::string(line));
+        break;
+      case 3:
+        lines.erase(lines.begin() + static_cast<std::ptrdiff_t>(below(lines.size())));
+        break;
+      default:
+        change_part(line);
+        break;
+    }
+  }
+
+  // Another of its kind for a name, number or word.
+  void change_part(std::string& line) {
+    const auto is_part = [](char c) {
+      return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-';
+    };
+    std::vector<std::pair<std::size_t, std::size_t>> parts;
+    for (std::size_t at = 0; at < line.size();) {
+      std::size_t end = at;
+      while (end < line.size() && is_part(line[end])) ++end;
+      if (end > at) parts.emplace_back(at, end - at);
+      at = end + 1;
+    }
+    const auto [at, size] = parts[below(parts.size())];
+    const std::string_view part = std::string_view(line).substr(at, size);
+    // A length of memory: what is to be copied should not take all the time.
+    const bool is_length = at >= 4 && std::string_view(line).substr(0, at).ends_with("ool:");
+    line.replace(at, size, other(part, is_length));
+  }
+
+  std::string other(std::string_view part, bool is_length) {
+    static constexpr std::array<std::string_view, 15> dispositions{"none",
+                                                                   "move_receive",
+                                                                   "move_send",
+                                                                   "move_send_once",
+                                                                   "copy_send",
+                                                                   "make_send",
+                                                                   "make_send_once",
+                                                                   "copy_receive",
+                                                                   "dispose_send",
+                                                                   "dispose_receive",
+                                                                   "0",
+                                                                   "15",
+                                                                   "27",
+                                                                   "31",
+                                                                   "255"};
+    static constexpr std::array<std::string_view, 7> rights{
+        "send", "receive", "send_once", "port_set", "dead_name", "labelh", "6"};
+    static constexpr std::array<std::string_view, 12> options{
+        "send",   "rcv",   "large", "ident", "override", "snotify",
+        "strict", "gdesc", "noimp", "x400",  "rvoucher", "x80000000"};
+    static constexpr std::array<std::string_view, 24> small{
+        "0",  "1",  "2",  "3",  "4",   "5",    "7",    "8",    "12",    "16",    "24",    "28",
+        "31", "36", "60", "64", "100", "1023", "4096", "9000", "16383", "16384", "65535", "70000"};
+    static constexpr std::array<std::string_view, 8> large{
+        "-1", "-2", "-65535", "1048576", "2147483647", "-2147483648", "4294967295", "4294967280"};
+    const auto is_in = [part](const auto& list) {
+      return std::find(list.begin(), list.end(), part) != list.end();
+    };
+    const bool is_number = std::all_of(part.begin(), part.end(),
+                                       [](char c) { return c == '-' || (c >= '0' && c <= '9'); });
+    if (is_number) return is_length || !one_in(4) ? any(small) : any(large);
+    if (part == "null" || part == "dead" || part == "bad" ||
+        (part[0] == 'p' && std::isdigit(static_cast<unsigned char>(part.back())))) {
+      static constexpr std::array<std::string_view, 3> none{"null", "dead", "bad"};
+      return one_in(4) ? any(none) : "p" + std::to_string(1 + below(20));
+    }
+    if (is_in(dispositions)) return any(dispositions);
+    if (is_in(rights)) return any(rights);
+    if (is_in(options)) return any(options);
+    return std::string(part);
+  }
+
+  const std::vector<given_trace>& traces_;
+  std::mt19937_64 random_;
+};
+
+// How many lines it could play; the others are no lines of a script.
+std::size_t play(const std::vector<std::string>& lines) {
+  conformance::player player;
+  std::size_t played = 0;
+  for (const std::string& line : lines) {
+    try {
+      if (line.starts_with("tasks ")) {
+        player.create_tasks(std::string_view(line).substr(6));
+      } else {
+        player.play(line);
+      }
+      ++played;
+    } catch (const conformance::bad_script&) {
+      continue;
+    }
+  }
+  return played;
+}
+
+// How often send rights were made to what the kernel serves goes up with every task.
+std::string what_there_is() {
+  kedge::mach::kernel::snapshot now = kedge::mach::kernel::take_snapshot();
+  for (auto& port : now.ports) port.make_send_count = 0;
+  return to_string(now);
+}
+
+std::uint64_t number_in(const char* variable, std::uint64_t otherwise) {
+  const char* const text = std::getenv(variable);
+  return text ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
+}  // namespace
+
+TEST_CASE("whatever a script asks for, nothing is left of it when its tasks are gone") {
+  using clock = std::chrono::steady_clock;
+  const std::vector<given_trace> traces = conformance::read_given_traces();
+  const std::uint64_t first = number_in("KEDGE_SEED", 1);
+  const std::uint64_t seconds = number_in("KEDGE_SOAK_SECONDS", 0);
+  const auto end = clock::now() + std::chrono::seconds(seconds);
+  const std::string before = what_there_is();
+  std::uint64_t seed = first;
+  std::size_t played = 0;
+  const auto goes_on = [&] {
+    return seconds != 0 ? clock::now() < end : seed < first + scripts_of_a_test;
+  };
+  for (; goes_on(); ++seed) {
+    // The last number that is seen is the seed that ended it.
+    if (seconds != 0) std::fprintf(stderr, "\r%llu ", static_cast<unsigned long long>(seed));
+    set_kernel_profile(seed % 2 == 0 ? kernel_profile::macos11 : kernel_profile::macos15);
+    const std::vector<std::string> lines = random_script(traces, seed).lines();
+    played += play(lines);
+    const std::string after = what_there_is();
+    if (after == before) continue;
+    std::string script;
+    for (const std::string& line : lines) script += line + "\n";
+    FAIL("seed " << seed << ":\n" << script << "is left:\n" << after);
+  }
+  CHECK(played > 10 * (seed - first));
+  if (seconds != 0) MESSAGE("seeds " << first << " to " << (seed - 1) << ", nothing left");
+}
