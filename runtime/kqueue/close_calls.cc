@@ -39,6 +39,26 @@ extern "C" {
 namespace kedge::kqueue {
 namespace {
 
+// Of those that may be called in a signal handler, or in the child of a process with several
+// threads: there the next definition cannot be looked for.
+constinit next_definition next_close("close", &__interceptor_close);
+constinit next_definition next_dup("dup", &__interceptor_dup);
+constinit next_definition next_dup2("dup2", &__interceptor_dup2);
+constinit next_definition next_dup3("dup3", &__interceptor_dup3);
+constinit next_definition next_fcntl("fcntl", &__interceptor_fcntl);
+constinit next_definition next_fcntl64("fcntl64", &__interceptor_fcntl64);
+constinit next_definition next_shutdown("shutdown", &__interceptor_shutdown);
+
+[[gnu::constructor]] void begin() noexcept {
+  next_close.find();
+  next_dup.find();
+  next_dup2.find();
+  next_dup3.find();
+  next_fcntl.find();
+  next_fcntl64.find();
+  next_shutdown.find();
+}
+
 // The number of a stream or directory; -1 for one that has none. Keeps errno.
 template <class Stream>
 int number_of(int (*ask)(Stream*), Stream* stream) noexcept {
@@ -67,14 +87,20 @@ bool duplicates(int command) noexcept {
 
 using kedge::kqueue::duplicated;
 using kedge::kqueue::duplicates;
+using kedge::kqueue::next_close;
 using kedge::kqueue::next_definition;
+using kedge::kqueue::next_dup;
+using kedge::kqueue::next_dup2;
+using kedge::kqueue::next_dup3;
+using kedge::kqueue::next_fcntl;
+using kedge::kqueue::next_fcntl64;
+using kedge::kqueue::next_shutdown;
 using kedge::kqueue::number_close;
 using kedge::kqueue::number_of;
 
 extern "C" int close(int number) {
-  static constinit next_definition next("close", &__interceptor_close);
   number_close::announce(number);
-  return next(number);
+  return next_close(number);
 }
 
 extern "C" int close_range(unsigned first, unsigned last, int flags) noexcept {
@@ -91,46 +117,41 @@ extern "C" void closefrom(int first) noexcept {
 }
 
 extern "C" int dup(int number) noexcept {
-  static constinit next_definition next("dup", &__interceptor_dup);
-  return duplicated(number, next(number));
+  return duplicated(number, next_dup(number));
 }
 
 // A call that must fail closes nothing.
 extern "C" int dup2(int number, int target) noexcept {
-  static constinit next_definition next("dup2", &__interceptor_dup2);
-  if (number == target) return next(number, target);
+  if (number == target) return next_dup2(number, target);
   if (number_close::concerns(target) && kedge::kqueue::is_open(number)) {
     number_close::announce(target);
   }
-  return duplicated(number, next(number, target));
+  return duplicated(number, next_dup2(number, target));
 }
 
 extern "C" int dup3(int number, int target, int flags) noexcept {
-  static constinit next_definition next("dup3", &__interceptor_dup3);
-  if (number == target || (flags & ~O_CLOEXEC) != 0) return next(number, target, flags);
+  if (number == target || (flags & ~O_CLOEXEC) != 0) return next_dup3(number, target, flags);
   if (number_close::concerns(target) && kedge::kqueue::is_open(number)) {
     number_close::announce(target);
   }
-  return duplicated(number, next(number, target, flags));
+  return duplicated(number, next_dup3(number, target, flags));
 }
 
 extern "C" int fcntl(int number, int command, ...) {
-  static constinit next_definition next("fcntl", &__interceptor_fcntl);
   va_list arguments;
   va_start(arguments, command);
   void* const argument = va_arg(arguments, void*);  // whatever it is, if there is one
   va_end(arguments);
-  const int result = next(number, command, argument);
+  const int result = next_fcntl(number, command, argument);
   return duplicates(command) ? duplicated(number, result) : result;
 }
 
 extern "C" int fcntl64(int number, int command, ...) {
-  static constinit next_definition next("fcntl64", &__interceptor_fcntl64);
   va_list arguments;
   va_start(arguments, command);
   void* const argument = va_arg(arguments, void*);
   va_end(arguments);
-  const int result = next(number, command, argument);
+  const int result = next_fcntl64(number, command, argument);
   return duplicates(command) ? duplicated(number, result) : result;
 }
 
@@ -166,8 +187,7 @@ extern "C" int closedir(DIR* directory) {
 
 // SHUT_RD shows in what epoll tells, and so does the end of both sides.
 extern "C" int shutdown(int number, int side) noexcept {
-  static constinit next_definition next("shutdown", &__interceptor_shutdown);
-  const int result = next(number, side);
+  const int result = next_shutdown(number, side);
   if (result == 0 && side == SHUT_WR) number_close::announce_end_of_sending(number);
   return result;
 }
