@@ -27,7 +27,7 @@ struct knote_record : knote {
   bool active = false;     // there is, or may be, something to report
   bool queued = false;     // in the list: active and not disabled
   bool disabled = false;
-  bool dropped = false;  // out of every table; whoever made it busy detaches it
+  bool dropped = false;  // out of every table, by whoever made it busy, who detaches it
   bool ending =
       false;  // EV_DISPATCH2: deleted, or ONESHOT delivered; its end is reported when it is enabled
   bool wants_vanished = false;  // EV_VANISHED, about a descriptor

@@ -181,12 +181,12 @@ int queue::attach(kevent64_s& change, unsigned filter) noexcept {
   if (answer.error != 0) {
     // That the number is not open is there found out before anything is made of the change.
     if (answer.error == EBADF && k->wants_vanished) change.flags |= EV_VANISHED;
-    if (!k->dropped) unlink(*k);
+    unlink(*k);
     give_back(*k);
     gate_.wake_all();
     return answer.error;
   }
-  if (answer.active && !k->dropped) {
+  if (answer.active) {
     k->active = true;
     if (!k->disabled) enqueue_and_tell(*k);
   }
@@ -207,7 +207,7 @@ int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
   }
   const int fd = static_cast<int>(k.ident);
   int result = answer.error;
-  if (result == 0 && !k.dropped) {
+  if (result == 0) {
     if (!k.by_udata) k.udata = change.udata;
     if ((change.flags & EV_DISABLE) != 0) {
       k.disabled = true;
@@ -324,10 +324,8 @@ void queue::vanish(knote_record& k) noexcept {
     detach(k);
     lock_.lock();
   }
-  if (!k.dropped) {
-    k.active = true;
-    if (!k.disabled) enqueue_and_tell(k);
-  }
+  k.active = true;
+  if (!k.disabled) enqueue_and_tell(k);
   end_use(k);
 }
 

@@ -290,8 +290,8 @@ void queue::report_end(knote_record& k, records& out) noexcept {
 void queue::settle(delivery& d, bool still, records& out) noexcept {
   knote_record& k = record_of(*d.note);
   if ((d.event.flags & EV_VANISHED) != 0) d.event.flags = EV_DISPATCH2 | EV_ONESHOT | EV_VANISHED;
-  if (d.fired) out.put(d.event);
-  if (!k.dropped && d.fired) {
+  if (d.fired) {
+    out.put(d.event);
     const auto fd = static_cast<std::uint32_t>(k.ident);
     if ((d.event.flags & EV_ONESHOT) != 0 && is_dispatch2(k)) {
       k.disabled = k.ending = true;

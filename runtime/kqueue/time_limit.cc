@@ -2,14 +2,16 @@
 
 namespace kedge::kqueue {
 namespace {
+
 constexpr std::uint64_t second = 1'000'000'000;
-}
 
 std::uint64_t monotonic_now() noexcept {
   timespec t{};
   clock_gettime(CLOCK_MONOTONIC, &t);
   return static_cast<std::uint64_t>(t.tv_sec) * second + static_cast<std::uint64_t>(t.tv_nsec);
 }
+
+}  // namespace
 
 void time_limit::set(const timespec& after) noexcept {
   const std::uint64_t length =

@@ -32,7 +32,4 @@ class time_limit {
   std::uint64_t deadline_;  // ns of CLOCK_MONOTONIC
 };
 
-// Nanoseconds of CLOCK_MONOTONIC.
-std::uint64_t monotonic_now() noexcept;
-
 }  // namespace kedge::kqueue

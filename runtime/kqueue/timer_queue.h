@@ -42,7 +42,6 @@ class timer_queue {
   ~timer_queue();
 
   int descriptor() const noexcept { return fd_; }
-  clockid_t clock() const noexcept { return clock_; }
 
   // A knote's stay here, not started; it leaves the queue that it was in. Throws std::bad_alloc,
   // having changed nothing.
