@@ -42,8 +42,6 @@ kern_return_t protect(mach_vm_address_t start, mach_vm_size_t size, int protecti
 
 // There is no maximum that the system would keep: what is more than it is taken away now.
 kern_return_t take_away(mach_vm_address_t start, mach_vm_size_t size, int maximum) {
-  const kern_return_t bad = kernel::check_memory_access(start, size, PROT_NONE);
-  if (bad != KERN_SUCCESS) return bad;
   try {
     for (const kernel::mapping& each : kernel::mappings(start, start + size)) {
       const mach_vm_address_t from = std::max<mach_vm_address_t>(each.start, start);
@@ -108,6 +106,9 @@ kern_return_t mach_vm_protect(vm_map_t target_task, mach_vm_address_t address, m
   const mach_vm_address_t start = mach_vm_trunc_page(address);
   const mach_vm_size_t whole = mach_vm_round_page(address + size) - start;
   const int protection = new_protection & VM_PROT_ALL;
+  // With a hole in it nothing of the range changes.
+  const kern_return_t hole = kernel::check_memory_access(start, whole, VM_PROT_NONE);
+  if (hole != KERN_SUCCESS) return hole;
   return set_maximum ? take_away(start, whole, protection) : protect(start, whole, protection);
 }
 

@@ -89,6 +89,10 @@ TEST_CASE("mach_vm_protect") {
   CHECK(mach_vm_protect(self, at, 2 * vm_page_size, 1, VM_PROT_READ) == KERN_SUCCESS);
   CHECK(write(at + vm_page_size, "x", 1) == KERN_PROTECTION_FAILURE);
   CHECK(mach_vm_protect(self, at, 0, 0, VM_PROT_READ) == KERN_SUCCESS);
+  CHECK(mach_vm_deallocate(self, at + vm_page_size, vm_page_size) == KERN_SUCCESS);
+  CHECK(mach_vm_protect(self, at, 2 * vm_page_size, 0, VM_PROT_NONE) == KERN_INVALID_ADDRESS);
+  CHECK(mach_vm_protect(self, at, 2 * vm_page_size, 1, VM_PROT_NONE) == KERN_INVALID_ADDRESS);
+  CHECK(bytes(at)[0] == 'x');
   CHECK(mach_vm_protect(self, at, huge, 0, VM_PROT_READ) == KERN_INVALID_ARGUMENT);
   CHECK(mach_vm_deallocate(self, at, 2 * vm_page_size) == KERN_SUCCESS);
   CHECK(mach_vm_protect(self, at, 1, 0, VM_PROT_READ) == KERN_INVALID_ADDRESS);
