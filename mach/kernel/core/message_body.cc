@@ -174,6 +174,11 @@ class message_call::body_copy_in {
  private:
   mach_msg_return_t take_right(mach_port_name_t name, mach_msg_type_name_t disposition,
                                const mach_msg_guarded_port_descriptor_t* guarded = nullptr) {
+    if (then_.full()) {
+      names_.unlock();
+      then_.settle(call_.after_);
+      names_.lock();
+    }
     carried_right& right = message_.rights()[next_right_++];
     if (!MACH_PORT_VALID(name)) {
       right = {nullptr, static_cast<std::uint8_t>(arrives_as(disposition)), name == MACH_PORT_DEAD};

@@ -163,14 +163,17 @@ status message_call::finish_receive(kmsg* message) {
 void message_call::tell_of_room(port& from) {
   owed then;
   from.lock.lock();
-  if (from.active && std::exchange(from.send_possible_armed, false)) {
-    for (std::uint32_t slot = 1; slot < from.requests.size(); ++slot) {
-      name_request& request = from.requests[slot];
-      if (!request.notify || !request.armed) continue;
-      // The slot stays with the name, empty, until the name is looked after again.
-      then.add(owed::kind::send_possible, std::exchange(request.notify, nullptr), request.name);
-      request.armed = false;
-    }
+  const bool awaited = std::exchange(from.send_possible_armed, false);
+  for (std::uint32_t slot = 1; awaited && from.active && slot < from.requests.size(); ++slot) {
+    name_request& request = from.requests[slot];
+    if (!request.notify || !request.armed) continue;
+    // The slot stays with the name, empty, until the name is looked after again.
+    then.add(owed::kind::send_possible, std::exchange(request.notify, nullptr), request.name);
+    request.armed = false;
+    if (!then.full()) continue;
+    from.lock.unlock();
+    then.settle(after_);
+    from.lock.lock();
   }
   from.lock.unlock();
   then.settle(after_);

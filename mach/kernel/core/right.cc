@@ -185,10 +185,8 @@ void owed::settle_all(aftermath& after) noexcept {
         break;
     }
   };
-  for (std::size_t index = 0; index < count_; ++index) pay(few_[index]);
+  for (std::size_t index = 0; index < count_; ++index) pay(debts_[index]);
   count_ = 0;
-  for (const debt& each : many_) pay(each);
-  many_.clear();
 }
 
 bool lock_if_alive(space& in, mach_port_name_t name, entry& found) noexcept {

@@ -9,7 +9,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "kedge/mach/kernel/core/aftermath.h"
 #include "kedge/mach/kernel/core/guard_violation.h"
@@ -24,7 +23,8 @@ class port_set;
 
 inline constexpr mach_port_urefs_t max_urefs = 65535;
 
-// Things to be done in order when no lock is held.
+// Things to be done in order when no lock is held. There is room for those of four rights; whoever
+// deals with more settles whenever it is full.
 class owed {
  public:
   enum class kind : std::uint8_t {
@@ -43,13 +43,10 @@ class owed {
 
   // `target` is consumed: a send-once right to be notified; a port or set with a reference to be
   // destroyed.
-  void add(kind what, object* target, natural_t word = 0) {
-    if (count_ < few_.size()) {
-      few_[count_++] = {target, word, what};
-    } else {
-      many_.push_back({target, word, what});
-    }
+  void add(kind what, object* target, natural_t word = 0) noexcept {
+    debts_[count_++] = {target, word, what};
   }
+  bool full() const noexcept { return count_ == debts_.size(); }
   void settle(aftermath& after) noexcept {
     if (count_) settle_all(after);
   }
@@ -63,8 +60,7 @@ class owed {
   void settle_all(aftermath& after) noexcept;
 
   std::size_t count_ = 0;
-  std::array<debt, 4> few_;
-  std::vector<debt> many_;
+  std::array<debt, 4> debts_;
 };
 
 // Locks the port of a send or send-once right if it is alive; else makes the entry the dead name

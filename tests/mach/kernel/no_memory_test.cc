@@ -10,6 +10,7 @@
 #include <functional>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/kernel/snapshot.h"
@@ -181,4 +182,56 @@ TEST_CASE("no memory to take a large piece away from its sender: it is sent, or 
     CHECK(vm_deallocate(mach_task_self(), reinterpret_cast<vm_address_t>(found), size) ==
           KERN_SUCCESS);
   }
+}
+
+TEST_CASE("no memory for a message with many rights that leave their names") {
+  const mach_port_name_t port = new_service(), notify = new_port();
+  set_limit(notify, 1000);
+  for (int allocations = 0; allocations < 6; ++allocations) {
+    std::vector<mach_port_name_t> cargo;
+    message m(port, MACH_MSG_TYPE_COPY_SEND);
+    for (int each = 0; each < 8; ++each) {
+      cargo.push_back(new_send_once(notify));
+      REQUIRE(request(cargo.back(), MACH_NOTIFY_DEAD_NAME, 0, notify) == KERN_SUCCESS);
+      m.with(port_descriptor(cargo.back(), MACH_MSG_TYPE_MOVE_SEND_ONCE));
+    }
+    left = allocations;
+    const mach_msg_return_t result = m.send();
+    left = -1;
+    CHECK((result == MACH_MSG_SUCCESS || result == MACH_SEND_NO_BUFFER));
+    for (const mach_port_name_t each : cargo) {
+      CHECK((type_of(each) != 0) == (result != MACH_MSG_SUCCESS));
+      if (result != MACH_MSG_SUCCESS) mach_port_deallocate(mach_task_self(), each);
+    }
+    if (result == MACH_MSG_SUCCESS) CHECK(next_id(port) == 0);
+  }
+}
+
+TEST_CASE("no memory while many learn that there is room") {
+  const mach_port_name_t port = new_service(), notify = new_port();
+  set_limit(port, 1);
+  set_limit(notify, 1000);
+  REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND, 1).send() == MACH_MSG_SUCCESS);
+  std::vector<kedge::mach::kernel::task> tasks;
+  for (int each = 0; each < 8; ++each) {
+    const auto next = tasks.emplace_back(kedge::mach::kernel::create_task());
+    const mach_port_t self = kedge::mach::kernel::task_self_port(next);
+    REQUIRE(mach_port_insert_right(self, 0x123403, port, MACH_MSG_TYPE_COPY_SEND) == KERN_SUCCESS);
+    mach_port_t previous = MACH_PORT_NULL;
+    REQUIRE(mach_port_request_notification(self, 0x123403, MACH_NOTIFY_SEND_POSSIBLE, 1, notify,
+                                           MACH_MSG_TYPE_MAKE_SEND_ONCE,
+                                           &previous) == KERN_SUCCESS);
+  }
+  for (int each = 0; each < 8; ++each) {
+    // A message that has been used is kept for the next.
+    REQUIRE(mach_port_deallocate(mach_task_self(), new_send_once(notify)) == KERN_SUCCESS);
+  }
+  for (int each = 0; each < 8; ++each) REQUIRE(next_id(notify) == MACH_NOTIFY_SEND_ONCE);
+  message got;
+  left = 0;
+  CHECK(got.receive(port) == MACH_MSG_SUCCESS);
+  left = -1;
+  for (int each = 0; each < 8; ++each) CHECK(next_id(notify) == MACH_NOTIFY_SEND_POSSIBLE);
+  CHECK(next_id(notify) == -1);
+  for (const auto each : tasks) kedge::mach::kernel::terminate_task(each);
 }
