@@ -69,10 +69,11 @@ descriptor& descriptor::operator=(descriptor&& other) noexcept {
 
 // The sides stay: awaitables refer to them.
 void descriptor::close() noexcept {
+  const bool is_owned = ownership_ == ownership::owned;
   for (side* s : {reading_, writing_}) {
-    if (s != nullptr) s->close();
+    if (s != nullptr) s->close(is_owned);
   }
-  if (fd_ >= 0 && ownership_ == ownership::owned) ::close(fd_);
+  if (fd_ >= 0 && is_owned) ::close(fd_);
   fd_ = -1;
 }
 
@@ -108,8 +109,8 @@ bool descriptor::side::probe() noexcept {
   return ::poll(&p, 1, 0) > 0;
 }
 
-void descriptor::side::close() noexcept {
-  source.close();
+void descriptor::side::close(bool number_closes) noexcept {
+  number_closes ? source.close_with_number() : source.close();
   fd = -1;
 }
 

@@ -48,7 +48,7 @@ class descriptor {
 
     std::error_code link(listener& l);
     bool probe() noexcept;
-    void close() noexcept;
+    void close(bool number_closes) noexcept;
     void release() noexcept {
       if (--holds == 0) delete this;
     }

@@ -54,9 +54,17 @@ registration& registration::operator=(registration&& other) noexcept {
 registration::operator bool() const noexcept { return slot_ != nullptr && slot_->table != nullptr; }
 
 void registration::close(std::error_code why) noexcept {
+  give_up(why, false);
+}
+
+void registration::close_with_number() noexcept {
+  give_up(errc::closed, true);
+}
+
+void registration::give_up(std::error_code why, bool number_closes) noexcept {
   if (slot_ == nullptr) return;
   end_ = why;
-  registration_table::release(std::exchange(slot_, nullptr), why);
+  registration_table::release(std::exchange(slot_, nullptr), why, number_closes);
 }
 
 bool registration::ready() const noexcept { return slot_ != nullptr && slot_->ready; }
@@ -136,16 +144,17 @@ registration_slot* registration_table::acquire(sharing mode, std::int16_t filter
   return slot.release();
 }
 
-void registration_table::release(registration_slot* slot, std::error_code why) noexcept {
+void registration_table::release(registration_slot* slot, std::error_code why,
+                                 bool number_closes) noexcept {
   if (slot->mode == sharing::exclusive) listener::end_all(*slot, why);
   if (--slot->holds != 0) return;
-  if (slot->table != nullptr) slot->table->forget(*slot);
+  if (slot->table != nullptr) slot->table->forget(*slot, number_closes);
   delete slot;
 }
 
-// Takes the slot out of the table and the registration out of the kernel. A change that was not
-// submitted is withdrawn: by then its number may be another file's.
-void registration_table::forget(const registration_slot& slot) noexcept {
+// Takes the slot out of the table and the registration out of the kernel, where that is left to do.
+// A change that was not submitted is withdrawn: by then its number may be another file's.
+void registration_table::forget(const registration_slot& slot, bool number_closes) noexcept {
   const std::uint64_t udata = udata_of(slot);
   const auto is_its_addition = [&](const kevent64_s& c) {
     return c.udata == udata && (c.flags & EV_ADD) != 0;
@@ -155,7 +164,7 @@ void registration_table::forget(const registration_slot& slot) noexcept {
                            : changes_.end();
   if (pending != changes_.end()) {
     changes_.erase(pending);
-  } else if (!slot.refusal) {
+  } else if (!slot.refusal && !number_closes) {
     kevent64_s change{};
     change.ident = slot.ident;
     change.filter = slot.filter;

@@ -80,6 +80,9 @@ class registration {
   // or withdraws it if it was not submitted yet. The listener of an exclusive one is told `why`;
   // listeners of a shared one belong to its holders, who unlink their own first.
   void close(std::error_code why = errc::closed) noexcept;
+  // The same, of a descriptor whose number the caller closes before the next wait: that removes it
+  // from the kernel.
+  void close_with_number() noexcept;
 
   bool ready() const noexcept;
   // Whether a listener is linked.
@@ -94,6 +97,8 @@ class registration {
   std::error_code link(listener& l) noexcept;
 
  private:
+  void give_up(std::error_code why, bool number_closes) noexcept;
+
   registration_slot* slot_ = nullptr;
   std::error_code end_ = errc::closed;  // why there is no slot
 };

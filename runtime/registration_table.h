@@ -49,8 +49,9 @@ class registration_table {
   // std::bad_alloc.
   registration_slot* acquire(sharing mode, std::int16_t filter, std::uint64_t ident,
                              std::uint32_t fflags);
-  // Gives up one hold; deletes the slot with the last one.
-  static void release(registration_slot* slot, std::error_code why) noexcept;
+  // Gives up one hold; deletes the slot with the last one. `number_closes`: what the slot is about
+  // is a descriptor whose number is closed before the next wait.
+  static void release(registration_slot* slot, std::error_code why, bool number_closes) noexcept;
 
   // Hands an event, an error record among them, to its listeners.
   void deliver(const kevent64_s& event) noexcept;
@@ -79,7 +80,7 @@ class registration_table {
     }
   };
 
-  void forget(const registration_slot& slot) noexcept;
+  void forget(const registration_slot& slot, bool number_closes) noexcept;
   std::uint64_t udata_of(const registration_slot& slot) const noexcept;
 
   std::vector<entry> entries_;

@@ -424,6 +424,21 @@ TEST_CASE("owned descriptors are closed, borrowed ones are not") {
   ::close(fds[1]);
 }
 
+TEST_CASE("closing an owned descriptor leaves the loop nothing to do") {
+  loop l;
+  stream_pair p(l);
+  std::optional<result<std::string>> got;
+  l.spawn(read_once(p.b, got));
+  l.poll();
+  l.run(write_all(p.a, "text"));
+  drain(l);
+  REQUIRE(got);
+  while (l.poll()) {
+  }
+  p.b.close();
+  CHECK_FALSE(l.poll());
+}
+
 TEST_CASE("a number that is used again is another descriptor") {
   loop l;
   for (const bool submitted : {true, false}) {
