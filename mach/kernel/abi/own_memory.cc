@@ -89,8 +89,6 @@ constinit memory_of_process memory;
 
 }  // namespace
 
-copyio& own_memory() noexcept {
-  return memory;
-}
+constinit copyio& memory_of_this_process = memory;
 
 }  // namespace kedge::mach::kernel

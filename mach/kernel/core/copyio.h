@@ -73,6 +73,9 @@ class copyio {
 
 // The memory of this process, for a caller and a kernel in it. Defined where the process's memory
 // is looked after (abi).
-copyio& own_memory() noexcept;
+extern copyio& memory_of_this_process;
+inline copyio& own_memory() noexcept {
+  return memory_of_this_process;
+}
 
 }  // namespace kedge::mach::kernel

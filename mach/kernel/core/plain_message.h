@@ -131,18 +131,18 @@ class plain_message {
     }
     unlock(to->lock);
     message.complex = message.only_few_ports = true;
-    message.right_count = count;
     const mach_msg_port_descriptor_t* const each = descriptors(message);
     std::uint32_t taken = 0;
     while (taken < count &&
            take_send_right(*from[taken], each[taken].disposition, message.rights()[taken])) {
       ++taken;
     }
+    message.right_count = taken;
     kern_return_t result = KERN_SUCCESS;
     if (taken == count) {
       unlock(names.lock);
     } else {
-      result = take_rest(message, taken);
+      result = take_rest(message, count);
     }
     lock(to->lock);
     if (result == KERN_SUCCESS && to->active) {
@@ -190,17 +190,21 @@ class plain_message {
     return is_good;
   }
 
-  // Takes the ports from this one on, whatever that is. The space is locked; afterwards it is not.
-  [[gnu::noinline]] kern_return_t take_rest(kmsg& message, std::uint32_t index) noexcept {
+  // Takes the rest of the ports, whatever they are. The space is locked; afterwards it is not.
+  [[gnu::noinline]] kern_return_t take_rest(kmsg& message, std::uint32_t count) noexcept {
     space& names = caller_.space;
     owed then;
     kern_return_t result = KERN_SUCCESS;
-    for (; index < message.right_count && result == KERN_SUCCESS; ++index) {
-      const mach_msg_port_descriptor_t& each = descriptors(message)[index];
+    while (message.right_count < count && result == KERN_SUCCESS) {
+      const mach_msg_port_descriptor_t& each = descriptors(message)[message.right_count];
       entry* const found = names.find(each.name);
       result = found ? copy_in(names, each.name, *found, each.disposition, purpose::carrying,
-                               message.rights()[index], then, answer_.guard, after_)
+                               message.rights()[message.right_count], then, answer_.guard, after_)
                      : KERN_INVALID_NAME;  // an earlier descriptor has moved it away
+      if (result == KERN_INVALID_RIGHT) {
+        answer_.guard = {kGUARD_EXC_SEND_INVALID_RIGHT, each.name, 0};
+      }
+      if (result == KERN_SUCCESS) ++message.right_count;
     }
     unlock(names.lock);
     then.settle(after_);
@@ -276,7 +280,6 @@ class plain_message {
     header.msgh_local_port = name;
     if (message->complex) answer_.result = copy_out_ports(*message);
     add_trailer(*message, option, message->bytes() + message->size);
-    answer_.words[0] = message->size + trailer;
     if (!Memory::out(message->bytes(), what.words[7], message->size + trailer)) {
       answer_.result = MACH_RCV_INVALID_DATA;
     }

@@ -55,6 +55,15 @@ identity identity_of_process(unsigned version) noexcept {
   return who;
 }
 
+// The caller has ended.
+void refuse(const request& what, reply& answer) noexcept {
+  if (what.call != call_number::message) {
+    answer.result = KERN_TERMINATED;
+  } else {
+    answer.result = what.words[0] & MACH_SEND_MSG ? MACH_SEND_INVALID_DEST : MACH_RCV_INVALID_NAME;
+  }
+}
+
 // The caller's memory, which is this process's.
 struct direct_memory {
   static bool in(user_address from, void* to, std::size_t size) noexcept {
@@ -219,23 +228,19 @@ bool embedded::call_of_files(ipc_task& caller, const request& what, reply& answe
 
 void embedded::call(const request& what, reply& answer, copyio& memory) {
   if (what.task != 0 || what.call != call_number::message) return call_as(what, answer, memory);
-  const bool passed =
-      one_thread() ? plain_message<direct_memory, true>(kernel_, *own_, answer).pass(what)
-                   : plain_message<direct_memory, false>(kernel_, *own_, answer).pass(what);
+  const bool passed = one_thread()
+                          ? plain_message<direct_memory, true>(kernel_, *own_, answer).pass(what)
+                          : plain_message<direct_memory, false>(kernel_, *own_, answer).pass(what);
   if (!passed) perform(*own_, what, answer, memory);
 }
 
 void embedded::call_as(const request& what, reply& answer, copyio& memory) {
-  const ref<ipc_task> found = what.task == 0 ? ref<ipc_task>() : kernel_.find_task(what.task);
-  if (what.task != 0 && !found) [[unlikely]] {
-    const bool receives = what.call == call_number::message && !(what.words[0] & MACH_SEND_MSG);
-    answer.result = receives                            ? MACH_RCV_INVALID_NAME
-                    : what.call == call_number::message ? MACH_SEND_INVALID_DEST
-                                                        : KERN_TERMINATED;
-    return;
-  }
-  ipc_task& caller = found ? *found : *own_;
-  if (!call_of_process(caller, what, answer, memory)) perform(caller, what, answer, memory);
+  const ref<ipc_task> caller = find(what.task);
+  if (!caller) return refuse(what, answer);
+  const bool passed = what.call == call_number::message
+                          ? plain_message<direct_memory, false>(kernel_, *caller, answer).pass(what)
+                          : call_of_process(*caller, what, answer, memory);
+  if (!passed) perform(*caller, what, answer, memory);
 }
 
 void embedded::perform(ipc_task& caller, const request& what, reply& answer, copyio& memory) {

@@ -94,3 +94,14 @@ TEST_CASE("a guarded descriptor that is wrong about the guard consumes the heade
   refused(guarded, MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND, 0, 7);
   refused(bare, MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE, 0, 0);
 }
+
+TEST_CASE("a message whose second right the first has moved away raises it with its name") {
+  const recorder records;
+  const mach_port_name_t port = new_service(), both = new_service();
+  CHECK(message(port, MACH_MSG_TYPE_COPY_SEND, 0,
+                {{both, MACH_MSG_TYPE_MOVE_SEND}, {both, MACH_MSG_TYPE_MOVE_SEND}})
+            .send() == MACH_SEND_INVALID_RIGHT);
+  const guard_exception raised = records.last();
+  CHECK(raised.code == kGUARD_EXC_SEND_INVALID_RIGHT);
+  CHECK(raised.name == both);
+}
