@@ -49,7 +49,8 @@ void send_word(port* to, mach_msg_id_t id, natural_t word, aftermath& after) noe
 void post_from_kernel(kmsg* message, aftermath& after) noexcept {
   port& to = *message->destination.target;
   to.lock.lock();
-  if (to.active && to.queue().reserve(*message)) {
+  // Nobody receives from the kernel's own ports, which a caller may name for its answer.
+  if (to.active && to.serves == kernel_object::none && to.queue().reserve(*message)) {
     post(to, message, after);
     to.lock.unlock();
     return;

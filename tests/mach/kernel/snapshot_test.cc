@@ -221,3 +221,10 @@ TEST_CASE("taken while threads send: every right and message is counted" * visib
   done = true;
   sender.join();
 }
+
+TEST_CASE("an answer of the kernel's to one of its own ports is destroyed" * visible) {
+  const mach_port_name_t host = mach_host_self();
+  message m(host, MACH_MSG_TYPE_COPY_SEND);
+  REQUIRE(m.reply_to(host, MACH_MSG_TYPE_COPY_SEND).send() == MACH_MSG_SUCCESS);
+  CHECK(port_named(take_snapshot(), host).queue.empty());
+}
