@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <cstdint>
 
 #include "kedge/kqueue/descriptor_state.h"
 #include "kedge/kqueue/epoll_tag.h"
 #include "kedge/kqueue/extension.h"
+#include "kedge/kqueue/interruption.h"
 #include "kedge/kqueue/queue.h"
 #include "kedge/kqueue/queue_wait.h"
 #include "kedge/kqueue/timer_clock.h"

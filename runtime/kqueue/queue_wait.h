@@ -3,15 +3,7 @@
 // Waiting: one look at what epoll has (queue_wait.cc, short_call.h).
 
 #include <sys/epoll.h>
-
-#include <cerrno>
-#include <cstddef>
-#include <cstdint>
-#include <type_traits>
-
-#include "kedge/kqueue/epoll_tag.h"
-#include "kedge/kqueue/interruption.h"
-#include "kedge/kqueue/queue.h"
+#include <time.h>
 
 namespace kedge::kqueue {
 
