@@ -110,8 +110,8 @@ inline task task_of_thread() noexcept {
 void terminate_task(task) noexcept;
 
 // One user reference to a send right to the task's self port, in the current task's space; to be
-// deallocated by the caller. MACH_PORT_DEAD once the task has ended. Of the current task:
-// mach_task_self(), which needs no release.
+// deallocated by the caller. MACH_PORT_DEAD once the task has ended, and if there is no space for
+// the name. Of the current task: mach_task_self(), which needs no release.
 mach_port_t task_self_port(task) noexcept;
 
 // At most so many names in the task's space, besides those that it has from its start: beyond that
@@ -122,6 +122,7 @@ void limit_names(task, std::uint32_t count) noexcept;
 // `ordinary` until this is called; of no effect if the task has ended.
 void set_guard_behaviour(task, guard_behaviour) noexcept;
 // What has been recorded since the last time, the oldest first. Nothing once the task has ended.
+// Throws std::bad_alloc.
 std::vector<guard_exception> take_guard_exceptions(task of);
 
 // macos15 until this is called. For the whole kernel; while no call is in progress.

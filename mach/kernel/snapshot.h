@@ -80,10 +80,10 @@ inline std::string to_string(const snapshot&) {
 
 #else
 
-// Throws std::bad_alloc.
+// From any thread; all other calls wait meanwhile. Throws std::bad_alloc.
 snapshot take_snapshot();
 
-// As text, a line for each task, right, port, message and set.
+// As text, a line for each task, right, port, message and set. Throws std::bad_alloc.
 std::string to_string(const snapshot& of);
 
 #endif

@@ -58,11 +58,17 @@ kernel::~kernel() {
 ref<ipc_task> kernel::create_task(const name_policy& names, const identity& who, ipc_task* parent) {
   const std::lock_guard hold(tasks_lock_);
   const std::uint64_t id = next_task_id_;
-  ref<ipc_task> made =
-      ref<ipc_task>::adopt(new ipc_task(id, names, who, *host_port_, parent, *bootstrap_port_));
-  tasks_.emplace(id, made);
+  // Its place first: what a task holds can only be given back by its end.
+  const auto place = tasks_.try_emplace(id).first;
+  try {
+    place->second =
+        ref<ipc_task>::adopt(new ipc_task(id, names, who, *host_port_, parent, *bootstrap_port_));
+  } catch (const std::bad_alloc&) {
+    tasks_.erase(place);
+    throw;
+  }
   ++next_task_id_;
-  return made;
+  return place->second;
 }
 
 ref<ipc_task> kernel::find_task(std::uint64_t id) noexcept {

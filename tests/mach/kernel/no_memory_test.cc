@@ -110,6 +110,19 @@ TEST_CASE("no memory for a semaphore") {
         }) == 2);
 }
 
+TEST_CASE("no memory for a task") {
+  kedge::mach::kernel::task made;
+  CHECK(fail_each_allocation(KERN_RESOURCE_SHORTAGE, [&] {
+          try {
+            made = kedge::mach::kernel::create_task();
+            return KERN_SUCCESS;
+          } catch (const std::bad_alloc&) {
+            return KERN_RESOURCE_SHORTAGE;
+          }
+        }) > 1);
+  kedge::mach::kernel::terminate_task(made);
+}
+
 TEST_CASE("no memory for a service") {
   mach_port_t port = MACH_PORT_NULL;
   CHECK(fail_each_allocation(BOOTSTRAP_NO_MEMORY, [&] {
