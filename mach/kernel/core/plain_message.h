@@ -296,16 +296,17 @@ class plain_message {
 
   mach_msg_return_t copy_out_ports(kmsg& message) noexcept {
     message.header().msgh_bits |= MACH_MSGH_BITS_COMPLEX;
-    mach_msg_port_descriptor_t* each = descriptors(message);
     mach_msg_return_t result = MACH_MSG_SUCCESS;
     lock(caller_.space.lock);
-    for (std::uint32_t index = 0; index < message.right_count; ++index, ++each) {
-      carried_right& right = message.rights()[index];
-      *each = {};
-      each->disposition = right.disposition;
-      each->type = MACH_MSG_PORT_DESCRIPTOR;
-      if (!join_receive_right(right, each->name) &&
-          copy_out(caller_.space, right, each->name) != KERN_SUCCESS) {
+    // From the last to the first, as message_call does.
+    for (std::uint32_t left = message.right_count; left > 0; --left) {
+      carried_right& right = message.rights()[left - 1];
+      mach_msg_port_descriptor_t& each = descriptors(message)[left - 1];
+      each = {};
+      each.disposition = right.disposition;
+      each.type = MACH_MSG_PORT_DESCRIPTOR;
+      if (!join_receive_right(right, each.name) &&
+          copy_out(caller_.space, right, each.name) != KERN_SUCCESS) {
         result = MACH_RCV_BODY_ERROR | MACH_MSG_IPC_SPACE;
       }
     }

@@ -92,6 +92,41 @@ TEST_CASE("a right in the body that finds no name is destroyed; the rest arrives
   CHECK(type_of(second) == MACH_PORT_TYPE_SEND_RECEIVE);
 }
 
+TEST_CASE("the last right of a body is given a name first" * limited) {
+  const task owner = create_task();
+  mach_port_name_t names[2]{};
+  {
+    const current_task_guard there(owner);
+    for (mach_port_name_t& each : names) each = new_port();
+  }
+  {
+    small_task here(4);
+    const mach_port_t owner_port = task_self_port(owner);
+    const mach_port_name_t port = new_service();
+    mach_port_t rights[2]{};
+    for (int each = 0; each < 2; ++each) {
+      mach_msg_type_name_t type = 0;
+      REQUIRE(mach_port_extract_right(owner_port, names[each], MACH_MSG_TYPE_MAKE_SEND,
+                                      &rights[each], &type) == KERN_SUCCESS);
+    }
+    REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND, 5,
+                    {{rights[0], MACH_MSG_TYPE_COPY_SEND}, {rights[1], MACH_MSG_TYPE_COPY_SEND}})
+                .send() == MACH_MSG_SUCCESS);
+    for (const mach_port_t each : rights) mach_port_deallocate(mach_task_self(), each);
+    here.room(3);
+    message got;
+    CHECK(got.receive(port) == (MACH_RCV_BODY_ERROR | MACH_MSG_IPC_SPACE));
+    CHECK(got.port_at(0) == MACH_PORT_NULL);
+    CHECK(type_of(got.port_at(1)) == MACH_PORT_TYPE_SEND);
+    CHECK(mach_port_deallocate(mach_task_self(), got.port_at(1)) == KERN_SUCCESS);
+  }
+  {
+    const current_task_guard there(owner);
+    for (const mach_port_name_t each : names) CHECK_FALSE(status_of(each).mps_srights);
+  }
+  terminate_task(owner);
+}
+
 TEST_CASE("of a full space what is there goes on" * limited) {
   small_task here(1);
   const mach_port_name_t port = new_service();
