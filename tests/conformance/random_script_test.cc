@@ -29,7 +29,7 @@ namespace {
 using conformance::given_trace;
 using kedge::mach::kernel::kernel_profile;
 
-constexpr std::uint64_t scripts_of_a_test = 100;
+constexpr std::uint64_t scripts_of_a_test = conformance::is_slow ? 25 : 100;
 constexpr std::size_t lines_of_a_script = 120;
 
 class random_script {
