@@ -26,8 +26,12 @@ mach_msg_bits_t* bits_of(mach_msg_header_t* header) noexcept {
 
 }  // namespace
 
-message_buffer::message_buffer() {
-  if (vm_allocate(mach_task_self(), &address_, capacity, VM_FLAGS_ANYWHERE) != KERN_SUCCESS) {
+// The buffer of a player that is no more, zeroed: to map so much for each costs more than to play.
+static vm_address_t spare_buffer = 0;
+
+message_buffer::message_buffer() : address_(std::exchange(spare_buffer, 0)) {
+  if (address_ == 0 &&
+      vm_allocate(mach_task_self(), &address_, capacity, VM_FLAGS_ANYWHERE) != KERN_SUCCESS) {
     throw std::bad_alloc();
   }
 }
@@ -35,7 +39,9 @@ message_buffer::message_buffer() {
 message_buffer::~message_buffer() {
   release_sent();
   release(received_);
-  vm_deallocate(mach_task_self(), address_, capacity);
+  std::memset(bytes(), 0, used_);
+  const vm_address_t other = std::exchange(spare_buffer, address_);
+  if (other != 0) vm_deallocate(mach_task_self(), other, capacity);
 }
 
 template <typename T>
