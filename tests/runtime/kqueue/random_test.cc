@@ -28,7 +28,7 @@
 namespace {
 
 constexpr unsigned sequences_of_a_test = 10'000;
-constexpr unsigned steps_of_a_sequence = 32;
+constexpr unsigned steps_of_a_sequence = 24;
 constexpr std::size_t most_queues = 3;
 constexpr std::size_t most_numbers = 10;
 constexpr std::uint64_t never_open = 100'000;
