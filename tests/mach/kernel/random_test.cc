@@ -1,24 +1,20 @@
 // Threads do to tasks whatever the seed says, and tasks die under them: nobody crashes or waits for
-// ever, and in the end every right, port, message and page of memory is gone. KEDGE_SEED is the
-// first seed, KEDGE_SOAK_SECONDS how long to go on with further ones.
+// ever, and in the end every right, port, message and page of memory is gone.
 #include <doctest/doctest.h>
 
 #include <fcntl.h>
-#include <mach/mach_vm.h>
 
 #include <array>
 #include <atomic>
-#include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "kedge/mach/kernel/extension.h"
-#include "kedge/mach/kernel/snapshot.h"
 #include "random_draw.h"
+#include "soak.h"
 #include "test_message.h"
 
 using namespace test;
@@ -29,7 +25,7 @@ using namespace kedge::mach::kernel;
 
 constexpr unsigned task_count = 3, thread_count = 3, turns = 150;
 constexpr mach_port_name_t known_name = 0x00abcd03;  // of the witness, in each task
-constexpr mach_vm_size_t large = 1u << 20;           // shared by virtual copies
+constexpr vm_size_t large = 1u << 20;                // shared by virtual copies
 
 // What the threads act upon.
 class world {
@@ -314,8 +310,8 @@ class actor {
   // Memory that is shared, or handed over. No other part of the message can be refused, so that it
   // is known whose the memory is.
   void send_large() {
-    mach_vm_address_t at = 0;
-    if (mach_vm_allocate(self(), &at, large, VM_FLAGS_ANYWHERE) != KERN_SUCCESS) return;
+    vm_address_t at = 0;
+    if (vm_allocate(self(), &at, large, VM_FLAGS_ANYWHERE) != KERN_SUCCESS) return;
     void* const memory = reinterpret_cast<void*>(at);
     *static_cast<std::uint64_t*>(memory) = draw_.next();
     const bool handed_over = draw_.below(2) != 0;
@@ -403,9 +399,9 @@ class actor {
   void drop(mach_port_name_t name) {
     if (MACH_PORT_VALID(name) && draw_.below(2)) mach_port_deallocate(self(), name);
   }
-  static void release(const void* memory, mach_vm_size_t size) {
+  static void release(const void* memory, vm_size_t size) {
     if (size == 0) return;
-    mach_vm_deallocate(mach_task_self(), reinterpret_cast<mach_vm_address_t>(memory), size);
+    vm_deallocate(mach_task_self(), reinterpret_cast<vm_address_t>(memory), size);
   }
 
   world& world_;
@@ -422,13 +418,6 @@ unsigned open_descriptors() {
     if (::fcntl(descriptor, F_GETFD) != -1) ++count;
   }
   return count;
-}
-
-// All there is in the kernel, but how often rights to its own ports were made.
-std::string inventory() {
-  snapshot all = take_snapshot();
-  for (snapshot::port& each : all.ports) each.make_send_count = 0;
-  return to_string(all);
 }
 
 void play(std::uint64_t seed) {
@@ -461,21 +450,10 @@ void play(std::uint64_t seed) {
   CHECK(open_descriptors() == descriptors);
 }
 
-std::uint64_t number_of(const char* variable, std::uint64_t otherwise) {
-  const char* const text = std::getenv(variable);
-  return text ? std::strtoull(text, nullptr, 10) : otherwise;
-}
-
 }  // namespace
 
 // On Darwin a process is one task, which cannot be ended.
 TEST_CASE("of what threads do to tasks that die nothing is left" *
           doctest::skip(!has_many_tasks())) {
-  const std::uint64_t first = number_of("KEDGE_SEED", 1);
-  const auto seconds = std::chrono::seconds(number_of("KEDGE_SOAK_SECONDS", 0));
-  const auto start = std::chrono::steady_clock::now();
-  std::uint64_t seed = first;
-  do {
-    play(seed++);
-  } while (seed < first + 3 || std::chrono::steady_clock::now() - start < seconds);
+  play_seeds(3, play);
 }
