@@ -47,6 +47,8 @@ const char* name_of(std::uint32_t code) noexcept {
       return "RCV_INVALID_NAME";
     case kGUARD_EXC_RCV_GUARDED_DESC:
       return "RCV_GUARDED_DESC";
+    case kGUARD_EXC_REQUIRE_REPLY_PORT_SEMANTICS:
+      return "REQUIRE_REPLY_PORT_SEMANTICS";
     default:
       return "?";
   }

@@ -2,6 +2,15 @@
 // delivered.
 #include <doctest/doctest.h>
 
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <functional>
+#include <string>
+
 #include "kedge/mach/kernel/extension.h"
 #include "test_message.h"
 
@@ -33,6 +42,33 @@ mach_port_name_t new_guarded(mach_port_context_t guard, std::uint32_t flags = 0)
   mach_port_name_t name = MACH_PORT_NULL;
   mach_port_construct(mach_task_self(), &options, guard, &name);
   return name;
+}
+
+// What is written to standard error meanwhile.
+std::string said_by(const std::function<void()>& say) {
+  int ends[2]{};
+  REQUIRE(pipe(ends) == 0);
+  const int before = dup(STDERR_FILENO);
+  dup2(ends[1], STDERR_FILENO);
+  say();
+  dup2(before, STDERR_FILENO);
+  close(before);
+  close(ends[1]);
+  std::string said;
+  char next = 0;
+  while (read(ends[0], &next, 1) == 1) said += next;
+  close(ends[0]);
+  return said;
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+std::string text_of(mach_port_name_t name) {
+  char text[16];
+  std::snprintf(text, sizeof text, "port 0x%x", name);
+  return text;
 }
 
 }  // namespace
@@ -104,4 +140,64 @@ TEST_CASE("a message whose second right the first has moved away raises it with 
   const guard_exception raised = records.last();
   CHECK(raised.code == kGUARD_EXC_SEND_INVALID_RIGHT);
   CHECK(raised.name == both);
+}
+
+TEST_CASE("one that is delivered to the process's own task ends the process, and says why") {
+  int status = 0;
+  const std::string said = said_by([&] {
+    const pid_t child = fork();
+    if (child == 0) {
+      const rlimit no_core{};
+      setrlimit(RLIMIT_CORE, &no_core);
+      std::signal(SIGABRT, SIG_DFL);
+      const mach_port_name_t port = new_guarded(7);
+      std::fprintf(stderr, "%s\n", text_of(port).c_str());
+      mach_port_destruct(mach_task_self(), port, 0, 8);
+      _exit(0);
+    }
+    waitpid(child, &status, 0);
+  });
+  CHECK(WIFSIGNALED(status));
+  CHECK(WTERMSIG(status) == SIGABRT);
+  const std::string name = said.substr(0, said.find('\n'));
+  CHECK(contains(said, "mach_port_destruct: EXC_GUARD: guard DESTROY "));
+  CHECK(contains(said.substr(name.size()), name));
+}
+
+TEST_CASE("one that is delivered to another task ends that task") {
+  const task other = create_task();
+  mach_port_name_t port = MACH_PORT_NULL;
+  const std::string said = said_by([&] {
+    const current_task_guard there(other);
+    port = new_guarded(7);
+    CHECK(mach_port_destruct(mach_task_self(), port, 0, 8) == KERN_INVALID_ARGUMENT);
+    CHECK(mach_port_deallocate(mach_task_self(), port) == KERN_TERMINATED);
+    message m(port, MACH_MSG_TYPE_MAKE_SEND);
+    CHECK(m.send() == MACH_SEND_INVALID_DEST);
+    CHECK(m.receive(port) == MACH_RCV_INVALID_NAME);
+  });
+  CHECK(contains(said, "mach_port_destruct: EXC_GUARD: guard DESTROY "));
+  CHECK(contains(said, text_of(port)));
+  CHECK(new_port() != MACH_PORT_NULL);
+}
+
+TEST_CASE("what a hardened task does not survive an ordinary one does") {
+  for (const guard_behaviour behaviour : {guard_behaviour::ordinary, guard_behaviour::hardened}) {
+    const task other = create_task();
+    set_guard_behaviour(other, behaviour);
+    const bool hardened = behaviour == guard_behaviour::hardened;
+    const std::string said = said_by([&] {
+      const current_task_guard there(other);
+      mach_port_options_t options{};
+      options.flags = MPO_ENFORCE_REPLY_PORT_SEMANTICS | MPO_INSERT_SEND_RIGHT;
+      mach_port_name_t port = MACH_PORT_NULL;
+      REQUIRE(mach_port_construct(mach_task_self(), &options, 0, &port) == KERN_SUCCESS);
+      message m(port, MACH_MSG_TYPE_COPY_SEND);
+      CHECK(m.reply_to(new_port(), MACH_MSG_TYPE_MAKE_SEND_ONCE).send() == MACH_SEND_INVALID_REPLY);
+      CHECK(mach_port_deallocate(mach_task_self(), port) ==
+            (hardened ? KERN_TERMINATED : KERN_SUCCESS));
+    });
+    CHECK(contains(said, "mach_msg: EXC_GUARD: guard REQUIRE_REPLY_PORT_SEMANTICS ") == hardened);
+    terminate_task(other);
+  }
 }
