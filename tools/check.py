@@ -59,7 +59,7 @@ ARROWS = {
     "mach": ("<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/'),
     "net": ('"kedge/net/', '"kedge/runtime/'),
     "tools": ('"kedge/mach/', '"kedge/net/', '"kedge/runtime/'),
-    "tools/bench": ("<mach/", '"kedge/mach/', '"kedge/runtime/'),
+    "tools/bench": ("<mach/", "<sys/event.h>", '"kedge/kqueue/extension.h"', '"kedge/mach/', '"kedge/runtime/'),
     "tests": ("<doctest/",),
     "tests/runtime/kqueue/foreign": ("<sys/event.h>",),  # programs that know nothing of this project
     "tests/runtime/kqueue": ("<doctest/", "<sys/event.h>", '"kedge/kqueue/extension.h"', '"kedge/kqueue/filter.h"'),

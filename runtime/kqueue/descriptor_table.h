@@ -43,7 +43,7 @@ class descriptor_table {
   void remove(knote_record& k) noexcept;
   // Nothing about `fd` is plain until the next refresh().
   void forget_plain(std::uint64_t fd) noexcept { entries_[fd].plain = 0; }
-  void clear() noexcept { entries_ = {}; }
+  void clear() noexcept { std::vector<entry>().swap(entries_); }  // gives its memory back
 
   // Makes the registration what the polled, enabled knotes of `fd` need, and says in each what of
   // it is its own. `again`: also if it is that already, so that epoll looks at the descriptor anew.

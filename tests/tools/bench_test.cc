@@ -30,7 +30,12 @@ TEST_CASE("the steady state does not allocate and makes few system calls") {
   };
   for (const limit& each : {limit{"child", 0.02}, limit{"yield", 0.02}, limit{"message", 0.02},
                             limit{"rt", 6},  // each way a write, a read and a wait
-                            limit{"mach_send", 0.02}, limit{"mach_right", 0.02}}) {
+                            limit{"mach_send", 0.02}, limit{"mach_right", 0.02},
+                            limit{"kqueue_wait_10", 1.02}, limit{"kqueue_wait_64", 1.02},
+                            // The write, the wait and the read; no epoll_ctl.
+                            limit{"kqueue_read", 3.02},
+                            // One write, and the wait.
+                            limit{"kqueue_user_own", 2.02}, limit{"kqueue_user_unpolled", 1.02}}) {
     CAPTURE(each.name);
     const std::string name = each.name;
     const auto values = counts(name, "10000");
@@ -49,4 +54,12 @@ TEST_CASE("a port takes at most 300 bytes in a space of a hundred thousand") {
   REQUIRE(values.count("mach_port_bytes") == 1);
   CHECK(values.at("mach_port_bytes") > 0);
   CHECK(values.at("mach_port_bytes") <= 300);
+}
+
+TEST_CASE("a descriptor takes at most 200 bytes in a kqueue of many") {
+  const auto values = counts("kqueue_watch", "12000");
+  REQUIRE(values.count("kqueue_watch_bytes") == 1);
+  CHECK(values.at("kqueue_watch_bytes") > 0);
+  // And eight in a table that the process has once and keeps.
+  CHECK(values.at("kqueue_watch_bytes") <= 200 - 8);
 }

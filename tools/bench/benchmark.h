@@ -1,16 +1,20 @@
 // benchmark: something done n times, whose cost per time is to be known.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <string>
 
+#include "descriptor_pool.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 
 // How it is measured.
 struct conditions {
-  std::uint64_t n = 100'000;   // unless -n says otherwise
-  bool one_thread = true;      // only then it can be counted from outside
-  const char* than = nullptr;  // the benchmark that its time is compared with
+  std::uint64_t n = 100'000;         // unless -n says otherwise
+  bool one_thread = true;            // only then its instructions can be counted
+  const char* than = nullptr;        // the benchmark that its time is compared with
+  std::string (*lacks)() = nullptr;  // what this machine does not allow; empty: nothing
 };
 
 struct benchmark {
@@ -44,12 +48,110 @@ void copy_memory(std::uint64_t n);
 void send_memory(std::uint64_t n);
 void send_memory_and_read(std::uint64_t n);
 
+template <std::size_t size, std::size_t ready>
+void wait_by_epoll(std::uint64_t n);
+template <std::size_t size, std::size_t ready>
+void wait_by_kevent(std::uint64_t n);
+void wait_by_kevent64(std::uint64_t n);
+void wait_with_data(std::uint64_t n);
+void read_by_epoll(std::uint64_t n);
+void read_by_kevent(std::uint64_t n);
+void watch_by_epoll(std::uint64_t n);
+void watch_by_kevent(std::uint64_t n);
+void ring_for_oneself(std::uint64_t n);
+void ring_for_another(std::uint64_t n);
+void trigger_for_oneself(std::uint64_t n);
+void trigger_unpolled(std::uint64_t n);
+void trigger_for_another(std::uint64_t n);
+void order_deadlines(std::uint64_t n);
+void arm_timers(std::uint64_t n);
+void fire_timers(std::uint64_t n);
+
+// The benchmark of what epoll takes for the same, where there is epoll.
+constexpr const char* by_epoll([[maybe_unused]] const char* name) {
+#if defined(__linux__)
+  return name;
+#else
+  return nullptr;
+#endif
+}
+
 inline constexpr benchmark benchmarks[] = {
     {"child", "await a child task", on_a_loop<await_children>},
     {"yield", "switch to another task through the ready queue", on_a_loop<yield_turns>},
     {"message", "a Mach message to another task, which waits for it", on_a_loop<pass_messages>},
     {"rt", "a round trip of 64 bytes between two tasks over a socket pair",
      on_a_loop<make_round_trips>},
+
+#if defined(__linux__)
+    {"kqueue_epoll_10", "epoll_wait, one of 10 descriptors is ready", wait_by_epoll<10, 1>},
+    {"kqueue_epoll_1000", "the same of 1,000", wait_by_epoll<1000, 1>},
+    {"kqueue_epoll_most",
+     "the same of 100,000",
+     wait_by_epoll<0, 1>,
+     {.lacks = too_few_descriptors}},
+    {"kqueue_epoll_ten", "the same, ten of 1,000 are ready", wait_by_epoll<1000, 10>},
+    {"kqueue_epoll_read",
+     "a byte over a socket pair: written, heard of by epoll_wait (EPOLLIN, EPOLLOUT, EPOLLET), "
+     "read",
+     read_by_epoll},
+    {"kqueue_epoll_watch", "watch a descriptor more by epoll", watch_by_epoll},
+    {"kqueue_eventfd_own", "write an eventfd and take it by epoll_wait", ring_for_oneself},
+    {"kqueue_eventfd_ask",
+     "a round trip of two wake-ups by eventfd and epoll_wait, on one core",
+     ring_for_another,
+     {.one_thread = false}},
+#endif
+    {"kqueue_wait_10",
+     "kevent, one of 10 descriptors is ready",
+     wait_by_kevent<10, 1>,
+     {.n = 300'000, .than = by_epoll("kqueue_epoll_10")}},
+    {"kqueue_wait_1000",
+     "the same of 1,000",
+     wait_by_kevent<1000, 1>,
+     {.n = 300'000, .than = by_epoll("kqueue_epoll_1000")}},
+    {"kqueue_wait_most",
+     "the same of 100,000",
+     wait_by_kevent<0, 1>,
+     {.n = 300'000, .than = by_epoll("kqueue_epoll_most"), .lacks = too_few_descriptors}},
+    {"kqueue_wait_ten",
+     "the same, ten of 1,000 are ready",
+     wait_by_kevent<1000, 10>,
+     {.n = 300'000, .than = by_epoll("kqueue_epoll_ten")}},
+    {"kqueue_wait_64",
+     "kevent64, one of 10 descriptors is ready",
+     wait_by_kevent64,
+     {.n = 300'000, .than = by_epoll("kqueue_epoll_10")}},
+    {"kqueue_wait_data",
+     "kevent with `data`, one of 10 descriptors is ready",
+     wait_with_data,
+     {.n = 300'000, .than = by_epoll("kqueue_epoll_10")}},
+    {"kqueue_read",
+     "a byte over a socket pair: written, heard of by kevent (READ, WRITE, EV_CLEAR), read",
+     read_by_kevent,
+     {.than = by_epoll("kqueue_epoll_read")}},
+    {"kqueue_watch",
+     "watch a descriptor more by kevent",
+     watch_by_kevent,
+     {.than = by_epoll("kqueue_epoll_watch"), .lacks = too_few_descriptors}},
+    {"kqueue_user_own",
+     "trigger a user event and take it by kevent",
+     trigger_for_oneself,
+     {.than = by_epoll("kqueue_eventfd_own")}},
+    {"kqueue_user_unpolled",
+     "the same in a kqueue that nobody polls",
+     trigger_unpolled,
+     {.than = by_epoll("kqueue_eventfd_own")}},
+    {"kqueue_user_ask",
+     "a round trip of two user events between two threads on one core",
+     trigger_for_another,
+     {.one_thread = false, .than = by_epoll("kqueue_eventfd_ask")}},
+    {"kqueue_heap", "a deadline in a std::priority_queue, in and out", order_deadlines},
+    {"kqueue_timer_add", "a timer more in the kqueue", arm_timers},
+    {"kqueue_timer_fire",
+     "the same, and it fires with all the others",
+     fire_timers,
+     {.than = "kqueue_timer_add"}},
 
     {"mach_send", "send 64 bytes to a port and receive them", send_and_receive},
     {"mach_right", "the same with a send right moved along", send_rights, {.than = "mach_send"}},

@@ -44,18 +44,23 @@ std::optional<std::uint64_t> count_system_calls(const std::vector<std::string>& 
     ::raise(SIGSTOP);
     become(command);
   }
-  int status = wait_for(pid);
   constexpr int call_stop = SIGTRAP | 0x80;
-  if (WIFSTOPPED(status)) {
-    ::ptrace(PTRACE_SETOPTIONS, pid, nullptr, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL);
-  }
   std::uint64_t stops = 0;  // one before each call and one after
-  while (WIFSTOPPED(status)) {
+  int status = wait_for(pid);
+  if (WIFSTOPPED(status)) {
+    // Its threads, too, which stop with SIGSTOP once before they begin.
+    ::ptrace(PTRACE_SETOPTIONS, pid, nullptr,
+             PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL);
+    ::ptrace(PTRACE_SYSCALL, pid, nullptr, 0);
+  }
+  for (pid_t thread = pid; thread != pid || WIFSTOPPED(status);) {
+    thread = ::waitpid(-1, &status, __WALL);
+    if (thread < 0 && errno != EINTR) return std::nullopt;
+    if (thread < 0 || !WIFSTOPPED(status)) continue;
     const int why = WSTOPSIG(status);
     if (why == call_stop) ++stops;
     const bool is_signal = why != call_stop && why != SIGTRAP && why != SIGSTOP;
-    ::ptrace(PTRACE_SYSCALL, pid, nullptr, is_signal ? why : 0);
-    status = wait_for(pid);
+    ::ptrace(PTRACE_SYSCALL, thread, nullptr, is_signal ? why : 0);
   }
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return std::nullopt;
   return stops / 2;

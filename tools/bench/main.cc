@@ -121,7 +121,7 @@ void measure_outside(const benchmark& b, const arguments& a, std::uint64_t n, co
   } else {
     std::fprintf(stderr, "bench: %s: system calls cannot be counted here\n", b.name);
   }
-  if (a.counts) return;
+  if (a.counts || !b.on.one_thread) return;
   const auto instructions =
       per_operation(counted, [&](std::uint64_t times) { return count_instructions(once(times)); });
   if (instructions) {
@@ -163,8 +163,10 @@ void run(const benchmark& b, const arguments& a, const char* self) {
     b.run(n);
     std::_Exit(0);  // what happens at exit is not what is counted
   }
+  const std::string lacks = b.on.lacks != nullptr ? b.on.lacks() : std::string();
+  if (!lacks.empty()) std::fprintf(stderr, "bench: %s: %s\n", b.name, lacks.c_str());
   measure_inside(b, a, n);
-  if (b.on.one_thread) measure_outside(b, a, n, self);
+  measure_outside(b, a, n, self);
 }
 
 }  // namespace
@@ -173,7 +175,7 @@ int main(int argc, char** argv) {
   arguments a;
   if (!parse(argc, argv, a)) {
     std::fputs(usage, stderr);
-    for (const benchmark& b : benchmarks) std::fprintf(stderr, "  %-17s%s\n", b.name, b.what);
+    for (const benchmark& b : benchmarks) std::fprintf(stderr, "  %-22s%s\n", b.name, b.what);
     return 2;
   }
   try {

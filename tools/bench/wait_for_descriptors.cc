@@ -1,0 +1,62 @@
+#include <stdexcept>
+
+#include "benchmark.h"
+#include "interest_list.h"
+
+namespace {
+
+// Of so many descriptors; of as many as there can be, if `size` is 0. A benchmark makes its list
+// once and keeps it: what that costs is another's.
+template <class List>
+class filled_list {
+ public:
+  template <class... Arguments>
+  filled_list(std::size_t size, std::size_t ready, Arguments... arguments)
+      : ready_(static_cast<int>(ready)), list_(arguments...) {
+    for (const int fd : descriptors(size != 0 ? size : most_descriptors(), ready)) list_.watch(fd);
+  }
+
+  void wait(std::uint64_t n) {
+    for (std::uint64_t i = 0; i < n; ++i) {
+      if (list_.wait() != ready_) throw std::runtime_error("not what is ready");
+    }
+  }
+
+ private:
+  int ready_;
+  List list_;
+};
+
+}  // namespace
+
+template <std::size_t size, std::size_t ready>
+void wait_by_kevent(std::uint64_t n) {
+  static filled_list<kqueue_list> list(size, ready);
+  list.wait(n);
+}
+template void wait_by_kevent<10, 1>(std::uint64_t);
+template void wait_by_kevent<1000, 1>(std::uint64_t);
+template void wait_by_kevent<1000, 10>(std::uint64_t);
+template void wait_by_kevent<0, 1>(std::uint64_t);
+
+void wait_by_kevent64(std::uint64_t n) {
+  static filled_list<kqueue64_list> list(10, 1);
+  list.wait(n);
+}
+
+void wait_with_data(std::uint64_t n) {
+  static filled_list<kqueue_list> list(10, 1, 0u);
+  list.wait(n);
+}
+
+#if defined(__linux__)
+template <std::size_t size, std::size_t ready>
+void wait_by_epoll(std::uint64_t n) {
+  static filled_list<epoll_list> list(size, ready);
+  list.wait(n);
+}
+template void wait_by_epoll<10, 1>(std::uint64_t);
+template void wait_by_epoll<1000, 1>(std::uint64_t);
+template void wait_by_epoll<1000, 10>(std::uint64_t);
+template void wait_by_epoll<0, 1>(std::uint64_t);
+#endif
