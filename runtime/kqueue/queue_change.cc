@@ -218,7 +218,10 @@ int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
     if (answer.active || (k.polled && k.examined)) k.active = true;
     if (k.active && !k.disabled) enqueue_and_tell(k);
     if (k.polled) {
-      const bool again = (change.flags & EV_DISABLE) == 0 && !k.queued;
+      // An edge that is in the list is not to be reported twice; and for a number that was closed
+      // behind our back it is epoll that tells.
+      const bool is_new = !k.queued || (k.flags & EV_CLEAR) == 0;
+      const bool again = (change.flags & EV_DISABLE) == 0 && is_new;
       result = descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), again);
     }
   }
