@@ -60,7 +60,10 @@ verdict attach(knote& note, const kevent64_s&) {
   note.data = 0;
   signal_knotes& all = knotes_beside(note);
   const std::lock_guard hold(all.lock);
-  count_arrivals(all);  // what came before is not for this one
+  if (!all.notes.empty()) {  // what came before is not for this one
+    all.watch->drain();
+    count_arrivals(all);
+  }
   try {
     all.notes.push_back(&note);
   } catch (const std::bad_alloc&) {

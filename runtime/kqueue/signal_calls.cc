@@ -1,6 +1,7 @@
 // The C library's calls that look at or change the disposition of a signal, defined here so that
-// they speak of the program's when a handler of ours stands in front (signal_disposition.h). As the
-// C library defines them, and as safe in a handler as its own.
+// they speak of the program's when a handler of ours stands in front (signal_disposition.h), and
+// those that take a pending one, which is counted already (signal_watch.h). As the C library
+// defines them, and as safe in a handler as its own.
 
 #include <signal.h>
 
@@ -8,9 +9,19 @@
 #include <cerrno>
 #include <cstdint>
 
+#include "kedge/kqueue/next_definition.h"
 #include "kedge/kqueue/signal_disposition.h"
+#include "kedge/kqueue/signal_watch.h"
+
+extern "C" {
+[[gnu::weak]] decltype(sigwait) __interceptor_sigwait;
+[[gnu::weak]] decltype(sigwaitinfo) __interceptor_sigwaitinfo;
+[[gnu::weak]] decltype(sigtimedwait) __interceptor_sigtimedwait;
+}
 
 namespace {
+
+using kedge::kqueue::next_definition;
 
 using handler_function = void (*)(int);
 
@@ -118,4 +129,26 @@ extern "C" int siginterrupt(int signal, int interrupts) noexcept {
     action.sa_flags |= SA_RESTART;
   }
   return kedge::kqueue::change_disposition(signal, &action, nullptr);
+}
+
+// These three are cancellation points: not noexcept.
+extern "C" int sigwait(const sigset_t* set, int* signal) {
+  static constinit next_definition next("sigwait", &__interceptor_sigwait);
+  const int error = next(set, signal);
+  if (error == 0) kedge::kqueue::signal_taken(static_cast<unsigned>(*signal));
+  return error;
+}
+
+extern "C" int sigwaitinfo(const sigset_t* set, siginfo_t* info) {
+  static constinit next_definition next("sigwaitinfo", &__interceptor_sigwaitinfo);
+  const int signal = next(set, info);
+  if (signal > 0) kedge::kqueue::signal_taken(static_cast<unsigned>(signal));
+  return signal;
+}
+
+extern "C" int sigtimedwait(const sigset_t* set, siginfo_t* info, const timespec* time_out) {
+  static constinit next_definition next("sigtimedwait", &__interceptor_sigtimedwait);
+  const int signal = next(set, info, time_out);
+  if (signal > 0) kedge::kqueue::signal_taken(static_cast<unsigned>(signal));
+  return signal;
 }

@@ -1,6 +1,9 @@
 #include "kedge/kqueue/signal_watch.h"
 
+#include <signal.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -19,14 +22,52 @@ std::uint64_t bit(unsigned signal) noexcept {
   return std::uint64_t{1} << (signal - 1);
 }
 
+// Those of `signals` that are pending for the process or this thread.
+std::uint64_t pending_of(std::uint64_t signals) noexcept {
+  sigset_t now;
+  if (signals == 0 || sigpending(&now) != 0) return 0;
+  std::uint64_t pending = 0;
+  for (unsigned signal = 1; signal < signal_count; ++signal) {
+    if (sigismember(&now, static_cast<int>(signal)) == 1) pending |= bit(signal);
+  }
+  return pending & signals;
+}
+
 }  // namespace
 
 void signal_arrived(unsigned signal) noexcept {
   for (signal_watch* w = watches.load(std::memory_order_acquire); w != nullptr; w = w->next_) {
     if ((w->signals_.load(std::memory_order_acquire) & bit(signal)) == 0) continue;
+    if (w->forget_pending(signal)) continue;
     w->counts_[signal].fetch_add(1, std::memory_order_release);
     const std::uint64_t one = 1;
-    [[maybe_unused]] const ssize_t written = write(w->descriptor(), &one, sizeof one);
+    [[maybe_unused]] const ssize_t written = write(w->event_fd_, &one, sizeof one);
+  }
+}
+
+void signal_taken(unsigned signal) noexcept {
+  for (signal_watch* w = watches.load(std::memory_order_acquire); w != nullptr; w = w->next_)
+    w->forget_pending(signal);
+}
+
+bool signal_watch::open() noexcept {
+  event_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  sigset_t none;
+  sigemptyset(&none);
+  pending_fd_ = signalfd(-1, &none, SFD_CLOEXEC | SFD_NONBLOCK);
+  set_ = epoll_create1(EPOLL_CLOEXEC);
+  epoll_event arrived{};
+  arrived.events = EPOLLIN;
+  epoll_event pending{};
+  pending.events = EPOLLIN | EPOLLET;  // it stays readable as long as a signal stays pending
+  return event_fd_ >= 0 && pending_fd_ >= 0 && set_ >= 0 &&
+         epoll_ctl(set_, EPOLL_CTL_ADD, event_fd_, &arrived) == 0 &&
+         epoll_ctl(set_, EPOLL_CTL_ADD, pending_fd_, &pending) == 0;
+}
+
+void signal_watch::close() noexcept {
+  for (const int fd : {event_fd_, pending_fd_, set_}) {
+    if (fd >= 0) ::close(fd);
   }
 }
 
@@ -35,15 +76,18 @@ signal_watch* signal_watch::take() noexcept {
   signal_watch* w = watches.load(std::memory_order_relaxed);
   while (w != nullptr && w->in_use_) w = w->next_;
   if (w == nullptr) {
-    const int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (fd < 0) return nullptr;
     w = new (std::nothrow) signal_watch;
     if (w == nullptr) {
-      close(fd);
       errno = ENOMEM;
       return nullptr;
     }
-    w->event_fd_.store(fd, std::memory_order_relaxed);
+    if (!w->open()) {
+      const int error = errno;
+      w->close();
+      delete w;
+      errno = error;
+      return nullptr;
+    }
     w->next_ = watches.load(std::memory_order_relaxed);
     watches.store(w, std::memory_order_release);
   }
@@ -60,19 +104,50 @@ void signal_watch::give_back() noexcept {
 void signal_watch::begin(unsigned signal) noexcept {
   if ((signals_.load(std::memory_order_relaxed) & bit(signal)) != 0) return;
   counts_[signal].store(0, std::memory_order_relaxed);
-  signals_.fetch_or(bit(signal), std::memory_order_acq_rel);
+  // What is pending already came before.
+  pending_.fetch_or(pending_of(bit(signal)), std::memory_order_acq_rel);
+  watch_pending(signals_.fetch_or(bit(signal), std::memory_order_acq_rel) | bit(signal));
   cover_signal(signal);
 }
 
 void signal_watch::end(unsigned signal) noexcept {
   if ((signals_.load(std::memory_order_relaxed) & bit(signal)) == 0) return;
-  signals_.fetch_and(~bit(signal), std::memory_order_acq_rel);
+  watch_pending(signals_.fetch_and(~bit(signal), std::memory_order_acq_rel) & ~bit(signal));
+  forget_pending(signal);
   uncover_signal(signal);
+}
+
+void signal_watch::watch_pending(std::uint64_t signals) noexcept {
+  sigset_t set;
+  sigemptyset(&set);
+  for (unsigned signal = 1; signal < signal_count; ++signal) {
+    if ((signals & bit(signal)) != 0) sigaddset(&set, static_cast<int>(signal));
+  }
+  signalfd(pending_fd_, &set, 0);
+}
+
+bool signal_watch::forget_pending(unsigned signal) noexcept {
+  return (pending_.load(std::memory_order_acquire) & bit(signal)) != 0 &&
+         (pending_.fetch_and(~bit(signal), std::memory_order_acq_rel) & bit(signal)) != 0;
 }
 
 void signal_watch::drain() noexcept {
   std::uint64_t count = 0;
-  [[maybe_unused]] const ssize_t got = read(descriptor(), &count, sizeof count);
+  [[maybe_unused]] const ssize_t got = read(event_fd_, &count, sizeof count);
+  epoll_event edges[2];
+  epoll_wait(set_, edges, 2, 0);
+
+  const std::uint64_t signals = signals_.load(std::memory_order_relaxed);
+  const std::uint64_t pending = pending_of(signals);
+  const std::uint64_t fresh = pending & ~pending_.fetch_or(pending, std::memory_order_acq_rel);
+  if (fresh == 0) return;
+  // What has been delivered between is the handler's to count, if it has not seen the mark.
+  const std::uint64_t still = pending_of(fresh);
+  for (unsigned signal = 1; signal < signal_count; ++signal) {
+    if ((fresh & bit(signal)) == 0) continue;
+    if ((still & bit(signal)) == 0 && forget_pending(signal)) continue;
+    counts_[signal].fetch_add(1, std::memory_order_release);
+  }
 }
 
 std::uint32_t signal_watch::take_count(unsigned signal) noexcept {
@@ -81,8 +156,7 @@ std::uint32_t signal_watch::take_count(unsigned signal) noexcept {
 
 void signal_watch::abandon() noexcept {
   new (&lock) word_lock;
-  for (signal_watch* w = watches.exchange(nullptr); w != nullptr; w = w->next_)
-    close(w->descriptor());
+  for (signal_watch* w = watches.exchange(nullptr); w != nullptr; w = w->next_) w->close();
 }
 
 }  // namespace kedge::kqueue

@@ -1,7 +1,8 @@
 #pragma once
 
-// Signals that kqueues watch, and how often each has come. (signalfd would need the signal blocked
-// in every thread, and suppress the program's handlers.)
+// Signals that kqueues watch, and how often each has come. A handler of ours counts what is
+// delivered. What every thread blocks is counted as soon as it is pending: a signalfd, which is
+// never read, tells of it. (To read it would take the signal from the program.)
 
 #include <atomic>
 #include <cstdint>
@@ -23,8 +24,9 @@ class signal_watch {
   void begin(unsigned signal) noexcept;
   void end(unsigned signal) noexcept;
 
-  // Becomes readable when a watched signal has come; drain() makes it not so.
-  int descriptor() const noexcept { return event_fd_.load(std::memory_order_relaxed); }
+  // Becomes readable when a watched signal has come; drain() makes it not so, and counts those that
+  // are pending.
+  int descriptor() const noexcept { return set_; }
   void drain() noexcept;
   // How often it came since the last call.
   std::uint32_t take_count(unsigned signal) noexcept;
@@ -34,9 +36,19 @@ class signal_watch {
 
  private:
   friend void signal_arrived(unsigned signal) noexcept;
+  friend void signal_taken(unsigned signal) noexcept;
 
-  std::atomic<int> event_fd_{-1};
-  std::atomic<std::uint64_t> signals_{0};  // bit signal - 1
+  bool open() noexcept;
+  void close() noexcept;
+  void watch_pending(std::uint64_t signals) noexcept;
+  // The signal that was counted while it was pending is pending no more. True if there was one.
+  bool forget_pending(unsigned signal) noexcept;
+
+  int event_fd_ = -1;                      // the handler writes it
+  int pending_fd_ = -1;                    // the signalfd
+  int set_ = -1;                           // an epoll set of both
+  std::atomic<std::uint64_t> signals_{0};  // bit signal - 1, and so in the next
+  std::atomic<std::uint64_t> pending_{0};  // not to be counted when they are delivered
   std::atomic<std::uint32_t> counts_[signal_count]{};
   signal_watch* next_ = nullptr;  // of all there are
   bool in_use_ = false;
@@ -44,5 +56,8 @@ class signal_watch {
 
 // A signal has come: counts it for every kqueue that watches it. May be called in a handler.
 void signal_arrived(unsigned signal) noexcept;
+
+// A signal that was pending has been taken by sigwait() or its like, and will not come.
+void signal_taken(unsigned signal) noexcept;
 
 }  // namespace kedge::kqueue

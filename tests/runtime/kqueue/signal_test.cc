@@ -56,6 +56,34 @@ class watch_of_test {
   bool ended_ = false;
 };
 
+// A signal that the calling thread, and those it starts, block for the length of a test.
+class block_of_test {
+ public:
+  explicit block_of_test(int signal) {
+    sigemptyset(&only_);
+    sigaddset(&only_, signal);
+    REQUIRE(pthread_sigmask(SIG_BLOCK, &only_, nullptr) == 0);
+  }
+  block_of_test(const block_of_test&) = delete;
+  block_of_test& operator=(const block_of_test&) = delete;
+  ~block_of_test() { end(); }
+  void end() const { pthread_sigmask(SIG_UNBLOCK, &only_, nullptr); }
+  int wait() const {
+    int signal = 0;
+    REQUIRE(sigwait(&only_, &signal) == 0);
+    return signal;
+  }
+
+ private:
+  sigset_t only_{};
+};
+
+bool is_pending(int signal) {
+  sigset_t now;
+  REQUIRE(sigpending(&now) == 0);
+  return sigismember(&now, signal) == 1;
+}
+
 bool is_ignored(int signal) {
   struct sigaction action{};
   REQUIRE(sigaction(signal, nullptr, &action) == 0);
@@ -255,4 +283,84 @@ TEST_CASE("a signal wakes a sleeper whichever thread it hits") {
   sleeper.thread.join();
   CHECK(sleeper.result == 1);
   CHECK(sleeper.event.filter == EVFILT_SIGNAL);
+}
+
+TEST_CASE("a blocked signal is reported at once, stays pending, and is counted no second time") {
+  const disposition_of_test own(SIGUSR1, count);
+  handled = 0;
+  const kqueue_of_test kq;
+  const kqueue_of_test other;
+  const watch_of_test watch(kq, SIGUSR1);
+  const watch_of_test watch_too(other, SIGUSR1);
+  const block_of_test block(SIGUSR1);
+  kill(getpid(), SIGUSR1);
+  CHECK(only(kq.next(), EVFILT_SIGNAL).data == 1);
+  CHECK(kq.now().empty());
+  CHECK(is_pending(SIGUSR1));
+  CHECK(handled == 0);
+  block.end();
+  CHECK(handled == 1);
+  CHECK(kq.now().empty());
+  CHECK(only(other.next(), EVFILT_SIGNAL).data == 1);
+  kill(getpid(), SIGUSR1);
+  CHECK(handled == 2);
+  CHECK(only(kq.next(), EVFILT_SIGNAL).data == 1);
+  CHECK(only(other.next(), EVFILT_SIGNAL).data == 1);
+}
+
+TEST_CASE("a blocked signal wakes a sleeper") {
+  const disposition_of_test ignore(SIGUSR1, SIG_IGN);
+  const kqueue_of_test kq;
+  const watch_of_test watch(kq, SIGUSR1);
+  const block_of_test block(SIGUSR1);
+  sleeper_of_test sleeper(kq);
+  kill(getpid(), SIGUSR1);
+  sleeper.thread.join();
+  CHECK(sleeper.result == 1);
+  CHECK(sleeper.event.filter == EVFILT_SIGNAL);
+  CHECK(sleeper.event.data == 1);
+}
+
+TEST_CASE("what sigwait takes was reported, and so is the next") {
+  const disposition_of_test own(SIGUSR1, count);
+  handled = 0;
+  const kqueue_of_test kq;
+  const watch_of_test watch(kq, SIGUSR1);
+  const block_of_test block(SIGUSR1);
+#if defined(__linux__)  // sigwaitinfo and sigtimedwait are not there on macOS
+  sigset_t only_this;
+  sigemptyset(&only_this);
+  sigaddset(&only_this, SIGUSR1);
+  const timespec at_once{};
+  const int waits = 3;
+#else
+  const int waits = 1;
+#endif
+  for (int i = 0; i < waits; ++i) {
+    kill(getpid(), SIGUSR1);
+    CHECK(only(kq.next(), EVFILT_SIGNAL).data == 1);
+    if (i == 0) CHECK(block.wait() == SIGUSR1);
+#if defined(__linux__)
+    if (i == 1) CHECK(sigwaitinfo(&only_this, nullptr) == SIGUSR1);
+    if (i == 2) CHECK(sigtimedwait(&only_this, nullptr, &at_once) == SIGUSR1);
+#endif
+  }
+  block.end();
+  CHECK(handled == 0);
+  kill(getpid(), SIGUSR1);
+  CHECK(handled == 1);
+  CHECK(only(kq.next(), EVFILT_SIGNAL).data == 1);
+}
+
+TEST_CASE("what is pending when it is added came before") {
+  const disposition_of_test own(SIGUSR1, count);
+  handled = 0;
+  const kqueue_of_test kq;
+  const block_of_test block(SIGUSR1);
+  kill(getpid(), SIGUSR1);
+  const watch_of_test watch(kq, SIGUSR1);
+  CHECK(kq.now().empty());
+  block.end();
+  CHECK(handled == 1);
+  CHECK(kq.now().empty());
 }
