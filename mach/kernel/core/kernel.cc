@@ -14,6 +14,7 @@
 #include "kedge/mach/kernel/core/right.h"
 #include "kedge/mach/kernel/core/semaphore_call.h"
 #include "kedge/mach/kernel/core/special_port_call.h"
+#include "kedge/mach/kernel/core/voucher_call.h"
 
 namespace kedge::mach::kernel {
 
@@ -209,6 +210,8 @@ kern_return_t kernel::call_at_once(ipc_task& caller, const request& what, reply&
       return of_semaphore.create(*target, what);
     case call_number::semaphore_destroy:
       return of_semaphore.destroy(*target, static_cast<mach_port_name_t>(what.words[0]));
+    case call_number::voucher_create:
+      return create_voucher(caller, what, answer, memory, after);
     case call_number::get_special_port:
     case call_number::set_special_port:
     case call_number::register_ports:

@@ -64,6 +64,7 @@ enum class call_number : std::uint32_t {
   bootstrap_create_service,  // -> name
   bootstrap_register,        // ..., name
   bootstrap_status,          // -> status
+  voucher_create,            // host, @recipes, bytes -> name
   fileport_make,             // descriptor, the kernel's from here on -> name
   fileport_open,             // name -> descriptor, or -errno
   memory_entry_make,   // descriptor, the kernel's from here on, offset, size, permission -> name
