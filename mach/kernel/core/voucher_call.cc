@@ -71,10 +71,10 @@ kern_return_t create_voucher(ipc_task& caller, const request& what, reply& answe
     return MACH_SEND_INVALID_DEST;
   }
   if (size > MACH_VOUCHER_ATTR_MAX_RAW_RECIPE_ARRAY_SIZE) return MIG_ARRAY_TOO_LARGE;
+  if (size == 0) return KERN_SUCCESS;  // of no content: MACH_PORT_NULL
   std::vector<std::byte> recipes(size);
   if (!memory.in_checked(what.words[1], recipes.data(), recipes.size())) return KERN_MEMORY_ERROR;
   if (const kern_return_t failed = check(caller, recipes); failed != KERN_SUCCESS) return failed;
-  if (recipes.empty()) return KERN_SUCCESS;  // of no content: MACH_PORT_NULL
   const auto made = ref<port>::adopt(new port(kernel_object::voucher, 0));
   return after.kernel.name_send_right(caller, *made, answer);
 }
