@@ -81,6 +81,11 @@ disposition dispositions[signal_count];
 constinit word_lock lock;
 constinit std::atomic<pid_t> process{0};  // whose dispositions these are
 
+// Not so in the child of a vfork, which has our memory, but dispositions of its own.
+bool in_own_process() noexcept {
+  return process.load(std::memory_order_relaxed) == getpid();
+}
+
 // Holds the lock, with all signals blocked: a handler may want it, too.
 class locked {
  public:
@@ -164,14 +169,18 @@ answer take_once(int signal) noexcept {
   if (a.once && a.is_function()) {
     struct sigaction reset = d.programs();
     reset.sa_handler = SIG_DFL;
-    set(d, signal, reset);
+    if (in_own_process()) {
+      set(d, signal, reset);
+    } else {
+      next_sigaction(signal, &reset, static_cast<struct sigaction*>(nullptr));
+    }
   }
   return a;
 }
 
 void on_signal(int signal, siginfo_t* info, void* context) noexcept {
   const int error = errno;
-  signal_arrived(static_cast<unsigned>(signal));
+  if (in_own_process()) signal_arrived(static_cast<unsigned>(signal));
   answer a = dispositions[signal].get();
   if (a.once && a.is_function()) a = take_once(signal);
   if (!a.is_function() && (a.handler == SIG_IGN || is_ignored_by_default(signal))) {
@@ -248,11 +257,8 @@ void uncover_signal(unsigned signal) noexcept {
 
 int change_disposition(int signal, const struct sigaction* wanted,
                        struct sigaction* before) noexcept {
-  // The child of a vfork() shares our memory, but has dispositions of its own.
-  if (signal < 1 || signal >= static_cast<int>(signal_count) ||
-      process.load(std::memory_order_relaxed) != getpid()) {
+  if (signal < 1 || signal >= static_cast<int>(signal_count) || !in_own_process())
     return next_sigaction(signal, wanted, before);
-  }
   disposition& d = dispositions[signal];
   const locked hold;
   const struct sigaction old = d.programs();

@@ -250,6 +250,34 @@ TEST_CASE("the child of vfork may close what the parent watches, before exec") {
   CHECK(b.kq.now().size() == 2);
 }
 
+TEST_CASE("a signal that the child of vfork gets is its own: the parent counts it not") {
+  const kqueue_of_test kq;
+  REQUIRE(kq.apply(SIGUSR1, EVFILT_SIGNAL, EV_ADD) == 0);
+  struct sigaction own{};
+  struct sigaction before{};
+  SUBCASE("ignored") {
+    own.sa_handler = SIG_IGN;
+  }
+  SUBCASE("handled once, which leaves the parent its handler") {
+    own.sa_handler = [](int) {};
+    own.sa_flags = static_cast<int>(SA_RESETHAND);
+  }
+  REQUIRE(sigaction(SIGUSR1, &own, &before) == 0);
+  const pid_t child = vfork();
+  if (child == 0) {
+    kill(getpid(), SIGUSR1);
+    _exit(7);
+  }
+  REQUIRE(child > 0);
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WEXITSTATUS(status) == 7);
+  CHECK(kq.now().empty());
+  REQUIRE(raise(SIGUSR1) == 0);
+  CHECK(only(kq.now(), EVFILT_SIGNAL).data == 1);
+  REQUIRE(sigaction(SIGUSR1, &before, nullptr) == 0);
+}
+
 TEST_CASE("posix_spawn with actions on numbers that are watched") {
   const busy_kqueue b;
   posix_spawn_file_actions_t actions;
