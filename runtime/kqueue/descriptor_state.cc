@@ -93,13 +93,13 @@ write_room room_to_write(int fd) noexcept {
   return used >= 0 ? write_room{size - used, size} : write_room{};
 }
 
-// The errno of a dead connection. SO_ERROR knows, but forgets when asked. One that once stood has
-// had its SYN acknowledged and was reset. One that never did was refused if a segment has come in;
-// if none has, it ran out of time or into the network's word, and that is left to the program, as
-// 0.
+// The errno of a dead connection. SO_ERROR knows, but forgets when asked. One that once stood was
+// reset: its SYN was acknowledged, or, if it was accepted, its peer has told its window. One that
+// never did was refused if a segment has come in; if none has, it ran out of time or into the
+// network's word, and that is left to the program, as 0.
 std::uint32_t connection_error(int fd) noexcept {
   tcp_info info{};
-  if (!ask_tcp(fd, info) || info.tcpi_bytes_acked != 0) return ECONNRESET;
+  if (!ask_tcp(fd, info) || info.tcpi_bytes_acked != 0 || info.tcpi_snd_wnd != 0) return ECONNRESET;
   return info.tcpi_segs_in != 0 ? ECONNREFUSED : 0;
 }
 

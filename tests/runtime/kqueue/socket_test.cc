@@ -302,18 +302,23 @@ TEST_CASE("a refused connect, registered before: EV_CLEAR tells it once") {
 TEST_CASE("a connection that is reset: EV_EOF with the errno to both, and read still gives it") {
   const kqueue_of_test kq;
   tcp_pair_of_test p;
-  REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD) == 0);
-  p.abort(1);
+  int side = 0;
+  SUBCASE("on the side that has connected") {}
+  SUBCASE("on the side that has accepted, and sent nothing") {
+    side = 1;
+  }
+  REQUIRE(kq.apply(p[side], EVFILT_READ, EV_ADD) == 0);
+  p.abort(1 - side);
   const event_list reads = kq.next();
   CHECK(only(reads, EVFILT_READ).flags == (EV_ADD | EV_EOF));
   CHECK(only(reads, EVFILT_READ).fflags == ECONNRESET);
-  REQUIRE(kq.apply(p[0], EVFILT_WRITE, EV_ADD) == 0);
+  REQUIRE(kq.apply(p[side], EVFILT_WRITE, EV_ADD) == 0);
   const event_list both = kq.next();
   CHECK(only(both, EVFILT_READ).fflags == ECONNRESET);
   CHECK(only(both, EVFILT_WRITE).flags == (EV_ADD | EV_EOF));
   CHECK(only(both, EVFILT_WRITE).fflags == ECONNRESET);
   char c = 0;
-  CHECK(::read(p[0], &c, 1) == -1);
+  CHECK(::read(p[side], &c, 1) == -1);
   CHECK(errno == ECONNRESET);
 }
 
