@@ -38,7 +38,8 @@ std::uint32_t events_for(std::int16_t filter, std::uint32_t fflags, bool directo
   if (directory) {
     if ((fflags & (NOTE_WRITE | NOTE_LINK)) != 0) events |= entry_events;
     if ((fflags & NOTE_ATTRIB) != 0) events |= IN_ATTRIB;
-    if (wants_parent(fflags)) events |= IN_MOVE_SELF;
+    // That it was removed is told of the one above it; that another took its name, of itself.
+    if (wants_parent(fflags)) events |= IN_MOVE_SELF | IN_ATTRIB;
   } else {
     // Truncation changes an attribute, on Darwin, and is a modification to inotify.
     if ((fflags & (NOTE_WRITE | NOTE_EXTEND | NOTE_ATTRIB)) != 0) events |= IN_MODIFY;
@@ -272,8 +273,9 @@ void file_changes::look(file_watch& w, unsigned seen) noexcept {
       const bool linked = links || moves || (seen & subdirectories) != 0;
       post(w, linked ? NOTE_WRITE | NOTE_LINK : NOTE_WRITE);
     }
-    if (links && now.st_nlink == 0) post(w, NOTE_DELETE | NOTE_LINK);
-    if (rights || (seen & changed) != 0) post(w, NOTE_ATTRIB);
+    const bool removed = links && now.st_nlink == 0;
+    if (removed) post(w, NOTE_DELETE | NOTE_LINK);
+    if (rights || ((seen & changed) != 0 && !removed)) post(w, NOTE_ATTRIB);
     return;
   }
   if ((seen & written) != 0) post(w, NOTE_WRITE);

@@ -173,6 +173,11 @@ TEST_CASE("NOTE_DELETE: the directory was removed") {
     remove_folder(f.folder / "beside/moved");
     CHECK(f.told() == (NOTE_DELETE | NOTE_LINK));
   }
+  SUBCASE("by another that was renamed to its name") {
+    move(f.folder / "beside", f.path);
+    CHECK((f.told() & NOTE_DELETE) != 0);
+    CHECK(f.nothing());
+  }
   SUBCASE("not when another one is") {
     remove_folder(f.folder / "beside");
     make_folder(f / "inside");
@@ -190,6 +195,13 @@ TEST_CASE("NOTE_DELETE: the directory was removed") {
       CHECK(e.fflags == (is_above ? NOTE_WRITE | NOTE_LINK : NOTE_DELETE | NOTE_LINK));
     }
   }
+}
+
+TEST_CASE("a directory that another is renamed to the name of is deleted, and no attribute of it") {
+  const folder_under_watch f(NOTE_DELETE | NOTE_ATTRIB);
+  move(f.folder / "beside", f.path);
+  CHECK((f.told() & ~NOTE_LINK) == NOTE_DELETE);
+  CHECK(f.nothing());
 }
 
 TEST_CASE("NOTE_WRITE: it was written to, from wherever; reading is nothing") {
