@@ -110,10 +110,11 @@ template <class Record>
       [[unlikely]] {
     return call_in_full(kind, kq, changes, nchanges, events, nevents, flags, timeout);
   }
-  short_call<Record> call(*q, kq, events, nevents, flags);
+  const auto room = static_cast<unsigned>(nevents);
   if (timeout == nullptr) [[likely]]
-    return call.run();
-  if (flags == 0 && is_valid(*timeout)) return call.run(*timeout);
+    return short_call<Record>(*q, kq, events, room, flags).run();
+  if (flags == 0 && is_valid(*timeout))
+    return short_call<Record>::run(*q, kq, events, room, *timeout);
   return call_in_full(kind, kq, changes, nchanges, events, nevents, flags, timeout);
 }
 

@@ -35,10 +35,8 @@ class word_lock {
   }
 
   bool try_lock() noexcept {
-    if (one_thread()) [[likely]]
-      return true;  // nobody else can want it, and none is made under it
-    int expected = free;
-    return word_.compare_exchange_strong(expected, held, std::memory_order_acquire);
+    // Alone nobody else can want it, and no thread is made under it.
+    return one_thread() || try_lock_atomically();
   }
   // unlock() in two steps, for who has better to call nothing: false if wake_one() has to follow.
   bool release() noexcept {
@@ -46,6 +44,14 @@ class word_lock {
       word_.store(free, std::memory_order_relaxed);
       return true;
     }
+    return release_atomically();
+  }
+  // The same, among threads. Who asks one_thread() once for both needs neither when it is alone.
+  bool try_lock_atomically() noexcept {
+    int expected = free;
+    return word_.compare_exchange_strong(expected, held, std::memory_order_acquire);
+  }
+  bool release_atomically() noexcept {
     return word_.exchange(free, std::memory_order_release) != contended;
   }
   void wake_one() noexcept;

@@ -1,6 +1,8 @@
 // The second half of a kevent() call: waiting, and delivering.
 
 #include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -8,6 +10,7 @@
 #include <cstdint>
 
 #include "kedge/kqueue/descriptor_state.h"
+#include "kedge/kqueue/epoll_call.h"
 #include "kedge/kqueue/epoll_tag.h"
 #include "kedge/kqueue/extension.h"
 #include "kedge/kqueue/interruption.h"
@@ -23,21 +26,18 @@ constexpr timespec at_once{};
 }  // namespace
 
 int wait_for_events(int epoll, epoll_event* events, unsigned room, const timespec* limit) noexcept {
-  const int capacity = static_cast<int>(room);
-  int n = -1;
-  if (limit == nullptr) {
-    n = epoll_wait(epoll, events, capacity, -1);
-  } else if (limit->tv_sec == 0 && limit->tv_nsec == 0) {
-    n = epoll_wait(epoll, events, capacity, 0);
-  } else {
-    n = epoll_pwait2(epoll, events, capacity, limit, nullptr);
-    if (n < 0 && errno == ENOSYS) {  // before Linux 5.11: whole milliseconds, rounded up
-      const long long ms =
-          static_cast<long long>(limit->tv_sec) * 1000 + (limit->tv_nsec + 999'999) / 1'000'000;
-      n = epoll_wait(epoll, events, capacity, static_cast<int>(std::min<long long>(ms, INT32_MAX)));
-    }
-  }
-  return n < 0 ? -errno : n;
+  if (limit == nullptr) return wait_by_epoll(epoll, events, room, -1);
+  if (limit->tv_sec == 0 && limit->tv_nsec == 0) return wait_by_epoll(epoll, events, room, 0);
+  const int saved = errno;
+  const long n = syscall(SYS_epoll_pwait2, epoll, events, room, limit, nullptr, 0);
+  const int error = errno;
+  errno = saved;
+  if (n >= 0) return static_cast<int>(n);
+  if (error != ENOSYS) return -error;
+  // Before Linux 5.11: whole milliseconds, rounded up.
+  const long long ms =
+      static_cast<long long>(limit->tv_sec) * 1000 + (limit->tv_nsec + 999'999) / 1'000'000;
+  return wait_by_epoll(epoll, events, room, static_cast<int>(std::min<long long>(ms, INT32_MAX)));
 }
 
 int queue::collect(records& out, time_limit& limit) noexcept {

@@ -5,9 +5,9 @@
 // wanted. The queue says whether it is open (queue::open_for_). What a call meets on the way, it
 // leaves to the long one.
 //
-// It is to cost little more than epoll_wait (README.md) and so it is written for the compiler: what
-// a call has to remember lies here, not in registers that it would have to save; its loop calls
-// nothing; what is seldom needed is a function of its own, called last of all.
+// It is to cost little more than epoll_wait (README.md) and so it is written for the compiler: it
+// is one function that calls none, so that all it has to remember stays in registers; what is
+// seldom needed is a function of its own, called last of all, that is handed everything by value.
 
 #include <sys/epoll.h>
 
@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "kedge/kqueue/epoll_call.h"
 #include "kedge/kqueue/epoll_tag.h"
 #include "kedge/kqueue/interruption.h"
 #include "kedge/kqueue/queue.h"
@@ -31,168 +32,201 @@ class short_call {
       std::is_same_v<Record, kevent64_s> ? call_kind::wide : call_kind::narrow;
 
   // `room`: from 1 to max_ready. `flags`: 0 or KEVENT_FLAG_IMMEDIATE.
-  short_call(queue& home, int number, Record* events, int room, unsigned flags) noexcept
-      : home_(home), events_(events), flags_(flags) {
-    round_.number = number;
-    round_.room = static_cast<unsigned>(room);
-  }
+  short_call(queue& home, int number, Record* events, unsigned room, unsigned flags) noexcept
+      : home_(home), number_(number), events_(events), room_(room), flags_(flags) {}
 
   // Returns the result of the call, with errno.
-  int run() noexcept {
-    if (!home_.lock_.try_lock()) [[unlikely]]
-      return take_long_way();
-    if (home_.open_for_[kind_index] != round_.number) [[unlikely]]
-      return turn_back();
-    begin_wait();
-    if (!home_.lock_.release()) [[unlikely]]
-      return wake_and_wait();
-    return deliver(wait());
+  [[gnu::always_inline]] int run() const noexcept {
+    const bool alone = one_thread();
+    if (!alone && !home_.lock_.try_lock_atomically()) [[unlikely]]
+      return take_long_way(home_, number_, events_, room_, flags_, nullptr);
+    if (home_.open_for_[kind_index] != number_) [[unlikely]]
+      return turn_back(home_, number_, events_, room_, flags_, nullptr);
+    round r;
+    begin_wait(r);
+    if (!alone && !home_.lock_.release_atomically()) [[unlikely]]
+      return wake_and_wait(home_, number_, events_, room_, flags_, r.set);
+    return wait(r);
   }
 
   // The same with a time-out.
-  [[gnu::noinline]] int run(const timespec& timeout) noexcept {
-    limit_.set(timeout);
-    home_.lock_.lock();
-    if (home_.open_for_[kind_index] != round_.number) return turn_back();
-    begin_wait();
-    home_.lock_.unlock();
-    return deliver(wait_for_events(round_.number, round_.ready, round_.room, limit_.left()));
+  [[gnu::noinline]] static int run(queue& home, int number, Record* events, unsigned room,
+                                   const timespec& timeout) noexcept {
+    const short_call call(home, number, events, room, 0);
+    time_limit limit;
+    limit.set(timeout);
+    home.lock_.lock();
+    if (home.open_for_[kind_index] != number)
+      return turn_back(home, number, events, room, 0, &limit);
+    round r;
+    call.begin_wait(r);
+    home.lock_.unlock();
+    return call.deliver(r, wait_for_events(number, r.ready, room, limit.left()), &limit);
   }
 
  private:
   static constexpr std::size_t kind_index = queue::index_of(kind);
 
-  void begin_wait() noexcept {
-    round_.set = home_.set_;
+  void begin_wait(round& r) const noexcept {
     ++home_.sleepers_;
     interrupted = interruption::none;
+    r.number = number_;
+    r.room = room_;
+    r.set = home_.set_;
   }
 
-  int wait() noexcept {
+  [[gnu::always_inline]] int wait(round& r) const noexcept {
     static_assert(KEVENT_FLAG_IMMEDIATE == 1);
-    return epoll_wait(round_.number, round_.ready, static_cast<int>(round_.room),
-                      static_cast<int>(flags_) - 1);
+    const int count = wait_by_epoll(number_, r.ready, room_, static_cast<int>(flags_) - 1);
+    return deliver(r, count, nullptr);
   }
 
-  [[gnu::noinline]] int wake_and_wait() noexcept {
-    home_.lock_.wake_one();
-    return deliver(wait());
+  // What a wait has brought: the events of `r`, or a negative errno as their count. `limit`: null
+  // if there is no time-out but what `flags_` say.
+  [[gnu::always_inline]] int deliver(round& r, int count, time_limit* limit) const noexcept {
+    r.count = count;
+    if (!one_thread() && !home_.lock_.try_lock_atomically()) [[unlikely]]
+      return lock_and_deliver(home_, r, events_, flags_, limit);
+    return deliver_locked(r, limit);
   }
 
-  [[gnu::noinline]] int turn_back() noexcept {
-    home_.lock_.unlock();
-    return take_long_way();
+  [[gnu::always_inline]] int deliver_locked(round& r, time_limit* limit) const noexcept {
+    --home_.sleepers_;
+    const epoll_event* ready = r.ready;
+    Record* at = events_;
+    if (r.count <= 0 || home_.open_for_[kind_index] != r.number) [[unlikely]]
+      return finish(home_, r, ready, events_, at, flags_, limit);
+    const descriptor_table::entry* const entries = home_.descriptors_.entries();
+    const epoll_event* const last = ready + r.count;
+    do {
+      const descriptor_table::entry* const e = plain(entries, *ready);
+      if (e == nullptr) [[unlikely]]
+        return finish(home_, r, ready, events_, at, flags_, limit);
+      if (e->first->chain != nullptr) [[unlikely]]
+        return deliver_several(home_, r, ready, events_, at, flags_, limit);
+      put_plain(*e->first, *at++);
+    } while (++ready != last);
+    if (!one_thread() && !home_.lock_.release_atomically()) [[unlikely]]
+      return wake_and_return(home_, r.count);
+    return r.count;
   }
 
-  [[gnu::noinline]] int take_long_way() noexcept {
-    int error = home_.enter(round_.number, kind);
+  // The descriptor that an event is about; null if the event asks for more than records.
+  [[gnu::always_inline]] static const descriptor_table::entry* plain(
+      const descriptor_table::entry* entries, const epoll_event& event) noexcept {
+    const std::uint64_t tag = event.data.u64;
+    if ((tag & own_descriptor) != 0) return nullptr;
+    const descriptor_table::entry& e = entries[static_cast<std::uint32_t>(tag)];
+    if (e.generation != static_cast<std::uint32_t>(tag >> 32)) return nullptr;
+    return (event.events & ~std::uint32_t{e.plain}) == 0 ? &e : nullptr;
+  }
+
+  // What is seldom needed.
+
+  [[gnu::noinline]] static int take_long_way(queue& home, int number, Record* events, unsigned room,
+                                             unsigned flags, time_limit* limit) noexcept {
+    const int error = home.enter(number, kind);
     if (error != 0) {
       errno = error;
       return -1;
     }
-    records out(events_, static_cast<int>(round_.room));
-    if (flags_ != 0) limit_.set_now();
-    return end_call(home_.collect(out, limit_), out);
+    records out(events, static_cast<int>(room));
+    time_limit own = limit_of(flags, limit);
+    return end(home, home.collect(out, own), out);
   }
 
-  [[gnu::noinline]] int deliver(int count) noexcept {
-    if (!home_.lock_.try_lock()) [[unlikely]]
-      return wait_and_deliver(count);
-    return deliver_locked(count);
-  }
-  [[gnu::noinline]] int wait_and_deliver(int count) noexcept {
-    home_.lock_.lock();
-    return deliver_locked(count);
-  }
-  [[gnu::always_inline]] int deliver_locked(int count) noexcept {
-    --home_.sleepers_;
-    const epoll_event* ready = round_.ready;
-    Record* at = events_;
-    if (count <= 0 || home_.open_for_[kind_index] != round_.number) [[unlikely]]
-      return finish(count, ready, at);
-    const descriptor_table::entry* const entries = home_.descriptors_.entries();
-    const epoll_event* const last = ready + count;
-    do {
-      const std::uint64_t tag = ready->data.u64;
-      if ((tag & own_descriptor) != 0) return finish(count, ready, at);
-      const descriptor_table::entry& e = entries[static_cast<std::uint32_t>(tag)];
-      if (!is_plain(e, *ready)) return finish(count, ready, at);
-      if (e.first->chain != nullptr) return deliver_several(count, ready, at);
-      put_plain(*e.first, *at++);
-    } while (++ready != last);
-    if (!home_.lock_.release()) [[unlikely]]
-      return wake_and_return(count);
-    return count;
+  [[gnu::noinline]] static int turn_back(queue& home, int number, Record* events, unsigned room,
+                                         unsigned flags, time_limit* limit) noexcept {
+    home.lock_.unlock();
+    return take_long_way(home, number, events, room, flags, limit);
   }
 
-  // The same with descriptors that have more than one knote.
-  [[gnu::noinline]] int deliver_several(int count, const epoll_event* ready, Record* at) noexcept {
-    const descriptor_table::entry* const entries = home_.descriptors_.entries();
-    const epoll_event* const last = round_.ready + count;
+  [[gnu::noinline]] static int wake_and_wait(queue& home, int number, Record* events, unsigned room,
+                                             unsigned flags, unsigned set) noexcept {
+    home.lock_.wake_one();
+    round r;
+    r.number = number;
+    r.room = room;
+    r.set = set;
+    return short_call(home, number, events, room, flags).wait(r);
+  }
+
+  [[gnu::noinline]] static int lock_and_deliver(queue& home, round& r, Record* events,
+                                                unsigned flags, time_limit* limit) noexcept {
+    home.lock_.lock();
+    return short_call(home, r.number, events, r.room, flags).deliver_locked(r, limit);
+  }
+
+  [[gnu::noinline]] static int wake_and_return(queue& home, int result) noexcept {
+    home.lock_.wake_one();
+    return result;
+  }
+
+  // From `ready` and `at` on, with descriptors that have more than one knote.
+  [[gnu::noinline]] static int deliver_several(queue& home, round& r, const epoll_event* ready,
+                                               Record* events, Record* at, unsigned flags,
+                                               time_limit* limit) noexcept {
+    const descriptor_table::entry* const entries = home.descriptors_.entries();
+    const Record* const end = events + r.room;
+    const epoll_event* const last = r.ready + r.count;
     do {
-      const std::uint64_t tag = ready->data.u64;
-      if ((tag & own_descriptor) != 0) return finish(count, ready, at);
-      const descriptor_table::entry& e = entries[static_cast<std::uint32_t>(tag)];
-      Record* const after = is_plain(e, *ready) ? put_each(e.first, ready->events, at) : nullptr;
-      if (after == nullptr) return finish(count, ready, at);
+      const descriptor_table::entry* const e = plain(entries, *ready);
+      Record* const after = e != nullptr ? put_each(e->first, ready->events, at, end) : nullptr;
+      if (after == nullptr) return finish(home, r, ready, events, at, flags, limit);
       at = after;
     } while (++ready != last);
-    home_.lock_.unlock();
-    return static_cast<int>(at - events_);
-  }
-
-  // Whether the event asks for nothing but records.
-  static bool is_plain(const descriptor_table::entry& e, const epoll_event& event) noexcept {
-    const std::uint64_t tag = event.data.u64;
-    return e.generation == static_cast<std::uint32_t>(tag >> 32) &&
-           (event.events & ~std::uint32_t{e.plain}) == 0;
+    home.lock_.unlock();
+    return static_cast<int>(at - events);
   }
 
   // What each knote of a descriptor has to say. Returns the end of the records, null if they do not
   // fit.
-  Record* put_each(const knote_record* k, std::uint32_t events, Record* at) const noexcept {
-    const Record* const end = events_ + round_.room;
+  static Record* put_each(const knote_record* k, std::uint32_t reported, Record* at,
+                          const Record* end) noexcept {
     for (; k != nullptr; k = k->chain) {
-      if ((events & k->reported) == 0) continue;
+      if ((reported & k->reported) == 0) continue;
       if (at == end) return nullptr;
       put_plain(*k, *at++);
     }
     return at;
   }
 
-  [[gnu::noinline]] int wake_and_return(int result) noexcept {
-    home_.lock_.wake_one();
-    return result;
-  }
-
   // The long way from here: all before `ready` and `at` is delivered.
-  [[gnu::noinline]] int finish(int count, const epoll_event* ready, const Record* at) noexcept {
-    if (flags_ != 0) limit_.set_now();
-    if (count == 0 && limit_.is_now() && home_.open_for_[kind_index] == round_.number) {
-      home_.lock_.unlock();
+  [[gnu::noinline]] static int finish(queue& home, round& r, const epoll_event* ready,
+                                      Record* events, const Record* at, unsigned flags,
+                                      time_limit* limit) noexcept {
+    time_limit own = limit_of(flags, limit);
+    if (r.count == 0 && own.is_now() && home.open_for_[kind_index] == r.number) {
+      home.lock_.unlock();
       return 0;
     }
-    ++home_.users_;
-    round_.sleep = true;
-    round_.count = count >= 0 ? count : -errno;
-    round_.taken = static_cast<unsigned>(ready - round_.ready);
-    round_.changes = home_.descriptors_.changes() - 1;  // not known any more
-    records out(events_, static_cast<int>(round_.room), static_cast<unsigned>(at - events_));
-    return end_call(home_.finish_wait(round_, out, limit_), out);
+    ++home.users_;
+    r.sleep = true;
+    r.taken = static_cast<unsigned>(ready - r.ready);
+    r.changes = home.descriptors_.changes() - 1;  // not known any more
+    records out(events, static_cast<int>(r.room), static_cast<unsigned>(at - events));
+    return end(home, home.finish_wait(r, out, own), out);
   }
 
-  int end_call(int error, const records& out) noexcept {
-    error == EBADF ? home_.leave_lost() : home_.leave();
+  static time_limit limit_of(unsigned flags, const time_limit* limit) noexcept {
+    if (limit != nullptr) return *limit;
+    time_limit own;
+    if (flags != 0) own.set_now();
+    return own;
+  }
+
+  static int end(queue& home, int error, const records& out) noexcept {
+    error == EBADF ? home.leave_lost() : home.leave();
     if (error == 0) return static_cast<int>(out.count());
     errno = error;
     return -1;
   }
 
   queue& home_;
-  Record* events_;
-  unsigned flags_;
-  time_limit limit_;  // for ever, unless there is a time-out
-  round round_;
+  const int number_;
+  Record* const events_;
+  const unsigned room_;
+  const unsigned flags_;
 };
 
 }  // namespace kedge::kqueue
