@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 
 #include "kedge/kqueue/kqueue_numbers.h"
 #include "kedge/kqueue/next_definition.h"
+#include "kedge/kqueue/no_cancellation.h"
 #include "kedge/kqueue/number_close.h"
 
 extern "C" {
@@ -99,6 +101,9 @@ using kedge::kqueue::number_close;
 using kedge::kqueue::number_of;
 
 extern "C" int close(int number) {
+  if (!number_close::concerns(number)) return next_close(number);
+  pthread_testcancel();  // a cancellation point, but all or nothing
+  const kedge::kqueue::no_cancellation hold;
   number_close::announce(number);
   return next_close(number);
 }

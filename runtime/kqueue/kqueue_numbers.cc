@@ -9,6 +9,7 @@
 #include <new>
 
 #include "kedge/kqueue/lock.h"
+#include "kedge/kqueue/no_cancellation.h"
 #include "kedge/kqueue/number_close.h"
 #include "kedge/kqueue/signal_watch.h"
 
@@ -33,6 +34,7 @@ constinit makings all{};
 // kqueues do not outlive a fork. Other threads are gone, their locks may be held for ever: none is
 // taken, and the old queues are left as they are.
 void kqueue_numbers::after_fork_in_child() noexcept {
+  const no_cancellation hold;
   number_close::after_fork_in_child();
   new (&all.lock) word_lock;
   all.unused = nullptr;
@@ -75,6 +77,7 @@ void kqueue_numbers::set(std::atomic<queue*>& place, int number, queue& q) noexc
 }
 
 int kqueue_numbers::make() noexcept {
+  const no_cancellation hold;
   queue* const q = take_unused();
   if (q == nullptr) {
     errno = ENOMEM;
@@ -101,6 +104,7 @@ int kqueue_numbers::make() noexcept {
 void kqueue_numbers::duplicate(int number, int fresh) noexcept {
   queue* const q = find(number);
   if (q == nullptr || !number_close::in_own_process()) return;
+  const no_cancellation hold;
   std::atomic<queue*>* const place = numbers_.make(fresh);
   if (place == nullptr || !number_close::note_kqueue(fresh)) return;
   if (!q->gain_number(number)) return;

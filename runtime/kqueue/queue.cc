@@ -2,6 +2,7 @@
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <bit>
@@ -162,9 +163,10 @@ void queue::enqueue_and_tell(knote_record& k) noexcept {
 void queue::ring() noexcept {
   if (rung_) return;
   rung_ = true;
-  // Cannot fail: it would take 2^64 writes to fill an eventfd.
+  // Cannot fail: it would take 2^64 writes to fill an eventfd. Not by write(), which is a
+  // cancellation point: any thread may come here by any call.
   const std::uint64_t one = 1;
-  [[maybe_unused]] const ssize_t written = write(bell_, &one, sizeof one);
+  syscall(SYS_write, bell_, &one, sizeof one);
 }
 
 void queue::enqueue(knote_record& k) noexcept {

@@ -14,6 +14,7 @@
 #include "kedge/kqueue/epoll_tag.h"
 #include "kedge/kqueue/extension.h"
 #include "kedge/kqueue/interruption.h"
+#include "kedge/kqueue/no_cancellation.h"
 #include "kedge/kqueue/queue.h"
 #include "kedge/kqueue/queue_wait.h"
 #include "kedge/kqueue/timer_clock.h"
@@ -165,6 +166,7 @@ int queue::deliver_reported(const round& r, records& out, bool& seen_all) noexce
 
 void queue::collect_active(records& out) noexcept {
   if (waiting_ == 0) return;
+  const no_cancellation hold;
   ++collectors_;
   deliver_active(out);
   end_delivery();

@@ -113,7 +113,8 @@ bool is_ignored_by_default(int signal) noexcept {
   return signal == SIGCHLD || signal == SIGCONT || signal == SIGURG || signal == SIGWINCH;
 }
 
-void on_signal(int signal, siginfo_t* info, void* context) noexcept;
+// Not noexcept: the thread may be cancelled in the program's handler.
+void on_signal(int signal, siginfo_t* info, void* context);
 
 bool is_ours(const struct sigaction& action) noexcept {
   return (action.sa_flags & SA_SIGINFO) != 0 && action.sa_sigaction == on_signal;
@@ -178,7 +179,7 @@ answer take_once(int signal) noexcept {
   return a;
 }
 
-void on_signal(int signal, siginfo_t* info, void* context) noexcept {
+void on_signal(int signal, siginfo_t* info, void* context) {
   const int error = errno;
   if (in_own_process()) signal_arrived(static_cast<unsigned>(signal));
   answer a = dispositions[signal].get();
