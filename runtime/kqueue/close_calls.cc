@@ -74,10 +74,14 @@ bool is_open(int number) noexcept {
   return fcntl(number, F_GETFD) >= 0;
 }
 
-// A duplicate, if it is one, of a number that may be a kqueue's.
+// What a call that has made `fresh`, a duplicate of a number that may be a kqueue's, returns. (-1
+// is none, and passed on.) ENOMEM: it cannot be noted, and none is made.
 int duplicated(int number, int fresh) noexcept {
-  if (fresh >= 0) kqueue_numbers::duplicate(number, fresh);
-  return fresh;
+  if (fresh < 0 || kqueue_numbers::duplicate(number, fresh)) return fresh;
+  const no_cancellation hold;
+  next_close(fresh);
+  errno = ENOMEM;
+  return -1;
 }
 
 bool duplicates(int command) noexcept {

@@ -101,15 +101,16 @@ int kqueue_numbers::make() noexcept {
   return number;
 }
 
-void kqueue_numbers::duplicate(int number, int fresh) noexcept {
+bool kqueue_numbers::duplicate(int number, int fresh) noexcept {
   queue* const q = find(number);
-  if (q == nullptr || !number_close::in_own_process()) return;
+  if (q == nullptr || !number_close::in_own_process()) return true;
   const no_cancellation hold;
   std::atomic<queue*>* const place = numbers_.make(fresh);
-  if (place == nullptr || !number_close::note_kqueue(fresh)) return;
-  if (!q->gain_number(number)) return;
+  if (place == nullptr || !number_close::note_kqueue(fresh)) return false;
+  if (!q->gain_number(number)) return true;
   set(*place, fresh, *q);
   q->has_gained(fresh);
+  return true;
 }
 
 void kqueue_numbers::forget(int number) noexcept {

@@ -24,8 +24,8 @@ class kqueue_numbers {
   // A new kqueue: its number, or -1 with errno. A queue that had the number has lost it.
   static int make() noexcept;
 
-  // `fresh` is a duplicate of `number`: if that is a kqueue, both are now.
-  static void duplicate(int number, int fresh) noexcept;
+  // `fresh` is a duplicate of `number`: if that is a kqueue, both are now. False: no memory for it.
+  static bool duplicate(int number, int fresh) noexcept;
 
   // The number is about to go, or gone: its queue loses it, and ends with the last one.
   static void forget(int number) noexcept;

@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <new>
 
+#include "descriptor_limit_of_test.h"
+
 namespace {
 
 int allocations_left = -1;  // until one fails; negative: none does
@@ -87,4 +89,37 @@ TEST_CASE("whichever allocation fails: ENOMEM, and the same change succeeds afte
   std::fclose(file);
   kill(child, SIGKILL);
   CHECK(waitpid(child, nullptr, 0) == child);
+}
+
+TEST_CASE(
+    "a duplicate of a kqueue's number that there is no memory for: ENOMEM, and none is made") {
+  const descriptor_limit_of_test descriptors(16384);
+  REQUIRE(descriptors.limit() > 4096);
+  const kqueue_of_test kq;
+  const auto duplicate = [&](int how, int number) {
+    if (how == 0) return ::fcntl(kq.fd(), F_DUPFD, number);
+    if (how == 1) return ::dup2(kq.fd(), number);
+    return ::dup3(kq.fd(), number, O_CLOEXEC);
+  };
+  for (const int how : {0, 1, 2}) {
+    const int number = 1024 * (how + 1);  // the first of a page
+    int failed = 0;
+    int fresh = -1;
+    for (; fresh < 0; ++failed) {
+      allocations_left = failed;
+      fresh = duplicate(how, number);
+      const int error = errno;
+      allocations_left = -1;
+      if (fresh >= 0) break;
+      CHECK(error == ENOMEM);
+      CHECK(::fcntl(number, F_GETFD) == -1);
+    }
+    CHECK(failed > 0);
+    CHECK(fresh == number);
+    kevent64_s out;
+    constexpr timespec zero{0, 0};
+    CHECK(kevent64(fresh, nullptr, 0, &out, 1, 0, &zero) == 0);
+    CHECK(::close(fresh) == 0);
+  }
+  CHECK(kq.now().empty());
 }

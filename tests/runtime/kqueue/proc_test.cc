@@ -3,13 +3,14 @@
 #include "kqueue_of_test.h"
 
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <algorithm>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "descriptor_limit_of_test.h"
 
 namespace {
 
@@ -342,30 +343,6 @@ TEST_CASE("more processes than one look can tell of") {
   }
   CHECK(kq.now().empty());
 }
-
-namespace {
-
-// Another soft limit on descriptors, as long as it lives.
-class descriptor_limit_of_test {
- public:
-  explicit descriptor_limit_of_test(rlim_t limit) {
-    REQUIRE(::getrlimit(RLIMIT_NOFILE, &before_) == 0);
-    const rlimit now{std::min(limit, before_.rlim_max), before_.rlim_max};
-    REQUIRE(::setrlimit(RLIMIT_NOFILE, &now) == 0);
-    limit_ = now.rlim_cur;
-  }
-  descriptor_limit_of_test(const descriptor_limit_of_test&) = delete;
-  descriptor_limit_of_test& operator=(const descriptor_limit_of_test&) = delete;
-  ~descriptor_limit_of_test() { ::setrlimit(RLIMIT_NOFILE, &before_); }
-
-  rlim_t limit() const { return limit_; }
-
- private:
-  rlimit before_{};
-  rlim_t limit_ = 0;
-};
-
-}  // namespace
 
 TEST_CASE("thousands of knotes about one process: each is told once") {
   const descriptor_limit_of_test descriptors(4096);

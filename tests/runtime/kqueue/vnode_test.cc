@@ -3,7 +3,6 @@
 #include "kqueue_of_test.h"
 
 #include <sys/file.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 
@@ -12,6 +11,7 @@
 #include <string>
 #include <thread>
 
+#include "descriptor_limit_of_test.h"
 #include "folder_of_test.h"
 
 #if !defined(O_EVTONLY)
@@ -628,13 +628,10 @@ TEST_CASE("without a descriptor to spare: EMFILE, and later it works") {
   const folder_of_test folder;
   make_file(folder / "file");
   const opened file(folder / "file");
-  rlimit limit{};
-  REQUIRE(::getrlimit(RLIMIT_NOFILE, &limit) == 0);
-  const rlimit none{static_cast<rlim_t>(file.fd()) + 1, limit.rlim_max};
-  REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
-  const int error = kq.apply(file.fd(), EVFILT_VNODE, EV_ADD, NOTE_WRITE);
-  REQUIRE(::setrlimit(RLIMIT_NOFILE, &limit) == 0);
-  CHECK(error == EMFILE);
+  {
+    const descriptor_limit_of_test none(static_cast<rlim_t>(file.fd()) + 1);
+    CHECK(kq.apply(file.fd(), EVFILT_VNODE, EV_ADD, NOTE_WRITE) == EMFILE);
+  }
   REQUIRE(kq.apply(file.fd(), EVFILT_VNODE, EV_ADD | EV_CLEAR, NOTE_WRITE) == 0);
   write_at(folder / "file", 0, "a");
   CHECK(kq.next().size() == 1);
