@@ -199,7 +199,8 @@ class queue {
   void plan(round& r, unsigned room, const time_limit& limit) noexcept;
   void ask_epoll(round& r, time_limit& limit) noexcept;
   int deliver_round(const round& r, records& out, time_limit& limit) noexcept;
-  int deliver_reported(const round& r, records& out, bool& seen_all) noexcept;
+  int deliver_reported(const round& r, records& out, bool& seen_all, bool& is_stuck) noexcept;
+  bool pause(time_limit& limit) noexcept;
   void end_delivery() noexcept;
   void deliver_ready(std::uint64_t tag, std::uint32_t events, records& out) noexcept;
   void answer_own(std::uint32_t own) noexcept;

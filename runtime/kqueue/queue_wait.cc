@@ -24,6 +24,8 @@ namespace {
 
 constexpr timespec at_once{};
 
+constexpr long pause_length = 10'000'000;  // ns
+
 }  // namespace
 
 int wait_for_events(int epoll, epoll_event* events, unsigned room, const timespec* limit) noexcept {
@@ -118,18 +120,34 @@ void queue::ask_epoll(round& r, time_limit& limit) noexcept {
 // is active in user space. Returns the result of the call, 0 or an errno, or one_more_round.
 int queue::deliver_round(const round& r, records& out, time_limit& limit) noexcept {
   bool seen_all = false;  // of the program's descriptors: none of our own took their room
+  bool is_stuck = false;
   if (r.room != 0) {
-    const int error = deliver_reported(r, out, seen_all);
+    const int error = deliver_reported(r, out, seen_all, is_stuck);
     if (error != 0) return error;
     if (r.sleep && r.count == 0) limit.set_now();
   }
   const bool all_busy = waiting_ != 0 && out.room() != 0 && !deliver_active(out);
   if (out.count() != 0 || (seen_all && limit.is_now())) return 0;
+  if (is_stuck && waiting_ == 0 && !pause(limit)) return EINTR;
   if (all_busy && waiting_ != 0) gate_.wait(lock_);
   return ended_ ? EBADF : one_more_round;
 }
 
-int queue::deliver_reported(const round& r, records& out, bool& seen_all) noexcept {
+// Between two looks at what epoll has, if asking it would not sleep. False: a handler has run.
+bool queue::pause(time_limit& limit) noexcept {
+  timespec length{0, pause_length};
+  const timespec* const left = limit.left();
+  if (left != nullptr && left->tv_sec == 0) length.tv_nsec = std::min(left->tv_nsec, pause_length);
+  interrupted = interruption::none;
+  lock_.unlock();
+  const bool is_over = nanosleep(&length, nullptr) == 0;
+  lock_.lock();
+  return is_over || interrupted == interruption::ignored;
+}
+
+// `seen_all`: there is nothing else that epoll would tell. `is_stuck`: it tells of a registration
+// that is no more and cannot be got rid of, and would do so at once.
+int queue::deliver_reported(const round& r, records& out, bool& seen_all, bool& is_stuck) noexcept {
   if (ended_) {
     rung_ = false;
     if (sleepers_ != 0) ring();
@@ -158,6 +176,7 @@ int queue::deliver_reported(const round& r, records& out, bool& seen_all) noexce
   // What stale events took the room of is looked at again, if they can be got rid of; so is what
   // events took it of that filters may find nothing in.
   const bool is_short = waiting_ != 0 || (stale_ && (!is_current || renew_set()));
+  is_stuck = stale_ && !is_short;
   seen_all = count < r.room || (own == 0 && !is_short);
   if (own != 0) answer_own(own);
   if ((options_ & no_data) == 0 && out.count() != 0) fill_data(out);

@@ -11,6 +11,9 @@
 #include <cstdlib>
 #include <thread>
 
+#include "descriptor_limit_of_test.h"
+#include "sockets_of_test.h"
+
 #if defined(__linux__)
 #include <sys/syscall.h>
 #endif
@@ -576,6 +579,43 @@ TEST_CASE("closed by a raw system call: what epoll still reports is got rid of, 
   for (int i = 0; i < 4; ++i)
     CHECK(only(kq.now(1), EVFILT_WRITE).ident == static_cast<std::uint64_t>(other[0]));
   REQUIRE(kq.apply(other[0], EVFILT_WRITE, EV_DELETE) == 0);
+  CHECK(!readable(kq.fd()));
+}
+
+TEST_CASE("closed by a raw system call: what cannot be got rid of for lack of a descriptor") {
+  const kqueue_of_test kq;
+  duplicated_socket s;
+  const int number = s.pair[0];
+  REQUIRE(kq.apply(number, EVFILT_READ, EV_ADD) == 0);
+  REQUIRE(kq.apply(1, EVFILT_USER, EV_ADD) == 0);
+  close_unseen(number);
+  const descriptor_of_test filler(::open("/dev/null", O_RDONLY));
+  REQUIRE(filler == number);
+  REQUIRE(kq.apply(number, EVFILT_READ, EV_DELETE) == ENOENT);
+  const int next = ::dup(kq.fd());
+  ::close(next);
+  {
+    const descriptor_limit_of_test none(static_cast<rlim_t>(next));
+    CHECK(kq.now().empty());
+    SUBCASE("a wait sleeps, in vain") {
+      rusage before{};
+      rusage after{};
+      kevent64_s out;
+      constexpr timespec moment{0, 100'000'000};
+      REQUIRE(::getrusage(RUSAGE_THREAD, &before) == 0);
+      CHECK(kevent64(kq.fd(), nullptr, 0, &out, 1, 0, &moment) == 0);
+      REQUIRE(::getrusage(RUSAGE_THREAD, &after) == 0);
+      CHECK(after.ru_nvcsw > before.ru_nvcsw);
+    }
+    SUBCASE("or until something is there") {
+      std::thread other([&] { CHECK(kq.apply(1, EVFILT_USER, 0, NOTE_TRIGGER) == 0); });
+      CHECK(kq.next().size() == 1);
+      other.join();
+    }
+  }
+  REQUIRE(kq.apply(1, EVFILT_USER, EV_DELETE) == 0);
+  CHECK(kq.now().empty());
+  CHECK(kq.now().empty());  // of what has become of the user event, the new set tells once
   CHECK(!readable(kq.fd()));
 }
 
