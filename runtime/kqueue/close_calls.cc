@@ -1,6 +1,7 @@
-// The C library's calls that close descriptor numbers or duplicate them, and the one that closes
-// one side of a connection, defined here so that kqueues hear of it. Each runs the next definition:
-// the sanitizer's, if there is one, else the C library's (or what was loaded before it).
+// The C library's calls that close descriptor numbers or duplicate them, the one that closes one
+// side of a connection and the one that moves the offset of a file, defined here so that kqueues
+// hear of it. Each runs the next definition: the sanitizer's, if there is one, else the C library's
+// (or what was loaded before it).
 //
 // For a number that no kqueue cares for they do nothing else, and may be called where the originals
 // may. For one that a kqueue does care for, they take locks: not in a signal handler.
@@ -36,6 +37,8 @@ extern "C" {
 [[gnu::weak]] decltype(freopen64) __interceptor_freopen64;
 [[gnu::weak]] decltype(closedir) __interceptor_closedir;
 [[gnu::weak]] decltype(shutdown) __interceptor_shutdown;
+[[gnu::weak]] decltype(lseek) __interceptor_lseek;
+[[gnu::weak]] decltype(lseek64) __interceptor_lseek64;
 }
 
 namespace kedge::kqueue {
@@ -50,6 +53,8 @@ constinit next_definition next_dup3("dup3", &__interceptor_dup3);
 constinit next_definition next_fcntl("fcntl", &__interceptor_fcntl);
 constinit next_definition next_fcntl64("fcntl64", &__interceptor_fcntl64);
 constinit next_definition next_shutdown("shutdown", &__interceptor_shutdown);
+constinit next_definition next_lseek("lseek", &__interceptor_lseek);
+constinit next_definition next_lseek64("lseek64", &__interceptor_lseek64);
 
 [[gnu::constructor]] void begin() noexcept {
   next_close.find();
@@ -59,6 +64,8 @@ constinit next_definition next_shutdown("shutdown", &__interceptor_shutdown);
   next_fcntl.find();
   next_fcntl64.find();
   next_shutdown.find();
+  next_lseek.find();
+  next_lseek64.find();
 }
 
 // The number of a stream or directory; -1 for one that has none. Keeps errno.
@@ -84,6 +91,12 @@ int duplicated(int number, int fresh) noexcept {
   return -1;
 }
 
+template <class Offset>
+Offset moved(int number, Offset offset) noexcept {
+  if (offset >= 0) number_close::announce_new_offset(number);
+  return offset;
+}
+
 bool duplicates(int command) noexcept {
   return command == F_DUPFD || command == F_DUPFD_CLOEXEC;
 }
@@ -93,6 +106,7 @@ bool duplicates(int command) noexcept {
 
 using kedge::kqueue::duplicated;
 using kedge::kqueue::duplicates;
+using kedge::kqueue::moved;
 using kedge::kqueue::next_close;
 using kedge::kqueue::next_definition;
 using kedge::kqueue::next_dup;
@@ -100,6 +114,8 @@ using kedge::kqueue::next_dup2;
 using kedge::kqueue::next_dup3;
 using kedge::kqueue::next_fcntl;
 using kedge::kqueue::next_fcntl64;
+using kedge::kqueue::next_lseek;
+using kedge::kqueue::next_lseek64;
 using kedge::kqueue::next_shutdown;
 using kedge::kqueue::number_close;
 using kedge::kqueue::number_of;
@@ -199,4 +215,12 @@ extern "C" int shutdown(int number, int side) noexcept {
   const int result = next_shutdown(number, side);
   if (result == 0 && side == SHUT_WR) number_close::announce_end_of_sending(number);
   return result;
+}
+
+extern "C" off_t lseek(int number, off_t offset, int whence) noexcept {
+  return moved(number, next_lseek(number, offset, whence));
+}
+
+extern "C" off64_t lseek64(int number, off64_t offset, int whence) noexcept {
+  return moved(number, next_lseek64(number, offset, whence));
 }

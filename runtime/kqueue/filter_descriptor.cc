@@ -5,6 +5,7 @@
 
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -41,7 +42,8 @@ std::int64_t file_amount(const knote& note) noexcept {
   struct stat status{};
   if (fstat(descriptor_of(note), &status) != 0) return 0;
   if (note.filter == EVFILT_WRITE || !S_ISREG(status.st_mode)) return 1;
-  const off_t at = lseek(descriptor_of(note), 0, SEEK_CUR);
+  // Not the program's lseek(), which would be one more event.
+  const off_t at = syscall(SYS_lseek, descriptor_of(note), off_t{0}, SEEK_CUR);
   return at < 0 ? 0 : status.st_size - at;
 }
 

@@ -58,6 +58,14 @@ void number_close::announce_end_of_sending(int number) noexcept {
   errno = error;
 }
 
+void number_close::tell_new_offset(int number) noexcept {
+  if (!in_own_process()) return;
+  const int error = errno;
+  const std::uintptr_t word = cares_.find(number)->load(std::memory_order_acquire);
+  each_watcher(word & ~is_kqueue, several, [number](queue& q) { q.offset_moves(number); });
+  errno = error;
+}
+
 bool number_close::note_knote(int number, const queue& q) noexcept {
   std::atomic<std::uintptr_t>* const place = cares_.make(number);
   if (place == nullptr) return false;

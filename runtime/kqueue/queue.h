@@ -117,6 +117,8 @@ class queue {
   void descriptor_closes(int fd) noexcept;
   // The connection behind the number sends no more: its WRITE knotes are examined.
   void sending_ends(int fd) noexcept;
+  // The file has another offset: its READ and WRITE knotes, which no epoll watches, are asked.
+  void offset_moves(int fd) noexcept;
   // Another file has taken the number of a descriptor over, with all that was registered.
   void renew(int fd) noexcept;
 

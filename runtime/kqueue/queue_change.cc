@@ -355,6 +355,17 @@ void queue::sending_ends(int fd) noexcept {
   descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), false);
 }
 
+void queue::offset_moves(int fd) noexcept {
+  const std::lock_guard hold(lock_);
+  const descriptor_table::entry* const e = descriptors_.find(static_cast<std::uint64_t>(fd));
+  if (ended_ || e == nullptr) return;
+  for (knote_record* k = e->first; k != nullptr; k = k->chain) {
+    if (k->filter == EVFILT_VNODE || k->polled || k->ending || k->vanished) continue;
+    k->active = true;
+    if (!k->disabled) enqueue_and_tell(*k);
+  }
+}
+
 void queue::renew(int fd) noexcept {
   const std::lock_guard hold(lock_);
   if (ended_ || descriptors_.find(static_cast<std::uint64_t>(fd)) == nullptr) return;

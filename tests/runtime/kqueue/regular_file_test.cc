@@ -2,7 +2,9 @@
 
 #include "kqueue_of_test.h"
 
+#include <cerrno>
 #include <cstdio>
+#include <thread>
 
 namespace {
 
@@ -65,6 +67,60 @@ TEST_CASE("a regular file that grows wakes the reader at its end, and goes on do
   }
   REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_DELETE) == 0);
   REQUIRE(::pwrite(file.fd(), "f", 1, 9) == 1);
+  CHECK(kq.now().empty());
+}
+
+TEST_CASE("lseek from a regular file's end makes it readable") {
+  const kqueue_of_test kq;
+  const file_of_test file("0123456789");
+  REQUIRE(::lseek(file.fd(), 0, SEEK_END) == 10);
+  unsigned mode = 0;
+  SUBCASE("level-triggered") {}
+  SUBCASE("EV_CLEAR") {
+    mode = EV_CLEAR;
+  }
+  REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD | mode) == 0);
+  CHECK(kq.now().empty());
+  for (const int left : {4, 6}) {
+    REQUIRE(::lseek(file.fd(), -left, SEEK_END) == 10 - left);
+    CHECK(only(kq.next(), EVFILT_READ).data == left);
+    REQUIRE(::lseek(file.fd(), 0, SEEK_END) == 10);
+    CHECK(kq.now().empty());
+  }
+  REQUIRE(::lseek(file.fd(), -1, SEEK_SET) == -1);
+  CHECK(errno == EINVAL);
+  CHECK(kq.now().empty());
+}
+
+TEST_CASE("lseek wakes who waits, and is one more event to EV_CLEAR") {
+  const kqueue_of_test kq;
+  const file_of_test file("0123456789");
+  REQUIRE(kq.apply(file.fd(), EVFILT_WRITE, EV_ADD | EV_CLEAR) == 0);
+  CHECK(kq.next().size() == 1);
+  CHECK(kq.now().empty());
+  std::thread mover([&] { ::lseek(file.fd(), 3, SEEK_SET); });
+  CHECK(only(kq.next(), EVFILT_WRITE).data == 1);
+  mover.join();
+  CHECK(kq.now().empty());
+  REQUIRE(kq.apply(file.fd(), EVFILT_VNODE, EV_ADD, NOTE_WRITE | NOTE_ATTRIB) == 0);
+  REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD | EV_DISABLE) == 0);
+  REQUIRE(::lseek(file.fd(), 4, SEEK_SET) == 4);
+  const event_list got = kq.next();
+  CHECK(got.size() == 1);
+  CHECK(only(got, EVFILT_WRITE).data == 1);
+}
+
+TEST_CASE("a regular file's READ with EV_CLEAR: once, until it is written to or lseek is called") {
+  const kqueue_of_test kq;
+  const file_of_test file("0123456789");
+  REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD | EV_CLEAR) == 0);
+  CHECK(only(kq.next(), EVFILT_READ).data == 10);
+  CHECK(kq.now().empty());
+  REQUIRE(::lseek(file.fd(), 2, SEEK_SET) == 2);
+  CHECK(only(kq.next(), EVFILT_READ).data == 8);
+  CHECK(kq.now().empty());
+  REQUIRE(::pwrite(file.fd(), "a", 1, 10) == 1);
+  CHECK(only(kq.next(), EVFILT_READ).data == 9);
   CHECK(kq.now().empty());
 }
 
