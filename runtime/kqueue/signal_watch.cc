@@ -38,11 +38,14 @@ std::uint64_t pending_of(std::uint64_t signals) noexcept {
 
 void signal_arrived(unsigned signal) noexcept {
   for (signal_watch* w = watches.load(std::memory_order_acquire); w != nullptr; w = w->next_) {
-    if ((w->signals_.load(std::memory_order_acquire) & bit(signal)) == 0) continue;
-    if (w->forget_pending(signal)) continue;
-    w->counts_[signal].fetch_add(1, std::memory_order_release);
-    const std::uint64_t one = 1;
-    syscall(SYS_write, w->event_fd_, &one, sizeof one);  // not by a cancellation point
+    // In this order, and the other way round in give_back().
+    w->writers_.fetch_add(1);
+    if ((w->signals_.load() & bit(signal)) != 0 && !w->forget_pending(signal)) {
+      w->counts_[signal].fetch_add(1, std::memory_order_release);
+      const std::uint64_t one = 1;
+      syscall(SYS_write, w->event_fd_, &one, sizeof one);  // not by a cancellation point
+    }
+    w->writers_.fetch_sub(1);
   }
 }
 
@@ -67,8 +70,9 @@ bool signal_watch::open() noexcept {
 }
 
 void signal_watch::close() noexcept {
-  for (const int fd : {event_fd_, pending_fd_, set_}) {
-    if (fd >= 0) ::close(fd);
+  for (int* const fd : {&event_fd_, &pending_fd_, &set_}) {
+    if (*fd >= 0) ::close(*fd);
+    *fd = -1;
   }
 }
 
@@ -82,15 +86,14 @@ signal_watch* signal_watch::take() noexcept {
       errno = ENOMEM;
       return nullptr;
     }
-    if (!w->open()) {
-      const int error = errno;
-      w->close();
-      delete w;
-      errno = error;
-      return nullptr;
-    }
     w->next_ = watches.load(std::memory_order_relaxed);
     watches.store(w, std::memory_order_release);
+  }
+  if (w->event_fd_ < 0 && !w->open()) {
+    const int error = errno;
+    w->close();
+    errno = error;
+    return nullptr;
   }
   w->in_use_ = true;
   return w;
@@ -99,6 +102,9 @@ signal_watch* signal_watch::take() noexcept {
 void signal_watch::give_back() noexcept {
   drain();
   const std::lock_guard hold(lock);
+  // Nothing is watched by now. Whoever is about to write, or has been left by longjmp when he was,
+  // keeps the descriptors from being another's.
+  if (writers_.load() == 0) close();
   in_use_ = false;
 }
 
@@ -113,7 +119,7 @@ void signal_watch::begin(unsigned signal) noexcept {
 
 void signal_watch::end(unsigned signal) noexcept {
   if ((signals_.load(std::memory_order_relaxed) & bit(signal)) == 0) return;
-  watch_pending(signals_.fetch_and(~bit(signal), std::memory_order_acq_rel) & ~bit(signal));
+  watch_pending(signals_.fetch_and(~bit(signal)) & ~bit(signal));
   forget_pending(signal);
   uncover_signal(signal);
 }

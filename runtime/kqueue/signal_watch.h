@@ -11,13 +11,12 @@
 
 namespace kedge::kqueue {
 
-// One kqueue's share. Never freed, but used again, with its eventfd: the handler may look at it any
-// time.
+// One kqueue's share. Never freed, but used again: the handler may look at it any time.
 class signal_watch {
  public:
   // One that is not in use, or null with errno.
   static signal_watch* take() noexcept;
-  // Watches nothing any more.
+  // Watches nothing any more. Its descriptors are closed, unless the handler is busy with them.
   void give_back() noexcept;
 
   // Begins and ends the watch of a signal in 1 to 64 for this kqueue; not counted.
@@ -44,13 +43,14 @@ class signal_watch {
   // The signal that was counted while it was pending is pending no more. True if there was one.
   bool forget_pending(unsigned signal) noexcept;
 
-  int event_fd_ = -1;                      // the handler writes it
+  int event_fd_ = -1;                      // the handler writes it; -1: none is open
   int pending_fd_ = -1;                    // the signalfd
   int set_ = -1;                           // an epoll set of both
   std::atomic<std::uint64_t> signals_{0};  // bit signal - 1, and so in the next
   std::atomic<std::uint64_t> pending_{0};  // not to be counted when they are delivered
   std::atomic<std::uint32_t> counts_[signal_count]{};
-  signal_watch* next_ = nullptr;  // of all there are
+  std::atomic<std::uint32_t> writers_{0};  // handlers that may be about to write
+  signal_watch* next_ = nullptr;           // of all there are
   bool in_use_ = false;
 };
 

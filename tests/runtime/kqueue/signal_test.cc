@@ -214,6 +214,21 @@ TEST_CASE("deleting puts the disposition back, and what came before is forgotten
   CHECK(kq.now().empty());
 }
 
+TEST_CASE("kqueues that watched signals leave no descriptors behind") {
+  const auto open_descriptors = [] {
+    int count = 0;
+    for (int fd = 0; fd < 256; ++fd) count += ::fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
+    return count;
+  };
+  const int before = open_descriptors();
+  for (int i = 0; i < 2; ++i) {
+    const kqueue_of_test several[8];
+    for (const kqueue_of_test& kq : several) REQUIRE(kq.apply(SIGUSR1, EVFILT_SIGNAL, EV_ADD) == 0);
+    CHECK(open_descriptors() > before);
+  }
+  CHECK(open_descriptors() == before);
+}
+
 TEST_CASE("numbers that are no signals never come") {
   const kqueue_of_test kq;
   const watch_of_test none(kq, 0);
