@@ -21,6 +21,7 @@
 #include "kedge/kqueue/next_definition.h"
 #include "kedge/kqueue/no_cancellation.h"
 #include "kedge/kqueue/number_close.h"
+#include "kedge/kqueue/own_descriptors.h"
 
 extern "C" {
 [[gnu::weak]] decltype(close) __interceptor_close;
@@ -81,14 +82,37 @@ bool is_open(int number) noexcept {
   return fcntl(number, F_GETFD) >= 0;
 }
 
-// What a call that has made `fresh`, a duplicate of a number that may be a kqueue's, returns. (-1
-// is none, and passed on.) ENOMEM: it cannot be noted, and none is made.
-int duplicated(int number, int fresh) noexcept {
-  if (fresh < 0 || kqueue_numbers::duplicate(number, fresh)) return fresh;
-  const no_cancellation hold;
-  next_close(fresh);
-  errno = ENOMEM;
-  return -1;
+// Whether the number is a kqueue's, as far as is known.
+bool is_kqueue(int number) noexcept {
+  return kqueue_numbers::find(number) != nullptr && number_close::in_own_process();
+}
+
+// `call` makes a duplicate of a number. ENOMEM: it would be a kqueue's, and cannot be noted.
+template <class Call>
+int duplicate(int number, Call call) noexcept {
+  if (!is_kqueue(number)) return call();
+  const int fresh = own_descriptors::make(call);
+  if (fresh < 0) return -1;
+  if (!kqueue_numbers::duplicate(number, fresh)) {
+    own_descriptors::close(fresh);
+    errno = ENOMEM;
+    return -1;
+  }
+  own_descriptors::forget(fresh);
+  return fresh;
+}
+
+// The same in place of another descriptor. A call that must fail closes nothing.
+template <class Call>
+int duplicate_over(int number, int target, Call call) noexcept {
+  if (!number_close::concerns(target) || !is_open(number)) return duplicate(number, call);
+  const bool ends_number = is_kqueue(target);
+  if (ends_number) own_descriptors::leave(target);
+  number_close::announce(target);
+  if (ends_number && !is_kqueue(number)) return own_descriptors::close_by(target, call);
+  const int fresh = duplicate(number, call);
+  if (ends_number) own_descriptors::forget(target);
+  return fresh;
 }
 
 template <class Offset>
@@ -104,8 +128,10 @@ bool duplicates(int command) noexcept {
 }  // namespace
 }  // namespace kedge::kqueue
 
-using kedge::kqueue::duplicated;
+using kedge::kqueue::duplicate;
+using kedge::kqueue::duplicate_over;
 using kedge::kqueue::duplicates;
+using kedge::kqueue::is_kqueue;
 using kedge::kqueue::moved;
 using kedge::kqueue::next_close;
 using kedge::kqueue::next_definition;
@@ -119,13 +145,19 @@ using kedge::kqueue::next_lseek64;
 using kedge::kqueue::next_shutdown;
 using kedge::kqueue::number_close;
 using kedge::kqueue::number_of;
+using kedge::kqueue::own_descriptors;
 
 extern "C" int close(int number) {
   if (!number_close::concerns(number)) return next_close(number);
   pthread_testcancel();  // a cancellation point, but all or nothing
   const kedge::kqueue::no_cancellation hold;
+  if (!is_kqueue(number)) {
+    number_close::announce(number);
+    return next_close(number);
+  }
+  own_descriptors::leave(number);
   number_close::announce(number);
-  return next_close(number);
+  return own_descriptors::close_by(number, [number] { return next_close(number); });
 }
 
 extern "C" int close_range(unsigned first, unsigned last, int flags) noexcept {
@@ -142,24 +174,17 @@ extern "C" void closefrom(int first) noexcept {
 }
 
 extern "C" int dup(int number) noexcept {
-  return duplicated(number, next_dup(number));
+  return duplicate(number, [number] { return next_dup(number); });
 }
 
-// A call that must fail closes nothing.
 extern "C" int dup2(int number, int target) noexcept {
   if (number == target) return next_dup2(number, target);
-  if (number_close::concerns(target) && kedge::kqueue::is_open(number)) {
-    number_close::announce(target);
-  }
-  return duplicated(number, next_dup2(number, target));
+  return duplicate_over(number, target, [=] { return next_dup2(number, target); });
 }
 
 extern "C" int dup3(int number, int target, int flags) noexcept {
   if (number == target || (flags & ~O_CLOEXEC) != 0) return next_dup3(number, target, flags);
-  if (number_close::concerns(target) && kedge::kqueue::is_open(number)) {
-    number_close::announce(target);
-  }
-  return duplicated(number, next_dup3(number, target, flags));
+  return duplicate_over(number, target, [=] { return next_dup3(number, target, flags); });
 }
 
 extern "C" int fcntl(int number, int command, ...) {
@@ -167,8 +192,8 @@ extern "C" int fcntl(int number, int command, ...) {
   va_start(arguments, command);
   void* const argument = va_arg(arguments, void*);  // whatever it is, if there is one
   va_end(arguments);
-  const int result = next_fcntl(number, command, argument);
-  return duplicates(command) ? duplicated(number, result) : result;
+  const auto call = [=] { return next_fcntl(number, command, argument); };
+  return duplicates(command) ? duplicate(number, call) : call();
 }
 
 extern "C" int fcntl64(int number, int command, ...) {
@@ -176,8 +201,8 @@ extern "C" int fcntl64(int number, int command, ...) {
   va_start(arguments, command);
   void* const argument = va_arg(arguments, void*);
   va_end(arguments);
-  const int result = next_fcntl64(number, command, argument);
-  return duplicates(command) ? duplicated(number, result) : result;
+  const auto call = [=] { return next_fcntl64(number, command, argument); };
+  return duplicates(command) ? duplicate(number, call) : call();
 }
 
 extern "C" int fclose(FILE* stream) {

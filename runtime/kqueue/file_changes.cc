@@ -12,6 +12,8 @@
 #include <new>
 #include <utility>
 
+#include "kedge/kqueue/own_descriptors.h"
+
 namespace kedge::kqueue {
 namespace {
 
@@ -51,7 +53,7 @@ std::uint32_t events_for(std::int16_t filter, std::uint32_t fflags, bool directo
 }  // namespace
 
 file_changes::~file_changes() {
-  ::close(inotify_);
+  own_descriptors::close(inotify_);
 }
 
 // The number of the watch, its mask being at least `events`, or -1 with errno.

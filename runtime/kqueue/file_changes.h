@@ -50,8 +50,6 @@ class file_changes {
   // What happened that a VNODE knote asks for. With `taken` it is forgotten.
   std::uint32_t news(knote& note, bool taken) noexcept;
 
-  int descriptor() const noexcept { return inotify_; }
-
   // Reads off what happened and activates. Any thread.
   void pump() noexcept;
 

@@ -29,8 +29,7 @@
 // the answer matters) and so asked again by the next call. If `process` reports nothing, it is left
 // inactive.
 //
-// After fork() the child has no kqueues; no operation but `abandon` is called for the old ones
-// there.
+// After fork() the child has no kqueues; no operation is called for the old ones there.
 
 #include <sys/event.h>
 
@@ -107,12 +106,10 @@ struct filter_operations {
   // stays -1 or becomes a descriptor that the kqueue watches (level-triggered read interest; the
   // filter keeps owning it). When it is readable, a thread in kevent() calls pump, which empties it
   // and activates knotes; several threads may do so at once. close runs after the last detach, when
-  // the kqueue ends. abandon, which may be null, is called in the child of a fork instead: it gives
-  // back the descriptors and touches no lock, for the other threads are gone.
+  // the kqueue ends.
   int (*open)(queue&, void** state, int* pump_fd) noexcept = nullptr;
   void (*pump)(void* state) noexcept = nullptr;
   void (*close)(void* state) noexcept = nullptr;
-  void (*abandon)(void* state) noexcept = nullptr;
 };
 
 inline constexpr std::size_t max_batch = 64;

@@ -17,6 +17,7 @@
 
 #include "kedge/kqueue/filter_table.h"
 #include "kedge/kqueue/lock.h"
+#include "kedge/kqueue/own_descriptors.h"
 #include "kedge/kqueue/process_exit.h"
 
 namespace kedge::kqueue {
@@ -66,7 +67,8 @@ int open_process(std::uint64_t ident) noexcept {
     errno = ESRCH;
     return -1;
   }
-  const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, static_cast<pid_t>(ident), 0));
+  const int pidfd = own_descriptors::make(
+      [ident] { return static_cast<int>(syscall(SYS_pidfd_open, static_cast<pid_t>(ident), 0)); });
   if (pidfd < 0) {
     // The number of a thread: no process.
     if (errno == EINVAL || errno == ENOENT) errno = ESRCH;
@@ -75,7 +77,7 @@ int open_process(std::uint64_t ident) noexcept {
   }
   pollfd ended{pidfd, POLLIN, 0};
   if (poll(&ended, 1, 0) == 0) return pidfd;
-  ::close(pidfd);
+  own_descriptors::close(pidfd);
   errno = ESRCH;
   return -1;
 }
@@ -107,7 +109,7 @@ verdict attach(knote& note, const kevent64_s& change) {
   int error = check_wishes(change.fflags, pidfd);
   if (error == 0) error = enter(processes_beside(note), note);
   if (error != 0) {
-    ::close(pidfd);
+    own_descriptors::close(pidfd);
     return {error, false};
   }
   note.flags |= EV_CLEAR;
@@ -120,7 +122,7 @@ void detach(knote& note) noexcept {
   const watched_process& p = process_of(note);
   const std::lock_guard hold(all.lock);
   epoll_ctl(all.set, EPOLL_CTL_DEL, p.pidfd, nullptr);  // a child of fork may still have it open
-  ::close(p.pidfd);
+  own_descriptors::close(p.pidfd);
   knote* const last = all.notes.back();
   all.notes[p.place] = last;
   process_of(*last).place = p.place;
@@ -190,11 +192,11 @@ void pump(void* state) noexcept {
 }
 
 int open(queue&, void** state, int* pump_fd) noexcept {
-  const int set = epoll_create1(EPOLL_CLOEXEC);
+  const int set = own_descriptors::make([] { return epoll_create1(EPOLL_CLOEXEC); });
   if (set < 0) return errno;
   processes* const all = new (std::nothrow) processes{{}, set, {}};
   if (all == nullptr) {
-    ::close(set);
+    own_descriptors::close(set);
     return ENOMEM;
   }
   *state = all;
@@ -204,14 +206,8 @@ int open(queue&, void** state, int* pump_fd) noexcept {
 
 void close(void* state) noexcept {
   processes* const all = static_cast<processes*>(state);
-  ::close(all->set);
+  own_descriptors::close(all->set);
   delete all;
-}
-
-void abandon(void* state) noexcept {
-  const processes& all = *static_cast<processes*>(state);
-  for (knote* note : all.notes) ::close(process_of(*note).pidfd);
-  ::close(all.set);
 }
 
 }  // namespace
@@ -222,7 +218,6 @@ constinit const filter_operations proc_filter{.attach = attach,
                                               .process = process,
                                               .open = open,
                                               .pump = pump,
-                                              .close = close,
-                                              .abandon = abandon};
+                                              .close = close};
 
 }  // namespace kedge::kqueue

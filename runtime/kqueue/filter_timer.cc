@@ -3,7 +3,6 @@
 // in the table of filters under a number that has no knotes.
 
 #include <time.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
@@ -170,10 +169,6 @@ void close(void* state) noexcept {
   delete static_cast<timer_queue*>(state);
 }
 
-void abandon(void* state) noexcept {
-  ::close(static_cast<timer_queue*>(state)->descriptor());
-}
-
 }  // namespace
 
 constinit const filter_operations timer_filter{.attach = attach,
@@ -182,10 +177,9 @@ constinit const filter_operations timer_filter{.attach = attach,
                                                .process = process,
                                                .open = open,
                                                .pump = pump,
-                                               .close = close,
-                                               .abandon = abandon};
+                                               .close = close};
 
 constinit const filter_operations continuous_timer_source{
-    .attach = refuse, .open = open_continuous, .pump = pump, .close = close, .abandon = abandon};
+    .attach = refuse, .open = open_continuous, .pump = pump, .close = close};
 
 }  // namespace kedge::kqueue

@@ -6,13 +6,13 @@
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <new>
 
 #include "kedge/kqueue/file_changes.h"
 #include "kedge/kqueue/filter_table.h"
+#include "kedge/kqueue/own_descriptors.h"
 
 namespace kedge::kqueue {
 namespace {
@@ -78,11 +78,11 @@ void process(std::span<delivery> batch) noexcept {
 }
 
 int open(queue&, void** state, int* pump_fd) noexcept {
-  const int inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+  const int inotify = own_descriptors::make([] { return inotify_init1(IN_CLOEXEC | IN_NONBLOCK); });
   if (inotify < 0) return errno;
   file_changes* const changes = new (std::nothrow) file_changes(inotify);
   if (changes == nullptr) {
-    ::close(inotify);
+    own_descriptors::close(inotify);
     return ENOMEM;
   }
   *state = changes;
@@ -98,10 +98,6 @@ void close(void* state) noexcept {
   delete static_cast<file_changes*>(state);
 }
 
-void abandon(void* state) noexcept {
-  ::close(static_cast<file_changes*>(state)->descriptor());
-}
-
 }  // namespace
 
 constinit const filter_operations vnode_filter{.attach = attach,
@@ -111,7 +107,6 @@ constinit const filter_operations vnode_filter{.attach = attach,
                                                .process = process,
                                                .open = open,
                                                .pump = pump,
-                                               .close = close,
-                                               .abandon = abandon};
+                                               .close = close};
 
 }  // namespace kedge::kqueue

@@ -1,7 +1,6 @@
 #include "kedge/kqueue/kqueue_numbers.h"
 
 #include <pthread.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
@@ -11,6 +10,7 @@
 #include "kedge/kqueue/lock.h"
 #include "kedge/kqueue/no_cancellation.h"
 #include "kedge/kqueue/number_close.h"
+#include "kedge/kqueue/own_descriptors.h"
 #include "kedge/kqueue/signal_watch.h"
 
 namespace kedge::kqueue {
@@ -23,7 +23,6 @@ namespace {
 struct makings {
   word_lock lock;  // for making
   queue* unused = nullptr;
-  bool watches_fork = false;
   queue* of_parent = nullptr;  // those of before the fork, for a leak checker's sake
 };
 
@@ -32,24 +31,28 @@ constinit makings all{};
 }  // namespace
 
 // kqueues do not outlive a fork. Other threads are gone, their locks may be held for ever: none is
-// taken, and the old queues are left as they are.
+// taken, and the old queues, which those may have been changing, are left as they are.
 void kqueue_numbers::after_fork_in_child() noexcept {
-  const no_cancellation hold;
+  numbers_.each(0, ~0u, [](int number, const std::atomic<queue*>& place) {
+    const queue* const q = place.load(std::memory_order_acquire);
+    if (q != nullptr && q->owns(number)) own_descriptors::close_at_once(number);
+  });
+  numbers_.clear();
+  own_descriptors::close_all_in_child();
   number_close::after_fork_in_child();
+  signal_watch::after_fork_in_child();
   new (&all.lock) word_lock;
   all.unused = nullptr;
   all.of_parent = all_.exchange(nullptr, std::memory_order_relaxed);
-  for (queue* q = all.of_parent; q != nullptr; q = q->next_of_all) q->abandon();
-  numbers_.clear();
-  signal_watch::abandon();
+}
+
+// As early as there can be a kqueue.
+void kqueue_numbers::begin() noexcept {
+  pthread_atfork(own_descriptors::before_fork, own_descriptors::after_fork, after_fork_in_child);
 }
 
 queue* kqueue_numbers::take_unused() noexcept {
   const std::lock_guard hold(all.lock);
-  if (!all.watches_fork) {
-    all.watches_fork = pthread_atfork(nullptr, nullptr, &after_fork_in_child) == 0;
-    if (!all.watches_fork) return nullptr;
-  }
   queue* q = all.unused;
   if (q != nullptr) {
     all.unused = q->next_free;
@@ -93,17 +96,18 @@ int kqueue_numbers::make() noexcept {
   std::atomic<queue*>* const place = numbers_.make(number);
   if (place == nullptr || !number_close::note_kqueue(number)) {
     q->lose_number(number);
-    close(number);
+    own_descriptors::close(number);
     errno = ENOMEM;
     return -1;
   }
   set(*place, number, *q);
+  own_descriptors::forget(number);
   return number;
 }
 
 bool kqueue_numbers::duplicate(int number, int fresh) noexcept {
   queue* const q = find(number);
-  if (q == nullptr || !number_close::in_own_process()) return true;
+  if (q == nullptr) return true;
   const no_cancellation hold;
   std::atomic<queue*>* const place = numbers_.make(fresh);
   if (place == nullptr || !number_close::note_kqueue(fresh)) return false;

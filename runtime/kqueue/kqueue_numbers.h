@@ -55,6 +55,7 @@ class kqueue_numbers {
  private:
   static queue* take_unused() noexcept;
   static void set(std::atomic<queue*>& place, int number, queue& q) noexcept;
+  [[gnu::constructor]] static void begin() noexcept;
   static void after_fork_in_child() noexcept;
 
   static number_table<queue*> numbers_;

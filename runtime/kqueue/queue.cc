@@ -11,18 +11,17 @@
 
 #include "kedge/kqueue/extension.h"
 #include "kedge/kqueue/kqueue_numbers.h"
+#include "kedge/kqueue/own_descriptors.h"
 
 namespace kedge::kqueue {
 
 int queue::begin() noexcept {
-  const int epoll = epoll_create1(EPOLL_CLOEXEC);
+  const int epoll = own_descriptors::make([] { return epoll_create1(EPOLL_CLOEXEC); });
   if (epoll < 0) return -1;
-  const int bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  const int bell = own_descriptors::make([] { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); });
   if (bell < 0 || !add_bell(epoll, bell)) {
-    const int error = errno;
-    if (bell >= 0) close(bell);
-    close(epoll);
-    errno = error;
+    if (bell >= 0) own_descriptors::close(bell);
+    own_descriptors::close(epoll);
     return -1;
   }
   void* const owner = capture_owner();
@@ -117,22 +116,9 @@ void queue::finish() noexcept {
   void* const owner = owner_;
   owner_ = nullptr;
   lock_.unlock();
-  close(bell);  // not under the lock: this kqueue may have cared for a file with that number
+  own_descriptors::close(bell);
   disown(owner);
   kqueue_numbers::recycle(*this);
-}
-
-void queue::abandon() noexcept {
-  if (ended_) return;
-  kqueue_numbers::each_number_of(*this, [this](int number) {
-    number_ = number;
-    if (number_is_ours()) close(number);
-  });
-  close(bell_);
-  for (unsigned f = 0; f < filter_count; ++f) {
-    if (slots_[f].phase == slot_state::open && filter_at(f)->abandon != nullptr)
-      filter_at(f)->abandon(slots_[f].state);
-  }
 }
 
 void queue::leave_out(unsigned what) noexcept {

@@ -107,8 +107,9 @@ class queue {
 
   // No stay is needed for the rest.
 
-  // In the child of a fork: gives back the descriptors, touches no lock and calls no filter.
-  void abandon() noexcept;
+  // Whether a number of the queue's is still our epoll set's, asked in the child of a fork: touches
+  // no lock.
+  bool owns(int number) const noexcept;
 
   // The timers' clock is another one, perhaps a virtual one.
   void clock_changes() noexcept;

@@ -15,6 +15,7 @@
 #include "kedge/kqueue/epoll_tag.h"
 #include "kedge/kqueue/kqueue_numbers.h"
 #include "kedge/kqueue/number_close.h"
+#include "kedge/kqueue/own_descriptors.h"
 #include "kedge/kqueue/queue.h"
 
 namespace kedge::kqueue {
@@ -53,6 +54,10 @@ bool queue::number_is_ours() const noexcept {
   return !ended_ && is_our_set(number_, bell_);
 }
 
+bool queue::owns(int number) const noexcept {
+  return is_our_set(number, bell_);
+}
+
 // May release the lock meanwhile. False if there is no memory or descriptor for it: the next wait
 // that brings a stale event tries again.
 bool queue::renew_set() noexcept {
@@ -66,7 +71,7 @@ bool queue::renew_set() noexcept {
     ++place;
   }
   if (ended_) return false;
-  const int epoll = epoll_create1(EPOLL_CLOEXEC);
+  const int epoll = own_descriptors::make([] { return epoll_create1(EPOLL_CLOEXEC); });
   if (epoll < 0) return false;
   int error = add_bell(epoll, bell_) ? descriptors_.copy_to(epoll) : errno;
   for (unsigned f = 0; f < filter_count && error == 0; ++f) {
@@ -84,9 +89,8 @@ bool queue::renew_set() noexcept {
     close_short_way();
     wake_old_set();
   }
-  // Not under the lock: its number may be one that this kqueue cared for.
   lock_.unlock();
-  close(epoll);
+  own_descriptors::close(epoll);
   if (error == 0) {
     // Kqueues that watch this one know the old set.
     kqueue_numbers::each_number_of(*this, [](int number) { number_close::renew(number); });

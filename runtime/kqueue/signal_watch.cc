@@ -12,6 +12,7 @@
 #include <new>
 
 #include "kedge/kqueue/lock.h"
+#include "kedge/kqueue/own_descriptors.h"
 
 namespace kedge::kqueue {
 namespace {
@@ -55,11 +56,12 @@ void signal_taken(unsigned signal) noexcept {
 }
 
 bool signal_watch::open() noexcept {
-  event_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  event_fd_ = own_descriptors::make([] { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); });
   sigset_t none;
   sigemptyset(&none);
-  pending_fd_ = signalfd(-1, &none, SFD_CLOEXEC | SFD_NONBLOCK);
-  set_ = epoll_create1(EPOLL_CLOEXEC);
+  pending_fd_ =
+      own_descriptors::make([&none] { return signalfd(-1, &none, SFD_CLOEXEC | SFD_NONBLOCK); });
+  set_ = own_descriptors::make([] { return epoll_create1(EPOLL_CLOEXEC); });
   epoll_event arrived{};
   arrived.events = EPOLLIN;
   epoll_event pending{};
@@ -71,7 +73,7 @@ bool signal_watch::open() noexcept {
 
 void signal_watch::close() noexcept {
   for (int* const fd : {&event_fd_, &pending_fd_, &set_}) {
-    if (*fd >= 0) ::close(*fd);
+    if (*fd >= 0) own_descriptors::close(*fd);
     *fd = -1;
   }
 }
@@ -90,9 +92,7 @@ signal_watch* signal_watch::take() noexcept {
     watches.store(w, std::memory_order_release);
   }
   if (w->event_fd_ < 0 && !w->open()) {
-    const int error = errno;
     w->close();
-    errno = error;
     return nullptr;
   }
   w->in_use_ = true;
@@ -161,9 +161,9 @@ std::uint32_t signal_watch::take_count(unsigned signal) noexcept {
   return counts_[signal].exchange(0, std::memory_order_acq_rel);
 }
 
-void signal_watch::abandon() noexcept {
+void signal_watch::after_fork_in_child() noexcept {
   new (&lock) word_lock;
-  for (signal_watch* w = watches.exchange(nullptr); w != nullptr; w = w->next_) w->close();
+  watches.store(nullptr);
 }
 
 }  // namespace kedge::kqueue

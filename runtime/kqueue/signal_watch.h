@@ -30,8 +30,8 @@ class signal_watch {
   // How often it came since the last call.
   std::uint32_t take_count(unsigned signal) noexcept;
 
-  // In the child of a fork: descriptors are closed, nothing is watched.
-  static void abandon() noexcept;
+  // Nothing is watched there.
+  static void after_fork_in_child() noexcept;
 
  private:
   friend void signal_arrived(unsigned signal) noexcept;

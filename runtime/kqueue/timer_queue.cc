@@ -1,13 +1,13 @@
 #include "kedge/kqueue/timer_queue.h"
 
 #include <sys/timerfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <mutex>
 #include <new>
 
+#include "kedge/kqueue/own_descriptors.h"
 #include "kedge/kqueue/timer_clock.h"
 
 namespace kedge::kqueue {
@@ -28,18 +28,19 @@ bool earlier(knote& a, knote& b) noexcept {
 }  // namespace
 
 timer_queue* timer_queue::make(clockid_t clock) noexcept {
-  const int fd = timerfd_create(clock, TFD_CLOEXEC | TFD_NONBLOCK);
+  const int fd =
+      own_descriptors::make([clock] { return timerfd_create(clock, TFD_CLOEXEC | TFD_NONBLOCK); });
   if (fd < 0) return nullptr;
   timer_queue* const q = new (std::nothrow) timer_queue(clock, fd);
   if (q == nullptr) {
-    close(fd);
+    own_descriptors::close(fd);
     errno = ENOMEM;
   }
   return q;
 }
 
 timer_queue::~timer_queue() {
-  close(fd_);
+  own_descriptors::close(fd_);
 }
 
 void timer_queue::add(knote& note) {

@@ -6,11 +6,12 @@
 #include <linux/unix_diag.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+
+#include "kedge/kqueue/own_descriptors.h"
 
 namespace kedge::kqueue {
 namespace {
@@ -98,7 +99,8 @@ bool ask_about(int netlink, unsigned inode, answer& a) noexcept {
 bool unix_socket_state::ask(int fd) noexcept {
   struct stat status{};
   if (fstat(fd, &status) != 0 || !S_ISSOCK(status.st_mode)) return false;
-  const int netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+  const int netlink = own_descriptors::make(
+      [] { return socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG); });
   if (netlink < 0) return false;
   answer own;
   const bool told = ask_about(netlink, static_cast<unsigned>(status.st_ino), own);
@@ -107,7 +109,7 @@ bool unix_socket_state::ask(int fd) noexcept {
     answer peer;
     if (own.peer != 0 && ask_about(netlink, own.peer, peer)) peer_is_stuck = !peer.writable;
   }
-  close(netlink);
+  own_descriptors::close(netlink);
   return told;
 }
 

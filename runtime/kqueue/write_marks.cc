@@ -9,6 +9,7 @@
 #include <new>
 
 #include "kedge/kqueue/filter_table.h"
+#include "kedge/kqueue/own_descriptors.h"
 
 namespace kedge::kqueue {
 namespace {
@@ -19,7 +20,7 @@ constexpr itimerspec soon{{0, 0}, {0, 10'000'000}};
 
 write_marks::~write_marks() {
   pump();
-  ::close(timer_);
+  own_descriptors::close(timer_);
 }
 
 void write_marks::add(knote& note, place& at) noexcept {
@@ -53,11 +54,12 @@ verdict refuse(knote&, const kevent64_s&) {
 }
 
 int open(queue&, void** state, int* pump_fd) noexcept {
-  const int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+  const int timer = own_descriptors::make(
+      [] { return timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK); });
   if (timer < 0) return errno;
   write_marks* const marks = new (std::nothrow) write_marks(timer);
   if (marks == nullptr) {
-    ::close(timer);
+    own_descriptors::close(timer);
     return ENOMEM;
   }
   *state = marks;
@@ -73,13 +75,9 @@ void close(void* state) noexcept {
   delete static_cast<write_marks*>(state);
 }
 
-void abandon(void* state) noexcept {
-  ::close(static_cast<write_marks*>(state)->descriptor());
-}
-
 }  // namespace
 
 constinit const filter_operations write_mark_source{
-    .attach = refuse, .open = open, .pump = pump, .close = close, .abandon = abandon};
+    .attach = refuse, .open = open, .pump = pump, .close = close};
 
 }  // namespace kedge::kqueue

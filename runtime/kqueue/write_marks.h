@@ -31,8 +31,6 @@ class write_marks {
   // Activates all. Any thread.
   void pump() noexcept;
 
-  int descriptor() const noexcept { return timer_; }
-
  private:
   word_lock lock_;  // activate() is called under it
   int timer_;

@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace {
 
@@ -218,6 +219,63 @@ TEST_CASE("a fork while other threads are in the kqueue") {
   trigger.join();
   REQUIRE(kq.apply(2, EVFILT_USER, 0, NOTE_TRIGGER) == 0);
   waiter.join();
+}
+
+TEST_CASE(
+    "a fork while other threads make, fill, empty and end kqueues: the child has nothing of it") {
+  const busy_kqueue b;
+  const open_numbers before = open_now();
+  const pid_t watched = fork();
+  if (watched == 0) {
+    pause();
+    _exit(0);
+  }
+  REQUIRE(watched > 0);
+  std::atomic<bool> done{false};
+  std::atomic<int> failures{0};
+  std::vector<std::thread> others;
+  others.emplace_back([&] {
+    const kqueue_of_test kq;
+    constexpr std::uint64_t count = 40;
+    while (!done) {
+      for (const unsigned what : {unsigned{EV_ADD}, unsigned{EV_DELETE}}) {
+        for (std::uint64_t i = 0; i < count; ++i) {
+          if (kq.apply(static_cast<std::uint64_t>(watched), EVFILT_PROC, what | EV_UDATA_SPECIFIC,
+                       NOTE_EXIT, 0, i) != 0)
+            ++failures;
+        }
+      }
+    }
+  });
+  others.emplace_back([&] {
+    while (!done) {
+      const int kq = ::kqueue();
+      const kevent64_s adds[] = {
+          change(1, EVFILT_TIMER, EV_ADD, NOTE_SECONDS, 1000),
+          change(fileno(b.file), EVFILT_VNODE, EV_ADD, NOTE_WRITE),
+          change(static_cast<std::uint64_t>(watched), EVFILT_PROC, EV_ADD, NOTE_EXIT),
+      };
+      if (kevent64(kq, adds, 3, nullptr, 0, 0, nullptr) != 0) ++failures;
+      if (::close(kq) != 0) ++failures;
+    }
+  });
+  for (int i = 0; i < 60; ++i) {
+    CHECK(in_child([&] {
+            const open_numbers now = open_now();
+            for (std::size_t fd = 0; fd < now.size(); ++fd) {
+              if (now[fd] && !before[fd]) return 1;
+            }
+            for (const int fd : {b.pair[0], b.pair[1], fileno(b.file)}) {
+              if (!is_open(fd)) return 2;
+            }
+            return 0;
+          }) == 0);
+  }
+  done = true;
+  for (std::thread& t : others) t.join();
+  CHECK(failures == 0);
+  kill(watched, SIGKILL);
+  CHECK(waitpid(watched, nullptr, 0) == watched);
 }
 
 TEST_CASE("exec closes it: a program that is started has no descriptor of it") {
