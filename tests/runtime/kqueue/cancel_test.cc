@@ -193,7 +193,7 @@ TEST_CASE("the same, certainly inside the call") {
 }
 
 TEST_CASE("making a kqueue, adding and taking events of every filter, and deleting") {
-  const tcp_pair_of_test connection;
+  const pair_of_test connection = pair_of_tcp();
   const pair_of_test sockets = pair_of_test::of_sockets();
   const pair_of_test pipe = pair_of_test::of_pipe();
   pipe.fill(1);

@@ -27,7 +27,7 @@ void on_except_and_read(Check check) {
 TEST_CASE("NOTE_OOB: reported when out-of-band data has come") {
   on_except_and_read([](std::int16_t filter) {
     const kqueue_of_test kq;
-    const tcp_pair_of_test p;
+    const pair_of_test p = pair_of_tcp();
     REQUIRE(kq.apply(p[0], filter, EV_ADD, NOTE_OOB, 0, 7) == 0);
     CHECK(kq.now().empty());
     send_urgent(p[1], "!", 1);
@@ -49,7 +49,7 @@ TEST_CASE("NOTE_OOB: reported when out-of-band data has come") {
 TEST_CASE("NOTE_OOB with EV_CLEAR: once for each") {
   on_except_and_read([](std::int16_t filter) {
     const kqueue_of_test kq;
-    const tcp_pair_of_test p;
+    const pair_of_test p = pair_of_tcp();
     REQUIRE(kq.apply(p[0], filter, EV_ADD | EV_CLEAR, NOTE_OOB) == 0);
     for (int i = 0; i < 2; ++i) {
       send_urgent(p[1], "!", 1);
@@ -62,7 +62,7 @@ TEST_CASE("NOTE_OOB with EV_CLEAR: once for each") {
 TEST_CASE("without NOTE_OOB out-of-band data is not reported") {
   on_except_and_read([](std::int16_t filter) {
     const kqueue_of_test kq;
-    const tcp_pair_of_test p;
+    const pair_of_test p = pair_of_tcp();
     REQUIRE(kq.apply(p[0], filter, EV_ADD | EV_CLEAR) == 0);
     REQUIRE(kq.apply(p[0], EVFILT_WRITE, EV_ADD | EV_CLEAR) == 0);
     kq.now();
@@ -80,7 +80,7 @@ TEST_CASE("without NOTE_OOB out-of-band data is not reported") {
 TEST_CASE("ordinary data and the end are reported, too, without NOTE_OOB in fflags") {
   on_except_and_read([](std::int16_t filter) {
     const kqueue_of_test kq;
-    tcp_pair_of_test p;
+    pair_of_test p = pair_of_tcp();
     std::uint32_t fflags = 0;
     SUBCASE("asked for NOTE_OOB") {
       fflags = NOTE_OOB;
@@ -102,7 +102,7 @@ TEST_CASE("ordinary data and the end are reported, too, without NOTE_OOB in ffla
 
 TEST_CASE("READ, EXCEPT and WRITE of one socket are three knotes") {
   const kqueue_of_test kq;
-  const tcp_pair_of_test p;
+  const pair_of_test p = pair_of_tcp();
   REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD) == 0);
   REQUIRE(kq.apply(p[0], EVFILT_WRITE, EV_ADD) == 0);
   REQUIRE(kq.apply(p[0], EVFILT_EXCEPT, EV_ADD, NOTE_OOB) == 0);
@@ -127,7 +127,7 @@ TEST_CASE("READ, EXCEPT and WRITE of one socket are three knotes") {
 
 TEST_CASE("a mark counts for EXCEPT, but out-of-band data comes before it") {
   const kqueue_of_test kq;
-  const tcp_pair_of_test p;
+  const pair_of_test p = pair_of_tcp();
   REQUIRE(kq.apply(p[0], EVFILT_EXCEPT, EV_ADD, NOTE_OOB | NOTE_LOWAT, 3) == 0);
   REQUIRE(::write(p[1], "ab", 2) == 2);
   CHECK(kq.now().empty());
@@ -153,7 +153,7 @@ TEST_CASE("only sockets have exceptions") {
 
 TEST_CASE("EV_OOBAND in a change is ignored: kevent() takes no system flags") {
   const kqueue_of_test kq;
-  const tcp_pair_of_test p;
+  const pair_of_test p = pair_of_tcp();
   REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD | EV_OOBAND) == 0);
   REQUIRE(::write(p[1], "a", 1) == 1);
   CHECK(only(kq.next(), EVFILT_READ).flags == EV_ADD);

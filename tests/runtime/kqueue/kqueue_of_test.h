@@ -90,15 +90,16 @@ inline const kevent64_s& only(const event_list& events, std::int16_t filter) {
 class pair_of_test {
  public:
   static pair_of_test of_pipe() {
-    pair_of_test p;
+    pair_of_test p(-1, -1);
     REQUIRE(::pipe(p.fd_) == 0);
     return p;
   }
   static pair_of_test of_sockets(int type = SOCK_STREAM) {
-    pair_of_test p;
+    pair_of_test p(-1, -1);
     REQUIRE(::socketpair(AF_UNIX, type, 0, p.fd_) == 0);
     return p;
   }
+  pair_of_test(int first, int second) : fd_{first, second} {}
   pair_of_test(pair_of_test&& other) noexcept {
     for (int i = 0; i < 2; ++i) {
       fd_[i] = other.fd_[i];
@@ -140,6 +141,5 @@ class pair_of_test {
   }
 
  private:
-  pair_of_test() = default;
-  int fd_[2] = {-1, -1};
+  int fd_[2];
 };

@@ -58,7 +58,7 @@ void on_pipe_and_sockets(Check check) {
     check(p[0], p[1]);
   }
   SUBCASE("TCP") {
-    const tcp_pair_of_test p;
+    const pair_of_test p = pair_of_tcp();
     check(p[0], p[1]);
   }
 }

@@ -72,7 +72,7 @@ TEST_CASE("half closed by the peer: EV_EOF to READ, none to WRITE") {
     check(p[0], p[1]);
   }
   SUBCASE("TCP") {
-    const tcp_pair_of_test p;
+    const pair_of_test p = pair_of_tcp();
     check(p[0], p[1]);
   }
 }
@@ -95,7 +95,7 @@ TEST_CASE("shutdown(SHUT_RD) of one's own: EV_EOF to READ") {
     check(p[0]);
   }
   SUBCASE("TCP") {
-    const tcp_pair_of_test p;
+    const pair_of_test p = pair_of_tcp();
     check(p[0]);
   }
 }
@@ -135,7 +135,7 @@ TEST_CASE("shutdown(SHUT_WR) of one's own: EV_EOF to WRITE") {
     check(p[0], p[1]);
   }
   SUBCASE("TCP") {
-    const tcp_pair_of_test p;
+    const pair_of_test p = pair_of_tcp();
     check(p[0], p[1]);
   }
 }
@@ -165,7 +165,7 @@ TEST_CASE("shutdown(SHUT_WR) wakes who waits for room; a disabled knote tells wh
 
 TEST_CASE("shutdown(SHUT_RDWR) of one's own: EV_EOF to both") {
   const kqueue_of_test kq;
-  const tcp_pair_of_test p;
+  const pair_of_test p = pair_of_tcp();
   REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD) == 0);
   REQUIRE(kq.apply(p[0], EVFILT_WRITE, EV_ADD) == 0);
   REQUIRE(::shutdown(p[0], SHUT_RDWR) == 0);
@@ -301,14 +301,14 @@ TEST_CASE("a refused connect, registered before: EV_CLEAR tells it once") {
 
 TEST_CASE("a connection that is reset: EV_EOF with the errno to both, and read still gives it") {
   const kqueue_of_test kq;
-  tcp_pair_of_test p;
+  pair_of_test p = pair_of_tcp();
   int side = 0;
   SUBCASE("on the side that has connected") {}
   SUBCASE("on the side that has accepted, and sent nothing") {
     side = 1;
   }
   REQUIRE(kq.apply(p[side], EVFILT_READ, EV_ADD) == 0);
-  p.abort(1 - side);
+  abort_side(p, 1 - side);
   const event_list reads = kq.next();
   CHECK(only(reads, EVFILT_READ).flags == (EV_ADD | EV_EOF));
   CHECK(only(reads, EVFILT_READ).fflags == ECONNRESET);
@@ -324,7 +324,7 @@ TEST_CASE("a connection that is reset: EV_EOF with the errno to both, and read s
 
 TEST_CASE("a connection that ended: EV_EOF beside the bytes that are left") {
   const kqueue_of_test kq;
-  tcp_pair_of_test p;
+  pair_of_test p = pair_of_tcp();
   REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD) == 0);
   REQUIRE(::write(p[1], "abc", 3) == 3);
   CHECK(only(kq.next(), EVFILT_READ).data == 3);

@@ -9,6 +9,8 @@
 
 #include <cerrno>
 
+#include "kqueue_of_test.h"
+
 // A descriptor that is closed at the end, unless before.
 class descriptor_of_test {
  public:
@@ -63,36 +65,21 @@ class listener_of_test {
 };
 
 // A TCP connection: [0] has connected, [1] has accepted.
-class tcp_pair_of_test {
- public:
-  tcp_pair_of_test() : fd_{::socket(AF_INET, SOCK_STREAM, 0), -1} {
-    const listener_of_test listener;
-    REQUIRE(listener.connect(fd_[0]) == 0);
-    fd_[1] = ::accept(listener.fd(), nullptr, nullptr);
-    REQUIRE(fd_[1] >= 0);
-  }
-  tcp_pair_of_test(const tcp_pair_of_test&) = delete;
-  tcp_pair_of_test& operator=(const tcp_pair_of_test&) = delete;
-  ~tcp_pair_of_test() {
-    close(0);
-    close(1);
-  }
+inline pair_of_test pair_of_tcp() {
+  const listener_of_test listener;
+  const int first = ::socket(AF_INET, SOCK_STREAM, 0);
+  REQUIRE(listener.connect(first) == 0);
+  const int second = ::accept(listener.fd(), nullptr, nullptr);
+  REQUIRE(second >= 0);
+  return {first, second};
+}
 
-  int operator[](int i) const { return fd_[i]; }
-  void close(int i) {
-    if (fd_[i] >= 0) ::close(fd_[i]);
-    fd_[i] = -1;
-  }
-  // So that the other side is reset.
-  void abort(int i) {
-    const linger at_once{1, 0};
-    REQUIRE(::setsockopt(fd_[i], SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) == 0);
-    close(i);
-  }
-
- private:
-  int fd_[2];
-};
+// So that the other side is reset.
+inline void abort_side(pair_of_test& p, int i) {
+  const linger at_once{1, 0};
+  REQUIRE(::setsockopt(p[i], SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) == 0);
+  p.close(i);
+}
 
 inline int socket_error(int fd) {
   int error = -1;
