@@ -1,16 +1,17 @@
 #pragma once
 
-// epoll_wait(2) as kevent() makes it. It is no cancellation point, as Darwin's kevent() is none
-// (its syscalls.master has no kevent_nocancel), and where the processor is known it is the bare
-// instruction: nothing is saved for it, and nothing has to be returned from once it is done. What
-// a call and a return cost there shows: the kernel has spoilt the prediction of both.
+// epoll_wait(2) as kevent() makes it. It is no cancellation point (no_cancellation.h), and where
+// the processor is known it is the bare instruction: nothing is saved for it, and nothing has to be
+// returned from once it is done. A return there costs as much as ten instructions: the kernel has
+// spoilt its prediction.
 
-#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
+
+#include "kedge/kqueue/no_cancellation.h"
 
 #if defined(__SANITIZE_THREAD__)
 #define KEDGE_EPOLL_BY_LIBRARY 1
@@ -28,13 +29,11 @@ namespace kedge::kqueue {
                                                 int milliseconds) noexcept {
 #if defined(KEDGE_EPOLL_BY_LIBRARY)
   // ThreadSanitizer runs signal handlers in calls that it knows to sleep.
-  int state = 0;
-  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+  const no_cancellation hold;
   const int saved = errno;
   int result = epoll_wait(epoll, events, static_cast<int>(room), milliseconds);
   if (result < 0) result = -errno;
   errno = saved;
-  pthread_setcancelstate(state, nullptr);
   return result;
 #elif defined(__x86_64__)
   int result = SYS_epoll_wait;

@@ -5,44 +5,37 @@
 namespace kedge::kqueue {
 namespace {
 
-struct operations_by_index {
-  std::atomic<const filter_operations*> at[filter_count];
-
-  operations_by_index() noexcept : at{} {
-    at[filter_index(EVFILT_READ)] = &read_filter;
-    at[filter_index(EVFILT_WRITE)] = &write_filter;
-    at[filter_index(EVFILT_EXCEPT)] = &except_filter;
-    at[filter_index(EVFILT_VNODE)] = &vnode_filter;
-    at[filter_index(EVFILT_PROC)] = &proc_filter;
-    at[filter_index(EVFILT_SIGNAL)] = &signal_filter;
-    at[filter_index(EVFILT_TIMER)] = &timer_filter;
-    at[filter_index(EVFILT_USER)] = &user_filter;
-    at[filter_index(write_mark_number)] = &write_mark_source;
-    at[filter_index(continuous_timer_number)] = &continuous_timer_source;
-  }
-};
-
-operations_by_index& filters() noexcept {
-  static operations_by_index table;
-  return table;
-}
-
 constinit std::atomic<bool> hook_taken{false};
 constinit std::atomic<void* (*)() noexcept> capture_hook{nullptr};
 constinit std::atomic<void (*)(void*) noexcept> disown_hook{nullptr};
 
 }  // namespace
 
-const filter_operations* filter_at(unsigned index) noexcept {
-  return index < filter_count ? filters().at[index].load(std::memory_order_acquire) : nullptr;
-}
+// By index: READ is the first.
+constinit std::atomic<const filter_operations*> all_filters[filter_count]{&read_filter,
+                                                                          &write_filter,
+                                                                          nullptr,
+                                                                          &vnode_filter,
+                                                                          &proc_filter,
+                                                                          &signal_filter,
+                                                                          &timer_filter,
+                                                                          nullptr,
+                                                                          nullptr,
+                                                                          &user_filter,
+                                                                          nullptr,
+                                                                          nullptr,
+                                                                          &continuous_timer_source,
+                                                                          nullptr,
+                                                                          &except_filter,
+                                                                          &write_mark_source};
+static_assert(filter_index(EVFILT_USER) == 9 && filter_index(EVFILT_EXCEPT) == 14 &&
+              filter_index(continuous_timer_number) == 12 && filter_index(write_mark_number) == 15);
 
 bool register_filter(std::int16_t filter, const filter_operations& operations) noexcept {
   const unsigned index = filter_index(filter);
   if (index >= filter_count) return false;
   const filter_operations* vacant = nullptr;
-  return filters().at[index].compare_exchange_strong(vacant, &operations,
-                                                     std::memory_order_acq_rel);
+  return all_filters[index].compare_exchange_strong(vacant, &operations, std::memory_order_acq_rel);
 }
 
 bool set_owner_hook(const owner_hook& hook) noexcept {

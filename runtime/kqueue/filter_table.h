@@ -2,6 +2,7 @@
 
 // All filters of the process, by EVFILT_* number, and the owner hook.
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -16,8 +17,12 @@ constexpr unsigned filter_index(std::int16_t filter) noexcept {
   return filter < 0 ? static_cast<unsigned>(~filter) : filter_count;
 }
 
+extern std::atomic<const filter_operations*> all_filters[filter_count];
+
 // The operations of the filter with this index, or null. Never changes once it is there.
-const filter_operations* filter_at(unsigned index) noexcept;
+inline const filter_operations* filter_at(unsigned index) noexcept {
+  return index < filter_count ? all_filters[index].load(std::memory_order_acquire) : nullptr;
+}
 
 // Runs the owner hook.
 void* capture_owner() noexcept;

@@ -140,19 +140,35 @@ bool queue::somebody_waits() const noexcept {
   return (options_ & not_pollable) == 0 || sleepers_ != 0;
 }
 
-void queue::enqueue_and_tell(knote_record& k) noexcept {
-  if (k.queued) return;
+bool queue::enqueue_new(knote_record& k) noexcept {
+  if (k.queued) return false;
   enqueue(k);
-  if (sleepers_ != 0 || (collectors_ == 0 && (options_ & not_pollable) == 0)) ring();
+  return !rung_ && (sleepers_ != 0 || (collectors_ == 0 && (options_ & not_pollable) == 0));
+}
+
+void queue::enqueue_and_tell(knote_record& k) noexcept {
+  if (enqueue_new(k)) ring();
+}
+
+void queue::ring_released() noexcept {
+  rung_ = true;
+  const int bell = bell_;
+  lock_.unlock();
+  strike(bell);
+  lock_.lock();
 }
 
 void queue::ring() noexcept {
   if (rung_) return;
   rung_ = true;
+  strike(bell_);
+}
+
+void queue::strike(int bell) noexcept {
   // Cannot fail: it would take 2^64 writes to fill an eventfd. Not by write(), which is a
   // cancellation point: any thread may come here by any call.
   const std::uint64_t one = 1;
-  syscall(SYS_write, bell_, &one, sizeof one);
+  syscall(SYS_write, bell, &one, sizeof one);
 }
 
 void queue::enqueue(knote_record& k) noexcept {
@@ -175,10 +191,13 @@ void queue::dequeue(knote_record& k) noexcept {
 }
 
 void queue::activate(knote_record& k) noexcept {
-  const std::lock_guard hold(lock_);
-  if (k.dropped) return;
+  lock_.lock();
+  if (k.dropped) return lock_.unlock();
   k.active = true;
-  if (!k.disabled) enqueue_and_tell(k);
+  if (k.disabled || !enqueue_new(k)) return lock_.unlock();
+  ++users_;
+  ring_released();
+  leave();
 }
 
 knote_record* queue::take_block() noexcept {

@@ -194,8 +194,14 @@ class queue {
   void enqueue(knote_record& k) noexcept;
   void dequeue(knote_record& k) noexcept;
   bool somebody_waits() const noexcept;
+  // True if the bell has to be rung.
+  bool enqueue_new(knote_record& k) noexcept;
   void enqueue_and_tell(knote_record& k) noexcept;
   void ring() noexcept;
+  // By a thread that is counted, and without the lock meanwhile: it is what the thread that is
+  // woken wants first.
+  void ring_released() noexcept;
+  static void strike(int bell) noexcept;
 
   // Waiting (queue_wait.cc).
   static constexpr int one_more_round = -1;  // not an errno
@@ -232,7 +238,7 @@ class queue {
   unsigned set_ = 0;           // which epoll set it is
   int in_old_sets_ = 0;        // threads asleep in one of those before
   bool turn_ = false;          // with room for one event: whose turn it is
-  unsigned next_filter_ = 0;   // which list is served first
+  unsigned next_filter_ = 0;   // which list is served first: the next one from here on
   std::uint32_t waiting_ = 0;  // bit per filter: its list is not empty
   std::uint32_t active_count_ = 0;
   void* owner_ = nullptr;

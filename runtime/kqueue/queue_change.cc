@@ -186,11 +186,13 @@ int queue::attach(kevent64_s& change, unsigned filter) noexcept {
     gate_.wake_all();
     return answer.error;
   }
+  bool tell = false;
   if (answer.active) {
     k->active = true;
-    if (!k->disabled) enqueue_and_tell(*k);
+    tell = !k->disabled && enqueue_new(*k);
   }
   end_use(*k);
+  if (tell) ring_released();
   return 0;
 }
 
@@ -207,6 +209,7 @@ int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
   }
   const int fd = static_cast<int>(k.ident);
   int result = answer.error;
+  bool tell = false;
   if (result == 0) {
     if (!k.by_udata) k.udata = change.udata;
     if ((change.flags & EV_DISABLE) != 0) {
@@ -216,7 +219,7 @@ int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
     if ((change.flags & EV_ENABLE) != 0) k.disabled = false;
     // epoll may have nothing to tell of what its filter examines.
     if (answer.active || (k.polled && k.examined)) k.active = true;
-    if (k.active && !k.disabled) enqueue_and_tell(k);
+    if (k.active && !k.disabled) tell = enqueue_new(k);
     if (k.polled) {
       // An edge that is in the list is not to be reported twice; and for a number that was closed
       // behind our back it is epoll that tells.
@@ -226,6 +229,7 @@ int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
     }
   }
   end_use(k);
+  if (tell) ring_released();
   if (!is_stale(result) || answer.error != 0) return result;
   drop_all(fd, false);
   return (change.flags & EV_ADD) != 0 ? look_again : ENOENT;

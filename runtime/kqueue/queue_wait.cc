@@ -73,7 +73,7 @@ void queue::open_short_way() noexcept {
 void queue::end_delivery() noexcept {
   --collectors_;
   open_short_way();
-  if (waiting_ != 0 && !ended_ && somebody_waits()) ring();
+  if (waiting_ != 0 && !ended_ && !rung_ && somebody_waits()) ring_released();
 }
 
 // What the next round may bring, and whether it may sleep.
@@ -241,11 +241,11 @@ void queue::deliver_ready(std::uint64_t tag, std::uint32_t events, records& out)
 // Every list once, from next_filter_ on. False if nothing could be tried: all knotes were busy.
 bool queue::deliver_active(records& out) noexcept {
   bool tried = false;
-  const unsigned start = next_filter_;
-  for (unsigned i = 0; i < filter_count && out.room() != 0; ++i) {
-    const unsigned filter = (start + i) % filter_count;
-    if ((waiting_ & (1u << filter)) == 0) continue;
-    next_filter_ = (filter + 1) % filter_count;
+  for (std::uint32_t left = waiting_; left != 0 && out.room() != 0;) {
+    const std::uint32_t behind = left & (~0u << next_filter_);
+    const auto filter = static_cast<unsigned>(std::countr_zero(behind != 0 ? behind : left));
+    left &= ~(1u << filter);
+    next_filter_ = filter + 1;
     if (deliver_filter(filter, out)) tried = true;
   }
   return tried;
