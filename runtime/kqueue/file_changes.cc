@@ -32,9 +32,11 @@ bool wants_parent(std::uint32_t fflags) noexcept {
   return (fflags & (NOTE_DELETE | NOTE_LINK)) != 0;
 }
 
-// What inotify has to tell of a file for a knote with these fflags.
-std::uint32_t events_for(std::int16_t filter, std::uint32_t fflags, bool directory) noexcept {
-  if (filter != EVFILT_VNODE) return IN_MODIFY;
+// What inotify has to tell of a file for a knote with these fflags. READ and WRITE are asked
+// whatever happens, which makes a difference to EV_CLEAR only.
+std::uint32_t events_for(const knote& note, std::uint32_t fflags, bool directory) noexcept {
+  if (note.filter != EVFILT_VNODE)
+    return (note.flags & EV_CLEAR) != 0 ? IN_MODIFY | IN_ATTRIB | IN_MOVE_SELF : IN_MODIFY;
   std::uint32_t events = 0;
   if ((fflags & NOTE_RENAME) != 0) events |= IN_MOVE_SELF;
   if (directory) {
@@ -78,7 +80,7 @@ int file_changes::join(knote& note, std::uint32_t fflags) {
   struct stat status{};
   if (fstat(static_cast<int>(note.ident), &status) != 0) return EBADF;
   const bool directory = S_ISDIR(status.st_mode);
-  const std::uint32_t events = events_for(note.filter, fflags, directory);
+  const std::uint32_t events = events_for(note, fflags, directory);
   if (events == 0) {
     note.fflags = fflags;
     return 0;

@@ -2,9 +2,14 @@
 
 #include "kqueue_of_test.h"
 
+#include <sys/stat.h>
+
 #include <cerrno>
 #include <cstdio>
+#include <string>
 #include <thread>
+
+#include "folder_of_test.h"
 
 namespace {
 
@@ -147,6 +152,32 @@ TEST_CASE("a regular file's WRITE with EV_CLEAR: once, and after each write") {
   REQUIRE(::write(file.fd(), "d", 1) == 1);
   CHECK(only(kq.next(), EVFILT_WRITE).data == 1);
   CHECK(kq.now().empty());
+}
+
+TEST_CASE("whatever happens to a regular file is one more event to EV_CLEAR") {
+  const folder_of_test folder;
+  const std::string path = folder / "file";
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL, 0600);
+  REQUIRE(fd >= 0);
+  REQUIRE(::pwrite(fd, "abc", 3, 0) == 3);
+  const kqueue_of_test kq;
+  REQUIRE(kq.apply(fd, EVFILT_READ, EV_ADD | EV_CLEAR) == 0);
+  REQUIRE(kq.apply(fd, EVFILT_WRITE, EV_ADD | EV_CLEAR) == 0);
+  const auto both = [&] {
+    event_list got = kq.next();
+    if (got.size() == 1) got.push_back(kq.next().at(0));
+    CHECK(only(got, EVFILT_READ).data == 3);
+    CHECK(only(got, EVFILT_WRITE).data == 1);
+    CHECK(kq.now().empty());
+  };
+  both();
+  REQUIRE(::fchmod(fd, 0400) == 0);
+  both();
+  REQUIRE(::rename(path.c_str(), (folder / "renamed").c_str()) == 0);
+  both();
+  REQUIRE(::unlink((folder / "renamed").c_str()) == 0);
+  both();
+  ::close(fd);
 }
 
 TEST_CASE("a regular file takes the modes too") {
