@@ -65,7 +65,10 @@ int run(int kq, call_kind kind, const Record* changes, int nchanges, records& ou
   int error = q->enter(kq, kind);
   if (error != 0) return error;
   bool lost = false;
-  if (nchanges > 0) error = apply_all(*q, changes, nchanges, out, lost);
+  if (nchanges > 0) {
+    error = apply_all(*q, changes, nchanges, out, lost);
+    q->unring();
+  }
   if (error == 0 && out.count() == 0 && out.room() != 0 &&
       (flags & KEVENT_FLAG_ERROR_EVENTS) == 0) {
     error = q->collect(out, limit);

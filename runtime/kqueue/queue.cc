@@ -164,6 +164,14 @@ void queue::ring() noexcept {
   strike(bell_);
 }
 
+// Who sleeps or delivers answers it himself.
+void queue::unring() noexcept {
+  if (!rung_ || active_count_ != 0 || sleepers_ != 0 || collectors_ != 0 || ended_) return;
+  std::uint64_t rings = 0;
+  syscall(SYS_read, bell_, &rings, sizeof rings);
+  rung_ = false;
+}
+
 void queue::strike(int bell) noexcept {
   // Cannot fail: it would take 2^64 writes to fill an eventfd. Not by write(), which is a
   // cancellation point: any thread may come here by any call.

@@ -7,12 +7,12 @@
 // filter operation (`data` aside). Everything else is a knote that was activated in user space: it
 // stands in the list of its filter, and a kevent() call takes it from there and asks `process`.
 //
-// The bell is an eventfd in the epoll set, edge-triggered and never read: each write makes the
-// kqueue readable until the next epoll_wait. It is rung when a knote becomes active in user space
-// and somebody has to notice: a thread asleep in kevent(), or, unless the caller has opted out, an
-// outside poller. `rung_` remembers that this wait is still to come, so a burst of activations is
-// one write. A thread that is delivering rings when it returns and something is left, so until then
-// only sleepers are rung for.
+// The bell is an eventfd in the epoll set, edge-triggered: each write makes the kqueue readable
+// until the next epoll_wait. It is read only if what it was rung for is gone before anybody came.
+// It is rung when a knote becomes active in user space and somebody has to notice: a thread asleep
+// in kevent(), or, unless the caller has opted out, an outside poller. `rung_` remembers that this
+// wait is still to come, so a burst of activations is one write. A thread that is delivering rings
+// when it returns and something is left, so until then only sleepers are rung for.
 //
 // A queue object is never freed but used again for a later kqueue, so that a thread that comes too
 // late (an activation, a call with a closed number) finds an object whose lock it can take and see.
@@ -91,6 +91,9 @@ class queue {
   // One change. Returns 0 or the errno of its EV_ERROR. Takes from its flags what Darwin's kernel
   // does, which its record then shows.
   int apply(kevent64_s& change) noexcept;
+
+  // After changes: a poller outside is not to see what they have deleted or disabled.
+  void unring() noexcept;
 
   // Waits and fills `out`. Returns 0 or an errno.
   int collect(records& out, time_limit& limit) noexcept;

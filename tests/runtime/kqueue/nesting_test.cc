@@ -62,7 +62,24 @@ TEST_CASE("poll and select see a kqueue readable while it has an event") {
       check(true);
     }
     REQUIRE(kq.apply(1, EVFILT_USER, EV_DELETE) == 0);
+    check(false);
     CHECK(kq.now().empty());
+  }
+  SUBCASE("what is disabled or deleted before it was taken is none") {
+    REQUIRE(kq.apply(1, EVFILT_USER, EV_ADD | EV_CLEAR, NOTE_TRIGGER) == 0);
+    REQUIRE(kq.apply(2, EVFILT_USER, EV_ADD | EV_CLEAR, NOTE_TRIGGER) == 0);
+    check(true);
+    REQUIRE(kq.apply(1, EVFILT_USER, EV_DISABLE) == 0);
+    check(true);
+    REQUIRE(kq.apply(2, EVFILT_USER, EV_DELETE) == 0);
+    check(false);
+    REQUIRE(kq.apply(1, EVFILT_USER, EV_ENABLE) == 0);
+    check(true);
+    CHECK(kq.now().size() == 1);
+    check(false);
+    REQUIRE(kq.apply(3, EVFILT_TIMER, EV_ADD, NOTE_ABSOLUTE, 1) == 0);
+    check(true);
+    REQUIRE(kq.apply(3, EVFILT_TIMER, EV_DELETE) == 0);
     check(false);
   }
   SUBCASE("user event, EV_CLEAR") {
