@@ -18,6 +18,7 @@
 #include <climits>
 #include <cstddef>
 
+#include "kedge/kqueue/no_cancellation.h"
 #include "kedge/kqueue/unix_socket_state.h"
 
 namespace kedge::kqueue {
@@ -189,6 +190,7 @@ std::uint32_t awaited_by(const knote& note) noexcept {
 }
 
 bool sending_is_shut(int fd) noexcept {
+  const no_cancellation here;
   const int error = errno;
   bool is_shut = false;
   if (tcp_info info{}; ask_tcp(fd, info)) {
@@ -202,6 +204,7 @@ bool sending_is_shut(int fd) noexcept {
 }
 
 sighting look_at(const knote& note, kevent64_s& event, bool with_data) noexcept {
+  const no_cancellation here;
   const int fd = static_cast<int>(note.ident);
   const bool write = note.filter == EVFILT_WRITE;
   // Asked of a writer, too, POLLRDHUP tells a connection that ended from one that never was.

@@ -12,6 +12,7 @@
 #include <new>
 #include <utility>
 
+#include "kedge/kqueue/no_cancellation.h"
 #include "kedge/kqueue/own_descriptors.h"
 
 namespace kedge::kqueue {
@@ -178,6 +179,7 @@ void file_changes::pump() noexcept {
 
 // All that has happened by now, and then one look at each file.
 void file_changes::take_events() noexcept {
+  const no_cancellation here;
   int left = 0;
   if (ioctl(inotify_, FIONREAD, &left) != 0) return;
   while (left > 0) {

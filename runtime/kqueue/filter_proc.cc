@@ -17,6 +17,7 @@
 
 #include "kedge/kqueue/filter_table.h"
 #include "kedge/kqueue/lock.h"
+#include "kedge/kqueue/no_cancellation.h"
 #include "kedge/kqueue/own_descriptors.h"
 #include "kedge/kqueue/process_exit.h"
 
@@ -63,6 +64,7 @@ int check_wishes(std::uint32_t fflags, int pidfd) noexcept {
 
 // A pidfd of a process that has not ended, or -1 with errno.
 int open_process(std::uint64_t ident) noexcept {
+  const no_cancellation here;
   if (ident == 0 || ident > INT_MAX) {
     errno = ESRCH;
     return -1;
@@ -180,6 +182,7 @@ void process(std::span<delivery> batch) noexcept {
 
 // The set is looked at under the lock, so that no knote in the answer has left it.
 void pump(void* state) noexcept {
+  const no_cancellation here;
   processes& all = *static_cast<processes*>(state);
   constexpr int room = 64;
   epoll_event events[room];

@@ -7,7 +7,6 @@
 #include <cstdint>
 
 #include "kedge/kqueue/kqueue_numbers.h"
-#include "kedge/kqueue/no_cancellation.h"
 #include "kedge/kqueue/queue.h"
 #include "kedge/kqueue/short_call.h"
 
@@ -82,7 +81,6 @@ template <class Record>
 [[gnu::noinline]] int call_in_full(call_kind kind, int kq, const Record* changes, int nchanges,
                                    Record* events, int nevents, unsigned flags,
                                    const timespec* timeout) noexcept {
-  const no_cancellation hold;
   int error = (flags & other_kinds) != 0 ? EINVAL : 0;
   time_limit limit;
   if ((flags & KEVENT_FLAG_IMMEDIATE) != 0) {

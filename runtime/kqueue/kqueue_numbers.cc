@@ -80,7 +80,7 @@ void kqueue_numbers::set(std::atomic<queue*>& place, int number, queue& q) noexc
 }
 
 int kqueue_numbers::make() noexcept {
-  const no_cancellation hold;
+  const no_cancellation here;  // in the owner hook there may be anything
   queue* const q = take_unused();
   if (q == nullptr) {
     errno = ENOMEM;
@@ -108,7 +108,6 @@ int kqueue_numbers::make() noexcept {
 bool kqueue_numbers::duplicate(int number, int fresh) noexcept {
   queue* const q = find(number);
   if (q == nullptr) return true;
-  const no_cancellation hold;
   std::atomic<queue*>* const place = numbers_.make(fresh);
   if (place == nullptr || !number_close::note_kqueue(fresh)) return false;
   if (!q->gain_number(number)) return true;

@@ -1,8 +1,8 @@
 #pragma once
 
-// The calls about kqueues are no cancellation points on Darwin (in bsd/kern/syscalls.master, none
-// of them has a twin without), but what they call of the C library is here: epoll_wait, read,
-// write, close ...
+// The calls about kqueues are no cancellation points on Darwin (none of them has a _nocancel twin
+// in bsd/kern/syscalls.master), but some of what they call of the C library is here: read, poll,
+// send and the like are called with this, or as bare system calls.
 
 #include <pthread.h>
 

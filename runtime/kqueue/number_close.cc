@@ -6,7 +6,6 @@
 #include <cerrno>
 
 #include "kedge/kqueue/kqueue_numbers.h"
-#include "kedge/kqueue/no_cancellation.h"
 #include "kedge/kqueue/queue.h"
 
 namespace kedge::kqueue {
@@ -34,7 +33,6 @@ bool number_close::in_own_process() noexcept {
 }
 
 void number_close::tell(int number) noexcept {
-  const no_cancellation hold;
   const int error = errno;
   if (in_own_process()) {
     const std::uintptr_t word = cares_.find(number)->exchange(0, std::memory_order_acq_rel);

@@ -9,6 +9,8 @@
 
 #include <cstdio>
 
+#include "kedge/kqueue/no_cancellation.h"
+
 namespace kedge::kqueue {
 namespace {
 
@@ -33,6 +35,7 @@ bool is_at_least(int major, int minor) noexcept {
 
 // waitid() of the pidfd that takes nothing. False: not our child, or not any more.
 bool look(int pidfd, siginfo_t& information) noexcept {
+  const no_cancellation here;
   information.si_pid = 0;
   return waitid(P_PIDFD, static_cast<id_t>(pidfd), &information, WEXITED | WNOHANG | WNOWAIT) == 0;
 }

@@ -135,6 +135,7 @@ int queue::deliver_round(const round& r, records& out, time_limit& limit) noexce
 
 // Between two looks at what epoll has, if asking it would not sleep. False: a handler has run.
 bool queue::pause(time_limit& limit) noexcept {
+  const no_cancellation here;
   timespec length{0, pause_length};
   const timespec* const left = limit.left();
   if (left != nullptr && left->tv_sec == 0) length.tv_nsec = std::min(left->tv_nsec, pause_length);
@@ -185,7 +186,6 @@ int queue::deliver_reported(const round& r, records& out, bool& seen_all, bool& 
 
 void queue::collect_active(records& out) noexcept {
   if (waiting_ == 0) return;
-  const no_cancellation hold;
   ++collectors_;
   deliver_active(out);
   end_delivery();

@@ -18,7 +18,6 @@
 #include "kedge/kqueue/epoll_call.h"
 #include "kedge/kqueue/epoll_tag.h"
 #include "kedge/kqueue/interruption.h"
-#include "kedge/kqueue/no_cancellation.h"
 #include "kedge/kqueue/queue.h"
 #include "kedge/kqueue/queue_wait.h"
 #include "kedge/kqueue/time_limit.h"
@@ -126,7 +125,6 @@ class short_call {
 
   [[gnu::noinline]] static int take_long_way(queue& home, int number, Record* events, unsigned room,
                                              unsigned flags, time_limit* limit) noexcept {
-    const no_cancellation hold;
     const int error = home.enter(number, kind);
     if (error != 0) {
       errno = error;
@@ -197,7 +195,6 @@ class short_call {
   [[gnu::noinline]] static int finish(queue& home, round& r, const epoll_event* ready,
                                       Record* events, const Record* at, unsigned flags,
                                       time_limit* limit) noexcept {
-    const no_cancellation hold;
     time_limit own = limit_of(flags, limit);
     if (r.count == 0 && own.is_now() && home.open_for_[kind_index] == r.number) {
       home.lock_.unlock();

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kedge/kqueue/no_cancellation.h"
 #include "kedge/kqueue/own_descriptors.h"
 
 namespace kedge::kqueue {
@@ -97,6 +98,7 @@ bool ask_about(int netlink, unsigned inode, answer& a) noexcept {
 }  // namespace
 
 bool unix_socket_state::ask(int fd) noexcept {
+  const no_cancellation here;
   struct stat status{};
   if (fstat(fd, &status) != 0 || !S_ISSOCK(status.st_mode)) return false;
   const int netlink = own_descriptors::make(

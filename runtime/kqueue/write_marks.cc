@@ -9,6 +9,7 @@
 #include <new>
 
 #include "kedge/kqueue/filter_table.h"
+#include "kedge/kqueue/no_cancellation.h"
 #include "kedge/kqueue/own_descriptors.h"
 
 namespace kedge::kqueue {
@@ -34,6 +35,7 @@ void write_marks::add(knote& note, place& at) noexcept {
 }
 
 void write_marks::pump() noexcept {
+  const no_cancellation here;
   const std::lock_guard lock(lock_);
   std::uint64_t expirations = 0;  // of no interest: reading makes the timer unreadable
   [[maybe_unused]] const ssize_t size = read(timer_, &expirations, sizeof expirations);

@@ -196,7 +196,11 @@ TEST_CASE("making a kqueue, adding and taking events of every filter, and deleti
   const pair_of_test connection = pair_of_tcp();
   const pair_of_test sockets = pair_of_test::of_sockets();
   const pair_of_test pipe = pair_of_test::of_pipe();
+  sockets.put(1, "ab");  // what is looked at, and found to be less than a mark
   pipe.fill(1);
+  pipe.take(0, 4096);
+  const unix_listener_of_test listener;
+  const descriptor_of_test client(::socket(AF_UNIX, SOCK_STREAM, 0));
   std::FILE* const file = std::tmpfile();
   REQUIRE(file != nullptr);
   const pid_t child = fork();
@@ -209,15 +213,16 @@ TEST_CASE("making a kqueue, adding and taking events of every filter, and deleti
   const kevent64_s adds[] = {
       change(connection[0], EVFILT_READ, EV_ADD | EV_CLEAR, NOTE_LOWAT, 2, 1),
       change(connection[0], EVFILT_EXCEPT, EV_ADD | EV_CLEAR, NOTE_OOB, 0, 2),
-      change(sockets[0], EVFILT_READ, EV_ADD | EV_CLEAR, NOTE_LOWAT, 2, 3),
+      change(sockets[0], EVFILT_READ, EV_ADD | EV_CLEAR, NOTE_LOWAT, 4, 3),
       change(sockets[0], EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, 0, 4),
       change(pipe[1], EVFILT_WRITE, EV_ADD | EV_CLEAR, NOTE_LOWAT, 2 * 4096, 5),
       change(fileno(file), EVFILT_VNODE, EV_ADD | EV_CLEAR, NOTE_WRITE, 0, 6),
+      change(listener.fd(), EVFILT_READ, EV_ADD | EV_CLEAR, 0, 0, 12),
       change(1, EVFILT_TIMER, EV_ADD | EV_ONESHOT, NOTE_USECONDS, 1, 7),
       change(2, EVFILT_TIMER, EV_ADD | EV_ONESHOT, NOTE_USECONDS | NOTE_MACH_CONTINUOUS_TIME, 1, 8),
       change(1, EVFILT_USER, EV_ADD | EV_CLEAR, NOTE_TRIGGER, 0, 9),
       change(SIGUSR1, EVFILT_SIGNAL, EV_ADD, 0, 0, 10),
-      change(process, EVFILT_PROC, EV_ADD, NOTE_EXIT, 0, 11),
+      change(process, EVFILT_PROC, EV_ADD, NOTE_EXIT | NOTE_EXITSTATUS, 0, 11),
   };
   constexpr int count = sizeof adds / sizeof adds[0];
   constexpr unsigned all = (1u << (count + 1)) - 2;
@@ -228,20 +233,25 @@ TEST_CASE("making a kqueue, adding and taking events of every filter, and deleti
   int deleted = -1;
   std::atomic<bool> ready{false};
   std::atomic<bool> happened{false};
+  const auto take = [&](const timespec& limit) {
+    kevent64_s got[4];
+    const int n = kevent64(kq, nullptr, 0, got, 4, 0, &limit);
+    for (int i = 0; i < n; ++i) seen |= 1u << got[i].udata;
+    return n > 0;
+  };
   thread_of_test thread([&] {
     pthread_cancel(pthread_self());
     kq = ::kqueue();
     added = kevent64(kq, adds, count, nullptr, 0, 0, nullptr);
+    while (take(zero)) {
+    }
     ready = true;
     while (!happened) sched_yield();
-    while (seen != all) {
-      kevent64_s got[4];
-      const int n = kevent64(kq, nullptr, 0, got, 4, 0, &long_enough);
-      if (n <= 0) break;
-      for (int i = 0; i < n; ++i) seen |= 1u << got[i].udata;
+    while (seen != all && take(long_enough)) {
     }
     for (kevent64_s gone : adds) {
-      if (gone.udata >= 7 && gone.udata != 9 && gone.udata != 10) continue;  // those are by now
+      const bool is_gone = gone.filter == EVFILT_TIMER || gone.filter == EVFILT_PROC;
+      if (is_gone) continue;
       gone.flags = EV_DELETE;
       deleted = kevent64(kq, &gone, 1, nullptr, 0, 0, nullptr);
       if (deleted != 0) break;
@@ -250,8 +260,9 @@ TEST_CASE("making a kqueue, adding and taking events of every filter, and deleti
   while (!ready) sched_yield();
   REQUIRE(::send(connection[1], "ab", 2, 0) == 2);
   REQUIRE(::send(connection[1], "c", 1, MSG_OOB) == 1);
-  sockets.put(1, "ab");
+  sockets.put(1, "cd");
   pipe.drain(0);
+  listener.connect(client);
   std::fputs("text", file);
   std::fflush(file);
   kill(getpid(), SIGUSR1);

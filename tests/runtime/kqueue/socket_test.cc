@@ -4,42 +4,11 @@
 #include "kqueue_of_test.h"
 #include "sockets_of_test.h"
 
-#include <sys/un.h>
-
 #include <cerrno>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <string>
 #include <thread>
 
 namespace {
-
-// A listening socket of AF_UNIX in a directory of its own.
-class unix_listener_of_test {
- public:
-  unix_listener_of_test() : fd_(::socket(AF_UNIX, SOCK_STREAM, 0)) {
-    REQUIRE(::mkdtemp(directory_) != nullptr);
-    address_.sun_family = AF_UNIX;
-    std::snprintf(address_.sun_path, sizeof address_.sun_path, "%s/s", directory_);
-    REQUIRE(::bind(fd_, reinterpret_cast<const sockaddr*>(&address_), sizeof address_) == 0);
-    REQUIRE(::listen(fd_, 8) == 0);
-  }
-  ~unix_listener_of_test() {
-    ::unlink(address_.sun_path);
-    ::rmdir(directory_);
-  }
-
-  int fd() const { return fd_; }
-  void connect(int fd) const {
-    REQUIRE(::connect(fd, reinterpret_cast<const sockaddr*>(&address_), sizeof address_) == 0);
-  }
-
- private:
-  descriptor_of_test fd_;
-  char directory_[32] = "/tmp/kqueue_of_test.XXXXXX";
-  sockaddr_un address_{};
-};
 
 void set_nonblocking(int fd) {
   REQUIRE(::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK) == 0);

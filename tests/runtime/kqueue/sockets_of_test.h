@@ -1,13 +1,16 @@
 #pragma once
 
-// Sockets over the loopback interface.
+// Sockets over the loopback interface, and listening ones of AF_UNIX.
 
 #include <doctest/doctest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
 
 #include "kqueue_of_test.h"
 
@@ -62,6 +65,32 @@ class listener_of_test {
  private:
   int fd_;
   sockaddr_in address_{};
+};
+
+// A listening socket of AF_UNIX in a directory of its own.
+class unix_listener_of_test {
+ public:
+  unix_listener_of_test() : fd_(::socket(AF_UNIX, SOCK_STREAM, 0)) {
+    REQUIRE(::mkdtemp(directory_) != nullptr);
+    address_.sun_family = AF_UNIX;
+    std::snprintf(address_.sun_path, sizeof address_.sun_path, "%s/s", directory_);
+    REQUIRE(::bind(fd_, reinterpret_cast<const sockaddr*>(&address_), sizeof address_) == 0);
+    REQUIRE(::listen(fd_, 8) == 0);
+  }
+  ~unix_listener_of_test() {
+    ::unlink(address_.sun_path);
+    ::rmdir(directory_);
+  }
+
+  int fd() const { return fd_; }
+  void connect(int fd) const {
+    REQUIRE(::connect(fd, reinterpret_cast<const sockaddr*>(&address_), sizeof address_) == 0);
+  }
+
+ private:
+  descriptor_of_test fd_;
+  char directory_[32] = "/tmp/kqueue_of_test.XXXXXX";
+  sockaddr_un address_{};
 };
 
 // A TCP connection: [0] has connected, [1] has accepted.
