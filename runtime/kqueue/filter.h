@@ -12,7 +12,7 @@
 //
 // Threads and locks.
 // - Operations run with no kqueue lock held. They may block, take the filter's own locks, and fail.
-//   No thread is cancelled in one: kevent() is no cancellation point (no_cancellation.h).
+//   No thread may be cancelled in one, since kevent() is no cancellation point.
 // - Operations on one knote never overlap: the second caller waits. Operations on different knotes,
 //   also of one kqueue, may run at the same time in several threads.
 // - activate() may be called from any thread, also inside an operation and under the filter's own

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sys/random.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -40,7 +41,9 @@ void begin_child() {
 
 std::uint64_t random_seed() noexcept {
   std::uint64_t seed = 0;
-  if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != sizeof seed) seed = monotonic_now();
+  // Not by getrandom(), which is a cancellation point.
+  if (syscall(SYS_getrandom, &seed, sizeof seed, GRND_NONBLOCK) != sizeof seed)
+    seed = monotonic_now();
   return seed;
 }
 

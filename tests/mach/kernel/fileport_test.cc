@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/event.h>
 #include <sys/fileport.h>
 #include <sys/resource.h>
@@ -217,4 +218,44 @@ TEST_CASE("the child of a fork has none of the parent's") {
   int status = 0;
   REQUIRE(waitpid(child, &status, 0) == child);
   CHECK(status == 0);
+}
+
+namespace {
+
+struct cancelled_thread {
+  fileport_t port;
+  pid_t child = -1;
+  kern_return_t result = KERN_FAILURE;
+  bool had_done_all = false;
+
+  static void* run(void* self) {
+    cancelled_thread& own = *static_cast<cancelled_thread*>(self);
+    pthread_cancel(pthread_self());
+    own.child = fork();
+    if (own.child == 0) _exit(7);
+    own.result = mach_port_deallocate(mach_task_self(), own.port);
+    own.had_done_all = true;
+    pthread_testcancel();
+    return nullptr;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a thread that is cancelled forks and lets go of a file: it dies later, the child not") {
+  pipe_ends both;
+  cancelled_thread thread{make_port(both.writer())};
+  pthread_t id;
+  REQUIRE(pthread_create(&id, nullptr, cancelled_thread::run, &thread) == 0);
+  void* result = nullptr;
+  REQUIRE(pthread_join(id, &result) == 0);
+  CHECK(result == PTHREAD_CANCELED);
+  CHECK(thread.had_done_all);
+  CHECK(thread.result == KERN_SUCCESS);
+  int status = 0;
+  REQUIRE(waitpid(thread.child, &status, 0) == thread.child);
+  REQUIRE(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 7);
+  both.close_writer();
+  CHECK(next_byte(both.reader()) == -1);
 }
