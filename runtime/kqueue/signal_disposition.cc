@@ -241,6 +241,8 @@ void after_fork_in_child() noexcept {
 }  // namespace
 
 void cover_signal(unsigned signal) noexcept {
+  pid_t nobody = 0;  // some program's constructor comes before ours
+  process.compare_exchange_strong(nobody, getpid(), std::memory_order_relaxed);
   disposition& d = dispositions[signal];
   const int number = static_cast<int>(signal);
   const locked hold;

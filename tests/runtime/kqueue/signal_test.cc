@@ -90,6 +90,20 @@ bool is_ignored(int signal) {
   return action.sa_handler == SIG_IGN;
 }
 
+// A kqueue before main and before anything that a library does there: what it said of a signal.
+std::int64_t counted_before_main = -1;
+[[gnu::constructor(101)]] void watch_before_main() {
+  const int kq = kqueue();
+  kevent64_s event = change(std::uint64_t{SIGUSR2}, EVFILT_SIGNAL, EV_ADD);
+  kevent64(kq, &event, 1, nullptr, 0, 0, nullptr);
+  void (*const before)(int) = signal(SIGUSR2, SIG_IGN);
+  kill(getpid(), SIGUSR2);
+  const timespec zero{0, 0};
+  if (kevent64(kq, nullptr, 0, &event, 1, 0, &zero) == 1) counted_before_main = event.data;
+  signal(SIGUSR2, before);
+  close(kq);
+}
+
 }  // namespace
 
 TEST_CASE(
@@ -108,6 +122,10 @@ TEST_CASE(
   CHECK(kq.now().empty());
   kill(getpid(), SIGUSR1);
   CHECK(only(kq.next(), EVFILT_SIGNAL).data == 1);
+}
+
+TEST_CASE("a signal is reported before main, too") {
+  CHECK(counted_before_main == 1);
 }
 
 TEST_CASE("the program's handler runs as well") {
