@@ -200,7 +200,7 @@ TEST_CASE("NOTE_DELETE: the directory was removed") {
 TEST_CASE("a directory that another is renamed to the name of is deleted, and no attribute of it") {
   const folder_under_watch f(NOTE_DELETE | NOTE_ATTRIB);
   move(f.folder / "beside", f.path);
-  CHECK((f.told() & ~NOTE_LINK) == NOTE_DELETE);
+  CHECK((f.told() & ~unsigned{NOTE_LINK}) == NOTE_DELETE);
   CHECK(f.nothing());
 }
 
