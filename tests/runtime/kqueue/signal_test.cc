@@ -34,8 +34,7 @@ class disposition_of_test {
   struct sigaction before_{};
 };
 
-// EVFILT_SIGNAL in a kqueue, deleted at the end: on Linux the close of a kqueue is not noticed at
-// once.
+// EVFILT_SIGNAL in a kqueue, deleted at the end, unless before.
 class watch_of_test {
  public:
   watch_of_test(const kqueue_of_test& kq, int signal, unsigned flags = 0)
