@@ -140,33 +140,35 @@ bool queue::somebody_waits() const noexcept {
   return (options_ & not_pollable) == 0 || sleepers_ != 0;
 }
 
-bool queue::enqueue_new(knote_record& k) noexcept {
-  if (k.queued) return false;
-  enqueue(k);
-  return !rung_ && (sleepers_ != 0 || (collectors_ == 0 && (options_ & not_pollable) == 0));
+bool queue::has_to_ring() const noexcept {
+  return !has_rung() && (sleepers_ != 0 || (collectors_ == 0 && (options_ & not_pollable) == 0));
 }
 
 void queue::enqueue_and_tell(knote_record& k) noexcept {
-  if (enqueue_new(k)) ring();
+  enqueue(k);
+  if (has_to_ring()) ring();
 }
 
 void queue::ring_released() noexcept {
   rung_ = true;
+  ++striking_;
   const int bell = bell_;
   lock_.unlock();
   strike(bell);
   lock_.lock();
+  --striking_;
+  unring();
 }
 
 void queue::ring() noexcept {
-  if (rung_) return;
+  if (has_rung()) return;
   rung_ = true;
   strike(bell_);
 }
 
 // Who sleeps or delivers answers it himself.
 void queue::unring() noexcept {
-  if (!rung_ || active_count_ != 0 || sleepers_ != 0 || collectors_ != 0 || ended_) return;
+  if (!has_rung() || active_count_ != 0 || sleepers_ != 0 || collectors_ != 0 || ended_) return;
   std::uint64_t rings = 0;
   syscall(SYS_read, bell_, &rings, sizeof rings);
   rung_ = false;
@@ -202,7 +204,8 @@ void queue::activate(knote_record& k) noexcept {
   lock_.lock();
   if (k.dropped) return lock_.unlock();
   k.active = true;
-  if (k.disabled || !enqueue_new(k)) return lock_.unlock();
+  if (!k.disabled) enqueue(k);
+  if (!k.queued || !has_to_ring()) return lock_.unlock();
   ++users_;
   ring_released();
   leave();

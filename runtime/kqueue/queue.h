@@ -11,8 +11,10 @@
 // until the next epoll_wait. It is read only if what it was rung for is gone before anybody came.
 // It is rung when a knote becomes active in user space and somebody has to notice: a thread asleep
 // in kevent(), or, unless the caller has opted out, an outside poller. `rung_` remembers that this
-// wait is still to come, so a burst of activations is one write. A thread that is delivering rings
-// when it returns and something is left, so until then only sleepers are rung for.
+// wait is still to come, so a burst of activations is one write; but while a thread is about to
+// write, others do so too, since the kqueue is readable when the call returns that made it so. A
+// thread that is delivering rings when it returns and something is left, so until then only
+// sleepers are rung for.
 //
 // A queue object is never freed but used again for a later kqueue, so that a thread that comes too
 // late (an activation, a call with a closed number) finds an object whose lock it can take and see.
@@ -197,8 +199,10 @@ class queue {
   void enqueue(knote_record& k) noexcept;
   void dequeue(knote_record& k) noexcept;
   bool somebody_waits() const noexcept;
-  // True if the bell has to be rung.
-  bool enqueue_new(knote_record& k) noexcept;
+  // The bell is written (not: about to be), and epoll's event of it is still to come.
+  bool has_rung() const noexcept { return rung_ && striking_ == 0; }
+  // For a knote that is in a list: whether somebody has to notice who has not been rung for.
+  bool has_to_ring() const noexcept;
   void enqueue_and_tell(knote_record& k) noexcept;
   void ring() noexcept;
   // By a thread that is counted, and without the lock meanwhile: it is what the thread that is
@@ -237,6 +241,7 @@ class queue {
   call_kind kind_ = call_kind::undecided;
   bool ended_ = true;
   bool rung_ = false;
+  int striking_ = 0;           // threads that have set rung_ and are about to write
   bool stale_ = false;         // this wait brought an event of a registration that is no more
   unsigned set_ = 0;           // which epoll set it is
   int in_old_sets_ = 0;        // threads asleep in one of those before

@@ -72,7 +72,7 @@ int queue::apply(kevent64_s& change) noexcept {
           k->polled ? descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), false) : 0;
       end_use(*k);
       if (!is_stale(error)) return 0;
-      drop_all(fd, false);
+      drop_all(fd, true);
       return ENOENT;
     } else {
       result = touch(*k, change);
@@ -186,11 +186,11 @@ int queue::attach(kevent64_s& change, unsigned filter) noexcept {
     gate_.wake_all();
     return answer.error;
   }
-  bool tell = false;
   if (answer.active) {
     k->active = true;
-    tell = !k->disabled && enqueue_new(*k);
+    if (!k->disabled) enqueue(*k);
   }
+  const bool tell = k->queued && has_to_ring();
   end_use(*k);
   if (tell) ring_released();
   return 0;
@@ -209,7 +209,6 @@ int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
   }
   const int fd = static_cast<int>(k.ident);
   int result = answer.error;
-  bool tell = false;
   if (result == 0) {
     if (!k.by_udata) k.udata = change.udata;
     if ((change.flags & EV_DISABLE) != 0) {
@@ -219,7 +218,7 @@ int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
     if ((change.flags & EV_ENABLE) != 0) k.disabled = false;
     // epoll may have nothing to tell of what its filter examines.
     if (answer.active || (k.polled && k.examined)) k.active = true;
-    if (k.active && !k.disabled) tell = enqueue_new(k);
+    if (k.active && !k.disabled) enqueue(k);
     if (k.polled) {
       // An edge that is in the list is not to be reported twice; and for a number that was closed
       // behind our back it is epoll that tells.
@@ -228,10 +227,13 @@ int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
       result = descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), again);
     }
   }
+  const bool is_lost = answer.error == 0 && is_stale(result);
+  const bool tell = k.queued && has_to_ring();
   end_use(k);
+  // Before the lock is left: what is added then is about the new file.
+  if (is_lost) drop_all(fd, true);
   if (tell) ring_released();
-  if (!is_stale(result) || answer.error != 0) return result;
-  drop_all(fd, false);
+  if (!is_lost) return result;
   return (change.flags & EV_ADD) != 0 ? look_again : ENOENT;
 }
 

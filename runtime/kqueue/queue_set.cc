@@ -67,7 +67,7 @@ bool queue::renew_set() noexcept {
     const int fd = descriptors_.any_registered_from(place);
     if (fd < 0) break;
     const int error = descriptors_.refresh(number_, static_cast<std::uint32_t>(fd), true);
-    if (error == ENOENT || error == EBADF) drop_all(fd, false);
+    if (error == ENOENT || error == EBADF) drop_all(fd, true);
     ++place;
   }
   if (ended_) return false;

@@ -73,7 +73,7 @@ void queue::open_short_way() noexcept {
 void queue::end_delivery() noexcept {
   --collectors_;
   open_short_way();
-  if (waiting_ != 0 && !ended_ && !rung_ && somebody_waits()) ring_released();
+  if (waiting_ != 0 && !ended_ && !has_rung() && somebody_waits()) ring_released();
 }
 
 // What the next round may bring, and whether it may sleep.

@@ -3,8 +3,15 @@
 
 #include "kqueue_of_test.h"
 
+#include <poll.h>
+
 #include <atomic>
 #include <thread>
+
+#if defined(__linux__)
+#include <fcntl.h>
+#include <sys/syscall.h>
+#endif
 
 namespace {
 
@@ -171,6 +178,91 @@ TEST_CASE("adding, deleting and triggering the same knotes while others wait") {
   for (std::thread& t : waiters) t.join();
   CHECK(events > 0);
 }
+
+TEST_CASE("a kqueue is readable when a trigger returns, whatever other threads trigger meanwhile") {
+  const kqueue_of_test kq;
+  REQUIRE(kq.apply(std::uint64_t{1}, EVFILT_USER, EV_ADD | EV_CLEAR) == 0);
+  REQUIRE(kq.apply(std::uint64_t{2}, EVFILT_USER, EV_ADD | EV_CLEAR) == 0);
+  constexpr int rounds = 20'000;
+  std::atomic<int> turn{0};  // odd: the other thread may trigger; even: it has
+  std::atomic<int> unreadable{0};
+  const auto trigger = [&](std::uint64_t ident) {
+    CHECK(kq.apply(ident, EVFILT_USER, 0, NOTE_TRIGGER) == 0);
+    pollfd p{kq.fd(), POLLIN, 0};
+    if (::poll(&p, 1, 0) != 1) ++unreadable;
+  };
+  std::thread other([&] {
+    for (int i = 1; i <= rounds; ++i) {
+      while (turn != 2 * i - 1) std::this_thread::yield();
+      trigger(i % 2 == 0 ? 1u : 2u);
+      turn = 2 * i;
+    }
+  });
+  for (int i = 1; i <= rounds; ++i) {
+    turn = 2 * i - 1;
+    trigger(1);
+    while (turn != 2 * i) std::this_thread::yield();
+    CHECK(!kq.now().empty());
+  }
+  other.join();
+  CHECK(unreadable == 0);
+}
+
+TEST_CASE("of an event that is deleted while another thread triggers it, nothing is seen outside") {
+  const kqueue_of_test kq;
+  constexpr int rounds = 20'000;
+  std::atomic<int> turn{0};  // odd: the other thread may trigger; even: it has
+  std::thread other([&] {
+    for (int i = 1; i <= rounds; ++i) {
+      while (turn != 2 * i - 1) std::this_thread::yield();
+      kq.apply(1, EVFILT_USER, 0, NOTE_TRIGGER);
+      turn = 2 * i;
+    }
+  });
+  int readable = 0;
+  for (int i = 1; i <= rounds; ++i) {
+    CHECK(kq.apply(1, EVFILT_USER, EV_ADD | EV_CLEAR) == 0);
+    turn = 2 * i - 1;
+    CHECK(kq.apply(1, EVFILT_USER, EV_DELETE) == 0);
+    while (turn != 2 * i) std::this_thread::yield();
+    pollfd p{kq.fd(), POLLIN, 0};
+    if (::poll(&p, 1, 0) != 0) ++readable;
+    kq.now();
+  }
+  other.join();
+  CHECK(readable == 0);
+}
+
+#if defined(__linux__)  // elsewhere the kernel sees every closing
+TEST_CASE(
+    "what is added to a number that was closed unseen stays, whatever a change finds out then") {
+  const kqueue_of_test kq;
+  int lost = 0;
+  for (int i = 0; i < 500; ++i) {
+    const pair_of_test before = pair_of_test::of_sockets();
+    const pair_of_test after = pair_of_test::of_sockets();
+    const int fd = before[0];
+    // With a mark the filter is asked, and so a change wakes somebody.
+    REQUIRE(kq.apply(fd, EVFILT_READ, EV_ADD, NOTE_LOWAT, 5) == 0);
+    REQUIRE(kq.now().empty());
+    REQUIRE(::syscall(SYS_dup3, after[0], fd, O_CLOEXEC) == fd);
+    std::atomic<int> ready{0};
+    const auto meet = [&ready] {
+      ++ready;
+      while (ready != 2) std::this_thread::yield();
+    };
+    std::thread other([&] {
+      meet();
+      CHECK(kq.apply(fd, EVFILT_WRITE, EV_ADD) == 0);
+    });
+    meet();
+    kq.apply(fd, EVFILT_READ, EV_ENABLE, NOTE_LOWAT, 5);
+    other.join();
+    if (kq.apply(fd, EVFILT_WRITE, EV_DELETE) != 0) ++lost;
+  }
+  CHECK(lost == 0);
+}
+#endif
 
 TEST_CASE("kqueues made and closed by several threads at once") {
   std::vector<std::thread> threads;
