@@ -123,6 +123,7 @@ void queue::finish() noexcept {
 
 void queue::leave_out(unsigned what) noexcept {
   options_ |= what;
+  close_short_way();
 }
 
 void queue::provide(unsigned what) noexcept {

@@ -30,6 +30,7 @@
 
 #include <sys/event.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -49,7 +50,7 @@ namespace kedge::kqueue {
 // Darwin lets a kqueue be used by kevent() or by kevent64(), whichever came first.
 enum class call_kind : std::uint8_t { undecided, narrow, wide };
 
-template <class Record>
+template <class Record, bool with_data>
 class short_call;
 struct round;  // queue_wait.h
 
@@ -153,12 +154,12 @@ class queue {
   queue* next_of_all = nullptr;
 
  private:
-  template <class Record>
+  template <class Record, bool with_data>
   friend class short_call;
 
   // Of a kind that is decided, in open_for_.
-  static constexpr std::size_t index_of(call_kind kind) noexcept {
-    return kind == call_kind::wide ? 1 : 0;
+  static constexpr std::size_t index_of(call_kind kind, bool with_data) noexcept {
+    return (kind == call_kind::wide ? 1 : 0) + (with_data ? 2 : 0);
   }
 
   enum class slot_state : std::uint8_t { closed, opening, open };
@@ -172,7 +173,7 @@ class queue {
   void finish() noexcept;
 
   // The short way.
-  void close_short_way() noexcept { open_for_[0] = open_for_[1] = -1; }
+  void close_short_way() noexcept { std::fill_n(open_for_, 4, -1); }
   void open_short_way() noexcept;
   int finish_wait(const round& r, records& out, time_limit& limit) noexcept;
 
@@ -236,7 +237,8 @@ class queue {
   int sleepers_ = 0;    // threads in epoll_wait, or about to be
   int collectors_ = 0;  // threads that deliver: they look at waiting_ before they sleep or return
   int pumping_ = 0;     // threads in a filter's pump
-  int open_for_[2] = {-1, -1};  // by kind of call: the number that may go the short way, or -1
+  // By kind of call, without `data` and with: the number that may go the short way, or -1.
+  int open_for_[4] = {-1, -1, -1, -1};
   unsigned options_ = 0;
   call_kind kind_ = call_kind::undecided;
   bool ended_ = true;

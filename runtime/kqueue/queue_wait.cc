@@ -65,9 +65,9 @@ int queue::finish_wait(const round& r, records& out, time_limit& limit) noexcept
 }
 
 void queue::open_short_way() noexcept {
-  const bool is_open = waiting_ == 0 && in_old_sets_ == 0 && !ended_ && (options_ & no_data) != 0 &&
-                       !clock_is_virtual();
-  if (is_open && kind_ != call_kind::undecided) open_for_[index_of(kind_)] = number_;
+  const bool is_open = waiting_ == 0 && in_old_sets_ == 0 && !ended_ && !clock_is_virtual();
+  if (!is_open || kind_ == call_kind::undecided) return;
+  open_for_[index_of(kind_, (options_ & no_data) == 0)] = number_;
 }
 
 void queue::end_delivery() noexcept {

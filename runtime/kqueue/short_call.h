@@ -1,9 +1,8 @@
 #pragma once
 
 // The short way through a kevent() call, which nearly every call goes: no changes; nothing active
-// in user space; epoll reports descriptors that are ready, and nothing else of them; `data` is not
-// wanted. The queue says whether it is open (queue::open_for_). What a call meets on the way, it
-// leaves to the long one.
+// in user space; epoll reports descriptors that are ready, and nothing else of them. The queue says
+// whether it is open (queue::open_for_). What a call meets on the way, it leaves to the long one.
 //
 // It is to cost little more than epoll_wait (README.md) and so it is written for the compiler: it
 // is one function that calls none, so that all it has to remember stays in registers; what is
@@ -15,6 +14,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "kedge/kqueue/descriptor_state.h"
 #include "kedge/kqueue/epoll_call.h"
 #include "kedge/kqueue/epoll_tag.h"
 #include "kedge/kqueue/interruption.h"
@@ -24,8 +24,9 @@
 
 namespace kedge::kqueue {
 
-// `Record` is the layout of the caller's array.
-template <class Record>
+// `Record` is the layout of the caller's array. A call for which the way is open only with `data`
+// goes there from the one without.
+template <class Record, bool with_data = false>
 class short_call {
  public:
   static constexpr call_kind kind =
@@ -45,7 +46,7 @@ class short_call {
     round r;
     begin_wait(r);
     if (!alone && !home_.lock_.release_atomically()) [[unlikely]]
-      return wake_and_wait(home_, number_, events_, room_, flags_, r.set);
+      return wake_and_wait(home_, r, events_, flags_);
     return wait(r);
   }
 
@@ -58,14 +59,21 @@ class short_call {
     home.lock_.lock();
     if (home.open_for_[kind_index] != number)
       return turn_back(home, number, events, room, 0, &limit);
-    round r;
-    call.begin_wait(r);
-    home.lock_.unlock();
-    return call.deliver(r, wait_for_events(number, r.ready, room, limit.left()), &limit);
+    return call.run_locked(&limit);
   }
 
  private:
-  static constexpr std::size_t kind_index = queue::index_of(kind);
+  friend class short_call<Record, !with_data>;
+
+  static constexpr std::size_t kind_index = queue::index_of(kind, with_data);
+
+  [[gnu::always_inline]] int run_locked(time_limit* limit) const noexcept {
+    round r;
+    begin_wait(r);
+    home_.lock_.unlock();
+    if (limit == nullptr) return wait(r);
+    return deliver(r, wait_for_events(number_, r.ready, room_, limit->left()), limit);
+  }
 
   void begin_wait(round& r) const noexcept {
     ++home_.sleepers_;
@@ -73,6 +81,7 @@ class short_call {
     r.number = number_;
     r.room = room_;
     r.set = home_.set_;
+    r.changes = home_.descriptors_.changes();
   }
 
   [[gnu::always_inline]] int wait(round& r) const noexcept {
@@ -107,8 +116,19 @@ class short_call {
       put_plain(*e->first, *at++);
     } while (++ready != last);
     if (!one_thread() && !home_.lock_.release_atomically()) [[unlikely]]
-      return wake_and_return(home_, r.count);
-    return r.count;
+      return wake_and_return(home_, events_, r.count);
+    return complete(events_, r.count);
+  }
+
+  // What is left to do for the events of the call, without the lock. Returns their number.
+  [[gnu::always_inline]] static int complete(Record* events, int count) noexcept {
+    if constexpr (with_data) {
+      for (Record* e = events; e != events + count; ++e) {
+        const std::int64_t amount = amount_of(e->filter, static_cast<int>(e->ident));
+        e->data = static_cast<decltype(e->data)>(amount);
+      }
+    }
+    return count;
   }
 
   // The descriptor that an event is about; null if the event asks for more than records.
@@ -137,18 +157,17 @@ class short_call {
 
   [[gnu::noinline]] static int turn_back(queue& home, int number, Record* events, unsigned room,
                                          unsigned flags, time_limit* limit) noexcept {
+    using other = short_call<Record, !with_data>;
+    if (home.open_for_[other::kind_index] == number)
+      return other(home, number, events, room, flags).run_locked(limit);
     home.lock_.unlock();
     return take_long_way(home, number, events, room, flags, limit);
   }
 
-  [[gnu::noinline]] static int wake_and_wait(queue& home, int number, Record* events, unsigned room,
-                                             unsigned flags, unsigned set) noexcept {
+  [[gnu::noinline]] static int wake_and_wait(queue& home, round& r, Record* events,
+                                             unsigned flags) noexcept {
     home.lock_.wake_one();
-    round r;
-    r.number = number;
-    r.room = room;
-    r.set = set;
-    return short_call(home, number, events, room, flags).wait(r);
+    return short_call(home, r.number, events, r.room, flags).wait(r);
   }
 
   [[gnu::noinline]] static int lock_and_deliver(queue& home, round& r, Record* events,
@@ -157,9 +176,9 @@ class short_call {
     return short_call(home, r.number, events, r.room, flags).deliver_locked(r, limit);
   }
 
-  [[gnu::noinline]] static int wake_and_return(queue& home, int result) noexcept {
+  [[gnu::noinline]] static int wake_and_return(queue& home, Record* events, int count) noexcept {
     home.lock_.wake_one();
-    return result;
+    return complete(events, count);
   }
 
   // From `ready` and `at` on, with descriptors that have more than one knote.
@@ -176,7 +195,7 @@ class short_call {
       at = after;
     } while (++ready != last);
     home.lock_.unlock();
-    return static_cast<int>(at - events);
+    return complete(events, static_cast<int>(at - events));
   }
 
   // What each knote of a descriptor has to say. Returns the end of the records, null if they do not
@@ -203,7 +222,6 @@ class short_call {
     ++home.users_;
     r.sleep = true;
     r.taken = static_cast<unsigned>(ready - r.ready);
-    r.changes = home.descriptors_.changes() - 1;  // not known any more
     records out(events, static_cast<int>(r.room), static_cast<unsigned>(at - events));
     return end(home, home.finish_wait(r, out, own), out);
   }

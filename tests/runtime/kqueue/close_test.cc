@@ -16,6 +16,8 @@
 
 #if defined(__linux__)
 #include <sys/syscall.h>
+
+#include "kedge/kqueue/extension.h"
 #endif
 
 namespace {
@@ -534,6 +536,10 @@ void close_unseen(int fd) {
 
 TEST_CASE("closed by a raw system call: the next file with the number has no old event") {
   const kqueue_of_test kq;
+  SUBCASE("with data") {}
+  SUBCASE("without") {
+    REQUIRE(kedge::kqueue::opt_out(kq.fd(), kedge::kqueue::no_data));
+  }
   duplicated_socket s;
   const int number = s.pair[0];
   REQUIRE(kq.apply(number, EVFILT_READ, EV_ADD, 0, 0, 1) == 0);
