@@ -605,11 +605,14 @@ TEST_CASE("closed by a raw system call: what cannot be got rid of for lack of a 
   SUBCASE("or until something is there") {
     triggers = true;
   }
+  std::atomic<bool> is_there{false};  // before the limit: UBSan wants a descriptor for its start
   std::atomic<bool> waits{false};
   std::thread other([&] {
+    is_there = true;
     while (!waits) std::this_thread::yield();
     if (triggers) CHECK(kq.apply(1, EVFILT_USER, 0, NOTE_TRIGGER) == 0);
   });
+  while (!is_there) std::this_thread::yield();
   {
     const descriptor_limit_of_test none(static_cast<rlim_t>(next));
     CHECK(kq.now().empty());
