@@ -11,13 +11,13 @@ inline constexpr unsigned max_ready = 256;  // events of epoll's per wait
 
 // One wait and what it brought.
 struct round {
-  int number;      // of the kqueue
-  unsigned taken;  // so many of epoll's events are delivered already
-  unsigned room;   // for epoll's events; 0: it is not asked
-  unsigned changes;
-  unsigned set;  // as it began
-  bool sleep;    // who activates a knote meanwhile has to ring
-  int count;     // of epoll's events, or a negative errno
+  int number;        // of the kqueue
+  unsigned taken;    // so many of epoll's events are delivered already
+  unsigned room;     // for epoll's events; 0: it is not asked
+  int count;         // of epoll's events, or a negative errno
+  unsigned set;      // as it began
+  bool sleep;        // who activates a knote meanwhile has to ring
+  unsigned changes;  // as it began
   epoll_event ready[max_ready];
 };
 
