@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <mach/mach.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "kedge/mach/kernel/abi/bound.h"
@@ -38,7 +39,7 @@ int fileport_makeport(int fd, fileport_t* port) {
   const reply answer =
       call(call_number::fileport_make, mach_task_self(), static_cast<std::uint64_t>(held));
   if (answer.result != KERN_SUCCESS) {
-    if (answer.result == KERN_TERMINATED) close(held);  // nobody was there to take it
+    if (answer.result == KERN_TERMINATED) syscall(SYS_close, held);  // nobody took it
     return fail(answer.result == KERN_RESOURCE_SHORTAGE ? EAGAIN : EINVAL);
   }
   *port = static_cast<fileport_t>(answer.words[0]);

@@ -1,6 +1,8 @@
 #include <mach/mach_time.h>
 
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 namespace {
 
@@ -42,8 +44,9 @@ uint64_t mach_continuous_approximate_time(void) {
 kern_return_t mach_wait_until(uint64_t deadline) {
   const timespec until{static_cast<time_t>(deadline / nanoseconds_per_second),
                        static_cast<long>(deadline % nanoseconds_per_second)};
-  return clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, nullptr) == 0 ? KERN_SUCCESS
-                                                                               : KERN_ABORTED;
+  // Not by clock_nanosleep(), which is a cancellation point.
+  const long slept = syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, TIMER_ABSTIME, &until, nullptr);
+  return slept == 0 ? KERN_SUCCESS : KERN_ABORTED;
 }
 
 }  // extern "C"

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -14,6 +15,17 @@ namespace kedge::mach::kernel {
 namespace {
 
 std::atomic<std::uint64_t> living{0};
+
+// Not by the functions of those names, which are cancellation points: no call of Mach's is one.
+void close_file(int descriptor) noexcept {
+  syscall(SYS_close, descriptor);
+}
+ssize_t write_file(int descriptor, const void* from, std::size_t size, std::uint64_t offset) {
+  return syscall(SYS_pwrite64, descriptor, from, size, offset);
+}
+ssize_t read_file(int descriptor, void* to, std::size_t size, std::uint64_t offset) {
+  return syscall(SYS_pread64, descriptor, to, size, offset);
+}
 
 // A quarter of the descriptors that the process may have; none if files are limited in size, where
 // exceeding the limit is a signal.
@@ -31,7 +43,7 @@ ref<memory_file> memory_file::make(std::uint64_t size) noexcept {
   const int descriptor = memfd_create("mach", MFD_CLOEXEC);
   if (descriptor < 0) return {};
   if (ftruncate(descriptor, static_cast<off_t>(size)) == 0) return adopt(descriptor);
-  close(descriptor);
+  close_file(descriptor);
   return {};
 }
 
@@ -42,7 +54,7 @@ ref<memory_file> memory_file::adopt(int descriptor) noexcept {
     made = new (std::nothrow) memory_file(descriptor, is.st_dev, is.st_ino);
   }
   if (!made) {
-    close(descriptor);
+    close_file(descriptor);
     return {};
   }
   living.fetch_add(1, std::memory_order_relaxed);
@@ -51,7 +63,7 @@ ref<memory_file> memory_file::adopt(int descriptor) noexcept {
 
 memory_file::~memory_file() {
   for (const range& each : unused_) munmap(each.at, each.size);
-  close(descriptor_);
+  close_file(descriptor_);
   living.fetch_sub(1, std::memory_order_relaxed);
 }
 
@@ -70,7 +82,7 @@ void memory_file::keep(void* at, std::size_t size) noexcept {
 bool memory_file::write(std::uint64_t offset, const void* from, std::size_t size) noexcept {
   const auto* at = static_cast<const std::byte*>(from);
   while (size > 0) {
-    const ssize_t done = pwrite(descriptor_, at, size, static_cast<off_t>(offset));
+    const ssize_t done = write_file(descriptor_, at, size, offset);
     if (done < 0 && errno == EINTR) continue;
     if (done <= 0) return false;
     at += done;
@@ -83,7 +95,7 @@ bool memory_file::write(std::uint64_t offset, const void* from, std::size_t size
 void memory_file::read(std::uint64_t offset, void* to, std::size_t size) const noexcept {
   auto* at = static_cast<std::byte*>(to);
   while (size > 0) {
-    const ssize_t done = pread(descriptor_, at, size, static_cast<off_t>(offset));
+    const ssize_t done = read_file(descriptor_, at, size, offset);
     if (done < 0 && errno == EINTR) continue;
     if (done <= 0) return;
     at += done;

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <mach/mach_vm.h>
+#include <pthread.h>
 
 #include "test_message.h"
 
@@ -244,4 +245,56 @@ TEST_CASE("a virtual copy of memory that others write to is as it was") {
       static_cast<const unsigned char*>(got.at<mach_msg_ool_descriptor_t>().address);
   CHECK(arrived[0] == 1);
   mach_msg_destroy(&got.header());
+}
+
+namespace {
+
+struct cancelled_thread {
+  mach_vm_size_t size;
+  mach_vm_address_t memory;
+  int done = 0;
+
+  static void* run(void* self) {
+    static_cast<cancelled_thread*>(self)->use_memory();
+    pthread_testcancel();
+    return nullptr;
+  }
+
+  void use_memory() {
+    pthread_cancel(pthread_self());
+    memory_object_size_t length = size;
+    mach_port_t entry = MACH_PORT_NULL;
+    mach_vm_address_t shared = 0, copy = 0, start = memory;
+    mach_vm_size_t found = 0;
+    vm_region_basic_info_data_64_t info{};
+    mach_msg_type_number_t count = VM_REGION_BASIC_INFO_COUNT_64;
+    mach_port_t object = MACH_PORT_NULL;
+    const kern_return_t results[] = {
+        mach_make_memory_entry_64(self, &length, memory, VM_PROT_DEFAULT, &entry, MACH_PORT_NULL),
+        map(entry, shared, size),
+        map(entry, copy, size, 0, true),
+        mach_vm_region(self, &start, &found, VM_REGION_BASIC_INFO_64,
+                       reinterpret_cast<vm_region_info_t>(&info), &count, &object),
+        mach_port_deallocate(self, entry),
+        mach_vm_deallocate(self, shared, size),
+        mach_vm_deallocate(self, copy, size),
+        mach_vm_deallocate(self, memory, size),
+    };
+    for (const kern_return_t each : results) done += each == KERN_SUCCESS ? 1 : 0;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a thread that is cancelled maps and gives back memory: it dies later") {
+  for (const mach_vm_size_t size : {vm_page_size, vm_size_t{4} << 20}) {
+    cancelled_thread thread{size, new_memory(size)};
+    byte(thread.memory) = 1;
+    pthread_t id;
+    REQUIRE(pthread_create(&id, nullptr, cancelled_thread::run, &thread) == 0);
+    void* result = nullptr;
+    REQUIRE(pthread_join(id, &result) == 0);
+    CHECK(result == PTHREAD_CANCELED);
+    CHECK(thread.done == 8);
+  }
 }
