@@ -36,13 +36,13 @@ namespace kedge::kqueue {
   errno = saved;
   return result;
 #elif defined(__x86_64__)
-  int result = SYS_epoll_wait;
+  long result = SYS_epoll_wait;
   register int timeout asm("r10") = milliseconds;
   asm volatile("syscall"
                : "+a"(result)
                : "D"(epoll), "S"(events), "d"(room), "r"(timeout)
                : "rcx", "r11", "memory");
-  return result;
+  return static_cast<int>(result);
 #else
   const int saved = errno;
   long result = syscall(SYS_epoll_pwait, epoll, events, room, milliseconds, nullptr, 0);

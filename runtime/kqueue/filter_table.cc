@@ -28,7 +28,10 @@ constinit std::atomic<const filter_operations*> all_filters[filter_count]{&read_
                                                                           nullptr,
                                                                           &except_filter,
                                                                           &write_mark_source};
-static_assert(filter_index(EVFILT_USER) == 9 && filter_index(EVFILT_EXCEPT) == 14 &&
+static_assert(filter_index(EVFILT_READ) == 0 && filter_index(EVFILT_WRITE) == 1 &&
+              filter_index(EVFILT_VNODE) == 3 && filter_index(EVFILT_PROC) == 4 &&
+              filter_index(EVFILT_SIGNAL) == 5 && filter_index(EVFILT_TIMER) == 6 &&
+              filter_index(EVFILT_USER) == 9 && filter_index(EVFILT_EXCEPT) == 14 &&
               filter_index(continuous_timer_number) == 12 && filter_index(write_mark_number) == 15);
 
 bool register_filter(std::int16_t filter, const filter_operations& operations) noexcept {

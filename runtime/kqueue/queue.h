@@ -213,6 +213,7 @@ class queue {
 
   // Waiting (queue_wait.cc).
   static constexpr int one_more_round = -1;  // not an errno
+  int collect_from(int result, records& out, time_limit& limit) noexcept;
   void plan(round& r, unsigned room, const time_limit& limit) noexcept;
   void ask_epoll(round& r, time_limit& limit) noexcept;
   int deliver_round(const round& r, records& out, time_limit& limit) noexcept;
@@ -242,12 +243,12 @@ class queue {
   unsigned options_ = 0;
   call_kind kind_ = call_kind::undecided;
   bool ended_ = true;
-  bool rung_ = false;
-  int striking_ = 0;           // threads that have set rung_ and are about to write
-  bool stale_ = false;         // this wait brought an event of a registration that is no more
-  unsigned set_ = 0;           // which epoll set it is
-  int in_old_sets_ = 0;        // threads asleep in one of those before
-  bool turn_ = false;          // with room for one event: whose turn it is
+  bool rung_ = false;    // the bell is written, or is about to be, and its event is not taken yet
+  int striking_ = 0;     // threads that have set rung_ and are about to write
+  bool stale_ = false;   // this wait brought an event of a registration that is no more
+  unsigned set_ = 0;     // which epoll set it is
+  int in_old_sets_ = 0;  // threads asleep in one of those before
+  bool turn_ = false;    // with room for one event: whose turn it is
   unsigned next_filter_ = 0;   // which list is served first: the next one from here on
   std::uint32_t waiting_ = 0;  // bit per filter: its list is not empty
   std::uint32_t active_count_ = 0;

@@ -44,24 +44,25 @@ int wait_for_events(int epoll, epoll_event* events, unsigned room, const timespe
 }
 
 int queue::collect(records& out, time_limit& limit) noexcept {
-  round r;
-  int result = one_more_round;
   ++collectors_;
+  return collect_from(one_more_round, out, limit);
+}
+
+// collect() for a call whose first wait is done.
+int queue::finish_wait(const round& r, records& out, time_limit& limit) noexcept {
+  ++collectors_;
+  return collect_from(deliver_round(r, out, limit), out, limit);
+}
+
+int queue::collect_from(int result, records& out, time_limit& limit) noexcept {
   while (result == one_more_round) {
+    round r;
     plan(r, out.room(), limit);
     if (r.room != 0) ask_epoll(r, limit);
     result = deliver_round(r, out, limit);
   }
   end_delivery();
   return result;
-}
-
-// collect() for a call whose first wait is done.
-int queue::finish_wait(const round& r, records& out, time_limit& limit) noexcept {
-  ++collectors_;
-  const int result = deliver_round(r, out, limit);
-  end_delivery();
-  return result == one_more_round ? collect(out, limit) : result;
 }
 
 void queue::open_short_way() noexcept {
