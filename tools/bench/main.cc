@@ -83,7 +83,7 @@ void measure_time(const benchmark& b, std::uint64_t n) {
       std::begin(benchmarks), std::end(benchmarks),
       [&b](const benchmark& each) { return each.name == std::string_view(b.on.than); });
   std::vector<double> times, ratios;
-  for (int i = 0; i < 5; ++i) {
+  for (int i = 0; i < 15; ++i) {
     times.push_back(time_of(b, n));
     ratios.push_back(times.back() / time_of(other, n));
   }
