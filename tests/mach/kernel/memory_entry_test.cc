@@ -254,8 +254,8 @@ struct cancelled_thread {
   mach_vm_address_t memory;
   int done = 0;
 
-  static void* run(void* self) {
-    static_cast<cancelled_thread*>(self)->use_memory();
+  static void* run(void* thread) {
+    static_cast<cancelled_thread*>(thread)->use_memory();
     pthread_testcancel();
     return nullptr;
   }
