@@ -4,13 +4,14 @@
 #include <fcntl.h>
 #include <mach/mach.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "kedge/mach/kernel/abi/bound.h"
+#include "kedge/mach/kernel/abi/file_calls.h"
 
 using kedge::mach::kernel::call;
 using kedge::mach::kernel::call_number;
+using kedge::mach::kernel::close_file;
 using kedge::mach::kernel::reply;
 
 namespace {
@@ -39,7 +40,7 @@ int fileport_makeport(int fd, fileport_t* port) {
   const reply answer =
       call(call_number::fileport_make, mach_task_self(), static_cast<std::uint64_t>(held));
   if (answer.result != KERN_SUCCESS) {
-    if (answer.result == KERN_TERMINATED) syscall(SYS_close, held);  // nobody took it
+    if (answer.result == KERN_TERMINATED) close_file(held);  // nobody took it
     return fail(answer.result == KERN_RESOURCE_SHORTAGE ? EAGAIN : EINVAL);
   }
   *port = static_cast<fileport_t>(answer.words[0]);

@@ -2,12 +2,10 @@
 #include <mach/mach.h>
 #include <mach/mach_vm.h>
 
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include "kedge/mach/kernel/abi/address_space.h"
 #include "kedge/mach/kernel/abi/bound.h"
 #include "kedge/mach/kernel/abi/check_memory.h"
+#include "kedge/mach/kernel/abi/file_calls.h"
 #include "kedge/mach/kernel/abi/memory_file.h"
 #include "kedge/mach/kernel/core/copyio.h"
 
@@ -44,7 +42,7 @@ kern_return_t name_entry(const entry& made, mach_port_t* name) {
   const reply answer =
       call(call_number::memory_entry_make, mach_task_self(), static_cast<std::uint64_t>(descriptor),
            made.offset, made.size, static_cast<std::uint64_t>(made.permission));
-  if (answer.result == KERN_TERMINATED) syscall(SYS_close, descriptor);  // nobody took it
+  if (answer.result == KERN_TERMINATED) kernel::close_file(descriptor);  // nobody took it
   if (answer.result == KERN_SUCCESS) *name = static_cast<mach_port_t>(answer.words[0]);
   return answer.result;
 }

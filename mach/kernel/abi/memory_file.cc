@@ -4,28 +4,18 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
 #include <new>
 
+#include "kedge/mach/kernel/abi/file_calls.h"
+
 namespace kedge::mach::kernel {
 namespace {
 
 std::atomic<std::uint64_t> living{0};
-
-// Not by the functions of those names, which are cancellation points: no call of Mach's is one.
-void close_file(int descriptor) noexcept {
-  syscall(SYS_close, descriptor);
-}
-ssize_t write_file(int descriptor, const void* from, std::size_t size, std::uint64_t offset) {
-  return syscall(SYS_pwrite64, descriptor, from, size, offset);
-}
-ssize_t read_file(int descriptor, void* to, std::size_t size, std::uint64_t offset) {
-  return syscall(SYS_pread64, descriptor, to, size, offset);
-}
 
 // A quarter of the descriptors that the process may have; none if files are limited in size, where
 // exceeding the limit is a signal.
@@ -82,7 +72,7 @@ void memory_file::keep(void* at, std::size_t size) noexcept {
 bool memory_file::write(std::uint64_t offset, const void* from, std::size_t size) noexcept {
   const auto* at = static_cast<const std::byte*>(from);
   while (size > 0) {
-    const ssize_t done = write_file(descriptor_, at, size, offset);
+    const ssize_t done = write_file_at(descriptor_, at, size, offset);
     if (done < 0 && errno == EINTR) continue;
     if (done <= 0) return false;
     at += done;
@@ -95,7 +85,7 @@ bool memory_file::write(std::uint64_t offset, const void* from, std::size_t size
 void memory_file::read(std::uint64_t offset, void* to, std::size_t size) const noexcept {
   auto* at = static_cast<std::byte*>(to);
   while (size > 0) {
-    const ssize_t done = read_file(descriptor_, at, size, offset);
+    const ssize_t done = read_file_at(descriptor_, at, size, offset);
     if (done < 0 && errno == EINTR) continue;
     if (done <= 0) return;
     at += done;

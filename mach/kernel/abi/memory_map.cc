@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -12,16 +11,16 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "kedge/mach/kernel/abi/file_calls.h"
+
 namespace kedge::mach::kernel {
 namespace {
 
-// Not by open(), read() and close(), which are cancellation points: no call of Mach's is one.
 class file_of_process {
  public:
-  explicit file_of_process(const char* path) noexcept
-      : fd_(static_cast<int>(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC))) {}
+  explicit file_of_process(const char* path) noexcept : fd_(open_to_read(path)) {}
   ~file_of_process() {
-    if (fd_ >= 0) syscall(SYS_close, fd_);
+    if (fd_ >= 0) close_file(fd_);
   }
   file_of_process(const file_of_process&) = delete;
   file_of_process& operator=(const file_of_process&) = delete;
@@ -29,7 +28,7 @@ class file_of_process {
   // 0 at the end, and of every error.
   std::size_t read(void* to, std::size_t size) noexcept {
     for (;;) {
-      const ssize_t got = syscall(SYS_read, fd_, to, size);
+      const ssize_t got = read_file(fd_, to, size);
       if (got >= 0) return static_cast<std::size_t>(got);
       if (errno != EINTR) return 0;
     }

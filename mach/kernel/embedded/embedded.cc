@@ -179,7 +179,7 @@ bool embedded::call_of_memory(ipc_task& caller, const request& what, reply& answ
       const auto at = ref<port>::adopt(new port(kernel_object::memory_entry, entry));
       answer.result = kernel_.name_send_right(caller, *at, answer);
     } catch (const std::bad_alloc&) {
-      if (!entry) syscall(SYS_close, descriptor);
+      if (!entry) held_file::close(descriptor);
       answer.result = KERN_RESOURCE_SHORTAGE;
     }
     return true;
@@ -210,7 +210,7 @@ bool embedded::call_of_files(ipc_task& caller, const request& what, reply& answe
         const auto at = ref<port>::adopt(new port(kernel_object::file, file));
         answer.result = kernel_.name_send_right(caller, *at, answer);
       } catch (const std::bad_alloc&) {
-        if (!file) syscall(SYS_close, descriptor);
+        if (!file) held_file::close(descriptor);
         answer.result = KERN_RESOURCE_SHORTAGE;
       }
       return true;

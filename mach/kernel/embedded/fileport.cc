@@ -23,13 +23,8 @@ held_descriptors& held() {
   return *made;
 }
 
-// Not by close(), which is a cancellation point: no call of Mach's is one.
-void close_held(int descriptor) noexcept {
-  syscall(SYS_close, descriptor);
-}
-
 void close_all() {
-  for (const int each : held().all) close_held(each);
+  for (const int each : held().all) held_file::close(each);
   held().all.clear();
   held().lock.unlock();
 }
@@ -49,7 +44,11 @@ held_file::~held_file() {
     const std::lock_guard<std::mutex> hold(held().lock);
     held().all.erase(descriptor_);
   }
-  close_held(descriptor_);
+  close(descriptor_);
+}
+
+void held_file::close(int descriptor) noexcept {
+  syscall(SYS_close, descriptor);
 }
 
 int held_file::open_again() const noexcept {

@@ -12,6 +12,10 @@ class held_file final : public object {
   // The descriptor is its own from here on.
   explicit held_file(int descriptor);
 
+  // For one that no object has taken. By a bare system call: close() is a cancellation point, and
+  // no call of Mach's is one.
+  static void close(int descriptor) noexcept;
+
   // Another descriptor for the file, closed by exec; -1 and errno.
   int open_again() const noexcept;
 

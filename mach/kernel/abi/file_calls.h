@@ -1,0 +1,32 @@
+// What Mach's calls do to files, by bare system calls: the C library's functions are cancellation
+// points, and no call of Mach's is one. Results and errno are those of the functions.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace kedge::mach::kernel {
+
+inline int open_to_read(const char* path) noexcept {
+  return static_cast<int>(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC));
+}
+inline void close_file(int descriptor) noexcept {
+  syscall(SYS_close, descriptor);
+}
+inline ssize_t read_file(int descriptor, void* to, std::size_t size) noexcept {
+  return syscall(SYS_read, descriptor, to, size);
+}
+inline ssize_t read_file_at(int descriptor, void* to, std::size_t size,
+                            std::uint64_t offset) noexcept {
+  return syscall(SYS_pread64, descriptor, to, size, offset);
+}
+inline ssize_t write_file_at(int descriptor, const void* from, std::size_t size,
+                             std::uint64_t offset) noexcept {
+  return syscall(SYS_pwrite64, descriptor, from, size, offset);
+}
+
+}  // namespace kedge::mach::kernel
