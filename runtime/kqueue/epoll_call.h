@@ -23,6 +23,17 @@
 
 namespace kedge::kqueue {
 
+// Runs `call`, which returns a count, or -1 with errno. Returns the count or a negative errno;
+// errno is not touched.
+template <class Call>
+int errno_in_result(Call call) noexcept {
+  const int saved = errno;
+  const long count = call();
+  const int result = count >= 0 ? static_cast<int>(count) : -errno;
+  errno = saved;
+  return result;
+}
+
 // `milliseconds`: -1 for ever. Returns the number of events or a negative errno; errno is not
 // touched.
 [[gnu::always_inline]] inline int wait_by_epoll(int epoll, epoll_event* events, unsigned room,
@@ -30,11 +41,8 @@ namespace kedge::kqueue {
 #if defined(KEDGE_EPOLL_BY_LIBRARY)
   // ThreadSanitizer runs signal handlers in calls that it knows to sleep.
   const no_cancellation hold;
-  const int saved = errno;
-  int result = epoll_wait(epoll, events, static_cast<int>(room), milliseconds);
-  if (result < 0) result = -errno;
-  errno = saved;
-  return result;
+  return errno_in_result(
+      [=] { return epoll_wait(epoll, events, static_cast<int>(room), milliseconds); });
 #elif defined(__x86_64__)
   long result = SYS_epoll_wait;
   register int timeout asm("r10") = milliseconds;
@@ -44,11 +52,8 @@ namespace kedge::kqueue {
                : "rcx", "r11", "memory");
   return static_cast<int>(result);
 #else
-  const int saved = errno;
-  long result = syscall(SYS_epoll_pwait, epoll, events, room, milliseconds, nullptr, 0);
-  if (result < 0) result = -errno;
-  errno = saved;
-  return static_cast<int>(result);
+  return errno_in_result(
+      [=] { return syscall(SYS_epoll_pwait, epoll, events, room, milliseconds, nullptr, 0); });
 #endif
 }
 

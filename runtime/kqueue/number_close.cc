@@ -48,19 +48,20 @@ void number_close::announce_all(unsigned first, unsigned last) noexcept {
   });
 }
 
-void number_close::announce_end_of_sending(int number) noexcept {
-  if (!concerns(number) || !in_own_process()) return;
-  const int error = errno;
+void number_close::tell_watchers(int number, void (queue::*what)(int) noexcept) noexcept {
   const std::uintptr_t word = cares_.find(number)->load(std::memory_order_acquire);
-  each_watcher(word & ~is_kqueue, several, [number](queue& q) { q.sending_ends(number); });
+  each_watcher(word & ~is_kqueue, several, [number, what](queue& q) { (q.*what)(number); });
+}
+
+void number_close::announce_end_of_sending(int number) noexcept {
+  const int error = errno;
+  if (concerns(number) && in_own_process()) tell_watchers(number, &queue::sending_ends);
   errno = error;
 }
 
-void number_close::tell_new_offset(int number) noexcept {
-  if (!in_own_process()) return;
+void number_close::announce_new_offset(int number) noexcept {
   const int error = errno;
-  const std::uintptr_t word = cares_.find(number)->load(std::memory_order_acquire);
-  each_watcher(word & ~is_kqueue, several, [number](queue& q) { q.offset_moves(number); });
+  if (concerns(number) && in_own_process()) tell_watchers(number, &queue::offset_moves);
   errno = error;
 }
 
@@ -86,8 +87,7 @@ bool number_close::note_kqueue(int number) noexcept {
 }
 
 void number_close::renew(int number) noexcept {
-  const std::uintptr_t word = cares_.find(number)->load(std::memory_order_acquire);
-  each_watcher(word & ~is_kqueue, several, [number](queue& q) { q.renew(number); });
+  tell_watchers(number, &queue::renew);
 }
 
 void number_close::after_fork_in_child() noexcept {

@@ -36,9 +36,7 @@ class number_close {
   // Its connection sends no more (shutdown()). Keeps errno.
   static void announce_end_of_sending(int number) noexcept;
   // Its offset is another one (lseek()). Keeps errno.
-  static void announce_new_offset(int number) noexcept {
-    if (concerns(number)) tell_new_offset(number);
-  }
+  static void announce_new_offset(int number) noexcept;
 
   // From now on `q` cares: it has a knote about the number. Called with q's lock held, which
   // announce() takes afterwards. False: no memory.
@@ -56,7 +54,7 @@ class number_close {
 
  private:
   static void tell(int number) noexcept;
-  static void tell_new_offset(int number) noexcept;
+  static void tell_watchers(int number, void (queue::*what)(int) noexcept) noexcept;
 
   // 0: nobody. Else the address of the kqueue that has, or had, a knote about the number, or
   // `several`; and is_kqueue.

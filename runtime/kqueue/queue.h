@@ -173,7 +173,7 @@ class queue {
   void finish() noexcept;
 
   // The short way.
-  void close_short_way() noexcept { std::fill_n(open_for_, 4, -1); }
+  void close_short_way() noexcept { std::ranges::fill(open_for_, -1); }
   void open_short_way() noexcept;
   int finish_wait(const round& r, records& out, time_limit& limit) noexcept;
 
@@ -227,7 +227,6 @@ class queue {
   void report_end(knote_record& k, records& out) noexcept;
   void settle(delivery& d, bool still, records& out) noexcept;
   void run_pumps(std::uint32_t filters) noexcept;
-  void fill_data(records& out) noexcept;
 
   word_lock lock_;
   turnstile gate_;   // a knote stopped being busy, a slot opening, a thread pumping

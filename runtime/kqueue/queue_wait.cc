@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <cstdint>
 
-#include "kedge/kqueue/descriptor_state.h"
 #include "kedge/kqueue/epoll_call.h"
 #include "kedge/kqueue/epoll_tag.h"
 #include "kedge/kqueue/extension.h"
@@ -31,12 +30,9 @@ constexpr long pause_length = 10'000'000;  // ns
 int wait_for_events(int epoll, epoll_event* events, unsigned room, const timespec* limit) noexcept {
   if (limit == nullptr) return wait_by_epoll(epoll, events, room, -1);
   if (limit->tv_sec == 0 && limit->tv_nsec == 0) return wait_by_epoll(epoll, events, room, 0);
-  const int saved = errno;
-  const long n = syscall(SYS_epoll_pwait2, epoll, events, room, limit, nullptr, 0);
-  const int error = errno;
-  errno = saved;
-  if (n >= 0) return static_cast<int>(n);
-  if (error != ENOSYS) return -error;
+  const int count = errno_in_result(
+      [=] { return syscall(SYS_epoll_pwait2, epoll, events, room, limit, nullptr, 0); });
+  if (count != -ENOSYS) return count;
   // Before Linux 5.11: whole milliseconds, rounded up.
   const long long ms =
       static_cast<long long>(limit->tv_sec) * 1000 + (limit->tv_nsec + 999'999) / 1'000'000;
@@ -181,7 +177,11 @@ int queue::deliver_reported(const round& r, records& out, bool& seen_all, bool& 
   is_stuck = stale_ && !is_short;
   seen_all = count < r.room || (own == 0 && !is_short);
   if (own != 0) answer_own(own);
-  if ((options_ & no_data) == 0 && out.count() != 0) fill_data(out);
+  if ((options_ & no_data) == 0 && out.count() != 0) {
+    lock_.unlock();
+    out.put_amounts();
+    lock_.lock();
+  }
   return 0;
 }
 
@@ -357,15 +357,6 @@ void queue::run_pumps(std::uint32_t filters) noexcept {
     --pumping_;
     gate_.wake_all();
   }
-}
-
-// `data` of the events that epoll reported: asked for with the lock released, by the numbers alone.
-void queue::fill_data(records& out) noexcept {
-  lock_.unlock();
-  for (unsigned i = 0; i < out.count(); ++i) {
-    out.set_data(i, amount_of(out.filter(i), out.descriptor(i)));
-  }
-  lock_.lock();
 }
 
 }  // namespace kedge::kqueue

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kedge/kqueue/descriptor_state.h"
 #include "kedge/kqueue/knote_record.h"
 
 namespace kedge::kqueue {
@@ -41,6 +42,15 @@ inline void put_plain(const knote_record& k, struct kevent& e) noexcept {
   e.udata = reinterpret_cast<void*>(k.udata);
 }
 
+// `data` of READ and WRITE: asked for by the numbers alone, and so with no lock held.
+template <class Record>
+inline void put_amounts(Record* events, unsigned count) noexcept {
+  for (Record* e = events; e != events + count; ++e) {
+    const std::int64_t amount = amount_of(e->filter, static_cast<int>(e->ident));
+    e->data = static_cast<decltype(e->data)>(amount);
+  }
+}
+
 class records {
  public:
   // `count` of them are filled already.
@@ -70,18 +80,9 @@ class records {
     }
   }
 
-  int descriptor(unsigned i) const noexcept {
-    return static_cast<int>(wide_ != nullptr ? wide_[i].ident : narrow_[i].ident);
-  }
-  std::int16_t filter(unsigned i) const noexcept {
-    return wide_ != nullptr ? wide_[i].filter : narrow_[i].filter;
-  }
-  void set_data(unsigned i, std::int64_t data) noexcept {
-    if (wide_ != nullptr) {
-      wide_[i].data = data;
-    } else {
-      narrow_[i].data = static_cast<std::intptr_t>(data);
-    }
+  // Of all: READ and WRITE.
+  void put_amounts() noexcept {
+    wide_ != nullptr ? kqueue::put_amounts(wide_, count_) : kqueue::put_amounts(narrow_, count_);
   }
 
  private:

@@ -6,7 +6,8 @@
 //
 // It is to cost little more than epoll_wait (README.md) and so it is written for the compiler: it
 // is one function that calls none, so that all it has to remember stays in registers; what is
-// seldom needed is a function of its own, called last of all, that is handed everything by value.
+// seldom needed is a function of its own, called last of all and with plain values, so that this
+// object need not lie in memory.
 
 #include <sys/epoll.h>
 
@@ -14,7 +15,6 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "kedge/kqueue/descriptor_state.h"
 #include "kedge/kqueue/epoll_call.h"
 #include "kedge/kqueue/epoll_tag.h"
 #include "kedge/kqueue/interruption.h"
@@ -122,12 +122,7 @@ class short_call {
 
   // What is left to do for the events of the call, without the lock. Returns their number.
   [[gnu::always_inline]] static int complete(Record* events, int count) noexcept {
-    if constexpr (with_data) {
-      for (Record* e = events; e != events + count; ++e) {
-        const std::int64_t amount = amount_of(e->filter, static_cast<int>(e->ident));
-        e->data = static_cast<decltype(e->data)>(amount);
-      }
-    }
+    if constexpr (with_data) put_amounts(events, static_cast<unsigned>(count));
     return count;
   }
 
