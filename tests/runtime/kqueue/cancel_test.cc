@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstdio>
 
+#include "child_of_test.h"
 #include "kedge/kqueue/extension.h"
 #include "sockets_of_test.h"
 
@@ -203,13 +204,8 @@ TEST_CASE("making a kqueue, adding and taking events of every filter, and deleti
   const descriptor_of_test client(::socket(AF_UNIX, SOCK_STREAM, 0));
   std::FILE* const file = std::tmpfile();
   REQUIRE(file != nullptr);
-  const pid_t child = fork();
-  if (child == 0) {
-    pause();
-    _exit(0);
-  }
-  REQUIRE(child > 0);
-  const auto process = static_cast<std::uint64_t>(child);
+  child_of_test child;
+  const auto process = static_cast<std::uint64_t>(child.pid());
   const kevent64_s adds[] = {
       change(connection[0], EVFILT_READ, EV_ADD | EV_CLEAR, NOTE_LOWAT, 2, 1),
       change(connection[0], EVFILT_EXCEPT, EV_ADD | EV_CLEAR, NOTE_OOB, 0, 2),
@@ -266,7 +262,7 @@ TEST_CASE("making a kqueue, adding and taking events of every filter, and deleti
   std::fputs("text", file);
   std::fflush(file);
   kill(getpid(), SIGUSR1);
-  kill(child, SIGKILL);
+  child.kill(SIGKILL);
   happened = true;
   CHECK(thread.was_cancelled());
   CHECK(thread.had_done_all());
@@ -294,7 +290,7 @@ TEST_CASE("making a kqueue, adding and taking events of every filter, and deleti
   CHECK(::close(kq) == 0);
   signal(SIGUSR1, before);
   std::fclose(file);
-  CHECK(waitpid(child, nullptr, 0) == child);
+  child.wait();
 }
 
 TEST_CASE("close: a thread that dies in it has closed nothing, and its knotes stay") {

@@ -15,6 +15,8 @@
 #include <thread>
 #include <vector>
 
+#include "child_of_test.h"
+
 namespace {
 
 constexpr timespec zero{0, 0};
@@ -224,13 +226,8 @@ TEST_CASE("a fork while other threads are in the kqueue") {
 TEST_CASE(
     "a fork while other threads make, fill, empty and end kqueues: the child has nothing of it") {
   const busy_kqueue b;
+  child_of_test watched;
   const open_numbers before = open_now();
-  const pid_t watched = fork();
-  if (watched == 0) {
-    pause();
-    _exit(0);
-  }
-  REQUIRE(watched > 0);
   std::atomic<bool> done{false};
   std::atomic<int> failures{0};
   std::vector<std::thread> others;
@@ -240,8 +237,7 @@ TEST_CASE(
     while (!done) {
       for (const unsigned what : {unsigned{EV_ADD}, unsigned{EV_DELETE}}) {
         for (std::uint64_t i = 0; i < count; ++i) {
-          if (kq.apply(static_cast<std::uint64_t>(watched), EVFILT_PROC, what | EV_UDATA_SPECIFIC,
-                       NOTE_EXIT, 0, i) != 0)
+          if (kq.apply(watched.pid(), EVFILT_PROC, what | EV_UDATA_SPECIFIC, NOTE_EXIT, 0, i) != 0)
             ++failures;
         }
       }
@@ -253,7 +249,7 @@ TEST_CASE(
       const kevent64_s adds[] = {
           change(1, EVFILT_TIMER, EV_ADD, NOTE_SECONDS, 1000),
           change(fileno(b.file), EVFILT_VNODE, EV_ADD, NOTE_WRITE),
-          change(static_cast<std::uint64_t>(watched), EVFILT_PROC, EV_ADD, NOTE_EXIT),
+          change(watched.pid(), EVFILT_PROC, EV_ADD, NOTE_EXIT),
       };
       if (kevent64(kq, adds, 3, nullptr, 0, 0, nullptr) != 0) ++failures;
       if (::close(kq) != 0) ++failures;
@@ -261,10 +257,7 @@ TEST_CASE(
   });
   for (int i = 0; i < 60; ++i) {
     CHECK(in_child([&] {
-            const open_numbers now = open_now();
-            for (std::size_t fd = 0; fd < now.size(); ++fd) {
-              if (now[fd] && !before[fd]) return 1;
-            }
+            if (!nothing_new_since(before)) return 1;
             for (const int fd : {b.pair[0], b.pair[1], fileno(b.file)}) {
               if (!is_open(fd)) return 2;
             }
@@ -274,8 +267,8 @@ TEST_CASE(
   done = true;
   for (std::thread& t : others) t.join();
   CHECK(failures == 0);
-  kill(watched, SIGKILL);
-  CHECK(waitpid(watched, nullptr, 0) == watched);
+  watched.kill(SIGKILL);
+  watched.wait();
 }
 
 TEST_CASE("exec closes it: a program that is started has no descriptor of it") {

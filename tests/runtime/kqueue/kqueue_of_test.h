@@ -22,6 +22,16 @@ inline kevent64_s change(int fd, std::int16_t filter, unsigned flags, std::uint3
   return change(static_cast<std::uint64_t>(fd), filter, flags, fflags, data, udata);
 }
 
+// Runs the test twice: 0, and EV_CLEAR.
+inline unsigned level_or_clear() {
+  unsigned mode = 0;
+  SUBCASE("level-triggered") {}
+  SUBCASE("EV_CLEAR") {
+    mode = EV_CLEAR;
+  }
+  return mode;
+}
+
 using event_list = std::vector<kevent64_s>;
 
 class kqueue_of_test {

@@ -243,11 +243,7 @@ TEST_CASE("READ with a mark and WRITE without: each by itself") {
 TEST_CASE("WRITE: a mark above the buffer's size wants it empty") {
   on_pipe_and_sockets([](int reader, int writer) {
     const kqueue_of_test kq;
-    unsigned mode = 0;
-    SUBCASE("level-triggered") {}
-    SUBCASE("EV_CLEAR") {
-      mode = EV_CLEAR;
-    }
+    const unsigned mode = level_or_clear();
     REQUIRE(kq.apply(writer, EVFILT_WRITE, EV_ADD | mode, NOTE_LOWAT, above_any_buffer) == 0);
     CHECK(only(kq.next(), EVFILT_WRITE).flags == (EV_ADD | mode));
     fill(writer);

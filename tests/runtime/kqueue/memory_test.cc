@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "child_of_test.h"
 #include "descriptor_limit_of_test.h"
 
 namespace {
@@ -44,12 +45,7 @@ TEST_CASE("whichever allocation fails: ENOMEM, and the same change succeeds afte
   const pair_of_test p = pair_of_test::of_sockets();
   std::FILE* const file = std::tmpfile();
   REQUIRE(file != nullptr);
-  const pid_t child = fork();
-  if (child == 0) {
-    pause();
-    _exit(0);
-  }
-  REQUIRE(child > 0);
+  child_of_test child;
   const kevent64_s changes[] = {
       change(p[0], EVFILT_READ, EV_ADD),
       change(p[0], EVFILT_READ, EV_ADD | EV_UDATA_SPECIFIC, 0, 0, 7),
@@ -59,7 +55,7 @@ TEST_CASE("whichever allocation fails: ENOMEM, and the same change succeeds afte
       change(2, EVFILT_TIMER, EV_ADD, NOTE_SECONDS | NOTE_MACH_CONTINUOUS_TIME, 1000),
       change(1, EVFILT_USER, EV_ADD),
       change(SIGUSR1, EVFILT_SIGNAL, EV_ADD),
-      change(static_cast<std::uint64_t>(child), EVFILT_PROC, EV_ADD, NOTE_EXIT),
+      change(static_cast<std::uint64_t>(child.pid()), EVFILT_PROC, EV_ADD, NOTE_EXIT),
   };
   bool has_failed = true;
   int failed = 0;  // how many allocations were tried
@@ -87,8 +83,8 @@ TEST_CASE("whichever allocation fails: ENOMEM, and the same change succeeds afte
   }
   CHECK(failed > 9);  // each knote has a block at least
   std::fclose(file);
-  kill(child, SIGKILL);
-  CHECK(waitpid(child, nullptr, 0) == child);
+  child.kill(SIGKILL);
+  child.wait();
 }
 
 TEST_CASE(

@@ -7,29 +7,20 @@
 #include <limits.h>
 #include <sys/stat.h>
 
-#include <cstdio>
-#include <cstdlib>
+#include <string>
+
+#include "folder_of_test.h"
 
 namespace {
 
 class fifo_of_test {
  public:
-  fifo_of_test() {
-    REQUIRE(::mkdtemp(directory_) != nullptr);
-    std::snprintf(path_, sizeof path_, "%s/fifo", directory_);
-    REQUIRE(::mkfifo(path_, 0600) == 0);
-  }
-  fifo_of_test(const fifo_of_test&) = delete;
-  fifo_of_test& operator=(const fifo_of_test&) = delete;
-  ~fifo_of_test() {
-    ::unlink(path_);
-    ::rmdir(directory_);
-  }
-  int open(int mode) const { return ::open(path_, mode | O_NONBLOCK); }
+  fifo_of_test() { REQUIRE(::mkfifo(path_.c_str(), 0600) == 0); }
+  int open(int mode) const { return ::open(path_.c_str(), mode | O_NONBLOCK); }
 
  private:
-  char directory_[32] = "/tmp/kqueue_of_test.XXXXXX";
-  char path_[64];
+  const folder_of_test folder_;
+  const std::string path_ = folder_ / "fifo";
 };
 
 }  // namespace

@@ -56,11 +56,7 @@ TEST_CASE("a regular file that grows wakes the reader at its end, and goes on do
   const kqueue_of_test kq;
   const file_of_test file("abc");
   REQUIRE(::lseek(file.fd(), 3, SEEK_SET) == 3);
-  unsigned mode = 0;
-  SUBCASE("level-triggered") {}
-  SUBCASE("EV_CLEAR") {
-    mode = EV_CLEAR;
-  }
+  const unsigned mode = level_or_clear();
   REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD | mode) == 0);
   CHECK(kq.now().empty());
   for (int i = 0; i < 3; ++i) {
@@ -79,11 +75,7 @@ TEST_CASE("lseek from a regular file's end makes it readable") {
   const kqueue_of_test kq;
   const file_of_test file("0123456789");
   REQUIRE(::lseek(file.fd(), 0, SEEK_END) == 10);
-  unsigned mode = 0;
-  SUBCASE("level-triggered") {}
-  SUBCASE("EV_CLEAR") {
-    mode = EV_CLEAR;
-  }
+  const unsigned mode = level_or_clear();
   REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD | mode) == 0);
   CHECK(kq.now().empty());
   for (const int left : {4, 6}) {

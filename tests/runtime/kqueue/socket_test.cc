@@ -145,11 +145,7 @@ TEST_CASE("shutdown(SHUT_RDWR) of one's own: EV_EOF to both") {
 
 TEST_CASE("a stream socket that was never connected: neither READ nor WRITE") {
   const kqueue_of_test kq;
-  unsigned mode = 0;
-  SUBCASE("level-triggered") {}
-  SUBCASE("EV_CLEAR") {
-    mode = EV_CLEAR;
-  }
+  const unsigned mode = level_or_clear();
   const listener_of_test listener;
   const descriptor_of_test fd(::socket(AF_INET, SOCK_STREAM, 0));
   REQUIRE(kq.apply(fd, EVFILT_READ, EV_ADD | mode) == 0);

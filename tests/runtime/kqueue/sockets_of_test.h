@@ -67,7 +67,8 @@ class listener_of_test {
   sockaddr_in address_{};
 };
 
-// A listening socket of AF_UNIX in a directory of its own.
+// A listening socket of AF_UNIX in a directory of its own. (A folder_of_test may lie too deep for
+// sun_path.)
 class unix_listener_of_test {
  public:
   unix_listener_of_test() : fd_(::socket(AF_UNIX, SOCK_STREAM, 0)) {
