@@ -17,11 +17,11 @@
 #include <system_error>
 #include <utility>
 
-#include "kedge/mach/answer_port.h"
 #include "kedge/mach/error.h"
 #include "kedge/mach/received.h"
+#include "kedge/mach/reply_port.h"
 #include "kedge/mach/send.h"
-#include "kedge/runtime/operation.h"
+#include "kedge/runtime/awaiting/operation.h"
 #include "kedge/runtime/result.h"
 
 namespace kedge::mach {
@@ -43,7 +43,7 @@ class call_operation {
  private:
   bool sent() noexcept;
 
-  answer_port answer_;
+  reply_port answer_;
   send_operation sending_;
   waiter* waiter_ = nullptr;
   bool sent_ = false;

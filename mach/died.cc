@@ -2,8 +2,8 @@
 
 #include <utility>
 
-#include "kedge/runtime/context.h"
-#include "kedge/runtime/reactor.h"
+#include "kedge/runtime/awaiting/context.h"
+#include "kedge/runtime/reactor/reactor.h"
 
 namespace kedge::mach {
 

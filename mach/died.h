@@ -13,7 +13,7 @@
 
 #include "kedge/mach/notification_port.h"
 #include "kedge/mach/send_right.h"
-#include "kedge/runtime/operation.h"
+#include "kedge/runtime/awaiting/operation.h"
 #include "kedge/runtime/result.h"
 
 namespace kedge::mach {

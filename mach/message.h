@@ -22,7 +22,7 @@
 #include <string_view>
 #include <type_traits>
 
-#include "kedge/mach/block.h"
+#include "kedge/mach/message_buffer.h"
 #include "kedge/mach/receive_right.h"
 #include "kedge/mach/send_once_right.h"
 #include "kedge/mach/send_right.h"
@@ -30,8 +30,8 @@
 namespace kedge::mach {
 
 class message;
-struct transmission;
-transmission transmit(message& m, mach_port_name_t to, mach_msg_type_name_t disposition) noexcept;
+struct send_result;
+send_result transmit(message& m, mach_port_name_t to, mach_msg_type_name_t disposition) noexcept;
 
 // A plain structure that is sent as its bytes; not what merely refers to bytes.
 template <class T>
@@ -82,8 +82,8 @@ class message {
   void clear() noexcept;
 
  private:
-  friend transmission transmit(message& m, mach_port_name_t to,
-                               mach_msg_type_name_t disposition) noexcept;
+  friend send_result transmit(message& m, mach_port_name_t to,
+                              mach_msg_type_name_t disposition) noexcept;
   friend class send_operation;
 
   static std::size_t hint(const send_right&) noexcept { return 16; }

@@ -13,10 +13,10 @@
 
 #include <system_error>
 
-#include "kedge/mach/answer_port.h"
 #include "kedge/mach/port_source.h"
 #include "kedge/mach/receive_right.h"
-#include "kedge/runtime/operation.h"
+#include "kedge/mach/reply_port.h"
+#include "kedge/runtime/awaiting/operation.h"
 #include "kedge/runtime/result.h"
 
 namespace kedge::mach {
@@ -41,7 +41,7 @@ class no_senders_operation {
   bool told() noexcept;
 
   port_source_hold source_;
-  answer_port answer_;
+  reply_port answer_;
   waiter* waiter_ = nullptr;
   bool requested_ = false;
   std::error_code error_;

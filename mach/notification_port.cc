@@ -9,7 +9,7 @@
 #include "kedge/mach/dead_name.h"
 #include "kedge/mach/error.h"
 #include "kedge/mach/send_once_right.h"
-#include "kedge/runtime/clock.h"
+#include "kedge/runtime/reactor/clock.h"
 
 namespace kedge::mach {
 namespace {
@@ -22,7 +22,7 @@ constexpr std::size_t name_offset = sizeof(NDR_record_t);
 
 }  // namespace
 
-void name_waiter_line::push_back(name_watch& watch, name_waiter& w) noexcept {
+void waiter_queue::push_back(name_watch& watch, name_waiter& w) noexcept {
   w.watch_ = &watch;
   w.line_ = this;
   w.previous_ = last_;
@@ -31,8 +31,8 @@ void name_waiter_line::push_back(name_watch& watch, name_waiter& w) noexcept {
   last_ = &w;
 }
 
-void name_waiter_line::remove(name_waiter& w) noexcept {
-  name_waiter_line& line = *w.line_;
+void waiter_queue::remove(name_waiter& w) noexcept {
+  waiter_queue& line = *w.line_;
   (w.previous_ != nullptr ? w.previous_->next_ : line.first_) = w.next_;
   (w.next_ != nullptr ? w.next_->previous_ : line.last_) = w.previous_;
   w.watch_ = nullptr;
@@ -43,7 +43,7 @@ void name_waiter_line::remove(name_waiter& w) noexcept {
 void name_waiter::leave() noexcept {
   if (watch_ == nullptr) return;
   name_watch& left = *watch_;
-  name_waiter_line::remove(*this);
+  waiter_queue::remove(*this);
   left.port_.go_on(left);
 }
 
@@ -144,9 +144,9 @@ void notification_port::go_on(name_watch& w) noexcept {
   }
 }
 
-void notification_port::tell_all(name_waiter_line& line, std::error_code error) noexcept {
+void notification_port::tell_all(waiter_queue& line, std::error_code error) noexcept {
   while (name_waiter* const w = line.first()) {
-    name_waiter_line::remove(*w);
+    waiter_queue::remove(*w);
     w->told(error);
   }
 }

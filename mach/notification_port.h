@@ -23,14 +23,14 @@
 
 #include "kedge/mach/port_source.h"
 #include "kedge/mach/receive_right.h"
-#include "kedge/runtime/reactor.h"
-#include "kedge/runtime/registration.h"
-#include "kedge/runtime/timer.h"
+#include "kedge/runtime/reactor/reactor.h"
+#include "kedge/runtime/reactor/registration.h"
+#include "kedge/runtime/reactor/timer.h"
 
 namespace kedge::mach {
 
 class notification_port;
-class name_waiter_line;
+class waiter_queue;
 class name_watch;
 
 // Waits for something about a name, in line with others. Unlinks itself when destroyed. Whoever
@@ -50,19 +50,19 @@ class name_waiter {
 
  private:
   friend class notification_port;
-  friend class name_waiter_line;
+  friend class waiter_queue;
   // For room: time to try, and to leave or to ask again. For the death: it has happened. Or, with
   // an error, there is nothing to wait for any more. Unlinked already, except in the first case.
   virtual void told(std::error_code error) noexcept = 0;
 
   name_watch* watch_ = nullptr;
-  name_waiter_line* line_ = nullptr;
+  waiter_queue* line_ = nullptr;
   name_waiter* previous_ = nullptr;
   name_waiter* next_ = nullptr;
 };
 
 // Waiters, the longest waiting one first.
-class name_waiter_line {
+class waiter_queue {
  public:
   name_waiter* first() const noexcept { return first_; }
   void push_back(name_watch& watch, name_waiter& w) noexcept;
@@ -91,8 +91,8 @@ class name_watch {
 
   notification_port& port_;
   mach_port_name_t name_;
-  name_waiter_line for_room_;
-  name_waiter_line for_death_;
+  waiter_queue for_room_;
+  waiter_queue for_death_;
   request request_ = request::none;
   bool dead_ = false;
 };
@@ -126,7 +126,7 @@ class notification_port final : private listener, private timer {
   void withdraw_request(name_watch& w) noexcept;
   // What is to be done after something about w has changed. May destroy w.
   void go_on(name_watch& w) noexcept;
-  void tell_all(name_waiter_line& line, std::error_code error) noexcept;
+  void tell_all(waiter_queue& line, std::error_code error) noexcept;
   void end(name_watch& w, std::error_code why) noexcept;
   void end_all(std::error_code why) noexcept;
 

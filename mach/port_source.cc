@@ -2,7 +2,7 @@
 
 #include <new>
 
-#include "kedge/mach/reception.h"
+#include "kedge/mach/receive_result.h"
 
 namespace kedge::mach {
 

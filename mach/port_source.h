@@ -13,8 +13,8 @@
 #include <utility>
 
 #include "kedge/mach/received.h"
-#include "kedge/runtime/reactor.h"
-#include "kedge/runtime/registration.h"
+#include "kedge/runtime/reactor/reactor.h"
+#include "kedge/runtime/reactor/registration.h"
 
 namespace kedge::mach {
 

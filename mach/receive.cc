@@ -3,8 +3,8 @@
 #include <utility>
 
 #include "kedge/mach/error.h"
-#include "kedge/runtime/context.h"
-#include "kedge/runtime/reactor.h"
+#include "kedge/runtime/awaiting/context.h"
+#include "kedge/runtime/reactor/reactor.h"
 
 namespace kedge::mach {
 

@@ -12,7 +12,7 @@
 #include "kedge/mach/port_source.h"
 #include "kedge/mach/receive_right.h"
 #include "kedge/mach/received.h"
-#include "kedge/runtime/operation.h"
+#include "kedge/runtime/awaiting/operation.h"
 #include "kedge/runtime/result.h"
 
 namespace kedge::mach {

@@ -63,7 +63,7 @@ class receive_right {
   receive_awaitable receive() const noexcept;
 
  private:
-  friend class answer_port;
+  friend class reply_port;
   friend class no_senders_awaitable;
   friend class notification_port;
 

@@ -19,7 +19,7 @@
 #include <string_view>
 #include <type_traits>
 
-#include "kedge/mach/block.h"
+#include "kedge/mach/message_buffer.h"
 #include "kedge/mach/receive_right.h"
 #include "kedge/mach/reply_right.h"
 #include "kedge/mach/send_once_right.h"

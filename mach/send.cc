@@ -1,9 +1,9 @@
 #include "kedge/mach/send.h"
 
 #include "kedge/mach/error.h"
-#include "kedge/mach/transmission.h"
-#include "kedge/runtime/context.h"
-#include "kedge/runtime/reactor.h"
+#include "kedge/mach/send_result.h"
+#include "kedge/runtime/awaiting/context.h"
+#include "kedge/runtime/reactor/reactor.h"
 
 namespace kedge::mach {
 
@@ -12,7 +12,7 @@ bool destination::transmit(message& m, std::error_code& error) noexcept {
   // Waiting, we hold a reference and lend it: a name whose last one is moved out comes back under
   // another name, which nobody watches.
   const mach_port_name_t name = moved ? std::move(held_).release() : name_;
-  transmission t = mach::transmit(m, name, disposition_);
+  send_result t = mach::transmit(m, name, disposition_);
   switch (t.code) {
     case MACH_MSG_SUCCESS:
       return true;

@@ -27,7 +27,7 @@
 #include "kedge/mach/reply_right.h"
 #include "kedge/mach/send_once_right.h"
 #include "kedge/mach/send_right.h"
-#include "kedge/runtime/operation.h"
+#include "kedge/runtime/awaiting/operation.h"
 #include "kedge/runtime/result.h"
 
 namespace kedge::mach {

@@ -19,7 +19,7 @@
 
 #include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/send_right.h"
-#include "kedge/runtime/turn_hook.h"
+#include "kedge/runtime/reactor/turn_hook.h"
 
 namespace kedge::mach {
 

@@ -12,12 +12,14 @@
 #include <cerrno>
 #include <utility>
 
-#include "kedge/runtime/context.h"
+#include "kedge/runtime/awaiting/context.h"
 
 namespace kedge {
 namespace {
 
-std::error_code system_error_code() noexcept { return {errno, std::system_category()}; }
+std::error_code system_error_code() noexcept {
+  return {errno, std::system_category()};
+}
 
 // Whether a short transfer means that there is no more: not so for what has messages or lines.
 bool is_stream(int fd, mode_t mode) noexcept {
@@ -32,7 +34,7 @@ bool is_stream(int fd, mode_t mode) noexcept {
 
 descriptor::descriptor(reactor& r, int fd, ownership o) : ownership_(o) {
   const int flags = ::fcntl(fd, F_GETFL);
-  struct stat status {};
+  struct stat status{};
   if (flags < 0 || ::fstat(fd, &status) != 0) {
     throw std::system_error(system_error_code(), "kedge::descriptor");
   }
@@ -84,8 +86,12 @@ void descriptor::drop() noexcept {
   }
 }
 
-descriptor::ready_awaitable descriptor::readable() noexcept { return ready_awaitable(reading_); }
-descriptor::ready_awaitable descriptor::writable() noexcept { return ready_awaitable(writing_); }
+descriptor::ready_awaitable descriptor::readable() noexcept {
+  return ready_awaitable(reading_);
+}
+descriptor::ready_awaitable descriptor::writable() noexcept {
+  return ready_awaitable(writing_);
+}
 descriptor::transfer_awaitable descriptor::read_some(std::span<std::byte> buffer) noexcept {
   return {reading_, buffer.data(), buffer.size()};
 }

@@ -20,9 +20,9 @@
 #include <span>
 #include <system_error>
 
-#include "kedge/runtime/operation.h"
-#include "kedge/runtime/reactor.h"
-#include "kedge/runtime/registration.h"
+#include "kedge/runtime/awaiting/operation.h"
+#include "kedge/runtime/reactor/reactor.h"
+#include "kedge/runtime/reactor/registration.h"
 #include "kedge/runtime/result.h"
 
 namespace kedge {

@@ -11,11 +11,16 @@ class category final : public std::error_category {
 
   std::string message(int value) const override {
     switch (static_cast<errc>(value)) {
-      case errc::end_of_file: return "end of file";
-      case errc::timed_out: return "timed out";
-      case errc::closed: return "closed while it was awaited";
-      case errc::already_awaited: return "already awaited by another task";
-      case errc::loop_gone: return "its loop is gone";
+      case errc::end_of_file:
+        return "end of file";
+      case errc::timed_out:
+        return "timed out";
+      case errc::closed:
+        return "closed while it was awaited";
+      case errc::already_awaited:
+        return "already awaited by another task";
+      case errc::loop_gone:
+        return "its loop is gone";
     }
     return "unknown error " + std::to_string(value);
   }

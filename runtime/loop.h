@@ -16,8 +16,8 @@
 #include <source_location>
 #include <utility>
 
-#include "kedge/runtime/branch.h"
-#include "kedge/runtime/reactor.h"
+#include "kedge/runtime/awaiting/branch.h"
+#include "kedge/runtime/reactor/reactor.h"
 #include "kedge/runtime/scope.h"
 
 namespace kedge {
@@ -28,8 +28,8 @@ class loop : public reactor {
   loop();
   ~loop();
 
-  // Drives until x has ended, and gives what x gives or throws what it throws: `cancelled` if it was
-  // cancelled by cancel(). Spawned tasks run meanwhile and stay when it returns; if one of them
+  // Drives until x has ended, and gives what x gives or throws what it throws: `cancelled` if it
+  // was cancelled by cancel(). Spawned tasks run meanwhile and stay when it returns; if one of them
   // fails, x is cancelled, and the failure thrown once all have ended. Not re-entrant
   // (std::logic_error).
   template <awaitable A>

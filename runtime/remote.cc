@@ -4,13 +4,17 @@
 
 #include <utility>
 
-#include "kedge/runtime/mailbox.h"
+#include "kedge/runtime/reactor/mailbox.h"
 
 namespace kedge {
 
-bool remote::enqueue(std::unique_ptr<posted> work) const { return box_->enqueue(std::move(work)); }
+bool remote::enqueue(std::unique_ptr<posted> work) const {
+  return box_->enqueue(std::move(work));
+}
 
-remote::mailbox::~mailbox() { drop(std::move(first_)); }
+remote::mailbox::~mailbox() {
+  drop(std::move(first_));
+}
 
 // The list is dropped in a loop: its nodes own each other.
 void remote::mailbox::drop(std::unique_ptr<posted> first) noexcept {

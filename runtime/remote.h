@@ -2,7 +2,8 @@
 //
 //     std::jthread([to = loop.get_remote()] { to.post([] { ... }); });
 //
-// Copyable, and safe to keep when the loop is gone. Everything else of a loop belongs to its thread.
+// Copyable, and safe to keep when the loop is gone. Everything else of a loop belongs to its
+// thread.
 #pragma once
 
 #include <memory>

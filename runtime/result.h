@@ -81,8 +81,7 @@ class [[nodiscard]] result {
 
   // Failure.
   template <class G>
-  result(unexpected<G> failure)
-      : state_(std::in_place_index<1>, std::move(failure).error()) {}
+  result(unexpected<G> failure) : state_(std::in_place_index<1>, std::move(failure).error()) {}
 
   bool has_value() const noexcept { return state_.index() == 0; }
   explicit operator bool() const noexcept { return has_value(); }

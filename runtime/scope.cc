@@ -1,6 +1,6 @@
 #include "kedge/runtime/scope.h"
 
-#include "kedge/runtime/reactor.h"
+#include "kedge/runtime/reactor/reactor.h"
 
 namespace kedge {
 

@@ -20,8 +20,8 @@
 #include <utility>
 #include <vector>
 
-#include "kedge/runtime/branch.h"
-#include "kedge/runtime/frame_recycler.h"
+#include "kedge/runtime/awaiting/branch.h"
+#include "kedge/runtime/awaiting/frame_recycler.h"
 
 namespace kedge {
 

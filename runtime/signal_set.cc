@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "kedge/runtime/context.h"
+#include "kedge/runtime/awaiting/context.h"
 
 namespace kedge {
 namespace {
@@ -25,7 +25,7 @@ class ignored_signals {
     }
     entry& e = entries_[static_cast<std::size_t>(number)];
     if (e.count == 0) {
-      struct sigaction quiet {};
+      struct sigaction quiet{};
       quiet.sa_handler = number == SIGCHLD ? SIG_DFL : SIG_IGN;
       if (::sigaction(number, &quiet, &e.before) != 0) {
         throw std::system_error(errno, std::system_category(), "kedge::signal_set");
@@ -42,7 +42,7 @@ class ignored_signals {
  private:
   struct entry {
     unsigned count = 0;
-    struct sigaction before {};
+    struct sigaction before{};
   };
   std::mutex mutex_;
   std::array<entry, NSIG> entries_;
@@ -74,7 +74,8 @@ class signal_set::watch final : private listener {
   watch(state& set, int n) : number(n), set_(set) {
     ignored().add(number);
     try {
-      source_ = registration(set.in, sharing::shared, EVFILT_SIGNAL, static_cast<std::uint64_t>(number));
+      source_ =
+          registration(set.in, sharing::shared, EVFILT_SIGNAL, static_cast<std::uint64_t>(number));
       if (const std::error_code refused = source_.link(*this)) throw std::system_error(refused);
     } catch (...) {
       ignored().remove(number);

@@ -14,9 +14,9 @@
 #include <system_error>
 #include <utility>
 
-#include "kedge/runtime/operation.h"
-#include "kedge/runtime/reactor.h"
-#include "kedge/runtime/registration.h"
+#include "kedge/runtime/awaiting/operation.h"
+#include "kedge/runtime/reactor/reactor.h"
+#include "kedge/runtime/reactor/registration.h"
 #include "kedge/runtime/result.h"
 
 namespace kedge {

@@ -6,9 +6,9 @@
 
 #include <utility>
 
-#include "kedge/runtime/context.h"
-#include "kedge/runtime/operation.h"
-#include "kedge/runtime/reactor.h"
+#include "kedge/runtime/awaiting/context.h"
+#include "kedge/runtime/awaiting/operation.h"
+#include "kedge/runtime/reactor/reactor.h"
 
 namespace kedge {
 

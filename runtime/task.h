@@ -16,7 +16,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "kedge/runtime/awaiting.h"
+#include "kedge/runtime/awaiting/awaiting.h"
 
 namespace kedge {
 
@@ -57,7 +57,8 @@ class promise_base : public awaiting_promise {
 
  protected:
   void rethrow_failure() {
-    if (failure_) [[unlikely]] std::rethrow_exception(std::exchange(failure_, nullptr));
+    if (failure_) [[unlikely]]
+      std::rethrow_exception(std::exchange(failure_, nullptr));
   }
 
  private:
@@ -167,7 +168,9 @@ template <class T>
 task<T> promise<T>::get_return_object() noexcept {
   return task<T>(*this);
 }
-inline task<void> promise<void>::get_return_object() noexcept { return task<void>(*this); }
+inline task<void> promise<void>::get_return_object() noexcept {
+  return task<void>(*this);
+}
 
 }  // namespace task_detail
 

@@ -1,16 +1,16 @@
 // when_all(a, b...): awaits all of them together; gives a tuple of what they give (std::monostate
 // for void).
 //
-// The first that fails cancels the others; when they have ended, what it threw is thrown. Cancelling
-// from outside cancels all; if one was cancelled before it had a value, when_all throws `cancelled`.
-// Cancellation loses: the values of those that had ended already.
+// The first that fails cancels the others; when they have ended, what it threw is thrown.
+// Cancelling from outside cancels all; if one was cancelled before it had a value, when_all throws
+// `cancelled`. Cancellation loses: the values of those that had ended already.
 #pragma once
 
 #include <tuple>
 #include <type_traits>
 #include <utility>
 
-#include "kedge/runtime/branch_group.h"
+#include "kedge/runtime/awaiting/branch_group.h"
 
 namespace kedge {
 
@@ -34,9 +34,7 @@ class when_all_operation final : public branch_group<As...> {
   }
   bool await_failed() const noexcept { return failed_ != nullptr; }
 
-  std::tuple<tuple_value_t<As>...> await_resume() {
-    return take(std::index_sequence_for<As...>());
-  }
+  std::tuple<tuple_value_t<As>...> await_resume() { return take(std::index_sequence_for<As...>()); }
   void describe(description& line) const noexcept { line.print("all of %zu", sizeof...(As)); }
 
  private:

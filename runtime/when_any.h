@@ -2,9 +2,9 @@
 // std::optional: at least one is set, more if another ended before it could be cancelled
 // (std::monostate for void).
 //
-// The others are cancelled *and awaited*: nothing of them runs on afterwards. If one fails, what the
-// first failure threw is thrown. Cancelling from outside cancels all; when_any throws `cancelled` if
-// none had a value. Cancellation of the others loses what each of them declares.
+// The others are cancelled *and awaited*: nothing of them runs on afterwards. If one fails, what
+// the first failure threw is thrown. Cancelling from outside cancels all; when_any throws
+// `cancelled` if none had a value. Cancellation of the others loses what each of them declares.
 #pragma once
 
 #include <optional>
@@ -12,7 +12,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "kedge/runtime/branch_group.h"
+#include "kedge/runtime/awaiting/branch_group.h"
 
 namespace kedge {
 

@@ -1,21 +1,21 @@
 // with_scope(body): runs body(scope&), which gives an awaitable, and the children it spawns.
 //
 // Ends when the body and all children have ended, and gives what the body gives. The first failure,
-// of a child or of the body, cancels all the others and is thrown when they are done; the later ones
-// are in scope::failures() until then. Cancelling from outside cancels all, and with_scope then
-// throws `cancelled`. scope::cancel() does not make it throw, unless the body gives a value and was
-// cancelled before it had one. Cancellation loses: what the body and the children say.
+// of a child or of the body, cancels all the others and is thrown when they are done; the later
+// ones are in scope::failures() until then. Cancelling from outside cancels all, and with_scope
+// then throws `cancelled`. scope::cancel() does not make it throw, unless the body gives a value
+// and was cancelled before it had one. Cancellation loses: what the body and the children say.
 //
-// g++ 12 destroys a closure that is a temporary of a co_await expression twice. If its captures need
-// a destructor, name it first (checked at compile time there), and pass std::ref(it) if it cannot be
-// copied.
+// g++ 12 destroys a closure that is a temporary of a co_await expression twice. If its captures
+// need a destructor, name it first (checked at compile time there), and pass std::ref(it) if it
+// cannot be copied.
 #pragma once
 
 #include <optional>
 #include <type_traits>
 #include <utility>
 
-#include "kedge/runtime/closure.h"
+#include "kedge/runtime/awaiting/closure.h"
 #include "kedge/runtime/scope.h"
 
 namespace kedge {
@@ -67,8 +67,7 @@ class scope_operation final : private scope, private branching {
            (any_child_cancelled() || body_->ended() == outcome::cancelled);
   }
   bool await_failed() const noexcept {
-    return !failures().empty() ||
-           (!std::is_void_v<value> && body_->ended() == outcome::cancelled);
+    return !failures().empty() || (!std::is_void_v<value> && body_->ended() == outcome::cancelled);
   }
 
   value await_resume() {
@@ -107,9 +106,7 @@ class scope_operation final : private scope, private branching {
     if (body_) body_->cancel(cause);
   }
 
-  branch<operation_of<body_awaitable>>* body_branch() noexcept {
-    return body_ ? &*body_ : nullptr;
-  }
+  branch<operation_of<body_awaitable>>* body_branch() noexcept { return body_ ? &*body_ : nullptr; }
 
   Body closure_;
   std::optional<branch<operation_of<body_awaitable>>> body_;
@@ -123,9 +120,7 @@ class [[nodiscard]] scope_awaitable {
  public:
   explicit scope_awaitable(const Body& body) : body_(body) {}
   explicit scope_awaitable(Body&& body) : body_(std::move(body)) {}
-  scope_operation<Body> operator co_await() && {
-    return scope_operation<Body>(std::move(body_));
-  }
+  scope_operation<Body> operator co_await() && { return scope_operation<Body>(std::move(body_)); }
 
  private:
   Body body_;

@@ -9,9 +9,9 @@
 #include <type_traits>
 #include <utility>
 
-#include "kedge/runtime/branch.h"
+#include "kedge/runtime/awaiting/branch.h"
 #include "kedge/runtime/errc.h"
-#include "kedge/runtime/reactor.h"
+#include "kedge/runtime/reactor/reactor.h"
 #include "kedge/runtime/result.h"
 
 namespace kedge {
@@ -51,9 +51,7 @@ class with_timeout_operation final : private timer, private branching {
     branch_.cancel(waiter_->where().cause());
     return cancel_result::pending;
   }
-  bool was_cancelled() const noexcept {
-    return branch_.ended() == outcome::cancelled && !expired_;
-  }
+  bool was_cancelled() const noexcept { return branch_.ended() == outcome::cancelled && !expired_; }
   bool await_failed() const noexcept { return branch_.ended() == outcome::failed; }
 
   typename timed<value>::type await_resume() {

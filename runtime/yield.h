@@ -1,9 +1,9 @@
 // yield(): goes to the back of the ready queue, so that the other ready tasks run first.
 #pragma once
 
-#include "kedge/runtime/context.h"
-#include "kedge/runtime/operation.h"
-#include "kedge/runtime/reactor.h"
+#include "kedge/runtime/awaiting/context.h"
+#include "kedge/runtime/awaiting/operation.h"
+#include "kedge/runtime/reactor/reactor.h"
 
 namespace kedge {
 

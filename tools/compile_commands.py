@@ -12,16 +12,16 @@ import sys
 
 # What only g++ understands; editors read the file with clang.
 OF_GCC_ALONE = ("-fno-canonical-system-headers",)
-ROOMS = {"runtime": "runtime", "kqueue": "runtime/kqueue", "mach": "mach", "net": "net"}
+ROOMS = ("runtime", "mach", "net")
 
 
 def link_rooms(root, include_folder):
     os.makedirs(os.path.join(include_folder, "kedge"), exist_ok=True)
-    for name, folder in ROOMS.items():
-        link = os.path.join(include_folder, "kedge", name)
+    for room in ROOMS:
+        link = os.path.join(include_folder, "kedge", room)
         if os.path.lexists(link):
             os.remove(link)
-        os.symlink(os.path.join(root, folder), link)
+        os.symlink(os.path.join(root, room), link)
 
 
 def mapped_back(arguments, include_folder):

@@ -1,9 +1,8 @@
-#pragma once
-
 // epoll_wait(2) as kevent() makes it. It is no cancellation point (no_cancellation.h), and where
 // the processor is known it is the bare instruction: nothing is saved for it, and nothing has to be
 // returned from once it is done. A return there costs as much as ten instructions: the kernel has
 // spoilt its prediction.
+#pragma once
 
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -11,7 +10,7 @@
 
 #include <cerrno>
 
-#include "kedge/kqueue/no_cancellation.h"
+#include "kedge/runtime/kqueue/libc/no_cancellation.h"
 
 #if defined(__SANITIZE_THREAD__)
 #define KEDGE_EPOLL_BY_LIBRARY 1

@@ -1,7 +1,6 @@
-#pragma once
-
 // What an epoll event's 64 bits of data say. The lower half is a descriptor's number, below 2^31,
 // with its registration's generation in the upper half; or one of the kqueue's own descriptors.
+#pragma once
 
 #include <cstdint>
 

@@ -1,15 +1,15 @@
-#include "kedge/kqueue/extension.h"
+#include "kedge/runtime/kqueue/extension.h"
 
 #include <cerrno>
 
-#include "kedge/kqueue/kqueue_numbers.h"
-#include "kedge/kqueue/queue.h"
+#include "kedge/runtime/kqueue/descriptors/kqueue_registry.h"
+#include "kedge/runtime/kqueue/queue.h"
 
 namespace kedge::kqueue {
 namespace {
 
 queue* entered(int kq, call_kind kind) noexcept {
-  queue* const q = kqueue_numbers::find(kq);
+  queue* const q = kqueue_registry::find(kq);
   return q != nullptr && q->enter(kq, kind) == 0 ? q : nullptr;
 }
 

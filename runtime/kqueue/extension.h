@@ -1,9 +1,8 @@
-#pragma once
-
 // What the Linux kqueue offers its caller beyond Darwin's interface: prices of fidelity that an
 // event loop need not pay. On Darwin these are inline and say "not supported", so that the caller
 // is written once. All may be called from any thread; `kq` that is no kqueue of this process: not
 // supported.
+#pragma once
 
 #include <sys/event.h>
 

@@ -1,5 +1,3 @@
-#pragma once
-
 // What a filter is to the Linux kqueue: a table of operations, one per EVFILT_* number, as the BSD
 // kernels are built. READ, WRITE, EXCEPT, VNODE, PROC, TIMER, SIGNAL and USER are such tables in
 // this folder; another folder adds its own with register_filter() (mach/kernel/embedded:
@@ -31,6 +29,7 @@
 // inactive.
 //
 // After fork() the child has no kqueues; no operation is called for the old ones there.
+#pragma once
 
 #include <sys/event.h>
 

@@ -1,4 +1,4 @@
-#include "kedge/kqueue/filter_table.h"
+#include "kedge/runtime/kqueue/filter_table.h"
 
 #include <atomic>
 

@@ -1,12 +1,11 @@
-#pragma once
-
 // All filters of the process, by EVFILT_* number, and the owner hook.
+#pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 
-#include "kedge/kqueue/filter.h"
+#include "kedge/runtime/kqueue/filter.h"
 
 namespace kedge::kqueue {
 
@@ -32,7 +31,7 @@ void disown(void* owner) noexcept;
 // unused on Darwin.
 inline constexpr std::int16_t continuous_timer_number = -13;
 
-// And the one for write_marks.h.
+// And the one for low_water_poller.h.
 inline constexpr std::int16_t write_mark_number = -16;
 
 // Those that are always there, each in the file of its name.

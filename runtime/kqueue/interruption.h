@@ -1,7 +1,6 @@
-#pragma once
-
 // What interrupted this thread's wait, as far as it ran into the handler of signal_watch: signals
 // that the program ignores must not surface as EINTR, as they would not if there were no handler.
+#pragma once
 
 namespace kedge::kqueue {
 

@@ -6,9 +6,9 @@
 #include <cerrno>
 #include <cstdint>
 
-#include "kedge/kqueue/kqueue_numbers.h"
-#include "kedge/kqueue/queue.h"
-#include "kedge/kqueue/short_call.h"
+#include "kedge/runtime/kqueue/descriptors/kqueue_registry.h"
+#include "kedge/runtime/kqueue/fast_path.h"
+#include "kedge/runtime/kqueue/queue.h"
 
 namespace kedge::kqueue {
 namespace {
@@ -58,8 +58,8 @@ int apply_all(queue& q, const Record* changes, int nchanges, records& out, bool&
 
 template <class Record>
 int run(int kq, call_kind kind, const Record* changes, int nchanges, records& out, unsigned flags,
-        time_limit& limit) noexcept {
-  queue* const q = kqueue_numbers::find(kq);
+        deadline& limit) noexcept {
+  queue* const q = kqueue_registry::find(kq);
   if (q == nullptr) return EBADF;
   int error = q->enter(kq, kind);
   if (error != 0) return error;
@@ -82,7 +82,7 @@ template <class Record>
                                    Record* events, int nevents, unsigned flags,
                                    const timespec* timeout) noexcept {
   int error = (flags & other_kinds) != 0 ? EINVAL : 0;
-  time_limit limit;
+  deadline limit;
   if ((flags & KEVENT_FLAG_IMMEDIATE) != 0) {
     limit.set_now();
   } else if (timeout != nullptr) {
@@ -109,15 +109,15 @@ template <class Record>
                                        const timespec* timeout) noexcept {
   queue* q = nullptr;
   if (nchanges > 0 || flags > KEVENT_FLAG_IMMEDIATE || events == nullptr ||
-      static_cast<unsigned>(nevents) - 1 >= max_ready || (q = kqueue_numbers::find(kq)) == nullptr)
+      static_cast<unsigned>(nevents) - 1 >= max_ready || (q = kqueue_registry::find(kq)) == nullptr)
       [[unlikely]] {
     return call_in_full(kind, kq, changes, nchanges, events, nevents, flags, timeout);
   }
   const auto room = static_cast<unsigned>(nevents);
   if (timeout == nullptr) [[likely]]
-    return short_call<Record>(*q, kq, events, room, flags).run();
+    return fast_path<Record>(*q, kq, events, room, flags).run();
   if (flags == 0 && is_valid(*timeout))
-    return short_call<Record>::run(*q, kq, events, room, *timeout);
+    return fast_path<Record>::run(*q, kq, events, room, *timeout);
   return call_in_full(kind, kq, changes, nchanges, events, nevents, flags, timeout);
 }
 
@@ -125,7 +125,7 @@ template <class Record>
 }  // namespace kedge::kqueue
 
 extern "C" int kqueue(void) {
-  return kedge::kqueue::kqueue_numbers::make();
+  return kedge::kqueue::kqueue_registry::make();
 }
 
 extern "C" int kevent(int kq, const struct kevent* changelist, int nchanges,

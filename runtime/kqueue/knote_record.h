@@ -1,13 +1,12 @@
-#pragma once
-
 // A knote as the kqueue sees it: the filter's part and the kqueue's own. All of the own part is
 // under the kqueue's lock, but `references`. Blocks are reused within their kqueue and type-stable:
 // a filter that holds one past its end can still ask whose it was.
+#pragma once
 
 #include <atomic>
 #include <cstdint>
 
-#include "kedge/kqueue/filter.h"
+#include "kedge/runtime/kqueue/filter.h"
 
 namespace kedge::kqueue {
 

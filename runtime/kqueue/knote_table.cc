@@ -1,4 +1,4 @@
-#include "kedge/kqueue/knote_table.h"
+#include "kedge/runtime/kqueue/knote_table.h"
 
 namespace kedge::kqueue {
 

@@ -1,13 +1,12 @@
-#pragma once
-
 // The knotes of a kqueue that are not about descriptors, by filter and ident. Grows, never shrinks:
 // adding what was there before allocates nothing.
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
-#include "kedge/kqueue/knote_record.h"
+#include "kedge/runtime/kqueue/knote_record.h"
 
 namespace kedge::kqueue {
 

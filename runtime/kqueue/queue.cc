@@ -1,4 +1,4 @@
-#include "kedge/kqueue/queue.h"
+#include "kedge/runtime/kqueue/queue.h"
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -9,19 +9,19 @@
 #include <cerrno>
 #include <mutex>
 
-#include "kedge/kqueue/extension.h"
-#include "kedge/kqueue/kqueue_numbers.h"
-#include "kedge/kqueue/own_descriptors.h"
+#include "kedge/runtime/kqueue/descriptors/internal_fds.h"
+#include "kedge/runtime/kqueue/descriptors/kqueue_registry.h"
+#include "kedge/runtime/kqueue/extension.h"
 
 namespace kedge::kqueue {
 
 int queue::begin() noexcept {
-  const int epoll = own_descriptors::make([] { return epoll_create1(EPOLL_CLOEXEC); });
+  const int epoll = internal_fds::make([] { return epoll_create1(EPOLL_CLOEXEC); });
   if (epoll < 0) return -1;
-  const int bell = own_descriptors::make([] { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); });
+  const int bell = internal_fds::make([] { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); });
   if (bell < 0 || !add_bell(epoll, bell)) {
-    if (bell >= 0) own_descriptors::close(bell);
-    own_descriptors::close(epoll);
+    if (bell >= 0) internal_fds::close(bell);
+    internal_fds::close(epoll);
     return -1;
   }
   void* const owner = capture_owner();
@@ -38,7 +38,7 @@ int queue::begin() noexcept {
 }
 
 bool queue::has_number(int number) const noexcept {
-  return kqueue_numbers::find(number) == this;
+  return kqueue_registry::find(number) == this;
 }
 
 bool queue::gain_number(int number) noexcept {
@@ -58,16 +58,16 @@ void queue::lose_number(int number) noexcept {
   ++users_;
   if (--numbers_ == 0) return finish();
   close_short_way();
-  if (number_ == number) number_ = kqueue_numbers::any_number_of(*this);
+  if (number_ == number) number_ = kqueue_registry::any_number_of(*this);
   leave();
 }
 
 void queue::leave_lost() noexcept {
   if (ended_) return leave();
-  kqueue_numbers::remove(number_, *this);
+  kqueue_registry::remove(number_, *this);
   if (--numbers_ == 0) return finish();
   close_short_way();
-  number_ = kqueue_numbers::any_number_of(*this);
+  number_ = kqueue_registry::any_number_of(*this);
   leave();
 }
 
@@ -116,9 +116,9 @@ void queue::finish() noexcept {
   void* const owner = owner_;
   owner_ = nullptr;
   lock_.unlock();
-  own_descriptors::close(bell);
+  internal_fds::close(bell);
   disown(owner);
-  kqueue_numbers::recycle(*this);
+  kqueue_registry::recycle(*this);
 }
 
 void queue::leave_out(unsigned what) noexcept {

@@ -1,5 +1,3 @@
-#pragma once
-
 // One kqueue. Its descriptor is an epoll descriptor, which watches: the program's descriptors (one
 // registration each, descriptor_table.h), the bell, and the filters' pumps.
 //
@@ -18,7 +16,7 @@
 //
 // A queue object is never freed but used again for a later kqueue, so that a thread that comes too
 // late (an activation, a call with a closed number) finds an object whose lock it can take and see.
-// `users_` counts the threads inside kevent(), those on the short way (short_call.h) apart, which
+// `users_` counts the threads inside kevent(), those on the short way (fast_path.h) apart, which
 // are among the sleepers; who ends the kqueue waits for all of them, and only then is the number
 // closed and the object given back.
 //
@@ -27,6 +25,7 @@
 //
 // Lock order: a filter's locks, then lock_. Filter operations are called with it released, system
 // calls on the epoll set that do not wait are made under it.
+#pragma once
 
 #include <sys/event.h>
 
@@ -35,13 +34,13 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kedge/kqueue/descriptor_table.h"
-#include "kedge/kqueue/filter_table.h"
-#include "kedge/kqueue/knote_record.h"
-#include "kedge/kqueue/knote_table.h"
-#include "kedge/kqueue/lock.h"
-#include "kedge/kqueue/records.h"
-#include "kedge/kqueue/time_limit.h"
+#include "kedge/runtime/base/mutex.h"
+#include "kedge/runtime/kqueue/deadline.h"
+#include "kedge/runtime/kqueue/descriptors/descriptor_table.h"
+#include "kedge/runtime/kqueue/event_writer.h"
+#include "kedge/runtime/kqueue/filter_table.h"
+#include "kedge/runtime/kqueue/knote_record.h"
+#include "kedge/runtime/kqueue/knote_table.h"
 
 struct epoll_event;
 
@@ -51,7 +50,7 @@ namespace kedge::kqueue {
 enum class call_kind : std::uint8_t { undecided, narrow, wide };
 
 template <class Record, bool with_data>
-class short_call;
+class fast_path;
 struct round;  // queue_wait.h
 
 class queue {
@@ -59,11 +58,11 @@ class queue {
   // Life. begin() makes the epoll set and returns its descriptor, or -1 with errno. With its last
   // number the queue ends: all is detached, and the sleepers get EBADF.
   int begin() noexcept;
-  // The queue of `number` has one more, which has_gained() says when kqueue_numbers names it. False
-  // if it has ended.
+  // The queue of `number` has one more, which has_gained() says when kqueue_registry names it.
+  // False if it has ended.
   bool gain_number(int number) noexcept;
   void has_gained(int number) noexcept;
-  // It has lost `number`, which kqueue_numbers does not name as its own any more. If that was the
+  // It has lost `number`, which kqueue_registry does not name as its own any more. If that was the
   // last one, returns when no thread is left in the queue.
   void lose_number(int number) noexcept;
 
@@ -99,7 +98,7 @@ class queue {
   void unring() noexcept;
 
   // Waits and fills `out`. Returns 0 or an errno.
-  int collect(records& out, time_limit& limit) noexcept;
+  int collect(records& out, deadline& limit) noexcept;
 
   // Only what is active in user space; no system call.
   void collect_active(records& out) noexcept;
@@ -150,12 +149,12 @@ class queue {
   // Has the caller opted out of these (extension.h)?
   bool leaves_out(unsigned what) noexcept;
 
-  queue* next_free = nullptr;  // lists of kqueue_numbers.cc: unused queues, and all
+  queue* next_free = nullptr;  // lists of kqueue_registry.cc: unused queues, and all
   queue* next_of_all = nullptr;
 
  private:
   template <class Record, bool with_data>
-  friend class short_call;
+  friend class fast_path;
 
   // Of a kind that is decided, in open_for_.
   static constexpr std::size_t index_of(call_kind kind, bool with_data) noexcept {
@@ -175,7 +174,7 @@ class queue {
   // The short way.
   void close_short_way() noexcept { std::ranges::fill(open_for_, -1); }
   void open_short_way() noexcept;
-  int finish_wait(const round& r, records& out, time_limit& limit) noexcept;
+  int finish_wait(const round& r, records& out, deadline& limit) noexcept;
 
   // Changes (queue_change.cc).
   knote_record* find(const kevent64_s& change) noexcept;
@@ -213,12 +212,12 @@ class queue {
 
   // Waiting (queue_wait.cc).
   static constexpr int one_more_round = -1;  // not an errno
-  int collect_from(int result, records& out, time_limit& limit) noexcept;
-  void plan(round& r, unsigned room, const time_limit& limit) noexcept;
-  void ask_epoll(round& r, time_limit& limit) noexcept;
-  int deliver_round(const round& r, records& out, time_limit& limit) noexcept;
+  int collect_from(int result, records& out, deadline& limit) noexcept;
+  void plan(round& r, unsigned room, const deadline& limit) noexcept;
+  void ask_epoll(round& r, deadline& limit) noexcept;
+  int deliver_round(const round& r, records& out, deadline& limit) noexcept;
   int deliver_reported(const round& r, records& out, bool& seen_all, bool& is_stuck) noexcept;
-  bool pause(time_limit& limit) noexcept;
+  bool pause(deadline& limit) noexcept;
   void end_delivery() noexcept;
   void deliver_ready(std::uint64_t tag, std::uint32_t events, records& out) noexcept;
   void answer_own(std::uint32_t own) noexcept;
@@ -228,10 +227,10 @@ class queue {
   void settle(delivery& d, bool still, records& out) noexcept;
   void run_pumps(std::uint32_t filters) noexcept;
 
-  word_lock lock_;
-  turnstile gate_;   // a knote stopped being busy, a slot opening, a thread pumping
-  int number_ = -1;  // one of them, for calls on the epoll set
-  int numbers_ = 0;  // how many it has
+  base::mutex lock_;
+  base::condition gate_;  // a knote stopped being busy, a slot opening, a thread pumping
+  int number_ = -1;       // one of them, for calls on the epoll set
+  int numbers_ = 0;       // how many it has
   int bell_ = -1;
   int users_ = 0;
   int sleepers_ = 0;    // threads in epoll_wait, or about to be

@@ -7,9 +7,9 @@
 #include <mutex>
 #include <new>
 
-#include "kedge/kqueue/epoll_tag.h"
-#include "kedge/kqueue/number_close.h"
-#include "kedge/kqueue/queue.h"
+#include "kedge/runtime/kqueue/descriptors/fd_watchers.h"
+#include "kedge/runtime/kqueue/epoll_tag.h"
+#include "kedge/runtime/kqueue/queue.h"
 
 namespace kedge::kqueue {
 namespace {
@@ -168,7 +168,7 @@ int queue::attach(kevent64_s& change, unsigned filter) noexcept {
     give_back(*k);
     return ENOMEM;
   }
-  if (is_descriptor && !number_close::note_knote(static_cast<int>(k->ident), *this)) {
+  if (is_descriptor && !fd_watchers::note_knote(static_cast<int>(k->ident), *this)) {
     unlink(*k);
     give_back(*k);
     return ENOMEM;

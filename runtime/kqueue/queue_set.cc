@@ -12,11 +12,11 @@
 
 #include <cerrno>
 
-#include "kedge/kqueue/epoll_tag.h"
-#include "kedge/kqueue/kqueue_numbers.h"
-#include "kedge/kqueue/number_close.h"
-#include "kedge/kqueue/own_descriptors.h"
-#include "kedge/kqueue/queue.h"
+#include "kedge/runtime/kqueue/descriptors/fd_watchers.h"
+#include "kedge/runtime/kqueue/descriptors/internal_fds.h"
+#include "kedge/runtime/kqueue/descriptors/kqueue_registry.h"
+#include "kedge/runtime/kqueue/epoll_tag.h"
+#include "kedge/runtime/kqueue/queue.h"
 
 namespace kedge::kqueue {
 namespace {
@@ -71,7 +71,7 @@ bool queue::renew_set() noexcept {
     ++place;
   }
   if (ended_) return false;
-  const int epoll = own_descriptors::make([] { return epoll_create1(EPOLL_CLOEXEC); });
+  const int epoll = internal_fds::make([] { return epoll_create1(EPOLL_CLOEXEC); });
   if (epoll < 0) return false;
   int error = add_bell(epoll, bell_) ? descriptors_.copy_to(epoll) : errno;
   for (unsigned f = 0; f < filter_count && error == 0; ++f) {
@@ -81,7 +81,7 @@ bool queue::renew_set() noexcept {
     }
   }
   if (error == 0) {
-    kqueue_numbers::each_number_of(*this, [&](int number) {
+    kqueue_registry::each_number_of(*this, [&](int number) {
       if (is_our_set(number, bell_)) take_over(number, epoll);
     });
     ++set_;
@@ -90,10 +90,10 @@ bool queue::renew_set() noexcept {
     wake_old_set();
   }
   lock_.unlock();
-  own_descriptors::close(epoll);
+  internal_fds::close(epoll);
   if (error == 0) {
     // Kqueues that watch this one know the old set.
-    kqueue_numbers::each_number_of(*this, [](int number) { number_close::renew(number); });
+    kqueue_registry::each_number_of(*this, [](int number) { fd_watchers::renew(number); });
   }
   lock_.lock();
   return error == 0;

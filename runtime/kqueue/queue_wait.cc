@@ -9,14 +9,14 @@
 #include <cerrno>
 #include <cstdint>
 
-#include "kedge/kqueue/epoll_call.h"
-#include "kedge/kqueue/epoll_tag.h"
-#include "kedge/kqueue/extension.h"
-#include "kedge/kqueue/interruption.h"
-#include "kedge/kqueue/no_cancellation.h"
-#include "kedge/kqueue/queue.h"
-#include "kedge/kqueue/queue_wait.h"
-#include "kedge/kqueue/timer_clock.h"
+#include "kedge/runtime/kqueue/epoll_call.h"
+#include "kedge/runtime/kqueue/epoll_tag.h"
+#include "kedge/runtime/kqueue/extension.h"
+#include "kedge/runtime/kqueue/filters/timer_clock.h"
+#include "kedge/runtime/kqueue/interruption.h"
+#include "kedge/runtime/kqueue/libc/no_cancellation.h"
+#include "kedge/runtime/kqueue/queue.h"
+#include "kedge/runtime/kqueue/queue_wait.h"
 
 namespace kedge::kqueue {
 namespace {
@@ -39,18 +39,18 @@ int wait_for_events(int epoll, epoll_event* events, unsigned room, const timespe
   return wait_by_epoll(epoll, events, room, static_cast<int>(std::min<long long>(ms, INT32_MAX)));
 }
 
-int queue::collect(records& out, time_limit& limit) noexcept {
+int queue::collect(records& out, deadline& limit) noexcept {
   ++collectors_;
   return collect_from(one_more_round, out, limit);
 }
 
 // collect() for a call whose first wait is done.
-int queue::finish_wait(const round& r, records& out, time_limit& limit) noexcept {
+int queue::finish_wait(const round& r, records& out, deadline& limit) noexcept {
   ++collectors_;
   return collect_from(deliver_round(r, out, limit), out, limit);
 }
 
-int queue::collect_from(int result, records& out, time_limit& limit) noexcept {
+int queue::collect_from(int result, records& out, deadline& limit) noexcept {
   while (result == one_more_round) {
     round r;
     plan(r, out.room(), limit);
@@ -74,7 +74,7 @@ void queue::end_delivery() noexcept {
 }
 
 // What the next round may bring, and whether it may sleep.
-void queue::plan(round& r, unsigned room, const time_limit& limit) noexcept {
+void queue::plan(round& r, unsigned room, const deadline& limit) noexcept {
   if (clock_is_virtual()) {
     run_pumps(1u << filter_index(EVFILT_TIMER) | 1u << filter_index(continuous_timer_number));
   }
@@ -94,7 +94,7 @@ void queue::plan(round& r, unsigned room, const time_limit& limit) noexcept {
 }
 
 // A time-out that has run out makes `limit` now.
-void queue::ask_epoll(round& r, time_limit& limit) noexcept {
+void queue::ask_epoll(round& r, deadline& limit) noexcept {
   const timespec* const left = r.sleep ? limit.left() : &at_once;
   r.number = number_;
   r.set = set_;
@@ -115,7 +115,7 @@ void queue::ask_epoll(round& r, time_limit& limit) noexcept {
 
 // Delivers what epoll has brought, from the first event on that is not in `out` yet, and then what
 // is active in user space. Returns the result of the call, 0 or an errno, or one_more_round.
-int queue::deliver_round(const round& r, records& out, time_limit& limit) noexcept {
+int queue::deliver_round(const round& r, records& out, deadline& limit) noexcept {
   bool seen_all = false;  // of the program's descriptors: none of our own took their room
   bool is_stuck = false;
   if (r.room != 0) {
@@ -131,7 +131,7 @@ int queue::deliver_round(const round& r, records& out, time_limit& limit) noexce
 }
 
 // Between two looks at what epoll has, if asking it would not sleep. False: a handler has run.
-bool queue::pause(time_limit& limit) noexcept {
+bool queue::pause(deadline& limit) noexcept {
   const no_cancellation here;
   timespec length{0, pause_length};
   const timespec* const left = limit.left();

@@ -1,6 +1,5 @@
+// Waiting: one look at what epoll has (queue_wait.cc, fast_path.h).
 #pragma once
-
-// Waiting: one look at what epoll has (queue_wait.cc, short_call.h).
 
 #include <sys/epoll.h>
 #include <time.h>

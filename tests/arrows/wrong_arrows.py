@@ -18,9 +18,9 @@ import tempfile
 # A place that can be included: a header there (a pattern, the first file counts), how it is spelled, its target.
 Place = collections.namedtuple("Place", "pattern spelling label")
 SYS_EVENT = Place("runtime/kqueue/include/sys/event.h", "<sys/event.h>", "//runtime/kqueue")
-KQUEUE_EXTENSION = Place("runtime/kqueue/extension.h", '"kedge/kqueue/extension.h"', "//runtime/kqueue:extension")
-KQUEUE_FILTER = Place("runtime/kqueue/filter.h", '"kedge/kqueue/filter.h"', "//runtime/kqueue:filter")
-KQUEUE_INSIDE = Place("runtime/kqueue/k*.h", '"kedge/kqueue/{}"', "//runtime/kqueue:internal")
+KQUEUE_EXTENSION = Place("runtime/kqueue/extension.h", '"kedge/runtime/kqueue/extension.h"', "//runtime/kqueue:extension")
+KQUEUE_FILTER = Place("runtime/kqueue/filter.h", '"kedge/runtime/kqueue/filter.h"', "//runtime/kqueue:filter")
+KQUEUE_INSIDE = Place("runtime/kqueue/k*.h", '"kedge/runtime/kqueue/{}"', "//runtime/kqueue:internal")
 RUNTIME = Place("runtime/*.h", '"kedge/runtime/{}"', "//runtime")
 MACH_CALLS = Place("mach/kernel/abi/include/mach/mach.h", "<mach/mach.h>", "//mach/kernel")
 MACH_EXTENSION = Place("mach/kernel/extension.h", '"kedge/mach/kernel/extension.h"', "//mach/kernel:extension")

@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/receive_result.h"
 #include "kedge/mach/received.h"
-#include "kedge/mach/reception.h"
 #include "kedge/mach/send.h"
 #include "space_names.h"
 

@@ -1,5 +1,5 @@
 // Each class of failed sends: who owns what afterwards.
-#include "kedge/mach/transmission.h"
+#include "kedge/mach/send_result.h"
 
 #include <doctest/doctest.h>
 #include <mach/mach.h>
@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "kedge/mach/error.h"
-#include "kedge/mach/reception.h"
+#include "kedge/mach/receive_result.h"
 #include "kedge/mach/send.h"
 #include "space_names.h"
 
@@ -170,7 +170,7 @@ TEST_CASE("class 3, given back: the queue is full") {
     }
     SUBCASE("transmit says which reference came back") {
       message m = f.make();
-      transmission t = transmit(m, to.name(), MACH_MSG_TYPE_COPY_SEND);
+      send_result t = transmit(m, to.name(), MACH_MSG_TYPE_COPY_SEND);
       CHECK(t.code == MACH_SEND_TIMED_OUT);
       CHECK(t.destination.name() == to.name());
       CHECK(send_references(to.name()) == 2);

@@ -10,7 +10,7 @@
 
 #include "counted_new.h"
 #include "kedge/runtime/loop.h"
-#include "kedge/runtime/registration.h"
+#include "kedge/runtime/reactor/registration.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/when_any.h"

@@ -1,4 +1,4 @@
-#include "kedge/runtime/awaiting.h"
+#include "kedge/runtime/awaiting/awaiting.h"
 
 #include <doctest/doctest.h>
 #include <unistd.h>

@@ -86,9 +86,8 @@ TEST_CASE("cancelling goes down the tree, through every combinator, and nowhere 
         };
         co_await kedge::with_scope(inner);
       });
-      s.spawn([&]() -> task<> {
-        co_await kedge::when_any(forever(in_any), kedge::sleep_for(1000h));
-      });
+      s.spawn(
+          [&]() -> task<> { co_await kedge::when_any(forever(in_any), kedge::sleep_for(1000h)); });
       s.spawn([&]() -> task<> {
         co_await kedge::when_all(kedge::when_all(in_all.wait()), kedge::sleep_for(1000h));
       });

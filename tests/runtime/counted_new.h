@@ -1,4 +1,5 @@
-// counted_new: the global operator new and delete, counting. To be included by one source of a test.
+// counted_new: the global operator new and delete, counting. To be included by one source of a
+// test.
 //
 // Not under ThreadSanitizer, whose runtime brings these operators itself: nothing is counted there.
 #pragma once

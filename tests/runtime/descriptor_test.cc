@@ -417,9 +417,13 @@ TEST_CASE("closed between the event's coming and the reader's going on, or at an
 TEST_CASE("owned descriptors are closed, borrowed ones are not") {
   loop l;
   const auto fds = kedge::socket_pair();
-  { const descriptor d(l, fds[0], ownership::borrowed); }
+  {
+    const descriptor d(l, fds[0], ownership::borrowed);
+  }
   CHECK(::fcntl(fds[0], F_GETFD) >= 0);
-  { const descriptor d(l, fds[0], ownership::owned); }
+  {
+    const descriptor d(l, fds[0], ownership::owned);
+  }
   CHECK(::fcntl(fds[0], F_GETFD) < 0);
   ::close(fds[1]);
 }
@@ -562,18 +566,22 @@ TEST_CASE("many descriptors at once") {
   int got = 0;
   for (int i = 0; i < 300; ++i) {
     pairs.push_back(std::make_unique<stream_pair>(l));
-    l.spawn([](stream_pair& p, int& n) -> task<> {
-      std::optional<result<std::string>> text;
-      co_await read_once(p.b, text);
-      n += text->value() == "ping";
-      co_await write_all(p.b, "pong");
-    }, std::ref(*pairs.back()), std::ref(got));
-    l.spawn([](stream_pair& p, int& n) -> task<> {
-      co_await write_all(p.a, "ping");
-      std::optional<result<std::string>> text;
-      co_await read_once(p.a, text);
-      n += text->value() == "pong";
-    }, std::ref(*pairs.back()), std::ref(got));
+    l.spawn(
+        [](stream_pair& p, int& n) -> task<> {
+          std::optional<result<std::string>> text;
+          co_await read_once(p.b, text);
+          n += text->value() == "ping";
+          co_await write_all(p.b, "pong");
+        },
+        std::ref(*pairs.back()), std::ref(got));
+    l.spawn(
+        [](stream_pair& p, int& n) -> task<> {
+          co_await write_all(p.a, "ping");
+          std::optional<result<std::string>> text;
+          co_await read_once(p.a, text);
+          n += text->value() == "pong";
+        },
+        std::ref(*pairs.back()), std::ref(got));
   }
   drain(l);
   CHECK(got == 600);

@@ -30,7 +30,9 @@ bool has(const std::string& text, const std::string& part) {
   MESSAGE("no \"" << part << "\" in:\n" << text);
   return false;
 }
-std::string line_of(int line) { return "dump_test.cc:" + std::to_string(line); }
+std::string line_of(int line) {
+  return "dump_test.cc:" + std::to_string(line);
+}
 
 TEST_CASE("an empty loop has nothing to say") {
   loop l;
@@ -42,9 +44,7 @@ TEST_CASE("every task: where it comes from, what it waits for and where") {
   loop l;
   kedge::stream_pair p(l);
   const int spawned = __LINE__ + 1;
-  l.spawn([&]() -> task<> {
-    co_await g.wait();
-  });
+  l.spawn([&]() -> task<> { co_await g.wait(); });
   l.spawn(kedge::sleep_for(1000h));
   l.spawn([&]() -> task<> { static_cast<void>(co_await p.a.readable()); });
   l.poll();

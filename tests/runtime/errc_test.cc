@@ -22,8 +22,8 @@ TEST_CASE("a code compares with its enumerator only") {
 
 TEST_CASE("every code has a message of its own") {
   std::set<std::string> messages;
-  for (const errc e : {errc::end_of_file, errc::timed_out, errc::closed, errc::already_awaited,
-                       errc::loop_gone}) {
+  for (const errc e :
+       {errc::end_of_file, errc::timed_out, errc::closed, errc::already_awaited, errc::loop_gone}) {
     messages.insert(make_error_code(e).message());
   }
   CHECK(messages.size() == 5);

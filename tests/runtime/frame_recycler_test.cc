@@ -1,4 +1,4 @@
-#include "kedge/runtime/frame_recycler.h"
+#include "kedge/runtime/awaiting/frame_recycler.h"
 
 #include <doctest/doctest.h>
 

@@ -1,21 +1,21 @@
-// gate: a source for tests. Its operation waits until the gate is opened, and counts what happens to
-// it, so that a test sees whether the protocol of kedge/runtime/operation.h was kept.
+// gate: a source for tests. Its operation waits until the gate is opened, and counts what happens
+// to it, so that a test sees whether the protocol of kedge/runtime/operation.h was kept.
 #pragma once
 
 #include <stdexcept>
 #include <utility>
 
-#include "kedge/runtime/context.h"
-#include "kedge/runtime/operation.h"
-#include "kedge/runtime/reactor.h"
+#include "kedge/runtime/awaiting/context.h"
+#include "kedge/runtime/awaiting/operation.h"
+#include "kedge/runtime/reactor/reactor.h"
 
 namespace kedge {
 
 struct gate {
   bool is_open = false;
-  bool fails = false;              // await_resume throws
-  bool refuses = false;            // await_suspend throws
-  bool ends_in_suspend = false;    // await_suspend returns false
+  bool fails = false;            // await_resume throws
+  bool refuses = false;          // await_suspend throws
+  bool ends_in_suspend = false;  // await_suspend returns false
   cancel_result answer = cancel_result::withdrawn;
 
   int made = 0, asked = 0, started = 0, cancelled = 0, resumed = 0, destroyed = 0;

@@ -13,9 +13,9 @@
 #include <vector>
 
 #include "kedge/runtime/descriptor.h"
+#include "kedge/runtime/reactor/turn_hook.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
-#include "kedge/runtime/turn_hook.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/yield.h"
 
@@ -25,7 +25,9 @@ using namespace std::chrono_literals;
 using kedge::loop;
 using kedge::task;
 
-task<int> number(int n) { co_return n; }
+task<int> number(int n) {
+  co_return n;
+}
 task<> note(std::vector<int>& order, int n) {
   order.push_back(n);
   co_return;
@@ -44,7 +46,9 @@ struct flagged {
   }
   bool* gone;
 };
-task<> sleep_forever(flagged) { co_await kedge::sleep_for(1000h); }
+task<> sleep_forever(flagged) {
+  co_await kedge::sleep_for(1000h);
+}
 
 bool readable(int fd, int wait_ms) {
   pollfd p{fd, POLLIN, 0};
@@ -250,7 +254,8 @@ TEST_CASE("native_handle alone tells when to drive: a post from another thread")
   CHECK(ran);
 }
 
-TEST_CASE("native_handle alone tells when to drive: after a run that threw a spawned task's failure") {
+TEST_CASE(
+    "native_handle alone tells when to drive: after a run that threw a spawned task's failure") {
   loop l;
   const kedge::remote to = l.get_remote();
   const int handle = l.native_handle();
@@ -358,14 +363,14 @@ TEST_CASE("what a cancelled run spawns while it unwinds is cancelled too") {
     co_await kedge::sleep_for(std::chrono::hours(1));
   };
   CHECK_THROWS_AS(loop.run([](kedge::loop& l, bool& ran, auto spawned) -> kedge::task<> {
-                    l.cancel();
-                    try {
-                      co_await kedge::yield();
-                    } catch (const kedge::cancelled&) {
-                      l.spawn(spawned, std::ref(ran));
-                      throw;
-                    }
-                  }(loop, started, child)),
+    l.cancel();
+    try {
+      co_await kedge::yield();
+    } catch (const kedge::cancelled&) {
+      l.spawn(spawned, std::ref(ran));
+      throw;
+    }
+  }(loop, started, child)),
                   kedge::cancelled);
   loop.poll();
   CHECK(loop.size() == 0);
@@ -391,10 +396,12 @@ TEST_CASE("a loop that is destroyed destroys what is suspended, and what never s
     l.spawn(sleep_forever, flagged(waiting));
     l.run(kedge::sleep_for(1ns));
     l.spawn(sleep_forever, flagged(started));
-    l.spawn([](flagged f) -> task<> {
-      for (;;) co_await kedge::yield();
-      static_cast<void>(f);
-    }, flagged(ready));
+    l.spawn(
+        [](flagged f) -> task<> {
+          for (;;) co_await kedge::yield();
+          static_cast<void>(f);
+        },
+        flagged(ready));
     l.poll();
     CHECK_FALSE(started);
   }
@@ -524,8 +531,8 @@ TEST_CASE("attachments: one of each type per loop, the latest destroyed first, a
     l.spawn([](logs_its_end) -> task<> { co_await kedge::sleep_for(1000h); }, logs_its_end());
     l.poll();
   }
-  CHECK(attachment_log == std::vector<std::string>{"first gone", "coroutine gone", "second gone",
-                                                   "first gone"});
+  CHECK(attachment_log ==
+        std::vector<std::string>{"first gone", "coroutine gone", "second gone", "first gone"});
 }
 
 }  // namespace

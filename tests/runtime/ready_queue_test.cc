@@ -1,4 +1,4 @@
-#include "kedge/runtime/ready_queue.h"
+#include "kedge/runtime/reactor/ready_queue.h"
 
 #include <doctest/doctest.h>
 

@@ -126,7 +126,8 @@ TEST_CASE("what spawn's callable throws before there is an awaitable is thrown b
   }));
 }
 
-TEST_CASE("the first failure cancels the rest and is thrown when they have ended; others are readable") {
+TEST_CASE(
+    "the first failure cancels the rest and is thrown when they have ended; others are readable") {
   loop l;
   gate g[3];
   std::string out;
@@ -176,10 +177,10 @@ TEST_CASE("the body's failure cancels the children") {
   gate g;
   std::string out;
   CHECK_THROWS_AS(l.run(with_scope([&](scope& s) -> task<int> {
-                    s.spawn(wait_for(g, out));
-                    co_await kedge::yield();
-                    throw std::logic_error("body");
-                  })),
+    s.spawn(wait_for(g, out));
+    co_await kedge::yield();
+    throw std::logic_error("body");
+  })),
                   std::logic_error);
   CHECK(out == "c");
 }
@@ -209,15 +210,15 @@ TEST_CASE("cancel() ends body and children; the scope of a body without a value 
 TEST_CASE("a body that was to give a value and was cancelled by its own scope: `cancelled`") {
   loop l;
   CHECK_THROWS_AS(l.run(with_scope([](scope& s) -> task<int> {
-                    s.cancel();
-                    co_await kedge::yield();
-                    co_return 1;
-                  })),
+    s.cancel();
+    co_await kedge::yield();
+    co_return 1;
+  })),
                   kedge::cancelled);
   CHECK(l.run(with_scope([](scope& s) -> task<int> {
-          s.cancel();
-          co_return 1;
-        })) == 1);
+    s.cancel();
+    co_return 1;
+  })) == 1);
 }
 
 TEST_CASE("cancelled from outside, a scope throws `cancelled`, unless all had ended") {
@@ -286,9 +287,9 @@ TEST_CASE("a scope cancelled by its body before the body's awaitable is there") 
   loop l;
   gate g;
   CHECK_THROWS_AS(l.run(with_scope([&](scope& s) {
-                    s.cancel();
-                    return g.wait();
-                  })),
+    s.cancel();
+    return g.wait();
+  })),
                   kedge::cancelled);
   CHECK(g.asked == 0);
 }
@@ -298,10 +299,12 @@ TEST_CASE("many children") {
   int ended = 0;
   l.run(with_scope([&](scope& s) -> task<> {
     for (int i = 0; i < 100'000; ++i) {
-      s.spawn([](int& n) -> task<> {
-        co_await kedge::yield();
-        ++n;
-      }, std::ref(ended));
+      s.spawn(
+          [](int& n) -> task<> {
+            co_await kedge::yield();
+            ++n;
+          },
+          std::ref(ended));
     }
     co_return;
   }));
@@ -311,10 +314,10 @@ TEST_CASE("many children") {
 TEST_CASE("many children, one fails") {
   loop l;
   CHECK_THROWS_AS(l.run(with_scope([&](scope& s) -> task<> {
-                    for (int i = 0; i < 10'000; ++i) s.spawn(kedge::sleep_for(1000h));
-                    s.spawn(fail("x"));
-                    co_await kedge::sleep_for(1000h);
-                  })),
+    for (int i = 0; i < 10'000; ++i) s.spawn(kedge::sleep_for(1000h));
+    s.spawn(fail("x"));
+    co_await kedge::sleep_for(1000h);
+  })),
                   std::runtime_error);
   CHECK(l.timers().empty());
 }
@@ -386,7 +389,9 @@ TEST_CASE("a child that is spawned from outside after the body has ended is wait
   CHECK(order == std::vector<int>{1, 2});
 }
 
-TEST_CASE("destroyed while suspended: children first, the latest first, then the body, then its closure") {
+TEST_CASE(
+    "destroyed while suspended: children first, the latest first, then the body, then its "
+    "closure") {
   std::string out;
   gate g;
   {

@@ -29,11 +29,13 @@ using kedge::signal_set;
 using kedge::task;
 
 volatile std::sig_atomic_t handled = 0;
-extern "C" void count_it(int) { handled = handled + 1; }
+extern "C" void count_it(int) {
+  handled = handled + 1;
+}
 
 // What the process does on a signal.
 auto disposition(int number) {
-  struct sigaction now {};
+  struct sigaction now{};
   ::sigaction(number, nullptr, &now);
   return now.sa_handler;
 }
@@ -109,7 +111,9 @@ TEST_CASE("the old disposition comes back with the last set") {
   std::raise(SIGUSR1);
   CHECK(handled == 1);
   std::signal(SIGUSR1, SIG_DFL);
-  { const signal_set c(l, {SIGUSR1}); }
+  {
+    const signal_set c(l, {SIGUSR1});
+  }
   CHECK((disposition(SIGUSR1) == SIG_DFL));
 }
 

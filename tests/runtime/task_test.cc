@@ -32,10 +32,18 @@ struct counted {
   int* n;
 };
 
-task<int> number(int n) { co_return n; }
-task<> nothing() { co_return; }
-task<std::string&> refer(std::string& s) { co_return s; }
-task<std::unique_ptr<int>> own(int n) { co_return std::make_unique<int>(n); }
+task<int> number(int n) {
+  co_return n;
+}
+task<> nothing() {
+  co_return;
+}
+task<std::string&> refer(std::string& s) {
+  co_return s;
+}
+task<std::unique_ptr<int>> own(int n) {
+  co_return std::make_unique<int>(n);
+}
 task<int> fail() {
   throw std::runtime_error("failed");
   co_return 0;
@@ -216,14 +224,16 @@ TEST_CASE("destroyed at every stage of a chain of awaits, nothing leaks and noth
     {
       loop l;
       for (int k = 0; k < 3; ++k) {
-        l.spawn([](counted c, int& r) -> task<> {
-          for (int i = 0; i < 2000; ++i) {
-            co_await [](counted, int& n) -> task<> {
-              ++n;
-              co_return;
-            }(c, r);
-          }
-        }, counted(live), std::ref(reached));
+        l.spawn(
+            [](counted c, int& r) -> task<> {
+              for (int i = 0; i < 2000; ++i) {
+                co_await [](counted, int& n) -> task<> {
+                  ++n;
+                  co_return;
+                }(c, r);
+              }
+            },
+            counted(live), std::ref(reached));
       }
       for (int i = 0; i < drives; ++i) l.poll();
     }

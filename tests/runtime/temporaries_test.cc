@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "gate.h"
-#include "kedge/runtime/closure.h"
+#include "kedge/runtime/awaiting/closure.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
@@ -198,8 +198,8 @@ TEST_CASE("destroyed while suspended in such expressions") {
   CHECK(tracked::live.empty());
 }
 
-// The failing form, with_scope([t](scope&) ...) as a temporary of co_await, is refused at compile time
-// by KEDGE_CHECK_CLOSURE where the compiler has the fault. This is what it looks at.
+// The failing form, with_scope([t](scope&) ...) as a temporary of co_await, is refused at compile
+// time by KEDGE_CHECK_CLOSURE where the compiler has the fault. This is what it looks at.
 TEST_CASE("what the check for closures tells apart") {
   const tracked t;
   const auto loaded = [t] {};

@@ -9,14 +9,16 @@
 #include <utility>
 #include <vector>
 
-#include "kedge/runtime/timer.h"
+#include "kedge/runtime/reactor/timer.h"
 
 namespace {
 
 using kedge::clock;
 using kedge::timer_heap;
 
-clock::time_point at(long n) { return clock::time_point(std::chrono::nanoseconds(n)); }
+clock::time_point at(long n) {
+  return clock::time_point(std::chrono::nanoseconds(n));
+}
 
 class recorder final : public kedge::timer {
  public:
@@ -108,7 +110,8 @@ TEST_CASE("a timer armed while others expire waits for the next time, however ea
   CHECK(heap.earliest() == at(50));
 }
 
-TEST_CASE("timers that arm themselves for the past do not keep the loop, nor hold others back long") {
+TEST_CASE(
+    "timers that arm themselves for the past do not keep the loop, nor hold others back long") {
   std::vector<int> order;
   timer_heap heap;
   recorder a(order, 1), b(order, 2);

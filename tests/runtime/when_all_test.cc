@@ -38,8 +38,8 @@ TEST_CASE("the values of all, in the order of the arguments") {
   gate g, h;
   std::tuple<int, std::string, std::monostate, int> got;
   l.spawn([&]() -> task<> {
-    got = co_await when_all(after(g, 1), []() -> task<std::string> { co_return "two"; }(),
-                            kedge::yield(), h.wait());
+    got = co_await when_all(
+        after(g, 1), []() -> task<std::string> { co_return "two"; }(), kedge::yield(), h.wait());
   });
   while (g.waiting == nullptr || h.waiting == nullptr) l.poll();
   h.open();

@@ -174,10 +174,12 @@ TEST_CASE("a loser's clean-up runs before the winner is delivered, however many 
       std::string& said;
       ~bye() { said += 'x'; }
     };
-    const auto [a, b] = co_await when_any([](gate& w, std::string& s) -> task<> {
-      const bye last{s};
-      co_await w.wait();
-    }(at, o), kedge::yield());
+    const auto [a, b] = co_await when_any(
+        [](gate& w, std::string& s) -> task<> {
+          const bye last{s};
+          co_await w.wait();
+        }(at, o),
+        kedge::yield());
     CHECK_FALSE(a);
     CHECK(b);
     o += 'w';

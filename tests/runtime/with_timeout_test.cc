@@ -95,8 +95,7 @@ TEST_CASE("a deadline that has passed already still starts what it limits") {
   g.is_open = true;
   CHECK(l.run(with_timeout(-1h, g.wait())).value() == 42);
   CHECK(l.run(with_timeout(0ns, h.wait())).error() == errc::timed_out);
-  CHECK(l.run(with_timeout(kedge::clock::duration::min(), after(h, 1))).error() ==
-        errc::timed_out);
+  CHECK(l.run(with_timeout(kedge::clock::duration::min(), after(h, 1))).error() == errc::timed_out);
   CHECK(l.run(with_timeout(kedge::clock::duration::max(), after(g, 1))).value() == 1);
 }
 
@@ -118,13 +117,14 @@ TEST_CASE("what it throws is thrown") {
   g.refuses = true;
   CHECK_THROWS_AS(static_cast<void>(l.run(with_timeout(1h, g.wait()))), std::runtime_error);
   CHECK(l.timers().empty());
-  CHECK_THROWS_AS(static_cast<void>(l.run(inside(with_timeout(1us, []() -> task<> {
-                    try {
-                      co_await kedge::sleep_for(1000h);
-                    } catch (const kedge::cancelled&) {
-                      throw std::runtime_error("late");
-                    }
-                  }())))),
+  CHECK_THROWS_AS(static_cast<void>(l.run(inside(with_timeout(1us,
+                                                              []() -> task<> {
+                                                                try {
+                                                                  co_await kedge::sleep_for(1000h);
+                                                                } catch (const kedge::cancelled&) {
+                                                                  throw std::runtime_error("late");
+                                                                }
+                                                              }())))),
                   std::runtime_error);
 }
 
@@ -212,9 +212,10 @@ TEST_CASE("around combinators and scopes") {
   gate g, h;
   CHECK(l.run(with_timeout(1us, kedge::when_all(g.wait(), h.wait()))).error() == errc::timed_out);
   CHECK(l.run(with_timeout(1us, kedge::with_scope([&](kedge::scope& s) -> task<> {
-          s.spawn(g.wait());
-          co_await h.wait();
-        }))).error() == errc::timed_out);
+                             s.spawn(g.wait());
+                             co_await h.wait();
+                           })))
+            .error() == errc::timed_out);
   CHECK(g.made == g.destroyed);
   CHECK(h.made == h.destroyed);
 }

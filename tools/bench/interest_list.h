@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "descriptor_pool.h"
-#include "kedge/kqueue/extension.h"
+#include "kedge/runtime/kqueue/extension.h"
 
 #if defined(__linux__)
 #include <sys/epoll.h>

@@ -6,7 +6,7 @@
 #include <new>
 #include <vector>
 
-#include "kedge/mach/kernel/abi/bound.h"
+#include "kedge/mach/kernel/abi/current_binding.h"
 #include "kedge/mach/kernel/abi/memory_map.h"
 
 namespace kedge::mach::kernel {

@@ -2,7 +2,7 @@
 #include <mach/mach.h>
 #include <mach/ndr.h>
 
-#include "kedge/mach/kernel/abi/bound.h"
+#include "kedge/mach/kernel/abi/current_binding.h"
 #include "kedge/mach/kernel/core/space.h"
 
 using kedge::mach::kernel::call;

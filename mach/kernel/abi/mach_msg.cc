@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "kedge/mach/kernel/abi/bound.h"
+#include "kedge/mach/kernel/abi/current_binding.h"
 
 using kedge::mach::kernel::call;
 using kedge::mach::kernel::call_number;

@@ -3,8 +3,8 @@
 #include <mach/mach_vm.h>
 
 #include "kedge/mach/kernel/abi/address_space.h"
-#include "kedge/mach/kernel/abi/bound.h"
 #include "kedge/mach/kernel/abi/check_memory.h"
+#include "kedge/mach/kernel/abi/current_binding.h"
 #include "kedge/mach/kernel/abi/file_calls.h"
 #include "kedge/mach/kernel/abi/memory_file.h"
 #include "kedge/mach/kernel/core/copyio.h"

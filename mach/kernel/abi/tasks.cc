@@ -1,7 +1,7 @@
 // kedge/mach/kernel/extension.h.
 #include <new>
 
-#include "kedge/mach/kernel/abi/bound.h"
+#include "kedge/mach/kernel/abi/current_binding.h"
 #include "kedge/mach/kernel/extension.h"
 
 namespace kedge::mach::kernel {

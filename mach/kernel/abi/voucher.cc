@@ -2,7 +2,7 @@
 #include <mach/mach.h>
 #include <mach/mach_host.h>
 
-#include "kedge/mach/kernel/abi/bound.h"
+#include "kedge/mach/kernel/abi/current_binding.h"
 
 using kedge::mach::kernel::call;
 using kedge::mach::kernel::call_number;

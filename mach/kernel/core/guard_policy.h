@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "kedge/mach/kernel/core/guard_violation.h"
-#include "kedge/mach/kernel/core/mutex.h"
+#include "kedge/runtime/base/mutex.h"
 
 namespace kedge::mach::kernel {
 
@@ -43,7 +43,7 @@ class guard_policy {
   }
 
  private:
-  mutex lock_;
+  base::mutex lock_;
   behaviour behaviour_ = behaviour::ordinary;
   std::vector<guard_violation> recorded_;
 };

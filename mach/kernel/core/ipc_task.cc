@@ -2,7 +2,7 @@
 
 #include <mutex>
 
-#include "kedge/mach/kernel/core/aftermath.h"
+#include "kedge/mach/kernel/core/deferred_work.h"
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/right.h"
 
@@ -47,13 +47,13 @@ void ipc_task::reserve(mach_port_name_t name, port* send_right, bool pinned) {
   space.remember_send(*send_right, name);
 }
 
-void ipc_task::add(ticket& parked) noexcept {
+void ipc_task::add(pending_call& parked) noexcept {
   parked_lock_.lock();
   parked_.push_back(parked);
   parked_lock_.unlock();
 }
 
-void ipc_task::remove(ticket& parked) noexcept {
+void ipc_task::remove(pending_call& parked) noexcept {
   parked_lock_.lock();
   if (parked.parked.linked) parked_.remove(parked);
   parked_lock_.unlock();
@@ -73,19 +73,19 @@ void ipc_task::disown(semaphore& gone) noexcept {
   semaphores_lock_.unlock();
 }
 
-void ipc_task::terminate(aftermath& after) {
+void ipc_task::terminate(deferred_work& after) {
   if (terminated_.exchange(true, std::memory_order_acq_rel)) return;
 
   parked_lock_.lock();
-  for (ticket* each = parked_.front(); each; each = decltype(parked_)::after(*each)) {
+  for (pending_call* each = parked_.front(); each; each = decltype(parked_)::after(*each)) {
     object& at = *each->waits_on;
     at.lock.lock();
-    if (each->progress == ticket::state::parked) {
+    if (each->progress == pending_call::state::parked) {
       queue_of(*each).remove(*each);
       complete(*each,
-               each->stage == ticket::stage::semaphore ? KERN_TERMINATED
-               : each->sending()                       ? MACH_SEND_INVALID_DEST
-                                                       : MACH_RCV_PORT_DIED,
+               each->stage == pending_call::stage::semaphore ? KERN_TERMINATED
+               : each->sending()                             ? MACH_SEND_INVALID_DEST
+                                                             : MACH_RCV_PORT_DIED,
                after);
     }
     at.lock.unlock();

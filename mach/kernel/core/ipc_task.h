@@ -8,18 +8,18 @@
 #include <cstdint>
 
 #include "kedge/mach/kernel/core/guard_policy.h"
-#include "kedge/mach/kernel/core/list.h"
-#include "kedge/mach/kernel/core/mutex.h"
 #include "kedge/mach/kernel/core/object.h"
+#include "kedge/mach/kernel/core/pending_call.h"
 #include "kedge/mach/kernel/core/reference_count.h"
 #include "kedge/mach/kernel/core/semaphore.h"
 #include "kedge/mach/kernel/core/space.h"
 #include "kedge/mach/kernel/core/special_ports.h"
-#include "kedge/mach/kernel/core/ticket.h"
+#include "kedge/runtime/base/list.h"
+#include "kedge/runtime/base/mutex.h"
 
 namespace kedge::mach::kernel {
 
-class aftermath;
+class deferred_work;
 class port;
 
 // Who a task is to the receivers of its messages.
@@ -51,10 +51,10 @@ class ipc_task {
   bool terminated() const noexcept { return terminated_.load(std::memory_order_acquire); }
   port& self_port() noexcept { return *self_port_; }
 
-  // Parked tickets of this task. add() is called before the ticket is queued anywhere, remove()
-  // when it is in no queue.
-  void add(ticket& parked) noexcept;
-  void remove(ticket& parked) noexcept;
+  // Parked tickets of this task. add() is called before the pending_call is queued anywhere,
+  // remove() when it is in no queue.
+  void add(pending_call& parked) noexcept;
+  void remove(pending_call& parked) noexcept;
 
   // The semaphores of this task. False: it has been terminated. A semaphore takes itself out when
   // it is freed.
@@ -63,17 +63,17 @@ class ipc_task {
 
   // Destroys all rights, in order of their indices, ends its semaphores, and aborts parked calls.
   // Legal at any moment; once.
-  void terminate(aftermath& after);
+  void terminate(deferred_work& after);
 
  private:
   void reserve(mach_port_name_t name, port* send_right, bool pinned);
 
   reference_count references_;
   std::atomic<bool> terminated_{false};
-  mutex parked_lock_;
-  list<ticket, &ticket::parked> parked_;
-  mutex semaphores_lock_;
-  list<semaphore, &semaphore::of_owner> semaphores_;
+  base::mutex parked_lock_;
+  base::list<pending_call, &pending_call::parked> parked_;
+  base::mutex semaphores_lock_;
+  base::list<semaphore, &semaphore::of_owner> semaphores_;
   ref<port> self_port_;
   ref<port> thread_port_;
 };

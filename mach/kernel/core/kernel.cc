@@ -6,26 +6,26 @@
 #include <new>
 #include <utility>
 
-#include "kedge/mach/kernel/core/aftermath.h"
-#include "kedge/mach/kernel/core/bootstrap_call.h"
-#include "kedge/mach/kernel/core/message_call.h"
-#include "kedge/mach/kernel/core/port_call.h"
+#include "kedge/mach/kernel/core/calls/bootstrap_call.h"
+#include "kedge/mach/kernel/core/calls/message_call.h"
+#include "kedge/mach/kernel/core/calls/port_call.h"
+#include "kedge/mach/kernel/core/calls/semaphore_call.h"
+#include "kedge/mach/kernel/core/calls/special_port_call.h"
+#include "kedge/mach/kernel/core/calls/voucher_call.h"
+#include "kedge/mach/kernel/core/deferred_work.h"
 #include "kedge/mach/kernel/core/port_set.h"
 #include "kedge/mach/kernel/core/right.h"
-#include "kedge/mach/kernel/core/semaphore_call.h"
-#include "kedge/mach/kernel/core/special_port_call.h"
-#include "kedge/mach/kernel/core/voucher_call.h"
 
 namespace kedge::mach::kernel {
 
-void aftermath::wake_all() noexcept {
-  while (ticket* next = first_to_wake_) {
+void deferred_work::wake_all() noexcept {
+  while (pending_call* next = first_to_wake_) {
     first_to_wake_ = next->next_to_wake;
     next->wake();
   }
 }
 
-void aftermath::reap() noexcept {
+void deferred_work::reap() noexcept {
   if (reaping_) return;
   reaping_ = true;
   while (kmsg* message = first_) {
@@ -49,10 +49,10 @@ kernel::kernel()
 kernel::~kernel() {
   std::map<std::uint64_t, ref<ipc_task>> tasks = std::move(tasks_);
   for (auto& [id, each] : tasks) {
-    aftermath after(*this);
+    deferred_work after(*this);
     each->terminate(after);
   }
-  aftermath after(*this);
+  deferred_work after(*this);
   names_.end(after);
 }
 
@@ -95,7 +95,7 @@ void kernel::terminate_task(ipc_task& ending) {
     last = std::move(found->second);
     tasks_.erase(found);
   }
-  aftermath after(*this);
+  deferred_work after(*this);
   last->terminate(after);
   names_.task_ended(last->id, after);
 }
@@ -108,7 +108,7 @@ kern_return_t kernel::name_send_right(ipc_task& caller, port& to, reply& answer)
   caller.space.lock.lock();
   const kern_return_t result = copy_out(caller.space, right, name);
   caller.space.lock.unlock();
-  aftermath after(*this);
+  deferred_work after(*this);
   if (result != KERN_SUCCESS) release_right(right, after);
   answer.words[0] = name;
   return result;
@@ -163,8 +163,8 @@ status judge(ipc_task& caller, reply& answer, status now) {
 }  // namespace
 
 status kernel::begin(ipc_task& caller, const request& what, reply& answer, copyio& memory,
-                     ticket& waiting) {
-  aftermath after(*this);
+                     pending_call& waiting) {
+  deferred_work after(*this);
   if (what.call == call_number::message) {
     const auto option = static_cast<mach_msg_option_t>(what.words[0]);
     waiting.option = option;
@@ -195,7 +195,8 @@ status kernel::begin(ipc_task& caller, const request& what, reply& answer, copyi
 
 // The calls that do not wait.
 kern_return_t kernel::call_at_once(ipc_task& caller, const request& what, reply& answer,
-                                   copyio& memory, aftermath& after, semaphore_call& of_semaphore) {
+                                   copyio& memory, deferred_work& after,
+                                   semaphore_call& of_semaphore) {
   if (is_bootstrap_call(what.call)) return do_bootstrap_call(caller, what, answer, memory, after);
   // Those without a task argument act on the caller.
   const bool bare = what.call == call_number::reply_port || what.call == call_number::self;
@@ -223,18 +224,19 @@ kern_return_t kernel::call_at_once(ipc_task& caller, const request& what, reply&
   }
 }
 
-status kernel::resume(ipc_task& caller, ticket& woken, reply& answer, copyio& memory) {
-  aftermath after(*this);
-  if (woken.stage == ticket::stage::semaphore) {
+status kernel::resume(ipc_task& caller, pending_call& woken, reply& answer, copyio& memory) {
+  deferred_work after(*this);
+  if (woken.stage == pending_call::stage::semaphore) {
     return semaphore_call(caller, woken, answer, after).resume();
   }
   const status now = message_call(caller, woken, answer, memory, after).resume();
   return judge(caller, answer, now);
 }
 
-bool kernel::cancel(ipc_task& caller, ticket& waiting, give_up why, reply& answer, copyio& memory) {
-  aftermath after(*this);
-  if (waiting.stage == ticket::stage::semaphore) {
+bool kernel::cancel(ipc_task& caller, pending_call& waiting, give_up why, reply& answer,
+                    copyio& memory) {
+  deferred_work after(*this);
+  if (waiting.stage == pending_call::stage::semaphore) {
     return semaphore_call(caller, waiting, answer, after).cancel(why);
   }
   return message_call(caller, waiting, answer, memory, after).cancel(why);
@@ -290,9 +292,9 @@ mach_port_name_t kernel::peek(object& at) noexcept {
 
 void kernel::receive_from(ipc_task& caller, object& at, mach_msg_option_t option,
                           user_address buffer, mach_msg_size_t size, reply& answer, copyio& memory,
-                          ticket& unused) {
-  aftermath after(*this);
-  unused.stage = ticket::stage::receive;
+                          pending_call& unused) {
+  deferred_work after(*this);
+  unused.stage = pending_call::stage::receive;
   unused.option = option;
   unused.receive_size = size;
   unused.receive_buffer = buffer;

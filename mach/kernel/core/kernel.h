@@ -1,6 +1,6 @@
 // The kernel: all tasks and what they share. It blocks no thread, reads no clock, and knows no
 // process: whoever binds it to callers brings their memory (copyio), their identity, the seed of
-// names, and does the waiting (ticket).
+// names, and does the waiting (pending_call).
 #pragma once
 
 #include <array>
@@ -11,15 +11,15 @@
 #include "kedge/mach/kernel/core/copyio.h"
 #include "kedge/mach/kernel/core/ipc_task.h"
 #include "kedge/mach/kernel/core/kmsg.h"
-#include "kedge/mach/kernel/core/mutex.h"
 #include "kedge/mach/kernel/core/name_server.h"
+#include "kedge/mach/kernel/core/pending_call.h"
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/profile.h"
 #include "kedge/mach/kernel/core/request.h"
-#include "kedge/mach/kernel/core/stack_share.h"
-#include "kedge/mach/kernel/core/ticket.h"
+#include "kedge/mach/kernel/core/shard_of_stack.h"
 #include "kedge/mach/kernel/core/transit.h"
 #include "kedge/mach/kernel/core/watch.h"
+#include "kedge/runtime/base/mutex.h"
 
 namespace kedge::mach::kernel {
 
@@ -56,12 +56,12 @@ class kernel {
   // Begins a call. `waiting` is used by those that may wait, and must live until the call is done.
   // The calls that make and end tasks are the binding's own: they need identities.
   status begin(ipc_task& caller, const request& what, reply& answer, copyio& memory,
-               ticket& waiting);
+               pending_call& waiting);
   // Goes on after a wake().
-  status resume(ipc_task& caller, ticket& woken, reply& answer, copyio& memory);
+  status resume(ipc_task& caller, pending_call& woken, reply& answer, copyio& memory);
   // Gives up. True: the call is done, its reply written. False: it was completed meanwhile; await
   // wake(), then resume().
-  bool cancel(ipc_task& caller, ticket& waiting, give_up why, reply& answer, copyio& memory);
+  bool cancel(ipc_task& caller, pending_call& waiting, give_up why, reply& answer, copyio& memory);
 
   // Watching a receive right or a set: KERN_INVALID_NAME (no such name, or a dead one),
   // KERN_INVALID_RIGHT. `at` is then the object, which stays the same whatever becomes of the name.
@@ -73,12 +73,12 @@ class kernel {
   // A receive without waiting from the watched object; writes the size of message and trailer to
   // answer.words[0].
   void receive_from(ipc_task& caller, object& at, mach_msg_option_t option, user_address buffer,
-                    mach_msg_size_t size, reply& answer, copyio& memory, ticket& unused);
+                    mach_msg_size_t size, reply& answer, copyio& memory, pending_call& unused);
 
   // The parts.
   kmsg_pool& messages() noexcept { return pools_[0]; }
   // The pool for a thread, of which `own` is an address on the stack.
-  kmsg_pool& messages(const void* own) noexcept { return pools_[stack_share(own)]; }
+  kmsg_pool& messages(const void* own) noexcept { return pools_[shard_of_stack(own)]; }
   class transit& transit() noexcept { return transit_; }
   // Changed only while no call is in progress.
   class profile& profile() noexcept { return profile_; }
@@ -92,16 +92,16 @@ class kernel {
 
  private:
   kern_return_t call_at_once(ipc_task& caller, const request& what, reply& answer, copyio& memory,
-                             aftermath& after, semaphore_call& of_semaphore);
+                             deferred_work& after, semaphore_call& of_semaphore);
 
-  std::array<kmsg_pool, stack_shares> pools_;
+  std::array<kmsg_pool, stack_shards> pools_;
   class transit transit_;
   class profile profile_ = profile::age::macos15;
   bool strict_replies_ = false;
   ref<port> host_port_;
   ref<port> bootstrap_port_;
   name_server names_;
-  mutex tasks_lock_;
+  base::mutex tasks_lock_;
   std::map<std::uint64_t, ref<ipc_task>> tasks_;
   std::uint64_t next_task_id_ = first_task_id;
 };

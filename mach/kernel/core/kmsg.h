@@ -12,8 +12,8 @@
 #include <memory>
 
 #include "kedge/mach/kernel/core/memory_object.h"
-#include "kedge/mach/kernel/core/mutex.h"
-#include "kedge/mach/kernel/core/one_thread.h"
+#include "kedge/runtime/base/mutex.h"
+#include "kedge/runtime/base/one_thread.h"
 
 namespace kedge::mach::kernel {
 
@@ -109,12 +109,12 @@ class kmsg_pool {
 
   struct shelf {
     std::atomic<kmsg*> handy{nullptr};  // one more, for who sends and receives in turn
-    mutex lock;
+    base::mutex lock;
     kmsg* first = nullptr;
     std::uint32_t count = 0;
 
     kmsg* take_handy() noexcept {
-      if (!one_thread()) return handy.exchange(nullptr, std::memory_order_acquire);
+      if (!base::one_thread()) return handy.exchange(nullptr, std::memory_order_acquire);
       kmsg* const message = handy.load(std::memory_order_relaxed);
       if (message) handy.store(nullptr, std::memory_order_relaxed);
       return message;
@@ -123,7 +123,7 @@ class kmsg_pool {
     bool keep_handy(kmsg* message) noexcept {
       kmsg* none = handy.load(std::memory_order_relaxed);
       if (none) return false;
-      if (!one_thread())
+      if (!base::one_thread())
         return handy.compare_exchange_strong(none, message, std::memory_order_release,
                                              std::memory_order_relaxed);
       handy.store(message, std::memory_order_relaxed);

@@ -2,7 +2,7 @@
 // guard it in the port, the set's in the set.
 #pragma once
 
-#include "kedge/mach/kernel/core/list.h"
+#include "kedge/runtime/base/list.h"
 
 namespace kedge::mach::kernel {
 
@@ -13,9 +13,9 @@ struct membership {
   port* member = nullptr;
   // Null: the set was destroyed. Darwin's ports forget such sets late, and this is visible.
   port_set* set = nullptr;
-  list_link<membership> in_port;
-  list_link<membership> in_set;
-  list_link<membership> ready;  // linked while the member has messages
+  base::list_link<membership> in_port;
+  base::list_link<membership> in_set;
+  base::list_link<membership> ready;  // linked while the member has messages
 };
 
 }  // namespace kedge::mach::kernel

@@ -25,7 +25,7 @@ bool is_dead(port& at) noexcept {
 
 // The lock is held by each of these. Releasing a send right can only end in notifications, and a
 // waiting port's end only in those and in messages destroyed: neither comes back here.
-void name_server::remove(services::iterator gone, aftermath& after) noexcept {
+void name_server::remove(services::iterator gone, deferred_work& after) noexcept {
   service& ended = gone->second;
   carried_right send{ended.at.get(), MACH_MSG_TYPE_MOVE_SEND, false};
   ended.at->retain();
@@ -37,7 +37,7 @@ void name_server::remove(services::iterator gone, aftermath& after) noexcept {
   services_.erase(gone);
 }
 
-name_server::service* name_server::find(std::string_view name, aftermath& after) noexcept {
+name_server::service* name_server::find(std::string_view name, deferred_work& after) noexcept {
   const auto found = services_.find(shortened(name));
   if (found == services_.end()) return nullptr;
   if (!is_dead(*found->second.at)) return &found->second;
@@ -46,7 +46,7 @@ name_server::service* name_server::find(std::string_view name, aftermath& after)
 }
 
 // Names whose ports have died are looked for when there are twice as many as were left last time.
-void name_server::sweep(aftermath& after) noexcept {
+void name_server::sweep(deferred_work& after) noexcept {
   if (services_.size() < swept_) return;
   for (auto each = services_.begin(); each != services_.end();) {
     const auto next = std::next(each);
@@ -86,7 +86,7 @@ kern_return_t name_server::hand_out(ipc_task& caller, service& from,
 }
 
 kern_return_t name_server::check_in(ipc_task& caller, std::string_view name,
-                                    mach_port_name_t& receive, aftermath& after) {
+                                    mach_port_name_t& receive, deferred_work& after) {
   const std::lock_guard hold(lock_);
   sweep(after);
   service* found = find(name, after);
@@ -109,14 +109,14 @@ kern_return_t name_server::check_in(ipc_task& caller, std::string_view name,
 }
 
 kern_return_t name_server::look_up(ipc_task& caller, std::string_view name, mach_port_name_t& send,
-                                   aftermath& after) {
+                                   deferred_work& after) {
   const std::lock_guard hold(lock_);
   service* const found = find(name, after);
   return found ? hand_out(caller, *found, send) : BOOTSTRAP_UNKNOWN_SERVICE;
 }
 
 kern_return_t name_server::create(ipc_task& caller, std::string_view name, mach_port_name_t& send,
-                                  aftermath& after) {
+                                  deferred_work& after) {
   const std::lock_guard hold(lock_);
   sweep(after);
   service* found = find(name, after);
@@ -129,7 +129,7 @@ kern_return_t name_server::create(ipc_task& caller, std::string_view name, mach_
 }
 
 kern_return_t name_server::enter(ipc_task& caller, std::string_view name, carried_right send,
-                                 aftermath& after) {
+                                 deferred_work& after) {
   kern_return_t result = KERN_SUCCESS;
   {
     const std::lock_guard hold(lock_);
@@ -152,7 +152,7 @@ kern_return_t name_server::enter(ipc_task& caller, std::string_view name, carrie
   return result;
 }
 
-kern_return_t name_server::status(std::string_view name, int& is, aftermath& after) {
+kern_return_t name_server::status(std::string_view name, int& is, deferred_work& after) {
   const std::lock_guard hold(lock_);
   const service* const found = find(name, after);
   if (!found) return BOOTSTRAP_UNKNOWN_SERVICE;
@@ -160,7 +160,7 @@ kern_return_t name_server::status(std::string_view name, int& is, aftermath& aft
   return KERN_SUCCESS;
 }
 
-void name_server::task_ended(std::uint64_t id, aftermath& after) noexcept {
+void name_server::task_ended(std::uint64_t id, deferred_work& after) noexcept {
   const std::lock_guard hold(lock_);
   for (auto each = services_.begin(); each != services_.end();) {
     const auto next = std::next(each);
@@ -169,7 +169,7 @@ void name_server::task_ended(std::uint64_t id, aftermath& after) noexcept {
   }
 }
 
-void name_server::end(aftermath& after) noexcept {
+void name_server::end(deferred_work& after) noexcept {
   const std::lock_guard hold(lock_);
   while (!services_.empty()) remove(services_.begin(), after);
 }

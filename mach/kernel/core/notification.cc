@@ -18,7 +18,7 @@ constexpr NDR_record_t native_record{
 
 // A message of `size` bytes to the send-once right, with a blank body. Without memory the right is
 // merely released: then the notification is lost, as nobody could tell it from one that is late.
-kmsg* make(port* to, mach_msg_id_t id, mach_msg_size_t size, aftermath& after) noexcept {
+kmsg* make(port* to, mach_msg_id_t id, mach_msg_size_t size, deferred_work& after) noexcept {
   kmsg* message = after.kernel.messages().take(size);
   if (!message) {
     consume_send_once_right(to);
@@ -33,7 +33,7 @@ kmsg* make(port* to, mach_msg_id_t id, mach_msg_size_t size, aftermath& after) n
   return message;
 }
 
-void send_word(port* to, mach_msg_id_t id, natural_t word, aftermath& after) noexcept {
+void send_word(port* to, mach_msg_id_t id, natural_t word, deferred_work& after) noexcept {
   struct body {
     NDR_record_t record;
     natural_t word;
@@ -46,7 +46,7 @@ void send_word(port* to, mach_msg_id_t id, natural_t word, aftermath& after) noe
 
 }  // namespace
 
-void post_from_kernel(kmsg* message, aftermath& after) noexcept {
+void post_from_kernel(kmsg* message, deferred_work& after) noexcept {
   port& to = *message->destination.target;
   to.lock.lock();
   // Nobody receives from the kernel's own ports, which a caller may name for its answer.
@@ -60,29 +60,29 @@ void post_from_kernel(kmsg* message, aftermath& after) noexcept {
   after.reap();
 }
 
-void notify_port_deleted(port* to, mach_port_name_t name, aftermath& after) noexcept {
+void notify_port_deleted(port* to, mach_port_name_t name, deferred_work& after) noexcept {
   send_word(to, MACH_NOTIFY_PORT_DELETED, name, after);
 }
 
-void notify_send_possible(port* to, mach_port_name_t name, aftermath& after) noexcept {
+void notify_send_possible(port* to, mach_port_name_t name, deferred_work& after) noexcept {
   send_word(to, MACH_NOTIFY_SEND_POSSIBLE, name, after);
 }
 
-void notify_dead_name(port* to, mach_port_name_t name, aftermath& after) noexcept {
+void notify_dead_name(port* to, mach_port_name_t name, deferred_work& after) noexcept {
   send_word(to, MACH_NOTIFY_DEAD_NAME, name, after);
 }
 
-void notify_no_senders(port* to, mach_port_mscount_t count, aftermath& after) noexcept {
+void notify_no_senders(port* to, mach_port_mscount_t count, deferred_work& after) noexcept {
   send_word(to, MACH_NOTIFY_NO_SENDERS, count, after);
 }
 
-void notify_send_once(port* to, aftermath& after) noexcept {
+void notify_send_once(port* to, deferred_work& after) noexcept {
   if (kmsg* message = make(to, MACH_NOTIFY_SEND_ONCE, sizeof(mach_msg_header_t), after)) {
     post_from_kernel(message, after);
   }
 }
 
-void notify_port_destroyed(port* to, port* receive_right, aftermath& after) noexcept {
+void notify_port_destroyed(port* to, port* receive_right, deferred_work& after) noexcept {
   constexpr mach_msg_size_t size = sizeof(mach_msg_base_t) + sizeof(mach_msg_port_descriptor_t);
   kmsg* message = make(to, MACH_NOTIFY_PORT_DESTROYED, size, after);
   if (!message) {

@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <utility>
 
-#include "kedge/mach/kernel/core/mutex.h"
 #include "kedge/mach/kernel/core/reference_count.h"
+#include "kedge/runtime/base/mutex.h"
 
 namespace kedge::mach::kernel {
 
@@ -25,7 +25,7 @@ class object {
     if (references_.remove()) delete this;
   }
 
-  mutex lock;
+  base::mutex lock;
   const object_kind kind;
   bool active = true;
 

@@ -16,8 +16,8 @@ namespace {
 // Offers a message to those who wait in `queue`. One for whom it is too large learns that, and the
 // next is asked; without MACH_RCV_LARGE it gets the message all the same, to destroy it. True:
 // somebody has it.
-bool hand_over(waiters& queue, port& from, kmsg* message, aftermath& after) noexcept {
-  while (ticket* receiver = queue.pop_front()) {
+bool hand_over(waiters& queue, port& from, kmsg* message, deferred_work& after) noexcept {
+  while (pending_call* receiver = queue.pop_front()) {
     const mach_msg_size_t needed = message->size + REQUESTED_TRAILER_SIZE(receiver->option);
     if (needed > receiver->receive_size && (receiver->option & MACH_RCV_LARGE)) {
       receiver->needed_size = message->size;
@@ -42,11 +42,11 @@ void tell(watchers& watches, watch_event event) noexcept {
   }
 }
 
-void fail_all(waiters& queue, mach_msg_return_t outcome, aftermath& after) noexcept {
-  while (ticket* each = queue.pop_front()) complete(*each, outcome, after);
+void fail_all(waiters& queue, mach_msg_return_t outcome, deferred_work& after) noexcept {
+  while (pending_call* each = queue.pop_front()) complete(*each, outcome, after);
 }
 
-using member_sets = list<membership, &membership::in_port>;
+using member_sets = base::list<membership, &membership::in_port>;
 
 // Of a destroyed set. The port is locked.
 bool is_stale(const membership& each) noexcept {
@@ -75,7 +75,7 @@ void leave_ready(port& empty) noexcept {
   }
 }
 
-void post_to_waiters(port& to, kmsg* message, aftermath& after) noexcept {
+void post_to_waiters(port& to, kmsg* message, deferred_work& after) noexcept {
   if (hand_over(to.receivers, to, message, after)) {
     to.queue().abort(*message);
     return;
@@ -103,9 +103,9 @@ void post_to_waiters(port& to, kmsg* message, aftermath& after) noexcept {
   if (!to.watches.empty()) tell(to.watches, watch_event::message);
 }
 
-void admit_senders(port& to, aftermath& after) noexcept {
+void admit_senders(port& to, deferred_work& after) noexcept {
   while (!to.senders.empty() && !to.full()) {
-    ticket& sender = *to.senders.front();
+    pending_call& sender = *to.senders.front();
     kmsg* message = sender.message;
     if (!to.queue().reserve(*message)) return;
     to.senders.remove(sender);
@@ -115,7 +115,7 @@ void admit_senders(port& to, aftermath& after) noexcept {
   }
 }
 
-void clear_receiver(port& moving, bool to_be_destroyed, aftermath& after) noexcept {
+void clear_receiver(port& moving, bool to_be_destroyed, deferred_work& after) noexcept {
   moving.receiver = nullptr;
   moving.receiver_name = MACH_PORT_NULL;
   moving.make_send_count = 0;
@@ -128,7 +128,7 @@ void clear_receiver(port& moving, bool to_be_destroyed, aftermath& after) noexce
   tell(moving.watches, watch_event::gone);
 }
 
-void destroy_port(port* dying, aftermath& after) noexcept {
+void destroy_port(port* dying, deferred_work& after) noexcept {
   dying->lock.lock();
   if (port* notify = std::exchange(dying->port_destroyed, nullptr)) {
     dying->lock.unlock();
@@ -156,7 +156,7 @@ void destroy_port(port* dying, aftermath& after) noexcept {
   dying->release();
 }
 
-void release_send_right(port* target, aftermath& after) noexcept {
+void release_send_right(port* target, deferred_work& after) noexcept {
   target->lock.lock();
   port* notify = nullptr;
   const mach_port_mscount_t count = target->make_send_count;
@@ -166,7 +166,7 @@ void release_send_right(port* target, aftermath& after) noexcept {
   target->release();
 }
 
-void release_send_once_right(port* target, aftermath& after) noexcept {
+void release_send_once_right(port* target, deferred_work& after) noexcept {
   target->lock.lock();
   const bool alive = target->active;
   if (!alive) --target->send_once_rights;
@@ -185,7 +185,7 @@ void consume_send_once_right(port* target) noexcept {
   target->release();
 }
 
-void release_right(carried_right& right, aftermath& after) noexcept {
+void release_right(carried_right& right, deferred_work& after) noexcept {
   port* target = std::exchange(right.target, nullptr);
   if (!target) return;
   switch (right.disposition) {
@@ -214,7 +214,7 @@ port* make_send_once_right(port& target) noexcept {
   return &target;
 }
 
-kern_return_t insert_member(port& member, port_set& set, aftermath& after) {
+kern_return_t insert_member(port& member, port_set& set, deferred_work& after) {
   auto added = std::make_unique<membership>();
   member.lock.lock();
   for (membership* each = member.sets.front(); each; each = member_sets::after(*each)) {
@@ -367,7 +367,7 @@ void make_stale(port& member, port_set& set) noexcept {
 
 }  // namespace
 
-void destroy_port_set(ref<port_set> set, aftermath& after) noexcept {
+void destroy_port_set(ref<port_set> set, deferred_work& after) noexcept {
   set->lock.lock();
   set->active = false;
   fail_all(set->receivers, MACH_RCV_PORT_DIED, after);

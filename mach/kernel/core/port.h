@@ -9,20 +9,20 @@
 #include <cstdint>
 #include <utility>
 
-#include "kedge/mach/kernel/core/aftermath.h"
-#include "kedge/mach/kernel/core/list.h"
+#include "kedge/mach/kernel/core/deferred_work.h"
 #include "kedge/mach/kernel/core/membership.h"
 #include "kedge/mach/kernel/core/message_queue.h"
 #include "kedge/mach/kernel/core/name_request.h"
 #include "kedge/mach/kernel/core/object.h"
-#include "kedge/mach/kernel/core/ticket.h"
+#include "kedge/mach/kernel/core/pending_call.h"
 #include "kedge/mach/kernel/core/watch.h"
+#include "kedge/runtime/base/list.h"
 
 namespace kedge::mach::kernel {
 
 class space;
 
-using watchers = list<watch, &watch::link>;
+using watchers = base::list<watch, &watch::link>;
 
 // What the kernel itself receives for.
 enum class kernel_object : std::uint8_t {
@@ -85,7 +85,7 @@ class port final : public object {
   waiters receivers;  // of this port alone; receivers of a set stand at the set
   waiters senders;    // in need of room
   watchers watches;
-  list<membership, &membership::in_port> sets;
+  base::list<membership, &membership::in_port> sets;
 
   local_queue& queue() noexcept { return queue_; }
   const local_queue& queue() const noexcept { return queue_; }
@@ -101,11 +101,11 @@ class port final : public object {
 };
 
 // Hands the message to a receiver that waits, tells those who watch, or queues it.
-void post_to_waiters(port& to, kmsg* message, aftermath& after) noexcept;
+void post_to_waiters(port& to, kmsg* message, deferred_work& after) noexcept;
 
 // Queues the message, or hands it to a receiver that waits. Room was reserved. The port is locked
 // and active; the message is the port's from here on.
-inline void post(port& to, kmsg* message, aftermath& after) noexcept {
+inline void post(port& to, kmsg* message, deferred_work& after) noexcept {
   if (to.is_awaited()) return post_to_waiters(to, message, after);
   to.queue().commit(message);
 }
@@ -113,7 +113,7 @@ inline void post(port& to, kmsg* message, aftermath& after) noexcept {
 // The port has no message left: no set has it among its ready members. It is locked.
 void leave_ready(port& empty) noexcept;
 // Blocked senders' messages take what room there is. The port is locked.
-void admit_senders(port& to, aftermath& after) noexcept;
+void admit_senders(port& to, deferred_work& after) noexcept;
 
 // What a message learns from its port when it is taken. The port is locked.
 inline void stamp(kmsg& taken, port& from) noexcept {
@@ -124,7 +124,7 @@ inline void stamp(kmsg& taken, port& from) noexcept {
 
 // Takes the oldest message, gives it its sequence number, and lets blocked senders fill the room.
 // The port is locked.
-inline kmsg* take(port& from, aftermath& after) noexcept {
+inline kmsg* take(port& from, deferred_work& after) noexcept {
   kmsg* const message = from.queue().take();
   stamp(*message, from);
   if (!from.sets.empty() && !from.queue().peek()) leave_ready(from);
@@ -135,18 +135,18 @@ inline kmsg* take(port& from, aftermath& after) noexcept {
 // The receive right is about to leave its space, to be moved or destroyed: counts and guard are
 // reset, the port leaves all sets, receivers get MACH_RCV_PORT_CHANGED or _DIED, watches their last
 // event. The port is locked (Darwin: ipc_port_clear_receiver).
-void clear_receiver(port& moving, bool to_be_destroyed, aftermath& after) noexcept;
+void clear_receiver(port& moving, bool to_be_destroyed, deferred_work& after) noexcept;
 
 // The end of a port whose receive right was in nobody's hands any more, with a reference, which is
 // consumed. If a port-destroyed notification is registered the right travels in it instead. No lock
 // may be held (Darwin: ipc_port_destroy).
-void destroy_port(port* dying, aftermath& after) noexcept;
+void destroy_port(port* dying, deferred_work& after) noexcept;
 
 // Releases what a message carries, or would have.
-void release_right(carried_right& right, aftermath& after) noexcept;
+void release_right(carried_right& right, deferred_work& after) noexcept;
 // A send right (may fire no-senders), or a send-once right (sends the send-once notification).
-void release_send_right(port* target, aftermath& after) noexcept;
-void release_send_once_right(port* target, aftermath& after) noexcept;
+void release_send_right(port* target, deferred_work& after) noexcept;
+void release_send_once_right(port* target, deferred_work& after) noexcept;
 // The same, of a right whose message has arrived: nothing is sent.
 void consume_send_once_right(port* target) noexcept;
 

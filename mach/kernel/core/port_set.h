@@ -15,8 +15,8 @@ class port_set final : public object {
   port_set() noexcept : object(object_kind::port_set) {}
 
   mach_port_name_t name = MACH_PORT_NULL;
-  list<membership, &membership::in_set> members;
-  list<membership, &membership::ready> ready;  // the next to be served first
+  base::list<membership, &membership::in_set> members;
+  base::list<membership, &membership::ready> ready;  // the next to be served first
   waiters receivers;
   watchers watches;
 
@@ -26,7 +26,7 @@ class port_set final : public object {
 
 // KERN_ALREADY_IN_SET if it is a member. Both must be active and belong to the same space, which is
 // locked.
-kern_return_t insert_member(port& member, port_set& set, aftermath& after);
+kern_return_t insert_member(port& member, port_set& set, deferred_work& after);
 // KERN_NOT_IN_SET if it is not a member; in macOS 11, also if it was one among several sets', which
 // it leaves all the same. No lock of either may be held.
 kern_return_t extract_member(port& member, port_set& set, profile answers);
@@ -34,6 +34,6 @@ kern_return_t extract_member(port& member, port_set& set, profile answers);
 bool leave_all_sets(port& member) noexcept;
 // The end of a set: members leave, receivers get MACH_RCV_PORT_DIED. Releases the reference. No
 // lock may be held but the space's.
-void destroy_port_set(ref<port_set> set, aftermath& after) noexcept;
+void destroy_port_set(ref<port_set> set, deferred_work& after) noexcept;
 
 }  // namespace kedge::mach::kernel

@@ -4,14 +4,14 @@
 #include <atomic>
 #include <cstdint>
 
-#include "kedge/mach/kernel/core/one_thread.h"
+#include "kedge/runtime/base/one_thread.h"
 
 namespace kedge::mach::kernel {
 
 class reference_count {
  public:
   void add() noexcept {
-    if (one_thread()) {
+    if (base::one_thread()) {
       count_.store(count_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     } else {
       count_.fetch_add(1, std::memory_order_relaxed);
@@ -19,7 +19,7 @@ class reference_count {
   }
   // True: that was the last one.
   bool remove() noexcept {
-    if (!one_thread()) return count_.fetch_sub(1, std::memory_order_acq_rel) == 1;
+    if (!base::one_thread()) return count_.fetch_sub(1, std::memory_order_acq_rel) == 1;
     const std::uint32_t before = count_.load(std::memory_order_relaxed);
     count_.store(before - 1, std::memory_order_relaxed);
     return before == 1;

@@ -51,7 +51,8 @@ void become_dead(entry& found, bool told) noexcept {
 
 // Takes the receive right out of its entry to destroy it. The port is locked; afterwards it is not,
 // and `then` destroys it.
-void remove_receive(space& in, mach_port_name_t name, entry& found, owed& then, aftermath& after) {
+void remove_receive(space& in, mach_port_name_t name, entry& found, owed& then,
+                    deferred_work& after) {
   port& target = port_of(found);
   port* deleted = nullptr;
   clear_receiver(target, true, after);
@@ -156,7 +157,7 @@ void end_set(space& in, mach_port_name_t name, entry& found, owed& then) {
 
 }  // namespace
 
-void owed::settle_all(aftermath& after) noexcept {
+void owed::settle_all(deferred_work& after) noexcept {
   const auto pay = [&after](const debt& each) {
     if (each.what == kind::end_set) {
       return destroy_port_set(ref<port_set>::adopt(static_cast<port_set*>(each.target)), after);
@@ -259,7 +260,7 @@ kern_return_t deallocate_right(space& in, mach_port_name_t name, entry& found, o
 }
 
 void terminate_rights(space& in, mach_port_name_t name, entry& found, owed& then,
-                      aftermath& after) {
+                      deferred_work& after) {
   found.pinned = false;
   if (found.type == MACH_PORT_TYPE_PORT_SET) return end_set(in, name, found, then);
   if (found.type == MACH_PORT_TYPE_DEAD_NAME || !lock_if_alive(in, name, found)) {
@@ -287,7 +288,7 @@ void terminate_rights(space& in, mach_port_name_t name, entry& found, owed& then
 }
 
 kern_return_t destroy_rights(space& in, mach_port_name_t name, entry& found, owed& then,
-                             guard_violation& guard, aftermath& after) {
+                             guard_violation& guard, deferred_work& after) {
   if (found.type & MACH_PORT_TYPE_RECEIVE) {
     port& target = port_of(found);
     target.lock.lock();
@@ -307,7 +308,7 @@ kern_return_t destroy_rights(space& in, mach_port_name_t name, entry& found, owe
 
 kern_return_t change_refs(space& in, mach_port_name_t name, entry& found, mach_port_right_t right,
                           mach_port_delta_t delta, owed& then, guard_violation& guard,
-                          aftermath& after) {
+                          deferred_work& after) {
   switch (right) {
     case MACH_PORT_RIGHT_PORT_SET:
       if (found.type != MACH_PORT_TYPE_PORT_SET) return refuse_right(guard, name);
@@ -387,7 +388,7 @@ kern_return_t change_refs(space& in, mach_port_name_t name, entry& found, mach_p
 
 kern_return_t destruct_receive(space& in, mach_port_name_t name, entry& found,
                                mach_port_delta_t send_delta, mach_port_context_t context,
-                               owed& then, guard_violation& guard, aftermath& after) {
+                               owed& then, guard_violation& guard, deferred_work& after) {
   if ((found.type & MACH_PORT_TYPE_RECEIVE) == 0) {
     return found.had_receive ? KERN_INVALID_RIGHT : refuse_right(guard, name);
   }
@@ -499,7 +500,7 @@ bool is_guarded_as(const port& target,
 
 // The port is locked; afterwards it is not.
 kern_return_t move_receive_in(space& in, mach_port_name_t name, entry& found, owed& then,
-                              guard_violation& guard, aftermath& after,
+                              guard_violation& guard, deferred_work& after,
                               const mach_msg_guarded_port_descriptor_t* guarded) {
   port& target = port_of(found);
   if (target.immovable || target.reply) {
@@ -550,7 +551,7 @@ std::uint32_t misuse(const port& target, mach_msg_type_name_t disposition, purpo
 
 kern_return_t copy_in(space& in, mach_port_name_t name, entry& found,
                       mach_msg_type_name_t disposition, purpose use, carried_right& taken,
-                      owed& then, guard_violation& guard, aftermath& after,
+                      owed& then, guard_violation& guard, deferred_work& after,
                       const mach_msg_guarded_port_descriptor_t* guarded) {
   if (!may_copy_in(found, disposition)) return KERN_INVALID_RIGHT;
   if (found.type == MACH_PORT_TYPE_DEAD_NAME) {
@@ -609,7 +610,7 @@ kern_return_t copy_in(space& in, mach_port_name_t name, entry& found,
 }
 
 kern_return_t take_copy(space& from, mach_port_name_t name, carried_right& taken,
-                        guard_violation& guard, aftermath& after) {
+                        guard_violation& guard, deferred_work& after) {
   taken = {nullptr, MACH_MSG_TYPE_MOVE_SEND, name == MACH_PORT_DEAD};
   if (!MACH_PORT_VALID(name)) return KERN_SUCCESS;
   owed none;  // a copy takes nothing away

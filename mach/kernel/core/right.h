@@ -10,7 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kedge/mach/kernel/core/aftermath.h"
+#include "kedge/mach/kernel/core/deferred_work.h"
 #include "kedge/mach/kernel/core/guard_violation.h"
 #include "kedge/mach/kernel/core/kmsg.h"
 #include "kedge/mach/kernel/core/name_request.h"
@@ -47,7 +47,7 @@ class owed {
     debts_[count_++] = {target, word, what};
   }
   bool full() const noexcept { return count_ == debts_.size(); }
-  void settle(aftermath& after) noexcept {
+  void settle(deferred_work& after) noexcept {
     if (count_) settle_all(after);
   }
 
@@ -57,7 +57,7 @@ class owed {
     natural_t word;
     kind what;
   };
-  void settle_all(aftermath& after) noexcept;
+  void settle_all(deferred_work& after) noexcept;
 
   std::size_t count_ = 0;
   std::array<debt, 4> debts_;
@@ -80,15 +80,16 @@ mach_port_type_t type_of(const entry& found) noexcept;
 kern_return_t deallocate_right(space& in, mach_port_name_t name, entry& found, owed& then,
                                guard_violation& guard);
 kern_return_t destroy_rights(space& in, mach_port_name_t name, entry& found, owed& then,
-                             guard_violation& guard, aftermath& after);
+                             guard_violation& guard, deferred_work& after);
 // Without regard to guards: the space is ending.
-void terminate_rights(space& in, mach_port_name_t name, entry& found, owed& then, aftermath& after);
+void terminate_rights(space& in, mach_port_name_t name, entry& found, owed& then,
+                      deferred_work& after);
 kern_return_t change_refs(space& in, mach_port_name_t name, entry& found, mach_port_right_t right,
                           mach_port_delta_t delta, owed& then, guard_violation& guard,
-                          aftermath& after);
+                          deferred_work& after);
 kern_return_t destruct_receive(space& in, mach_port_name_t name, entry& found,
                                mach_port_delta_t send_delta, mach_port_context_t context,
-                               owed& then, guard_violation& guard, aftermath& after);
+                               owed& then, guard_violation& guard, deferred_work& after);
 
 // What a right is copied in for.
 enum class purpose : std::uint8_t {
@@ -107,13 +108,13 @@ bool may_copy_in(const entry& found, mach_msg_type_name_t disposition) noexcept;
 // says: KERN_INVALID_ARGUMENT if it is not.
 kern_return_t copy_in(space& in, mach_port_name_t name, entry& found,
                       mach_msg_type_name_t disposition, purpose use, carried_right& taken,
-                      owed& then, guard_violation& guard, aftermath& after,
+                      owed& then, guard_violation& guard, deferred_work& after,
                       const mach_msg_guarded_port_descriptor_t* guarded = nullptr);
 
 // A copy of a send right, as a call carries it that takes a port: null and dead names are taken as
 // such. MACH_SEND_INVALID_RIGHT, as the message would be refused. The space must not be locked.
 kern_return_t take_copy(space& from, mach_port_name_t name, carried_right& taken,
-                        guard_violation& guard, aftermath& after);
+                        guard_violation& guard, deferred_work& after);
 
 // Puts a right into the space under the name that it has there, or a new one. Null and dead rights
 // give MACH_PORT_NULL and MACH_PORT_DEAD. KERN_NO_SPACE leaves the right where it is.

@@ -2,11 +2,10 @@
 
 #include <mutex>
 
-#include "kedge/mach/kernel/core/aftermath.h"
+#include "kedge/mach/kernel/core/deferred_work.h"
 #include "kedge/mach/kernel/core/ipc_task.h"
 
 namespace kedge::mach::kernel {
-
 
 semaphore::semaphore(ipc_task& of, std::uint32_t initial, bool newest_first) noexcept
     : object(object_kind::semaphore), owner(&of), count(initial), newest_first_(newest_first) {}
@@ -15,10 +14,10 @@ semaphore::~semaphore() {
   owner->disown(*this);
 }
 
-kern_return_t semaphore::signal(bool keep, aftermath& after) noexcept {
+kern_return_t semaphore::signal(bool keep, deferred_work& after) noexcept {
   const std::lock_guard hold(lock);
   if (!active) return KERN_TERMINATED;
-  if (ticket* woken = next()) {
+  if (pending_call* woken = next()) {
     waiting.remove(*woken);
     complete(*woken, KERN_SUCCESS, after);
     return KERN_SUCCESS;
@@ -28,17 +27,17 @@ kern_return_t semaphore::signal(bool keep, aftermath& after) noexcept {
   return KERN_SUCCESS;
 }
 
-kern_return_t semaphore::signal_all(aftermath& after) noexcept {
+kern_return_t semaphore::signal_all(deferred_work& after) noexcept {
   const std::lock_guard hold(lock);
   if (!active) return KERN_TERMINATED;
-  while (ticket* woken = waiting.pop_front()) complete(*woken, KERN_SUCCESS, after);
+  while (pending_call* woken = waiting.pop_front()) complete(*woken, KERN_SUCCESS, after);
   return KERN_SUCCESS;
 }
 
-kern_return_t semaphore::signal_one_of(std::uint64_t task, aftermath& after) noexcept {
+kern_return_t semaphore::signal_one_of(std::uint64_t task, deferred_work& after) noexcept {
   const std::lock_guard hold(lock);
   if (!active) return KERN_TERMINATED;
-  for (ticket* each = waiting.front(); each; each = waiters::after(*each)) {
+  for (pending_call* each = waiting.front(); each; each = waiters::after(*each)) {
     if (each->task != task) continue;
     waiting.remove(*each);
     complete(*each, KERN_SUCCESS, after);
@@ -47,11 +46,11 @@ kern_return_t semaphore::signal_one_of(std::uint64_t task, aftermath& after) noe
   return KERN_NOT_WAITING;
 }
 
-void semaphore::end(aftermath& after) noexcept {
+void semaphore::end(deferred_work& after) noexcept {
   const std::lock_guard hold(lock);
   active = false;
   count = 0;
-  while (ticket* woken = waiting.pop_front()) complete(*woken, KERN_TERMINATED, after);
+  while (pending_call* woken = waiting.pop_front()) complete(*woken, KERN_TERMINATED, after);
 }
 
 }  // namespace kedge::mach::kernel

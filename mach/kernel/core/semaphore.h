@@ -5,13 +5,13 @@
 
 #include <cstdint>
 
-#include "kedge/mach/kernel/core/list.h"
 #include "kedge/mach/kernel/core/object.h"
-#include "kedge/mach/kernel/core/ticket.h"
+#include "kedge/mach/kernel/core/pending_call.h"
+#include "kedge/runtime/base/list.h"
 
 namespace kedge::mach::kernel {
 
-class aftermath;
+class deferred_work;
 class ipc_task;
 
 class semaphore final : public object {
@@ -21,22 +21,22 @@ class semaphore final : public object {
 
   // Wakes the next waiter; without one: counts up if `keep`, else KERN_NOT_WAITING.
   // KERN_TERMINATED.
-  kern_return_t signal(bool keep, aftermath& after) noexcept;
+  kern_return_t signal(bool keep, deferred_work& after) noexcept;
   // Wakes all; nothing is kept for those who come later. KERN_TERMINATED.
-  kern_return_t signal_all(aftermath& after) noexcept;
+  kern_return_t signal_all(deferred_work& after) noexcept;
   // Wakes the first waiter of the task; KERN_NOT_WAITING. KERN_TERMINATED.
-  kern_return_t signal_one_of(std::uint64_t task, aftermath& after) noexcept;
+  kern_return_t signal_one_of(std::uint64_t task, deferred_work& after) noexcept;
   // Waiters, and all who come later, get KERN_TERMINATED.
-  void end(aftermath& after) noexcept;
+  void end(deferred_work& after) noexcept;
 
   const ref<ipc_task> owner;
-  list_link<semaphore> of_owner;  // among the owner's semaphores
+  base::list_link<semaphore> of_owner;  // among the owner's semaphores
   std::uint32_t count;
   waiters waiting;
 
  private:
   ~semaphore() override;
-  ticket* next() const noexcept { return newest_first_ ? waiting.back() : waiting.front(); }
+  pending_call* next() const noexcept { return newest_first_ ? waiting.back() : waiting.front(); }
 
   const bool newest_first_;
 };

@@ -4,15 +4,15 @@
 
 #include <array>
 
-#include "kedge/mach/kernel/core/mutex.h"
-#include "kedge/mach/kernel/core/stack_share.h"
+#include "kedge/mach/kernel/core/shard_of_stack.h"
+#include "kedge/runtime/base/mutex.h"
 
 namespace kedge::mach::kernel {
 
 class space_lock {
  public:
   void lock() noexcept {
-    if (one_thread()) return;
+    if (base::one_thread()) return;
     for (part& each : parts_) each.lock.lock();
     taken_ = true;
   }
@@ -24,13 +24,13 @@ class space_lock {
 
   // The part for a thread, of which `own` is an address on the stack. Nothing may be changed under
   // it.
-  mutex& part_near(const void* own) noexcept { return parts_[stack_share(own)].lock; }
+  base::mutex& part_near(const void* own) noexcept { return parts_[shard_of_stack(own)].lock; }
 
  private:
   struct alignas(64) part {  // a cache line each
-    mutex lock;
+    base::mutex lock;
   };
-  std::array<part, stack_shares> parts_;
+  std::array<part, stack_shards> parts_;
   bool taken_ = false;
 };
 

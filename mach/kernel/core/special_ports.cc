@@ -10,7 +10,6 @@
 namespace kedge::mach::kernel {
 namespace {
 
-
 carried_right another(const carried_right& of) noexcept {
   port* const target = of.target;
   if (!target) return of;
@@ -45,7 +44,7 @@ void special_ports::inherit(special_ports& parent) noexcept {
   }
 }
 
-void special_ports::release_all(aftermath& after) noexcept {
+void special_ports::release_all(deferred_work& after) noexcept {
   for (std::size_t index = 0; index < rights_.size(); ++index) {
     carried_right gone = exchange(static_cast<slot>(index), {});
     release_right(gone, after);

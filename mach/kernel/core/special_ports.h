@@ -7,11 +7,11 @@
 #include <cstdint>
 
 #include "kedge/mach/kernel/core/kmsg.h"
-#include "kedge/mach/kernel/core/mutex.h"
+#include "kedge/runtime/base/mutex.h"
 
 namespace kedge::mach::kernel {
 
-class aftermath;
+class deferred_work;
 
 class special_ports {
  public:
@@ -36,10 +36,10 @@ class special_ports {
   bool empty(slot at) noexcept;
   // A new task has those of its parent that are inherited.
   void inherit(special_ports& parent) noexcept;
-  void release_all(aftermath& after) noexcept;
+  void release_all(deferred_work& after) noexcept;
 
  private:
-  mutex lock_;
+  base::mutex lock_;
   std::array<carried_right, 7> rights_{};
 };
 

@@ -3,8 +3,8 @@
 // ipc_port_check_circularity).
 #pragma once
 
-#include "kedge/mach/kernel/core/mutex.h"
 #include "kedge/mach/kernel/core/port.h"
+#include "kedge/runtime/base/mutex.h"
 
 namespace kedge::mach::kernel {
 
@@ -34,7 +34,7 @@ class transit {
   }
 
  private:
-  mutex lock_;
+  base::mutex lock_;
 };
 
 }  // namespace kedge::mach::kernel

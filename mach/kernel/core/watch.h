@@ -2,7 +2,7 @@
 // tells; what follows (waking a kqueue) is the watcher's affair.
 #pragma once
 
-#include "kedge/mach/kernel/core/list.h"
+#include "kedge/runtime/base/list.h"
 
 namespace kedge::mach::kernel {
 
@@ -16,7 +16,7 @@ class watch {
   // Called with the object's lock held, on whatever thread caused it: must not call the kernel.
   virtual void changed(watch_event event) noexcept = 0;
 
-  list_link<watch> link;
+  base::list_link<watch> link;
 
  protected:
   watch() = default;

@@ -12,16 +12,16 @@
 #include <new>
 #include <utility>
 
-#include "kedge/mach/kernel/core/one_thread.h"
-#include "kedge/mach/kernel/core/plain_message.h"
+#include "kedge/mach/kernel/core/calls/plain_message.h"
+#include "kedge/mach/kernel/core/calls/snapshot_call.h"
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/right.h"
-#include "kedge/mach/kernel/core/snapshot.h"
-#include "kedge/mach/kernel/embedded/fileport.h"
-#include "kedge/mach/kernel/embedded/futex_ticket.h"
+#include "kedge/mach/kernel/embedded/futex_call.h"
+#include "kedge/mach/kernel/embedded/held_file.h"
 #include "kedge/mach/kernel/embedded/machport_filter.h"
 #include "kedge/mach/kernel/embedded/memory_entry.h"
 #include "kedge/mach/kernel/extension.h"
+#include "kedge/runtime/base/one_thread.h"
 
 namespace kedge::mach::kernel {
 namespace {
@@ -231,7 +231,7 @@ bool embedded::call_of_files(ipc_task& caller, const request& what, reply& answe
 
 void embedded::call(const request& what, reply& answer, copyio& memory) {
   if (what.task != 0 || what.call != call_number::message) return call_as(what, answer, memory);
-  const bool passed = one_thread()
+  const bool passed = base::one_thread()
                           ? plain_message<direct_memory, true>(kernel_, *own_, answer).pass(what)
                           : plain_message<direct_memory, false>(kernel_, *own_, answer).pass(what);
   if (!passed) perform(*own_, what, answer, memory);
@@ -247,16 +247,16 @@ void embedded::call_as(const request& what, reply& answer, copyio& memory) {
 }
 
 void embedded::perform(ipc_task& caller, const request& what, reply& answer, copyio& memory) {
-  futex_ticket waiting;
+  futex_call waiting;
   status now = kernel_.begin(caller, what, answer, memory, waiting);
   while (now == status::parked) [[unlikely]] {
     const std::uint64_t limit = waiting.limit();
     const std::uint64_t deadline =
-        limit == ticket::forever ? futex_ticket::never : monotonic_now() + limit;
-    const futex_ticket::ended ended = waiting.wait(deadline);
-    if (ended != futex_ticket::ended::woken) {
+        limit == pending_call::forever ? futex_call::never : monotonic_now() + limit;
+    const futex_call::ended ended = waiting.wait(deadline);
+    if (ended != futex_call::ended::woken) {
       const give_up why =
-          ended == futex_ticket::ended::timed_out ? give_up::timed_out : give_up::interrupted;
+          ended == futex_call::ended::timed_out ? give_up::timed_out : give_up::interrupted;
       if (kernel_.cancel(caller, waiting, why, answer, memory)) return;
       waiting.wait_until_woken();
     }

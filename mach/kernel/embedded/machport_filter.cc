@@ -10,12 +10,12 @@
 #include <memory>
 #include <new>
 
-#include "kedge/kqueue/filter.h"
 #include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/embedded/embedded.h"
-#include "kedge/mach/kernel/embedded/futex_ticket.h"
+#include "kedge/mach/kernel/embedded/futex_call.h"
 #include "kedge/mach/kernel/extension.h"
+#include "kedge/runtime/kqueue/filter.h"
 
 namespace kedge::mach::kernel {
 namespace {
@@ -104,7 +104,7 @@ void receive(port_watch& at, kqueue::delivery& to) noexcept {
   // Without a buffer the message stays, and its port is told.
   if (note.ext[1] == 0) option |= MACH_RCV_LARGE | MACH_RCV_LARGE_IDENTITY;
   reply answer;
-  futex_ticket unused;
+  futex_call unused;
   kernel.kernel().receive_from(*at.receiver, *at.at, option, note.ext[0],
                                static_cast<mach_msg_size_t>(note.ext[1]), answer, own_memory(),
                                unused);

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "kedge/mach/kernel/core/object.h"
-#include "kedge/mach/kernel/embedded/fileport.h"
+#include "kedge/mach/kernel/embedded/held_file.h"
 
 namespace kedge::mach::kernel {
 

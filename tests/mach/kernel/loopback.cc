@@ -10,10 +10,10 @@
 #include <thread>
 #include <vector>
 
-#include "kedge/mach/kernel/abi/bound.h"
+#include "kedge/mach/kernel/abi/current_binding.h"
 #include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/embedded/embedded.h"
-#include "kedge/mach/kernel/embedded/futex_ticket.h"
+#include "kedge/mach/kernel/embedded/futex_call.h"
 
 namespace kedge::mach::kernel {
 namespace {
@@ -79,16 +79,16 @@ class caller_end {
           return outcome::letter;
         }
       }
-      const futex_ticket::ended ended = signal_.wait(deadline);
-      if (ended == futex_ticket::ended::timed_out) return outcome::timed_out;
-      if (ended == futex_ticket::ended::interrupted) return outcome::interrupted;
+      const futex_call::ended ended = signal_.wait(deadline);
+      if (ended == futex_call::ended::timed_out) return outcome::timed_out;
+      if (ended == futex_call::ended::interrupted) return outcome::interrupted;
     }
   }
 
  private:
   std::mutex lock_;
   std::deque<bytes> letters_;
-  futex_ticket signal_;
+  futex_call signal_;
 };
 
 class kernel_end {
@@ -116,7 +116,7 @@ class kernel_end {
 
  private:
   // A call in progress.
-  class session final : public ticket, public copyio {
+  class session final : public pending_call, public copyio {
    public:
     session(kernel_end& end, std::uint64_t number) : copyio(false), end_(end), id(number) {}
     void wake() noexcept override { end_.deliver(id, pack(letter::woken, {})); }
@@ -286,7 +286,7 @@ class loopback final : public binding {
     const auto* words = reinterpret_cast<const std::byte*>(what.words.data());
     begin.insert(begin.end(), words, words + sizeof what.words);
     kernel_.deliver(id, std::move(begin));
-    std::uint64_t deadline = futex_ticket::never;
+    std::uint64_t deadline = futex_call::never;
     bool parked = false;
     for (bytes next;;) {
       const caller_end::outcome came = here.wait(deadline, next);
@@ -296,10 +296,10 @@ class loopback final : public binding {
             came == caller_end::outcome::timed_out ? give_up::timed_out : give_up::interrupted;
         kernel_.deliver(id, pack(letter::give_up, {static_cast<std::uint64_t>(why)}));
         parked = false;
-        deadline = futex_ticket::never;
+        deadline = futex_call::never;
       } else if (kind_of(next) == letter::parked) {
         const std::uint64_t limit = word(next, 1);
-        deadline = limit == ticket::forever ? futex_ticket::never : monotonic_now() + limit;
+        deadline = limit == pending_call::forever ? futex_call::never : monotonic_now() + limit;
         parked = true;
       } else if (kind_of(next) == letter::done) {
         kernel_.disconnect(id);

@@ -13,7 +13,7 @@
 #include <cstdio>
 
 #include "child_of_test.h"
-#include "kedge/kqueue/extension.h"
+#include "kedge/runtime/kqueue/extension.h"
 #include "sockets_of_test.h"
 
 namespace {

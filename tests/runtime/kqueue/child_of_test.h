@@ -1,3 +1,4 @@
+// A child process that lives until it is told how to end; at the latest it ends with this object.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -5,7 +6,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-// A child process that lives until it is told how to end; at the latest it ends with this object.
 class child_of_test {
  public:
   child_of_test() {

@@ -17,7 +17,7 @@
 #if defined(__linux__)
 #include <sys/syscall.h>
 
-#include "kedge/kqueue/extension.h"
+#include "kedge/runtime/kqueue/extension.h"
 #endif
 
 namespace {

@@ -1,3 +1,4 @@
+// Another soft limit on descriptors, as long as it lives.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -5,7 +6,6 @@
 
 #include <algorithm>
 
-// Another soft limit on descriptors, as long as it lives.
 class descriptor_limit_of_test {
  public:
   explicit descriptor_limit_of_test(rlim_t limit) {

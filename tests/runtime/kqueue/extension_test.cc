@@ -3,7 +3,7 @@
 #include "kqueue_of_test.h"
 
 #include <poll.h>
-#include "kedge/kqueue/extension.h"
+#include "kedge/runtime/kqueue/extension.h"
 
 #include <atomic>
 #include <thread>

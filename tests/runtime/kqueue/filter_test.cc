@@ -3,8 +3,8 @@
 
 #include "kqueue_of_test.h"
 
-#include "kedge/kqueue/extension.h"
-#include "kedge/kqueue/filter.h"
+#include "kedge/runtime/kqueue/extension.h"
+#include "kedge/runtime/kqueue/filter.h"
 
 #include <poll.h>
 #include <sys/eventfd.h>

@@ -1,6 +1,5 @@
-#pragma once
-
 // A new folder for one test, removed at its end with all that is in it.
+#pragma once
 
 #include <doctest/doctest.h>
 #include <ftw.h>

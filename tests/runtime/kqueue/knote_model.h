@@ -1,8 +1,7 @@
-#pragma once
-
 // A kqueue in the simplest words: a list of knotes that obeys kevent_register(), knote_process()
 // and knote_fdclose() of Darwin's kern_event.c. It watches nothing: what the descriptors are like,
 // and that something has happened to one, it is told. Where a kernel has a choice it knows "maybe".
+#pragma once
 
 #include <fcntl.h>
 #include <sys/event.h>

@@ -1,6 +1,5 @@
-#pragma once
-
 // A kqueue of one test, through Darwin's C interface alone, and pairs of descriptors to watch.
+#pragma once
 
 #include <doctest/doctest.h>
 #include <fcntl.h>

@@ -1,6 +1,5 @@
-#pragma once
-
 // Sockets over the loopback interface, and listening ones of AF_UNIX.
+#pragma once
 
 #include <doctest/doctest.h>
 #include <netinet/in.h>

@@ -8,7 +8,7 @@
 #include <atomic>
 #include <limits>
 
-#include "kedge/kqueue/extension.h"
+#include "kedge/runtime/kqueue/extension.h"
 
 namespace {
 

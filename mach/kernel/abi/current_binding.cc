@@ -1,0 +1,93 @@
+#include "kedge/mach/kernel/abi/current_binding.h"
+
+#include <pthread.h>
+
+#include <atomic>
+
+namespace kedge::mach::kernel {
+namespace {
+
+// Runs at start-up, before any thread: another binding's threads do not exist in a child, and the
+// default one is another one there.
+[[maybe_unused]] const int watch_forks = pthread_atfork(
+    nullptr, nullptr, [] { binding_in_use.store(nullptr, std::memory_order_relaxed); });
+
+const char* name_of(call_number number) noexcept {
+  switch (number) {
+    case call_number::destruct:
+      return "mach_port_destruct";
+    case call_number::destroy:
+      return "mach_port_destroy";
+    case call_number::deallocate:
+      return "mach_port_deallocate";
+    case call_number::get_refs:
+      return "mach_port_get_refs";
+    case call_number::mod_refs:
+      return "mach_port_mod_refs";
+    case call_number::insert_right:
+      return "mach_port_insert_right";
+    case call_number::extract_right:
+      return "mach_port_extract_right";
+    case call_number::move_member:
+      return "mach_port_move_member";
+    case call_number::insert_member:
+      return "mach_port_insert_member";
+    case call_number::extract_member:
+      return "mach_port_extract_member";
+    case call_number::get_set_status:
+      return "mach_port_get_set_status";
+    case call_number::request_notification:
+      return "mach_port_request_notification";
+    case call_number::get_attributes:
+      return "mach_port_get_attributes";
+    case call_number::set_attributes:
+      return "mach_port_set_attributes";
+    case call_number::set_mscount:
+      return "mach_port_set_mscount";
+    case call_number::set_seqno:
+      return "mach_port_set_seqno";
+    case call_number::get_context:
+      return "mach_port_get_context";
+    case call_number::set_context:
+      return "mach_port_set_context";
+    case call_number::guard:
+      return "mach_port_guard";
+    case call_number::unguard:
+      return "mach_port_unguard";
+    case call_number::swap_guard:
+      return "mach_port_swap_guard";
+    case call_number::get_srights:
+      return "mach_port_get_srights";
+    case call_number::peek:
+      return "mach_port_peek";
+    case call_number::rename:
+      return "mach_port_rename";
+    default:
+      return "mach_port";
+  }
+}
+
+}  // namespace
+
+binding* bind(binding* binding) noexcept {
+  return binding_in_use.exchange(binding);
+}
+
+binding& use_default_binding() {
+  binding* none = nullptr;
+  binding& found = default_binding();
+  return binding_in_use.compare_exchange_strong(none, &found) ? found : *none;
+}
+
+reply call(call_number number, mach_port_name_t target, std::uint64_t word0, std::uint64_t word1,
+           std::uint64_t word2, std::uint64_t word3, std::uint64_t word4) {
+  request what;
+  what.call = number;
+  what.target = target;
+  what.words = {word0, word1, word2, word3, word4};
+  reply answer;
+  call(what, answer, name_of(number));
+  return answer;
+}
+
+}  // namespace kedge::mach::kernel

@@ -1,0 +1,83 @@
+// mach_msg (Darwin: mach_msg.c, ipc_kmsg.c, ipc_mqueue.c). The request is in the pending_call.
+#pragma once
+
+#include "kedge/mach/kernel/core/copyio.h"
+#include "kedge/mach/kernel/core/deferred_work.h"
+#include "kedge/mach/kernel/core/ipc_task.h"
+#include "kedge/mach/kernel/core/kernel.h"
+#include "kedge/mach/kernel/core/pending_call.h"
+#include "kedge/mach/kernel/core/port_set.h"
+#include "kedge/mach/kernel/core/request.h"
+#include "kedge/mach/kernel/core/right.h"
+
+namespace kedge::mach::kernel {
+
+// A queued message's size as mach_port_peek tells it: inside Darwin's kernel a header takes 32
+// bytes, not 24, and a port descriptor 16, not 12.
+mach_msg_size_t size_inside(kmsg& message) noexcept;
+
+class message_call {
+ public:
+  message_call(ipc_task& caller, pending_call& state, reply& answer, copyio& memory,
+               deferred_work& after) noexcept
+      : caller_(caller), state_(state), answer_(answer), memory_(memory), after_(after) {}
+
+  // Each returns how the call stands; `done` means that answer.result is final.
+  status begin();
+  status resume();
+  bool cancel(give_up why);
+  // Receives from the object without waiting.
+  void receive_from(object& at);
+
+ private:
+  status done(mach_msg_return_t result) noexcept {
+    answer_.result = result;
+    return status::done;
+  }
+
+  class body_copy_in;
+  class body_copy_out;
+
+  // Sending.
+  status send();
+  bool is_strict() const noexcept;
+  mach_msg_return_t check_body(kmsg& message) noexcept;
+  mach_msg_return_t check_header(mach_msg_header_t& header) noexcept;
+  mach_msg_return_t invalid_voucher(const mach_msg_header_t& header) noexcept;
+  bool is_reply_port(const mach_msg_header_t& header) noexcept;
+  mach_msg_return_t copy_in_header(kmsg& message, owed& then);
+  mach_msg_return_t copy_in_ports(kmsg& message, owed& then);
+  mach_msg_return_t copy_in_rest(kmsg& message, owed& then);
+  mach_msg_return_t copy_in_body(kmsg& message, owed& then);
+  status post_or_park(kmsg* message);
+  void serve(kmsg* message);  // the destination is the kernel's
+  void arm_send_possible(port& to, const entry& found) noexcept;
+  status send_failed(kmsg* message, mach_msg_return_t why);  // pseudo-receive
+
+  // Receiving.
+  status receive();
+  status receive_at(port& from);
+  status receive_at(port_set& from);
+  bool too_large_stays(const kmsg& next, const port& from);
+  status finish_receive(kmsg* message);
+  void tell_of_room(port& from);  // the armed send-possible requests
+  mach_msg_return_t deliver(kmsg* message);
+  mach_msg_return_t discard_too_large(kmsg* message);
+  mach_port_name_t lose(kmsg* message);
+  mach_msg_return_t tell_needed_size(mach_msg_size_t size, mach_port_name_t identity);
+  // To the receiver; or, in a pseudo-receive, back to the sender. No lock is held.
+  mach_msg_return_t copy_out_body(kmsg& message, bool pseudo);
+  mach_port_name_t copy_out_destination(kmsg& message, bool& ours, owed& then);
+
+  // The pending_call takes its place in a queue of what it waits on, which is locked.
+  status park(waiters& queue);
+
+  ipc_task& caller_;
+  pending_call& state_;
+  reply& answer_;
+  copyio& memory_;
+  deferred_work& after_;
+  bool always_ = false;  // room was seen: the send must not time out
+};
+
+}  // namespace kedge::mach::kernel

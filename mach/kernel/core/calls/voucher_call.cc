@@ -1,0 +1,82 @@
+#include "kedge/mach/kernel/core/calls/voucher_call.h"
+
+#include <mach/mach_voucher_types.h>
+#include <mach/mig_errors.h>
+
+#include <cstring>
+#include <mutex>
+#include <vector>
+
+#include "kedge/mach/kernel/core/kernel.h"
+#include "kedge/mach/kernel/core/port.h"
+#include "kedge/mach/kernel/core/right.h"
+
+namespace kedge::mach::kernel {
+namespace {
+
+using recipe = mach_voucher_attr_recipe_data_t;
+
+// Whether `name` is a send right to a port of this kind.
+bool names(ipc_task& caller, mach_port_name_t name, kernel_object kind) noexcept {
+  const std::lock_guard hold(caller.space.lock);
+  entry* const found = MACH_PORT_VALID(name) ? caller.space.find(name) : nullptr;
+  return found && !convert_if_dead(caller.space, name, *found) &&
+         (found->type & MACH_PORT_TYPE_SEND) != 0 &&
+         static_cast<const port&>(*found->target).serves == kind;
+}
+
+// What Darwin says of a command before it asks the key's manager, who always agrees here
+// (ipc_execute_voucher_recipe_command).
+kern_return_t check(const recipe& step) noexcept {
+  constexpr std::uint32_t keys = MACH_VOUCHER_ATTR_KEY_NUM_WELL_KNOWN;
+  const bool one_key = step.key > MACH_VOUCHER_ATTR_KEY_NONE && step.key <= keys;
+  const bool all_keys = step.key == MACH_VOUCHER_ATTR_KEY_ALL;
+  switch (step.command) {
+    case MACH_VOUCHER_ATTR_COPY:
+    case MACH_VOUCHER_ATTR_REMOVE:
+      return step.content_size == 0 && (one_key || all_keys) ? KERN_SUCCESS : KERN_INVALID_ARGUMENT;
+    case MACH_VOUCHER_ATTR_SET_VALUE_HANDLE:
+      return KERN_INVALID_CAPABILITY;
+    case MACH_VOUCHER_ATTR_REDEEM:
+      return one_key || all_keys ? KERN_SUCCESS : KERN_INVALID_ARGUMENT;
+    default:
+      return one_key ? KERN_SUCCESS : KERN_INVALID_ARGUMENT;
+  }
+}
+
+kern_return_t check(ipc_task& caller, const std::vector<std::byte>& recipes) noexcept {
+  std::size_t at = 0;
+  while (at < recipes.size()) {
+    recipe step;
+    if (recipes.size() - at < sizeof step) return KERN_INVALID_ARGUMENT;
+    std::memcpy(&step, recipes.data() + at, sizeof step);
+    at += sizeof step;
+    if (recipes.size() - at < step.content_size) return KERN_INVALID_ARGUMENT;
+    at += step.content_size;
+    if (step.previous_voucher != MACH_PORT_NULL &&
+        !names(caller, step.previous_voucher, kernel_object::voucher)) {
+      return KERN_INVALID_CAPABILITY;
+    }
+    if (const kern_return_t failed = check(step); failed != KERN_SUCCESS) return failed;
+  }
+  return KERN_SUCCESS;
+}
+
+}  // namespace
+
+kern_return_t create_voucher(ipc_task& caller, const request& what, reply& answer, copyio& memory,
+                             deferred_work& after) {
+  const std::uint64_t size = what.words[2];
+  if (!names(caller, static_cast<mach_port_name_t>(what.words[0]), kernel_object::host)) {
+    return MACH_SEND_INVALID_DEST;
+  }
+  if (size > MACH_VOUCHER_ATTR_MAX_RAW_RECIPE_ARRAY_SIZE) return MIG_ARRAY_TOO_LARGE;
+  if (size == 0) return KERN_SUCCESS;  // of no content: MACH_PORT_NULL
+  std::vector<std::byte> recipes(size);
+  if (!memory.in_checked(what.words[1], recipes.data(), recipes.size())) return KERN_MEMORY_ERROR;
+  if (const kern_return_t failed = check(caller, recipes); failed != KERN_SUCCESS) return failed;
+  const auto made = ref<port>::adopt(new port(kernel_object::voucher, 0));
+  return after.kernel.name_send_right(caller, *made, answer);
+}
+
+}  // namespace kedge::mach::kernel

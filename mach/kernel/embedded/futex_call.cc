@@ -1,0 +1,50 @@
+#include "kedge/mach/kernel/embedded/futex_call.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+namespace kedge::mach::kernel {
+namespace {
+
+constexpr std::uint64_t second = 1000000000u;
+
+}  // namespace
+
+std::uint64_t monotonic_now() noexcept {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * second + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+void futex_call::wake() noexcept {
+  // Once the word is set the waiting thread may be gone with the pending_call: nothing but the
+  // address is used afterwards.
+  std::atomic<std::uint32_t>* const word = &woken_;
+  word->store(1, std::memory_order_release);
+  syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, nullptr, nullptr, 0);
+}
+
+futex_call::ended futex_call::wait(std::uint64_t deadline) noexcept {
+  // A futex wait with a time-out is not restarted after a handler, so there always is one.
+  constexpr std::uint64_t far = std::uint64_t{1} << 60;
+  const std::uint64_t until = std::min(deadline, far);
+  const timespec absolute{static_cast<time_t>(until / second), static_cast<long>(until % second)};
+  for (;;) {
+    if (woken_.load(std::memory_order_acquire) != 0) return ended::woken;
+    if (syscall(SYS_futex, &woken_, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, 0, &absolute, nullptr,
+                FUTEX_BITSET_MATCH_ANY) == 0) {
+      continue;
+    }
+    if (errno == EAGAIN) continue;
+    if (woken_.load(std::memory_order_acquire) != 0) return ended::woken;
+    if (errno == ETIMEDOUT) return ended::timed_out;
+    if (errno == EINTR) return ended::interrupted;
+  }
+}
+
+}  // namespace kedge::mach::kernel

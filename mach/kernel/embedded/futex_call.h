@@ -1,0 +1,36 @@
+// A call of a thread of this process: it waits on a futex.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "kedge/mach/kernel/core/pending_call.h"
+
+namespace kedge::mach::kernel {
+
+class futex_call final : public pending_call {
+ public:
+  enum class ended { woken, timed_out, interrupted };
+
+  // To be called before each step of the call that may park it.
+  void prepare() noexcept { woken_.store(0, std::memory_order_relaxed); }
+
+  void wake() noexcept override;
+
+  // Nanoseconds of CLOCK_MONOTONIC; the largest value: never. A signal handler's run ends the wait,
+  // whatever SA_RESTART says.
+  ended wait(std::uint64_t deadline) noexcept;
+  void wait_until_woken() noexcept {
+    while (wait(never) != ended::woken) {
+    }
+  }
+
+  static constexpr std::uint64_t never = ~std::uint64_t{0};
+
+ private:
+  std::atomic<std::uint32_t> woken_{0};
+};
+
+std::uint64_t monotonic_now() noexcept;
+
+}  // namespace kedge::mach::kernel

@@ -1,0 +1,40 @@
+#include "kedge/mach/reply_port.h"
+
+#include <new>
+#include <utility>
+
+#include "kedge/mach/port_source.h"
+#include "kedge/runtime/awaiting/context.h"
+#include "kedge/runtime/reactor/reactor.h"
+
+namespace kedge::mach {
+
+void reply_port::open(waiter& w) {
+  lender_ = &w.where().in_reactor().attachment<reply_port_cache>();
+  port_ = lender_->take();
+}
+
+bool reply_port::start(waiter& w) noexcept {
+  receiving_.emplace(port_.source_);
+  try {
+    return !receiving_->await_ready() && receiving_->await_suspend(w);
+  } catch (const std::bad_alloc&) {
+    error_ = std::make_error_code(std::errc::not_enough_memory);
+    return false;
+  }
+}
+
+result<received> reply_port::take() noexcept {
+  if (error_) return unexpected(error_);
+  result<received> answer = receiving_->await_resume();
+  receiving_.reset();
+  if (answer) {
+    port_.source_->found_empty();
+    lender_->give_back(std::move(port_));
+  } else {
+    port_.destroy();
+  }
+  return answer;
+}
+
+}  // namespace kedge::mach

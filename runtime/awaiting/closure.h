@@ -1,0 +1,17 @@
+// KEDGE_CHECK_CLOSURE(F): refuses closures that g++ 12 would destroy twice.
+//
+// g++ 12 (12.2 was tried, at -O0 and -O2) destroys a temporary closure in a co_await expression
+// once too often: a captured std::string is freed twice. Whoever takes a callable as F&& and gives
+// an awaitable checks it with this, so that the mistake does not compile there.
+#pragma once
+
+#include <type_traits>
+
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ <= 12
+#define KEDGE_CHECK_CLOSURE(F)                                                              \
+  static_assert(std::is_lvalue_reference_v<F> || std::is_trivially_destructible_v<F>,       \
+                "kedge: name this closure first (auto f = [...]; co_await with_scope(f)): " \
+                "g++ 12 destroys it twice as a temporary of co_await")
+#else
+#define KEDGE_CHECK_CLOSURE(F) static_assert(true)
+#endif

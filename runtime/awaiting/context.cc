@@ -1,0 +1,107 @@
+#include "kedge/runtime/awaiting/context.h"
+
+#include <cstdio>
+#include <cstring>
+#include <exception>
+
+#include "kedge/runtime/awaiting/frame.h"
+#include "kedge/runtime/reactor/reactor.h"
+
+namespace kedge {
+namespace {
+
+// Whoever swallows `cancelled` this often in one context is not going to stop.
+constexpr unsigned most_throws = 1000;
+
+[[noreturn]] void stop(const context& c, const char* what) noexcept {
+  description place;
+  print_place(place, c.place());
+  std::fprintf(stderr, "kedge: %s (%s) %s\n", c.name(), place.text(), what);
+  std::terminate();
+}
+
+}  // namespace
+
+void print_place(description& line, const std::source_location& place) noexcept {
+  if (place.line() == 0) {
+    line.print("somewhere");
+    return;
+  }
+  const char* file = place.file_name();
+  for (const char* next = file; (next = std::strstr(next, "kedge/")) != nullptr; ++next) {
+    file = next;
+  }
+  line.print("%s:%u", file, static_cast<unsigned>(place.line()));
+}
+
+void context::cancel(cancel_cause cause) noexcept {
+  // The list of contexts whose branches are to follow hangs off the reactor while it is worked off,
+  // so that a combinator's withdraw() which cancels its branches only adds to it.
+  if (cancelled_) return;
+  cancelled_ = true;
+  cause_ = cause;
+  context*& list = reactor_->cancelling();
+  next_ = nullptr;
+  if (list != nullptr) {
+    next_ = list->next_;
+    list->next_ = this;
+    return;
+  }
+  for (list = this; list != nullptr; list = list->next_) {
+    if (list->standing_at_ != nullptr) list->standing_at_->withdraw();
+  }
+}
+
+void context::throw_cancelled() {
+  if (++throws_ >= most_throws) stop(*this, "goes on although it was cancelled 1000 times");
+  throw kedge::cancelled(cause_);
+}
+
+void context::destroy_frames() noexcept {
+  context* stack = this;  // this context, and on top of it the branch being looked into
+  below_ = nullptr;
+  const context* done = nullptr;  // the branch of the top that was dealt with last
+  while (stack != nullptr) {
+    waiter* const innermost = stack->standing_at_;
+    if (innermost != nullptr) {
+      if (context* const branch = innermost->next_branch(done)) {
+        branch->below_ = stack;
+        stack = branch;
+        done = nullptr;
+        continue;
+      }
+    }
+    context& top = *stack;
+    stack = top.below_;
+    done = &top;
+    top.standing_at_ = nullptr;
+    frame* f = innermost != nullptr ? innermost->awaiting_frame() : nullptr;
+    while (f != nullptr) {
+      frame* const outer = f->continuation_->awaiting_frame();
+      *f->owner_ = nullptr;
+      f->handle_.destroy();
+      f = outer;
+    }
+  }
+}
+
+std::coroutine_handle<> frame::finish() noexcept {
+  state_ = state::done;
+  reactor& r = context_->in_reactor();
+  if (r.charge()) return continuation_->proceed();
+  context_->stand_at(*continuation_);
+  r.ready(*continuation_);
+  return std::noop_coroutine();
+}
+
+void frame::destroy() noexcept {
+  if (state_ != state::started) {
+    handle_.destroy();
+  } else if (context_->standing_at() != nullptr) {
+    context_->destroy_frames();
+  } else {
+    stop(*context_, "was destroyed by itself, while it was running");
+  }
+}
+
+}  // namespace kedge

@@ -1,0 +1,59 @@
+// frame: what the runtime knows of one coroutine of ours; the base of every promise.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+
+#include "kedge/runtime/awaiting/frame_recycler.h"
+#include "kedge/runtime/awaiting/waiter.h"
+
+namespace kedge {
+
+class frame {
+ public:
+  enum class state : unsigned char { created, started, done };
+
+  frame(const frame&) = delete;
+  frame& operator=(const frame&) = delete;
+
+  static void* operator new(std::size_t size) { return frame_recycler::allocate(size); }
+  static void operator delete(void* block, std::size_t size) noexcept {
+    frame_recycler::release(block, size);
+  }
+
+  context& where() const noexcept { return *context_; }
+  std::coroutine_handle<> handle() const noexcept { return handle_; }
+
+  // Binds the coroutine to its awaiter, whose context it inherits, and to the pointer that owns it.
+  // Returns the coroutine, to be resumed.
+  std::coroutine_handle<> start(waiter& continuation, frame*& owner) noexcept {
+    continuation_ = &continuation;
+    context_ = &continuation.where();
+    owner_ = &owner;
+    state_ = state::started;
+    return handle_;
+  }
+
+  // At the final suspension: marks the coroutine done and hands control to its awaiter.
+  std::coroutine_handle<> finish() noexcept;
+
+  // Destroys the coroutine, and first everything that it awaits: iteratively, innermost first.
+  // Ends the program if the coroutine is running.
+  void destroy() noexcept;
+
+  bool done() const noexcept { return state_ == state::done; }
+
+ protected:
+  explicit frame(std::coroutine_handle<> handle) noexcept : handle_(handle) {}
+  ~frame() = default;
+
+ private:
+  friend class context;
+  std::coroutine_handle<> handle_;
+  waiter* continuation_ = nullptr;
+  context* context_ = nullptr;
+  frame** owner_ = nullptr;
+  state state_ = state::created;
+};
+
+}  // namespace kedge

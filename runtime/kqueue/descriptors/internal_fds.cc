@@ -1,0 +1,48 @@
+#include "kedge/runtime/kqueue/descriptors/internal_fds.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <new>
+
+#include "kedge/runtime/kqueue/descriptors/fd_watchers.h"
+
+namespace kedge::kqueue {
+
+constinit base::mutex internal_fds::lock_{};
+constinit fd_table<bool> internal_fds::noted_{};
+
+bool internal_fds::note(int fd) noexcept {
+  std::atomic<bool>* const place = noted_.make(fd);
+  if (place != nullptr) place->store(true, std::memory_order_relaxed);
+  return place != nullptr;
+}
+
+void internal_fds::forget(int fd) noexcept {
+  std::atomic<bool>* const place = noted_.find(fd);
+  if (place != nullptr) place->store(false, std::memory_order_relaxed);
+}
+
+void internal_fds::close_at_once(int fd) noexcept {
+  const int error = errno;
+  syscall(SYS_close, fd);
+  errno = error;
+}
+
+void internal_fds::close(int fd) noexcept {
+  fd_watchers::announce(fd);
+  const std::lock_guard hold(lock_);
+  close_at_once(fd);
+  forget(fd);
+}
+
+void internal_fds::close_all_in_child() noexcept {
+  noted_.each(0, ~0u, [](int number, std::atomic<bool>& place) {
+    if (place.load(std::memory_order_relaxed)) close_at_once(number);
+  });
+  noted_.clear();
+  new (&lock_) base::mutex;
+}
+
+}  // namespace kedge::kqueue

@@ -1,0 +1,171 @@
+#include "kedge/runtime/kqueue/filters/signal_watch.h"
+
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <mutex>
+#include <new>
+
+#include "kedge/runtime/base/mutex.h"
+#include "kedge/runtime/kqueue/descriptors/internal_fds.h"
+#include "kedge/runtime/kqueue/libc/no_cancellation.h"
+
+namespace kedge::kqueue {
+namespace {
+
+constinit base::mutex lock;
+constinit std::atomic<signal_watch*> watches{nullptr};
+
+std::uint64_t bit(unsigned signal) noexcept {
+  return std::uint64_t{1} << (signal - 1);
+}
+
+// Those of `signals` that are pending for the process or this thread.
+std::uint64_t pending_of(std::uint64_t signals) noexcept {
+  sigset_t now;
+  if (signals == 0 || sigpending(&now) != 0) return 0;
+  std::uint64_t pending = 0;
+  for (unsigned signal = 1; signal < signal_count; ++signal) {
+    if (sigismember(&now, static_cast<int>(signal)) == 1) pending |= bit(signal);
+  }
+  return pending & signals;
+}
+
+}  // namespace
+
+void signal_arrived(unsigned signal) noexcept {
+  for (signal_watch* w = watches.load(std::memory_order_acquire); w != nullptr; w = w->next_) {
+    // In this order, and the other way round in give_back().
+    w->writers_.fetch_add(1);
+    if ((w->signals_.load() & bit(signal)) != 0 && !w->forget_pending(signal)) {
+      w->counts_[signal].fetch_add(1, std::memory_order_release);
+      const std::uint64_t one = 1;
+      syscall(SYS_write, w->event_fd_, &one, sizeof one);  // not by a cancellation point
+    }
+    w->writers_.fetch_sub(1);
+  }
+}
+
+void signal_taken(unsigned signal) noexcept {
+  for (signal_watch* w = watches.load(std::memory_order_acquire); w != nullptr; w = w->next_)
+    w->forget_pending(signal);
+}
+
+bool signal_watch::open() noexcept {
+  event_fd_ = internal_fds::make([] { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); });
+  sigset_t none;
+  sigemptyset(&none);
+  pending_fd_ =
+      internal_fds::make([&none] { return signalfd(-1, &none, SFD_CLOEXEC | SFD_NONBLOCK); });
+  set_ = internal_fds::make([] { return epoll_create1(EPOLL_CLOEXEC); });
+  epoll_event arrived{};
+  arrived.events = EPOLLIN;
+  epoll_event pending{};
+  pending.events = EPOLLIN | EPOLLET;  // it stays readable as long as a signal stays pending
+  return event_fd_ >= 0 && pending_fd_ >= 0 && set_ >= 0 &&
+         epoll_ctl(set_, EPOLL_CTL_ADD, event_fd_, &arrived) == 0 &&
+         epoll_ctl(set_, EPOLL_CTL_ADD, pending_fd_, &pending) == 0;
+}
+
+void signal_watch::close() noexcept {
+  for (int* const fd : {&event_fd_, &pending_fd_, &set_}) {
+    if (*fd >= 0) internal_fds::close(*fd);
+    *fd = -1;
+  }
+}
+
+signal_watch* signal_watch::take() noexcept {
+  const std::lock_guard hold(lock);
+  signal_watch* w = watches.load(std::memory_order_relaxed);
+  while (w != nullptr && w->in_use_) w = w->next_;
+  if (w == nullptr) {
+    w = new (std::nothrow) signal_watch;
+    if (w == nullptr) {
+      errno = ENOMEM;
+      return nullptr;
+    }
+    w->next_ = watches.load(std::memory_order_relaxed);
+    watches.store(w, std::memory_order_release);
+  }
+  if (w->event_fd_ < 0 && !w->open()) {
+    w->close();
+    return nullptr;
+  }
+  w->in_use_ = true;
+  return w;
+}
+
+void signal_watch::give_back() noexcept {
+  drain();
+  const std::lock_guard hold(lock);
+  // Nothing is watched by now. Whoever is about to write, or has been left by longjmp when he was,
+  // keeps the descriptors from being another's.
+  if (writers_.load() == 0) close();
+  in_use_ = false;
+}
+
+void signal_watch::begin(unsigned signal) noexcept {
+  if ((signals_.load(std::memory_order_relaxed) & bit(signal)) != 0) return;
+  counts_[signal].store(0, std::memory_order_relaxed);
+  // What is pending already came before.
+  pending_.fetch_or(pending_of(bit(signal)), std::memory_order_acq_rel);
+  watch_pending(signals_.fetch_or(bit(signal), std::memory_order_acq_rel) | bit(signal));
+  cover_signal(signal);
+}
+
+void signal_watch::end(unsigned signal) noexcept {
+  if ((signals_.load(std::memory_order_relaxed) & bit(signal)) == 0) return;
+  watch_pending(signals_.fetch_and(~bit(signal)) & ~bit(signal));
+  forget_pending(signal);
+  uncover_signal(signal);
+}
+
+void signal_watch::watch_pending(std::uint64_t signals) noexcept {
+  sigset_t set;
+  sigemptyset(&set);
+  for (unsigned signal = 1; signal < signal_count; ++signal) {
+    if ((signals & bit(signal)) != 0) sigaddset(&set, static_cast<int>(signal));
+  }
+  signalfd(pending_fd_, &set, 0);
+}
+
+bool signal_watch::forget_pending(unsigned signal) noexcept {
+  return (pending_.load(std::memory_order_acquire) & bit(signal)) != 0 &&
+         (pending_.fetch_and(~bit(signal), std::memory_order_acq_rel) & bit(signal)) != 0;
+}
+
+void signal_watch::drain() noexcept {
+  const no_cancellation here;
+  std::uint64_t count = 0;
+  [[maybe_unused]] const ssize_t got = read(event_fd_, &count, sizeof count);
+  epoll_event edges[2];
+  epoll_wait(set_, edges, 2, 0);
+
+  const std::uint64_t signals = signals_.load(std::memory_order_relaxed);
+  const std::uint64_t pending = pending_of(signals);
+  const std::uint64_t fresh = pending & ~pending_.fetch_or(pending, std::memory_order_acq_rel);
+  if (fresh == 0) return;
+  // What has been delivered between is the handler's to count, if it has not seen the mark.
+  const std::uint64_t still = pending_of(fresh);
+  for (unsigned signal = 1; signal < signal_count; ++signal) {
+    if ((fresh & bit(signal)) == 0) continue;
+    if ((still & bit(signal)) == 0 && forget_pending(signal)) continue;
+    counts_[signal].fetch_add(1, std::memory_order_release);
+  }
+}
+
+std::uint32_t signal_watch::take_count(unsigned signal) noexcept {
+  return counts_[signal].exchange(0, std::memory_order_acq_rel);
+}
+
+void signal_watch::after_fork_in_child() noexcept {
+  new (&lock) base::mutex;
+  watches.store(nullptr);
+}
+
+}  // namespace kedge::kqueue

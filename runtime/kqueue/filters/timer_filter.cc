@@ -1,0 +1,185 @@
+// EVFILT_TIMER: filt_timer* of Darwin's kern_event.c, over timer_queue. Timers with
+// NOTE_MACH_CONTINUOUS_TIME are on a clock of their own, so in a queue of their own, which stands
+// in the table of filters under a number that has no knotes.
+
+#include <time.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <new>
+
+#include "kedge/runtime/kqueue/filter_table.h"
+#include "kedge/runtime/kqueue/filters/timer_clock.h"
+#include "kedge/runtime/kqueue/filters/timer_queue.h"
+#include "kedge/runtime/kqueue/queue.h"
+
+namespace kedge::kqueue {
+namespace {
+
+constexpr std::uint64_t second = 1'000'000'000;
+
+// The timer's queue in its kqueue, for these fflags. Null with an errno in `error`.
+timer_queue* queue_for(const knote& note, std::uint32_t fflags, int& error) noexcept {
+  if ((fflags & NOTE_MACH_CONTINUOUS_TIME) == 0) {
+    return static_cast<timer_queue*>(filter_state(note));
+  }
+  queue& home = *record_of(note).home;
+  error = home.open_state(filter_index(continuous_timer_number));
+  if (error != 0) return nullptr;
+  return static_cast<timer_queue*>(home.state_of(filter_index(continuous_timer_number)));
+}
+
+struct schedule {
+  int error;
+  std::uint64_t deadline;
+  std::uint64_t interval;
+  std::uint64_t leeway;
+};
+
+// Wall time is converted once; later clock steps do not move the timer.
+std::uint64_t deadline_of_wall_time(std::uint64_t wanted, clockid_t clock) noexcept {
+  timespec wall{};
+  clock_gettime(CLOCK_REALTIME, &wall);
+  const std::uint64_t now =
+      static_cast<std::uint64_t>(wall.tv_sec) * second + static_cast<std::uint64_t>(wall.tv_nsec);
+  if (now >= wanted) return 0;
+  std::uint64_t deadline = 0;
+  return __builtin_add_overflow(timer_now(clock), wanted - now, &deadline) ? ~std::uint64_t{0}
+                                                                           : deadline;
+}
+
+// filt_timervalidate(). ERANGE: the count of nanoseconds does not fit.
+schedule schedule_of(const kevent64_s& change, clockid_t clock) noexcept {
+  std::uint64_t unit = 0;
+  switch (change.fflags & (NOTE_SECONDS | NOTE_USECONDS | NOTE_NSECONDS | NOTE_MACHTIME)) {
+    case 0:
+      unit = second / 1000;
+      break;
+    case NOTE_SECONDS:
+      unit = second;
+      break;
+    case NOTE_USECONDS:
+      unit = 1000;
+      break;
+    case NOTE_NSECONDS:
+    case NOTE_MACHTIME:
+      unit = 1;
+      break;  // a tick of Mach's time is 1 ns here
+    default:
+      return {EINVAL, 0, 0, 0};
+  }
+  const bool absolute = (change.fflags & NOTE_ABSOLUTE) != 0;
+  schedule s{};
+  if ((change.fflags & NOTE_LEEWAY) != 0 && __builtin_mul_overflow(change.ext[1], unit, &s.leeway))
+    return {ERANGE, 0, 0, 0};
+  if (!absolute && change.data < 0) return s;  // fires once, at once
+  std::uint64_t length = 0;
+  if (__builtin_mul_overflow(static_cast<std::uint64_t>(change.data), unit, &length))
+    return {ERANGE, 0, 0, 0};
+  if (absolute) {
+    const bool wall = (change.fflags & NOTE_MACHTIME) == 0;
+    s.deadline = wall ? deadline_of_wall_time(length, clock) : length;
+  } else {
+    s.interval = length;
+    if (__builtin_add_overflow(timer_now(clock), length, &s.deadline))
+      s.deadline = ~std::uint64_t{0};
+  }
+  return s;
+}
+
+// Starts the timer, which is in its queue. Events carry the leeway in ticks, whatever the change's
+// unit.
+verdict start(knote& note, const schedule& s) noexcept {
+  note.ext[1] = s.leeway;
+  return {0, timer_of(note).in->start(note, s.deadline, s.interval)};
+}
+
+clockid_t clock_for(std::uint32_t fflags) noexcept {
+  return (fflags & NOTE_MACH_CONTINUOUS_TIME) != 0 ? CLOCK_BOOTTIME : CLOCK_MONOTONIC;
+}
+
+// Puts the timer into the queue that `fflags` ask for. Returns 0 or an errno.
+int enter_queue(knote& note, std::uint32_t fflags) noexcept {
+  int error = 0;
+  timer_queue* const wanted = queue_for(note, fflags, error);
+  if (wanted == nullptr || wanted == timer_of(note).in) return error;
+  try {
+    wanted->add(note);
+  } catch (const std::bad_alloc&) {
+    return ENOMEM;
+  }
+  return 0;
+}
+
+verdict attach(knote& note, const kevent64_s& change) {
+  const schedule s = schedule_of(change, clock_for(change.fflags));
+  if (s.error != 0) return {s.error, false};
+  if (const int error = enter_queue(note, change.fflags); error != 0) return {error, false};
+  note.flags |= EV_CLEAR;
+  if ((change.fflags & NOTE_ABSOLUTE) != 0) note.flags |= EV_ONESHOT;
+  return start(note, s);
+}
+
+void detach(knote& note) noexcept {
+  timer_of(note).in->remove(note);
+}
+
+verdict touch(knote& note, const kevent64_s& change) {
+  if (((note.fflags ^ change.fflags) & NOTE_ABSOLUTE) != 0) return {EINVAL, false};
+  const schedule s = schedule_of(change, clock_for(change.fflags));
+  if (s.error != 0) return {s.error, false};
+  if (const int error = enter_queue(note, change.fflags); error != 0) return {error, false};
+  note.fflags = change.fflags;
+  return start(note, s);
+}
+
+void process(std::span<delivery> batch) noexcept {
+  for (delivery& d : batch) {
+    const bool again = (d.note->flags & EV_ONESHOT) == 0;
+    const std::uint64_t periods = timer_of(*d.note).in->take(*d.note, again);
+    d.fired = periods != 0;
+    d.event.data = static_cast<std::int64_t>(periods);
+    d.event.ext[0] = 0;
+  }
+}
+
+verdict refuse(knote&, const kevent64_s&) {
+  return {ENOTSUP, false};
+}
+
+int open_on(clockid_t clock, void** state, int* pump_fd) noexcept {
+  timer_queue* const timers = timer_queue::make(clock);
+  if (timers == nullptr) return errno;
+  *state = timers;
+  *pump_fd = timers->descriptor();
+  return 0;
+}
+int open(queue&, void** state, int* pump_fd) noexcept {
+  return open_on(CLOCK_MONOTONIC, state, pump_fd);
+}
+int open_continuous(queue&, void** state, int* pump_fd) noexcept {
+  return open_on(CLOCK_BOOTTIME, state, pump_fd);
+}
+
+void pump(void* state) noexcept {
+  static_cast<timer_queue*>(state)->expire();
+}
+
+void close(void* state) noexcept {
+  delete static_cast<timer_queue*>(state);
+}
+
+}  // namespace
+
+constinit const filter_operations timer_filter{.attach = attach,
+                                               .detach = detach,
+                                               .touch = touch,
+                                               .process = process,
+                                               .open = open,
+                                               .pump = pump,
+                                               .close = close};
+
+constinit const filter_operations continuous_timer_source{
+    .attach = refuse, .open = open_continuous, .pump = pump, .close = close};
+
+}  // namespace kedge::kqueue

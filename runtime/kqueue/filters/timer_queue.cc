@@ -1,0 +1,161 @@
+#include "kedge/runtime/kqueue/filters/timer_queue.h"
+
+#include <sys/timerfd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <mutex>
+#include <new>
+
+#include "kedge/runtime/kqueue/descriptors/internal_fds.h"
+#include "kedge/runtime/kqueue/filters/timer_clock.h"
+
+namespace kedge::kqueue {
+namespace {
+
+constexpr std::uint64_t second = 1'000'000'000;
+
+std::uint64_t sum(std::uint64_t a, std::uint64_t b) noexcept {
+  return a > std::numeric_limits<std::uint64_t>::max() - b
+             ? std::numeric_limits<std::uint64_t>::max()
+             : a + b;
+}
+
+bool earlier(knote& a, knote& b) noexcept {
+  return timer_of(a).deadline < timer_of(b).deadline;
+}
+
+}  // namespace
+
+timer_queue* timer_queue::make(clockid_t clock) noexcept {
+  const int fd =
+      internal_fds::make([clock] { return timerfd_create(clock, TFD_CLOEXEC | TFD_NONBLOCK); });
+  if (fd < 0) return nullptr;
+  timer_queue* const q = new (std::nothrow) timer_queue(clock, fd);
+  if (q == nullptr) {
+    internal_fds::close(fd);
+    errno = ENOMEM;
+  }
+  return q;
+}
+
+timer_queue::~timer_queue() {
+  internal_fds::close(fd_);
+}
+
+void timer_queue::add(knote& note) {
+  {
+    // Room whether it stands in the heap or has fired, so that start() and take() cannot fail.
+    const std::lock_guard hold(lock_);
+    if (heap_.capacity() == attached_) heap_.reserve(std::max<std::size_t>(16, 2 * attached_));
+    ++attached_;
+  }
+  timer& t = timer_of(note);
+  if (t.in != nullptr) t.in->remove(note);
+  t = {this, 0, 0, timer::not_in_heap, false};
+}
+
+void timer_queue::remove(knote& note) noexcept {
+  const std::lock_guard hold(lock_);
+  pull(note);
+  --attached_;
+  set(false);
+}
+
+bool timer_queue::start(knote& note, std::uint64_t deadline, std::uint64_t interval) noexcept {
+  timer& t = timer_of(note);
+  const std::lock_guard hold(lock_);
+  pull(note);
+  t.deadline = deadline;
+  t.interval = interval;
+  t.fired = deadline <= timer_now(clock_);
+  if (!t.fired) push(note);
+  set(false);
+  return t.fired;
+}
+
+std::uint64_t timer_queue::take(knote& note, bool again) noexcept {
+  timer& t = timer_of(note);
+  const std::lock_guard hold(lock_);
+  if (!t.fired) return 0;
+  t.fired = false;
+  if (t.interval == 0) return 1;
+  const std::uint64_t periods = (timer_now(clock_) - (t.deadline - t.interval)) / t.interval;
+  if (again) {
+    t.deadline = sum(t.deadline, periods * t.interval);
+    push(note);
+    set(false);
+  }
+  return periods;
+}
+
+void timer_queue::expire() noexcept {
+  const std::lock_guard hold(lock_);
+  const std::uint64_t now = timer_now(clock_);
+  while (!heap_.empty() && timer_of(*heap_[0]).deadline <= now) {
+    knote& note = *heap_[0];
+    pull(note);
+    timer_of(note).fired = true;
+    activate(note);
+  }
+  set(true);
+}
+
+void timer_queue::place(std::size_t i, knote& note) noexcept {
+  heap_[i] = &note;
+  timer_of(note).place = static_cast<std::uint32_t>(i);
+}
+
+void timer_queue::sift_up(std::size_t i) noexcept {
+  knote& note = *heap_[i];
+  for (; i != 0 && earlier(note, *heap_[(i - 1) / 4]); i = (i - 1) / 4)
+    place(i, *heap_[(i - 1) / 4]);
+  place(i, note);
+}
+
+void timer_queue::sift_down(std::size_t i) noexcept {
+  knote& note = *heap_[i];
+  for (;;) {
+    const std::size_t from = 4 * i + 1;
+    if (from >= heap_.size()) break;
+    std::size_t least = from;
+    for (std::size_t c = from + 1; c < std::min(from + 4, heap_.size()); ++c) {
+      if (earlier(*heap_[c], *heap_[least])) least = c;
+    }
+    if (!earlier(*heap_[least], note)) break;
+    place(i, *heap_[least]);
+    i = least;
+  }
+  place(i, note);
+}
+
+void timer_queue::push(knote& note) noexcept {
+  heap_.push_back(&note);
+  sift_up(heap_.size() - 1);
+}
+
+void timer_queue::pull(knote& note) noexcept {
+  const std::uint32_t i = timer_of(note).place;
+  if (i == timer::not_in_heap) return;
+  timer_of(note).place = timer::not_in_heap;
+  knote& last = *heap_.back();
+  heap_.pop_back();
+  if (&last == &note) return;
+  place(i, last);
+  sift_up(i);
+  sift_down(timer_of(last).place);
+}
+
+// Sets the timerfd to the earliest deadline. `again`: even if it is, which takes back its
+// readiness.
+void timer_queue::set(bool again) noexcept {
+  const std::uint64_t earliest = heap_.empty() ? 0 : timer_of(*heap_[0]).deadline;
+  if ((earliest == set_to_ && !again) || clock_is_virtual()) return;
+  set_to_ = earliest;
+  itimerspec when{};
+  when.it_value.tv_sec = static_cast<time_t>(earliest / second);
+  when.it_value.tv_nsec = static_cast<long>(earliest % second);
+  timerfd_settime(fd_, TFD_TIMER_ABSTIME, &when, nullptr);
+}
+
+}  // namespace kedge::kqueue

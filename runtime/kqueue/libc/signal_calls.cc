@@ -1,0 +1,154 @@
+// The C library's calls that look at or change the disposition of a signal, defined here so that
+// they speak of the program's when a handler of ours stands in front (signal_disposition.h), and
+// those that take a pending one, which is counted already (signal_watch.h). As the C library
+// defines them, and as safe in a handler as its own.
+
+#include <signal.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+
+#include "kedge/runtime/kqueue/filters/signal_watch.h"
+#include "kedge/runtime/kqueue/libc/next_definition.h"
+#include "kedge/runtime/kqueue/libc/signal_disposition.h"
+
+extern "C" {
+[[gnu::weak]] decltype(sigwait) __interceptor_sigwait;
+[[gnu::weak]] decltype(sigwaitinfo) __interceptor_sigwaitinfo;
+[[gnu::weak]] decltype(sigtimedwait) __interceptor_sigtimedwait;
+}
+
+namespace {
+
+using kedge::kqueue::next_definition;
+
+using handler_function = void (*)(int);
+
+// Signals that siginterrupt() made interrupting: signal() leaves them so. Bit signal - 1.
+constinit std::atomic<std::uint64_t> interrupting{0};
+
+bool is_signal(int signal) noexcept {
+  return signal > 0 && signal < static_cast<int>(kedge::kqueue::signal_count);
+}
+
+std::uint64_t bit(int signal) noexcept {
+  return std::uint64_t{1} << (signal - 1);
+}
+
+// Returns the handler before, or SIG_ERR with errno.
+handler_function replace(int signal, handler_function handler, int flags,
+                         bool mask_itself) noexcept {
+  struct sigaction wanted{};
+  struct sigaction before{};
+  wanted.sa_handler = handler;
+  wanted.sa_flags = flags;
+  if (handler == SIG_ERR) {
+    errno = EINVAL;
+    return SIG_ERR;
+  }
+  if (mask_itself && sigaddset(&wanted.sa_mask, signal) != 0) return SIG_ERR;
+  if (kedge::kqueue::change_disposition(signal, &wanted, &before) != 0) return SIG_ERR;
+  return before.sa_handler;
+}
+
+handler_function replace_as_bsd(int signal, handler_function handler) noexcept {
+  const bool interrupts =
+      is_signal(signal) && (interrupting.load(std::memory_order_relaxed) & bit(signal)) != 0;
+  return replace(signal, handler, interrupts ? 0 : SA_RESTART, true);
+}
+
+handler_function replace_as_system_v(int signal, handler_function handler) noexcept {
+  return replace(signal, handler, static_cast<int>(SA_RESETHAND | SA_NODEFER), false);
+}
+
+// Blocks or unblocks, and tells whether the signal was blocked. False with errno: no signal.
+bool mask(int how, int signal, bool& was_blocked) noexcept {
+  sigset_t only;
+  sigset_t before;
+  sigemptyset(&only);
+  if (sigaddset(&only, signal) != 0 || sigprocmask(how, &only, &before) != 0) return false;
+  was_blocked = sigismember(&before, signal) == 1;
+  return true;
+}
+
+}  // namespace
+
+extern "C" int sigaction(int signal, const struct sigaction* wanted,
+                         struct sigaction* before) noexcept {
+  return kedge::kqueue::change_disposition(signal, wanted, before);
+}
+
+extern "C" handler_function signal(int signal, handler_function handler) noexcept {
+  return replace_as_bsd(signal, handler);
+}
+
+extern "C" handler_function bsd_signal(int signal, handler_function handler) noexcept {
+  return replace_as_bsd(signal, handler);
+}
+
+extern "C" handler_function ssignal(int signal, handler_function handler) noexcept {
+  return replace_as_bsd(signal, handler);
+}
+
+extern "C" handler_function sysv_signal(int signal, handler_function handler) noexcept {
+  return replace_as_system_v(signal, handler);
+}
+
+// What signal() is under a strict _XOPEN_SOURCE.
+extern "C" handler_function __sysv_signal(int signal, handler_function handler) noexcept {
+  return replace_as_system_v(signal, handler);
+}
+
+extern "C" handler_function sigset(int signal, handler_function handler) noexcept {
+  bool was_blocked = false;
+  if (handler == SIG_HOLD) {
+    struct sigaction now{};
+    if (!mask(SIG_BLOCK, signal, was_blocked)) return SIG_ERR;
+    if (was_blocked) return SIG_HOLD;
+    if (kedge::kqueue::change_disposition(signal, nullptr, &now) != 0) return SIG_ERR;
+    return now.sa_handler;
+  }
+  const handler_function before = replace(signal, handler, 0, false);
+  if (before == SIG_ERR || !mask(SIG_UNBLOCK, signal, was_blocked)) return SIG_ERR;
+  return was_blocked ? SIG_HOLD : before;
+}
+
+extern "C" int sigignore(int signal) noexcept {
+  return replace(signal, SIG_IGN, 0, false) == SIG_ERR ? -1 : 0;
+}
+
+extern "C" int siginterrupt(int signal, int interrupts) noexcept {
+  struct sigaction action{};
+  if (kedge::kqueue::change_disposition(signal, nullptr, &action) != 0) return -1;
+  if (interrupts != 0) {
+    interrupting.fetch_or(bit(signal), std::memory_order_relaxed);
+    action.sa_flags &= ~SA_RESTART;
+  } else {
+    interrupting.fetch_and(~bit(signal), std::memory_order_relaxed);
+    action.sa_flags |= SA_RESTART;
+  }
+  return kedge::kqueue::change_disposition(signal, &action, nullptr);
+}
+
+// These three are cancellation points: not noexcept.
+extern "C" int sigwait(const sigset_t* set, int* signal) {
+  static constinit next_definition next("sigwait", &__interceptor_sigwait);
+  const int error = next(set, signal);
+  if (error == 0) kedge::kqueue::signal_taken(static_cast<unsigned>(*signal));
+  return error;
+}
+
+extern "C" int sigwaitinfo(const sigset_t* set, siginfo_t* info) {
+  static constinit next_definition next("sigwaitinfo", &__interceptor_sigwaitinfo);
+  const int signal = next(set, info);
+  if (signal > 0) kedge::kqueue::signal_taken(static_cast<unsigned>(signal));
+  return signal;
+}
+
+extern "C" int sigtimedwait(const sigset_t* set, siginfo_t* info, const timespec* time_out) {
+  static constinit next_definition next("sigtimedwait", &__interceptor_sigtimedwait);
+  const int signal = next(set, info, time_out);
+  if (signal > 0) kedge::kqueue::signal_taken(static_cast<unsigned>(signal));
+  return signal;
+}
