@@ -1,8 +1,8 @@
-// Threads that are cancelled, with the deferred type. The calls about kqueues are no cancellation
-// points: none of them has a twin that is none in Darwin's table of system calls
-// (bsd/kern/syscalls.master). close() is one, and a thread that dies in it has closed nothing.
+// Threads that are cancelled, with the deferred type. The kqueue calls are not cancellation points:
+// Darwin's table of system calls (bsd/kern/syscalls.master) has no `_nocancel` twin of any of them.
+// close() is a cancellation point, and a thread that dies in it has closed nothing.
 
-#include "kqueue_of_test.h"
+#include "test_kqueue.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -11,36 +11,37 @@
 
 #include <atomic>
 #include <cstdio>
+#include <vector>
 
-#include "child_of_test.h"
+#include "child_process.h"
 #include "kedge/runtime/kqueue/extension.h"
-#include "sockets_of_test.h"
+#include "test_sockets.h"
 
 namespace {
 
-// A thread with something to do, and then a cancellation point.
+// A thread that runs `body` and then reaches a cancellation point.
 template <class Body>
-class thread_of_test {
+class cancellable_thread {
  public:
-  explicit thread_of_test(Body body) : body_(body) {
+  explicit cancellable_thread(Body body) : body_(body) {
     REQUIRE(pthread_create(&thread_, nullptr, run, this) == 0);
   }
-  thread_of_test(const thread_of_test&) = delete;
-  thread_of_test& operator=(const thread_of_test&) = delete;
+  cancellable_thread(const cancellable_thread&) = delete;
+  cancellable_thread& operator=(const cancellable_thread&) = delete;
 
   void cancel() const { REQUIRE(pthread_cancel(thread_) == 0); }
-  // How it ended.
+  // Joins the thread. Returns true if cancellation ended it.
   bool was_cancelled() {
     void* result = nullptr;
     REQUIRE(pthread_join(thread_, &result) == 0);
     return result == PTHREAD_CANCELED;
   }
-  // After that: whether it had done all.
-  bool had_done_all() const { return done_; }
+  // Requires was_cancelled() before. Returns true if `body` ran to its end.
+  bool has_finished_body() const { return done_; }
 
  private:
   static void* run(void* self) {
-    thread_of_test& own = *static_cast<thread_of_test*>(self);
+    cancellable_thread& own = *static_cast<cancellable_thread*>(self);
     own.body_();
     own.done_ = true;
     pthread_testcancel();
@@ -52,29 +53,30 @@ class thread_of_test {
   bool done_ = false;
 };
 
-// In a thread that is cancelled before: does all of it, and dies then.
+// Runs `body` in a thread that is already cancelled, and checks that it dies only afterwards.
 template <class Body>
-void do_cancelled(Body body) {
-  thread_of_test thread([&] {
+void run_cancelled(Body body) {
+  cancellable_thread thread([&] {
     pthread_cancel(pthread_self());
     body();
   });
   CHECK(thread.was_cancelled());
-  CHECK(thread.had_done_all());
+  CHECK(thread.has_finished_body());
 }
 
 // How a thread waits for one event.
-struct manner {
-  bool wide;       // kevent64()
-  bool short_way;  // nothing but epoll_wait(), where it is made of that
+struct wait_mode {
+  bool wide;             // by kevent64()
+  bool takes_fast_path;  // on Linux by nothing but epoll_wait()
   const timespec* limit;
 };
 
 constexpr timespec zero{0, 0};
 constexpr timespec long_enough{30, 0};
 
-// The filter of the one event that comes; else a negative number.
-int wait_for_one(int kq, const manner& how, const kevent64_s* added = nullptr) {
+// Waits for one event, and makes the change `added` before if there is one. Returns ~filter of the
+// event, or, if there was not exactly one, the result of the call minus 100.
+int wait_for_one(int kq, const wait_mode& how, const kevent64_s* added = nullptr) {
   if (how.wide) {
     kevent64_s got{};
     const int n = kevent64(kq, added, added != nullptr ? 1 : 0, &got, 1, 0, how.limit);
@@ -91,13 +93,13 @@ int wait_for_one(int kq, const manner& how, const kevent64_s* added = nullptr) {
 }
 
 template <class Try>
-void in_each_manner(Try attempt) {
+void in_each_mode(Try attempt) {
   for (const bool wide : {false, true}) {
-    for (const bool short_way : {false, true}) {
+    for (const bool takes_fast_path : {false, true}) {
       for (const timespec* const limit : {static_cast<const timespec*>(nullptr), &long_enough}) {
-        const manner how{wide, short_way, limit};
+        const wait_mode how{wide, takes_fast_path, limit};
         CAPTURE(wide);
-        CAPTURE(short_way);
+        CAPTURE(takes_fast_path);
         CAPTURE(limit != nullptr);
         attempt(how);
       }
@@ -105,66 +107,69 @@ void in_each_manner(Try attempt) {
   }
 }
 
-// Adds, and opens the short way: with a wait that finds nothing in it.
-void add_with(int kq, const manner& how, const kevent64_s& added) {
-  manner at_once = how;
+// Makes the change `added`. A wait without an event then lets the next wait take the fast path.
+void add_with(int kq, const wait_mode& how, const kevent64_s& added) {
+  wait_mode at_once = how;
   at_once.limit = &zero;
   const int filter = wait_for_one(kq, at_once, &added);
   REQUIRE(filter == -100);
-  if (how.short_way) kedge::kqueue::opt_out(kq, kedge::kqueue::no_data);
+  if (how.takes_fast_path) kedge::kqueue::opt_out(kq, kedge::kqueue::no_data);
   REQUIRE(wait_for_one(kq, at_once) == -100);
 }
 
 }  // namespace
 
-TEST_CASE("a thread that is cancelled takes its event, and dies later") {
-  in_each_manner([](const manner& how) {
-    const kqueue_of_test kq;
-    const pair_of_test p = pair_of_test::of_pipe();
+TEST_CASE(
+    "a cancelled thread takes its event from kevent, and dies at the next cancellation point") {
+  in_each_mode([](const wait_mode& how) {
+    const test_kqueue kq;
+    const fd_pair p = fd_pair::of_pipe();
     add_with(kq.fd(), how, change(p[0], EVFILT_READ, EV_ADD));
     p.put(1, "x");
     int filter = 0;
-    do_cancelled([&] { filter = wait_for_one(kq.fd(), how); });
+    run_cancelled([&] { filter = wait_for_one(kq.fd(), how); });
     CHECK(filter == ~EVFILT_READ);
   });
 }
 
-TEST_CASE("the same with a change, and with a user event") {
-  in_each_manner([](const manner& how) {
-    const kqueue_of_test kq;
+TEST_CASE(
+    "a cancelled thread that adds a triggered user event gets it, and again in the next wait") {
+  in_each_mode([](const wait_mode& how) {
+    const test_kqueue kq;
     const kevent64_s trigger = change(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER);
     int filter = 0;
-    do_cancelled([&] { filter = wait_for_one(kq.fd(), how, &trigger); });
+    run_cancelled([&] { filter = wait_for_one(kq.fd(), how, &trigger); });
     CHECK(filter == ~EVFILT_USER);
-    do_cancelled([&] { filter = wait_for_one(kq.fd(), how); });
+    run_cancelled([&] { filter = wait_for_one(kq.fd(), how); });
     CHECK(filter == ~EVFILT_USER);
   });
 }
 
-TEST_CASE("a thread that is cancelled when no event is there gets none in time") {
-  in_each_manner([](const manner& how) {
-    const kqueue_of_test kq;
-    const pair_of_test p = pair_of_test::of_pipe();
+TEST_CASE("a cancelled thread waits for its time-out if there is no event") {
+  in_each_mode([](const wait_mode& how) {
+    const test_kqueue kq;
+    const fd_pair p = fd_pair::of_pipe();
     add_with(kq.fd(), how, change(p[0], EVFILT_READ, EV_ADD));
     constexpr timespec soon{0, 1};
     for (const timespec* const limit : {&zero, &soon}) {
-      manner brief = how;
+      CAPTURE(limit->tv_nsec);
+      wait_mode brief = how;
       brief.limit = limit;
       int filter = 0;
-      do_cancelled([&] { filter = wait_for_one(kq.fd(), brief); });
+      run_cancelled([&] { filter = wait_for_one(kq.fd(), brief); });
       CHECK(filter == -100);
     }
   });
 }
 
 TEST_CASE("a thread that is cancelled while it waits goes on waiting for its event") {
-  in_each_manner([](const manner& how) {
-    const kqueue_of_test kq;
-    const pair_of_test p = pair_of_test::of_pipe();
+  in_each_mode([](const wait_mode& how) {
+    const test_kqueue kq;
+    const fd_pair p = fd_pair::of_pipe();
     add_with(kq.fd(), how, change(p[0], EVFILT_READ, EV_ADD));
     std::atomic<bool> begun{false};
     int filter = 0;
-    thread_of_test thread([&] {
+    cancellable_thread thread([&] {
       begun = true;
       filter = wait_for_one(kq.fd(), how);
     });
@@ -172,15 +177,15 @@ TEST_CASE("a thread that is cancelled while it waits goes on waiting for its eve
     thread.cancel();
     p.put(1, "x");
     CHECK(thread.was_cancelled());
-    CHECK(thread.had_done_all());
+    CHECK(thread.has_finished_body());
     CHECK(filter == ~EVFILT_READ);
   });
 }
 
-TEST_CASE("the same, certainly inside the call") {
-  const kqueue_of_test kq;
+TEST_CASE("a thread that is cancelled inside of kevent64 goes on waiting for its event") {
+  const test_kqueue kq;
   int count = -1;
-  thread_of_test thread([&] {
+  cancellable_thread thread([&] {
     const kevent64_s add = change(1, EVFILT_USER, EV_ADD);
     kevent64_s got{};
     count = kevent64(kq.fd(), &add, 1, &got, 1, 0, nullptr);
@@ -189,132 +194,165 @@ TEST_CASE("the same, certainly inside the call") {
   thread.cancel();
   CHECK(kq.apply(1, EVFILT_USER, 0, NOTE_TRIGGER) == 0);
   CHECK(thread.was_cancelled());
-  CHECK(thread.had_done_all());
+  CHECK(thread.has_finished_body());
   CHECK(count == 1);
 }
 
-TEST_CASE("making a kqueue, adding and taking events of every filter, and deleting") {
-  const pair_of_test connection = pair_of_tcp();
-  const pair_of_test sockets = pair_of_test::of_sockets();
-  const pair_of_test pipe = pair_of_test::of_pipe();
-  sockets.put(1, "ab");  // what is looked at, and found to be less than a mark
-  pipe.fill(1);
-  pipe.take(0, 4096);
-  const unix_listener_of_test listener;
-  const descriptor_of_test client(::socket(AF_UNIX, SOCK_STREAM, 0));
+namespace {
+
+// Something to watch for every filter. The knotes have the udata 1 to `count`. activate() makes
+// those ready that are not ready at EV_ADD or by a timer.
+struct every_filter {
+  const fd_pair connection = tcp_pair();
+  const fd_pair sockets = fd_pair::of_sockets();
+  const fd_pair pipe = fd_pair::of_pipe();
+  const unix_listener listener;
+  const scoped_fd client{::socket(AF_UNIX, SOCK_STREAM, 0)};
   std::FILE* const file = std::tmpfile();
-  REQUIRE(file != nullptr);
-  child_of_test child;
-  const auto process = static_cast<std::uint64_t>(child.pid());
-  const kevent64_s adds[] = {
-      change(connection[0], EVFILT_READ, EV_ADD | EV_CLEAR, NOTE_LOWAT, 2, 1),
-      change(connection[0], EVFILT_EXCEPT, EV_ADD | EV_CLEAR, NOTE_OOB, 0, 2),
-      change(sockets[0], EVFILT_READ, EV_ADD | EV_CLEAR, NOTE_LOWAT, 4, 3),
-      change(sockets[0], EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, 0, 4),
-      change(pipe[1], EVFILT_WRITE, EV_ADD | EV_CLEAR, NOTE_LOWAT, 2 * 4096, 5),
-      change(fileno(file), EVFILT_VNODE, EV_ADD | EV_CLEAR, NOTE_WRITE, 0, 6),
-      change(listener.fd(), EVFILT_READ, EV_ADD | EV_CLEAR, 0, 0, 12),
-      change(1, EVFILT_TIMER, EV_ADD | EV_ONESHOT, NOTE_USECONDS, 1, 7),
-      change(2, EVFILT_TIMER, EV_ADD | EV_ONESHOT, NOTE_USECONDS | NOTE_MACH_CONTINUOUS_TIME, 1, 8),
-      change(1, EVFILT_USER, EV_ADD | EV_CLEAR, NOTE_TRIGGER, 0, 9),
-      change(SIGUSR1, EVFILT_SIGNAL, EV_ADD, 0, 0, 10),
-      change(process, EVFILT_PROC, EV_ADD, NOTE_EXIT | NOTE_EXITSTATUS, 0, 11),
-  };
-  constexpr int count = sizeof adds / sizeof adds[0];
-  constexpr unsigned all = (1u << (count + 1)) - 2;
-  void (*const before)(int) = signal(SIGUSR1, SIG_IGN);
+  child_process child;
+  void (*const on_usr1_before)(int) = signal(SIGUSR1, SIG_IGN);
+
+  every_filter() {
+    sockets.put(1, "ab");  // less than the low-water mark
+    pipe.fill(1);
+    pipe.take(0, 4096);
+    REQUIRE(file != nullptr);
+  }
+  every_filter(const every_filter&) = delete;
+  every_filter& operator=(const every_filter&) = delete;
+  ~every_filter() {
+    signal(SIGUSR1, on_usr1_before);
+    std::fclose(file);
+  }
+
+  std::vector<kevent64_s> adds() const {
+    const auto process = static_cast<std::uint64_t>(child.pid());
+    constexpr std::uint32_t continuous = NOTE_USECONDS | NOTE_MACH_CONTINUOUS_TIME;
+    return {
+        change(connection[0], EVFILT_READ, EV_ADD | EV_CLEAR, NOTE_LOWAT, 2, 1),
+        change(connection[0], EVFILT_EXCEPT, EV_ADD | EV_CLEAR, NOTE_OOB, 0, 2),
+        change(sockets[0], EVFILT_READ, EV_ADD | EV_CLEAR, NOTE_LOWAT, 4, 3),
+        change(sockets[0], EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, 0, 4),
+        change(pipe[1], EVFILT_WRITE, EV_ADD | EV_CLEAR, NOTE_LOWAT, 2 * 4096, 5),
+        change(fileno(file), EVFILT_VNODE, EV_ADD | EV_CLEAR, NOTE_WRITE, 0, 6),
+        change(1, EVFILT_TIMER, EV_ADD | EV_ONESHOT, NOTE_USECONDS, 1, 7),
+        change(2, EVFILT_TIMER, EV_ADD | EV_ONESHOT, continuous, 1, 8),
+        change(1, EVFILT_USER, EV_ADD | EV_CLEAR, NOTE_TRIGGER, 0, 9),
+        change(SIGUSR1, EVFILT_SIGNAL, EV_ADD, 0, 0, 10),
+        change(process, EVFILT_PROC, EV_ADD, NOTE_EXIT | NOTE_EXITSTATUS, 0, 11),
+        change(listener.fd(), EVFILT_READ, EV_ADD | EV_CLEAR, 0, 0, 12),
+    };
+  }
+
+  void activate() const {
+    REQUIRE(::send(connection[1], "ab", 2, 0) == 2);
+    REQUIRE(::send(connection[1], "c", 1, MSG_OOB) == 1);
+    sockets.put(1, "cd");
+    pipe.drain(0);
+    listener.connect(client);
+    std::fputs("text", file);
+    std::fflush(file);
+    ::kill(getpid(), SIGUSR1);
+    child.kill(SIGKILL);
+  }
+};
+
+// Takes the events of a call with room for 4, and sets the bits of their udata in `seen`. Returns
+// false if there were none.
+bool take_events(int kq, const timespec& limit, unsigned& seen) {
+  kevent64_s got[4];
+  const int n = kevent64(kq, nullptr, 0, got, 4, 0, &limit);
+  for (int i = 0; i < n; ++i) seen |= 1u << got[i].udata;
+  return n > 0;
+}
+
+// Deletes the knotes that are not deleted by their event. Returns the first result that is not 0.
+int delete_all(int kq, const std::vector<kevent64_s>& adds) {
+  for (kevent64_s c : adds) {
+    if (c.filter == EVFILT_TIMER || c.filter == EVFILT_PROC) continue;
+    c.flags = EV_DELETE;
+    if (const int result = kevent64(kq, &c, 1, nullptr, 0, 0, nullptr); result != 0) return result;
+  }
+  return 0;
+}
+
+}  // namespace
+
+TEST_CASE("a cancelled thread adds knotes of every filter, takes their events and deletes them") {
+  const every_filter sources;
+  const std::vector<kevent64_s> adds = sources.adds();
+  const int count = static_cast<int>(adds.size());
+  const unsigned all = (1u << (count + 1)) - 2;
   int kq = -1;
   int added = -1;
   unsigned seen = 0;
   int deleted = -1;
   std::atomic<bool> ready{false};
   std::atomic<bool> happened{false};
-  const auto take = [&](const timespec& limit) {
-    kevent64_s got[4];
-    const int n = kevent64(kq, nullptr, 0, got, 4, 0, &limit);
-    for (int i = 0; i < n; ++i) seen |= 1u << got[i].udata;
-    return n > 0;
-  };
-  thread_of_test thread([&] {
+  cancellable_thread thread([&] {
     pthread_cancel(pthread_self());
     kq = ::kqueue();
-    added = kevent64(kq, adds, count, nullptr, 0, 0, nullptr);
-    while (take(zero)) {
+    added = kevent64(kq, adds.data(), count, nullptr, 0, 0, nullptr);
+    while (take_events(kq, zero, seen)) {
     }
     ready = true;
     while (!happened) sched_yield();
-    while (seen != all && take(long_enough)) {
+    while (seen != all && take_events(kq, long_enough, seen)) {
     }
-    for (kevent64_s gone : adds) {
-      const bool is_gone = gone.filter == EVFILT_TIMER || gone.filter == EVFILT_PROC;
-      if (is_gone) continue;
-      gone.flags = EV_DELETE;
-      deleted = kevent64(kq, &gone, 1, nullptr, 0, 0, nullptr);
-      if (deleted != 0) break;
-    }
+    deleted = delete_all(kq, adds);
   });
   while (!ready) sched_yield();
-  REQUIRE(::send(connection[1], "ab", 2, 0) == 2);
-  REQUIRE(::send(connection[1], "c", 1, MSG_OOB) == 1);
-  sockets.put(1, "cd");
-  pipe.drain(0);
-  listener.connect(client);
-  std::fputs("text", file);
-  std::fflush(file);
-  kill(getpid(), SIGUSR1);
-  child.kill(SIGKILL);
+  sources.activate();
   happened = true;
   CHECK(thread.was_cancelled());
-  CHECK(thread.had_done_all());
+  CHECK(thread.has_finished_body());
   CHECK(added == 0);
   CHECK(seen == all);
   CHECK(deleted == 0);
 
-  SUBCASE("and the end of it, by what is no cancellation point") {
-    int number = -1;
-    do_cancelled([&] { number = ::dup2(pipe[0], kq); });
-    CHECK(number == kq);
+  SUBCASE("dup2 onto the kqueue, not a cancellation point, closes it") {
+    int fd = -1;
+    run_cancelled([&] { fd = ::dup2(sources.pipe[0], kq); });
+    CHECK(fd == kq);
   }
-  SUBCASE("which close() is") {
-    thread_of_test closing([&] {
+  SUBCASE("close(), a cancellation point, leaves the kqueue open") {
+    cancellable_thread closing([&] {
       pthread_cancel(pthread_self());
       ::close(kq);
     });
     CHECK(closing.was_cancelled());
-    CHECK(!closing.had_done_all());
-    // It is there, with what is in it.
+    CHECK(!closing.has_finished_body());
+    // The kqueue is still open, and works.
     const kevent64_s trigger = change(3, EVFILT_USER, EV_ADD, NOTE_TRIGGER);
     kevent64_s got{};
     CHECK(kevent64(kq, &trigger, 1, &got, 1, 0, &long_enough) == 1);
   }
   CHECK(::close(kq) == 0);
-  signal(SIGUSR1, before);
-  std::fclose(file);
-  child.wait();
 }
 
-TEST_CASE("close: a thread that dies in it has closed nothing, and its knotes stay") {
-  const kqueue_of_test kq;
-  const pair_of_test p = pair_of_test::of_sockets();
+TEST_CASE(
+    "a thread that is cancelled in close() has closed nothing, and the knotes of the fd stay") {
+  const test_kqueue kq;
+  const fd_pair p = fd_pair::of_sockets();
   p.put(1, "x");
   REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD) == 0);
-  thread_of_test closing([&] {
+  cancellable_thread closing([&] {
     pthread_cancel(pthread_self());
     ::close(p[0]);
   });
   CHECK(closing.was_cancelled());
-  CHECK(!closing.had_done_all());
+  CHECK(!closing.has_finished_body());
   CHECK(only(kq.now(), EVFILT_READ).data == 1);
 }
 
-TEST_CASE("fork: neither the thread nor its child dies of it") {
-  const kqueue_of_test kq;
-  const pair_of_test p = pair_of_test::of_pipe();
+TEST_CASE("a cancelled thread forks, and neither it nor the child dies in fork") {
+  const test_kqueue kq;
+  const fd_pair p = fd_pair::of_pipe();
   p.put(1, "x");
   REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD) == 0);
   REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD, NOTE_SECONDS, 1000) == 0);
   pid_t child = -1;
-  do_cancelled([&] {
+  run_cancelled([&] {
     child = fork();
     if (child == 0) _exit(7);
   });
@@ -333,22 +371,23 @@ void reach_cancellation_point(int) {
 
 }  // namespace
 
-TEST_CASE("a watched signal: counting it is no cancellation point, but its handler may reach one") {
-  const kqueue_of_test kq;
+TEST_CASE(
+    "a watched signal ends a cancelled thread only if its handler reaches a cancellation point") {
+  const test_kqueue kq;
   REQUIRE(kq.apply(SIGUSR1, EVFILT_SIGNAL, EV_ADD) == 0);
   void (*before)(int) = SIG_DFL;
-  SUBCASE("ignored") {
+  SUBCASE("an ignored signal lets the thread finish") {
     before = signal(SIGUSR1, SIG_IGN);
-    do_cancelled([] { raise(SIGUSR1); });
+    run_cancelled([] { raise(SIGUSR1); });
   }
-  SUBCASE("handled") {
+  SUBCASE("a handler with a cancellation point ends the thread") {
     before = signal(SIGUSR1, reach_cancellation_point);
-    thread_of_test thread([] {
+    cancellable_thread thread([] {
       pthread_cancel(pthread_self());
       raise(SIGUSR1);
     });
     CHECK(thread.was_cancelled());
-    CHECK(!thread.had_done_all());
+    CHECK(!thread.has_finished_body());
   }
   signal(SIGUSR1, before);
   CHECK(only(kq.now(), EVFILT_SIGNAL).data == 1);

@@ -1,8 +1,7 @@
-// EVFILT_READ and EVFILT_WRITE, what is the same on every kind of descriptor: modes, sides, order,
+// EVFILT_READ and EVFILT_WRITE, as they behave on every kind of fd: modes, directions, order, and
 // what closing leaves.
 
-#include "folder_of_test.h"
-#include "kqueue_of_test.h"
+#include "test_kqueue.h"
 
 #if defined(__linux__)
 #include <sys/eventfd.h>
@@ -15,21 +14,17 @@
 
 #include <cerrno>
 
-TEST_CASE("READ: data is the bytes, again and again until they are read") {
-  const kqueue_of_test kq;
-  const auto check = [&](const pair_of_test& p) {
+#include "temporary_folder.h"
+
+TEST_CASE("READ reports the number of bytes in data, in each call until they are read") {
+  const test_kqueue kq;
+  const auto check = [&](const fd_pair& p) {
     REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD, 0, 0, 42) == 0);
     CHECK(kq.now().empty());
     p.put(1, "abc");
     for (int i = 0; i < 3; ++i) {
-      const event_list got = kq.next();
-      REQUIRE(got.size() == 1);
-      CHECK(got[0].ident == static_cast<std::uint64_t>(p[0]));
-      CHECK(got[0].filter == EVFILT_READ);
-      CHECK(got[0].flags == EV_ADD);
-      CHECK(got[0].fflags == 0);
-      CHECK(got[0].data == 3);
-      CHECK(got[0].udata == 42);
+      CAPTURE(i);
+      CHECK(kq.next() == event_list{event(p[0], EVFILT_READ, EV_ADD, 0, 3, 42)});
     }
     p.take(0, 2);
     CHECK(only(kq.next(), EVFILT_READ).data == 1);
@@ -37,16 +32,16 @@ TEST_CASE("READ: data is the bytes, again and again until they are read") {
     CHECK(kq.now().empty());
   };
   SUBCASE("pipe") {
-    check(pair_of_test::of_pipe());
+    check(fd_pair::of_pipe());
   }
   SUBCASE("stream socket") {
-    check(pair_of_test::of_sockets());
+    check(fd_pair::of_sockets());
   }
 }
 
-TEST_CASE("WRITE: active while there is room, data is the room") {
-  const kqueue_of_test kq;
-  const auto check = [&](const pair_of_test& p) {
+TEST_CASE("WRITE reports the room in data while there is some") {
+  const test_kqueue kq;
+  const auto check = [&](const fd_pair& p) {
     REQUIRE(kq.apply(p[1], EVFILT_WRITE, EV_ADD) == 0);
     const std::int64_t before = only(kq.next(), EVFILT_WRITE).data;
     p.put(1, "some bytes");
@@ -57,16 +52,16 @@ TEST_CASE("WRITE: active while there is room, data is the room") {
     CHECK(only(kq.next(), EVFILT_WRITE).data > 0);
   };
   SUBCASE("pipe") {
-    check(pair_of_test::of_pipe());
+    check(fd_pair::of_pipe());
   }
   SUBCASE("stream socket") {
-    check(pair_of_test::of_sockets());
+    check(fd_pair::of_sockets());
   }
 }
 
-TEST_CASE("EV_CLEAR reports once until more comes") {
-  const kqueue_of_test kq;
-  const pair_of_test p = pair_of_test::of_sockets();
+TEST_CASE("READ with EV_CLEAR reports once until more bytes arrive") {
+  const test_kqueue kq;
+  const fd_pair p = fd_pair::of_sockets();
   REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD | EV_CLEAR) == 0);
   p.put(1, "a");
   CHECK(only(kq.next(), EVFILT_READ).data == 1);
@@ -74,26 +69,27 @@ TEST_CASE("EV_CLEAR reports once until more comes") {
   p.put(1, "b");
   CHECK(only(kq.next(), EVFILT_READ).data == 2);
   CHECK(kq.now().empty());
-  SUBCASE("adding again looks again") {
+  SUBCASE("a second EV_ADD reports the bytes again") {
     REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD | EV_CLEAR) == 0);
     CHECK(only(kq.next(), EVFILT_READ).data == 2);
     CHECK(kq.now().empty());
   }
 }
 
-TEST_CASE("EV_ONESHOT deletes, EV_DISPATCH disables, after one delivery") {
-  const kqueue_of_test kq;
-  const pair_of_test p = pair_of_test::of_sockets();
+TEST_CASE("after one event EV_ONESHOT deletes a READ knote, and EV_DISPATCH disables it") {
+  const test_kqueue kq;
+  const fd_pair p = fd_pair::of_sockets();
   p.put(1, "a");
-  SUBCASE("ONESHOT") {
+  SUBCASE("EV_ONESHOT") {
     REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD | EV_ONESHOT) == 0);
     CHECK(only(kq.next(), EVFILT_READ).flags == (EV_ADD | EV_ONESHOT));
     CHECK(kq.now().empty());
     CHECK(kq.apply(p[0], EVFILT_READ, EV_DELETE) == ENOENT);
   }
-  SUBCASE("DISPATCH") {
+  SUBCASE("EV_DISPATCH, until EV_ENABLE") {
     REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD | EV_DISPATCH) == 0);
     for (int i = 0; i < 3; ++i) {
+      CAPTURE(i);
       CHECK(kq.next().size() == 1);
       CHECK(kq.now().empty());
       REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ENABLE) == 0);
@@ -103,9 +99,9 @@ TEST_CASE("EV_ONESHOT deletes, EV_DISPATCH disables, after one delivery") {
   }
 }
 
-TEST_CASE("EV_DISABLE keeps quiet, also of a hang-up; EV_ENABLE reports what is there") {
-  const kqueue_of_test kq;
-  pair_of_test p = pair_of_test::of_sockets();
+TEST_CASE("EV_DISABLE holds back bytes and EV_EOF, and EV_ENABLE reports them") {
+  const test_kqueue kq;
+  fd_pair p = fd_pair::of_sockets();
   REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD | EV_DISABLE) == 0);
   p.put(1, "a");
   CHECK(kq.now().empty());
@@ -118,15 +114,16 @@ TEST_CASE("EV_DISABLE keeps quiet, also of a hang-up; EV_ENABLE reports what is 
   CHECK((only(kq.now(), EVFILT_READ).flags & EV_EOF) != 0);
 }
 
-TEST_CASE("READ and WRITE of one descriptor are two knotes, each with its modes") {
-  const kqueue_of_test kq;
-  const pair_of_test p = pair_of_test::of_sockets();
+TEST_CASE("READ and WRITE of one fd are two knotes, each with its modes") {
+  const test_kqueue kq;
+  const fd_pair p = fd_pair::of_sockets();
   p.put(1, "abc");
 
   SUBCASE("both level-triggered") {
     REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD, 0, 0, 1) == 0);
     REQUIRE(kq.apply(p[0], EVFILT_WRITE, EV_ADD, 0, 0, 2) == 0);
     for (int i = 0; i < 2; ++i) {
+      CAPTURE(i);
       const event_list got = kq.now();
       REQUIRE(got.size() == 2);
       CHECK(only(got, EVFILT_READ).udata == 1);
@@ -145,37 +142,46 @@ TEST_CASE("READ and WRITE of one descriptor are two knotes, each with its modes"
     CHECK(kq.now().size() == 2);
     CHECK(kq.now().empty());
   }
-  SUBCASE("WRITE with EV_CLEAR, READ without: READ stays") {
+  SUBCASE("WRITE with EV_CLEAR, READ without: only READ is reported again") {
     REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD) == 0);
     REQUIRE(kq.apply(p[0], EVFILT_WRITE, EV_ADD | EV_CLEAR) == 0);
-    for (int i = 0; i < 4; ++i) CHECK(only(kq.now(), EVFILT_READ).data == 3);
+    for (int i = 0; i < 4; ++i) {
+      CAPTURE(i);
+      CHECK(only(kq.now(), EVFILT_READ).data == 3);
+    }
     p.take(0, 3);
-    kq.now();  // WRITE may be early, once
+    kq.now();  // WRITE may report once early
     CHECK(kq.now().empty());
     p.put(1, "x");
     CHECK(only(kq.next(), EVFILT_READ).data == 1);
   }
-  SUBCASE("one disabled") {
+  SUBCASE("READ disabled: only WRITE is reported") {
     REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD) == 0);
     REQUIRE(kq.apply(p[0], EVFILT_WRITE, EV_ADD) == 0);
     REQUIRE(kq.apply(p[0], EVFILT_READ, EV_DISABLE) == 0);
     REQUIRE(kq.now().size() == 1);
     CHECK(kq.now()[0].filter == EVFILT_WRITE);
   }
-  SUBCASE("one ONESHOT") {
+  SUBCASE("WRITE with EV_ONESHOT: only READ is reported again") {
     REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD) == 0);
     REQUIRE(kq.apply(p[0], EVFILT_WRITE, EV_ADD | EV_ONESHOT) == 0);
     CHECK(kq.now().size() == 2);
     REQUIRE(kq.now().size() == 1);
     CHECK(kq.now()[0].filter == EVFILT_READ);
   }
-  SUBCASE("room for one at a time: both have their turn") {
-    const unsigned mode = EV_ADD;
-    REQUIRE(kq.apply(p[0], EVFILT_READ, mode) == 0);
-    REQUIRE(kq.apply(p[0], EVFILT_WRITE, mode) == 0);
+}
+
+TEST_CASE("READ and WRITE of one fd both get their turn in calls with room for one event") {
+  const test_kqueue kq;
+  const fd_pair p = fd_pair::of_sockets();
+  p.put(1, "abc");
+  SUBCASE("level-triggered: each again and again") {
+    REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD) == 0);
+    REQUIRE(kq.apply(p[0], EVFILT_WRITE, EV_ADD) == 0);
     int reads = 0;
     int writes = 0;
     for (int i = 0; i < 10; ++i) {
+      CAPTURE(i);
       const event_list got = kq.now(1);
       REQUIRE(got.size() == 1);
       if (got[0].filter == EVFILT_READ) CHECK(got[0].data == 3);
@@ -184,7 +190,7 @@ TEST_CASE("READ and WRITE of one descriptor are two knotes, each with its modes"
     CHECK(reads >= 2);
     CHECK(writes >= 2);
   }
-  SUBCASE("room for one at a time, EV_CLEAR: each once") {
+  SUBCASE("EV_CLEAR: each once") {
     REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD | EV_CLEAR) == 0);
     REQUIRE(kq.apply(p[0], EVFILT_WRITE, EV_ADD | EV_CLEAR) == 0);
     const event_list first = kq.now(1);
@@ -196,9 +202,9 @@ TEST_CASE("READ and WRITE of one descriptor are two knotes, each with its modes"
   }
 }
 
-TEST_CASE("what did not fit is asked again before it is reported") {
-  const kqueue_of_test kq;
-  const pair_of_test p = pair_of_test::of_sockets();
+TEST_CASE("a knote that did not fit into a call is probed again before it is reported") {
+  const test_kqueue kq;
+  const fd_pair p = fd_pair::of_sockets();
   REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD | EV_CLEAR) == 0);
   REQUIRE(kq.apply(p[0], EVFILT_WRITE, EV_ADD | EV_CLEAR) == 0);
   p.put(1, "a");
@@ -212,10 +218,10 @@ TEST_CASE("what did not fit is asked again before it is reported") {
   CHECK(kq.now(1).empty());
 }
 
-TEST_CASE("what did not fit, and was changed meanwhile, is reported once") {
-  const kqueue_of_test kq;
-  const pair_of_test both = pair_of_test::of_sockets();
-  const pair_of_test other = pair_of_test::of_sockets();
+TEST_CASE("a knote that did not fit into a call, and was then enabled, is reported once") {
+  const test_kqueue kq;
+  const fd_pair both = fd_pair::of_sockets();
+  const fd_pair other = fd_pair::of_sockets();
   both.put(1, "a");
   REQUIRE(kq.apply(both[0], EVFILT_READ, EV_ADD | EV_CLEAR) == 0);
   REQUIRE(kq.apply(both[0], EVFILT_WRITE, EV_ADD | EV_CLEAR) == 0);
@@ -224,7 +230,9 @@ TEST_CASE("what did not fit, and was changed meanwhile, is reported once") {
   REQUIRE(kq.apply(other[0], EVFILT_WRITE, EV_ENABLE) == 0);
   std::size_t reported = 0;
   for (int i = 0; i < 4; ++i) {
+    CAPTURE(i);
     for (const kevent64_s& event : kq.now(1)) {
+      CAPTURE(event);
       CHECK(event.ident == static_cast<std::uint64_t>(other[0]));
       ++reported;
     }
@@ -232,33 +240,30 @@ TEST_CASE("what did not fit, and was changed meanwhile, is reported once") {
   CHECK(reported == 1);
 }
 
-TEST_CASE("the peer's end: EV_EOF beside the bytes that are left, sticky") {
-  const kqueue_of_test kq;
-  const auto check = [&](pair_of_test p) {
+TEST_CASE("READ of a closed peer reports EV_EOF beside the bytes that are left, in each call") {
+  const test_kqueue kq;
+  const auto check = [&](fd_pair p) {
     REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD) == 0);
     p.put(1, "ab");
     p.close(1);
     for (int i = 0; i < 2; ++i) {
-      const event_list got = kq.next();
-      const kevent64_s& e = only(got, EVFILT_READ);
-      CHECK(e.flags == (EV_ADD | EV_EOF));
-      CHECK(e.fflags == 0);
-      CHECK(e.data == 2);
+      CAPTURE(i);
+      CHECK(kq.next() == event_list{event(p[0], EVFILT_READ, EV_ADD | EV_EOF, 0, 2)});
     }
     p.take(0, 2);
-    CHECK(only(kq.next(), EVFILT_READ).data == 0);
-    CHECK((only(kq.next(), EVFILT_READ).flags & EV_EOF) != 0);
+    CHECK(kq.next() == event_list{event(p[0], EVFILT_READ, EV_ADD | EV_EOF)});
+    CHECK(kq.next() == event_list{event(p[0], EVFILT_READ, EV_ADD | EV_EOF)});
   };
   SUBCASE("pipe") {
-    check(pair_of_test::of_pipe());
+    check(fd_pair::of_pipe());
   }
   SUBCASE("stream socket") {
-    check(pair_of_test::of_sockets());
+    check(fd_pair::of_sockets());
   }
 }
 
-TEST_CASE("what cannot be watched") {
-  const kqueue_of_test kq;
+TEST_CASE("READ and WRITE refuse closed fds (EBADF) and directories (EINVAL)") {
+  const test_kqueue kq;
   CHECK(kq.apply(1'000'000, EVFILT_READ, EV_ADD) == EBADF);
   CHECK(kq.apply(std::uint64_t{1} << 40, EVFILT_READ, EV_ADD) == EBADF);
   CHECK(kq.apply(-1, EVFILT_WRITE, EV_ADD) == EBADF);
@@ -268,72 +273,69 @@ TEST_CASE("what cannot be watched") {
   ::close(directory);
 }
 
-TEST_CASE("what cannot be watched cannot be added with EV_DISABLE either") {
-  const kqueue_of_test kq;
+TEST_CASE("EV_ADD with EV_DISABLE refuses directories (EINVAL) and closed fds (EBADF) too") {
+  const test_kqueue kq;
   const int directory = ::open("/", O_RDONLY);
   REQUIRE(directory >= 0);
   CHECK(kq.apply(directory, EVFILT_READ, EV_ADD | EV_DISABLE) == EINVAL);
   ::close(directory);
-  pair_of_test p = pair_of_test::of_pipe();
-  const int number = p[0];
-  REQUIRE(kq.apply(number, EVFILT_READ, EV_ADD) == 0);
+  fd_pair p = fd_pair::of_pipe();
+  const int fd = p[0];
+  REQUIRE(kq.apply(fd, EVFILT_READ, EV_ADD) == 0);
   REQUIRE(kq.apply(p[1], EVFILT_WRITE, EV_ADD) == 0);
   p.close(0);
-  CHECK(kq.apply(number, EVFILT_READ, EV_ADD | EV_DISABLE) == EBADF);
-  CHECK(kq.apply(number, EVFILT_READ, EV_DELETE) == ENOENT);
+  CHECK(kq.apply(fd, EVFILT_READ, EV_ADD | EV_DISABLE) == EBADF);
+  CHECK(kq.apply(fd, EVFILT_READ, EV_DELETE) == ENOENT);
 }
 
-TEST_CASE("a closed descriptor's knotes are gone") {
-  const kqueue_of_test kq;
-  pair_of_test p = pair_of_test::of_sockets();
-  const int number = p[0];
+TEST_CASE("closing an fd deletes its READ and WRITE knotes") {
+  const test_kqueue kq;
+  fd_pair p = fd_pair::of_sockets();
+  const int fd = p[0];
   p.put(1, "a");
-  REQUIRE(kq.apply(number, EVFILT_READ, EV_ADD, 0, 0, 1) == 0);
-  REQUIRE(kq.apply(number, EVFILT_WRITE, EV_ADD, 0, 0, 2) == 0);
+  REQUIRE(kq.apply(fd, EVFILT_READ, EV_ADD, 0, 0, 1) == 0);
+  REQUIRE(kq.apply(fd, EVFILT_WRITE, EV_ADD, 0, 0, 2) == 0);
   REQUIRE(kq.now().size() == 2);
   p.close(0);
   CHECK(kq.now().empty());
 
-  SUBCASE("deleting one: ENOENT; adding one: EBADF") {
-    CHECK(kq.apply(number, EVFILT_READ, EV_DELETE) == ENOENT);
-    CHECK(kq.apply(number, EVFILT_WRITE, EV_DELETE) == ENOENT);
-    CHECK(kq.apply(number, EVFILT_READ, EV_ADD) == EBADF);
+  SUBCASE("EV_DELETE of either fails with ENOENT, then EV_ADD with EBADF") {
+    CHECK(kq.apply(fd, EVFILT_READ, EV_DELETE) == ENOENT);
+    CHECK(kq.apply(fd, EVFILT_WRITE, EV_DELETE) == ENOENT);
+    CHECK(kq.apply(fd, EVFILT_READ, EV_ADD) == EBADF);
   }
-  SUBCASE("adding: EBADF") {
-    CHECK(kq.apply(number, EVFILT_WRITE, EV_ADD) == EBADF);
+  SUBCASE("EV_ADD fails with EBADF") {
+    CHECK(kq.apply(fd, EVFILT_WRITE, EV_ADD) == EBADF);
   }
-  SUBCASE("enabling: ENOENT") {
-    CHECK(kq.apply(number, EVFILT_READ, EV_ENABLE) == ENOENT);
+  SUBCASE("EV_ENABLE fails with ENOENT") {
+    CHECK(kq.apply(fd, EVFILT_READ, EV_ENABLE) == ENOENT);
   }
-  SUBCASE("a new file with the number starts clean") {
-    const pair_of_test next = pair_of_test::of_pipe();
-    REQUIRE(next[0] == number);
+  SUBCASE("a new file with the fd has only the knote that is added for it") {
+    const fd_pair next = fd_pair::of_pipe();
+    REQUIRE(next[0] == fd);
     next.put(1, "xyz");
     CHECK(kq.now().empty());
-    REQUIRE(kq.apply(number, EVFILT_READ, EV_ADD, 0, 0, 3) == 0);
-    const event_list got = kq.next();
-    REQUIRE(got.size() == 1);
-    CHECK(got[0].udata == 3);
-    CHECK(got[0].data == 3);
-    CHECK(kq.apply(number, EVFILT_WRITE, EV_DELETE) == ENOENT);
+    REQUIRE(kq.apply(fd, EVFILT_READ, EV_ADD, 0, 0, 3) == 0);
+    CHECK(kq.next() == event_list{event(fd, EVFILT_READ, EV_ADD, 0, 3, 3)});
+    CHECK(kq.apply(fd, EVFILT_WRITE, EV_DELETE) == ENOENT);
   }
-  SUBCASE("a new file with the number, the other filter first") {
-    const pair_of_test next = pair_of_test::of_sockets();
-    REQUIRE(next[0] == number);
+  SUBCASE("a new file with the fd has no knote of the other filter") {
+    const fd_pair next = fd_pair::of_sockets();
+    REQUIRE(next[0] == fd);
     next.put(1, "xyz");
-    REQUIRE(kq.apply(number, EVFILT_WRITE, EV_ADD, 0, 0, 4) == 0);
+    REQUIRE(kq.apply(fd, EVFILT_WRITE, EV_ADD, 0, 0, 4) == 0);
     const event_list got = kq.next();
     REQUIRE(got.size() == 1);
     CHECK(got[0].filter == EVFILT_WRITE);
     CHECK(got[0].udata == 4);
-    CHECK(kq.apply(number, EVFILT_READ, EV_DELETE) == ENOENT);
+    CHECK(kq.apply(fd, EVFILT_READ, EV_DELETE) == ENOENT);
   }
 }
 
-TEST_CASE("the same file back under its number, by way of a duplicate") {
-  const kqueue_of_test kq;
-  const pair_of_test p = pair_of_test::of_pipe();
-  const pair_of_test other = pair_of_test::of_pipe();
+TEST_CASE("a file that leaves its fd and returns to it by dup2 has only the new knote") {
+  const test_kqueue kq;
+  const fd_pair p = fd_pair::of_pipe();
+  const fd_pair other = fd_pair::of_pipe();
   REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD, 0, 0, 1) == 0);
   const int kept = ::dup(p[0]);
   REQUIRE(kept >= 0);
@@ -348,23 +350,24 @@ TEST_CASE("the same file back under its number, by way of a duplicate") {
   ::close(kept);
 }
 
-TEST_CASE("EV_CLEAR: any change has the descriptor looked at anew") {
-  const kqueue_of_test kq;
-  const pair_of_test p = pair_of_test::of_pipe();
+TEST_CASE("any change of a READ knote with EV_CLEAR probes the fd again") {
+  const test_kqueue kq;
+  const fd_pair p = fd_pair::of_pipe();
   p.put(1, "a");
   REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD | EV_CLEAR) == 0);
   CHECK(kq.next().size() == 1);
   CHECK(kq.now().empty());
   for (const unsigned flags : {0u, 0u + EV_ADD, 0u + EV_ENABLE, 0u + EV_RECEIPT}) {
+    CAPTURE(flags);
     kq.apply(p[0], EVFILT_READ, flags);
     CHECK(kq.now().size() == 1);
     CHECK(kq.now().empty());
   }
 }
 
-TEST_CASE("deleting ends it; adding again begins anew") {
-  const kqueue_of_test kq;
-  const pair_of_test p = pair_of_test::of_sockets();
+TEST_CASE("a knote that is deleted and added again keeps nothing of its first modes") {
+  const test_kqueue kq;
+  const fd_pair p = fd_pair::of_sockets();
   p.put(1, "a");
   REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD | EV_CLEAR) == 0);
   REQUIRE(kq.apply(p[0], EVFILT_READ, EV_DELETE) == 0);
@@ -373,9 +376,9 @@ TEST_CASE("deleting ends it; adding again begins anew") {
   CHECK(only(kq.next(), EVFILT_READ).flags == EV_ADD);
 }
 
-TEST_CASE("several knotes of one descriptor and filter, told apart by udata") {
-  const kqueue_of_test kq;
-  const pair_of_test p = pair_of_test::of_sockets();
+TEST_CASE("EV_UDATA_SPECIFIC makes several READ knotes of one fd") {
+  const test_kqueue kq;
+  const fd_pair p = fd_pair::of_sockets();
   p.put(1, "a");
   REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD | EV_UDATA_SPECIFIC, 0, 0, 1) == 0);
   REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD | EV_UDATA_SPECIFIC | EV_ONESHOT, 0, 0, 2) == 0);
@@ -384,14 +387,15 @@ TEST_CASE("several knotes of one descriptor and filter, told apart by udata") {
   CHECK(kq.next()[0].udata == 1);
 }
 
-TEST_CASE("many descriptors at once") {
-  const kqueue_of_test kq;
-  std::vector<pair_of_test> pairs;
+TEST_CASE("300 pipes each report READ once") {
+  const test_kqueue kq;
+  std::vector<fd_pair> pairs;
   for (std::uint64_t i = 0; i < 300; ++i) {
-    pairs.push_back(pair_of_test::of_pipe());
+    CAPTURE(i);
+    pairs.push_back(fd_pair::of_pipe());
     REQUIRE(kq.apply(pairs.back()[0], EVFILT_READ, EV_ADD, 0, 0, i) == 0);
   }
-  for (const pair_of_test& p : pairs) p.put(1, "x");
+  for (const fd_pair& p : pairs) p.put(1, "x");
   std::vector<int> seen(300);
   while (true) {
     const event_list got = kq.now(1000);
@@ -404,9 +408,9 @@ TEST_CASE("many descriptors at once") {
   CHECK(seen == std::vector<int>(300, 1));
 }
 
-#if defined(__linux__)  // what can be polled there and is not known elsewhere
-TEST_CASE("eventfd, timerfd, pidfd and inotify are read as anything that can be polled") {
-  const kqueue_of_test kq;
+#if defined(__linux__)  // fds that only Linux has, and that can be polled
+TEST_CASE("READ of eventfd, timerfd, pidfd and inotify works as on any fd that can be polled") {
+  const test_kqueue kq;
   SUBCASE("eventfd") {
     const int fd = ::eventfd(0, EFD_NONBLOCK);
     REQUIRE(kq.apply(fd, EVFILT_READ, EV_ADD | EV_CLEAR) == 0);
@@ -414,6 +418,7 @@ TEST_CASE("eventfd, timerfd, pidfd and inotify are read as anything that can be 
     CHECK(only(kq.next(), EVFILT_WRITE).data == 1);
     CHECK(kq.now().empty());
     for (int i = 0; i < 3; ++i) {
+      CAPTURE(i);
       REQUIRE(::eventfd_write(fd, 1) == 0);
       CHECK(only(kq.next(), EVFILT_READ).data == 1);
       CHECK(kq.now().empty());
@@ -443,7 +448,7 @@ TEST_CASE("eventfd, timerfd, pidfd and inotify are read as anything that can be 
     ::close(fd);
   }
   SUBCASE("inotify") {
-    const folder_of_test folder;
+    const temporary_folder folder;
     const int fd = ::inotify_init1(IN_NONBLOCK);
     REQUIRE(::inotify_add_watch(fd, folder.path().c_str(), IN_CREATE) >= 0);
     REQUIRE(kq.apply(fd, EVFILT_READ, EV_ADD) == 0);

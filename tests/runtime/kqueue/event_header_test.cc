@@ -1,4 +1,4 @@
-// <sys/event.h> is Darwin's, byte for byte.
+// <sys/event.h> has Darwin's layouts and values, byte for byte.
 
 #include <doctest/doctest.h>
 #include <sys/event.h>

@@ -1,8 +1,8 @@
-// EVFILT_EXCEPT, which on Darwin is EVFILT_READ of sockets once more (filt_sorattach() in
-// bsd/kern/uipc_socket.c serves both), and NOTE_OOB, which both take.
+// EVFILT_EXCEPT and NOTE_OOB. On Darwin EVFILT_EXCEPT is a second EVFILT_READ of sockets:
+// filt_sorattach() in bsd/kern/uipc_socket.c serves both, and both take NOTE_OOB.
 
-#include "kqueue_of_test.h"
-#include "sockets_of_test.h"
+#include "test_kqueue.h"
+#include "test_sockets.h"
 
 #include <cstdio>
 
@@ -14,31 +14,26 @@ void send_urgent(int fd, const char* text, std::size_t size) {
 
 template <class Check>
 void on_except_and_read(Check check) {
-  SUBCASE("EXCEPT") {
+  SUBCASE("EVFILT_EXCEPT") {
     check(std::int16_t{EVFILT_EXCEPT});
   }
-  SUBCASE("READ") {
+  SUBCASE("EVFILT_READ") {
     check(std::int16_t{EVFILT_READ});
   }
 }
 
 }  // namespace
 
-TEST_CASE("NOTE_OOB: reported when out-of-band data has come") {
+TEST_CASE("NOTE_OOB reports out-of-band data, again and again until it is read") {
   on_except_and_read([](std::int16_t filter) {
-    const kqueue_of_test kq;
-    const pair_of_test p = pair_of_tcp();
+    const test_kqueue kq;
+    const fd_pair p = tcp_pair();
     REQUIRE(kq.apply(p[0], filter, EV_ADD, NOTE_OOB, 0, 7) == 0);
     CHECK(kq.now().empty());
     send_urgent(p[1], "!", 1);
     for (int i = 0; i < 2; ++i) {
-      const event_list got = kq.next();
-      REQUIRE(got.size() == 1);
-      CHECK(got[0].filter == filter);
-      CHECK(got[0].flags == EV_ADD);
-      CHECK(got[0].fflags == NOTE_OOB);
-      CHECK(got[0].data == 0);
-      CHECK(got[0].udata == 7);
+      CAPTURE(i);
+      CHECK(kq.next() == event_list{event(p[0], filter, EV_ADD, NOTE_OOB, 0, 7)});
     }
     char c = 0;
     REQUIRE(::recv(p[0], &c, 1, MSG_OOB) == 1);
@@ -46,12 +41,13 @@ TEST_CASE("NOTE_OOB: reported when out-of-band data has come") {
   });
 }
 
-TEST_CASE("NOTE_OOB with EV_CLEAR: once for each") {
+TEST_CASE("NOTE_OOB with EV_CLEAR reports each out-of-band byte once") {
   on_except_and_read([](std::int16_t filter) {
-    const kqueue_of_test kq;
-    const pair_of_test p = pair_of_tcp();
+    const test_kqueue kq;
+    const fd_pair p = tcp_pair();
     REQUIRE(kq.apply(p[0], filter, EV_ADD | EV_CLEAR, NOTE_OOB) == 0);
     for (int i = 0; i < 2; ++i) {
+      CAPTURE(i);
       send_urgent(p[1], "!", 1);
       CHECK(only(kq.next(), filter).fflags == NOTE_OOB);
       CHECK(kq.now().empty());
@@ -61,8 +57,8 @@ TEST_CASE("NOTE_OOB with EV_CLEAR: once for each") {
 
 TEST_CASE("without NOTE_OOB out-of-band data is not reported") {
   on_except_and_read([](std::int16_t filter) {
-    const kqueue_of_test kq;
-    const pair_of_test p = pair_of_tcp();
+    const test_kqueue kq;
+    const fd_pair p = tcp_pair();
     REQUIRE(kq.apply(p[0], filter, EV_ADD | EV_CLEAR) == 0);
     REQUIRE(kq.apply(p[0], EVFILT_WRITE, EV_ADD | EV_CLEAR) == 0);
     kq.now();
@@ -70,28 +66,25 @@ TEST_CASE("without NOTE_OOB out-of-band data is not reported") {
     REQUIRE(::write(p[1], "ab", 2) == 2);
     const event_list got = kq.next();
     CHECK(only(got, filter).fflags == 0);
-    SUBCASE("and asking for it later finds it") {
+    SUBCASE("a later change with NOTE_OOB finds it") {
       REQUIRE(kq.apply(p[0], filter, EV_ADD, NOTE_OOB) == 0);
       CHECK(only(kq.next(), filter).fflags == NOTE_OOB);
     }
   });
 }
 
-TEST_CASE("ordinary data and the end are reported, too, without NOTE_OOB in fflags") {
+TEST_CASE("EXCEPT and READ report ordinary data and EV_EOF without NOTE_OOB in fflags") {
   on_except_and_read([](std::int16_t filter) {
-    const kqueue_of_test kq;
-    pair_of_test p = pair_of_tcp();
+    const test_kqueue kq;
+    fd_pair p = tcp_pair();
     std::uint32_t fflags = 0;
-    SUBCASE("asked for NOTE_OOB") {
+    SUBCASE("with NOTE_OOB in the change") {
       fflags = NOTE_OOB;
     }
-    SUBCASE("asked for nothing") {}
+    SUBCASE("without fflags in the change") {}
     REQUIRE(kq.apply(p[0], filter, EV_ADD, fflags) == 0);
     REQUIRE(::write(p[1], "abc", 3) == 3);
-    const event_list got = kq.next();
-    CHECK(only(got, filter).flags == EV_ADD);
-    CHECK(only(got, filter).fflags == 0);
-    CHECK(only(got, filter).data == 3);
+    CHECK(kq.next() == event_list{event(p[0], filter, EV_ADD, 0, 3)});
     char bytes[3];
     REQUIRE(::read(p[0], bytes, sizeof bytes) == 3);
     CHECK(kq.now().empty());
@@ -100,15 +93,17 @@ TEST_CASE("ordinary data and the end are reported, too, without NOTE_OOB in ffla
   });
 }
 
-TEST_CASE("READ, EXCEPT and WRITE of one socket are three knotes") {
-  const kqueue_of_test kq;
-  const pair_of_test p = pair_of_tcp();
+TEST_CASE(
+    "READ, EXCEPT and WRITE of one socket are three knotes, disabled and deleted one by one") {
+  const test_kqueue kq;
+  const fd_pair p = tcp_pair();
   REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD) == 0);
   REQUIRE(kq.apply(p[0], EVFILT_WRITE, EV_ADD) == 0);
   REQUIRE(kq.apply(p[0], EVFILT_EXCEPT, EV_ADD, NOTE_OOB) == 0);
   CHECK(only(kq.next(), EVFILT_WRITE).fflags == 0);
   send_urgent(p[1], "!", 1);
   for (int i = 0; i < 2; ++i) {
+    CAPTURE(i);
     event_list got = kq.next();
     while (got.size() == 1 && got[0].filter == EVFILT_WRITE) got = kq.next();
     REQUIRE(got.size() == 2);
@@ -125,9 +120,9 @@ TEST_CASE("READ, EXCEPT and WRITE of one socket are three knotes") {
   CHECK(kq.apply(p[0], EVFILT_READ, EV_DELETE) == 0);
 }
 
-TEST_CASE("a mark counts for EXCEPT, but out-of-band data comes before it") {
-  const kqueue_of_test kq;
-  const pair_of_test p = pair_of_tcp();
+TEST_CASE("EXCEPT heeds a low-water mark, but reports out-of-band data below it") {
+  const test_kqueue kq;
+  const fd_pair p = tcp_pair();
   REQUIRE(kq.apply(p[0], EVFILT_EXCEPT, EV_ADD, NOTE_OOB | NOTE_LOWAT, 3) == 0);
   REQUIRE(::write(p[1], "ab", 2) == 2);
   CHECK(kq.now().empty());
@@ -135,14 +130,14 @@ TEST_CASE("a mark counts for EXCEPT, but out-of-band data comes before it") {
   CHECK(only(kq.next(), EVFILT_EXCEPT).fflags == NOTE_OOB);
 }
 
-TEST_CASE("only sockets have exceptions") {
-  const kqueue_of_test kq;
-  const kqueue_of_test other;
-  const pair_of_test pipe = pair_of_test::of_pipe();
+TEST_CASE("EVFILT_EXCEPT refuses all but sockets (EINVAL) and closed fds (EBADF)") {
+  const test_kqueue kq;
+  const test_kqueue other;
+  const fd_pair pipe = fd_pair::of_pipe();
   CHECK(kq.apply(pipe[0], EVFILT_EXCEPT, EV_ADD, NOTE_OOB) == EINVAL);
   CHECK(kq.apply(pipe[1], EVFILT_EXCEPT, EV_ADD) == EINVAL);
   CHECK(kq.apply(other.fd(), EVFILT_EXCEPT, EV_ADD, NOTE_OOB) == EINVAL);
-  const descriptor_of_test null(::open("/dev/null", O_RDONLY));
+  const scoped_fd null(::open("/dev/null", O_RDONLY));
   CHECK(kq.apply(null, EVFILT_EXCEPT, EV_ADD, NOTE_OOB) == EINVAL);
   FILE* const file = std::tmpfile();
   REQUIRE(file != nullptr);
@@ -152,8 +147,8 @@ TEST_CASE("only sockets have exceptions") {
 }
 
 TEST_CASE("EV_OOBAND in a change is ignored: kevent() takes no system flags") {
-  const kqueue_of_test kq;
-  const pair_of_test p = pair_of_tcp();
+  const test_kqueue kq;
+  const fd_pair p = tcp_pair();
   REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD | EV_OOBAND) == 0);
   REQUIRE(::write(p[1], "a", 1) == 1);
   CHECK(only(kq.next(), EVFILT_READ).flags == EV_ADD);

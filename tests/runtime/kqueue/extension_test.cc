@@ -1,12 +1,13 @@
-// kedge/kqueue/extension.h.
+// kedge/runtime/kqueue/extension.h: options, take_active and clocks.
 
-#include "kqueue_of_test.h"
+#include "test_kqueue.h"
 
 #include <poll.h>
-#include "kedge/runtime/kqueue/extension.h"
 
 #include <atomic>
 #include <thread>
+
+#include "kedge/runtime/kqueue/extension.h"
 
 using kedge::kqueue::no_data;
 using kedge::kqueue::not_pollable;
@@ -25,8 +26,8 @@ bool readable(int fd) {
 
 }  // namespace
 
-TEST_CASE("options are refused for what is no kqueue, and for bits that mean nothing") {
-  const kqueue_of_test kq;
+TEST_CASE("opt_out and opt_in refuse an fd that is not a kqueue, and unknown bits") {
+  const test_kqueue kq;
   CHECK(!opt_out(-1, no_data));
   CHECK(!opt_out(kq.fd(), 4));
   CHECK(!opt_out(kq.fd(), no_data | 8));
@@ -36,9 +37,9 @@ TEST_CASE("options are refused for what is no kqueue, and for bits that mean not
   CHECK(opt_in(kq.fd(), no_data | not_pollable));
 }
 
-TEST_CASE("no_data leaves data of READ and WRITE 0, and nothing else") {
-  const kqueue_of_test kq;
-  const pair_of_test p = pair_of_test::of_sockets();
+TEST_CASE("no_data makes data of READ 0, not that of USER, and opt_in restores it") {
+  const test_kqueue kq;
+  const fd_pair p = fd_pair::of_sockets();
   REQUIRE(opt_out(kq.fd(), no_data));
   REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD) == 0);
   REQUIRE(kq.apply(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER, 7) == 0);
@@ -50,9 +51,8 @@ TEST_CASE("no_data leaves data of READ and WRITE 0, and nothing else") {
   CHECK(only(kq.now(), EVFILT_READ).data == 3);
 }
 
-TEST_CASE(
-    "not_pollable keeps user-space events from an outside poller; opt_in posts what is pending") {
-  const kqueue_of_test kq;
+TEST_CASE("not_pollable hides user events from poll(), and opt_in makes pending ones readable") {
+  const test_kqueue kq;
   REQUIRE(opt_out(kq.fd(), not_pollable));
   REQUIRE(kq.apply(1, EVFILT_USER, EV_ADD | EV_CLEAR) == 0);
   REQUIRE(kq.apply(1, EVFILT_USER, 0, NOTE_TRIGGER) == 0);
@@ -62,31 +62,32 @@ TEST_CASE(
   CHECK(kq.now().size() == 1);
   CHECK(!readable(kq.fd()));
 
-  SUBCASE("nothing pending, nothing posted") {
+  SUBCASE("without a pending event opt_in leaves the kqueue unreadable") {
     REQUIRE(opt_out(kq.fd(), not_pollable));
     REQUIRE(opt_in(kq.fd(), not_pollable));
     CHECK(!readable(kq.fd()));
   }
-  SUBCASE("from then on it is pollable") {
+  SUBCASE("a trigger after opt_in makes the kqueue readable") {
     REQUIRE(kq.apply(1, EVFILT_USER, 0, NOTE_TRIGGER) == 0);
     CHECK(readable(kq.fd()));
   }
 }
 
-TEST_CASE("not_pollable: another thread still wakes a sleeper") {
-  const kqueue_of_test kq;
+TEST_CASE("a trigger by another thread wakes a thread that waits in a kqueue with not_pollable") {
+  const test_kqueue kq;
   REQUIRE(opt_out(kq.fd(), not_pollable));
   REQUIRE(kq.apply(1, EVFILT_USER, EV_ADD | EV_CLEAR) == 0);
   for (int i = 0; i < 200; ++i) {
+    CAPTURE(i);
     std::thread other([&] { CHECK(kq.apply(1, EVFILT_USER, 0, NOTE_TRIGGER) == 0); });
     CHECK(kq.next().size() == 1);
     other.join();
   }
 }
 
-TEST_CASE("take_active delivers what is active in user space, by the knotes' modes") {
-  const kqueue_of_test kq;
-  const pair_of_test p = pair_of_test::of_sockets();
+TEST_CASE("take_active delivers active user events by the modes of their knotes, and no fds") {
+  const test_kqueue kq;
+  const fd_pair p = fd_pair::of_sockets();
   kevent64_s out[8]{};
   CHECK(take_active(-1, out, 8) == 0);
   CHECK(take_active(kq.fd(), out, 8) == 0);
@@ -94,20 +95,25 @@ TEST_CASE("take_active delivers what is active in user space, by the knotes' mod
   REQUIRE(kq.apply(2, EVFILT_USER, EV_ADD | EV_ONESHOT) == 0);
   REQUIRE(kq.apply(3, EVFILT_USER, EV_ADD) == 0);
   REQUIRE(kq.apply(p[1], EVFILT_WRITE, EV_ADD) == 0);
-  CHECK(take_active(kq.fd(), out, 8) == 0);  // descriptors are for full calls
-  for (std::uint64_t i = 1; i <= 3; ++i)
+  CHECK(take_active(kq.fd(), out, 8) == 0);  // fds are left to kevent64()
+  for (std::uint64_t i = 1; i <= 3; ++i) {
+    CAPTURE(i);
     REQUIRE(kq.apply(i, EVFILT_USER, 0, NOTE_TRIGGER, 0, i) == 0);
+  }
   CHECK(take_active(kq.fd(), out, 0) == 0);
   CHECK(take_active(kq.fd(), out, -1) == 0);
   REQUIRE(take_active(kq.fd(), out, 8) == 3);
-  for (std::uint64_t i = 0; i < 3; ++i) CHECK(out[i].udata == i + 1);
+  for (std::uint64_t i = 0; i < 3; ++i) {
+    CAPTURE(i);
+    CHECK(out[i].udata == i + 1);
+  }
   REQUIRE(take_active(kq.fd(), out, 8) == 1);
   CHECK(out[0].ident == 3);
   CHECK(kq.apply(2, EVFILT_USER, EV_DELETE) == ENOENT);
 }
 
-TEST_CASE("take_active is for kqueues of kevent64") {
-  const kqueue_of_test kq;
+TEST_CASE("take_active returns 0 for a kqueue that was used by kevent") {
+  const test_kqueue kq;
   struct kevent narrow{};
   EV_SET(&narrow, 1, EVFILT_USER, EV_ADD, NOTE_TRIGGER, 0, nullptr);
   REQUIRE(kevent(kq.fd(), &narrow, 1, nullptr, 0, nullptr) == 0);
@@ -117,24 +123,24 @@ TEST_CASE("take_active is for kqueues of kevent64") {
 
 namespace {
 
-std::atomic<std::uint64_t> time_of_test{1'000'000'000};
+std::atomic<std::uint64_t> test_time{1'000'000'000};
 std::uint64_t read_time() noexcept {
-  return time_of_test;
+  return test_time;
 }
 
-struct clock_of_test {
-  clock_of_test() { REQUIRE(kedge::kqueue::use_clock(&read_time)); }
-  ~clock_of_test() { kedge::kqueue::use_clock(nullptr); }
+struct scoped_test_clock {
+  scoped_test_clock() { REQUIRE(kedge::kqueue::use_clock(&read_time)); }
+  ~scoped_test_clock() { kedge::kqueue::use_clock(nullptr); }
 };
 
 }  // namespace
 
-TEST_CASE("timers by a clock of one's own: exact counts and order") {
-  const clock_of_test clock;
-  const kqueue_of_test kq;
-  const auto pass = [](std::uint64_t ns) { time_of_test += ns; };
+TEST_CASE("timers by a clock of the test fire at the exact nanosecond, with exact counts") {
+  const scoped_test_clock clock;
+  const test_kqueue kq;
+  const auto pass = [](std::uint64_t ns) { test_time += ns; };
 
-  SUBCASE("once") {
+  SUBCASE("an EV_ONESHOT timer") {
     REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD | EV_ONESHOT, NOTE_NSECONDS, 100) == 0);
     pass(99);
     CHECK(kq.now().empty());
@@ -143,7 +149,7 @@ TEST_CASE("timers by a clock of one's own: exact counts and order") {
     pass(1000);
     CHECK(kq.now().empty());
   }
-  SUBCASE("periods are counted from when it should have fired") {
+  SUBCASE("a periodic timer counts from the time it should have fired") {
     REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD, NOTE_NSECONDS, 100) == 0);
     pass(350);
     CHECK(only(kq.now(), EVFILT_TIMER).data == 3);
@@ -154,15 +160,16 @@ TEST_CASE("timers by a clock of one's own: exact counts and order") {
     pass(1'000'000);
     CHECK(only(kq.now(), EVFILT_TIMER).data == 10'000);
   }
-  SUBCASE("in milliseconds, the default") {
+  SUBCASE("a timer in milliseconds, the default unit") {
     REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD, 0, 3) == 0);
     pass(2'999'999);
     CHECK(kq.now().empty());
     pass(1);
     CHECK(kq.now().size() == 1);
   }
-  SUBCASE("in the order of deadlines") {
+  SUBCASE("100 timers fire in the order of their deadlines") {
     for (std::uint64_t i = 0; i < 100; ++i) {
+      CAPTURE(i);
       const std::uint64_t ident = i * 37 % 100;
       REQUIRE(kq.apply(ident, EVFILT_TIMER, EV_ADD | EV_ONESHOT, NOTE_NSECONDS,
                        static_cast<std::int64_t>(ident + 1)) == 0);
@@ -171,9 +178,12 @@ TEST_CASE("timers by a clock of one's own: exact counts and order") {
     pass(1000);
     const event_list got = kq.now(100);
     REQUIRE(got.size() == 99);
-    for (std::size_t i = 0; i < got.size(); ++i) CHECK(got[i].ident == (i < 50 ? i : i + 1));
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      CAPTURE(i);
+      CHECK(got[i].ident == (i < 50 ? i : i + 1));
+    }
   }
-  SUBCASE("set anew, it counts from now") {
+  SUBCASE("a timer that is armed again counts from now") {
     REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD, NOTE_NSECONDS, 100) == 0);
     pass(60);
     REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD, NOTE_NSECONDS, 100) == 0);
@@ -186,8 +196,8 @@ TEST_CASE("timers by a clock of one's own: exact counts and order") {
 
 #else
 
-TEST_CASE("on Darwin: not supported") {
-  const kqueue_of_test kq;
+TEST_CASE("on Darwin opt_out, opt_in and take_active report that they are not supported") {
+  const test_kqueue kq;
   kevent64_s out[1]{};
   CHECK(!opt_out(kq.fd(), no_data));
   CHECK(!opt_in(kq.fd(), not_pollable));

@@ -1,7 +1,7 @@
-// The filter contract (kedge/kqueue/filter.h): a filter plugged in from outside. It watches
-// "wells": counters that threads fill, and that a knote drains by one with each event.
+// The contract of filters (kedge/runtime/kqueue/filter.h), by a filter that this test registers. It
+// watches "wells": counters that threads fill, and that a knote drains by one with each event.
 
-#include "kqueue_of_test.h"
+#include "test_kqueue.h"
 
 #include "kedge/runtime/kqueue/extension.h"
 #include "kedge/runtime/kqueue/filter.h"
@@ -21,15 +21,15 @@ using kedge::kqueue::delivery;
 using kedge::kqueue::knote;
 using kedge::kqueue::verdict;
 
-constexpr std::int16_t evfilt_well = EVFILT_FS;  // a number that nobody serves here
-constexpr std::uint64_t wells_there = 100;
-constexpr std::uint64_t last_one = 99;  // its event ends its knote
-constexpr std::uint64_t refill_in_process = 98;
-constexpr std::uint64_t gone = 96;      // reports that it vanished
-constexpr std::uint64_t blocking = 97;  // `process` waits for `unblock`
+constexpr std::int16_t evfilt_well = EVFILT_FS;  // no other filter uses it here
+constexpr std::uint64_t well_count = 100;
+constexpr std::uint64_t last_one = 99;           // `process` ends its knote by EV_ONESHOT
+constexpr std::uint64_t refill_in_process = 98;  // `process` fills and activates it again
+constexpr std::uint64_t vanishing = 96;          // `process` sets EV_VANISHED
+constexpr std::uint64_t blocking = 97;           // `process` waits for `unblock`
 
 thread_local int owner_of_thread = 0;
-std::array<int, 4> owners{};  // places to point at
+std::array<int, 4> owners{};  // only their addresses matter
 std::atomic<int> disowned{0};
 
 struct well {
@@ -39,19 +39,20 @@ struct well {
 
 struct well_filter {
   std::mutex lock;
-  std::array<well, wells_there> wells;
+  std::array<well, well_count> wells;
   std::vector<std::size_t> batches;  // sizes of process calls
-  std::vector<int> pumps;            // the pump of each kqueue
+  std::vector<int> pumps;            // the pump fd of each kqueue
   int attached = 0;
   std::atomic<int> detached = 0;
   int pumped = 0;
   std::atomic<bool> blocked{false};
   std::atomic<bool> unblock{false};
-  std::atomic<bool> pump_dawdles{false};  // until a knote is detached, and some
+  // The pump runs until a knote is detached, and a thousand yields longer.
+  std::atomic<bool> is_pump_slow{false};
   std::atomic<bool> in_pump{false};
   bool closed_in_pump = false;
 
-  // Fills a well from any thread, as its knotes' source would.
+  // Fills a well from any thread, as the source of its knotes would.
   void fill(std::uint64_t i, int by = 1) {
     const std::lock_guard hold(lock);
     wells[i].level += by;
@@ -65,9 +66,9 @@ well& well_of(const knote& note) {
 }
 
 verdict attach(knote& note, const kevent64_s&) {
-  if (note.ident >= wells_there) return {ENOENT, false};
+  if (note.ident >= well_count) return {ENOENT, false};
   const std::lock_guard hold(filter->lock);
-  // The area is the filter's, and comes zeroed.
+  // The area belongs to the filter, and is zeroed before attach.
   for (const std::byte b : note.area) {
     if (b != std::byte{0}) return {EIO, false};
   }
@@ -112,7 +113,8 @@ void process(std::span<delivery> batch) noexcept {
     d.event.data = w.level;
     d.event.fflags = d.note->fflags;
     if (d.note->ident == last_one) d.event.flags |= EV_EOF | EV_ONESHOT;
-    if (d.note->ident == gone && (d.note->flags & EV_VANISHED) != 0) d.event.flags |= EV_VANISHED;
+    if (d.note->ident == vanishing && (d.note->flags & EV_VANISHED) != 0)
+      d.event.flags |= EV_VANISHED;
     if (d.note->ident == refill_in_process && w.level == 0 && d.note->data-- > 0) {
       ++w.level;
       kedge::kqueue::activate(*d.note);
@@ -134,11 +136,11 @@ int open(kedge::kqueue::queue&, void** state, int* pump_fd) noexcept {
   return 0;
 }
 
-// What the pump says: wells were filled, look at all of this kqueue's knotes.
+// Runs when the pump's fd is readable: activates all knotes of this kqueue whose wells are filled.
 void pump(void* state) noexcept {
   std::uint64_t count = 0;
   if (::read(static_cast<well_state*>(state)->fd, &count, sizeof count) < 0) return;
-  if (filter->pump_dawdles) {
+  if (filter->is_pump_slow) {
     filter->in_pump = true;
     while (filter->detached == 0) std::this_thread::yield();
     for (int i = 0; i < 1000; ++i) std::this_thread::yield();
@@ -178,19 +180,19 @@ void disown(void*) noexcept {
   ++disowned;
 }
 
-// Plugged in once for all cases; each begins with fresh wells.
-struct wells_of_test {
-  wells_of_test() {
-    static const bool plugged = [] {
+// Registers the filter once for all cases, and gives each case empty wells.
+struct fresh_wells {
+  fresh_wells() {
+    static const bool is_registered = [] {
       filter = new well_filter;
       return kedge::kqueue::register_filter(evfilt_well, operations) &&
              kedge::kqueue::set_owner_hook({capture, disown});
     }();
-    REQUIRE(plugged);
+    REQUIRE(is_registered);
     for (well& w : filter->wells) w.level = 0;
     filter->batches.clear();
     filter->attached = filter->detached = filter->pumped = 0;
-    filter->blocked = filter->unblock = filter->pump_dawdles = false;
+    filter->blocked = filter->unblock = filter->is_pump_slow = false;
   }
 };
 
@@ -201,8 +203,8 @@ bool readable(int fd) {
 
 }  // namespace
 
-TEST_CASE("a number is taken once, and must be one") {
-  const wells_of_test wells;
+TEST_CASE("register_filter refuses a filter number that is taken or out of range") {
+  const fresh_wells wells;
   CHECK(!kedge::kqueue::register_filter(evfilt_well, operations));
   CHECK(!kedge::kqueue::register_filter(EVFILT_READ, operations));
   CHECK(!kedge::kqueue::register_filter(0, operations));
@@ -211,30 +213,24 @@ TEST_CASE("a number is taken once, and must be one") {
   CHECK(!kedge::kqueue::set_owner_hook({capture, disown}));
 }
 
-TEST_CASE("attach: its error is the change's, and leaves nothing; its verdict is an activation") {
-  const wells_of_test wells;
-  const kqueue_of_test kq;
-  CHECK(kq.apply(wells_there, evfilt_well, EV_ADD) == ENOENT);
-  CHECK(kq.apply(wells_there, evfilt_well, EV_DELETE) == ENOENT);
+TEST_CASE(
+    "an error of attach fails the change and leaves no knote, its verdict activates the knote") {
+  const fresh_wells wells;
+  const test_kqueue kq;
+  CHECK(kq.apply(well_count, evfilt_well, EV_ADD) == ENOENT);
+  CHECK(kq.apply(well_count, evfilt_well, EV_DELETE) == ENOENT);
   CHECK(filter->detached == 0);
   filter->fill(1, 2);
   REQUIRE(kq.apply(1, evfilt_well, EV_ADD, 5, 6, 7) == 0);
-  const event_list got = kq.now();
-  REQUIRE(got.size() == 1);
-  CHECK(got[0].ident == 1);
-  CHECK(got[0].filter == evfilt_well);
-  CHECK(got[0].flags == EV_ADD);
-  CHECK(got[0].fflags == 5);
-  CHECK(got[0].data == 1);
-  CHECK(got[0].udata == 7);
+  CHECK(kq.now() == event_list{event(1, evfilt_well, EV_ADD, 5, 1, 7)});
   REQUIRE(kq.apply(1, evfilt_well, EV_DELETE) == 0);
   CHECK(filter->attached == 1);
   CHECK(filter->detached == 1);
 }
 
-TEST_CASE("touch: its error is the change's and changes nothing; what it stores is reported") {
-  const wells_of_test wells;
-  const kqueue_of_test kq;
+TEST_CASE("an error of touch fails the change without effect, what touch stores is reported") {
+  const fresh_wells wells;
+  const test_kqueue kq;
   REQUIRE(kq.apply(1, evfilt_well, EV_ADD, 5, 0, 1) == 0);
   CHECK(kq.apply(1, evfilt_well, EV_ADD | EV_DISABLE, 0xbad, 0, 2) == EDOM);
   filter->fill(1);
@@ -243,28 +239,30 @@ TEST_CASE("touch: its error is the change's and changes nothing; what it stores 
   again.ext[0] = 77;
   REQUIRE(kq.apply(again) == 0);
   filter->fill(1);
-  const event_list got = kq.now();
-  CHECK(only(got, evfilt_well).fflags == 6);
-  CHECK(only(got, evfilt_well).udata == 3);
-  CHECK(only(got, evfilt_well).ext[0] == 77);
+  kevent64_s expected = event(1, evfilt_well, EV_ADD, 6, 0, 3);
+  expected.ext[0] = 77;
+  CHECK(kq.now() == event_list{expected});
   REQUIRE(kq.apply(1, evfilt_well, EV_DELETE) == 0);
 }
 
-TEST_CASE("a level-triggered knote is asked until it has nothing to report") {
-  const wells_of_test wells;
-  const kqueue_of_test kq;
+TEST_CASE("a level-triggered knote is processed in each call until it does not fire") {
+  const fresh_wells wells;
+  const test_kqueue kq;
   REQUIRE(kq.apply(1, evfilt_well, EV_ADD) == 0);
   filter->fill(1, 3);
-  for (int i = 2; i >= 0; --i) CHECK(only(kq.now(), evfilt_well).data == i);
+  for (int i = 2; i >= 0; --i) {
+    CAPTURE(i);
+    CHECK(only(kq.now(), evfilt_well).data == i);
+  }
   CHECK(kq.now().empty());
   filter->fill(1);
   CHECK(kq.now().size() == 1);
   REQUIRE(kq.apply(1, evfilt_well, EV_DELETE) == 0);
 }
 
-TEST_CASE("EV_CLEAR: once per activation; DISPATCH and DISABLE hold it back, not off") {
-  const wells_of_test wells;
-  const kqueue_of_test kq;
+TEST_CASE("EV_CLEAR: one event per activation, and EV_DISPATCH and EV_DISABLE only delay it") {
+  const fresh_wells wells;
+  const test_kqueue kq;
   REQUIRE(kq.apply(1, evfilt_well, EV_ADD | EV_CLEAR) == 0);
   filter->fill(1, 3);
   CHECK(kq.now().size() == 1);
@@ -280,50 +278,60 @@ TEST_CASE("EV_CLEAR: once per activation; DISPATCH and DISABLE hold it back, not
   CHECK(kq.now().empty());
   REQUIRE(kq.apply(3, evfilt_well, EV_ENABLE) == 0);
   CHECK(kq.now().size() == 1);
-  for (std::uint64_t i = 1; i <= 3; ++i) REQUIRE(kq.apply(i, evfilt_well, EV_DELETE) == 0);
+  for (std::uint64_t i = 1; i <= 3; ++i) {
+    CAPTURE(i);
+    REQUIRE(kq.apply(i, evfilt_well, EV_DELETE) == 0);
+  }
 }
 
-TEST_CASE("process gets all of a call's knotes in one batch, up to max_batch") {
-  const wells_of_test wells;
-  const kqueue_of_test kq;
+TEST_CASE("process gets all active knotes of a call in one batch, up to max_batch") {
+  const fresh_wells wells;
+  const test_kqueue kq;
   for (std::uint64_t i = 0; i < 90; ++i) {
+    CAPTURE(i);
     REQUIRE(kq.apply(i, evfilt_well, EV_ADD | EV_CLEAR) == 0);
     REQUIRE(kq.apply(i, EVFILT_USER, EV_ADD | EV_CLEAR, NOTE_TRIGGER) == 0);
   }
-  SUBCASE("few, among another filter's") {
+  SUBCASE("ten, among those of another filter") {
     for (std::uint64_t i = 0; i < 10; ++i) filter->fill(i);
     CHECK(kq.now(200).size() == 100);
     CHECK(filter->batches == std::vector<std::size_t>{10});
   }
-  SUBCASE("as many as there is room for") {
+  SUBCASE("no more than the call has room for") {
     kq.now(200);
     for (std::uint64_t i = 0; i < 10; ++i) filter->fill(i);
     CHECK(kq.now(4).size() == 4);
     CHECK(filter->batches == std::vector<std::size_t>{4});
     CHECK(kq.now(200).size() == 6);
   }
-  SUBCASE("many") {
+  SUBCASE("90, in two batches") {
     for (std::uint64_t i = 0; i < 90; ++i) filter->fill(i);
     CHECK(kq.now(200).size() == 180);
     CHECK(filter->batches ==
           std::vector<std::size_t>{kedge::kqueue::max_batch, 90 - kedge::kqueue::max_batch});
   }
-  for (std::uint64_t i = 0; i < 90; ++i) REQUIRE(kq.apply(i, evfilt_well, EV_DELETE) == 0);
+  for (std::uint64_t i = 0; i < 90; ++i) {
+    CAPTURE(i);
+    REQUIRE(kq.apply(i, evfilt_well, EV_DELETE) == 0);
+  }
 }
 
-TEST_CASE("an activation during process is not lost") {
-  const wells_of_test wells;
-  const kqueue_of_test kq;
+TEST_CASE("an activation during process is reported by the next call") {
+  const fresh_wells wells;
+  const test_kqueue kq;
   REQUIRE(kq.apply(refill_in_process, evfilt_well, EV_ADD | EV_CLEAR, 0, 2) == 0);
   filter->fill(refill_in_process);
-  for (int i = 0; i < 3; ++i) CHECK(kq.now().size() == 1);
+  for (int i = 0; i < 3; ++i) {
+    CAPTURE(i);
+    CHECK(kq.now().size() == 1);
+  }
   CHECK(kq.now().empty());
   REQUIRE(kq.apply(refill_in_process, evfilt_well, EV_DELETE) == 0);
 }
 
-TEST_CASE("EV_ONESHOT from process ends the knote") {
-  const wells_of_test wells;
-  const kqueue_of_test kq;
+TEST_CASE("EV_ONESHOT that process sets deletes the knote after its event") {
+  const fresh_wells wells;
+  const test_kqueue kq;
   REQUIRE(kq.apply(last_one, evfilt_well, EV_ADD) == 0);
   filter->fill(last_one, 5);
   CHECK(only(kq.now(), evfilt_well).flags == (EV_ADD | EV_EOF | EV_ONESHOT));
@@ -333,22 +341,24 @@ TEST_CASE("EV_ONESHOT from process ends the knote") {
   CHECK(kq.now().empty());
 }
 
-TEST_CASE("EV_VANISHED from process: reported once, then the knote waits for its end") {
-  const wells_of_test wells;
-  const kqueue_of_test kq;
-  REQUIRE(kq.apply(gone, evfilt_well, EV_ADD | EV_DISPATCH2 | EV_VANISHED, 0, 0, 5) == 0);
-  filter->fill(gone, 5);
+TEST_CASE(
+    "EV_VANISHED that process sets is reported once, then the knote stays until it is deleted") {
+  const fresh_wells wells;
+  const test_kqueue kq;
+  REQUIRE(kq.apply(vanishing, evfilt_well, EV_ADD | EV_DISPATCH2 | EV_VANISHED, 0, 0, 5) == 0);
+  filter->fill(vanishing, 5);
   CHECK(only(kq.now(), evfilt_well).flags == (EV_DISPATCH2 | EV_ONESHOT | EV_VANISHED));
-  filter->fill(gone);
+  filter->fill(vanishing);
   CHECK(kq.now().empty());
   CHECK(filter->detached == 0);
-  REQUIRE(kq.apply(gone, evfilt_well, EV_DELETE | EV_ENABLE | EV_UDATA_SPECIFIC, 0, 0, 5) == 0);
+  REQUIRE(kq.apply(vanishing, evfilt_well, EV_DELETE | EV_ENABLE | EV_UDATA_SPECIFIC, 0, 0, 5) ==
+          0);
   CHECK(filter->detached == 1);
 }
 
-TEST_CASE("peek keeps a drained level-triggered knote from looking readable") {
-  const wells_of_test wells;
-  const kqueue_of_test kq;
+TEST_CASE("a drained level-triggered knote does not leave the kqueue readable, thanks to peek") {
+  const fresh_wells wells;
+  const test_kqueue kq;
   REQUIRE(kq.apply(1, evfilt_well, EV_ADD) == 0);
   CHECK(!readable(kq.fd()));
   filter->fill(1, 2);
@@ -360,12 +370,12 @@ TEST_CASE("peek keeps a drained level-triggered knote from looking readable") {
   REQUIRE(kq.apply(1, evfilt_well, EV_DELETE) == 0);
 }
 
-TEST_CASE("another thread's activation wakes a sleeper, pollable or not") {
-  const wells_of_test wells;
-  const kqueue_of_test kq;
+TEST_CASE("each activation by another thread wakes a thread that waits") {
+  const fresh_wells wells;
+  const test_kqueue kq;
   bool pollable = true;
-  SUBCASE("pollable") {}
-  SUBCASE("not pollable") {
+  SUBCASE("in a pollable kqueue") {}
+  SUBCASE("in a kqueue with not_pollable") {
     pollable = false;
   }
   if (!pollable) REQUIRE(kedge::kqueue::opt_out(kq.fd(), kedge::kqueue::not_pollable));
@@ -373,15 +383,18 @@ TEST_CASE("another thread's activation wakes a sleeper, pollable or not") {
   std::thread source([] {
     for (int i = 0; i < 1000; ++i) filter->fill(1);
   });
-  for (int taken = 0; taken < 1000; ++taken) CHECK(kq.next().size() == 1);
+  for (int taken = 0; taken < 1000; ++taken) {
+    CAPTURE(taken);
+    CHECK(kq.next().size() == 1);
+  }
   source.join();
   CHECK(kq.now().empty());
   REQUIRE(kq.apply(1, evfilt_well, EV_DELETE) == 0);
 }
 
-TEST_CASE("process may block: the kqueue's other knotes and calls go on") {
-  const wells_of_test wells;
-  const kqueue_of_test kq;
+TEST_CASE("while process blocks, other knotes are delivered and EV_DELETE waits") {
+  const fresh_wells wells;
+  const test_kqueue kq;
   REQUIRE(kq.apply(blocking, evfilt_well, EV_ADD | EV_CLEAR, 0, 0, 1) == 0);
   REQUIRE(kq.apply(1, EVFILT_USER, EV_ADD | EV_CLEAR) == 0);
   filter->fill(blocking);
@@ -404,9 +417,9 @@ TEST_CASE("process may block: the kqueue's other knotes and calls go on") {
   CHECK(kq.now().empty());
 }
 
-TEST_CASE("the pump's descriptor wakes a sleeper, and its call activates") {
-  const wells_of_test wells;
-  const kqueue_of_test kq;
+TEST_CASE("a readable pump fd wakes a thread that waits, and the pump activates knotes") {
+  const fresh_wells wells;
+  const test_kqueue kq;
   REQUIRE(kq.apply(1, evfilt_well, EV_ADD) == 0);
   REQUIRE(kq.apply(2, evfilt_well, EV_ADD) == 0);
   const int fd = filter->pumps.back();
@@ -424,12 +437,15 @@ TEST_CASE("the pump's descriptor wakes a sleeper, and its call activates") {
   CHECK(filter->pumped == 1);
   CHECK(kq.now().empty());
   CHECK(!readable(kq.fd()));
-  for (std::uint64_t i = 1; i <= 2; ++i) REQUIRE(kq.apply(i, evfilt_well, EV_DELETE) == 0);
+  for (std::uint64_t i = 1; i <= 2; ++i) {
+    CAPTURE(i);
+    REQUIRE(kq.apply(i, evfilt_well, EV_DELETE) == 0);
+  }
 }
 
-TEST_CASE("a held knote outlives its detach; activating it then does nothing") {
-  const wells_of_test wells;
-  const kqueue_of_test kq;
+TEST_CASE("a held knote outlives its detach, and activating it then has no effect") {
+  const fresh_wells wells;
+  const test_kqueue kq;
   REQUIRE(kq.apply(1, evfilt_well, EV_ADD) == 0);
   kedge::kqueue::knote* const note = filter->wells[1].notes.front();
   kedge::kqueue::hold(*note);
@@ -443,20 +459,21 @@ TEST_CASE("a held knote outlives its detach; activating it then does nothing") {
   REQUIRE(kq.apply(2, evfilt_well, EV_DELETE) == 0);
 }
 
-TEST_CASE("the owner is who made the kqueue; the end of the kqueue detaches, closes and disowns") {
-  const wells_of_test wells;
+TEST_CASE(
+    "the owner hook runs in the thread that makes a kqueue, and closing it detaches and disowns") {
+  const fresh_wells wells;
   owner_of_thread = 2;
-  kqueue_of_test kq;
+  test_kqueue kq;
   owner_of_thread = 3;
   REQUIRE(kq.apply(1, evfilt_well, EV_ADD) == 0);
   CHECK(kedge::kqueue::owner(*filter->wells[1].notes.front()) == &owners[2]);
 
   const std::size_t pumps = filter->pumps.size();
   const int disowned_before = disowned;
-  const int number = kq.fd();
+  const int fd = kq.fd();
   kq.close();
-  const kqueue_of_test next;
-  REQUIRE(next.fd() == number);
+  const test_kqueue next;
+  REQUIRE(next.fd() == fd);
   CHECK(filter->detached == 1);
   CHECK(filter->wells[1].notes.empty());
   CHECK(filter->pumps.size() == pumps - 1);
@@ -467,24 +484,24 @@ TEST_CASE("the owner is who made the kqueue; the end of the kqueue detaches, clo
   owner_of_thread = 0;
 }
 
-TEST_CASE("a kqueue's end waits for a pump that is running") {
-  const wells_of_test wells;
-  kqueue_of_test kq;
-  const int number = kq.fd();
+TEST_CASE("closing a kqueue waits for a pump that is running") {
+  const fresh_wells wells;
+  test_kqueue kq;
+  const int fd = kq.fd();
   REQUIRE(kq.apply(1, evfilt_well, EV_ADD) == 0);
   REQUIRE(filter->pumps.size() == 1);
-  filter->pump_dawdles = true;
+  filter->is_pump_slow = true;
   int error = 0;
   std::thread waiter([&] {
     kevent64_s event;
-    if (kevent64(number, nullptr, 0, &event, 1, 0, nullptr) < 0) error = errno;
+    if (kevent64(fd, nullptr, 0, &event, 1, 0, nullptr) < 0) error = errno;
   });
   const std::uint64_t one = 1;
   CHECK(::write(filter->pumps[0], &one, sizeof one) == sizeof one);
   while (!filter->in_pump) std::this_thread::yield();
   kq.close();
-  const kqueue_of_test next;  // the number is taken again: that ends the old one
-  CHECK(next.fd() == number);
+  const test_kqueue next;  // a new kqueue with the fd of the old one ends the old one
+  CHECK(next.fd() == fd);
   waiter.join();
   CHECK(error == EBADF);
   CHECK(!filter->closed_in_pump);

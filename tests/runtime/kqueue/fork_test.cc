@@ -1,6 +1,6 @@
-// What becomes of kqueues in another process: fork, vfork, exec.
+// kqueues in fork, vfork, posix_spawn and exec: the child has none of the parent's.
 
-#include "kqueue_of_test.h"
+#include "test_kqueue.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -15,13 +15,13 @@
 #include <thread>
 #include <vector>
 
-#include "child_of_test.h"
+#include "child_process.h"
 
 namespace {
 
 constexpr timespec zero{0, 0};
 
-// Runs `child` in a fork and gives what it returned.
+// Runs `child` in a child of fork(). Returns what it returned.
 template <class Child>
 int in_child(Child child) {
   const pid_t pid = fork();
@@ -33,8 +33,8 @@ int in_child(Child child) {
   return WEXITSTATUS(status);
 }
 
-// 0, or the errno of a look at what may be no kqueue.
-int look_at(int kq) {
+// Polls `kq`, which need not be a kqueue. Returns 0 or the errno.
+int poll_kqueue(int kq) {
   kevent64_s out;
   return kevent64(kq, nullptr, 0, &out, 1, 0, &zero) >= 0 ? 0 : errno;
 }
@@ -43,24 +43,25 @@ bool is_open(int fd) {
   return fcntl(fd, F_GETFD) != -1;
 }
 
-using open_numbers = std::array<bool, 256>;
+using open_fds = std::array<bool, 256>;
 
-open_numbers open_now() {
-  open_numbers all{};
+open_fds open_now() {
+  open_fds all{};
   for (int fd = 0; fd < 256; ++fd) all[static_cast<std::size_t>(fd)] = is_open(fd);
   return all;
 }
 
-// True if all that is open now was so then.
-bool nothing_new_since(const open_numbers& then) {
-  const open_numbers now = open_now();
+// Returns true if every fd that is open now was open then.
+bool nothing_new_since(const open_fds& then) {
+  const open_fds now = open_now();
   for (std::size_t fd = 0; fd < now.size(); ++fd) {
     if (now[fd] && !then[fd]) return false;
   }
   return true;
 }
 
-// Makes a kqueue that has events of four filters, takes them, and closes it. 0, or what failed.
+// Makes a kqueue with events of four filters, takes them, and closes it. Returns 0, or which step
+// failed.
 int use_one(int readable) {
   const int own = ::kqueue();
   const kevent64_s add[] = {change(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER),
@@ -84,10 +85,10 @@ int use_one(int readable) {
   return ::close(own) == 0 ? 0 : 4;
 }
 
-// A kqueue with a knote of every kind, which has something to report.
+// A kqueue with knotes of many kinds, two of which are ready: USER and READ.
 struct busy_kqueue {
-  kqueue_of_test kq;
-  pair_of_test pair = pair_of_test::of_sockets();
+  test_kqueue kq;
+  fd_pair pair = fd_pair::of_sockets();
   FILE* file = std::tmpfile();
 
   busy_kqueue() {
@@ -109,11 +110,11 @@ struct busy_kqueue {
 
 }  // namespace
 
-TEST_CASE("after fork the child's kqueue is dead, and says so; the parent's goes on") {
+TEST_CASE("after fork a kqueue fails with EBADF in the child, and works in the parent") {
   const busy_kqueue b;
   const int twin = ::dup(b.kq.fd());
   CHECK(in_child([&] {
-          if (look_at(b.kq.fd()) != EBADF || look_at(twin) != EBADF) return 1;
+          if (poll_kqueue(b.kq.fd()) != EBADF || poll_kqueue(twin) != EBADF) return 1;
           if (b.kq.apply(1, EVFILT_USER, EV_DELETE) != EBADF) return 2;
           if (is_open(b.kq.fd()) || is_open(twin)) return 3;
           return 0;
@@ -123,8 +124,8 @@ TEST_CASE("after fork the child's kqueue is dead, and says so; the parent's goes
   ::close(twin);
 }
 
-TEST_CASE("the child has no descriptor of it, and what it makes of its own is as anywhere") {
-  open_numbers before = open_now();
+TEST_CASE("the child has no fd of the parent's kqueue, and its own kqueues work and leave no fd") {
+  open_fds before = open_now();
   const busy_kqueue b;
   for (const int fd : {b.pair[0], b.pair[1], fileno(b.file)}) {
     before[static_cast<std::size_t>(fd)] = true;
@@ -133,18 +134,18 @@ TEST_CASE("the child has no descriptor of it, and what it makes of its own is as
           if (!nothing_new_since(before)) return 1;
           signal(SIGUSR1, SIG_IGN);
           if (const int failed = use_one(b.pair[0]); failed != 0) return failed;
-          const open_numbers after_one = open_now();
+          const open_fds after_one = open_now();
           if (const int failed = use_one(b.pair[0]); failed != 0) return failed;
           return nothing_new_since(after_one) ? 0 : 5;
         }) == 0);
   CHECK(b.kq.now().size() == 2);
 }
 
-TEST_CASE("a file with the number of a kqueue of the parent's is the child's own") {
+TEST_CASE("a file that the child puts on the fd of a kqueue of the parent is an ordinary file") {
   const busy_kqueue b;
   CHECK(in_child([&] {
           const int fd = ::dup2(b.pair[1], b.kq.fd());
-          if (fd != b.kq.fd() || look_at(fd) != EBADF || !is_open(fd)) return 1;
+          if (fd != b.kq.fd() || poll_kqueue(fd) != EBADF || !is_open(fd)) return 1;
           const int own = ::kqueue();
           const kevent64_s add = change(fd, EVFILT_WRITE, EV_ADD);
           kevent64_s out;
@@ -154,14 +155,14 @@ TEST_CASE("a file with the number of a kqueue of the parent's is the child's own
   CHECK(b.kq.now().size() == 2);
 }
 
-TEST_CASE("what the child closes stays watched in the parent") {
+TEST_CASE("an fd that the child closes stays watched in the parent") {
   const busy_kqueue b;
   CHECK(in_child([&] { return ::close(b.pair[0]); }) == 0);
   CHECK(b.kq.now().size() == 2);
-  SUBCASE("and what the parent closes is not, though a child has it open") {
-    const pair_of_test hold = pair_of_test::of_pipe();
-    const int number = ::dup(b.pair[0]);
-    REQUIRE(b.kq.apply(number, EVFILT_READ, EV_ADD) == 0);
+  SUBCASE("an fd that the parent closes does not, though a child has it open") {
+    const fd_pair hold = fd_pair::of_pipe();
+    const int fd = ::dup(b.pair[0]);
+    REQUIRE(b.kq.apply(fd, EVFILT_READ, EV_ADD) == 0);
     REQUIRE(b.kq.now().size() == 3);
     const pid_t child = fork();
     if (child == 0) {
@@ -170,29 +171,31 @@ TEST_CASE("what the child closes stays watched in the parent") {
       _exit(static_cast<int>(::read(hold[0], &c, 1)));
     }
     REQUIRE(child > 0);
-    ::close(number);
+    ::close(fd);
     CHECK(b.kq.now().size() == 2);
     hold.put(1, "x");
     CHECK(waitpid(child, nullptr, 0) == child);
   }
 }
 
-TEST_CASE("a child's child has none either") {
+TEST_CASE("a grandchild has none of the kqueues of its parent and grandparent") {
   const busy_kqueue b;
   CHECK(in_child([&] {
           const int own = ::kqueue();
           const pid_t grandchild = fork();
           if (grandchild == 0) {
-            _exit(look_at(b.kq.fd()) == EBADF && look_at(own) == EBADF && !is_open(own) ? 0 : 1);
+            _exit(poll_kqueue(b.kq.fd()) == EBADF && poll_kqueue(own) == EBADF && !is_open(own)
+                      ? 0
+                      : 1);
           }
           int status = 1;
           waitpid(grandchild, &status, 0);
-          return status == 0 && look_at(own) == 0 ? 0 : 2;
+          return status == 0 && poll_kqueue(own) == 0 ? 0 : 2;
         }) == 0);
 }
 
-TEST_CASE("a fork while other threads are in the kqueue") {
-  const kqueue_of_test kq;
+TEST_CASE("fork while threads wait in and trigger a kqueue leaves the child able to use its own") {
+  const test_kqueue kq;
   REQUIRE(kq.apply(1, EVFILT_USER, EV_ADD | EV_CLEAR) == 0);
   REQUIRE(kq.apply(2, EVFILT_USER, EV_ADD) == 0);
   std::atomic<bool> done{false};
@@ -209,8 +212,9 @@ TEST_CASE("a fork while other threads are in the kqueue") {
     while (!done) CHECK(kq.apply(1, EVFILT_USER, 0, NOTE_TRIGGER) == 0);
   });
   for (int i = 0; i < 20; ++i) {
+    CAPTURE(i);
     CHECK(in_child([&] {
-            if (look_at(kq.fd()) != EBADF) return 1;
+            if (poll_kqueue(kq.fd()) != EBADF) return 1;
             const int own = ::kqueue();
             const kevent64_s add = change(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER);
             kevent64_s out;
@@ -223,16 +227,15 @@ TEST_CASE("a fork while other threads are in the kqueue") {
   waiter.join();
 }
 
-TEST_CASE(
-    "a fork while other threads make, fill, empty and end kqueues: the child has nothing of it") {
+TEST_CASE("fork while threads make, change and close kqueues leaves the child none of their fds") {
   const busy_kqueue b;
-  child_of_test watched;
-  const open_numbers before = open_now();
+  child_process watched;
+  const open_fds before = open_now();
   std::atomic<bool> done{false};
   std::atomic<int> failures{0};
   std::vector<std::thread> others;
   others.emplace_back([&] {
-    const kqueue_of_test kq;
+    const test_kqueue kq;
     constexpr std::uint64_t count = 40;
     while (!done) {
       for (const unsigned what : {unsigned{EV_ADD}, unsigned{EV_DELETE}}) {
@@ -256,6 +259,7 @@ TEST_CASE(
     }
   });
   for (int i = 0; i < 60; ++i) {
+    CAPTURE(i);
     CHECK(in_child([&] {
             if (!nothing_new_since(before)) return 1;
             for (const int fd : {b.pair[0], b.pair[1], fileno(b.file)}) {
@@ -271,25 +275,27 @@ TEST_CASE(
   watched.wait();
 }
 
-TEST_CASE("exec closes it: a program that is started has no descriptor of it") {
+TEST_CASE("exec closes the fd of a kqueue") {
   const busy_kqueue b;
   for (int fd = 3; fd < 256; ++fd) {
+    CAPTURE(fd);
     if (!is_open(fd)) continue;
     const bool is_ours = fd == b.pair[0] || fd == b.pair[1] || fd == fileno(b.file);
     if (is_ours) REQUIRE(fcntl(fd, F_SETFD, FD_CLOEXEC) == 0);
   }
-  // The shell's own are 0 to 2.
+  // The shell itself uses fds 0 to 2.
   const std::string command = "test ! -e /dev/fd/" + std::to_string(b.kq.fd());
   CHECK(std::system(command.c_str()) == 0);
 }
 
-TEST_CASE("the child of vfork may close what the parent watches, before exec") {
+TEST_CASE(
+    "the child of vfork may close watched fds before exec, and the parent still watches them") {
   const busy_kqueue b;
-  const int number = b.pair[0];
+  const int fd = b.pair[0];
   const int kq = b.kq.fd();
   const pid_t child = vfork();
   if (child == 0) {
-    ::close(number);
+    ::close(fd);
     ::dup2(2, kq);
     execl("/bin/sh", "sh", "-c", "exit 7", static_cast<char*>(nullptr));
     _exit(1);
@@ -301,15 +307,15 @@ TEST_CASE("the child of vfork may close what the parent watches, before exec") {
   CHECK(b.kq.now().size() == 2);
 }
 
-TEST_CASE("a signal that the child of vfork gets is its own: the parent counts it not") {
-  const kqueue_of_test kq;
+TEST_CASE("a signal that the child of vfork receives is not counted in the parent") {
+  const test_kqueue kq;
   REQUIRE(kq.apply(SIGUSR1, EVFILT_SIGNAL, EV_ADD) == 0);
   struct sigaction own{};
   struct sigaction before{};
   SUBCASE("ignored") {
     own.sa_handler = SIG_IGN;
   }
-  SUBCASE("handled once, which leaves the parent its handler") {
+  SUBCASE("handled with SA_RESETHAND, which keeps the handler of the parent") {
     own.sa_handler = [](int) {};
     own.sa_flags = static_cast<int>(SA_RESETHAND);
   }
@@ -329,7 +335,7 @@ TEST_CASE("a signal that the child of vfork gets is its own: the parent counts i
   REQUIRE(sigaction(SIGUSR1, &before, nullptr) == 0);
 }
 
-TEST_CASE("posix_spawn with actions on numbers that are watched") {
+TEST_CASE("posix_spawn with actions on watched fds leaves them watched in the parent") {
   const busy_kqueue b;
   posix_spawn_file_actions_t actions;
   REQUIRE(posix_spawn_file_actions_init(&actions) == 0);

@@ -1,8 +1,8 @@
-// NOTE_LOWAT: the least that READ and WRITE report. A mark below what the descriptor has by itself
-// changes nothing, one above its buffer's size counts as that.
+// NOTE_LOWAT: the low-water mark of READ and WRITE, the least that they report. A mark below the
+// own minimum of the fd has no effect. A mark above the size of its buffer counts as that size.
 
-#include "kqueue_of_test.h"
-#include "sockets_of_test.h"
+#include "test_kqueue.h"
+#include "test_sockets.h"
 
 #include <poll.h>
 
@@ -18,8 +18,8 @@ bool readable(int fd) {
   return ::poll(&p, 1, 0) == 1;
 }
 
-// There is nothing to report, and nobody is woken for it.
-void check_quiet(const kqueue_of_test& kq) {
+// Checks that there is no event, and that the kqueue does not look readable.
+void check_quiet(const test_kqueue& kq) {
   CHECK(kq.now().empty());
   CHECK(kq.now().empty());
   CHECK(!readable(kq.fd()));
@@ -32,8 +32,7 @@ void take(int fd, std::size_t count) {
   std::string bytes(count, ' ');
   REQUIRE(::read(fd, bytes.data(), count) == static_cast<ssize_t>(count));
 }
-// Until `from` has nothing that comes at once; then what is under way to it is there, too, or
-// wakes the kqueue later.
+// Reads until nothing more arrives at once. Bytes still under way arrive later and wake the kqueue.
 void drain(int from) {
   REQUIRE(::fcntl(from, F_SETFL, ::fcntl(from, F_GETFL) | O_NONBLOCK) == 0);
   std::string bytes(1 << 16, ' ');
@@ -50,34 +49,32 @@ void fill(int fd) {
 template <class Check>
 void on_pipe_and_sockets(Check check) {
   SUBCASE("pipe") {
-    const pair_of_test p = pair_of_test::of_pipe();
+    const fd_pair p = fd_pair::of_pipe();
     check(p[0], p[1]);
   }
   SUBCASE("AF_UNIX") {
-    const pair_of_test p = pair_of_test::of_sockets();
+    const fd_pair p = fd_pair::of_sockets();
     check(p[0], p[1]);
   }
   SUBCASE("TCP") {
-    const pair_of_test p = pair_of_tcp();
+    const fd_pair p = tcp_pair();
     check(p[0], p[1]);
   }
 }
 
 }  // namespace
 
-TEST_CASE("READ: not before the mark is reached") {
+TEST_CASE("READ reports nothing below its mark, and each call above it") {
   on_pipe_and_sockets([](int reader, int writer) {
-    const kqueue_of_test kq;
+    const test_kqueue kq;
     REQUIRE(kq.apply(reader, EVFILT_READ, EV_ADD, NOTE_LOWAT, 4) == 0);
     check_quiet(kq);
     put(writer, "abc");
     check_quiet(kq);
     put(writer, "d");
     for (int i = 0; i < 3; ++i) {
-      const event_list got = kq.next();
-      CHECK(only(got, EVFILT_READ).flags == EV_ADD);
-      CHECK(only(got, EVFILT_READ).fflags == 0);
-      CHECK(only(got, EVFILT_READ).data == 4);
+      CAPTURE(i);
+      CHECK(kq.next() == event_list{event(reader, EVFILT_READ, EV_ADD, 0, 4)});
     }
     take(reader, 1);
     check_quiet(kq);
@@ -88,16 +85,17 @@ TEST_CASE("READ: not before the mark is reached") {
   });
 }
 
-TEST_CASE("READ: marks that change nothing") {
+TEST_CASE("READ ignores a mark of 1 or less, and data without NOTE_LOWAT") {
   on_pipe_and_sockets([](int reader, int writer) {
-    const kqueue_of_test kq;
+    const test_kqueue kq;
     put(writer, "a");
     for (const std::int64_t mark :
          {std::int64_t{1}, std::int64_t{0}, std::int64_t{-1}, INT64_MIN}) {
+      CAPTURE(mark);
       REQUIRE(kq.apply(reader, EVFILT_READ, EV_ADD, NOTE_LOWAT, mark) == 0);
       CHECK(only(kq.next(), EVFILT_READ).data == 1);
     }
-    // And data without the flag is no mark.
+    // Without NOTE_LOWAT, data is not a mark.
     REQUIRE(kq.apply(reader, EVFILT_READ, EV_ADD, 0, 100) == 0);
     CHECK(only(kq.next(), EVFILT_READ).data == 1);
     take(reader, 1);
@@ -105,9 +103,9 @@ TEST_CASE("READ: marks that change nothing") {
   });
 }
 
-TEST_CASE("READ: a mark above the buffer's size is reached by a full buffer") {
+TEST_CASE("READ reports a full buffer below a mark that is above the size of the buffer") {
   on_pipe_and_sockets([](int reader, int writer) {
-    const kqueue_of_test kq;
+    const test_kqueue kq;
     REQUIRE(kq.apply(reader, EVFILT_READ, EV_ADD, NOTE_LOWAT, above_any_buffer) == 0);
     put(writer, "a");
     check_quiet(kq);
@@ -116,11 +114,11 @@ TEST_CASE("READ: a mark above the buffer's size is reached by a full buffer") {
   });
 }
 
-TEST_CASE("READ: a writer that can write no more than a byte at a time fills a buffer, too") {
+TEST_CASE("READ reports a buffer that single-byte writes have filled below such a mark") {
   on_pipe_and_sockets([](int reader, int writer) {
-    const kqueue_of_test kq;
+    const test_kqueue kq;
     REQUIRE(::fcntl(writer, F_SETFL, ::fcntl(writer, F_GETFL) | O_NONBLOCK) == 0);
-    // To be done soon. A pipe has no such options.
+    // Small buffers fill sooner. A pipe lacks these options, and the calls fail.
     const int few = 8192;
     ::setsockopt(reader, SOL_SOCKET, SO_RCVBUF, &few, sizeof few);
     ::setsockopt(writer, SOL_SOCKET, SO_SNDBUF, &few, sizeof few);
@@ -131,9 +129,9 @@ TEST_CASE("READ: a writer that can write no more than a byte at a time fills a b
   });
 }
 
-TEST_CASE("READ with EV_CLEAR: each arrival is measured") {
+TEST_CASE("READ with EV_CLEAR compares its mark again with each arrival") {
   on_pipe_and_sockets([](int reader, int writer) {
-    const kqueue_of_test kq;
+    const test_kqueue kq;
     REQUIRE(kq.apply(reader, EVFILT_READ, EV_ADD | EV_CLEAR, NOTE_LOWAT, 3) == 0);
     put(writer, "ab");
     check_quiet(kq);
@@ -146,11 +144,11 @@ TEST_CASE("READ with EV_CLEAR: each arrival is measured") {
   });
 }
 
-TEST_CASE("READ: what is below the mark uses up neither EV_ONESHOT nor EV_DISPATCH") {
+TEST_CASE("READ below its mark uses up neither EV_ONESHOT nor EV_DISPATCH") {
   on_pipe_and_sockets([](int reader, int writer) {
-    const kqueue_of_test kq;
-    unsigned mode = EV_ONESHOT;
-    for (int i = 0; i < 2; ++i, mode = EV_DISPATCH) {
+    const test_kqueue kq;
+    for (const unsigned mode : {unsigned{EV_ONESHOT}, unsigned{EV_DISPATCH}}) {
+      CAPTURE(mode);
       REQUIRE(kq.apply(reader, EVFILT_READ, EV_ADD | mode, NOTE_LOWAT, 3) == 0);
       put(writer, "ab");
       check_quiet(kq);
@@ -163,9 +161,9 @@ TEST_CASE("READ: what is below the mark uses up neither EV_ONESHOT nor EV_DISPAT
   });
 }
 
-TEST_CASE("READ: each change sets the mark anew") {
+TEST_CASE("each change sets the mark of READ again") {
   on_pipe_and_sockets([](int reader, int writer) {
-    const kqueue_of_test kq;
+    const test_kqueue kq;
     put(writer, "abc");
     REQUIRE(kq.apply(reader, EVFILT_READ, EV_ADD, NOTE_LOWAT, 4) == 0);
     check_quiet(kq);
@@ -173,10 +171,10 @@ TEST_CASE("READ: each change sets the mark anew") {
     CHECK(kq.next().size() == 1);
     REQUIRE(kq.apply(reader, EVFILT_READ, EV_ADD, NOTE_LOWAT, 5) == 0);
     check_quiet(kq);
-    SUBCASE("without EV_ADD") {
+    SUBCASE("to a lower one, without EV_ADD") {
       REQUIRE(kq.apply(reader, EVFILT_READ, 0, NOTE_LOWAT, 2) == 0);
     }
-    SUBCASE("to none") {
+    SUBCASE("to none, by EV_ENABLE") {
       REQUIRE(kq.apply(reader, EVFILT_READ, EV_ENABLE, 0, 0) == 0);
     }
     CHECK(kq.next().size() == 1);
@@ -186,32 +184,31 @@ TEST_CASE("READ: each change sets the mark anew") {
   });
 }
 
-TEST_CASE("READ: the peer's end is reported below the mark") {
-  const kqueue_of_test kq;
-  const auto check = [&](pair_of_test p) {
+TEST_CASE("READ reports EV_EOF below its mark") {
+  const test_kqueue kq;
+  const auto check = [&](fd_pair p) {
     REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD, NOTE_LOWAT, 10) == 0);
     p.put(1, "abc");
     check_quiet(kq);
     p.close(1);
-    const event_list got = kq.next();
-    CHECK(only(got, EVFILT_READ).flags == (EV_ADD | EV_EOF));
-    CHECK(only(got, EVFILT_READ).data == 3);
+    CHECK(kq.next() == event_list{event(p[0], EVFILT_READ, EV_ADD | EV_EOF, 0, 3)});
   };
   SUBCASE("pipe") {
-    check(pair_of_test::of_pipe());
+    check(fd_pair::of_pipe());
   }
   SUBCASE("AF_UNIX") {
-    check(pair_of_test::of_sockets());
+    check(fd_pair::of_sockets());
   }
 }
 
-TEST_CASE("READ: what is below the mark does not hide what is ready, with room for one") {
-  const kqueue_of_test kq;
-  const pair_of_test below = pair_of_test::of_pipe();
-  const pair_of_test ready = pair_of_test::of_pipe();
+TEST_CASE("READ below its mark does not hide another ready fd in a call with room for one event") {
+  const test_kqueue kq;
+  const fd_pair below = fd_pair::of_pipe();
+  const fd_pair ready = fd_pair::of_pipe();
   REQUIRE(kq.apply(below[0], EVFILT_READ, EV_ADD, NOTE_LOWAT, 4) == 0);
   REQUIRE(kq.apply(ready[0], EVFILT_READ, EV_ADD) == 0);
   for (int i = 0; i < 3; ++i) {
+    CAPTURE(i);
     below.put(1, "a");
     ready.put(1, "a");
     const event_list got = kq.now(1);
@@ -221,14 +218,15 @@ TEST_CASE("READ: what is below the mark does not hide what is ready, with room f
   }
 }
 
-TEST_CASE("READ with a mark and WRITE without: each by itself") {
+TEST_CASE("a mark of READ does not affect WRITE of the same fd") {
   on_pipe_and_sockets([](int reader, int writer) {
-    if (::fcntl(reader, F_GETFL) % 4 == O_RDONLY) return;  // a pipe has one side
-    const kqueue_of_test kq;
+    if (::fcntl(reader, F_GETFL) % 4 == O_RDONLY) return;  // a pipe has one direction
+    const test_kqueue kq;
     REQUIRE(kq.apply(reader, EVFILT_READ, EV_ADD, NOTE_LOWAT, 3) == 0);
     REQUIRE(kq.apply(reader, EVFILT_WRITE, EV_ADD) == 0);
     put(writer, "ab");
     for (int i = 0; i < 3; ++i) {
+      CAPTURE(i);
       const event_list got = kq.now();
       REQUIRE(got.size() == 1);
       CHECK(got[0].filter == EVFILT_WRITE);
@@ -240,15 +238,15 @@ TEST_CASE("READ with a mark and WRITE without: each by itself") {
   });
 }
 
-TEST_CASE("WRITE: a mark above the buffer's size wants it empty") {
+TEST_CASE("WRITE with a mark above the size of the buffer reports only an empty buffer") {
   on_pipe_and_sockets([](int reader, int writer) {
-    const kqueue_of_test kq;
+    const test_kqueue kq;
     const unsigned mode = level_or_clear();
     REQUIRE(kq.apply(writer, EVFILT_WRITE, EV_ADD | mode, NOTE_LOWAT, above_any_buffer) == 0);
     CHECK(only(kq.next(), EVFILT_WRITE).flags == (EV_ADD | mode));
     fill(writer);
     check_quiet(kq);
-    // Some room is not enough. (Of TCP the reader's buffer gives way first.)
+    // Some room is not enough. (With TCP, the buffer of the reader empties first.)
     take(reader, 8192);
     CHECK(kq.now().empty());
     event_list got;
@@ -260,9 +258,9 @@ TEST_CASE("WRITE: a mark above the buffer's size wants it empty") {
   });
 }
 
-TEST_CASE("WRITE: who waits is woken when there is room up to the mark") {
-  const kqueue_of_test kq;
-  const pair_of_test p = pair_of_test::of_pipe();
+TEST_CASE("WRITE wakes a thread that waits when there is room up to the mark") {
+  const test_kqueue kq;
+  const fd_pair p = fd_pair::of_pipe();
   p.put(1, "a");
   REQUIRE(kq.apply(p[1], EVFILT_WRITE, EV_ADD, NOTE_LOWAT, above_any_buffer) == 0);
   CHECK(kq.now().empty());
@@ -273,34 +271,34 @@ TEST_CASE("WRITE: who waits is woken when there is room up to the mark") {
   check_quiet(kq);
 }
 
-TEST_CASE("WRITE: deleted, or its kqueue closed, while it waits for room") {
-  kqueue_of_test kq;
-  const pair_of_test p = pair_of_test::of_pipe();
+TEST_CASE("a WRITE knote that lacks room up to its mark can be deleted, and its kqueue closed") {
+  test_kqueue kq;
+  const fd_pair p = fd_pair::of_pipe();
   p.put(1, "a");
   REQUIRE(kq.apply(p[1], EVFILT_WRITE, EV_ADD, NOTE_LOWAT, above_any_buffer) == 0);
   CHECK(kq.now().empty());
-  SUBCASE("deleted") {
+  SUBCASE("EV_DELETE leaves the other knotes") {
     REQUIRE(kq.apply(p[1], EVFILT_WRITE, EV_DELETE) == 0);
     REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD) == 0);
     CHECK(kq.next().size() == 1);
   }
-  SUBCASE("closed") {
+  SUBCASE("the kqueue is closed") {
     kq.close();
   }
 }
 
-TEST_CASE("a listening socket knows no mark") {
-  const kqueue_of_test kq;
-  const listener_of_test listener;
+TEST_CASE("a listening socket ignores a mark") {
+  const test_kqueue kq;
+  const tcp_listener listener;
   REQUIRE(kq.apply(listener.fd(), EVFILT_READ, EV_ADD, NOTE_LOWAT, 5) == 0);
   check_quiet(kq);
-  const descriptor_of_test fd(::socket(AF_INET, SOCK_STREAM, 0));
+  const scoped_fd fd(::socket(AF_INET, SOCK_STREAM, 0));
   REQUIRE(listener.connect(fd) == 0);
   CHECK(only(kq.next(), EVFILT_READ).data == 1);
 }
 
-TEST_CASE("a regular file knows no mark") {
-  const kqueue_of_test kq;
+TEST_CASE("a regular file ignores a mark") {
+  const test_kqueue kq;
   FILE* const file = std::tmpfile();
   REQUIRE(file != nullptr);
   REQUIRE(::pwrite(::fileno(file), "abc", 3, 0) == 3);

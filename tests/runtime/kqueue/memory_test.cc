@@ -1,6 +1,6 @@
-// No memory: a change that would need some fails with ENOMEM and changes nothing.
+// Allocations that fail: a call that needs memory fails with ENOMEM and has no effect.
 
-#include "kqueue_of_test.h"
+#include "test_kqueue.h"
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -9,19 +9,19 @@
 #include <cstdlib>
 #include <new>
 
-#include "child_of_test.h"
-#include "descriptor_limit_of_test.h"
+#include "child_process.h"
+#include "fd_limit.h"
 
 namespace {
 
-int allocations_left = -1;  // until one fails; negative: none does
+int allocations_left = -1;  // how many succeed before one fails; negative: all succeed
 
-bool fails() {
+bool must_fail() {
   return allocations_left >= 0 && allocations_left-- == 0;
 }
 
 void* allocate(std::size_t size) noexcept {
-  return fails() ? nullptr : std::malloc(size);
+  return must_fail() ? nullptr : std::malloc(size);
 }
 
 }  // namespace
@@ -41,11 +41,11 @@ void operator delete(void* block, std::size_t) noexcept {
   std::free(block);
 }
 
-TEST_CASE("whichever allocation fails: ENOMEM, and the same change succeeds afterwards") {
-  const pair_of_test p = pair_of_test::of_sockets();
+TEST_CASE("a change whose allocation fails gives ENOMEM, and succeeds when it is repeated") {
+  const fd_pair p = fd_pair::of_sockets();
   std::FILE* const file = std::tmpfile();
   REQUIRE(file != nullptr);
-  child_of_test child;
+  child_process child;
   const kevent64_s changes[] = {
       change(p[0], EVFILT_READ, EV_ADD),
       change(p[0], EVFILT_READ, EV_ADD | EV_UDATA_SPECIFIC, 0, 0, 7),
@@ -58,12 +58,14 @@ TEST_CASE("whichever allocation fails: ENOMEM, and the same change succeeds afte
       change(static_cast<std::uint64_t>(child.pid()), EVFILT_PROC, EV_ADD, NOTE_EXIT),
   };
   bool has_failed = true;
-  int failed = 0;  // how many allocations were tried
+  int failed = 0;  // the allocation that fails in this round
   for (; has_failed; ++failed) {
+    CAPTURE(failed);
     int left = failed;
     has_failed = false;
-    const kqueue_of_test kq;
+    const test_kqueue kq;
     for (kevent64_s c : changes) {
+      CAPTURE(c);
       allocations_left = left;
       const int error = kq.apply(c);
       left = allocations_left;
@@ -77,45 +79,48 @@ TEST_CASE("whichever allocation fails: ENOMEM, and the same change succeeds afte
     }
     CHECK(kq.now(1).empty());
     for (kevent64_s c : changes) {
+      CAPTURE(c);
       c.flags = static_cast<std::uint16_t>(EV_DELETE | (c.flags & EV_UDATA_SPECIFIC));
       CHECK(kq.apply(c) == 0);
     }
   }
-  CHECK(failed > 9);  // each knote has a block at least
+  CHECK(failed > 9);  // each knote needs at least one allocation
   std::fclose(file);
   child.kill(SIGKILL);
   child.wait();
 }
 
 TEST_CASE(
-    "a duplicate of a kqueue's number that there is no memory for: ENOMEM, and none is made") {
-  const descriptor_limit_of_test descriptors(16384);
+    "fcntl, dup2 and dup3 of a kqueue fail with ENOMEM and make no fd if an allocation fails") {
+  const scoped_fd_limit descriptors(16384);
   REQUIRE(descriptors.limit() > 4096);
-  const kqueue_of_test kq;
-  const auto duplicate = [&](int how, int number) {
-    if (how == 0) return ::fcntl(kq.fd(), F_DUPFD, number);
-    if (how == 1) return ::dup2(kq.fd(), number);
-    return ::dup3(kq.fd(), number, O_CLOEXEC);
+  const test_kqueue kq;
+  const auto duplicate = [&](int how, int fd) {
+    if (how == 0) return ::fcntl(kq.fd(), F_DUPFD, fd);
+    if (how == 1) return ::dup2(kq.fd(), fd);
+    return ::dup3(kq.fd(), fd, O_CLOEXEC);
   };
   for (const int how : {0, 1, 2}) {
-    const int number = 1024 * (how + 1);  // the first of a page
+    CAPTURE(how);
+    const int fd = 1024 * (how + 1);  // the first of a page in the table of fds
     int failed = 0;
-    int fresh = -1;
-    for (; fresh < 0; ++failed) {
+    int duplicated = -1;
+    for (; duplicated < 0; ++failed) {
+      CAPTURE(failed);
       allocations_left = failed;
-      fresh = duplicate(how, number);
+      duplicated = duplicate(how, fd);
       const int error = errno;
       allocations_left = -1;
-      if (fresh >= 0) break;
+      if (duplicated >= 0) break;
       CHECK(error == ENOMEM);
-      CHECK(::fcntl(number, F_GETFD) == -1);
+      CHECK(::fcntl(fd, F_GETFD) == -1);
     }
     CHECK(failed > 0);
-    CHECK(fresh == number);
+    CHECK(duplicated == fd);
     kevent64_s out;
     constexpr timespec zero{0, 0};
-    CHECK(kevent64(fresh, nullptr, 0, &out, 1, 0, &zero) == 0);
-    CHECK(::close(fresh) == 0);
+    CHECK(kevent64(duplicated, nullptr, 0, &out, 1, 0, &zero) == 0);
+    CHECK(::close(duplicated) == 0);
   }
   CHECK(kq.now().empty());
 }

@@ -1,46 +1,44 @@
-// EVFILT_READ and EVFILT_WRITE on pipes (bsd/kern/sys_pipe.c) and on FIFOs, which on Darwin are
-// files to kqueue (filt_vnode_common() in bsd/vfs/vfs_vnops.c).
+// EVFILT_READ and EVFILT_WRITE on pipes (bsd/kern/sys_pipe.c) and on FIFOs. Darwin's kqueue treats
+// a FIFO as a file (filt_vnode_common() in bsd/vfs/vfs_vnops.c).
 
-#include "kqueue_of_test.h"
-#include "sockets_of_test.h"
+#include "test_kqueue.h"
+#include "test_sockets.h"
 
 #include <limits.h>
 #include <sys/stat.h>
 
 #include <string>
 
-#include "folder_of_test.h"
+#include "temporary_folder.h"
 
 namespace {
 
-class fifo_of_test {
+class test_fifo {
  public:
-  fifo_of_test() { REQUIRE(::mkfifo(path_.c_str(), 0600) == 0); }
+  test_fifo() { REQUIRE(::mkfifo(path_.c_str(), 0600) == 0); }
   int open(int mode) const { return ::open(path_.c_str(), mode | O_NONBLOCK); }
 
  private:
-  const folder_of_test folder_;
+  const temporary_folder folder_;
   const std::string path_ = folder_ / "fifo";
 };
 
 }  // namespace
 
-TEST_CASE("WRITE to a pipe that nobody reads: EV_EOF, no room") {
-  const kqueue_of_test kq;
-  pair_of_test p = pair_of_test::of_pipe();
+TEST_CASE("WRITE to a pipe without a reader reports EV_EOF and no room") {
+  const test_kqueue kq;
+  fd_pair p = fd_pair::of_pipe();
   REQUIRE(kq.apply(p[1], EVFILT_WRITE, EV_ADD) == 0);
   p.close(0);
   for (int i = 0; i < 2; ++i) {
-    const event_list got = kq.next();
-    CHECK(only(got, EVFILT_WRITE).flags == (EV_ADD | EV_EOF));
-    CHECK(only(got, EVFILT_WRITE).fflags == 0);
-    CHECK(only(got, EVFILT_WRITE).data == 0);
+    CAPTURE(i);
+    CHECK(kq.next() == event_list{event(p[1], EVFILT_WRITE, EV_ADD | EV_EOF)});
   }
 }
 
 TEST_CASE("WRITE to a pipe needs room for PIPE_BUF bytes") {
-  const kqueue_of_test kq;
-  const pair_of_test p = pair_of_test::of_pipe();
+  const test_kqueue kq;
+  const fd_pair p = fd_pair::of_pipe();
   p.fill(1);
   while (::write(p[1], "", 1) == 1) {
   }
@@ -52,43 +50,39 @@ TEST_CASE("WRITE to a pipe needs room for PIPE_BUF bytes") {
   CHECK(only(kq.next(), EVFILT_WRITE).data >= PIPE_BUF);
 }
 
-TEST_CASE("the wrong end of a pipe: nothing until the other end is closed") {
-  const kqueue_of_test kq;
-  pair_of_test p = pair_of_test::of_pipe();
+TEST_CASE("watching the wrong end of a pipe reports only EV_EOF, when the other end is closed") {
+  const test_kqueue kq;
+  fd_pair p = fd_pair::of_pipe();
   p.put(1, "abc");
-  SUBCASE("READ of the end that writes") {
+  SUBCASE("READ of the writing end") {
     REQUIRE(kq.apply(p[1], EVFILT_READ, EV_ADD) == 0);
     CHECK(kq.now().empty());
     p.close(0);
-    const event_list got = kq.next();
-    CHECK(only(got, EVFILT_READ).flags == (EV_ADD | EV_EOF));
-    CHECK(only(got, EVFILT_READ).data == 0);
+    CHECK(kq.next() == event_list{event(p[1], EVFILT_READ, EV_ADD | EV_EOF)});
   }
-  SUBCASE("WRITE of the end that reads") {
+  SUBCASE("WRITE of the reading end") {
     REQUIRE(kq.apply(p[0], EVFILT_WRITE, EV_ADD) == 0);
     CHECK(kq.now().empty());
     p.close(1);
-    const event_list got = kq.next();
-    CHECK(only(got, EVFILT_WRITE).flags == (EV_ADD | EV_EOF));
-    CHECK(only(got, EVFILT_WRITE).data == 0);
+    CHECK(kq.next() == event_list{event(p[0], EVFILT_WRITE, EV_ADD | EV_EOF)});
   }
 }
 
-TEST_CASE("READ of a FIFO: data is the bytes; it has no end") {
-  const kqueue_of_test kq;
-  const fifo_of_test fifo;
-  const descriptor_of_test reader(fifo.open(O_RDONLY));
+TEST_CASE(
+    "READ of a FIFO counts its bytes in data, and reports no EV_EOF when the last writer closes") {
+  const test_kqueue kq;
+  const test_fifo fifo;
+  const scoped_fd reader(fifo.open(O_RDONLY));
   REQUIRE(kq.apply(reader, EVFILT_READ, EV_ADD) == 0);
   CHECK(kq.now().empty());
   for (int i = 0; i < 2; ++i) {
-    descriptor_of_test writer(fifo.open(O_WRONLY));
+    CAPTURE(i);
+    scoped_fd writer(fifo.open(O_WRONLY));
     CHECK(kq.now().empty());
     REQUIRE(::write(writer, "abc", 3) == 3);
     CHECK(only(kq.next(), EVFILT_READ).data == 3);
     writer.close();
-    const event_list got = kq.next();
-    CHECK(only(got, EVFILT_READ).flags == EV_ADD);
-    CHECK(only(got, EVFILT_READ).data == 3);
+    CHECK(kq.next() == event_list{event(int{reader}, EVFILT_READ, EV_ADD, 0, 3)});
     char bytes[3];
     REQUIRE(::read(reader, bytes, sizeof bytes) == 3);
     CHECK(kq.now().empty());
@@ -96,11 +90,12 @@ TEST_CASE("READ of a FIFO: data is the bytes; it has no end") {
   }
 }
 
-TEST_CASE("WRITE to a FIFO: writable while there is room, also when nobody reads") {
-  const kqueue_of_test kq;
-  const fifo_of_test fifo;
-  descriptor_of_test reader(fifo.open(O_RDONLY));
-  const descriptor_of_test writer(fifo.open(O_WRONLY));
+TEST_CASE(
+    "WRITE to a FIFO is active while there is room, without EV_EOF after its reader is closed") {
+  const test_kqueue kq;
+  const test_fifo fifo;
+  scoped_fd reader(fifo.open(O_RDONLY));
+  const scoped_fd writer(fifo.open(O_WRONLY));
   REQUIRE(kq.apply(writer, EVFILT_WRITE, EV_ADD) == 0);
   CHECK(only(kq.next(), EVFILT_WRITE).data > 0);
   reader.close();

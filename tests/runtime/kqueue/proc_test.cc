@@ -1,6 +1,6 @@
-// EVFILT_PROC.
+// EVFILT_PROC: exits of processes, their statuses, and what can be watched.
 
-#include "kqueue_of_test.h"
+#include "test_kqueue.h"
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -10,12 +10,12 @@
 #include <thread>
 #include <vector>
 
-#include "child_of_test.h"
-#include "descriptor_limit_of_test.h"
+#include "child_process.h"
+#include "fd_limit.h"
 
-TEST_CASE("NOTE_EXIT: once, EV_EOF, and the knote is gone") {
-  const kqueue_of_test kq;
-  child_of_test child;
+TEST_CASE("NOTE_EXIT reports an exit once, with EV_EOF, and the knote is gone") {
+  const test_kqueue kq;
+  child_process child;
   REQUIRE(kq.apply(child.pid(), EVFILT_PROC, EV_ADD, NOTE_EXIT, 99, 7) == 0);
   CHECK(kq.now().empty());
   child.exit(3);
@@ -33,17 +33,17 @@ TEST_CASE("NOTE_EXIT: once, EV_EOF, and the knote is gone") {
   CHECK(kq.now().empty());
 }
 
-TEST_CASE("NOTE_EXITSTATUS: data is the status that wait will give, and wait still gives it") {
-  const kqueue_of_test kq;
-  child_of_test child;
+TEST_CASE("NOTE_EXITSTATUS puts the status into data, and wait still returns it") {
+  const test_kqueue kq;
+  child_process child;
   REQUIRE(kq.apply(child.pid(), EVFILT_PROC, EV_ADD, NOTE_EXIT | NOTE_EXITSTATUS) == 0);
-  SUBCASE("of exit") {
+  SUBCASE("after exit") {
     child.exit(200);
   }
-  SUBCASE("of a signal") {  // doctest has a handler for SIGTERM
+  SUBCASE("after SIGUSR1") {  // doctest has a handler for SIGTERM
     child.kill(SIGUSR1);
   }
-  SUBCASE("of SIGKILL") {
+  SUBCASE("after SIGKILL") {
     child.kill(SIGKILL);
   }
   const event_list got = kq.next();
@@ -52,11 +52,12 @@ TEST_CASE("NOTE_EXITSTATUS: data is the status that wait will give, and wait sti
   CHECK(e.data == (child.wait() & 0xffff));
 }
 
-TEST_CASE("NOTE_EXITSTATUS of a process that is no child") {
-  const kqueue_of_test kq;
-  // A child that has one, tells its number, and waits for it.
-  const pair_of_test number = pair_of_test::of_pipe();
-  const pair_of_test orders = pair_of_test::of_pipe();
+TEST_CASE(
+    "NOTE_EXITSTATUS of a grandchild gives its status, or is refused (EACCES) before Linux 6.15") {
+  const test_kqueue kq;
+  // A child forks a grandchild, sends its pid, and waits for it.
+  const fd_pair pid_channel = fd_pair::of_pipe();
+  const fd_pair orders = fd_pair::of_pipe();
   const pid_t between = fork();
   REQUIRE(between >= 0);
   if (between == 0) {
@@ -65,12 +66,12 @@ TEST_CASE("NOTE_EXITSTATUS of a process that is no child") {
       char order = 0;
       _exit(::read(orders[0], &order, 1) == 1 ? 5 : 6);
     }
-    if (::write(number[1], &grandchild, sizeof grandchild) != sizeof grandchild) _exit(1);
+    if (::write(pid_channel[1], &grandchild, sizeof grandchild) != sizeof grandchild) _exit(1);
     int status = 0;
     _exit(waitpid(grandchild, &status, 0) == grandchild ? 0 : 1);
   }
   pid_t grandchild = 0;
-  REQUIRE(::read(number[0], &grandchild, sizeof grandchild) == sizeof grandchild);
+  REQUIRE(::read(pid_channel[0], &grandchild, sizeof grandchild) == sizeof grandchild);
   const int error = kq.apply(grandchild, EVFILT_PROC, EV_ADD, NOTE_EXIT | NOTE_EXITSTATUS);
 #if defined(__linux__)
   REQUIRE((error == 0 || error == EACCES));  // EACCES: before Linux 6.15
@@ -88,9 +89,9 @@ TEST_CASE("NOTE_EXITSTATUS of a process that is no child") {
   CHECK(status == 0);
 }
 
-TEST_CASE("NOTE_EXIT_DETAIL: nothing special has ended it") {
-  const kqueue_of_test kq;
-  const child_of_test child;
+TEST_CASE("NOTE_EXIT_DETAIL adds no detail to an ordinary exit") {
+  const test_kqueue kq;
+  const child_process child;
   REQUIRE(kq.apply(child.pid(), EVFILT_PROC, EV_ADD,
                    NOTE_EXIT | NOTE_EXITSTATUS | NOTE_EXIT_DETAIL) == 0);
   child.exit(1);
@@ -100,9 +101,9 @@ TEST_CASE("NOTE_EXIT_DETAIL: nothing special has ended it") {
   CHECK(e.data == 1 << 8);
 }
 
-TEST_CASE("a child that was waited for before kevent looked is reported") {
-  const kqueue_of_test kq;
-  child_of_test child;
+TEST_CASE("an exit is reported though the child was reaped before kevent") {
+  const test_kqueue kq;
+  child_process child;
   REQUIRE(kq.apply(child.pid(), EVFILT_PROC, EV_ADD, NOTE_EXIT) == 0);
   child.exit(0);
   child.wait();
@@ -110,87 +111,91 @@ TEST_CASE("a child that was waited for before kevent looked is reported") {
   CHECK(only(got, EVFILT_PROC).fflags == NOTE_EXIT);
 }
 
-TEST_CASE("a process that has ended, or never was, gives ESRCH") {
-  const kqueue_of_test kq;
+TEST_CASE("EV_ADD of a process that has ended or never existed fails with ESRCH") {
+  const test_kqueue kq;
   SUBCASE("a zombie") {
-    const child_of_test child;
+    const child_process child;
     child.exit(0);
-    child.let_it_end();
+    child.await_zombie();
     CHECK(kq.apply(child.pid(), EVFILT_PROC, EV_ADD, NOTE_EXIT) == ESRCH);
   }
-  SUBCASE("one that was waited for") {
-    child_of_test child;
+  SUBCASE("a child that was reaped") {
+    child_process child;
     child.exit(0);
     child.wait();
     CHECK(kq.apply(child.pid(), EVFILT_PROC, EV_ADD, NOTE_EXIT) == ESRCH);
   }
-  SUBCASE("a number below 0") {
+  SUBCASE("a negative pid") {
     CHECK(kq.apply(-1, EVFILT_PROC, EV_ADD, NOTE_EXIT) == ESRCH);
   }
-  SUBCASE("a number that no process can have") {
+  SUBCASE("a pid above the maximum") {
     CHECK(kq.apply(0x7fffffff, EVFILT_PROC, EV_ADD, NOTE_EXIT) == ESRCH);
   }
 }
 
-TEST_CASE("what follows children gives ENOTSUP") {
-  const kqueue_of_test kq;
-  for (const auto f : {NOTE_TRACK, NOTE_TRACKERR, NOTE_CHILD})
+TEST_CASE("NOTE_TRACK, NOTE_TRACKERR and NOTE_CHILD are refused with ENOTSUP") {
+  const test_kqueue kq;
+  for (const auto f : {NOTE_TRACK, NOTE_TRACKERR, NOTE_CHILD}) {
+    CAPTURE(f);
     CHECK(kq.apply(getpid(), EVFILT_PROC, EV_ADD, NOTE_EXIT | static_cast<std::uint32_t>(f)) ==
           ENOTSUP);
+  }
   CHECK(kq.apply(getpid(), EVFILT_PROC, EV_DELETE) == ENOENT);
 }
 
-#if defined(__linux__)  // Darwin's kernel is a process, with the number 0
-TEST_CASE("the number 0 is no process") {
-  const kqueue_of_test kq;
+#if defined(__linux__)  // on Darwin pid 0 is the kernel
+TEST_CASE("EV_ADD of pid 0 fails with ESRCH") {
+  const test_kqueue kq;
   CHECK(kq.apply(0, EVFILT_PROC, EV_ADD, NOTE_EXIT) == ESRCH);
   CHECK(kq.apply(0, EVFILT_PROC, EV_DELETE) == ENOENT);
 }
 
-TEST_CASE("what Linux tells nobody gives ENOTSUP") {
-  const kqueue_of_test kq;
-  for (const auto f : {NOTE_FORK, NOTE_EXEC, NOTE_SIGNAL})
+TEST_CASE("NOTE_FORK, NOTE_EXEC and NOTE_SIGNAL, which Linux does not report, fail with ENOTSUP") {
+  const test_kqueue kq;
+  for (const auto f : {NOTE_FORK, NOTE_EXEC, NOTE_SIGNAL}) {
+    CAPTURE(f);
     CHECK(kq.apply(getpid(), EVFILT_PROC, EV_ADD, NOTE_EXIT | static_cast<std::uint32_t>(f)) ==
           ENOTSUP);
+  }
   REQUIRE(kq.apply(getpid(), EVFILT_PROC, EV_ADD, NOTE_EXIT) == 0);
   CHECK(kq.apply(getpid(), EVFILT_PROC, EV_ADD, NOTE_FORK) == ENOTSUP);
 }
 #endif
 
-TEST_CASE("one's own process can be watched") {
-  const kqueue_of_test kq;
+TEST_CASE("a process can watch itself, and delete the knote once") {
+  const test_kqueue kq;
   REQUIRE(kq.apply(getpid(), EVFILT_PROC, EV_ADD, NOTE_EXIT) == 0);
   CHECK(kq.now().empty());
   CHECK(kq.apply(getpid(), EVFILT_PROC, EV_DELETE) == 0);
   CHECK(kq.apply(getpid(), EVFILT_PROC, EV_DELETE) == ENOENT);
 }
 
-TEST_CASE("a deleted knote hears nothing") {
-  const kqueue_of_test kq;
-  const child_of_test child;
+TEST_CASE("a deleted knote does not report the exit") {
+  const test_kqueue kq;
+  const child_process child;
   REQUIRE(kq.apply(child.pid(), EVFILT_PROC, EV_ADD, NOTE_EXIT) == 0);
   REQUIRE(kq.apply(child.pid(), EVFILT_PROC, EV_DELETE) == 0);
   child.exit(0);
-  child.let_it_end();
+  child.await_zombie();
   CHECK(kq.now().empty());
 }
 
-TEST_CASE("the end of a process that is watched with EV_DISABLE is reported with EV_ENABLE") {
-  const kqueue_of_test kq;
-  const child_of_test child;
+TEST_CASE("a disabled knote reports the exit after EV_ENABLE") {
+  const test_kqueue kq;
+  const child_process child;
   REQUIRE(kq.apply(child.pid(), EVFILT_PROC, EV_ADD | EV_DISABLE, NOTE_EXIT) == 0);
   child.exit(0);
-  child.let_it_end();
+  child.await_zombie();
   CHECK(kq.now().empty());
   REQUIRE(kq.apply(child.pid(), EVFILT_PROC, EV_ENABLE, NOTE_EXIT) == 0);
   CHECK(only(kq.next(), EVFILT_PROC).fflags == NOTE_EXIT);
 }
 
-TEST_CASE("a later change says what is of interest") {
-  const kqueue_of_test kq;
-  const child_of_test child;
+TEST_CASE("a later change replaces fflags") {
+  const test_kqueue kq;
+  const child_process child;
   REQUIRE(kq.apply(child.pid(), EVFILT_PROC, EV_ADD, NOTE_EXIT, 0, 1) == 0);
-  SUBCASE("more") {
+  SUBCASE("NOTE_EXITSTATUS is added: the event has the status") {
     REQUIRE(kq.apply(child.pid(), EVFILT_PROC, EV_ADD, NOTE_EXIT | NOTE_EXITSTATUS, 0, 2) == 0);
     child.exit(9);
     const event_list got = kq.next();
@@ -199,18 +204,18 @@ TEST_CASE("a later change says what is of interest") {
     CHECK(e.data == 9 << 8);
     CHECK(e.udata == 2);
   }
-  SUBCASE("nothing") {
+  SUBCASE("fflags become 0: the exit is not reported") {
     REQUIRE(kq.apply(child.pid(), EVFILT_PROC, EV_ADD, 0) == 0);
     child.exit(9);
-    child.let_it_end();
+    child.await_zombie();
     CHECK(kq.now().empty());
     CHECK(kq.apply(child.pid(), EVFILT_PROC, EV_DELETE) == 0);
   }
 }
 
-TEST_CASE("NOTE_REAP: the exit first, the end when it is waited for") {
-  const kqueue_of_test kq;
-  child_of_test child;
+TEST_CASE("NOTE_REAP reports the exit first, then EV_EOF when the child is reaped") {
+  const test_kqueue kq;
+  child_process child;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
   constexpr std::uint32_t reap = NOTE_REAP;
@@ -231,23 +236,25 @@ TEST_CASE("NOTE_REAP: the exit first, the end when it is waited for") {
   CHECK(kq.apply(child.pid(), EVFILT_PROC, EV_DELETE) == ENOENT);
 }
 
-TEST_CASE("several kqueues hear of one process, and closing one leaves the others") {
-  const kqueue_of_test one;
-  const kqueue_of_test two;
-  const child_of_test child;
+TEST_CASE("two kqueues report the exit of one process, after a third that watched it was closed") {
+  const test_kqueue one;
+  const test_kqueue two;
+  const child_process child;
   {
-    const kqueue_of_test three;
-    for (const kqueue_of_test* kq : {&one, &two, &three})
+    const test_kqueue three;
+    for (const test_kqueue* kq : {&one, &two, &three}) {
+      CAPTURE(kq->fd());
       REQUIRE(kq->apply(child.pid(), EVFILT_PROC, EV_ADD, NOTE_EXIT | NOTE_EXITSTATUS) == 0);
+    }
   }
   child.exit(4);
   CHECK(only(one.next(), EVFILT_PROC).data == 4 << 8);
   CHECK(only(two.next(), EVFILT_PROC).data == 4 << 8);
 }
 
-TEST_CASE("a thread that sleeps in kevent hears of an end") {
-  const kqueue_of_test kq;
-  const child_of_test child;
+TEST_CASE("an exit wakes a thread that sleeps in kevent64") {
+  const test_kqueue kq;
+  const child_process child;
   REQUIRE(kq.apply(child.pid(), EVFILT_PROC, EV_ADD, NOTE_EXIT) == 0);
   int got = -1;
   kevent64_s e{};
@@ -258,12 +265,13 @@ TEST_CASE("a thread that sleeps in kevent hears of an end") {
   CHECK(e.fflags == NOTE_EXIT);
 }
 
-TEST_CASE("more processes than one look can tell of") {
+TEST_CASE("200 exits are all reported, each once with its status, in calls with room for 64") {
   constexpr int count = 200;
-  const kqueue_of_test kq;
-  const pair_of_test gate = pair_of_test::of_pipe();
+  const test_kqueue kq;
+  const fd_pair gate = fd_pair::of_pipe();
   std::vector<pid_t> pids;
   for (int i = 0; i < count; ++i) {
+    CAPTURE(i);
     const pid_t pid = fork();
     REQUIRE(pid >= 0);
     if (pid == 0) {
@@ -277,8 +285,11 @@ TEST_CASE("more processes than one look can tell of") {
   gate.put(1, std::string(count, 'x'));
   std::vector<int> statuses(count, -1);
   for (int seen = 0; seen < count;) {
+    CAPTURE(seen);
     for (const kevent64_s& e : kq.next(64)) {
+      CAPTURE(e);
       for (std::size_t i = 0; i < pids.size(); ++i) {
+        CAPTURE(i);
         if (static_cast<std::uint64_t>(pids[i]) != e.ident) continue;
         CHECK(statuses[i] == -1);
         statuses[i] = static_cast<int>(e.data);
@@ -287,6 +298,7 @@ TEST_CASE("more processes than one look can tell of") {
     }
   }
   for (std::size_t i = 0; i < pids.size(); ++i) {
+    CAPTURE(i);
     int status = -1;
     REQUIRE(waitpid(pids[i], &status, 0) == pids[i]);
     CHECK(statuses[i] == (status & 0xffff));
@@ -294,37 +306,41 @@ TEST_CASE("more processes than one look can tell of") {
   CHECK(kq.now().empty());
 }
 
-TEST_CASE("thousands of knotes about one process: each is told once") {
-  const descriptor_limit_of_test descriptors(4096);
+TEST_CASE("thousands of knotes about one process each report its exit once") {
+  const scoped_fd_limit descriptors(4096);
   const std::uint64_t count = std::min<std::uint64_t>(3000, descriptors.limit() / 2);
-  const kqueue_of_test kq;
-  const child_of_test child;
-  for (std::uint64_t i = 0; i < count; ++i)
+  const test_kqueue kq;
+  const child_process child;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    CAPTURE(i);
     REQUIRE(kq.apply(child.pid(), EVFILT_PROC, EV_ADD | EV_UDATA_SPECIFIC, NOTE_EXIT, 0, i) == 0);
+  }
   CHECK(kq.now().empty());
   child.exit(0);
-  std::vector<bool> is_told(count);
-  for (std::uint64_t told = 0; told < count;) {
+  std::vector<bool> is_reported(count);
+  for (std::uint64_t reported = 0; reported < count;) {
+    CAPTURE(reported);
     for (const kevent64_s& e : kq.next(256)) {
+      CAPTURE(e);
       REQUIRE(e.udata < count);
-      REQUIRE(!is_told[e.udata]);
-      is_told[e.udata] = true;
-      ++told;
+      REQUIRE(!is_reported[e.udata]);
+      is_reported[e.udata] = true;
+      ++reported;
     }
   }
   CHECK(kq.now().empty());
 }
 
-#if defined(__linux__)  // where a watched process takes a descriptor
-TEST_CASE("a process that there is no descriptor for gives EMFILE, and takes nothing") {
-  const kqueue_of_test kq;
-  const child_of_test first;
-  const child_of_test second;
+#if defined(__linux__)  // where a watched process takes an fd
+TEST_CASE("EV_ADD without a free fd fails with EMFILE and leaves no knote") {
+  const test_kqueue kq;
+  const child_process first;
+  const child_process second;
   REQUIRE(kq.apply(first.pid(), EVFILT_PROC, EV_ADD, NOTE_EXIT) == 0);
   {
-    const int next = ::dup(kq.fd());
+    const int next = ::dup(kq.fd());  // the lowest fd that is free
     ::close(next);
-    const descriptor_limit_of_test none(static_cast<rlim_t>(next));
+    const scoped_fd_limit none(static_cast<rlim_t>(next));
     CHECK(kq.apply(second.pid(), EVFILT_PROC, EV_ADD, NOTE_EXIT) == EMFILE);
     CHECK(kq.apply(second.pid(), EVFILT_PROC, EV_DELETE) == ENOENT);
   }

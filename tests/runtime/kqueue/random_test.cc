@@ -1,20 +1,16 @@
-// Sequences of random changes, I/O, closes and waits, beside a model of knotes (knote_model.h).
+// Plays random sequences of changes, I/O, closes and waits against kqueues, and compares each call
+// with a model of knotes (knote_model.h).
 //
-// A sequence is a list of steps of plain numbers that mean something whatever came before, so that
-// any part of it is a sequence too: one that fails is shrunk by leaving out what is not needed, and
-// printed. KEDGE_SEED says where to begin, KEDGE_SOAK_SECONDS how long to go on (tools/dev soak).
+// A sequence is a list of steps. A step is plain numbers, which have a meaning after any steps
+// before it, so that every part of a sequence is a sequence too. A sequence that fails is shrunk by
+// leaving out steps, and printed. KEDGE_SEED is the first seed, KEDGE_SOAK_SECONDS how long to go
+// on (tools/dev soak).
 
-#include <doctest/doctest.h>
-#include <fcntl.h>
-#include <sys/event.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include "test_kqueue.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <cstdint>
 #include <cstdlib>
 #include <map>
 #include <memory>
@@ -27,10 +23,10 @@
 
 namespace {
 
-constexpr unsigned sequences_of_a_test = 10'000;
+constexpr unsigned sequences_of_a_run = 10'000;
 constexpr unsigned steps_of_a_sequence = 24;
 constexpr std::size_t most_queues = 3;
-constexpr std::size_t most_numbers = 10;
+constexpr std::size_t most_fds = 10;
 constexpr std::uint64_t never_open = 100'000;
 
 struct step {
@@ -42,19 +38,19 @@ struct step {
 struct channel {
   bool is_pipe;
   struct {
-    int numbers = 0;         // how many descriptors it has
-    std::int64_t bytes = 0;  // to read from it
-    bool is_full = false;    // nothing can be written to it
-    bool is_shut = false;    // it was shut for writing
+    int fd_count = 0;        // open fds of this end
+    std::int64_t bytes = 0;  // that can be read here
+    bool is_full = false;    // the other end can write nothing
+    bool is_shut = false;    // this end was shut for writing
   } end[2];
 };
 
 struct descriptor {
-  std::shared_ptr<channel> of;  // null: a kqueue
+  std::shared_ptr<channel> of;  // null for a kqueue
   int end = 0;
 };
 
-class world final : descriptors_of_model {
+class world final : model_fds {
  public:
   explicit world(std::ostringstream* log) : log_(log) {}
   world(const world&) = delete;
@@ -63,8 +59,8 @@ class world final : descriptors_of_model {
     for (const auto& [fd, what] : descriptors_) ::close(fd);
   }
 
-  // Returns what is wrong, or nothing.
-  std::string take(const step& s);
+  // Plays a step. Returns what is wrong, or an empty string.
+  std::string play(const step& s);
 
  private:
   struct queue {
@@ -74,12 +70,12 @@ class world final : descriptors_of_model {
   };
 
   int attach_error(std::uint64_t fd, std::int16_t filter) const override;
-  outlook look(std::uint64_t fd, std::int16_t filter) const override;
+  readiness probe(std::uint64_t fd, std::int16_t filter) const override;
 
   void make_channel(bool is_pipe);
   void make_queue(bool is_wide);
   void duplicate(std::uint32_t choice, std::uint32_t onto, bool onto_another);
-  void close_number(std::uint32_t choice);
+  void close_fd(std::uint32_t choice);
   void write_some(std::uint32_t choice, std::uint32_t count, bool until_full);
   void read_some(std::uint32_t choice, std::uint32_t count);
   void shut(std::uint32_t choice);
@@ -87,10 +83,10 @@ class world final : descriptors_of_model {
 
   std::string collect(queue& q, std::vector<kevent64_s>& changes, std::size_t room);
   kevent64_s change_of(const queue& q, const std::uint32_t* choice, bool is_alone) const;
-  int number_of(std::uint32_t choice) const;
-  void goes(int fd);
-  void all_hear(const channel& c, int end, std::int16_t filter, truth how_sure);
-  void say(const std::string& line) {
+  int pick_fd(std::uint32_t choice) const;
+  void note_close(int fd);
+  void notify_all(const channel& c, int end, std::int16_t filter, truth how_sure);
+  void log(const std::string& line) {
     if (log_ != nullptr) *log_ << line << '\n';
   }
 
@@ -100,14 +96,11 @@ class world final : descriptors_of_model {
   int last_closed_ = -1;
 };
 
-std::string text_of(const kevent64_s& e) {
-  std::ostringstream out;
-  out << "{" << e.ident << ", " << e.filter << ", 0x" << std::hex << e.flags << ", 0x" << e.fflags
-      << std::dec << ", " << e.data << ", " << e.udata << "}";
-  return out.str();
+doctest::String text_of(const kevent64_s& e) {
+  return doctest::toString(e);
 }
 
-// --- What descriptors are like ----------------------------------------------------------------
+// --- The state of fds -------------------------------------------------------------------------
 
 int world::attach_error(std::uint64_t fd, std::int16_t filter) const {
   const auto found = descriptors_.find(static_cast<int>(fd));
@@ -117,11 +110,11 @@ int world::attach_error(std::uint64_t fd, std::int16_t filter) const {
   return c->is_pipe && filter == EVFILT_EXCEPT ? EINVAL : 0;
 }
 
-outlook world::look(std::uint64_t fd, std::int16_t filter) const {
+readiness world::probe(std::uint64_t fd, std::int16_t filter) const {
   const descriptor& d = descriptors_.at(static_cast<int>(fd));
-  outlook now;
+  readiness now;
   if (d.of == nullptr) {
-    now.is_told_of = false;
+    now.is_notified = false;
     for (const auto& q : queues_)
       if (q->fd == static_cast<int>(fd))
         now.ready = q->model.must_report() ? truth::yes : truth::maybe;
@@ -129,9 +122,10 @@ outlook world::look(std::uint64_t fd, std::int16_t filter) const {
   }
   const auto& own = d.of->end[d.end];
   const auto& other = d.of->end[1 - d.end];
-  const bool is_alone = other.numbers == 0;
+  const bool is_alone = other.fd_count == 0;
   const auto is = [](bool so) { return so ? truth::yes : truth::no; };
-  if (d.of->is_pipe && (filter == EVFILT_WRITE) == (d.end == 0)) {  // the wrong end
+  const bool is_wrong_end = d.of->is_pipe && (filter == EVFILT_WRITE) == (d.end == 0);
+  if (is_wrong_end) {
     now.ready = now.eof = is(is_alone);
     now.data = 0;
   } else if (filter == EVFILT_WRITE) {
@@ -149,17 +143,17 @@ outlook world::look(std::uint64_t fd, std::int16_t filter) const {
   return now;
 }
 
-void world::all_hear(const channel& c, int end, std::int16_t filter, truth how_sure) {
+void world::notify_all(const channel& c, int end, std::int16_t filter, truth how_sure) {
   for (const auto& [fd, what] : descriptors_) {
     if (what.of.get() != &c || what.end != end) continue;
     for (const auto& q : queues_)
-      q->model.happens(static_cast<std::uint64_t>(fd), filter, how_sure);
+      q->model.on_activity(static_cast<std::uint64_t>(fd), filter, how_sure);
   }
 }
 
 // --- Steps ------------------------------------------------------------------------------------
 
-int world::number_of(std::uint32_t choice) const {
+int world::pick_fd(std::uint32_t choice) const {
   if (descriptors_.empty()) return -1;
   return std::next(descriptors_.begin(), static_cast<std::ptrdiff_t>(choice % descriptors_.size()))
       ->first;
@@ -167,73 +161,74 @@ int world::number_of(std::uint32_t choice) const {
 
 void world::make_channel(bool is_pipe) {
   int fd[2];
-  if (descriptors_.size() + 2 > most_numbers) return;
+  if (descriptors_.size() + 2 > most_fds) return;
   REQUIRE((is_pipe ? ::pipe(fd) : ::socketpair(AF_UNIX, SOCK_STREAM, 0, fd)) == 0);
   const auto c = std::make_shared<channel>();
   c->is_pipe = is_pipe;
   for (int end = 0; end < 2; ++end) {
+    CAPTURE(end);
     REQUIRE(::fcntl(fd[end], F_SETFL, O_NONBLOCK) == 0);
-    c->end[end].numbers = 1;
+    c->end[end].fd_count = 1;
     descriptors_[fd[end]] = {c, end};
   }
-  say((is_pipe ? "pipe " : "sockets ") + std::to_string(fd[0]) + " " + std::to_string(fd[1]));
+  log((is_pipe ? "pipe " : "sockets ") + std::to_string(fd[0]) + " " + std::to_string(fd[1]));
 }
 
 void world::make_queue(bool is_wide) {
-  if (queues_.size() == most_queues || descriptors_.size() == most_numbers) return;
+  if (queues_.size() == most_queues || descriptors_.size() == most_fds) return;
   const int fd = ::kqueue();
   REQUIRE(fd >= 0);
   descriptors_[fd] = {};
   queues_.push_back(std::make_unique<queue>(queue{fd, is_wide, kqueue_model(*this)}));
-  say(std::string(is_wide ? "wide" : "narrow") + " kqueue " + std::to_string(fd));
+  log(std::string(is_wide ? "wide" : "narrow") + " kqueue " + std::to_string(fd));
 }
 
-// A number is closed: its knotes go, and with the last number of an end so does the end.
-void world::goes(int fd) {
+// `fd` was closed: its knotes go, and with the last fd of an end the end is closed.
+void world::note_close(int fd) {
   const descriptor d = descriptors_.at(fd);
   descriptors_.erase(fd);
   last_closed_ = fd;
-  for (const auto& q : queues_) q->model.closes(static_cast<std::uint64_t>(fd));
+  for (const auto& q : queues_) q->model.on_close(static_cast<std::uint64_t>(fd));
   if (d.of == nullptr) {
     std::erase_if(queues_, [fd](const auto& q) { return q->fd == fd; });
-  } else if (--d.of->end[d.end].numbers == 0) {
+  } else if (--d.of->end[d.end].fd_count == 0) {
     for (const int filter : {EVFILT_READ, EVFILT_WRITE, EVFILT_EXCEPT})
-      all_hear(*d.of, 1 - d.end, static_cast<std::int16_t>(filter), truth::yes);
+      notify_all(*d.of, 1 - d.end, static_cast<std::int16_t>(filter), truth::yes);
   }
 }
 
-void world::close_number(std::uint32_t choice) {
-  const int fd = number_of(choice);
+void world::close_fd(std::uint32_t choice) {
+  const int fd = pick_fd(choice);
   if (fd < 0) return;
-  say("close " + std::to_string(fd));
+  log("close " + std::to_string(fd));
   REQUIRE(::close(fd) == 0);
-  goes(fd);
+  note_close(fd);
 }
 
-// Of channels only.
+// Duplicates an fd of a channel, onto another fd or a new one.
 void world::duplicate(std::uint32_t choice, std::uint32_t onto, bool onto_another) {
-  const int fd = number_of(choice);
+  const int fd = pick_fd(choice);
   if (fd < 0 || descriptors_.at(fd).of == nullptr) return;
-  if (!onto_another && descriptors_.size() == most_numbers) return;
+  if (!onto_another && descriptors_.size() == most_fds) return;
   const descriptor d = descriptors_.at(fd);
-  const int target = number_of(onto);
+  const int target = pick_fd(onto);
   const int fresh = onto_another ? ::dup2(fd, target) : ::dup(fd);
   REQUIRE(fresh >= 0);
-  say((onto_another ? "dup2 " : "dup ") + std::to_string(fd) + " " + std::to_string(fresh));
+  log((onto_another ? "dup2 " : "dup ") + std::to_string(fd) + " " + std::to_string(fresh));
   if (onto_another && fresh == fd) return;
-  ++d.of->end[d.end].numbers;
-  if (onto_another) goes(fresh);
+  ++d.of->end[d.end].fd_count;
+  if (onto_another) note_close(fresh);
   descriptors_[fresh] = d;
 }
 
 void world::write_some(std::uint32_t choice, std::uint32_t count, bool until_full) {
   static const std::vector<char> bytes(1 << 18);
-  const int fd = number_of(choice);
+  const int fd = pick_fd(choice);
   if (fd < 0 || descriptors_.at(fd).of == nullptr) return;
   const descriptor d = descriptors_.at(fd);
   auto& other = d.of->end[1 - d.end];
   if ((d.of->is_pipe && d.end == 0) || d.of->end[d.end].is_shut) return;
-  if (other.numbers == 0 || other.is_full || other.bytes > 64) return;
+  if (other.fd_count == 0 || other.is_full || other.bytes > 64) return;
   std::int64_t written = 0;
   if (until_full) {
     for (std::size_t size = bytes.size(); size != 0; size /= 2)
@@ -245,15 +240,15 @@ void world::write_some(std::uint32_t choice, std::uint32_t count, bool until_ful
     REQUIRE(written > 0);
   }
   other.bytes += written;
-  say("write " + std::to_string(written) + " to " + std::to_string(fd));
-  all_hear(*d.of, 1 - d.end, EVFILT_READ, truth::yes);
-  all_hear(*d.of, 1 - d.end, EVFILT_EXCEPT, truth::yes);
+  log("write " + std::to_string(written) + " to " + std::to_string(fd));
+  notify_all(*d.of, 1 - d.end, EVFILT_READ, truth::yes);
+  notify_all(*d.of, 1 - d.end, EVFILT_EXCEPT, truth::yes);
 }
 
-// All of it if the sender has no room, since kernels differ in how much of it wakes him.
+// Reads all bytes if the buffer is full: kernels differ in how much room wakes a writer.
 void world::read_some(std::uint32_t choice, std::uint32_t count) {
   static std::vector<char> bytes(1 << 20);
-  const int fd = number_of(choice);
+  const int fd = pick_fd(choice);
   if (fd < 0 || descriptors_.at(fd).of == nullptr) return;
   const descriptor d = descriptors_.at(fd);
   auto& own = d.of->end[d.end];
@@ -264,30 +259,30 @@ void world::read_some(std::uint32_t choice, std::uint32_t count) {
     n = ::read(fd, bytes.data(), most - static_cast<std::size_t>(got));
   REQUIRE(got == std::min(own.bytes, static_cast<std::int64_t>(most)));
   own.bytes -= got;
-  say("read " + std::to_string(got) + " from " + std::to_string(fd));
-  all_hear(*d.of, 1 - d.end, EVFILT_WRITE, own.is_full ? truth::yes : truth::maybe);
+  log("read " + std::to_string(got) + " from " + std::to_string(fd));
+  notify_all(*d.of, 1 - d.end, EVFILT_WRITE, own.is_full ? truth::yes : truth::maybe);
   own.is_full = false;
 }
 
 void world::shut(std::uint32_t choice) {
-  const int fd = number_of(choice);
+  const int fd = pick_fd(choice);
   if (fd < 0 || descriptors_.at(fd).of == nullptr || descriptors_.at(fd).of->is_pipe) return;
   const descriptor d = descriptors_.at(fd);
-  if (d.of->end[1 - d.end].numbers == 0) return;
+  if (d.of->end[1 - d.end].fd_count == 0) return;
   REQUIRE(::shutdown(fd, SHUT_WR) == 0);
   d.of->end[d.end].is_shut = true;
-  say("shutdown(SHUT_WR) " + std::to_string(fd));
-  all_hear(*d.of, d.end, EVFILT_READ, truth::maybe);
-  all_hear(*d.of, d.end, EVFILT_EXCEPT, truth::maybe);
-  all_hear(*d.of, d.end, EVFILT_WRITE, truth::maybe);
-  all_hear(*d.of, 1 - d.end, EVFILT_WRITE, truth::maybe);
-  all_hear(*d.of, 1 - d.end, EVFILT_READ, truth::yes);
-  all_hear(*d.of, 1 - d.end, EVFILT_EXCEPT, truth::yes);
+  log("shutdown(SHUT_WR) " + std::to_string(fd));
+  notify_all(*d.of, d.end, EVFILT_READ, truth::maybe);
+  notify_all(*d.of, d.end, EVFILT_EXCEPT, truth::maybe);
+  notify_all(*d.of, d.end, EVFILT_WRITE, truth::maybe);
+  notify_all(*d.of, 1 - d.end, EVFILT_WRITE, truth::maybe);
+  notify_all(*d.of, 1 - d.end, EVFILT_READ, truth::yes);
+  notify_all(*d.of, 1 - d.end, EVFILT_EXCEPT, truth::yes);
 }
 
-// Only a kqueue that is younger is put into another, so that there are neither loops nor towers. A
-// closed number is used only if nothing before in the call can take it: a kqueue may want some of
-// its own.
+// A kqueue is put only into an older one, so that there are neither loops nor towers that are too
+// high. A closed fd is used only if no earlier change of the call can take it: a kqueue may open
+// internal fds.
 kevent64_s world::change_of(const queue& q, const std::uint32_t* choice, bool is_alone) const {
   static constexpr std::uint16_t actions[] = {EV_ADD,
                                               EV_ADD,
@@ -351,7 +346,7 @@ kevent64_s world::change_of(const queue& q, const std::uint32_t* choice, bool is
     c.fflags = pick(timings, way).fflags;
     c.data = pick(timings, way).data;
   } else {
-    const int fd = choice[4] % 13 == 0 && is_alone ? last_closed_ : number_of(choice[4]);
+    const int fd = choice[4] % 13 == 0 && is_alone ? last_closed_ : pick_fd(choice[4]);
     const bool is_another = !descriptors_.contains(fd) && ::fcntl(fd, F_GETFD) >= 0;
     bool is_older = false;
     for (const auto& each : queues_) {
@@ -376,13 +371,13 @@ std::string world::call(const step& s) {
   return collect(q, changes, rooms[s.choice[1] / 3 % std::size(rooms)]);
 }
 
-struct answer {
+struct call_result {
   int result;
   int error;
   std::vector<kevent64_s> records;
 };
 
-answer wide_call(int kq, const std::vector<kevent64_s>& changes, std::size_t room) {
+call_result wide_call(int kq, const std::vector<kevent64_s>& changes, std::size_t room) {
   const timespec zero{0, 0};
   std::vector<kevent64_s> records(room);
   const int n = kevent64(kq, changes.data(), static_cast<int>(changes.size()), records.data(),
@@ -392,7 +387,7 @@ answer wide_call(int kq, const std::vector<kevent64_s>& changes, std::size_t roo
   return {n, error, records};
 }
 
-answer narrow_call(int kq, const std::vector<kevent64_s>& changes, std::size_t room) {
+call_result narrow_call(int kq, const std::vector<kevent64_s>& changes, std::size_t room) {
   const timespec zero{0, 0};
   std::vector<struct kevent> given;
   for (const kevent64_s& c : changes) {
@@ -403,7 +398,7 @@ answer narrow_call(int kq, const std::vector<kevent64_s>& changes, std::size_t r
   std::vector<struct kevent> records(room);
   const int n = ::kevent(kq, given.data(), static_cast<int>(given.size()), records.data(),
                          static_cast<int>(room), &zero);
-  answer a{n, errno, {}};
+  call_result a{n, errno, {}};
   for (int i = 0; i < n; ++i) {
     const struct kevent& k = records[static_cast<std::size_t>(i)];
     a.records.push_back({k.ident,
@@ -417,14 +412,9 @@ answer narrow_call(int kq, const std::vector<kevent64_s>& changes, std::size_t r
   return a;
 }
 
-bool is_same(const kevent64_s& a, const kevent64_s& b) {
-  return a.ident == b.ident && a.filter == b.filter && a.flags == b.flags && a.fflags == b.fflags &&
-         a.data == b.data && a.udata == b.udata && a.ext[0] == b.ext[0] && a.ext[1] == b.ext[1];
-}
-
-// One call of kevent with time-out zero.
+// Makes one call with time-out zero, and compares it with the model.
 std::string world::collect(queue& q, std::vector<kevent64_s>& changes, std::size_t room) {
-  const answer got = (q.is_wide ? wide_call : narrow_call)(q.fd, changes, room);
+  const call_result got = (q.is_wide ? wide_call : narrow_call)(q.fd, changes, room);
   if (log_ != nullptr) {
     *log_ << "kevent " << q.fd << ", room " << room;
     for (const kevent64_s& c : changes) *log_ << "\n    change " << text_of(c);
@@ -446,23 +436,21 @@ std::string world::collect(queue& q, std::vector<kevent64_s>& changes, std::size
     change.data = error;
     records.push_back(change);
   }
-  if (got.result < 0) return "failed";
-  if (records.empty()) return room == 0 ? "" : q.model.take(got.records);
+  if (got.result < 0) return "the call should not fail";
+  if (records.empty()) return room == 0 ? "" : q.model.deliver(got.records);
   for (const kevent64_s& r : records)
     if (log_ != nullptr) *log_ << "    should give " << text_of(r) << '\n';
-  return std::equal(records.begin(), records.end(), got.records.begin(), got.records.end(), is_same)
-             ? ""
-             : "records of changes";
+  return records == got.records ? "" : "wrong records of changes";
 }
 
-std::string world::take(const step& s) {
+std::string world::play(const step& s) {
   const std::uint32_t* const c = s.choice;
   switch (s.what) {
     case 0:
       make_channel(c[0] % 2 == 0);
       break;
     case 1:
-      close_number(c[0]);
+      close_fd(c[0]);
       break;
     case 2:
       duplicate(c[0], c[1], c[2] % 2 == 0);
@@ -503,18 +491,18 @@ std::vector<step> sequence_of(std::uint64_t seed) {
   return steps;
 }
 
-// What is wrong, or nothing. At the end all is asked for once more.
+// Plays the steps, then polls every kqueue. Returns what is wrong, or an empty string.
 std::string run(const std::vector<step>& steps, std::ostringstream* log) {
   world w(log);
   for (const step& s : steps)
-    if (std::string wrong = w.take(s); !wrong.empty()) return wrong;
+    if (std::string wrong = w.play(s); !wrong.empty()) return wrong;
   for (std::uint32_t i = 0; i < most_queues; ++i)
-    if (std::string wrong = w.take({99, {i}}); !wrong.empty()) return wrong;
+    if (std::string wrong = w.play({99, {i}}); !wrong.empty()) return wrong;
   return "";
 }
 
-// Leaves out steps as long as something is wrong without them.
-std::vector<step> shrunk(std::vector<step> steps) {
+// Returns the steps without those that the failure does not need.
+std::vector<step> shrink(std::vector<step> steps) {
   for (std::size_t size = steps.size() / 2; size != 0; size /= 2) {
     for (std::size_t at = 0; at + size <= steps.size();) {
       std::vector<step> fewer = steps;
@@ -530,30 +518,32 @@ std::vector<step> shrunk(std::vector<step> steps) {
   return steps;
 }
 
-std::uint64_t number_in(const char* variable, std::uint64_t otherwise) {
+std::uint64_t environment_number(const char* variable, std::uint64_t otherwise) {
   const char* const text = std::getenv(variable);
   return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
 }
 
 }  // namespace
 
-TEST_CASE("random changes, I/O, closes and waits: kevent does what a simple model does") {
+TEST_CASE("kevent agrees with a simple model over random changes, I/O, closes and waits") {
   using clock = std::chrono::steady_clock;
-  std::signal(SIGPIPE, SIG_IGN);
-  const std::uint64_t first = number_in("KEDGE_SEED", 1);
-  const std::uint64_t seconds = number_in("KEDGE_SOAK_SECONDS", 0);
+  void (*const on_sigpipe_before)(int) = std::signal(SIGPIPE, SIG_IGN);
+  const std::uint64_t first = environment_number("KEDGE_SEED", 1);
+  const std::uint64_t seconds = environment_number("KEDGE_SOAK_SECONDS", 0);
   const auto end = clock::now() + std::chrono::seconds(seconds);
   std::uint64_t seed = first;
   const auto goes_on = [&] {
-    return seconds != 0 ? clock::now() < end : seed < first + sequences_of_a_test;
+    return seconds != 0 ? clock::now() < end : seed < first + sequences_of_a_run;
   };
   for (; goes_on(); ++seed) {
     const std::vector<step> steps = sequence_of(seed);
     if (run(steps, nullptr).empty()) continue;
     std::ostringstream log;
-    const std::string wrong = run(shrunk(steps), &log);
-    FAIL("seed " << seed << ": " << (wrong.empty() ? "not again" : wrong) << "\n" << log.str());
+    const std::string wrong = run(shrink(steps), &log);
+    FAIL("seed " << seed << ": " << (wrong.empty() ? "did not fail again" : wrong) << "\n"
+                 << log.str());
   }
+  std::signal(SIGPIPE, on_sigpipe_before);
   CHECK(seed > first);
   if (seconds != 0) MESSAGE("seeds " << first << " to " << (seed - 1) << ", no difference");
 }

@@ -1,6 +1,6 @@
-// EVFILT_READ and EVFILT_WRITE on regular files.
+// EVFILT_READ and EVFILT_WRITE on regular files: offsets, growth, lseek and modes.
 
-#include "kqueue_of_test.h"
+#include "test_kqueue.h"
 
 #include <sys/stat.h>
 
@@ -9,20 +9,20 @@
 #include <string>
 #include <thread>
 
-#include "folder_of_test.h"
+#include "temporary_folder.h"
 
 namespace {
 
-class file_of_test {
+class temporary_file {
  public:
-  explicit file_of_test(std::string_view content) : file_(std::tmpfile()) {
+  explicit temporary_file(std::string_view content) : file_(std::tmpfile()) {
     REQUIRE(file_ != nullptr);
     REQUIRE(::write(fd(), content.data(), content.size()) == static_cast<ssize_t>(content.size()));
     REQUIRE(::lseek(fd(), 0, SEEK_SET) == 0);
   }
-  file_of_test(const file_of_test&) = delete;
-  file_of_test& operator=(const file_of_test&) = delete;
-  ~file_of_test() { std::fclose(file_); }
+  temporary_file(const temporary_file&) = delete;
+  temporary_file& operator=(const temporary_file&) = delete;
+  ~temporary_file() { std::fclose(file_); }
   int fd() const { return ::fileno(file_); }
 
  private:
@@ -31,11 +31,13 @@ class file_of_test {
 
 }  // namespace
 
-TEST_CASE("regular files: READ while the offset is not at the end, WRITE always") {
-  const kqueue_of_test kq;
-  const file_of_test file("0123456789");
+TEST_CASE(
+    "a regular file is READ-ready while its offset is not at the end, and WRITE-ready always") {
+  const test_kqueue kq;
+  const temporary_file file("0123456789");
   REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD) == 0);
   for (int i = 0; i < 2; ++i) {
+    CAPTURE(i);
     const event_list got = kq.next();
     REQUIRE(got.size() == 1);
     CHECK(got[0].data == 10);
@@ -52,14 +54,15 @@ TEST_CASE("regular files: READ while the offset is not at the end, WRITE always"
   CHECK(only(kq.next(), EVFILT_WRITE).data == 1);
 }
 
-TEST_CASE("a regular file that grows wakes the reader at its end, and goes on doing so") {
-  const kqueue_of_test kq;
-  const file_of_test file("abc");
+TEST_CASE("each time that a regular file grows, READ reports it at the old end") {
+  const test_kqueue kq;
+  const temporary_file file("abc");
   REQUIRE(::lseek(file.fd(), 3, SEEK_SET) == 3);
   const unsigned mode = level_or_clear();
   REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD | mode) == 0);
   CHECK(kq.now().empty());
   for (int i = 0; i < 3; ++i) {
+    CAPTURE(i);
     REQUIRE(::pwrite(file.fd(), "de", 2, 3 + 2 * i) == 2);
     CHECK(only(kq.next(), EVFILT_READ).data == 2);
     char bytes[2];
@@ -71,14 +74,15 @@ TEST_CASE("a regular file that grows wakes the reader at its end, and goes on do
   CHECK(kq.now().empty());
 }
 
-TEST_CASE("lseek from a regular file's end makes it readable") {
-  const kqueue_of_test kq;
-  const file_of_test file("0123456789");
+TEST_CASE("lseek away from the end of a regular file makes it readable") {
+  const test_kqueue kq;
+  const temporary_file file("0123456789");
   REQUIRE(::lseek(file.fd(), 0, SEEK_END) == 10);
   const unsigned mode = level_or_clear();
   REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD | mode) == 0);
   CHECK(kq.now().empty());
   for (const int left : {4, 6}) {
+    CAPTURE(left);
     REQUIRE(::lseek(file.fd(), -left, SEEK_END) == 10 - left);
     CHECK(only(kq.next(), EVFILT_READ).data == left);
     REQUIRE(::lseek(file.fd(), 0, SEEK_END) == 10);
@@ -89,9 +93,9 @@ TEST_CASE("lseek from a regular file's end makes it readable") {
   CHECK(kq.now().empty());
 }
 
-TEST_CASE("lseek wakes who waits, and is one more event to EV_CLEAR") {
-  const kqueue_of_test kq;
-  const file_of_test file("0123456789");
+TEST_CASE("lseek wakes a thread that waits, and is an event for WRITE with EV_CLEAR") {
+  const test_kqueue kq;
+  const temporary_file file("0123456789");
   REQUIRE(kq.apply(file.fd(), EVFILT_WRITE, EV_ADD | EV_CLEAR) == 0);
   CHECK(kq.next().size() == 1);
   CHECK(kq.now().empty());
@@ -107,9 +111,9 @@ TEST_CASE("lseek wakes who waits, and is one more event to EV_CLEAR") {
   CHECK(only(got, EVFILT_WRITE).data == 1);
 }
 
-TEST_CASE("a regular file's READ with EV_CLEAR: once, until it is written to or lseek is called") {
-  const kqueue_of_test kq;
-  const file_of_test file("0123456789");
+TEST_CASE("READ of a regular file with EV_CLEAR reports once, and again after a write or lseek") {
+  const test_kqueue kq;
+  const temporary_file file("0123456789");
   REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD | EV_CLEAR) == 0);
   CHECK(only(kq.next(), EVFILT_READ).data == 10);
   CHECK(kq.now().empty());
@@ -121,9 +125,9 @@ TEST_CASE("a regular file's READ with EV_CLEAR: once, until it is written to or 
   CHECK(kq.now().empty());
 }
 
-TEST_CASE("a truncated regular file has less than nothing to read") {
-  const kqueue_of_test kq;
-  const file_of_test file("0123456789");
+TEST_CASE("READ of a file that is truncated below its offset has negative data") {
+  const test_kqueue kq;
+  const temporary_file file("0123456789");
   REQUIRE(::lseek(file.fd(), 6, SEEK_SET) == 6);
   REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD) == 0);
   CHECK(only(kq.next(), EVFILT_READ).data == 4);
@@ -135,9 +139,9 @@ TEST_CASE("a truncated regular file has less than nothing to read") {
   CHECK(only(kq.next(), EVFILT_READ).data == 3);
 }
 
-TEST_CASE("a regular file's WRITE with EV_CLEAR: once, and after each write") {
-  const kqueue_of_test kq;
-  const file_of_test file("abc");
+TEST_CASE("WRITE of a regular file with EV_CLEAR reports once, and again after each write") {
+  const test_kqueue kq;
+  const temporary_file file("abc");
   REQUIRE(kq.apply(file.fd(), EVFILT_WRITE, EV_ADD | EV_CLEAR) == 0);
   CHECK(only(kq.next(), EVFILT_WRITE).data == 1);
   CHECK(kq.now().empty());
@@ -146,55 +150,56 @@ TEST_CASE("a regular file's WRITE with EV_CLEAR: once, and after each write") {
   CHECK(kq.now().empty());
 }
 
-TEST_CASE("whatever happens to a regular file is one more event to EV_CLEAR") {
-  const folder_of_test folder;
+TEST_CASE(
+    "chmod, rename and unlink of a regular file are events for READ and WRITE with EV_CLEAR") {
+  const temporary_folder folder;
   const std::string path = folder / "file";
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL, 0600);
   REQUIRE(fd >= 0);
   REQUIRE(::pwrite(fd, "abc", 3, 0) == 3);
-  const kqueue_of_test kq;
+  const test_kqueue kq;
   REQUIRE(kq.apply(fd, EVFILT_READ, EV_ADD | EV_CLEAR) == 0);
   REQUIRE(kq.apply(fd, EVFILT_WRITE, EV_ADD | EV_CLEAR) == 0);
-  const auto both = [&] {
+  const auto check_both = [&] {
     event_list got = kq.next();
     if (got.size() == 1) got.push_back(kq.next().at(0));
     CHECK(only(got, EVFILT_READ).data == 3);
     CHECK(only(got, EVFILT_WRITE).data == 1);
     CHECK(kq.now().empty());
   };
-  both();
+  check_both();
   REQUIRE(::fchmod(fd, 0400) == 0);
-  both();
+  check_both();
   REQUIRE(::rename(path.c_str(), (folder / "renamed").c_str()) == 0);
-  both();
+  check_both();
   REQUIRE(::unlink((folder / "renamed").c_str()) == 0);
-  both();
+  check_both();
   ::close(fd);
 }
 
-TEST_CASE("a regular file takes the modes too") {
-  const kqueue_of_test kq;
-  const file_of_test file("abc");
-  SUBCASE("ONESHOT") {
+TEST_CASE("knotes of a regular file follow EV_ONESHOT, EV_DISABLE and EV_DISPATCH") {
+  const test_kqueue kq;
+  const temporary_file file("abc");
+  SUBCASE("EV_ONESHOT deletes after one event") {
     REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD | EV_ONESHOT) == 0);
     CHECK(kq.next().size() == 1);
     CHECK(kq.now().empty());
     CHECK(kq.apply(file.fd(), EVFILT_READ, EV_DELETE) == ENOENT);
   }
-  SUBCASE("DISABLE") {
+  SUBCASE("EV_DISABLE holds back until EV_ENABLE") {
     REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD | EV_DISABLE) == 0);
     CHECK(kq.now().empty());
     REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ENABLE) == 0);
     CHECK(only(kq.next(), EVFILT_READ).data == 3);
   }
-  SUBCASE("DISPATCH") {
+  SUBCASE("EV_DISPATCH disables until EV_ENABLE") {
     REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD | EV_DISPATCH) == 0);
     CHECK(kq.next().size() == 1);
     CHECK(kq.now().empty());
     REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ENABLE) == 0);
     CHECK(kq.next().size() == 1);
   }
-  SUBCASE("DISABLE, DELETE") {
+  SUBCASE("a disabled knote can be deleted") {
     REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_ADD | EV_DISABLE) == 0);
     CHECK(kq.now().empty());
     REQUIRE(kq.apply(file.fd(), EVFILT_READ, EV_DELETE) == 0);

@@ -1,8 +1,8 @@
-// A watched signal does what the program's disposition says, whenever that was set, and the program
-// sees its own disposition: on Darwin because EVFILT_SIGNAL stands beside them, on Linux because it
-// keeps behind them.
+// EVFILT_SIGNAL beside dispositions. A watched signal does what the program's disposition says,
+// whenever the program set it, and the program sees its own disposition. On Darwin EVFILT_SIGNAL is
+// independent of dispositions. On Linux the library hides its handler behind the program's.
 
-#include "kqueue_of_test.h"
+#include "test_kqueue.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -42,16 +42,16 @@ struct sigaction disposition(int signal) {
   return now;
 }
 
-// A kqueue that watches a signal; the test may set dispositions, which are put back at the end.
-class watched {
+// A kqueue that watches a signal. The destructor restores the disposition from before.
+class watched_signal {
  public:
-  explicit watched(int signal) : signal_(signal), before_(disposition(signal)) {
+  explicit watched_signal(int signal) : signal_(signal), before_(disposition(signal)) {
     handled = 0;
     REQUIRE(kq.apply(signal, EVFILT_SIGNAL, EV_ADD) == 0);
   }
-  watched(const watched&) = delete;
-  watched& operator=(const watched&) = delete;
-  ~watched() {
+  watched_signal(const watched_signal&) = delete;
+  watched_signal& operator=(const watched_signal&) = delete;
+  ~watched_signal() {
     end();
     sigaction(signal_, &before_, nullptr);
   }
@@ -64,12 +64,13 @@ class watched {
     REQUIRE(sigaction(signal_, &action, nullptr) == 0);
   }
   void send() const { REQUIRE(kill(getpid(), signal_) == 0); }
-  std::int64_t taken() const {
+  // Takes the event. Returns its count, or 0 without an event.
+  std::int64_t take_count() const {
     const event_list got = kq.now();
     return got.empty() ? 0 : only(got, EVFILT_SIGNAL).data;
   }
 
-  const kqueue_of_test kq;
+  const test_kqueue kq;
 
  private:
   int signal_;
@@ -77,11 +78,11 @@ class watched {
   bool ended_ = false;
 };
 
-// Runs `what` in a child of fork(), and returns its status.
+// Runs `body` in a child of fork(). Returns the status of the child.
 template <class Function>
-int status_of_child(Function what) {
+int status_of_child(Function body) {
   const pid_t child = fork();
-  if (child == 0) _exit(what());
+  if (child == 0) _exit(body());
   REQUIRE(child > 0);
   int status = 0;
   REQUIRE(waitpid(child, &status, 0) == child);
@@ -91,29 +92,30 @@ int status_of_child(Function what) {
 }  // namespace
 
 TEST_CASE("a handler that is set after EV_ADD runs, and the signal is counted") {
-  const watched w(SIGUSR1);
-  SUBCASE("by sigaction") {
+  const watched_signal w(SIGUSR1);
+  SUBCASE("set by sigaction") {
     w.set(action_of(count));
   }
-  SUBCASE("by signal") {
+  SUBCASE("set by signal") {
     REQUIRE((signal(SIGUSR1, count) != SIG_ERR));
   }
   w.send();
   w.send();
   CHECK(handled == 2);
-  CHECK(w.taken() == 2);
+  CHECK(w.take_count() == 2);
 }
 
 TEST_CASE("a signal that is ignored after EV_ADD is counted") {
-  const watched w(SIGUSR1);
+  const watched_signal w(SIGUSR1);
   REQUIRE((signal(SIGUSR1, SIG_IGN) != SIG_ERR));
   w.send();
-  CHECK(w.taken() == 1);
+  CHECK(w.take_count() == 1);
 }
 
-TEST_CASE("the disposition may change any number of times between deliveries") {
-  const watched w(SIGUSR1);
+TEST_CASE("a signal is counted through every change between a handler and SIG_IGN") {
+  const watched_signal w(SIGUSR1);
   for (int i = 0; i < 3; ++i) {
+    CAPTURE(i);
     w.set(action_of(count));
     w.send();
     CHECK(handled == i + 1);
@@ -121,10 +123,10 @@ TEST_CASE("the disposition may change any number of times between deliveries") {
     w.send();
     CHECK(handled == i + 1);
   }
-  CHECK(w.taken() == 6);
+  CHECK(w.take_count() == 6);
 }
 
-TEST_CASE("the program is told its own disposition") {
+TEST_CASE("sigaction returns the disposition that the program set, watched or not") {
   struct sigaction own = action_of(count, SA_RESTART | SA_NODEFER);
   sigaddset(&own.sa_mask, SIGUSR2);
   const auto is_own = [&](const struct sigaction& action) {
@@ -134,14 +136,14 @@ TEST_CASE("the program is told its own disposition") {
     CHECK(sigismember(&action.sa_mask, SIGUSR2) == 1);
     CHECK(sigismember(&action.sa_mask, SIGHUP) == 0);
   };
-  watched w(SIGUSR1);
-  SUBCASE("as set while the signal is watched") {
+  watched_signal w(SIGUSR1);
+  SUBCASE("set while the signal is watched") {
     w.set(own);
     is_own(disposition(SIGUSR1));
     w.end();
     is_own(disposition(SIGUSR1));
   }
-  SUBCASE("as set before") {
+  SUBCASE("set before the signal is watched") {
     w.end();
     w.set(own);
     REQUIRE(w.kq.apply(SIGUSR1, EVFILT_SIGNAL, EV_ADD) == 0);
@@ -149,7 +151,7 @@ TEST_CASE("the program is told its own disposition") {
     REQUIRE(w.kq.apply(SIGUSR1, EVFILT_SIGNAL, EV_DELETE) == 0);
     is_own(disposition(SIGUSR1));
   }
-  SUBCASE("also by the call that replaces it") {
+  SUBCASE("returned by the call that replaces it") {
     w.set(own);
     const struct sigaction ignore = action_of(SIG_IGN);
     struct sigaction replaced{};
@@ -160,9 +162,9 @@ TEST_CASE("the program is told its own disposition") {
   }
 }
 
-TEST_CASE("what the program sets while two kqueues watch stays when both end") {
-  watched w(SIGUSR1);
-  const kqueue_of_test other;
+TEST_CASE("a handler that is set while two kqueues watch stays when both stop watching") {
+  watched_signal w(SIGUSR1);
+  const test_kqueue other;
   REQUIRE(other.apply(SIGUSR1, EVFILT_SIGNAL, EV_ADD) == 0);
   w.set(action_of(count));
   w.end();
@@ -175,8 +177,8 @@ TEST_CASE("what the program sets while two kqueues watch stays when both end") {
   CHECK(other.now().empty());
 }
 
-TEST_CASE("SA_RESETHAND: one delivery gets the handler") {
-  const watched w(SIGURG);  // whose default is to be ignored
+TEST_CASE("SA_RESETHAND: the handler runs once, and later signals are still counted") {
+  const watched_signal w(SIGURG);  // whose default is to be ignored
   w.set(action_of(count, static_cast<int>(SA_RESETHAND)));
   CHECK((disposition(SIGURG).sa_handler == count));
   w.send();
@@ -184,40 +186,40 @@ TEST_CASE("SA_RESETHAND: one delivery gets the handler") {
   CHECK((disposition(SIGURG).sa_handler == SIG_DFL));
   w.send();
   CHECK(handled == 1);
-  CHECK(w.taken() == 2);
+  CHECK(w.take_count() == 2);
 }
 
 namespace {
 
-siginfo_t told{};
+siginfo_t last_information{};
 bool had_context = false;
-void note_information(int, siginfo_t* information, void* context) {
-  told = *information;
+void save_information(int, siginfo_t* information, void* context) {
+  last_information = *information;
   had_context = context != nullptr;
 }
 
 }  // namespace
 
-TEST_CASE("SA_SIGINFO: the handler is told who sent it") {
-  const watched w(SIGUSR1);
+TEST_CASE("SA_SIGINFO: the handler gets the signal, its sender and a context") {
+  const watched_signal w(SIGUSR1);
   struct sigaction own{};
-  own.sa_sigaction = note_information;
+  own.sa_sigaction = save_information;
   own.sa_flags = SA_SIGINFO;
   w.set(own);
-  told = {};
+  last_information = {};
   had_context = false;
   w.send();
-  CHECK(told.si_signo == SIGUSR1);
-  CHECK(told.si_pid == getpid());
+  CHECK(last_information.si_signo == SIGUSR1);
+  CHECK(last_information.si_pid == getpid());
   CHECK(had_context);
-  CHECK((disposition(SIGUSR1).sa_sigaction == note_information));
-  CHECK(w.taken() == 1);
+  CHECK((disposition(SIGUSR1).sa_sigaction == save_information));
+  CHECK(w.take_count() == 1);
 }
 
 namespace {
 
 sigset_t blocked_in_handler;
-void note_mask(int) {
+void save_mask(int) {
   pthread_sigmask(SIG_BLOCK, nullptr, &blocked_in_handler);
 }
 bool was_blocked(int signal) {
@@ -226,9 +228,10 @@ bool was_blocked(int signal) {
 
 }  // namespace
 
-TEST_CASE("sa_mask and the signal itself are blocked in the handler, but for SA_NODEFER") {
-  const watched w(SIGUSR1);
-  struct sigaction own = action_of(note_mask);
+TEST_CASE(
+    "a handler runs with sa_mask and its signal blocked, or without its signal by SA_NODEFER") {
+  const watched_signal w(SIGUSR1);
+  struct sigaction own = action_of(save_mask);
   sigaddset(&own.sa_mask, SIGUSR2);
   w.set(own);
   w.send();
@@ -236,7 +239,7 @@ TEST_CASE("sa_mask and the signal itself are blocked in the handler, but for SA_
   CHECK(was_blocked(SIGUSR2));
 #if !defined(KEDGE_THREAD_SANITIZER)
   CHECK_FALSE(was_blocked(SIGHUP));
-  w.set(action_of(note_mask, SA_NODEFER));
+  w.set(action_of(save_mask, SA_NODEFER));
   w.send();
   CHECK_FALSE(was_blocked(SIGUSR1));
   CHECK_FALSE(was_blocked(SIGUSR2));
@@ -249,17 +252,17 @@ TEST_CASE("sa_mask and the signal itself are blocked in the handler, but for SA_
 
 namespace {
 
-void* frame_of_handler = nullptr;
-void note_frame(int) {
+void* stack_of_handler = nullptr;
+void save_stack(int) {
   stack_t now{};
   sigaltstack(nullptr, &now);
-  frame_of_handler = (now.ss_flags & SS_ONSTACK) != 0 ? now.ss_sp : nullptr;
+  stack_of_handler = (now.ss_flags & SS_ONSTACK) != 0 ? now.ss_sp : nullptr;
 }
 
 }  // namespace
 
 TEST_CASE("SA_ONSTACK: the handler runs on the alternate stack") {
-  const watched w(SIGUSR1);
+  const watched_signal w(SIGUSR1);
   const std::size_t size = 1 << 18;
   void* const place = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
   REQUIRE(place != MAP_FAILED);
@@ -268,12 +271,12 @@ TEST_CASE("SA_ONSTACK: the handler runs on the alternate stack") {
   own.ss_size = size;
   stack_t before{};
   REQUIRE(sigaltstack(&own, &before) == 0);
-  w.set(action_of(note_frame, SA_ONSTACK));
+  w.set(action_of(save_stack, SA_ONSTACK));
   w.send();
-  CHECK((frame_of_handler == place));
-  w.set(action_of(note_frame));
+  CHECK((stack_of_handler == place));
+  w.set(action_of(save_stack));
   w.send();
-  CHECK((frame_of_handler == nullptr));
+  CHECK((stack_of_handler == nullptr));
   REQUIRE(sigaltstack(&before, nullptr) == 0);
   REQUIRE(munmap(place, size) == 0);
 }
@@ -292,7 +295,7 @@ void set_to_ignore(int number) {
 }  // namespace
 
 TEST_CASE("a handler may change the disposition of its own signal") {
-  const watched w(SIGUSR1);
+  const watched_signal w(SIGUSR1);
   w.set(action_of(set_again, static_cast<int>(SA_RESETHAND)));
   w.send();
   w.send();
@@ -302,16 +305,15 @@ TEST_CASE("a handler may change the disposition of its own signal") {
   w.send();
   w.send();
   CHECK(handled == 3);
-  CHECK(w.taken() == 4);
+  CHECK(w.take_count() == 4);
 }
 
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored \
-    "-Wdeprecated-declarations"  // which does not keep programs from them
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"  // deprecated, but programs call them
 
-TEST_CASE("System V's calls") {
-  const watched w(SIGUSR1);
-  SUBCASE("sigset sets a handler and unblocks; SIG_HOLD blocks") {
+TEST_CASE("sigset, sigignore and siginterrupt work on a watched signal") {
+  const watched_signal w(SIGUSR1);
+  SUBCASE("sigset sets a handler and unblocks, and SIG_HOLD blocks") {
     CHECK((sigset(SIGUSR1, count) == SIG_DFL));
     w.send();
     CHECK(handled == 1);
@@ -322,15 +324,15 @@ TEST_CASE("System V's calls") {
     CHECK(handled == 2);
     CHECK((sigset(SIGUSR1, SIG_IGN) == count));
   }
-  SUBCASE("sigignore") {
+  SUBCASE("sigignore ignores the signal, which is still counted") {
     w.set(action_of(count));
     CHECK(sigignore(SIGUSR1) == 0);
     CHECK((disposition(SIGUSR1).sa_handler == SIG_IGN));
     w.send();
     CHECK(handled == 0);
-    CHECK(w.taken() == 1);
+    CHECK(w.take_count() == 1);
   }
-  SUBCASE("siginterrupt, which signal() goes by") {
+  SUBCASE("siginterrupt decides whether signal() sets SA_RESTART") {
     REQUIRE((signal(SIGUSR1, count) != SIG_ERR));
     CHECK((disposition(SIGUSR1).sa_flags & SA_RESTART) != 0);
     CHECK(siginterrupt(SIGUSR1, 1) == 0);
@@ -341,14 +343,14 @@ TEST_CASE("System V's calls") {
     CHECK((disposition(SIGUSR1).sa_flags & SA_RESTART) != 0);
     w.send();
     CHECK(handled == 1);
-    CHECK(w.taken() == 1);
+    CHECK(w.take_count() == 1);
   }
 }
 
 #pragma GCC diagnostic pop
 
-TEST_CASE("bad signals and bad handlers are refused as ever") {
-  const watched w(SIGKILL);
+TEST_CASE("sigaction and signal refuse bad signals and SIGKILL with EINVAL") {
+  const watched_signal w(SIGKILL);
   const struct sigaction ignore = action_of(SIG_IGN);
   CHECK(sigaction(SIGKILL, &ignore, nullptr) == -1);
   CHECK(errno == EINVAL);
@@ -363,9 +365,9 @@ TEST_CASE("bad signals and bad handlers are refused as ever") {
 
 namespace {
 
-// What became of a read() in a thread that signals rain on until `stop` says so.
-struct reader_of_test {
-  explicit reader_of_test(int fd)
+// A thread in a blocking read(), and the result of the call.
+struct reading_thread {
+  explicit reading_thread(int fd)
       : thread([this, fd] {
           char byte = 0;
           started = true;
@@ -384,12 +386,12 @@ struct reader_of_test {
 
 }  // namespace
 
-TEST_CASE("SA_RESTART is the program's choice") {
-  const watched w(SIGUSR1);
-  const pair_of_test p = pair_of_test::of_pipe();
-  SUBCASE("without it a call is interrupted") {
+TEST_CASE("SA_RESTART of the program decides whether a signal interrupts read()") {
+  const watched_signal w(SIGUSR1);
+  const fd_pair p = fd_pair::of_pipe();
+  SUBCASE("without it read() fails with EINTR") {
     w.set(action_of(count));
-    reader_of_test reader(p[0]);
+    reading_thread reader(p[0]);
     while (!reader.done) {
       pthread_kill(reader.thread.native_handle(), SIGUSR1);
       std::this_thread::yield();
@@ -398,14 +400,14 @@ TEST_CASE("SA_RESTART is the program's choice") {
     CHECK(reader.result == -1);
     CHECK(reader.error == EINTR);
   }
-  SUBCASE("with it, or if the signal is ignored, it goes on") {
-    SUBCASE("handled") {
+  SUBCASE("with it, or if the signal is ignored, read() goes on") {
+    SUBCASE("handled with SA_RESTART") {
       w.set(action_of(count, SA_RESTART));
     }
     SUBCASE("ignored") {
       w.set(action_of(SIG_IGN));
     }
-    reader_of_test reader(p[0]);
+    reading_thread reader(p[0]);
     for (int i = 0; i < 100; ++i) {
       pthread_kill(reader.thread.native_handle(), SIGUSR1);
       std::this_thread::yield();
@@ -417,10 +419,10 @@ TEST_CASE("SA_RESTART is the program's choice") {
   }
 }
 
-TEST_CASE("the default action that stops: the process stops, and has counted it when it goes on") {
+TEST_CASE("SIGTSTP by default stops the process, which has counted it when it continues") {
   const pid_t child = fork();
   if (child == 0) {
-    setpgid(0, 0);  // whose parent is another group's: not an orphaned one, which would not stop
+    setpgid(0, 0);  // a new process group that is not orphaned: an orphaned one would not stop
     signal(SIGTSTP, SIG_DFL);
     const int kq = ::kqueue();
     const kevent64_s add = change(SIGTSTP, EVFILT_SIGNAL, EV_ADD);
@@ -435,6 +437,7 @@ TEST_CASE("the default action that stops: the process stops, and has counted it 
   REQUIRE(child > 0);
   int status = 0;
   for (int i = 0; i < 2; ++i) {
+    CAPTURE(i);
     REQUIRE(waitpid(child, &status, WUNTRACED) == child);
     REQUIRE(WIFSTOPPED(status));
     CHECK(WSTOPSIG(status) == SIGTSTP);
@@ -445,7 +448,7 @@ TEST_CASE("the default action that stops: the process stops, and has counted it 
   CHECK(WEXITSTATUS(status) == 1);
 }
 
-TEST_CASE("a default action set after EV_ADD ends the process") {
+TEST_CASE("SIG_DFL that is set after EV_ADD ends the process") {
   const int status = status_of_child([] {
     signal(SIGTERM, SIG_IGN);
     const int kq = ::kqueue();
@@ -460,9 +463,9 @@ TEST_CASE("a default action set after EV_ADD ends the process") {
   CHECK(WTERMSIG(status) == SIGTERM);
 }
 
-TEST_CASE("the child of a fork has the program's dispositions, and watches nothing") {
-  const watched w(SIGUSR1);
-  SUBCASE("a handler") {
+TEST_CASE("a forked child keeps the dispositions of the program, and its signals are not counted") {
+  const watched_signal w(SIGUSR1);
+  SUBCASE("a handler runs in the child") {
     w.set(action_of(count));
     const int status = status_of_child([&] {
       kill(getpid(), SIGUSR1);
@@ -470,7 +473,7 @@ TEST_CASE("the child of a fork has the program's dispositions, and watches nothi
     });
     CHECK(status == 0);
   }
-  SUBCASE("which it changes for itself") {
+  SUBCASE("the child changes its own disposition, not that of the parent") {
     w.set(action_of(count));
     const int status = status_of_child([&] {
       signal(SIGUSR1, SIG_IGN);
@@ -480,7 +483,7 @@ TEST_CASE("the child of a fork has the program's dispositions, and watches nothi
     CHECK(status == 0);
     CHECK((disposition(SIGUSR1).sa_handler == count));
   }
-  SUBCASE("to ignore, which also holds for the program that it becomes") {
+  SUBCASE("SIG_IGN stays through exec") {
     w.set(action_of(SIG_IGN));
     const int status = status_of_child([&] {
       execl("/bin/sh", "sh", "-c", "kill -s USR1 $$; exit 7", static_cast<char*>(nullptr));
@@ -490,18 +493,20 @@ TEST_CASE("the child of a fork has the program's dispositions, and watches nothi
     CHECK(WEXITSTATUS(status) == 7);
   }
   w.send();
-  CHECK(w.taken() == 1);
+  CHECK(w.take_count() == 1);
 }
 
-TEST_CASE("threads that fork at once keep their signal masks") {
+TEST_CASE("two threads that fork concurrently keep their signal masks, and so do the children") {
   std::vector<std::thread> threads;
   for (const int blocked : {SIGUSR1, SIGUSR2}) {
+    CAPTURE(blocked);
     threads.emplace_back([blocked] {
       sigset_t mask;
       sigemptyset(&mask);
       sigaddset(&mask, blocked);
       CHECK(pthread_sigmask(SIG_SETMASK, &mask, nullptr) == 0);
       for (int i = 0; i < 100; ++i) {
+        CAPTURE(i);
         const pid_t child = fork();
         CHECK(pthread_sigmask(SIG_BLOCK, nullptr, &mask) == 0);
         const bool is_right = sigismember(&mask, blocked) == 1 &&
@@ -517,8 +522,8 @@ TEST_CASE("threads that fork at once keep their signal masks") {
   for (std::thread& t : threads) t.join();
 }
 
-TEST_CASE("ignoring SIGCHLD reaps children, also while it is watched") {
-  const watched w(SIGCHLD);
+TEST_CASE("ignoring SIGCHLD reaps children while it is watched") {
+  const watched_signal w(SIGCHLD);
   w.set(action_of(SIG_IGN));
   const pid_t child = fork();
   if (child == 0) _exit(0);
@@ -527,8 +532,8 @@ TEST_CASE("ignoring SIGCHLD reaps children, also while it is watched") {
   CHECK(errno == ECHILD);
 }
 
-TEST_CASE("SA_NOCLDSTOP: a child that stops is not reported") {
-  const watched w(SIGCHLD);
+TEST_CASE("SA_NOCLDSTOP: a child that stops is not counted, its exit is") {
+  const watched_signal w(SIGCHLD);
   w.set(action_of(count, SA_NOCLDSTOP));
   const pid_t child = fork();
   if (child == 0) {
@@ -539,22 +544,22 @@ TEST_CASE("SA_NOCLDSTOP: a child that stops is not reported") {
   int status = 0;
   REQUIRE(waitpid(child, &status, WUNTRACED) == child);
   REQUIRE(WIFSTOPPED(status));
-  CHECK(w.taken() == 0);
+  CHECK(w.take_count() == 0);
   REQUIRE(kill(child, SIGCONT) == 0);
   REQUIRE(waitpid(child, &status, 0) == child);
   CHECK(only(w.kq.next(), EVFILT_SIGNAL).data == 1);
 }
 
-TEST_CASE("every signal is counted while another thread changes what it does") {
-  const watched w(SIGUSR1);
+TEST_CASE("2000 signals are all counted while another thread changes the disposition") {
+  const watched_signal w(SIGUSR1);
   w.set(action_of(SIG_IGN));
   std::atomic<bool> done{false};
-  sigset_t only_that;
+  sigset_t only_usr1;
   sigset_t before;
-  sigemptyset(&only_that);
-  sigaddset(&only_that, SIGUSR1);
-  REQUIRE(pthread_sigmask(SIG_BLOCK, &only_that, &before) == 0);
-  std::thread changing([&] {  // has it blocked
+  sigemptyset(&only_usr1);
+  sigaddset(&only_usr1, SIGUSR1);
+  REQUIRE(pthread_sigmask(SIG_BLOCK, &only_usr1, &before) == 0);
+  std::thread changing([&] {  // inherits the blocked SIGUSR1
     const struct sigaction ignore = action_of(SIG_IGN);
     const struct sigaction handle = action_of(count);
     while (!done) {
@@ -568,5 +573,5 @@ TEST_CASE("every signal is counted while another thread changes what it does") {
   for (int i = 0; i < sent; ++i) w.send();
   done = true;
   changing.join();
-  CHECK(w.taken() == sent);
+  CHECK(w.take_count() == sent);
 }

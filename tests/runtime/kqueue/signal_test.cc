@@ -1,6 +1,6 @@
-// EVFILT_SIGNAL.
+// EVFILT_SIGNAL: counts, masks, wakeups and EINTR.
 
-#include "kqueue_of_test.h"
+#include "test_kqueue.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -16,56 +16,56 @@ void count(int) {
   ++handled;
 }
 
-// The disposition of a signal for the length of a test.
-class disposition_of_test {
+// A disposition of a signal. The destructor restores the one from before.
+class scoped_disposition {
  public:
-  disposition_of_test(int signal, void (*handler)(int), int flags = 0) : signal_(signal) {
+  scoped_disposition(int signal, void (*handler)(int), int flags = 0) : signal_(signal) {
     struct sigaction action{};
     action.sa_handler = handler;
     action.sa_flags = flags;
     REQUIRE(sigaction(signal, &action, &before_) == 0);
   }
-  disposition_of_test(const disposition_of_test&) = delete;
-  disposition_of_test& operator=(const disposition_of_test&) = delete;
-  ~disposition_of_test() { sigaction(signal_, &before_, nullptr); }
+  scoped_disposition(const scoped_disposition&) = delete;
+  scoped_disposition& operator=(const scoped_disposition&) = delete;
+  ~scoped_disposition() { sigaction(signal_, &before_, nullptr); }
 
  private:
   int signal_;
   struct sigaction before_{};
 };
 
-// EVFILT_SIGNAL in a kqueue, deleted at the end, unless before.
-class watch_of_test {
+// A knote of EVFILT_SIGNAL. end() or the destructor deletes it.
+class signal_watch {
  public:
-  watch_of_test(const kqueue_of_test& kq, int signal, unsigned flags = 0)
-      : kq_(kq), signal_(signal) {
+  signal_watch(const test_kqueue& kq, int signal, unsigned flags = 0) : kq_(kq), signal_(signal) {
     REQUIRE(kq.apply(signal, EVFILT_SIGNAL, EV_ADD | flags, 0, 123, 4) == 0);
   }
-  watch_of_test(const watch_of_test&) = delete;
-  watch_of_test& operator=(const watch_of_test&) = delete;
-  ~watch_of_test() { end(); }
+  signal_watch(const signal_watch&) = delete;
+  signal_watch& operator=(const signal_watch&) = delete;
+  ~signal_watch() { end(); }
   void end() {
     if (!ended_) CHECK(kq_.apply(signal_, EVFILT_SIGNAL, EV_DELETE) == 0);
     ended_ = true;
   }
 
  private:
-  const kqueue_of_test& kq_;
+  const test_kqueue& kq_;
   int signal_;
   bool ended_ = false;
 };
 
-// A signal that the calling thread, and those it starts, block for the length of a test.
-class block_of_test {
+// Blocks a signal in the calling thread and those that it starts. end() or the destructor unblocks
+// it.
+class scoped_signal_block {
  public:
-  explicit block_of_test(int signal) {
+  explicit scoped_signal_block(int signal) {
     sigemptyset(&only_);
     sigaddset(&only_, signal);
     REQUIRE(pthread_sigmask(SIG_BLOCK, &only_, nullptr) == 0);
   }
-  block_of_test(const block_of_test&) = delete;
-  block_of_test& operator=(const block_of_test&) = delete;
-  ~block_of_test() { end(); }
+  scoped_signal_block(const scoped_signal_block&) = delete;
+  scoped_signal_block& operator=(const scoped_signal_block&) = delete;
+  ~scoped_signal_block() { end(); }
   void end() const { pthread_sigmask(SIG_UNBLOCK, &only_, nullptr); }
   int wait() const {
     int signal = 0;
@@ -89,7 +89,8 @@ bool is_ignored(int signal) {
   return action.sa_handler == SIG_IGN;
 }
 
-// A kqueue before main and before anything that a library does there: what it said of a signal.
+// A kqueue that is used before main and before the constructors of the library: the count that it
+// reported of one signal.
 std::int64_t counted_before_main = -1;
 [[gnu::constructor(101)]] void watch_before_main() {
   const int kq = kqueue();
@@ -105,33 +106,27 @@ std::int64_t counted_before_main = -1;
 
 }  // namespace
 
-TEST_CASE(
-    "an ignored signal is reported, with the count since the last time; EV_CLEAR is implied") {
-  const disposition_of_test ignore(SIGUSR1, SIG_IGN);
-  const kqueue_of_test kq;
-  const watch_of_test watch(kq, SIGUSR1);
+TEST_CASE("an ignored signal is reported with its count since the last event, as by EV_CLEAR") {
+  const scoped_disposition ignore(SIGUSR1, SIG_IGN);
+  const test_kqueue kq;
+  const signal_watch watch(kq, SIGUSR1);
   CHECK(kq.now().empty());
   for (int i = 0; i < 3; ++i) kill(getpid(), SIGUSR1);
-  const event_list got = kq.next();
-  REQUIRE(got.size() == 1);
-  CHECK(got[0].ident == SIGUSR1);
-  CHECK(got[0].flags == (EV_ADD | EV_CLEAR));
-  CHECK(got[0].data == 3);
-  CHECK(got[0].udata == 4);
+  CHECK(kq.next() == event_list{event(SIGUSR1, EVFILT_SIGNAL, EV_ADD | EV_CLEAR, 0, 3, 4)});
   CHECK(kq.now().empty());
   kill(getpid(), SIGUSR1);
   CHECK(only(kq.next(), EVFILT_SIGNAL).data == 1);
 }
 
-TEST_CASE("a signal is reported before main, too") {
+TEST_CASE("a signal that is sent before main is reported") {
   CHECK(counted_before_main == 1);
 }
 
-TEST_CASE("the program's handler runs as well") {
-  const disposition_of_test own(SIGUSR1, count);
+TEST_CASE("the handler of the program runs too, during the watch and after it") {
+  const scoped_disposition own(SIGUSR1, count);
   handled = 0;
-  const kqueue_of_test kq;
-  watch_of_test watch(kq, SIGUSR1);
+  const test_kqueue kq;
+  signal_watch watch(kq, SIGUSR1);
   kill(getpid(), SIGUSR1);
   kill(getpid(), SIGUSR1);
   CHECK(handled == 2);
@@ -143,8 +138,8 @@ TEST_CASE("the program's handler runs as well") {
 }
 
 TEST_CASE("SIGCHLD is reported though its default is to be ignored") {
-  const kqueue_of_test kq;
-  const watch_of_test watch(kq, SIGCHLD);
+  const test_kqueue kq;
+  const signal_watch watch(kq, SIGCHLD);
   const pid_t child = fork();
   if (child == 0) _exit(0);
   REQUIRE(child > 0);
@@ -152,7 +147,7 @@ TEST_CASE("SIGCHLD is reported though its default is to be ignored") {
   CHECK(waitpid(child, nullptr, 0) == child);
 }
 
-TEST_CASE("a signal whose default is to end the process still does") {
+TEST_CASE("a watched SIGTERM still ends the process by default") {
   const pid_t child = fork();
   if (child == 0) {
     signal(SIGTERM, SIG_DFL);
@@ -169,20 +164,23 @@ TEST_CASE("a signal whose default is to end the process still does") {
   CHECK(WTERMSIG(status) == SIGTERM);
 }
 
-TEST_CASE("two kqueues, and two signals of one, count for themselves") {
-  const disposition_of_test ignore_one(SIGUSR1, SIG_IGN);
-  const disposition_of_test ignore_two(SIGUSR2, SIG_IGN);
-  const kqueue_of_test a;
-  const kqueue_of_test b;
-  watch_of_test a_one(a, SIGUSR1);
-  const watch_of_test a_two(a, SIGUSR2);
-  const watch_of_test b_one(b, SIGUSR1);
+TEST_CASE("each kqueue counts for itself, and each signal") {
+  const scoped_disposition ignore_one(SIGUSR1, SIG_IGN);
+  const scoped_disposition ignore_two(SIGUSR2, SIG_IGN);
+  const test_kqueue a;
+  const test_kqueue b;
+  signal_watch a_one(a, SIGUSR1);
+  const signal_watch a_two(a, SIGUSR2);
+  const signal_watch b_one(b, SIGUSR1);
   kill(getpid(), SIGUSR1);
   kill(getpid(), SIGUSR2);
   kill(getpid(), SIGUSR2);
   const event_list got = a.next();
   REQUIRE(got.size() == 2);
-  for (const kevent64_s& e : got) CHECK(e.data == (e.ident == SIGUSR1 ? 1 : 2));
+  for (const kevent64_s& e : got) {
+    CAPTURE(e);
+    CHECK(e.data == (e.ident == SIGUSR1 ? 1 : 2));
+  }
   CHECK(only(b.next(), EVFILT_SIGNAL).data == 1);
   a_one.end();
   kill(getpid(), SIGUSR1);
@@ -190,10 +188,10 @@ TEST_CASE("two kqueues, and two signals of one, count for themselves") {
   CHECK(a.now().empty());
 }
 
-TEST_CASE("a knote made after a signal does not count it, whichever others do") {
-  const disposition_of_test ignore(SIGUSR1, SIG_IGN);
-  const kqueue_of_test kq;
-  const watch_of_test watch(kq, SIGUSR1);
+TEST_CASE("a knote does not count signals from before EV_ADD, though another knote does") {
+  const scoped_disposition ignore(SIGUSR1, SIG_IGN);
+  const test_kqueue kq;
+  const signal_watch watch(kq, SIGUSR1);
   kill(getpid(), SIGUSR1);
   const unsigned flags = EV_ADD | EV_UDATA_SPECIFIC;
   REQUIRE(kq.apply(SIGUSR1, EVFILT_SIGNAL, flags, 0, 0, 5) == 0);
@@ -208,10 +206,10 @@ TEST_CASE("a knote made after a signal does not count it, whichever others do") 
   CHECK(got[1].data == 1);
 }
 
-TEST_CASE("the count goes on while it is disabled") {
-  const disposition_of_test ignore(SIGUSR1, SIG_IGN);
-  const kqueue_of_test kq;
-  const watch_of_test watch(kq, SIGUSR1, EV_DISABLE);
+TEST_CASE("a disabled knote goes on counting, and reports after EV_ENABLE") {
+  const scoped_disposition ignore(SIGUSR1, SIG_IGN);
+  const test_kqueue kq;
+  const signal_watch watch(kq, SIGUSR1, EV_DISABLE);
   kill(getpid(), SIGUSR1);
   CHECK(kq.now().empty());
   kill(getpid(), SIGUSR1);
@@ -220,18 +218,18 @@ TEST_CASE("the count goes on while it is disabled") {
   CHECK(only(kq.now(), EVFILT_SIGNAL).data == 2);
 }
 
-TEST_CASE("deleting puts the disposition back, and what came before is forgotten") {
-  const disposition_of_test ignore(SIGUSR1, SIG_IGN);
-  const kqueue_of_test kq;
-  watch_of_test first(kq, SIGUSR1);
+TEST_CASE("EV_DELETE restores the disposition, and drops the count") {
+  const scoped_disposition ignore(SIGUSR1, SIG_IGN);
+  const test_kqueue kq;
+  signal_watch first(kq, SIGUSR1);
   kill(getpid(), SIGUSR1);
   first.end();
   CHECK(is_ignored(SIGUSR1));
-  const watch_of_test second(kq, SIGUSR1);
+  const signal_watch second(kq, SIGUSR1);
   CHECK(kq.now().empty());
 }
 
-TEST_CASE("kqueues that watched signals leave no descriptors behind") {
+TEST_CASE("closing kqueues that watched signals leaves no fd open") {
   const auto open_descriptors = [] {
     int count = 0;
     for (int fd = 0; fd < 256; ++fd) count += ::fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
@@ -239,26 +237,30 @@ TEST_CASE("kqueues that watched signals leave no descriptors behind") {
   };
   const int before = open_descriptors();
   for (int i = 0; i < 2; ++i) {
-    const kqueue_of_test several[8];
-    for (const kqueue_of_test& kq : several) REQUIRE(kq.apply(SIGUSR1, EVFILT_SIGNAL, EV_ADD) == 0);
+    CAPTURE(i);
+    const test_kqueue several[8];
+    for (const test_kqueue& kq : several) {
+      CAPTURE(kq.fd());
+      REQUIRE(kq.apply(SIGUSR1, EVFILT_SIGNAL, EV_ADD) == 0);
+    }
     CHECK(open_descriptors() > before);
   }
   CHECK(open_descriptors() == before);
 }
 
-TEST_CASE("numbers that are no signals never come") {
-  const kqueue_of_test kq;
-  const watch_of_test none(kq, 0);
-  const watch_of_test large(kq, 100'000);
-  const watch_of_test unstoppable(kq, SIGKILL);
+TEST_CASE("EVFILT_SIGNAL accepts idents that are not signals, and SIGKILL, and reports nothing") {
+  const test_kqueue kq;
+  const signal_watch none(kq, 0);
+  const signal_watch large(kq, 100'000);
+  const signal_watch unstoppable(kq, SIGKILL);
   CHECK(kq.now().empty());
 }
 
 namespace {
 
-// A thread in kevent64 for ever, and its result.
-struct sleeper_of_test {
-  explicit sleeper_of_test(const kqueue_of_test& kq)
+// A thread in kevent64 without a time-out, and the result of the call.
+struct sleeping_thread {
+  explicit sleeping_thread(const test_kqueue& kq)
       : thread([this, &kq] {
           started = true;
           result = kevent64(kq.fd(), nullptr, 0, &event, 1, 0, nullptr);
@@ -277,11 +279,11 @@ struct sleeper_of_test {
 
 }  // namespace
 
-TEST_CASE("EINTR surfaces though the handler says SA_RESTART") {
-  const disposition_of_test own(SIGUSR1, count, SA_RESTART);
-  const kqueue_of_test kq;
-  sleeper_of_test sleeper(kq);
-  // The first ones may come before it sleeps.
+TEST_CASE("a handler makes kevent64 fail with EINTR, in spite of SA_RESTART") {
+  const scoped_disposition own(SIGUSR1, count, SA_RESTART);
+  const test_kqueue kq;
+  sleeping_thread sleeper(kq);
+  // The first signals may come before the thread sleeps.
   while (!sleeper.done) {
     pthread_kill(sleeper.thread.native_handle(), SIGUSR1);
     std::this_thread::yield();
@@ -291,13 +293,13 @@ TEST_CASE("EINTR surfaces though the handler says SA_RESTART") {
   CHECK(sleeper.error == EINTR);
 }
 
-TEST_CASE("an ignored signal does not surface as EINTR, in the kqueue that watches it or another") {
-  const disposition_of_test ignore(SIGUSR1, SIG_IGN);
-  const kqueue_of_test watching;
-  const kqueue_of_test other;
-  const watch_of_test watch(watching, SIGUSR1);
+TEST_CASE("an ignored signal does not make kevent64 in another kqueue fail with EINTR") {
+  const scoped_disposition ignore(SIGUSR1, SIG_IGN);
+  const test_kqueue watching;
+  const test_kqueue other;
+  const signal_watch watch(watching, SIGUSR1);
   REQUIRE(other.apply(1, EVFILT_USER, EV_ADD | EV_CLEAR) == 0);
-  sleeper_of_test sleeper(other);
+  sleeping_thread sleeper(other);
   for (int i = 0; i < 200; ++i) pthread_kill(sleeper.thread.native_handle(), SIGUSR1);
   CHECK(!sleeper.done);
   REQUIRE(other.apply(1, EVFILT_USER, 0, NOTE_TRIGGER) == 0);
@@ -306,25 +308,25 @@ TEST_CASE("an ignored signal does not surface as EINTR, in the kqueue that watch
   CHECK(sleeper.event.filter == EVFILT_USER);
 }
 
-TEST_CASE("a signal wakes a sleeper whichever thread it hits") {
-  const disposition_of_test ignore(SIGUSR1, SIG_IGN);
-  const kqueue_of_test kq;
-  const watch_of_test watch(kq, SIGUSR1);
-  sleeper_of_test sleeper(kq);
+TEST_CASE("a signal wakes a thread in kevent64, whichever thread receives it") {
+  const scoped_disposition ignore(SIGUSR1, SIG_IGN);
+  const test_kqueue kq;
+  const signal_watch watch(kq, SIGUSR1);
+  sleeping_thread sleeper(kq);
   kill(getpid(), SIGUSR1);
   sleeper.thread.join();
   CHECK(sleeper.result == 1);
   CHECK(sleeper.event.filter == EVFILT_SIGNAL);
 }
 
-TEST_CASE("a blocked signal is reported at once, stays pending, and is counted no second time") {
-  const disposition_of_test own(SIGUSR1, count);
+TEST_CASE("a blocked signal is reported at once, stays pending, and is not counted again") {
+  const scoped_disposition own(SIGUSR1, count);
   handled = 0;
-  const kqueue_of_test kq;
-  const kqueue_of_test other;
-  const watch_of_test watch(kq, SIGUSR1);
-  const watch_of_test watch_too(other, SIGUSR1);
-  const block_of_test block(SIGUSR1);
+  const test_kqueue kq;
+  const test_kqueue other;
+  const signal_watch watch(kq, SIGUSR1);
+  const signal_watch watch_too(other, SIGUSR1);
+  const scoped_signal_block block(SIGUSR1);
   kill(getpid(), SIGUSR1);
   CHECK(only(kq.next(), EVFILT_SIGNAL).data == 1);
   CHECK(kq.now().empty());
@@ -340,12 +342,12 @@ TEST_CASE("a blocked signal is reported at once, stays pending, and is counted n
   CHECK(only(other.next(), EVFILT_SIGNAL).data == 1);
 }
 
-TEST_CASE("a blocked signal wakes a sleeper") {
-  const disposition_of_test ignore(SIGUSR1, SIG_IGN);
-  const kqueue_of_test kq;
-  const watch_of_test watch(kq, SIGUSR1);
-  const block_of_test block(SIGUSR1);
-  sleeper_of_test sleeper(kq);
+TEST_CASE("a blocked signal wakes a thread in kevent64") {
+  const scoped_disposition ignore(SIGUSR1, SIG_IGN);
+  const test_kqueue kq;
+  const signal_watch watch(kq, SIGUSR1);
+  const scoped_signal_block block(SIGUSR1);
+  sleeping_thread sleeper(kq);
   kill(getpid(), SIGUSR1);
   sleeper.thread.join();
   CHECK(sleeper.result == 1);
@@ -353,13 +355,13 @@ TEST_CASE("a blocked signal wakes a sleeper") {
   CHECK(sleeper.event.data == 1);
 }
 
-TEST_CASE("what sigwait takes was reported, and so is the next") {
-  const disposition_of_test own(SIGUSR1, count);
+TEST_CASE("a signal that sigwait takes is reported, and so is the next one") {
+  const scoped_disposition own(SIGUSR1, count);
   handled = 0;
-  const kqueue_of_test kq;
-  const watch_of_test watch(kq, SIGUSR1);
-  const block_of_test block(SIGUSR1);
-#if defined(__linux__)  // sigwaitinfo and sigtimedwait are not there on macOS
+  const test_kqueue kq;
+  const signal_watch watch(kq, SIGUSR1);
+  const scoped_signal_block block(SIGUSR1);
+#if defined(__linux__)  // macOS lacks sigwaitinfo and sigtimedwait
   sigset_t only_this;
   sigemptyset(&only_this);
   sigaddset(&only_this, SIGUSR1);
@@ -369,6 +371,7 @@ TEST_CASE("what sigwait takes was reported, and so is the next") {
   const int waits = 1;
 #endif
   for (int i = 0; i < waits; ++i) {
+    CAPTURE(i);
     kill(getpid(), SIGUSR1);
     CHECK(only(kq.next(), EVFILT_SIGNAL).data == 1);
     if (i == 0) CHECK(block.wait() == SIGUSR1);
@@ -384,13 +387,13 @@ TEST_CASE("what sigwait takes was reported, and so is the next") {
   CHECK(only(kq.next(), EVFILT_SIGNAL).data == 1);
 }
 
-TEST_CASE("what is pending when it is added came before") {
-  const disposition_of_test own(SIGUSR1, count);
+TEST_CASE("a signal that is pending at EV_ADD is not reported") {
+  const scoped_disposition own(SIGUSR1, count);
   handled = 0;
-  const kqueue_of_test kq;
-  const block_of_test block(SIGUSR1);
+  const test_kqueue kq;
+  const scoped_signal_block block(SIGUSR1);
   kill(getpid(), SIGUSR1);
-  const watch_of_test watch(kq, SIGUSR1);
+  const signal_watch watch(kq, SIGUSR1);
   CHECK(kq.now().empty());
   block.end();
   CHECK(handled == 1);

@@ -1,6 +1,6 @@
 // EVFILT_READ and EVFILT_WRITE on terminals and other character devices.
 
-#include "kqueue_of_test.h"
+#include "test_kqueue.h"
 
 #include <sys/ioctl.h>
 #include <sys/wait.h>
@@ -10,12 +10,13 @@
 
 namespace {
 
-// The two sides of a pseudo-terminal; without any in a bare chroot, which has no devpts.
-struct terminal_of_test {
+// The two sides of a pseudo-terminal. A bare chroot without devpts has none: exists() is then
+// false.
+struct pseudo_terminal {
   int master = ::posix_openpt(O_RDWR | O_NOCTTY);
   int fd = -1;
 
-  terminal_of_test() {
+  pseudo_terminal() {
     if (master < 0 && (errno == ENODEV || errno == ENOENT)) {
       MESSAGE("no pseudo-terminals");
       return;
@@ -26,22 +27,22 @@ struct terminal_of_test {
     fd = ::open(::ptsname(master), O_RDWR | O_NOCTTY);
     REQUIRE(fd >= 0);
   }
-  terminal_of_test(const terminal_of_test&) = delete;
-  terminal_of_test& operator=(const terminal_of_test&) = delete;
-  ~terminal_of_test() {
+  pseudo_terminal(const pseudo_terminal&) = delete;
+  pseudo_terminal& operator=(const pseudo_terminal&) = delete;
+  ~pseudo_terminal() {
     for (const int side : {master, fd})
       if (side >= 0) ::close(side);
   }
 
-  bool is_there() const { return fd >= 0; }
+  bool exists() const { return fd >= 0; }
 };
 
 }  // namespace
 
-TEST_CASE("a terminal") {
-  const kqueue_of_test kq;
-  const terminal_of_test t;
-  if (!t.is_there()) return;
+TEST_CASE("READ of a terminal counts the bytes of a line in data, and WRITE is active") {
+  const test_kqueue kq;
+  const pseudo_terminal t;
+  if (!t.exists()) return;
   REQUIRE(kq.apply(t.fd, EVFILT_READ, EV_ADD) == 0);
   CHECK(kq.now().empty());
   REQUIRE(::write(t.master, "line\n", 5) == 5);
@@ -51,10 +52,10 @@ TEST_CASE("a terminal") {
   CHECK(kq.next().size() == 1);
 }
 
-TEST_CASE("a terminal that hangs up: EV_EOF to both sides, sticky") {
-  const kqueue_of_test kq;
-  terminal_of_test t;
-  if (!t.is_there()) return;
+TEST_CASE("a terminal that hangs up reports EV_EOF for READ and WRITE in every call") {
+  const test_kqueue kq;
+  pseudo_terminal t;
+  if (!t.exists()) return;
   REQUIRE(kq.apply(t.fd, EVFILT_READ, EV_ADD) == 0);
   CHECK(kq.now().empty());
   REQUIRE(kq.apply(t.fd, EVFILT_WRITE, EV_ADD) == 0);
@@ -62,6 +63,7 @@ TEST_CASE("a terminal that hangs up: EV_EOF to both sides, sticky") {
   ::close(t.master);
   t.master = -1;
   for (int i = 0; i < 2; ++i) {
+    CAPTURE(i);
     const event_list got = kq.next();
     CHECK((only(got, EVFILT_READ).flags & EV_EOF) != 0);
     CHECK((only(got, EVFILT_WRITE).flags & EV_EOF) != 0);
@@ -69,10 +71,10 @@ TEST_CASE("a terminal that hangs up: EV_EOF to both sides, sticky") {
 }
 
 TEST_CASE(
-    "the master of a terminal that nobody has open any more: EV_EOF, after what was written") {
-  const kqueue_of_test kq;
-  terminal_of_test t;
-  if (!t.is_there()) return;
+    "the master of a terminal reports what was written, then EV_EOF when the slave is closed") {
+  const test_kqueue kq;
+  pseudo_terminal t;
+  if (!t.exists()) return;
   REQUIRE(kq.apply(t.master, EVFILT_READ, EV_ADD) == 0);
   CHECK(kq.now().empty());
   REQUIRE(::write(t.fd, "bye", 3) == 3);
@@ -85,10 +87,10 @@ TEST_CASE(
   CHECK((only(kq.next(), EVFILT_READ).flags & EV_EOF) != 0);
 }
 
-// In a child, which may take a terminal for its own. Darwin refuses /dev/tty; Linux watches it.
-TEST_CASE("/dev/tty") {
-  terminal_of_test t;
-  if (!t.is_there()) return;
+// Runs in a child, which can make a terminal its controlling one.
+TEST_CASE("Linux watches /dev/tty, Darwin refuses it with EINVAL") {
+  pseudo_terminal t;
+  if (!t.exists()) return;
   const pid_t child = ::fork();
   REQUIRE(child >= 0);
   if (child == 0) {
@@ -100,8 +102,9 @@ TEST_CASE("/dev/tty") {
 #if defined(__linux__)
     kevent64_s event{};
     if (error != 0 || ::write(t.master, "line\n", 5) != 5) ::_exit(2);
-    const bool is_told = kevent64(kq, nullptr, 0, &event, 1, 0, nullptr) == 1 && event.data == 5;
-    ::_exit(is_told ? 0 : 3);
+    const bool is_reported =
+        kevent64(kq, nullptr, 0, &event, 1, 0, nullptr) == 1 && event.data == 5;
+    ::_exit(is_reported ? 0 : 3);
 #else
     ::_exit(error == EINVAL ? 0 : 2);
 #endif
@@ -111,11 +114,12 @@ TEST_CASE("/dev/tty") {
   CHECK(status == 0);
 }
 
-TEST_CASE("a device that is always ready takes only NOTE_LOWAT with data 1") {
-  const kqueue_of_test kq;
+TEST_CASE("a device that is always ready accepts only NOTE_LOWAT with data 1") {
+  const test_kqueue kq;
   const int device = ::open("/dev/null", O_RDWR);
   REQUIRE(device >= 0);
   for (const auto filter : {std::int16_t{EVFILT_READ}, std::int16_t{EVFILT_WRITE}}) {
+    CAPTURE(filter);
     CHECK(kq.apply(device, filter, EV_ADD) == EINVAL);
     CHECK(kq.apply(device, filter, EV_ADD, NOTE_LOWAT, 2) == EINVAL);
     REQUIRE(kq.apply(device, filter, EV_ADD, NOTE_LOWAT, 1) == 0);

@@ -1,6 +1,6 @@
-// EVFILT_VNODE.
+// EVFILT_VNODE: what happens to files and directories, and which fflags report it.
 
-#include "kqueue_of_test.h"
+#include "test_kqueue.h"
 
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -11,8 +11,8 @@
 #include <string>
 #include <thread>
 
-#include "descriptor_limit_of_test.h"
-#include "folder_of_test.h"
+#include "fd_limit.h"
+#include "temporary_folder.h"
 
 #if !defined(O_EVTONLY)
 #define O_EVTONLY O_RDONLY
@@ -73,11 +73,11 @@ class opened {
   int fd_;
 };
 
-// A folder with the file "file" in it, watched for `notes`.
+// A folder that contains "file", which is watched for `notes`.
 struct file_under_watch {
-  folder_of_test folder;
+  temporary_folder folder;
   std::string path = folder / "file";
-  kqueue_of_test kq;
+  test_kqueue kq;
   int fd;
 
   explicit file_under_watch(unsigned notes, unsigned flags = EV_CLEAR) {
@@ -89,16 +89,16 @@ struct file_under_watch {
   }
   ~file_under_watch() { ::close(fd); }
 
-  // The fflags of the one event.
-  unsigned told() const { return only(kq.next(), EVFILT_VNODE).fflags; }
-  bool nothing() const { return kq.now().empty(); }
+  // Waits for the one event. Returns its fflags.
+  unsigned next_fflags() const { return only(kq.next(), EVFILT_VNODE).fflags; }
+  bool is_quiet() const { return kq.now().empty(); }
 };
 
-// A folder "watched" in another, watched for `notes`.
+// A folder that contains "watched", which is watched for `notes`, and "beside".
 struct folder_under_watch {
-  folder_of_test folder;
+  temporary_folder folder;
   std::string path = folder / "watched";
-  kqueue_of_test kq;
+  test_kqueue kq;
   int fd;
 
   explicit folder_under_watch(unsigned notes, unsigned flags = EV_CLEAR) {
@@ -112,222 +112,216 @@ struct folder_under_watch {
   ~folder_under_watch() { ::close(fd); }
 
   std::string operator/(const char* name) const { return path + "/" + name; }
-  unsigned told() const { return only(kq.next(), EVFILT_VNODE).fflags; }
-  bool nothing() const { return kq.now().empty(); }
+  unsigned next_fflags() const { return only(kq.next(), EVFILT_VNODE).fflags; }
+  bool is_quiet() const { return kq.now().empty(); }
 };
 
 }  // namespace
 
-TEST_CASE("the event: what was asked for and happened, data 0") {
+TEST_CASE("a VNODE event has the notes that were asked for and happened in fflags, and data 0") {
   const file_under_watch f(NOTE_WRITE);
   write_at(f.path, 0, "a");
-  const event_list got = f.kq.next();
-  REQUIRE(got.size() == 1);
-  CHECK(got[0].ident == static_cast<std::uint64_t>(f.fd));
-  CHECK(got[0].filter == EVFILT_VNODE);
-  CHECK(got[0].flags == (EV_ADD | EV_CLEAR));
-  CHECK(got[0].fflags == NOTE_WRITE);
-  CHECK(got[0].data == 0);
-  CHECK(got[0].udata == 7);
+  CHECK(f.kq.next() == event_list{event(f.fd, EVFILT_VNODE, EV_ADD | EV_CLEAR, NOTE_WRITE, 0, 7)});
 }
 
-TEST_CASE("NOTE_DELETE: the file lost its name") {
-  SUBCASE("unlink tells of the link, too, to whom asks for either") {
-    unsigned asked = NOTE_DELETE;
-    SUBCASE("DELETE") {}
-    SUBCASE("LINK") {
-      asked = NOTE_LINK;
+TEST_CASE("NOTE_DELETE reports a file that loses a name") {
+  SUBCASE("unlink reports NOTE_DELETE and NOTE_LINK together, whichever was asked for") {
+    unsigned notes = NOTE_DELETE;
+    SUBCASE("asked for NOTE_DELETE") {}
+    SUBCASE("asked for NOTE_LINK") {
+      notes = NOTE_LINK;
     }
-    const file_under_watch f(asked);
+    const file_under_watch f(notes);
     remove_file(f.path);
-    CHECK(f.told() == (NOTE_DELETE | NOTE_LINK));
-    CHECK(f.nothing());
+    CHECK(f.next_fflags() == (NOTE_DELETE | NOTE_LINK));
+    CHECK(f.is_quiet());
   }
-  SUBCASE("one name of two") {
+  SUBCASE("one name of two is removed, then the other") {
     const file_under_watch f(NOTE_DELETE);
     make_link(f.path, f.folder / "other");
-    CHECK(f.nothing());
+    CHECK(f.is_quiet());
     remove_file(f.folder / "other");
-    CHECK((f.told() & NOTE_DELETE) != 0);
+    CHECK((f.next_fflags() & NOTE_DELETE) != 0);
     remove_file(f.path);
-    CHECK((f.told() & NOTE_DELETE) != 0);
+    CHECK((f.next_fflags() & NOTE_DELETE) != 0);
   }
-  SUBCASE("another file was renamed to its name") {
+  SUBCASE("another file is renamed to its name") {
     const file_under_watch f(NOTE_DELETE);
     make_file(f.folder / "new");
     move(f.folder / "new", f.path);
-    CHECK((f.told() & NOTE_DELETE) != 0);
-    CHECK(f.nothing());
+    CHECK((f.next_fflags() & NOTE_DELETE) != 0);
+    CHECK(f.is_quiet());
   }
 }
 
-TEST_CASE("NOTE_DELETE: the directory was removed") {
+TEST_CASE("NOTE_DELETE reports a directory that is removed") {
   const folder_under_watch f(NOTE_DELETE);
-  SUBCASE("from where it was") {
+  SUBCASE("removed from its first place") {
     remove_folder(f.path);
-    CHECK(f.told() == (NOTE_DELETE | NOTE_LINK));
+    CHECK(f.next_fflags() == (NOTE_DELETE | NOTE_LINK));
   }
-  SUBCASE("from where it was moved to") {
+  SUBCASE("removed after it was moved") {
     move(f.path, f.folder / "beside/moved");
-    CHECK(f.nothing());
+    CHECK(f.is_quiet());
     remove_folder(f.folder / "beside/moved");
-    CHECK(f.told() == (NOTE_DELETE | NOTE_LINK));
+    CHECK(f.next_fflags() == (NOTE_DELETE | NOTE_LINK));
   }
-  SUBCASE("by another that was renamed to its name") {
+  SUBCASE("replaced by another that is renamed to its name") {
     move(f.folder / "beside", f.path);
-    CHECK((f.told() & NOTE_DELETE) != 0);
-    CHECK(f.nothing());
+    CHECK((f.next_fflags() & NOTE_DELETE) != 0);
+    CHECK(f.is_quiet());
   }
-  SUBCASE("not when another one is") {
+  SUBCASE("another directory is removed: no event") {
     remove_folder(f.folder / "beside");
     make_folder(f / "inside");
     remove_folder(f / "inside");
-    CHECK(f.nothing());
+    CHECK(f.is_quiet());
   }
-  SUBCASE("with the one that it was in, both watched") {
+  SUBCASE("its parent, watched too, reports NOTE_WRITE and NOTE_LINK") {
     const opened above(f.folder.path());
     REQUIRE(f.kq.apply(above.fd(), EVFILT_VNODE, EV_ADD | EV_CLEAR, NOTE_WRITE) == 0);
     remove_folder(f.path);
     const event_list got = f.kq.next();
     REQUIRE(got.size() == 2);
     for (const kevent64_s& e : got) {
+      CAPTURE(e);
       const bool is_above = e.ident == static_cast<std::uint64_t>(above.fd());
       CHECK(e.fflags == (is_above ? NOTE_WRITE | NOTE_LINK : NOTE_DELETE | NOTE_LINK));
     }
   }
 }
 
-TEST_CASE("a directory that another is renamed to the name of is deleted, and no attribute of it") {
+TEST_CASE("a directory that a rename replaces reports NOTE_DELETE without NOTE_ATTRIB") {
   const folder_under_watch f(NOTE_DELETE | NOTE_ATTRIB);
   move(f.folder / "beside", f.path);
-  CHECK((f.told() & ~unsigned{NOTE_LINK}) == NOTE_DELETE);
-  CHECK(f.nothing());
+  CHECK((f.next_fflags() & ~unsigned{NOTE_LINK}) == NOTE_DELETE);
+  CHECK(f.is_quiet());
 }
 
-TEST_CASE("NOTE_WRITE: it was written to, from wherever; reading is nothing") {
+TEST_CASE("NOTE_WRITE reports writes through any fd, and no reads") {
   const file_under_watch f(NOTE_WRITE);
   const opened file(f.path, O_RDWR);
   char c = 0;
   REQUIRE(::pread(file.fd(), &c, 1, 0) == 1);
-  CHECK(f.nothing());
+  CHECK(f.is_quiet());
   REQUIRE(::pwrite(file.fd(), "a", 1, 0) == 1);
-  CHECK(f.told() == NOTE_WRITE);
+  CHECK(f.next_fflags() == NOTE_WRITE);
   write_at(f.path, 10, "longer");
-  CHECK(f.told() == NOTE_WRITE);
-  CHECK(f.nothing());
+  CHECK(f.next_fflags() == NOTE_WRITE);
+  CHECK(f.is_quiet());
 }
 
-TEST_CASE("NOTE_EXTEND: it grew") {
+TEST_CASE("NOTE_EXTEND reports writes and truncate that make a file longer, no others") {
   const file_under_watch f(NOTE_EXTEND);
   write_at(f.path, 9, "a");
-  CHECK(f.nothing());
+  CHECK(f.is_quiet());
   write_at(f.path, 9, "ab");
-  CHECK(f.told() == NOTE_EXTEND);
+  CHECK(f.next_fflags() == NOTE_EXTEND);
   REQUIRE(::truncate(f.path.c_str(), 100) == 0);
-  CHECK(f.told() == NOTE_EXTEND);
+  CHECK(f.next_fflags() == NOTE_EXTEND);
   REQUIRE(::truncate(f.path.c_str(), 5) == 0);
-  CHECK(f.nothing());
+  CHECK(f.is_quiet());
   write_at(f.path, 5, "a");
-  CHECK(f.told() == NOTE_EXTEND);
+  CHECK(f.next_fflags() == NOTE_EXTEND);
 }
 
-TEST_CASE("NOTE_ATTRIB") {
+TEST_CASE("NOTE_ATTRIB reports a new mode, times or shorter length, but no write, link or rename") {
   const file_under_watch f(NOTE_ATTRIB);
-  SUBCASE("mode") {
+  SUBCASE("chmod") {
     set_mode(f.path, 0640);
   }
-  SUBCASE("times") {
+  SUBCASE("utimes") {
     const timeval times[2] = {{1'000'000, 0}, {1'000'000, 0}};
     REQUIRE(::utimes(f.path.c_str(), times) == 0);
   }
-  SUBCASE("length, when it gets shorter") {
+  SUBCASE("truncate") {
     REQUIRE(::truncate(f.path.c_str(), 5) == 0);
   }
-  CHECK(f.told() == NOTE_ATTRIB);
+  CHECK(f.next_fflags() == NOTE_ATTRIB);
   write_at(f.path, 0, "a");
   make_link(f.path, f.folder / "other");
   move(f.path, f.folder / "elsewhere");
-  CHECK(f.nothing());
+  CHECK(f.is_quiet());
 }
 
-TEST_CASE("NOTE_LINK: a further name") {
+TEST_CASE("NOTE_LINK reports a second name, and no chmod") {
   const file_under_watch f(NOTE_LINK);
   make_link(f.path, f.folder / "other");
-  CHECK(f.told() == NOTE_LINK);
+  CHECK(f.next_fflags() == NOTE_LINK);
   set_mode(f.path, 0640);
-  CHECK(f.nothing());
+  CHECK(f.is_quiet());
 }
 
-TEST_CASE("NOTE_RENAME") {
-  SUBCASE("of a file") {
+TEST_CASE("NOTE_RENAME reports the rename of a file or directory itself") {
+  SUBCASE("a file") {
     const file_under_watch f(NOTE_RENAME);
     move(f.path, f.folder / "elsewhere");
-    CHECK(f.told() == NOTE_RENAME);
-    CHECK(f.nothing());
+    CHECK(f.next_fflags() == NOTE_RENAME);
+    CHECK(f.is_quiet());
   }
-  SUBCASE("of a directory") {
+  SUBCASE("a directory, but not the entries inside") {
     const folder_under_watch f(NOTE_RENAME);
     make_file(f / "a");
     move(f / "a", f / "b");
-    CHECK(f.nothing());
+    CHECK(f.is_quiet());
     move(f.path, f.folder / "elsewhere");
-    CHECK(f.told() == NOTE_RENAME);
+    CHECK(f.next_fflags() == NOTE_RENAME);
   }
 }
 
-TEST_CASE("a directory is written to when its entries change") {
+TEST_CASE("a directory reports NOTE_WRITE when an entry comes, goes or is renamed") {
   const folder_under_watch f(every_note & ~unsigned{NOTE_ATTRIB});
   make_file(f / "a", "content");
-  CHECK(f.told() == NOTE_WRITE);
+  CHECK(f.next_fflags() == NOTE_WRITE);
   write_at(f / "a", 0, "longer than it was");
   set_mode(f / "a", 0640);
-  CHECK(f.nothing());
+  CHECK(f.is_quiet());
   move(f / "a", f / "b");
-  CHECK(f.told() == NOTE_WRITE);
+  CHECK(f.next_fflags() == NOTE_WRITE);
   make_link(f / "b", f / "c");
-  CHECK(f.told() == NOTE_WRITE);
+  CHECK(f.next_fflags() == NOTE_WRITE);
   move(f / "b", f.folder / "beside/b");
-  CHECK(f.told() == NOTE_WRITE);
+  CHECK(f.next_fflags() == NOTE_WRITE);
   move(f.folder / "beside/b", f / "b");
-  CHECK(f.told() == NOTE_WRITE);
+  CHECK(f.next_fflags() == NOTE_WRITE);
   remove_file(f / "c");
-  CHECK(f.told() == NOTE_WRITE);
-  CHECK(f.nothing());
+  CHECK(f.next_fflags() == NOTE_WRITE);
+  CHECK(f.is_quiet());
 }
 
-TEST_CASE("a subdirectory is a link of the directory, too") {
-  unsigned asked = NOTE_LINK;
-  SUBCASE("to whom asks for LINK") {}
-  SUBCASE("to whom asks for WRITE") {
-    asked = NOTE_WRITE;
+TEST_CASE("a subdirectory that comes or goes is NOTE_WRITE and NOTE_LINK of its parent") {
+  unsigned notes = NOTE_LINK;
+  SUBCASE("asked for NOTE_LINK") {}
+  SUBCASE("asked for NOTE_WRITE") {
+    notes = NOTE_WRITE;
   }
-  const folder_under_watch f(asked);
+  const folder_under_watch f(notes);
   make_folder(f / "a");
-  CHECK(f.told() == (NOTE_WRITE | NOTE_LINK));
+  CHECK(f.next_fflags() == (NOTE_WRITE | NOTE_LINK));
   move(f / "a", f.folder / "beside/a");
-  CHECK(f.told() == (NOTE_WRITE | NOTE_LINK));
+  CHECK(f.next_fflags() == (NOTE_WRITE | NOTE_LINK));
   move(f.folder / "beside/a", f / "a");
-  CHECK(f.told() == (NOTE_WRITE | NOTE_LINK));
+  CHECK(f.next_fflags() == (NOTE_WRITE | NOTE_LINK));
   move(f / "a", f / "b");
-  if (asked == NOTE_WRITE) CHECK(f.told() == NOTE_WRITE);
-  CHECK(f.nothing());
+  if (notes == NOTE_WRITE) CHECK(f.next_fflags() == NOTE_WRITE);
+  CHECK(f.is_quiet());
   remove_folder(f / "b");
-  CHECK(f.told() == (NOTE_WRITE | NOTE_LINK));
+  CHECK(f.next_fflags() == (NOTE_WRITE | NOTE_LINK));
 }
 
-TEST_CASE("NOTE_ATTRIB of a directory is its own") {
+TEST_CASE("NOTE_ATTRIB of a directory reports its own chmod, not that of an entry") {
   const folder_under_watch f(NOTE_ATTRIB);
   make_file(f / "a");
   set_mode(f / "a", 0640);
-  CHECK(f.nothing());
+  CHECK(f.is_quiet());
   set_mode(f.path, 0750);
-  CHECK(f.told() == NOTE_ATTRIB);
+  CHECK(f.next_fflags() == NOTE_ATTRIB);
 }
 
-TEST_CASE("what nobody asks for is not told") {
+TEST_CASE("notes that were not asked for are not reported") {
   unsigned notes = 0;
-  SUBCASE("nothing at all") {}
-  SUBCASE("REVOKE, which does not happen") {
+  SUBCASE("asked for nothing") {}
+  SUBCASE("asked for NOTE_REVOKE, which does not happen") {
     notes = NOTE_REVOKE;
   }
   const file_under_watch f(notes);
@@ -335,86 +329,86 @@ TEST_CASE("what nobody asks for is not told") {
   set_mode(f.path, 0640);
   move(f.path, f.folder / "elsewhere");
   remove_file(f.folder / "elsewhere");
-  CHECK(f.nothing());
+  CHECK(f.is_quiet());
 }
 
-TEST_CASE("what happens adds up until it is delivered") {
+TEST_CASE("notes add up until they are delivered") {
   const file_under_watch f(every_note);
   write_at(f.path, 10, "a");
   set_mode(f.path, 0640);
   move(f.path, f.folder / "elsewhere");
-  CHECK(f.told() == (NOTE_WRITE | NOTE_EXTEND | NOTE_ATTRIB | NOTE_RENAME));
+  CHECK(f.next_fflags() == (NOTE_WRITE | NOTE_EXTEND | NOTE_ATTRIB | NOTE_RENAME));
   remove_file(f.folder / "elsewhere");
-  CHECK((f.told() & (NOTE_DELETE | NOTE_LINK | NOTE_WRITE)) == (NOTE_DELETE | NOTE_LINK));
-  CHECK(f.nothing());
+  CHECK((f.next_fflags() & (NOTE_DELETE | NOTE_LINK | NOTE_WRITE)) == (NOTE_DELETE | NOTE_LINK));
+  CHECK(f.is_quiet());
 }
 
-TEST_CASE("without EV_CLEAR what happened stays, and more is added") {
+TEST_CASE("without EV_CLEAR notes stay after they are delivered, and more are added") {
   const file_under_watch f(NOTE_WRITE | NOTE_RENAME, 0);
   write_at(f.path, 0, "a");
-  CHECK(f.told() == NOTE_WRITE);
-  CHECK(f.told() == NOTE_WRITE);
+  CHECK(f.next_fflags() == NOTE_WRITE);
+  CHECK(f.next_fflags() == NOTE_WRITE);
   move(f.path, f.folder / "elsewhere");
-  CHECK(f.told() == (NOTE_WRITE | NOTE_RENAME));
-  CHECK(f.told() == (NOTE_WRITE | NOTE_RENAME));
+  CHECK(f.next_fflags() == (NOTE_WRITE | NOTE_RENAME));
+  CHECK(f.next_fflags() == (NOTE_WRITE | NOTE_RENAME));
 }
 
-TEST_CASE("EV_ONESHOT deletes after one delivery") {
+TEST_CASE("EV_ONESHOT deletes a VNODE knote after one event") {
   const file_under_watch f(NOTE_WRITE, EV_ONESHOT);
   write_at(f.path, 0, "a");
-  CHECK(f.told() == NOTE_WRITE);
+  CHECK(f.next_fflags() == NOTE_WRITE);
   write_at(f.path, 0, "a");
-  CHECK(f.nothing());
+  CHECK(f.is_quiet());
   CHECK(f.kq.apply(f.fd, EVFILT_VNODE, EV_DELETE) == ENOENT);
 }
 
-TEST_CASE("EV_DISPATCH disables after one delivery; meanwhile things add up") {
+TEST_CASE("EV_DISPATCH disables a VNODE knote after one event, and notes add up until EV_ENABLE") {
   const file_under_watch f(NOTE_WRITE | NOTE_ATTRIB, EV_DISPATCH | EV_CLEAR);
   write_at(f.path, 0, "a");
-  CHECK(f.told() == NOTE_WRITE);
+  CHECK(f.next_fflags() == NOTE_WRITE);
   write_at(f.path, 0, "a");
   set_mode(f.path, 0640);
-  CHECK(f.nothing());
+  CHECK(f.is_quiet());
   REQUIRE(f.kq.apply(f.fd, EVFILT_VNODE, EV_ENABLE, NOTE_WRITE | NOTE_ATTRIB) == 0);
-  CHECK(f.told() == (NOTE_WRITE | NOTE_ATTRIB));
-  CHECK(f.nothing());
+  CHECK(f.next_fflags() == (NOTE_WRITE | NOTE_ATTRIB));
+  CHECK(f.is_quiet());
 }
 
-TEST_CASE("a change of fflags counts from then on") {
+TEST_CASE("a change of fflags counts for what happens after it") {
   const file_under_watch f(NOTE_WRITE);
-  SUBCASE("what happened before it counts by the old ones") {
+  SUBCASE("NOTE_ATTRIB, asked for after chmod, does not report it") {
     set_mode(f.path, 0640);
     REQUIRE(f.kq.apply(f.fd, EVFILT_VNODE, EV_ADD, NOTE_ATTRIB) == 0);
-    CHECK(f.nothing());
+    CHECK(f.is_quiet());
   }
-  SUBCASE("what was told by the old ones is still to be delivered") {
+  SUBCASE("NOTE_WRITE that is pending is delivered though no longer asked for") {
     write_at(f.path, 0, "a");
     REQUIRE(f.kq.apply(f.fd, EVFILT_VNODE, EV_ADD, NOTE_ATTRIB) == 0);
-    CHECK(f.told() == NOTE_WRITE);
+    CHECK(f.next_fflags() == NOTE_WRITE);
   }
-  SUBCASE("what comes after it counts by the new ones") {
+  SUBCASE("after the change only the new notes are reported") {
     REQUIRE(f.kq.apply(f.fd, EVFILT_VNODE, EV_ADD, NOTE_ATTRIB) == 0);
     write_at(f.path, 0, "a");
-    CHECK(f.nothing());
+    CHECK(f.is_quiet());
     set_mode(f.path, 0640);
-    CHECK(f.told() == NOTE_ATTRIB);
+    CHECK(f.next_fflags() == NOTE_ATTRIB);
   }
-  SUBCASE("enabling without fflags asks for nothing") {
+  SUBCASE("EV_ENABLE without fflags asks for nothing") {
     REQUIRE(f.kq.apply(f.fd, EVFILT_VNODE, EV_ENABLE) == 0);
     write_at(f.path, 0, "a");
-    CHECK(f.nothing());
+    CHECK(f.is_quiet());
   }
 }
 
-TEST_CASE("deleted, it tells nothing") {
+TEST_CASE("EV_DELETE drops a pending VNODE event") {
   const file_under_watch f(NOTE_WRITE);
   write_at(f.path, 0, "a");
   REQUIRE(f.kq.apply(f.fd, EVFILT_VNODE, EV_DELETE) == 0);
-  CHECK(f.nothing());
+  CHECK(f.is_quiet());
   CHECK(f.kq.apply(f.fd, EVFILT_VNODE, EV_DELETE) == ENOENT);
 }
 
-TEST_CASE("two descriptors of one file, each with its own fflags") {
+TEST_CASE("two fds of one file are two knotes, each with its own fflags") {
   const file_under_watch f(NOTE_WRITE);
   const opened again(f.path);
   REQUIRE(f.kq.apply(again.fd(), EVFILT_VNODE, EV_ADD | EV_CLEAR, NOTE_ATTRIB | NOTE_EXTEND) == 0);
@@ -423,22 +417,23 @@ TEST_CASE("two descriptors of one file, each with its own fflags") {
   const event_list got = f.kq.next();
   REQUIRE(got.size() == 2);
   for (const kevent64_s& e : got) {
+    CAPTURE(e);
     const bool is_first = e.ident == static_cast<std::uint64_t>(f.fd);
     CHECK(e.fflags == (is_first ? NOTE_WRITE : NOTE_ATTRIB | NOTE_EXTEND));
   }
-  SUBCASE("one deleted") {
+  SUBCASE("the first knote is deleted") {
     REQUIRE(f.kq.apply(f.fd, EVFILT_VNODE, EV_DELETE) == 0);
     write_at(f.path, 11, "a");
-    CHECK(f.told() == NOTE_EXTEND);
+    CHECK(f.next_fflags() == NOTE_EXTEND);
   }
-  SUBCASE("the other deleted") {
+  SUBCASE("the second knote is deleted") {
     REQUIRE(f.kq.apply(again.fd(), EVFILT_VNODE, EV_DELETE) == 0);
     write_at(f.path, 11, "a");
-    CHECK(f.told() == NOTE_WRITE);
+    CHECK(f.next_fflags() == NOTE_WRITE);
   }
 }
 
-TEST_CASE("a later knote is not told what happened before it") {
+TEST_CASE("a knote does not report what happened before EV_ADD") {
   const file_under_watch f(NOTE_WRITE);
   write_at(f.path, 10, "a");
   const opened again(f.path);
@@ -447,26 +442,29 @@ TEST_CASE("a later knote is not told what happened before it") {
   REQUIRE(got.size() == 1);
   CHECK(got[0].ident == static_cast<std::uint64_t>(f.fd));
   write_at(f.path, 0, "a");
-  for (const kevent64_s& e : f.kq.next()) CHECK(e.fflags == NOTE_WRITE);
+  for (const kevent64_s& e : f.kq.next()) {
+    CAPTURE(e);
+    CHECK(e.fflags == NOTE_WRITE);
+  }
 }
 
-TEST_CASE("two kqueues watch one file") {
+TEST_CASE("two kqueues that watch one file each report the notes they asked for") {
   const file_under_watch f(NOTE_WRITE);
-  const kqueue_of_test other;
+  const test_kqueue other;
   REQUIRE(other.apply(f.fd, EVFILT_VNODE, EV_ADD | EV_CLEAR, NOTE_RENAME) == 0);
   write_at(f.path, 0, "a");
-  CHECK(f.told() == NOTE_WRITE);
+  CHECK(f.next_fflags() == NOTE_WRITE);
   CHECK(other.now().empty());
   move(f.path, f.folder / "elsewhere");
   CHECK(only(other.next(), EVFILT_VNODE).fflags == NOTE_RENAME);
-  CHECK(f.nothing());
+  CHECK(f.is_quiet());
 }
 
-TEST_CASE("READ and VNODE of one descriptor") {
+TEST_CASE("READ and VNODE of one fd are two knotes, each deleted by itself") {
   const file_under_watch f(NOTE_ATTRIB);
   REQUIRE(::lseek(f.fd, 0, SEEK_END) == 10);
   REQUIRE(f.kq.apply(f.fd, EVFILT_READ, EV_ADD) == 0);
-  CHECK(f.nothing());
+  CHECK(f.is_quiet());
   write_at(f.path, 10, "abc");
   event_list got = f.kq.next();
   REQUIRE(got.size() == 1);
@@ -478,10 +476,10 @@ TEST_CASE("READ and VNODE of one descriptor") {
   REQUIRE(f.kq.apply(f.fd, EVFILT_VNODE, EV_DELETE) == 0);
   CHECK(f.kq.next().size() == 1);
   REQUIRE(f.kq.apply(f.fd, EVFILT_READ, EV_DELETE) == 0);
-  CHECK(f.nothing());
+  CHECK(f.is_quiet());
 }
 
-TEST_CASE("several knotes of one descriptor, told apart by udata") {
+TEST_CASE("EV_UDATA_SPECIFIC makes several VNODE knotes of one fd") {
   const file_under_watch f(NOTE_WRITE);
   const auto add = [&](unsigned notes, std::uint64_t udata) {
     return f.kq.apply(f.fd, EVFILT_VNODE, EV_ADD | EV_CLEAR | EV_UDATA_SPECIFIC, notes, 0, udata);
@@ -491,36 +489,39 @@ TEST_CASE("several knotes of one descriptor, told apart by udata") {
   write_at(f.path, 0, "a");
   const event_list got = f.kq.next();
   REQUIRE(got.size() == 2);
-  for (const kevent64_s& e : got) CHECK((e.udata == 7 || e.udata == 1));
+  for (const kevent64_s& e : got) {
+    CAPTURE(e);
+    CHECK((e.udata == 7 || e.udata == 1));
+  }
 }
 
-TEST_CASE("a file that was removed is watched on by its descriptor") {
+TEST_CASE("a removed file stays watched through its fd, and a new file with its name is not") {
   const file_under_watch f(NOTE_WRITE | NOTE_DELETE);
   remove_file(f.path);
-  CHECK((f.told() & NOTE_DELETE) != 0);
-  const folder_of_test& folder = f.folder;
-  make_file(folder / "file");  // its name is another's now
+  CHECK((f.next_fflags() & NOTE_DELETE) != 0);
+  const temporary_folder& folder = f.folder;
+  make_file(folder / "file");  // another file with the old name
   write_at(folder / "file", 0, "a");
-  CHECK(f.nothing());
+  CHECK(f.is_quiet());
 
   const opened removed(folder / "file", O_RDWR);
   remove_file(folder / "file");
   REQUIRE(f.kq.apply(removed.fd(), EVFILT_VNODE, EV_ADD | EV_CLEAR, NOTE_WRITE) == 0);
   REQUIRE(::write(removed.fd(), "a", 1) == 1);
-  CHECK(f.told() == NOTE_WRITE);
+  CHECK(f.next_fflags() == NOTE_WRITE);
 }
 
-TEST_CASE("a directory that was removed can still be added") {
+TEST_CASE("EV_ADD accepts a directory that was removed") {
   const folder_under_watch f(NOTE_WRITE);
   remove_folder(f.path);
-  const kqueue_of_test kq;
+  const test_kqueue kq;
   CHECK(kq.apply(f.fd, EVFILT_VNODE, EV_ADD, every_note) == 0);
   CHECK(kq.now().empty());
 }
 
-TEST_CASE("what has a name can be watched: FIFOs, devices, the root") {
-  const kqueue_of_test kq;
-  const folder_of_test folder;
+TEST_CASE("EVFILT_VNODE accepts FIFOs, devices and the root directory") {
+  const test_kqueue kq;
+  const temporary_folder folder;
   REQUIRE(::mkfifo((folder / "fifo").c_str(), 0600) == 0);
   const opened fifo(folder / "fifo", O_RDWR);
   REQUIRE(kq.apply(fifo.fd(), EVFILT_VNODE, EV_ADD | EV_CLEAR, NOTE_DELETE) == 0);
@@ -532,39 +533,39 @@ TEST_CASE("what has a name can be watched: FIFOs, devices, the root") {
   CHECK((only(kq.next(), EVFILT_VNODE).fflags & NOTE_DELETE) != 0);
 }
 
-TEST_CASE("what has none cannot") {
-  const kqueue_of_test kq;
-  const pair_of_test sockets = pair_of_test::of_sockets();
-  const pair_of_test pipe = pair_of_test::of_pipe();
+TEST_CASE("EVFILT_VNODE refuses sockets, pipes and kqueues (EINVAL) and closed fds (EBADF)") {
+  const test_kqueue kq;
+  const fd_pair sockets = fd_pair::of_sockets();
+  const fd_pair pipe = fd_pair::of_pipe();
   CHECK(kq.apply(sockets[0], EVFILT_VNODE, EV_ADD, NOTE_WRITE) == EINVAL);
   CHECK(kq.apply(pipe[0], EVFILT_VNODE, EV_ADD, NOTE_WRITE) == EINVAL);
-  CHECK(kq.apply(kqueue_of_test().fd(), EVFILT_VNODE, EV_ADD, NOTE_WRITE) == EINVAL);
+  CHECK(kq.apply(test_kqueue().fd(), EVFILT_VNODE, EV_ADD, NOTE_WRITE) == EINVAL);
   CHECK(kq.apply(1'000'000, EVFILT_VNODE, EV_ADD, NOTE_WRITE) == EBADF);
   CHECK(kq.apply(-1, EVFILT_VNODE, EV_ADD, NOTE_WRITE) == EBADF);
   CHECK(kq.apply(pipe[0], EVFILT_VNODE, EV_DELETE) == ENOENT);
 }
 
-TEST_CASE("NOTE_FUNLOCK") {
+TEST_CASE("NOTE_FUNLOCK reports an unlock on Darwin, and alone is refused (ENOTSUP) on Linux") {
   const file_under_watch f(NOTE_WRITE);
 #if defined(__APPLE__)
   REQUIRE(f.kq.apply(f.fd, EVFILT_VNODE, EV_ADD, NOTE_FUNLOCK) == 0);
   const opened locked(f.path);
   REQUIRE(::flock(locked.fd(), LOCK_EX) == 0);
-  CHECK(f.nothing());
+  CHECK(f.is_quiet());
   REQUIRE(::flock(locked.fd(), LOCK_UN) == 0);
-  CHECK(f.told() == NOTE_FUNLOCK);
+  CHECK(f.next_fflags() == NOTE_FUNLOCK);
 #else
-  // Nobody tells: alone it is refused, beside others it never happens.
+  // Linux does not report it: alone it is refused, beside other notes it never happens.
   CHECK(f.kq.apply(f.fd, EVFILT_VNODE, EV_ADD, NOTE_FUNLOCK) == ENOTSUP);
   const opened again(f.path);
   CHECK(f.kq.apply(again.fd(), EVFILT_VNODE, EV_ADD, NOTE_FUNLOCK) == ENOTSUP);
   CHECK(f.kq.apply(again.fd(), EVFILT_VNODE, EV_ADD, NOTE_FUNLOCK | NOTE_RENAME) == 0);
   write_at(f.path, 0, "a");
-  CHECK(f.told() == NOTE_WRITE);  // the refused change changed nothing
+  CHECK(f.next_fflags() == NOTE_WRITE);  // the refused change had no effect
 #endif
 }
 
-TEST_CASE("a thread asleep in kevent is woken, and only by what was asked for") {
+TEST_CASE("a thread that waits is woken by the note that was asked for, and by no other") {
   const file_under_watch f(NOTE_RENAME);
   const opened again(f.path);
   REQUIRE(f.kq.apply(again.fd(), EVFILT_VNODE, EV_ADD | EV_CLEAR, NOTE_ATTRIB) == 0);
@@ -574,11 +575,11 @@ TEST_CASE("a thread asleep in kevent is woken, and only by what was asked for") 
     write_at(f.path, 0, "a");
     move(f.path, f.folder / "elsewhere");
   });
-  CHECK(f.told() == NOTE_RENAME);
+  CHECK(f.next_fflags() == NOTE_RENAME);
   other.join();
 }
 
-TEST_CASE("however much happens between two calls, none is lost") {
+TEST_CASE("40,000 writes between two calls lose no other note") {
   const file_under_watch f(NOTE_WRITE);
   const std::string path = f.folder / "other";
   make_file(path);
@@ -588,21 +589,26 @@ TEST_CASE("however much happens between two calls, none is lost") {
   REQUIRE(f.kq.apply(other.fd(), EVFILT_VNODE, EV_ADD | EV_CLEAR, NOTE_WRITE | NOTE_EXTEND) == 0);
   REQUIRE(f.kq.apply(folder.fd(), EVFILT_VNODE, EV_ADD | EV_CLEAR, NOTE_WRITE) == 0);
   for (int i = 0; i < 20'000; ++i) {
+    CAPTURE(i);
     REQUIRE(::pwrite(written.fd(), "a", 1, 0) == 1);
     REQUIRE(::pwrite(other.fd(), "a", 1, 0) == 1);
   }
   make_file(f.folder / "third");
   const event_list got = f.kq.next();
   REQUIRE(got.size() == 3);
-  for (const kevent64_s& e : got) CHECK((e.fflags & NOTE_WRITE) != 0);
-  CHECK(f.nothing());
+  for (const kevent64_s& e : got) {
+    CAPTURE(e);
+    CHECK((e.fflags & NOTE_WRITE) != 0);
+  }
+  CHECK(f.is_quiet());
 }
 
-TEST_CASE("many files, each told apart") {
-  const kqueue_of_test kq;
-  const folder_of_test folder;
+TEST_CASE("of 200 watched files exactly the 100 written ones are reported") {
+  const test_kqueue kq;
+  const temporary_folder folder;
   std::vector<int> fds;
   for (std::uint64_t i = 0; i < 200; ++i) {
+    CAPTURE(i);
     const std::string path = folder / std::to_string(i).c_str();
     make_file(path);
     fds.push_back(::open(path.c_str(), O_EVTONLY));
@@ -612,24 +618,27 @@ TEST_CASE("many files, each told apart") {
   for (std::size_t i = 0; i < 200; i += 2) {
     write_at(folder / std::to_string(i).c_str(), 0, "a");
   }
-  std::vector<std::uint64_t> told;
+  std::vector<std::uint64_t> reported;
   for (event_list got = kq.now(64); !got.empty(); got = kq.now(64)) {
-    for (const kevent64_s& e : got) told.push_back(e.udata);
+    for (const kevent64_s& e : got) reported.push_back(e.udata);
   }
-  std::sort(told.begin(), told.end());
-  REQUIRE(told.size() == 100);
-  for (std::size_t i = 0; i < told.size(); ++i) CHECK(told[i] == 2 * i);
+  std::sort(reported.begin(), reported.end());
+  REQUIRE(reported.size() == 100);
+  for (std::size_t i = 0; i < reported.size(); ++i) {
+    CAPTURE(i);
+    CHECK(reported[i] == 2 * i);
+  }
   for (const int fd : fds) ::close(fd);
 }
 
-#if !defined(__APPLE__)
-TEST_CASE("without a descriptor to spare: EMFILE, and later it works") {
-  const kqueue_of_test kq;
-  const folder_of_test folder;
+#if !defined(__APPLE__)  // where a watched file takes an fd
+TEST_CASE("EV_ADD without a free fd fails with EMFILE, and works later") {
+  const test_kqueue kq;
+  const temporary_folder folder;
   make_file(folder / "file");
   const opened file(folder / "file");
   {
-    const descriptor_limit_of_test none(static_cast<rlim_t>(file.fd()) + 1);
+    const scoped_fd_limit none(static_cast<rlim_t>(file.fd()) + 1);
     CHECK(kq.apply(file.fd(), EVFILT_VNODE, EV_ADD, NOTE_WRITE) == EMFILE);
   }
   REQUIRE(kq.apply(file.fd(), EVFILT_VNODE, EV_ADD | EV_CLEAR, NOTE_WRITE) == 0);

@@ -1,4 +1,4 @@
-// Another soft limit on descriptors, as long as it lives.
+// scoped_fd_limit: another soft limit on the number of fds, for the lifetime of the object.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -6,17 +6,17 @@
 
 #include <algorithm>
 
-class descriptor_limit_of_test {
+class scoped_fd_limit {
  public:
-  explicit descriptor_limit_of_test(rlim_t limit) {
+  explicit scoped_fd_limit(rlim_t limit) {
     REQUIRE(::getrlimit(RLIMIT_NOFILE, &before_) == 0);
     const rlimit now{std::min(limit, before_.rlim_max), before_.rlim_max};
     REQUIRE(::setrlimit(RLIMIT_NOFILE, &now) == 0);
     limit_ = now.rlim_cur;
   }
-  descriptor_limit_of_test(const descriptor_limit_of_test&) = delete;
-  descriptor_limit_of_test& operator=(const descriptor_limit_of_test&) = delete;
-  ~descriptor_limit_of_test() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+  scoped_fd_limit(const scoped_fd_limit&) = delete;
+  scoped_fd_limit& operator=(const scoped_fd_limit&) = delete;
+  ~scoped_fd_limit() { ::setrlimit(RLIMIT_NOFILE, &before_); }
 
   rlim_t limit() const { return limit_; }
 

@@ -1,4 +1,5 @@
-// A child process that lives until it is told how to end; at the latest it ends with this object.
+// child_process: a child that lives until exit() or kill(), at the latest until the destructor,
+// which kills it and waits for it unless wait() was called.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -6,9 +7,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-class child_of_test {
+class child_process {
  public:
-  child_of_test() {
+  child_process() {
     REQUIRE(::pipe(orders_) == 0);
     pid_ = ::fork();
     REQUIRE(pid_ >= 0);
@@ -18,12 +19,12 @@ class child_of_test {
     }
     ::close(orders_[1]);
     unsigned char code = 0;
-    const bool told = ::read(orders_[0], &code, 1) == 1;
-    _exit(told ? code : 0);
+    const bool has_order = ::read(orders_[0], &code, 1) == 1;
+    _exit(has_order ? code : 0);
   }
-  child_of_test(const child_of_test&) = delete;
-  child_of_test& operator=(const child_of_test&) = delete;
-  ~child_of_test() {
+  child_process(const child_process&) = delete;
+  child_process& operator=(const child_process&) = delete;
+  ~child_process() {
     if (!waited_for_) {
       ::kill(pid_, SIGKILL);
       wait();
@@ -32,13 +33,15 @@ class child_of_test {
   }
 
   pid_t pid() const { return pid_; }
+  // Makes the child exit with `code`.
   void exit(unsigned char code = 0) const { REQUIRE(::write(orders_[1], &code, 1) == 1); }
   void kill(int signal) const { REQUIRE(::kill(pid_, signal) == 0); }
-  // Returns when it is a zombie.
-  void let_it_end() const {
+  // Returns once the child is a zombie.
+  void await_zombie() const {
     siginfo_t info{};
     REQUIRE(::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOWAIT) == 0);
   }
+  // Reaps the child. Returns its status.
   int wait() {
     int status = -1;
     CHECK(::waitpid(pid_, &status, 0) == pid_);

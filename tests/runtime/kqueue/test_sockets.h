@@ -1,4 +1,4 @@
-// Sockets over the loopback interface, and listening ones of AF_UNIX.
+// test_sockets: TCP sockets over the loopback interface, and listening AF_UNIX sockets.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -11,15 +11,15 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "kqueue_of_test.h"
+#include "test_kqueue.h"
 
-// A descriptor that is closed at the end, unless before.
-class descriptor_of_test {
+// An fd that the destructor closes, unless close() did.
+class scoped_fd {
  public:
-  explicit descriptor_of_test(int fd) : fd_(fd) { REQUIRE(fd_ >= 0); }
-  descriptor_of_test(const descriptor_of_test&) = delete;
-  descriptor_of_test& operator=(const descriptor_of_test&) = delete;
-  ~descriptor_of_test() { close(); }
+  explicit scoped_fd(int fd) : fd_(fd) { REQUIRE(fd_ >= 0); }
+  scoped_fd(const scoped_fd&) = delete;
+  scoped_fd& operator=(const scoped_fd&) = delete;
+  ~scoped_fd() { close(); }
 
   operator int() const { return fd_; }
   void close() {
@@ -32,9 +32,9 @@ class descriptor_of_test {
 };
 
 // A listening TCP socket, and connections to it.
-class listener_of_test {
+class tcp_listener {
  public:
-  listener_of_test() : fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
+  tcp_listener() : fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
     REQUIRE(fd_ >= 0);
     address_.sin_family = AF_INET;
     address_.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -43,9 +43,9 @@ class listener_of_test {
     REQUIRE(::listen(fd_, 8) == 0);
     REQUIRE(::getsockname(fd_, reinterpret_cast<sockaddr*>(&address_), &size) == 0);
   }
-  listener_of_test(const listener_of_test&) = delete;
-  listener_of_test& operator=(const listener_of_test&) = delete;
-  ~listener_of_test() {
+  tcp_listener(const tcp_listener&) = delete;
+  tcp_listener& operator=(const tcp_listener&) = delete;
+  ~tcp_listener() {
     if (fd_ >= 0) ::close(fd_);
   }
 
@@ -54,7 +54,7 @@ class listener_of_test {
     ::close(fd_);
     fd_ = -1;
   }
-  // 0 or an errno.
+  // Connects `fd` to the listener. Returns 0 or an errno.
   int connect(int fd) const {
     return ::connect(fd, reinterpret_cast<const sockaddr*>(&address_), sizeof address_) == 0
                ? 0
@@ -66,18 +66,18 @@ class listener_of_test {
   sockaddr_in address_{};
 };
 
-// A listening socket of AF_UNIX in a directory of its own. (A folder_of_test may lie too deep for
-// sun_path.)
-class unix_listener_of_test {
+// A listening AF_UNIX socket in a directory of its own: the path of a temporary_folder may be too
+// long for sun_path.
+class unix_listener {
  public:
-  unix_listener_of_test() : fd_(::socket(AF_UNIX, SOCK_STREAM, 0)) {
+  unix_listener() : fd_(::socket(AF_UNIX, SOCK_STREAM, 0)) {
     REQUIRE(::mkdtemp(directory_) != nullptr);
     address_.sun_family = AF_UNIX;
     std::snprintf(address_.sun_path, sizeof address_.sun_path, "%s/s", directory_);
     REQUIRE(::bind(fd_, reinterpret_cast<const sockaddr*>(&address_), sizeof address_) == 0);
     REQUIRE(::listen(fd_, 8) == 0);
   }
-  ~unix_listener_of_test() {
+  ~unix_listener() {
     ::unlink(address_.sun_path);
     ::rmdir(directory_);
   }
@@ -88,14 +88,14 @@ class unix_listener_of_test {
   }
 
  private:
-  descriptor_of_test fd_;
-  char directory_[32] = "/tmp/kqueue_of_test.XXXXXX";
+  scoped_fd fd_;
+  char directory_[32] = "/tmp/test_kqueue.XXXXXX";
   sockaddr_un address_{};
 };
 
-// A TCP connection: [0] has connected, [1] has accepted.
-inline pair_of_test pair_of_tcp() {
-  const listener_of_test listener;
+// A TCP connection: [0] called connect(), [1] came from accept().
+inline fd_pair tcp_pair() {
+  const tcp_listener listener;
   const int first = ::socket(AF_INET, SOCK_STREAM, 0);
   REQUIRE(listener.connect(first) == 0);
   const int second = ::accept(listener.fd(), nullptr, nullptr);
@@ -103,13 +103,14 @@ inline pair_of_test pair_of_tcp() {
   return {first, second};
 }
 
-// So that the other side is reset.
-inline void abort_side(pair_of_test& p, int i) {
+// Closes side `i` in a way that resets the other side.
+inline void abort_side(fd_pair& p, int i) {
   const linger at_once{1, 0};
   REQUIRE(::setsockopt(p[i], SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) == 0);
   p.close(i);
 }
 
+// Reads and clears SO_ERROR.
 inline int socket_error(int fd) {
   int error = -1;
   socklen_t size = sizeof error;
