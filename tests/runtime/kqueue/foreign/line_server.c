@@ -1,9 +1,9 @@
-// A program as one is written for a Mac: it knows <sys/event.h>, POSIX and C, and nothing of this
-// project. A server answers lines on TCP connections, follows a file, waits, is sent signals, and
-// hands connections over to processes of their own. As many programs do, it never deletes a knote
-// of a descriptor but closes it, looks at SO_ERROR after an event, and has a signal handler of its
-// own. Its client is a process that talks to it and exits with 0 if every answer was right; so does
-// the program, then.
+// A program as written for a Mac: it uses <sys/event.h>, POSIX and C, and nothing of this project.
+// Its server answers lines on TCP connections, follows a file, waits, receives signals, and hands
+// connections over to worker processes. As many programs do, it closes an fd instead of deleting
+// its knotes, reads SO_ERROR after an event, and has a signal handler of its own. Its client is a
+// process that talks to the server, and exits with 0 if every answer was right. The program then
+// exits with 0 too.
 #include <sys/event.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -32,18 +32,18 @@ static void fail(const char* what) {
 
 static void expect(int truth, const char* what) {
   if (truth) return;
-  fprintf(stderr, "not so: %s\n", what);
+  fprintf(stderr, "expectation failed: %s\n", what);
   exit(EXIT_FAILURE);
 }
 
 // --- The server -------------------------------------------------------------------------------
 
 typedef struct connection {
-  int fd;  // -1: closed, kept until the events of this batch are done with
+  int fd;  // -1: closed, and freed after the events of this batch
   int follows;
   char in[LINE];
   size_t in_size;
-  char* out;  // what there was no room for
+  char* out;  // bytes not yet sent
   size_t out_size;
   struct connection* next;
 } connection_t;
@@ -54,11 +54,11 @@ static connection_t* connections;
 static const char* followed_path;
 static int followed;
 static volatile sig_atomic_t hangups_handled;
-static intptr_t hangups_told;
+static intptr_t hangups_reported;
 static int resets;
 
-static void handle_hangup(int number) {
-  (void)number;
+static void on_hangup_signal(int signal_number) {
+  (void)signal_number;
   ++hangups_handled;
 }
 
@@ -70,8 +70,8 @@ static int change(uintptr_t ident, int filter, int flags, unsigned fflags, intpt
   return kevent(queue, &k, 1, NULL, 0, NULL) == 0 ? 0 : errno;
 }
 
-static void must_change(uintptr_t ident, int filter, int flags, unsigned fflags, intptr_t data,
-                        void* udata) {
+static void require_change(uintptr_t ident, int filter, int flags, unsigned fflags, intptr_t data,
+                           void* udata) {
   const int error = change(ident, filter, flags, fflags, data, udata);
   if (error == 0) return;
   errno = error;
@@ -93,7 +93,8 @@ static void flush(connection_t* c) {
   }
   c->out_size -= sent;
   memmove(c->out, c->out + sent, c->out_size);
-  must_change((uintptr_t)c->fd, EVFILT_WRITE, c->out_size != 0 ? EV_ENABLE : EV_DISABLE, 0, 0, c);
+  require_change((uintptr_t)c->fd, EVFILT_WRITE, c->out_size != 0 ? EV_ENABLE : EV_DISABLE, 0, 0,
+                 c);
 }
 
 static void send_bytes(connection_t* c, const char* bytes, size_t size) {
@@ -113,12 +114,12 @@ static void send_line(connection_t* c, const char* format, ...) {
   send_bytes(c, line, (size_t)size);
 }
 
-static void tell_followers(const char* what, long long number) {
+static void notify_followers(const char* what, long long value) {
   for (connection_t* c = connections; c != NULL; c = c->next)
-    if (c->fd >= 0 && c->follows) send_line(c, "%s %lld\n", what, number);
+    if (c->fd >= 0 && c->follows) send_line(c, "%s %lld\n", what, value);
 }
 
-// Its knotes go with the number.
+// Closing the fd deletes its knotes.
 static void hang_up(connection_t* c) {
   if (close(c->fd) != 0) fail("close");
   c->fd = -1;
@@ -145,8 +146,8 @@ static void accept_all(void) {
 static void open_followed(void) {
   followed = open(followed_path, O_RDONLY);
   if (followed < 0) fail(followed_path);
-  must_change((uintptr_t)followed, EVFILT_VNODE, EV_ADD | EV_CLEAR,
-              NOTE_WRITE | NOTE_DELETE | NOTE_RENAME, 0, NULL);
+  require_change((uintptr_t)followed, EVFILT_VNODE, EV_ADD | EV_CLEAR,
+                 NOTE_WRITE | NOTE_DELETE | NOTE_RENAME, 0, NULL);
 }
 
 static void file_changed(unsigned what) {
@@ -157,17 +158,17 @@ static void file_changed(unsigned what) {
   }
   struct stat status;
   if (fstat(followed, &status) != 0) fail("fstat");
-  tell_followers(is_replaced ? "replaced" : "grew", status.st_size);
+  notify_followers(is_replaced ? "replaced" : "grew", status.st_size);
 }
 
 static void child_ended(pid_t pid) {
   int status = 0;
   if (waitpid(pid, &status, 0) != pid) fail("waitpid");
   expect(WIFEXITED(status) && WEXITSTATUS(status) == STATUS_OF_WORKER, "the worker ended well");
-  tell_followers("worker", WEXITSTATUS(status));
+  notify_followers("worker", WEXITSTATUS(status));
 }
 
-// The process that takes a connection over: it returns what it is sent.
+// The worker process that a connection is handed over to: it sends back what it receives.
 static void work(int fd) {
   static const char greeting[] = "worker here\n";
   char bytes[LINE];
@@ -179,7 +180,7 @@ static void work(int fd) {
   _exit(STATUS_OF_WORKER);
 }
 
-// The file stays open in the worker, but the number is closed here: nothing more is heard of it.
+// The file stays open in the worker. The fd is closed here, so that its knotes report nothing more.
 static void hand_over(connection_t* c) {
   const pid_t worker = fork();
   if (worker < 0) fail("fork");
@@ -201,7 +202,7 @@ static void answer(connection_t* c, const char* line) {
     c->follows = 1;
     send_line(c, "following\n");
   } else if (strncmp(line, "wait ", 5) == 0) {
-    must_change((uintptr_t)c->fd, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, atoi(line + 5), c);
+    require_change((uintptr_t)c->fd, EVFILT_TIMER, EV_ADD | EV_ONESHOT, 0, atoi(line + 5), c);
   } else if (strcmp(line, "many") == 0) {
     char* const bytes = malloc(MANY_BYTES);
     expect(bytes != NULL, "there is memory");
@@ -244,7 +245,7 @@ static void read_lines(connection_t* c, const struct kevent* event) {
   }
 }
 
-// An event of a connection: never of one that was closed before this batch.
+// Handles an event of a connection. A connection that was closed before this batch must have none.
 static void serve_connection(const struct kevent* event) {
   connection_t* c = connections;
   while (c != NULL && c != event->udata) c = c->next;
@@ -280,8 +281,8 @@ static int serve(pid_t client) {
       const struct kevent* const event = &events[i];
       expect((event->flags & EV_ERROR) == 0, "there are no errors among the events");
       if (event->filter == EVFILT_SIGNAL) {
-        hangups_told += event->data;
-        tell_followers("hangups", event->data);
+        hangups_reported += event->data;
+        notify_followers("hangups", event->data);
       } else if (event->filter == EVFILT_VNODE) {
         file_changed(event->fflags);
       } else if (event->filter == EVFILT_PROC && event->ident != (uintptr_t)client) {
@@ -312,27 +313,27 @@ static int dial(void) {
   return fd;
 }
 
-static void say(int fd, const char* line) {
+static void send_text(int fd, const char* line) {
   if (write(fd, line, strlen(line)) != (ssize_t)strlen(line)) fail(line);
 }
 
-static void hear(int fd, const char* line) {
+static void expect_line(int fd, const char* line) {
   char got[LINE] = "";
   for (size_t size = 0; size < strlen(line); ++size) {
     if (read(fd, got + size, 1) != 1 || got[size] != line[size]) {
-      fprintf(stderr, "client: heard '%s' instead of '%s'\n", got, line);
+      fprintf(stderr, "client: received '%s' instead of '%s'\n", got, line);
       exit(EXIT_FAILURE);
     }
   }
 }
 
-static void hear_end(int fd) {
+static void expect_end(int fd) {
   char byte = 0;
   expect(read(fd, &byte, 1) == 0, "the server hangs up");
   close(fd);
 }
 
-static void hear_many(int fd) {
+static void expect_many_bytes(int fd) {
   char bytes[65536];
   for (size_t left = MANY_BYTES; left != 0;) {
     const ssize_t n = read(fd, bytes, left < sizeof bytes ? left : sizeof bytes);
@@ -340,7 +341,7 @@ static void hear_many(int fd) {
     for (ssize_t i = 0; i < n; ++i) expect(bytes[i] == 'x', "the bytes come as they were sent");
     left -= (size_t)n;
   }
-  hear(fd, "\n");
+  expect_line(fd, "\n");
 }
 
 static void write_file(const char* path, int flags, const char* text) {
@@ -366,56 +367,56 @@ static void talk(pid_t server) {
   const int first = dial();
   const int second = dial();
   int third = dial();
-  say(first, "echo one\n");
-  say(second, "echo two\necho t");
-  say(third, "echo three\n");
-  hear(third, "three\n");
-  hear(second, "two\n");
-  hear(first, "one\n");
-  say(second, "wo again\n");
-  hear(second, "two again\n");
+  send_text(first, "echo one\n");
+  send_text(second, "echo two\necho t");
+  send_text(third, "echo three\n");
+  expect_line(third, "three\n");
+  expect_line(second, "two\n");
+  expect_line(first, "one\n");
+  send_text(second, "wo again\n");
+  expect_line(second, "two again\n");
 
-  say(first, "follow\n");
-  hear(first, "following\n");
+  send_text(first, "follow\n");
+  expect_line(first, "following\n");
   write_file(followed_path, O_APPEND, " more");
-  hear(first, "grew 9\n");
+  expect_line(first, "grew 9\n");
   replace_file();
-  hear(first, "replaced 3\n");
+  expect_line(first, "replaced 3\n");
   write_file(followed_path, O_APPEND, "er");
-  hear(first, "grew 5\n");
+  expect_line(first, "grew 5\n");
   for (int i = 0; i < 3; ++i) {
     if (kill(server, SIGHUP) != 0) fail("kill");
-    hear(first, "hangups 1\n");
+    expect_line(first, "hangups 1\n");
   }
 
-  say(second, "wait 3\n");
-  hear(second, "waited\n");
-  say(second, "many\n");
-  hear_many(second);
+  send_text(second, "wait 3\n");
+  expect_line(second, "waited\n");
+  send_text(second, "many\n");
+  expect_many_bytes(second);
 
-  // A new connection may have the number of the one that is gone, and has nothing else of it.
+  // A new connection may get the fd of the closed one, but none of its events.
   for (int i = 0; i < 3; ++i) {
     abort_connection(third);
     third = dial();
-    say(third, "echo anew\n");
-    hear(third, "anew\n");
+    send_text(third, "echo again\n");
+    expect_line(third, "again\n");
   }
   for (int i = 0; i < 3; ++i) {
-    say(third, "worker\n");
-    hear(third, "worker here\n");
-    say(second, "echo the server is there\n");
-    hear(second, "the server is there\n");
-    say(third, "and so is the worker\n");
-    hear(third, "and so is the worker\n");
+    send_text(third, "worker\n");
+    expect_line(third, "worker here\n");
+    send_text(second, "echo the server is there\n");
+    expect_line(second, "the server is there\n");
+    send_text(third, "and so is the worker\n");
+    expect_line(third, "and so is the worker\n");
     close(third);
-    hear(first, "worker 5\n");
+    expect_line(first, "worker 5\n");
     third = dial();
   }
 
-  say(second, "echo last words\n");
+  send_text(second, "echo last words\n");
   if (shutdown(second, SHUT_WR) != 0) fail("shutdown");
-  hear(second, "last words\n");
-  hear_end(second);
+  expect_line(second, "last words\n");
+  expect_end(second);
   close(third);
   close(first);
 }
@@ -434,8 +435,8 @@ static int listen_somewhere(void) {
   return fd;
 }
 
-// A connection to where nobody listens: its event says so, and leaves SO_ERROR to say so too.
-static void see_a_refusal(void) {
+// Connects to a port without a listener: the event reports it, and leaves SO_ERROR set.
+static void check_refusal(void) {
   close(listen_somewhere());
   const int fd = socket(AF_INET, SOCK_STREAM, 0);
   if (fd < 0) fail("socket");
@@ -465,16 +466,16 @@ int main(void) {
 
   struct sigaction on_hangup;
   memset(&on_hangup, 0, sizeof on_hangup);
-  on_hangup.sa_handler = handle_hangup;
+  on_hangup.sa_handler = on_hangup_signal;
   if (sigaction(SIGHUP, &on_hangup, NULL) != 0) fail("sigaction");
   signal(SIGPIPE, SIG_IGN);
   queue = kqueue();
   if (queue < 0) fail("kqueue");
-  see_a_refusal();
+  check_refusal();
   listener = listen_somewhere();
   set_blocking(listener, 0);
-  must_change((uintptr_t)listener, EVFILT_READ, EV_ADD, 0, 0, NULL);
-  must_change(SIGHUP, EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
+  require_change((uintptr_t)listener, EVFILT_READ, EV_ADD, 0, 0, NULL);
+  require_change(SIGHUP, EVFILT_SIGNAL, EV_ADD, 0, 0, NULL);
   open_followed();
 
   const pid_t server = getpid();
@@ -484,11 +485,11 @@ int main(void) {
     talk(server);
     exit(EXIT_SUCCESS);
   }
-  must_change((uintptr_t)client, EVFILT_PROC, EV_ADD, NOTE_EXIT | NOTE_EXITSTATUS, 0, NULL);
-  expect(serve(client) == 0, "the client was content");
+  require_change((uintptr_t)client, EVFILT_PROC, EV_ADD, NOTE_EXIT | NOTE_EXITSTATUS, 0, NULL);
+  expect(serve(client) == 0, "the client got the right answers");
 
-  expect(hangups_handled == 3 && hangups_told == 3, "each signal was handled, and told");
-  expect(resets == 3, "each reset was told");
+  expect(hangups_handled == 3 && hangups_reported == 3, "each signal was handled and reported");
+  expect(resets == 3, "each reset was reported");
   for (connection_t* c = connections; c != NULL; c = c->next)
     if (c->fd >= 0) hang_up(c);
   forget_closed();
