@@ -359,7 +359,7 @@ TEST_CASE("any change of a READ knote with EV_CLEAR probes the fd again") {
   CHECK(kq.now().empty());
   for (const unsigned flags : {0u, 0u + EV_ADD, 0u + EV_ENABLE, 0u + EV_RECEIPT}) {
     CAPTURE(flags);
-    kq.apply(p[0], EVFILT_READ, flags);
+    REQUIRE(kq.apply(p[0], EVFILT_READ, flags) == 0);
     CHECK(kq.now().size() == 1);
     CHECK(kq.now().empty());
   }
