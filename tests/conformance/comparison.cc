@@ -1,3 +1,4 @@
+// Compares a trace line by line, and stops at the first difference.
 #include "comparison.h"
 
 #include "player.h"
@@ -9,7 +10,7 @@ namespace conformance {
 using kedge::mach::kernel::kernel_profile;
 
 std::optional<difference> first_difference(std::string_view trace, kernel_profile profile) {
-  constexpr const char* nothing = "= (nothing: it has no result)";
+  constexpr const char* nothing = "= (the trace has no result)";
   player playing;
   std::optional<difference> found;
   bool ended = false;

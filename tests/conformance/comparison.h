@@ -1,4 +1,4 @@
-// Playing a trace against its recording.
+// comparison: plays a trace and compares each result with the recorded one.
 #pragma once
 
 #include <optional>
@@ -15,13 +15,14 @@ struct difference {
   std::string operation;
   std::string expected;
   std::string got;
-  std::vector<std::string> tags;  // the version table changes what is expected
+  std::vector<std::string> tags;  // by which the version table changes the expected result
 };
 
-// The first operation whose result is not what the profile's kernel would give: the recorded one,
-// for macOS 11. For macOS 15 also, except that an operation with a version tag must give what
-// version_table says, and that the comparison ends before one whose tag says that the state differs
-// from there on. The kernel must have that profile. Throws bad_script.
+// Returns the first operation whose result is not what the kernel of `profile` would give. For
+// macOS 11 that is the recorded result. For macOS 15 too, except that an operation with a version
+// tag must give what version_table says, and that the comparison ends before an operation whose tag
+// says that the state differs after it. Requires that the kernel has the profile. Throws
+// bad_script.
 std::optional<difference> first_difference(std::string_view trace,
                                            kedge::mach::kernel::kernel_profile profile);
 

@@ -1,4 +1,4 @@
-"""Writes the traces of an archive into one file: a line of form feed, name and length, then the trace itself."""
+"""Writes the traces of an archive into one file. Each begins with a line of form feed, name and length."""
 import sys
 import tarfile
 

@@ -1,4 +1,4 @@
-// The words that traces have for Darwin's numbers.
+// constant_names: the words of traces for Darwin's constants. The readers throw bad_script.
 #pragma once
 
 #include <mach/mach.h>
@@ -8,8 +8,8 @@
 
 namespace conformance {
 
-// KERN_..., MACH_..., MIG_...; "OK" for success. The bits that tell of lack of space follow the
-// name.
+// Returns "OK" for success, else the name of the constant: KERN_..., MACH_... or MIG_.... The names
+// of the bits for lack of space follow it.
 std::string write_code(kern_return_t code);
 
 mach_msg_type_name_t read_disposition(std::string_view word);
@@ -17,10 +17,10 @@ std::string write_disposition(mach_msg_type_name_t disposition);
 
 mach_port_right_t read_right(std::string_view word);
 
-// One of the words of `opt=`.
+// Reads one of the words of `opt=`.
 mach_msg_option_t read_option(std::string_view word);
 
-// "0x" and the number.
+// Returns "0x" and the hexadecimal digits.
 std::string write_hex(std::uint64_t value);
 
 }  // namespace conformance

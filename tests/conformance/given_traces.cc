@@ -1,3 +1,4 @@
+// Reads the file that concatenate.py writes.
 #include "given_traces.h"
 
 #include <fstream>
@@ -9,7 +10,7 @@ std::vector<given_trace> read_given_traces() {
   constexpr const char* file = "tests/conformance/traces.txt";
   std::ifstream in(file, std::ios::binary);
   std::vector<given_trace> all;
-  // Each begins with form feed, name, blank, length, line feed.
+  // Each trace begins with form feed, name, blank, length, line feed.
   while (in.peek() == '\f') {
     in.get();
     std::size_t length = 0;

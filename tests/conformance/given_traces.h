@@ -1,4 +1,4 @@
-// The traces of the archive in the tree.
+// given_traces: the recorded traces of the archive in the tree.
 #pragma once
 
 #include <string>
@@ -6,7 +6,8 @@
 
 namespace conformance {
 
-// Unoptimized, or watched by a sanitizer: all of the traces take a minute and more.
+// is_slow: compiled without optimization or with a sanitizer, so that playing all traces takes a
+// minute and more.
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define KEDGE_CONFORMANCE_SANITIZED
@@ -23,8 +24,8 @@ struct given_trace {
   std::string text;
 };
 
-// All of them, by name. For a test whose data they are; throws std::runtime_error if they are not
-// there.
+// Returns all traces, sorted by name. The calling test needs them as its data. Throws
+// std::runtime_error if they cannot be read.
 std::vector<given_trace> read_given_traces();
 
 }  // namespace conformance

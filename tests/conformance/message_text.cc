@@ -1,3 +1,4 @@
+// Reads and writes messages in the notation of traces.
 #include "message_text.h"
 
 #include <mach/notify.h>
@@ -14,10 +15,10 @@
 namespace conformance {
 namespace {
 
-// More than any message can have. Pages that nobody touches cost nothing.
+// More than any message needs. Untouched pages cost nothing.
 constexpr vm_size_t capacity = 64u << 20;
 
-// What a call may write beyond the size that it was given: the header and trailer of an error.
+// The bytes that a call may write beyond its size: the header and trailer of an error.
 constexpr std::size_t overhang = 128;
 
 mach_msg_bits_t* bits_of(mach_msg_header_t* header) noexcept {
@@ -26,7 +27,8 @@ mach_msg_bits_t* bits_of(mach_msg_header_t* header) noexcept {
 
 }  // namespace
 
-// The buffer of a player that is no more, zeroed: to map so much for each costs more than to play.
+// The zeroed buffer of a destroyed player, kept because mapping one per player costs more than
+// playing.
 static vm_address_t spare_buffer = 0;
 
 message_buffer::message_buffer() : address_(std::exchange(spare_buffer, 0)) {
@@ -83,9 +85,9 @@ void message_buffer::restore(const std::vector<std::byte>& message) {
   used_ = std::max(used_, message.size());
 }
 
-void message_buffer::append(const void* what, std::size_t size) {
+void message_buffer::append(const void* from, std::size_t size) {
   if (filled_ + size > capacity - overhang) throw bad_script("a message is too large", "");
-  std::memcpy(bytes() + filled_, what, size);
+  std::memcpy(bytes() + filled_, from, size);
   filled_ += size;
 }
 
@@ -179,6 +181,65 @@ void message_buffer::add_descriptor(std::string_view text, const message_names& 
   throw bad_script("no descriptor", text);
 }
 
+void message_buffer::begin_body(given_fields& given) {
+  if (!given.is_complex) filled_ += sizeof(mach_msg_body_t);
+  given.is_complex = true;
+}
+
+// N:<disp>
+void message_buffer::set_right(std::string_view text, mach_port_name_t& name, unsigned shift,
+                               const message_names& names) {
+  const std::vector<std::string_view> parts = split(text, ':');
+  if (parts.size() != 2) throw bad_script("a right is N:<disp>", text);
+  name = names.read(parts[0]);
+  *bits_of(header()) |= (read_disposition(parts[1]) & 0x1fu) << shift;
+}
+
+// Returns false for an unknown key.
+bool message_buffer::read_field(std::string_view key, std::string_view value, given_fields& given,
+                                const message_names& names) {
+  mach_msg_header_t* const head = header();
+  if (key == "opt" || key == "tr") {
+    return true;
+  } else if (key == "to") {
+    set_right(value, head->msgh_remote_port, 0, names);
+  } else if (key == "re") {
+    set_right(value, head->msgh_local_port, 8, names);
+  } else if (key == "vo") {
+    set_right(value, head->msgh_voucher_port, 16, names);
+  } else if (key == "bits") {
+    *bits_of(head) |= read_number<mach_msg_bits_t>(value, 16);
+  } else if (key == "id") {
+    head->msgh_id = read_number<mach_msg_id_t>(value);
+  } else if (key == "d") {
+    begin_body(given);
+    add_descriptor(value, names);
+  } else if (key == "complex") {
+    begin_body(given);
+  } else if (key == "dcount") {
+    begin_body(given);
+    given.descriptor_count = read_number<std::uint32_t>(value);
+  } else if (key == "body") {
+    for (std::size_t digit = 0; digit + 1 < value.size(); digit += 2) {
+      const auto byte = read_number<std::uint8_t>(value.substr(digit, 2), 16);
+      append(&byte, sizeof byte);
+    }
+  } else if (key == "ssize") {
+    given.send_size = value;
+  } else if (key == "msgsz") {
+    given.header_size = value;
+  } else if (key == "rn") {
+    receive_name = names.read(value);
+  } else if (key == "rsize") {
+    receive_size = read_number<mach_msg_size_t>(value);
+  } else if (key == "prio") {
+    priority = read_number<mach_msg_priority_t>(value);
+  } else {
+    return false;
+  }
+  return true;
+}
+
 void message_buffer::fill(const std::vector<std::string_view>& tokens, mach_msg_option_t option,
                           const message_names& names) {
   std::memset(bytes(), 0, used_);
@@ -189,77 +250,26 @@ void message_buffer::fill(const std::vector<std::string_view>& tokens, mach_msg_
   receive_name = MACH_PORT_NULL;
   priority = 0;
 
-  mach_msg_header_t* const head = header();
-  bool complex = false;
-  std::uint32_t count = 0;
-  bool counted = false;
-  std::string_view size_given, header_size_given;
-  const auto begin_body = [&] {
-    if (!complex) filled_ += sizeof(mach_msg_body_t);
-    complex = true;
-  };
-  const auto right = [&](std::string_view text, mach_port_name_t& name, unsigned shift) {
-    const std::vector<std::string_view> parts = split(text, ':');
-    if (parts.size() != 2) throw bad_script("a right is N:<disp>", text);
-    name = names.read(parts[0]);
-    *bits_of(head) |= (read_disposition(parts[1]) & 0x1fu) << shift;
-  };
-
+  given_fields given;
   for (const std::string_view token : tokens) {
     const std::size_t equals = token.find('=');
     const std::string_view key = token.substr(0, equals);
     const std::string_view value =
         equals == std::string_view::npos ? std::string_view() : token.substr(equals + 1);
-    if (key == "opt" || key == "tr") {
-      continue;
-    } else if (key == "to") {
-      right(value, head->msgh_remote_port, 0);
-    } else if (key == "re") {
-      right(value, head->msgh_local_port, 8);
-    } else if (key == "vo") {
-      right(value, head->msgh_voucher_port, 16);
-    } else if (key == "bits") {
-      *bits_of(head) |= read_number<mach_msg_bits_t>(value, 16);
-    } else if (key == "id") {
-      head->msgh_id = read_number<mach_msg_id_t>(value);
-    } else if (key == "d") {
-      begin_body();
-      add_descriptor(value, names);
-    } else if (key == "complex") {
-      begin_body();
-    } else if (key == "dcount") {
-      begin_body();
-      counted = true;
-      count = read_number<std::uint32_t>(value);
-    } else if (key == "body") {
-      for (std::size_t digit = 0; digit + 1 < value.size(); digit += 2) {
-        const auto byte = read_number<std::uint8_t>(value.substr(digit, 2), 16);
-        append(&byte, sizeof byte);
-      }
-    } else if (key == "ssize") {
-      size_given = value;
-    } else if (key == "msgsz") {
-      header_size_given = value;
-    } else if (key == "rn") {
-      receive_name = names.read(value);
-    } else if (key == "rsize") {
-      receive_size = read_number<mach_msg_size_t>(value);
-    } else if (key == "prio") {
-      priority = read_number<mach_msg_priority_t>(value);
-    } else {
-      throw bad_script("no part of a message", token);
-    }
+    if (!read_field(key, value, given, names)) throw bad_script("no part of a message", token);
   }
-  if (complex) {
+  mach_msg_header_t* const head = header();
+  if (given.is_complex) {
     *bits_of(head) |= MACH_MSGH_BITS_COMPLEX;
-    const mach_msg_body_t body{counted ? count : descriptors_};
+    const mach_msg_body_t body{given.descriptor_count.value_or(descriptors_)};
     std::memcpy(head + 1, &body, sizeof body);
   }
-  send_size = size_given.empty() ? round_msg(filled_) : read_number<mach_msg_size_t>(size_given);
-  // A receive begins with nothing in the buffer.
+  send_size =
+      given.send_size.empty() ? round_msg(filled_) : read_number<mach_msg_size_t>(given.send_size);
+  // A buffer that only receives starts with size 0.
   if (option & MACH_SEND_MSG) {
     head->msgh_size =
-        header_size_given.empty() ? send_size : read_number<mach_msg_size_t>(header_size_given);
+        given.header_size.empty() ? send_size : read_number<mach_msg_size_t>(given.header_size);
   }
   used_ = filled_ + overhang;
   before_.assign(bytes(), bytes() + used_);
@@ -306,7 +316,7 @@ std::string message_buffer::write_ports(const mach_msg_ool_ports_descriptor_t& p
   return text + (ports.deallocate ? ":dealloc=1" : ":dealloc=0");
 }
 
-// Moves `at` beyond it.
+// Writes the descriptor at `at`, and moves `at` beyond it.
 std::string message_buffer::write_descriptor(mach_msg_size_t& at, mach_msg_size_t end,
                                              const message_names& names) {
   const auto left = end - at;
@@ -342,7 +352,7 @@ std::string message_buffer::write_descriptor(mach_msg_size_t& at, mach_msg_size_
   }
 }
 
-// What is left after the descriptors: bytes, or what a notification tells.
+// Writes the bytes after the descriptors, or the content of a notification.
 std::string message_buffer::write_body(mach_msg_size_t at, mach_msg_size_t end,
                                        const message_names& names) const {
   const mach_msg_header_t& head = *header();
@@ -406,7 +416,8 @@ std::string message_buffer::write_trailer(mach_msg_size_t from, const message_na
   return text;
 }
 
-std::string message_buffer::write(mach_msg_size_t size, bool trailer, const message_names& names) {
+std::string message_buffer::write(mach_msg_size_t size, bool has_trailer,
+                                  const message_names& names) {
   const mach_msg_header_t head = *header();
   const mach_msg_size_t end = std::min<mach_msg_size_t>(size, capacity - overhang);
   used_ = std::max<std::size_t>(used_, end + overhang);
@@ -437,7 +448,7 @@ std::string message_buffer::write(mach_msg_size_t size, bool trailer, const mess
     }
   }
   text += write_body(next, end, names);
-  if (trailer) text += write_trailer(round_msg(end), names);
+  if (has_trailer) text += write_trailer(round_msg(end), names);
   return text;
 }
 

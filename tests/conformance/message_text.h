@@ -1,5 +1,6 @@
-// Messages as traces describe them (GRAMMAR, msg): the one buffer, filled from tokens before a
-// call, and written down after it.
+// message_text: the message buffer of a player. It is filled from the tokens of a trace before a
+// call (GRAMMAR, msg), and written as text after it. The buffer owns the memory that it allocates
+// for sent messages, and that received messages brought, until take_received().
 #pragma once
 
 #include <mach/mach.h>
@@ -7,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,19 +16,19 @@
 
 namespace conformance {
 
-// What a message's text needs to know of the task that plays.
+// How the text of a message reads and writes names, senders and users in the task that plays.
 struct message_names {
   std::function<mach_port_name_t(std::string_view)> read;
   std::function<std::string(mach_port_name_t)> write;
-  // Of a name in a notification, which may belong to another task.
+  // Writes a name in a notification, which may belong to another task.
   std::function<std::string(mach_port_name_t)> write_notified;
-  // ":task=T" or ":kernel".
+  // Writes ":task=T" or ":kernel".
   std::function<std::string(const audit_token_t&)> write_sender;
-  // The identity that the recordings have is the one that the tasks of the replay have.
+  // Writes the user of this process as the user of the recordings.
   std::function<std::string(const security_token_t&)> write_user;
 };
 
-// Memory that the calling process got for a message, and must give back.
+// Memory that a message allocated in the calling process. Its owner must release it.
 struct region {
   vm_address_t address;
   vm_size_t size;
@@ -45,8 +47,8 @@ class message_buffer {
     return reinterpret_cast<mach_msg_header_t*>(address_);
   }
 
-  // Empties it, and fills it by the tokens of a `msg` operation; all but option and tr= are its
-  // business. Throws bad_script.
+  // Clears the buffer and fills it by the tokens of a `msg` operation. Ignores opt= and tr=, which
+  // the caller reads. Throws bad_script.
   void fill(const std::vector<std::string_view>& tokens, mach_msg_option_t option,
             const message_names& names);
   mach_msg_size_t send_size = 0;
@@ -54,25 +56,39 @@ class message_buffer {
   mach_port_name_t receive_name = MACH_PORT_NULL;
   mach_msg_priority_t priority = 0;
 
-  // Whether the call has left the buffer as fill() did.
+  // Returns true if the buffer is as fill() left it.
   bool unchanged() const noexcept;
 
-  // The message in the buffer as far as `size`; then, if asked for, its trailer.
-  std::string write(mach_msg_size_t size, bool trailer, const message_names& names);
+  // Returns the text of the first `size` bytes of the message and, if `has_trailer`, of the
+  // trailer.
+  std::string write(mach_msg_size_t size, bool has_trailer, const message_names& names);
   std::string write_trailer(mach_msg_size_t at, const message_names& names) const;
 
-  // "@buf" for its address, else "0x" and the number.
+  // Writes "@buf" for the address of the buffer, else a hexadecimal number.
   std::string write_context(std::uint64_t context) const;
   std::uint64_t read_context(std::string_view token) const;
 
-  // The memory that the written messages have brought; the caller's from here on.
+  // Returns the memory that the written messages brought. The caller owns it.
   std::vector<region> take_received() noexcept { return std::exchange(received_, {}); }
 
-  // Puts a message that was received earlier back to where it was.
+  // Copies a message that was received earlier back into the buffer.
   void restore(const std::vector<std::byte>& message);
 
  private:
+  // What the tokens of a message say beyond the bytes in the buffer.
+  struct given_fields {
+    bool is_complex = false;
+    std::optional<std::uint32_t> descriptor_count;
+    std::string_view send_size;
+    std::string_view header_size;
+  };
+
   void release_sent() noexcept;
+  bool read_field(std::string_view key, std::string_view value, given_fields& given,
+                  const message_names& names);
+  void set_right(std::string_view text, mach_port_name_t& name, unsigned shift,
+                 const message_names& names);
+  void begin_body(given_fields& given);
   void add_descriptor(std::string_view text, const message_names& names);
   void add_memory(const std::vector<std::string_view>& parts);
   void add_ports(const std::vector<std::string_view>& parts, const message_names& names);
@@ -91,8 +107,8 @@ class message_buffer {
 
   vm_address_t address_ = 0;
   std::size_t filled_ = 0;
-  std::size_t used_ = 0;           // so many bytes are not zero at most
-  std::vector<std::byte> before_;  // what fill() left, as far as a failing call can write
+  std::size_t used_ = 0;           // all bytes from here on are zero
+  std::vector<std::byte> before_;  // the bytes after fill(), as far as a failing call can write
   std::uint32_t descriptors_ = 0;
   std::vector<region> sent_, received_;
 };

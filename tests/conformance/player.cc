@@ -1,3 +1,4 @@
+// Executes the operations of the grammar, one function for each that needs more than a line.
 #include "player.h"
 
 #include <mach/vm_map.h>
@@ -27,10 +28,11 @@ using kedge::mach::kernel::task;
 using kedge::mach::kernel::task_self_port;
 using kedge::mach::kernel::terminate_task;
 
-// So many names each task has for itself, before it meets those of the next.
+// The names of each task begin this far above those of the task before, so that the names of two
+// tasks differ.
 constexpr std::uint32_t names_apart = 1024;
 
-// An array that the kernel has given.
+// An array of names that the kernel returned. The destructor deallocates it.
 class given_array {
  public:
   mach_port_name_t* names = nullptr;
@@ -45,7 +47,7 @@ class given_array {
   }
 };
 
-// Whatever becomes of these, the task has the names that it had.
+// Returns true if the operation leaves the names of the task unchanged, done or failed.
 bool keeps_names(std::string_view operation) {
   constexpr std::array<std::string_view, 17> all{
       "get_attributes", "set_attributes", "names",       "get_refs",    "get_set_status",
@@ -102,13 +104,13 @@ void player::create_tasks(std::string_view count) {
     played_task& made = tasks_[index];
     made.handle = create_task(static_cast<std::uint32_t>(index + 1) * names_apart);
     set_guard_behaviour(made.handle, guard_behaviour::record);
-    learn_token(made);
+    read_token(made);
   }
-  for (std::size_t index = 0; index < number; ++index) meet_others(index);
+  for (std::size_t index = 0; index < number; ++index) exchange_task_ports(index);
 }
 
-// Each task gets the ports of all others, for transfers.
-void player::meet_others(std::size_t index) {
+// Gives a task the ports of all others, which transfers need.
+void player::exchange_task_ports(std::size_t index) {
   played_task& one = tasks_[index];
   const current_task_guard in(one.handle);
   one.names.hide(mach_task_self());
@@ -116,7 +118,7 @@ void player::meet_others(std::size_t index) {
     one.ports_of_tasks.push_back(task_self_port(other.handle));
     one.names.hide(one.ports_of_tasks.back());
   }
-  // What a new task has by itself.
+  // The names that a new task has from the start.
   given_array names, types;
   mach_port_names(mach_task_self(), &names.names, &names.count, &types.names, &types.count);
   for (mach_msg_type_number_t each = 0; each < names.count; ++each) {
@@ -124,29 +126,29 @@ void player::meet_others(std::size_t index) {
   }
 }
 
-// By what the receivers of its messages know the task.
-void player::learn_token(played_task& of) {
-  const current_task_guard in(of.handle);
+// Reads the audit token of the task, by a message to itself.
+void player::read_token(played_task& played) {
+  const current_task_guard in(played.handle);
   struct {
     mach_msg_header_t header;
     mach_msg_audit_trailer_t trailer;
-  } letter{};
+  } buffer{};
   const mach_port_name_t port = mach_reply_port();
-  letter.header.msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND_ONCE, 0);
-  letter.header.msgh_remote_port = port;
-  mach_msg(&letter.header,
+  buffer.header.msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND_ONCE, 0);
+  buffer.header.msgh_remote_port = port;
+  mach_msg(&buffer.header,
            MACH_SEND_MSG | MACH_RCV_MSG | MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT),
-           sizeof letter.header, sizeof letter, port, MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL);
-  of.token = letter.trailer.msgh_audit;
+           sizeof buffer.header, sizeof buffer, port, MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL);
+  played.token = buffer.trailer.msgh_audit;
   mach_port_mod_refs(mach_task_self(), port, MACH_PORT_RIGHT_RECEIVE, -1);
 }
 
-void player::look_around(played_task& of) {
-  if (of.ended) return of.names.set_live({});
-  const current_task_guard in(of.handle);
+void player::update_live_names(played_task& played) {
+  if (played.ended) return played.names.set_live({});
+  const current_task_guard in(played.handle);
   given_array names, types;
   mach_port_names(mach_task_self(), &names.names, &names.count, &types.names, &types.count);
-  of.names.set_live({names.names, names.names + names.count});
+  played.names.set_live({names.names, names.names + names.count});
 }
 
 message_names player::names_for_messages() {
@@ -165,11 +167,12 @@ message_names player::names_for_messages() {
           },
           .write_user =
               [](const security_token_t& token) {
-                // The recordings' tasks ran as the kernel's user; those of a replay run as ours.
+                // The recorded tasks ran as the user of the kernel, those of a replay run as the
+                // user of this process.
                 constexpr security_token_t recorded = KERNEL_SECURITY_TOKEN_VALUE;
-                const security_token_t ours{
+                const security_token_t own{
                     {static_cast<unsigned>(geteuid()), static_cast<unsigned>(getegid())}};
-                const bool known = std::memcmp(&token, &ours, sizeof token) == 0;
+                const bool known = std::memcmp(&token, &own, sizeof token) == 0;
                 const security_token_t& written = known ? recorded : token;
                 return ":uid=" + std::to_string(written.val[0]) +
                        ",gid=" + std::to_string(written.val[1]);
@@ -181,7 +184,7 @@ mach_port_name_t player::read_name(arguments& from) {
 }
 
 std::string player::write_name(mach_port_name_t name) {
-  if (std::exchange(stale_, false)) look_around(tasks_[current_]);
+  if (std::exchange(stale_, false)) update_live_names(tasks_[current_]);
   return tasks_[current_].names.write(name);
 }
 
@@ -268,16 +271,13 @@ std::string player::play(std::string_view line) {
     if (rest.left()) throw bad_script("too many arguments", line);
     result += write_guards();
   }
-  // Names of other tasks change only by a transfer, which looks itself.
-  if (stale_) look_around(here);
+  // Names of other tasks change only by a transfer, which updates them itself.
+  if (stale_) update_live_names(here);
   here.names.retire();
   return result;
 }
 
 std::string player::execute(std::string_view operation, arguments& words) {
-  const mach_port_t self = mach_task_self();
-  const auto name = [&] { return read_name(words); };
-  const auto u64 = [&] { return buffer_.read_context(words.next()); };
   if (operation == "msg") return message(words);
   if (operation == "msg_destroy") return destroy_message();
   if (operation == "allocate") return allocate(words);
@@ -292,7 +292,14 @@ std::string player::execute(std::string_view operation, arguments& words) {
   if (operation == "xfer") return transfer(words);
   if (operation == "kill") return kill();
   if (operation == "reply_port") return "OK name=" + write_name(mach_reply_port());
+  return execute_on_name(operation, words);
+}
 
+// Executes an operation whose first argument is a name, by one call.
+std::string player::execute_on_name(std::string_view operation, arguments& words) {
+  const mach_port_t self = mach_task_self();
+  const auto name = [&] { return read_name(words); };
+  const auto u64 = [&] { return buffer_.read_context(words.next()); };
   const mach_port_name_t of = name();
   if (operation == "destruct") {
     const auto delta = words.number<mach_port_delta_t>();
@@ -542,7 +549,7 @@ std::string player::transfer(arguments& words) {
     const kern_return_t code = mach_port_extract_right(from, of, disposition, &right, &type);
     if (code != KERN_SUCCESS) return write_code(code);
   }
-  look_around(to);
+  update_live_names(to);
   if (index == current_) stale_ = false;
   return prefix + to.names.write(right);
 }

@@ -1,5 +1,5 @@
-// Plays traces (GRAMMAR): executes operations through Darwin's C interface, in several tasks, and
-// writes down what they gave.
+// player: plays a trace (GRAMMAR). It executes operations through Darwin's C interface, in several
+// tasks of this process, and writes a result line for each. One thread at a time.
 #pragma once
 
 #include <mach/mach.h>
@@ -23,36 +23,37 @@ class player {
   player(const player&) = delete;
   player& operator=(const player&) = delete;
 
-  // `tasks N`. Throws bad_script.
+  // Executes `tasks N`. Throws bad_script.
   void create_tasks(std::string_view count);
 
-  // What the name stands for in the task, as mach_port_names tells it; MACH_PORT_TYPE_NONE:
-  // nothing. Changes nothing. Throws bad_script.
+  // Returns the type of `name` in the task, as mach_port_names gives it, or MACH_PORT_TYPE_NONE if
+  // the task has no such name. Has no effect on the task. Throws bad_script.
   mach_port_type_t type_of(std::size_t task, std::string_view name);
-  // Whether the name is a receive right in a set, or in that set; the same.
+  // Returns true if `port` is a receive right in `set`. Has no effect. Throws bad_script.
   bool is_member(std::size_t task, std::string_view port, std::string_view set);
+  // Returns true if `name` is a receive right in any set. Has no effect. Throws bad_script.
   bool is_in_set(std::size_t task, std::string_view name);
 
-  // Executes one operation; the result line. Throws bad_script.
+  // Executes one operation. Returns its result line. Throws bad_script.
   std::string play(std::string_view operation);
 
  private:
-  // What is known of one task.
+  // The state of one task.
   struct played_task {
     kedge::mach::kernel::task handle;
     symbols names;
     audit_token_t token{};
-    std::vector<mach_port_name_t> ports_of_tasks;  // in this task's space
-    std::vector<std::byte> received;  // the last received message; empty if it cannot be destroyed
+    std::vector<mach_port_name_t> ports_of_tasks;  // names in the space of this task
+    std::vector<std::byte> received;  // the last received message, empty if it cannot be destroyed
     std::vector<region> received_memory;
     bool ended = false;
   };
   // The words of an operation after its name.
   class arguments;
 
-  void learn_token(played_task& of);
-  void meet_others(std::size_t task);
-  void look_around(played_task& of);  // at its names
+  void read_token(played_task& played);
+  void exchange_task_ports(std::size_t task);
+  void update_live_names(played_task& played);
   message_names names_for_messages();
   std::string write_notified(mach_port_name_t name);
   std::string write_guards();
@@ -61,10 +62,9 @@ class player {
   std::string write_name(mach_port_name_t name);
 
   std::string execute(std::string_view operation, arguments& words);
-  std::string execute_on_status(std::string_view operation, arguments& words);
+  std::string execute_on_name(std::string_view operation, arguments& words);
   std::string allocate(arguments& words);
   std::string construct(arguments& words);
-  std::string get_refs(arguments& words);
   std::string list_names();
   std::string extract_right(arguments& words);
   std::string get_set_status(arguments& words);
@@ -79,7 +79,7 @@ class player {
 
   std::vector<played_task> tasks_;
   std::size_t current_ = 0;
-  bool stale_ = false;  // the current task's names were not looked at since the call
+  bool stale_ = false;  // the live names of the current task were not updated since the call
   message_buffer buffer_;
   const message_names message_names_;
 };

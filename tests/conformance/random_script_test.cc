@@ -1,8 +1,8 @@
-// Scripts that nobody recorded: given traces with lines changed, moved and mixed. Whatever they ask
-// for, the kernel lives on, and when their tasks are gone nothing is left of them. ASan sees the
-// rest.
+// Random scripts: recorded traces with lines changed, moved and mixed. Whatever a script does, the
+// kernel must survive it, and keep nothing of its tasks when they have ended. ASan finds other
+// faults.
 //
-// KEDGE_SEED says where to begin, KEDGE_SOAK_SECONDS how long to go on (tools/dev soak scripts).
+// KEDGE_SEED is the first seed, KEDGE_SOAK_SECONDS how long to go on (tools/dev soak scripts).
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -29,7 +29,7 @@ namespace {
 using conformance::given_trace;
 using kedge::mach::kernel::kernel_profile;
 
-constexpr std::uint64_t scripts_of_a_test = conformance::is_slow ? 25 : 100;
+constexpr std::uint64_t scripts_of_a_run = conformance::is_slow ? 25 : 100;
 constexpr std::size_t lines_of_a_script = 120;
 
 class random_script {
@@ -89,7 +89,7 @@ class random_script {
     }
   }
 
-  // Another of its kind for a name, number or word.
+  // Replaces a name, number or word by another of its kind.
   void change_part(std::string& line) {
     const auto is_part = [](char c) {
       return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-';
@@ -103,7 +103,7 @@ class random_script {
     }
     const auto [at, size] = parts[below(parts.size())];
     const std::string_view part = std::string_view(line).substr(at, size);
-    // A length of memory: what is to be copied should not take all the time.
+    // Lengths of memory stay small, so that copying does not take all the time.
     const bool is_length = at >= 4 && std::string_view(line).substr(0, at).ends_with("ool:");
     line.replace(at, size, other(part, is_length));
   }
@@ -155,7 +155,7 @@ class random_script {
   std::mt19937_64 random_;
 };
 
-// How many lines it could play; the others are no lines of a script.
+// Plays the lines, except those that break the grammar. Returns how many it played.
 std::size_t play(const std::vector<std::string>& lines) {
   conformance::player player;
   std::size_t played = 0;
@@ -174,43 +174,44 @@ std::size_t play(const std::vector<std::string>& lines) {
   return played;
 }
 
-// How often send rights were made to what the kernel serves goes up with every task.
-std::string what_there_is() {
+// Returns the state of the kernel as text, without make-send counts: those of the ports that the
+// kernel serves grow with each task.
+std::string kernel_state() {
   kedge::mach::kernel::snapshot now = kedge::mach::kernel::take_snapshot();
   for (auto& port : now.ports) port.make_send_count = 0;
   return to_string(now);
 }
 
-std::uint64_t number_in(const char* variable, std::uint64_t otherwise) {
+std::uint64_t environment_number(const char* variable, std::uint64_t otherwise) {
   const char* const text = std::getenv(variable);
   return text ? std::strtoull(text, nullptr, 10) : otherwise;
 }
 
 }  // namespace
 
-TEST_CASE("whatever a script asks for, nothing is left of it when its tasks are gone") {
+TEST_CASE("a random script leaves nothing in the kernel when its tasks have ended") {
   using clock = std::chrono::steady_clock;
   const std::vector<given_trace> traces = conformance::read_given_traces();
-  const std::uint64_t first = number_in("KEDGE_SEED", 1);
-  const std::uint64_t seconds = number_in("KEDGE_SOAK_SECONDS", 0);
+  const std::uint64_t first = environment_number("KEDGE_SEED", 1);
+  const std::uint64_t seconds = environment_number("KEDGE_SOAK_SECONDS", 0);
   const auto end = clock::now() + std::chrono::seconds(seconds);
-  const std::string before = what_there_is();
+  const std::string before = kernel_state();
   std::uint64_t seed = first;
   std::size_t played = 0;
   const auto goes_on = [&] {
-    return seconds != 0 ? clock::now() < end : seed < first + scripts_of_a_test;
+    return seconds != 0 ? clock::now() < end : seed < first + scripts_of_a_run;
   };
   for (; goes_on(); ++seed) {
-    // The last number that is seen is the seed that ended it.
+    // If the process dies, the last number printed is the seed that killed it.
     if (seconds != 0) std::fprintf(stderr, "\r%llu ", static_cast<unsigned long long>(seed));
     set_kernel_profile(seed % 2 == 0 ? kernel_profile::macos11 : kernel_profile::macos15);
     const std::vector<std::string> lines = random_script(traces, seed).lines();
     played += play(lines);
-    const std::string after = what_there_is();
+    const std::string after = kernel_state();
     if (after == before) continue;
     std::string script;
     for (const std::string& line : lines) script += line + "\n";
-    FAIL("seed " << seed << ":\n" << script << "is left:\n" << after);
+    FAIL("seed " << seed << ":\n" << script << "leaves:\n" << after);
   }
   CHECK(played > 10 * (seed - first));
   if (seconds != 0) MESSAGE("seeds " << first << " to " << (seed - 1) << ", nothing left");

@@ -1,9 +1,9 @@
-// Plays traces and prints them with their results, or compares these with the recorded ones:
+// Plays traces and prints them with their results, or compares the results with the recorded ones:
 //
 //   replay [--profile macos11|macos15] [--check] [FILE...]
 //
-// Without a file it reads standard input. Exit status: 1 if a trace differs, 2 if one cannot be
-// read or played, which is not counted among the traces.
+// Reads standard input if no file is given. Exit status: 1 if a trace differs, 2 if a trace cannot
+// be read or played. Such a trace is not counted.
 #include <cstdio>
 #include <exception>
 #include <filesystem>
@@ -26,13 +26,14 @@ using kedge::mach::kernel::kernel_profile;
 
 constexpr const char* usage = "usage: replay [--profile macos11|macos15] [--check] [FILE...]\n";
 
-struct wanted {
+struct settings {
   kernel_profile profile = kernel_profile::macos15;
   bool check = false;
   std::vector<std::string> files;
 };
 
-bool read_arguments(int count, char** words, wanted& into) {
+// Returns false for wrong arguments.
+bool read_arguments(int count, char** words, settings& into) {
   for (int index = 1; index < count; ++index) {
     const std::string_view word = words[index];
     if (word == "--check") {
@@ -50,6 +51,7 @@ bool read_arguments(int count, char** words, wanted& into) {
   return true;
 }
 
+// Returns false if the file cannot be read.
 bool read_all(const std::string& file, std::string& text) {
   if (file == "-") {
     text.assign(std::istreambuf_iterator<char>(std::cin), {});
@@ -77,7 +79,7 @@ void print_played(std::string_view text) {
   }
 }
 
-// False: it differs.
+// Returns true if the results equal the recorded ones. Prints the first difference.
 bool compare(const std::string& file, std::string_view text, kernel_profile profile) {
   const auto difference = conformance::first_difference(text, profile);
   if (!difference) return true;
@@ -91,18 +93,18 @@ bool compare(const std::string& file, std::string_view text, kernel_profile prof
 }  // namespace
 
 int main(int count, char** words) {
-  wanted what;
-  if (!read_arguments(count, words, what)) {
+  settings given;
+  if (!read_arguments(count, words, given)) {
     std::cerr << usage;
     return 2;
   }
   std::ios::sync_with_stdio(false);
-  kedge::mach::kernel::set_kernel_profile(what.profile);
-  if (what.files.empty()) what.files.emplace_back("-");
+  kedge::mach::kernel::set_kernel_profile(given.profile);
+  if (given.files.empty()) given.files.emplace_back("-");
   std::size_t played = 0;
   std::size_t differ = 0;
   bool failed = false;
-  for (const std::string& file : what.files) {
+  for (const std::string& file : given.files) {
     std::string text;
     if (!read_all(file, text)) {
       std::cerr << "replay: cannot read " << file << '\n';
@@ -110,9 +112,9 @@ int main(int count, char** words) {
       continue;
     }
     try {
-      if (!what.check) {
+      if (!given.check) {
         print_played(text);
-      } else if (!compare(file, text, what.profile)) {
+      } else if (!compare(file, text, given.profile)) {
         ++differ;
       }
       ++played;
@@ -122,7 +124,7 @@ int main(int count, char** words) {
       failed = true;
     }
   }
-  if (what.check) {
+  if (given.check) {
     std::cout << played << " traces, " << differ << " differ\n";
   }
   std::cout.flush();

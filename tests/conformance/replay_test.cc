@@ -1,4 +1,4 @@
-// The kernel against the recordings in the tree, and the player against recordings that are wrong.
+// The kernel against the recorded traces, and the replay program against traces that are wrong.
 #include <doctest/doctest.h>
 
 #include <cstdlib>
@@ -14,7 +14,7 @@ namespace {
 
 using kedge::mach::kernel::kernel_profile;
 
-// Of the random ones.
+// One of so many random traces is played.
 constexpr std::size_t one_of = conformance::is_slow ? 32 : 1;
 
 void play_all(kernel_profile profile) {
@@ -31,7 +31,7 @@ void play_all(kernel_profile profile) {
                          << differs->expected << "\n  got      " << differs->got);
   }
   if (conformance::is_slow)
-    MESSAGE("compiled to be slow: " << played << " traces of " << all.size());
+    MESSAGE("slow configuration: " << played << " traces of " << all.size());
 }
 
 const std::string program_under_test = "tests/conformance/replay";
@@ -47,7 +47,7 @@ const std::string good =
     "= KERN_NOT_SUPPORTED\n"
     "#v rename\n";
 
-std::string changed(std::string trace, const std::string& from, const std::string& to) {
+std::string replace_text(std::string trace, const std::string& from, const std::string& to) {
   return trace.replace(trace.find(from), from.size(), to);
 }
 
@@ -57,18 +57,20 @@ outcome check(const std::string& trace, const std::string& profile = "macos11") 
 
 }  // namespace
 
-TEST_CASE("what Apple's kernel answered is answered here") {
+TEST_CASE("in the macOS 11 profile the kernel gives the recorded results") {
   play_all(kernel_profile::macos11);
 }
 
-TEST_CASE("what Apple's kernel answered is answered here, but for what newer ones do differently") {
+TEST_CASE(
+    "in the macOS 15 profile the kernel gives the recorded results or those of the version table") {
   play_all(kernel_profile::macos15);
 }
 
-TEST_CASE("replay prints a script with its results, which is a script again") {
+TEST_CASE("replay prints a script with its results, without blank lines and version tags") {
   const std::string untagged = good.substr(0, good.find("#v"));
   for (const std::string& script :
-       {good, changed(changed(good, "= OK name=p1\n", ""), "tasks 1\n", "\ntasks 1\n")}) {
+       {good, replace_text(replace_text(good, "= OK name=p1\n", ""), "tasks 1\n", "\ntasks 1\n")}) {
+    CAPTURE(script);
     const outcome o = run({program_under_test, "--profile", "macos11"}, script);
     CHECK(o.status == 0);
     CHECK(o.out == untagged);
@@ -76,15 +78,16 @@ TEST_CASE("replay prints a script with its results, which is a script again") {
   }
 }
 
-TEST_CASE("replay --check finds no difference in a trace that is right") {
+TEST_CASE("replay --check reports no difference and exits with 0 for a right trace") {
   for (const char* profile : {"macos11", "macos15"}) {
+    CAPTURE(profile);
     const outcome o = check(good, profile);
     CHECK(o.status == 0);
     CHECK(o.out == "1 traces, 0 differ\n");
   }
 }
 
-TEST_CASE("replay --check shows the first difference of a trace that is wrong") {
+TEST_CASE("replay --check prints the line of the first difference and exits with 1") {
   const struct {
     const char* from;
     const char* to;
@@ -96,7 +99,8 @@ TEST_CASE("replay --check shows the first difference of a trace that is wrong") 
   for (const auto& each : wrong) {
     CAPTURE(each.to);
     for (const char* profile : {"macos11", "macos15"}) {
-      const outcome o = check(changed(good, each.from, each.to), profile);
+      CAPTURE(profile);
+      const outcome o = check(replace_text(good, each.from, each.to), profile);
       CHECK(o.status == 1);
       CHECK(o.out.find(each.line) == 0);
       CHECK(o.out.find("\n1 traces, 1 differ\n") != std::string::npos);
@@ -104,18 +108,18 @@ TEST_CASE("replay --check shows the first difference of a trace that is wrong") 
   }
 }
 
-TEST_CASE("replay --check holds a tagged result against the version table") {
-  const std::string wrong = changed(good, "= KERN_NOT_SUPPORTED", "= KERN_INVALID_NAME");
+TEST_CASE("replay --check compares a tagged result with the version table, in macos15 only") {
+  const std::string wrong = replace_text(good, "= KERN_NOT_SUPPORTED", "= KERN_INVALID_NAME");
   CHECK(check(wrong, "macos15").status == 1);
-  const std::string unknown = changed(good, "#v rename", "#v no-such-tag");
+  const std::string unknown = replace_text(good, "#v rename", "#v no-such-tag");
   CHECK(check(unknown, "macos15").status == 2);
-  const std::string ends = changed(good, "KERN_NOT_SUPPORTED\n#v rename", "OK\n#v! rename");
+  const std::string ends = replace_text(good, "KERN_NOT_SUPPORTED\n#v rename", "OK\n#v! rename");
   CHECK(check(ends, "macos15").status == 0);
   CHECK(check(ends, "macos11").status == 1);
 }
 
-// No recording has the first of these; xnu-7195's waitq_unlink_cb says it.
-TEST_CASE("a port that leaves one of several sets: only macOS 11 does not tell") {
+// No recording shows the behaviour of macOS 11. It is that of waitq_unlink_cb in xnu-7195.
+TEST_CASE("leaving the oldest of three sets gives KERN_NOT_IN_SET in macOS 11 and OK in macOS 15") {
   const std::string three_sets =
       "tasks 1\n0 allocate receive\n= OK name=p1\n0 allocate port_set\n= OK name=p2\n"
       "0 allocate port_set\n= OK name=p3\n0 allocate port_set\n= OK name=p4\n"
@@ -132,11 +136,12 @@ TEST_CASE("a port that leaves one of several sets: only macOS 11 does not tell")
             .status == 0);
 }
 
-TEST_CASE("replay says which file it cannot read, and goes on") {
+TEST_CASE("replay names a file that it cannot read, plays the next, and exits with 2") {
   const char* const scratch = std::getenv("TEST_TMPDIR");
   const std::string file = std::string(scratch ? scratch : "/tmp") + "/good.txt";
   std::ofstream(file) << good;
   for (const std::string bad : {"/nowhere/trace.txt", "/"}) {
+    CAPTURE(bad);
     const outcome o = run({program_under_test, "--check", "--profile", "macos11", bad, file});
     CHECK(o.status == 2);
     CHECK(o.out == "1 traces, 0 differ\n");
@@ -144,7 +149,7 @@ TEST_CASE("replay says which file it cannot read, and goes on") {
   }
 }
 
-TEST_CASE("replay says which line is no line of a script") {
+TEST_CASE("replay prints the number of a line that breaks the grammar, and exits with 2") {
   for (const std::string bad :
        {"0 alocate receive", "0", "0 allocate", "0 allocate receive p1", "7 allocate receive",
         "0 type q1", "0 mod_refs p1 send x", "0 msg opt=dance", "tasks 2", "type p1"}) {
@@ -155,7 +160,7 @@ TEST_CASE("replay says which line is no line of a script") {
   }
 }
 
-TEST_CASE("replay takes no other arguments") {
+TEST_CASE("replay exits with 2 for unknown or incomplete arguments") {
   CHECK(run({program_under_test, "--profile"}).status == 2);
   CHECK(run({program_under_test, "--profile", "macos12"}).status == 2);
   CHECK(run({program_under_test, "--verify"}).status == 2);

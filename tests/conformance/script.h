@@ -1,4 +1,4 @@
-// Reading the words of a trace.
+// script: reads the words of a trace. Errors are thrown as bad_script.
 #pragma once
 
 #include <charconv>
@@ -10,7 +10,7 @@
 
 namespace conformance {
 
-// The script does not keep to the grammar.
+// A line of the script breaks the grammar.
 class bad_script : public std::runtime_error {
  public:
   explicit bad_script(const std::string& what) : std::runtime_error(what) {}
@@ -18,7 +18,7 @@ class bad_script : public std::runtime_error {
       : std::runtime_error(std::string(what) + ": '" + std::string(where) + "'") {}
 };
 
-// The parts of a text between separators.
+// Returns the parts of `text` between separators. Empty parts count.
 inline std::vector<std::string_view> split(std::string_view text, char separator) {
   std::vector<std::string_view> parts;
   for (;;) {
@@ -29,8 +29,8 @@ inline std::vector<std::string_view> split(std::string_view text, char separator
   }
 }
 
-// A whole token as a number; a negative one for an unsigned type is taken modulo its size, as C
-// takes it. Throws bad_script.
+// Reads a whole token as a number. A negative one wraps in an unsigned type, as in C. Throws
+// bad_script.
 template <typename T>
 T read_number(std::string_view token, int base = 10) {
   const bool negative = token.starts_with('-');
@@ -44,7 +44,7 @@ T read_number(std::string_view token, int base = 10) {
   return static_cast<T>(negative ? 0 - value : value);
 }
 
-// Decimal, or hexadecimal after 0x.
+// Reads a decimal number, or a hexadecimal one after 0x. Throws bad_script.
 inline std::uint64_t read_u64(std::string_view token) {
   return token.starts_with("0x") ? read_number<std::uint64_t>(token.substr(2), 16)
                                  : read_number<std::uint64_t>(token);

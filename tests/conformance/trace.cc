@@ -1,3 +1,4 @@
+// Reads traces: lines of operations, results (=), version tags (#v) and comments.
 #include "trace.h"
 
 #include <algorithm>
@@ -9,7 +10,7 @@ namespace conformance {
 std::vector<trace_line> read_trace(std::string_view text) {
   std::vector<trace_line> lines;
   constexpr std::size_t none = static_cast<std::size_t>(-1);
-  std::size_t operation = none;  // the last one
+  std::size_t operation = none;  // the last operation
   int number = 0;
   while (!text.empty()) {
     const std::size_t end = text.find('\n');
@@ -18,7 +19,7 @@ std::vector<trace_line> read_trace(std::string_view text) {
     ++number;
     if (line.empty()) continue;
     if (line.starts_with("#v")) {
-      if (operation == none) continue;  // it says nothing of anything
+      if (operation == none) continue;  // a tag before the first operation
       const bool ends = line.starts_with("#v!");
       if (ends) lines[operation].ends_comparison = true;
       lines[operation].tags.emplace_back(

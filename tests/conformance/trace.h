@@ -1,4 +1,4 @@
-// A trace as it is written: its lines, and for each operation the result that was recorded.
+// trace: a trace as it is written, its lines, each operation with its recorded result.
 #pragma once
 
 #include <optional>
@@ -13,22 +13,23 @@ namespace conformance {
 struct trace_line {
   enum class kind { comment, tasks, operation };
   kind what = kind::comment;
-  std::string text;  // as it stands there
+  std::string text;  // the whole line
   int number = 0;    // in the file, from 1
-  // Of an operation; none in a script that was not played yet.
+  // The recorded result of an operation. A script that was not played has none.
   std::optional<std::string> result;
-  // Version tags: what newer kernels do differently here; one with `!`, from here on.
+  // Version tags: what newer kernels do differently in this operation. A tag with `!` sets
+  // ends_comparison: the state of newer kernels differs after the operation.
   std::vector<std::string> tags;
   bool ends_comparison = false;
 };
 
 std::vector<trace_line> read_trace(std::string_view text);
 
-// Does something with a line: a bad_script is told with the line's number.
+// Calls `action`. Adds the number of the line to a bad_script that it throws.
 template <typename Action>
-void at_line(const trace_line& line, Action&& what) {
+void at_line(const trace_line& line, Action&& action) {
   try {
-    what();
+    action();
   } catch (const bad_script& problem) {
     throw bad_script("line " + std::to_string(line.number) + ": " + problem.what());
   }

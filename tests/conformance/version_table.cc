@@ -1,3 +1,4 @@
+// Decides tag by tag whether a result is right in the macOS 15 profile.
 #include "version_table.h"
 
 #include <algorithm>
@@ -22,23 +23,23 @@ std::string without_guard(std::string_view text) {
   return std::string(text.substr(0, text.find(" guard=")));
 }
 
-// What is left of the first, after the second.
+// Returns what follows `beginning` in `text`, or nothing.
 std::string_view after(std::string_view text, std::string_view beginning) {
   return text.starts_with(beginning) ? text.substr(beginning.size()) : std::string_view();
 }
 
-// The two parts of NAME:DISPOSITION.
+// Returns the two parts of NAME:DISPOSITION.
 std::array<std::string_view, 2> name_and_disposition(std::string_view value) {
   const std::size_t colon = value.find(':');
   if (colon == std::string_view::npos) return {value, ""};
   return {value.substr(0, colon), value.substr(colon + 1)};
 }
 
-bool is_port_of_send(std::string_view disposition) {
+bool names_send_right(std::string_view disposition) {
   return MACH_MSG_TYPE_PORT_ANY_SEND(read_disposition(disposition));
 }
 
-// The value of a token `key=value`, or nothing.
+// Returns the value of a token `key=value`, or nothing.
 std::string_view value_of(std::string_view key, const std::vector<std::string_view>& words) {
   for (const std::string_view word : words) {
     if (word.starts_with(key) && word.substr(key.size()).starts_with('=')) {
@@ -55,8 +56,8 @@ bool has_unknown_descriptor(const std::vector<std::string_view>& words) {
   });
 }
 
-// Of a message that is sent. With fewer bytes than a complex one has, or not whole words, it is
-// refused for that alone.
+// Returns true if newer kernels check the descriptors of a sent message in another order. A message
+// with fewer bytes than a complex one has, or without whole words, is refused for that alone.
 bool differs_in_descriptors(std::string_view recorded, const std::vector<std::string_view>& words) {
   if (recorded.starts_with("= MACH_SEND_INVALID_RIGHT") ||
       recorded.starts_with("= MACH_SEND_INVALID_MEMORY")) {
@@ -73,8 +74,8 @@ std::uint32_t room_of(const std::vector<std::string_view>& words) {
   return size.empty() ? 4096u : read_number<std::uint32_t>(size);
 }
 
-// The size of the trailer that a result tells of; 0: it tells of none.
-std::uint32_t trailer_of(std::string_view result) {
+// Returns the size of the trailer in a result, or 0 without a trailer.
+std::uint32_t trailer_size(std::string_view result) {
   const std::size_t at = result.find(" tr=");
   if (at == std::string_view::npos) return 0;
   return read_number<std::uint32_t>(split(result.substr(at), ':').at(1));
@@ -92,7 +93,7 @@ bool complete_tags(trace_line& line, player& before) {
   }
   if (words.size() < 3 || words[1] != "msg") return false;
   if (recorded.starts_with("= MACH_RCV_TOO_LARGE err") &&
-      sizeof(mach_msg_header_t) + trailer_of(recorded) > room_of(words) && line.tags.empty()) {
+      sizeof(mach_msg_header_t) + trailer_size(recorded) > room_of(words) && line.tags.empty()) {
     line.tags.emplace_back("tiny-receive-buffer");
   }
   return differs_in_descriptors(recorded, words);
@@ -133,20 +134,22 @@ bool newer_result::allows(std::string_view tag, std::string_view recorded,
     return got == (recorded == "= OK" && !in_set_ ? "= KERN_NOT_IN_SET" : recorded);
   }
   if (tag == "receive-deadname-guard") {
-    // A right that is not known to be dead is no dead name yet; the list of names does not say so.
+    // A right that the kernel does not yet know to be dead is not a dead name, but the list of
+    // names shows it as one.
     return got == recorded || (type_ == MACH_PORT_TYPE_DEAD_NAME && got == without_guard(recorded));
   }
   if (tag == "large-small-buffer") {
-    // The size was not told; now it is.
-    const std::string_view told = after(got, "= MACH_RCV_TOO_LARGE large size=");
-    return got == recorded || (recorded == "= MACH_RCV_TOO_LARGE" && !told.empty() &&
-                               std::isdigit(static_cast<unsigned char>(told.front())));
+    // Newer kernels return the size too.
+    const std::string_view size = after(got, "= MACH_RCV_TOO_LARGE large size=");
+    return got == recorded || (recorded == "= MACH_RCV_TOO_LARGE" && !size.empty() &&
+                               std::isdigit(static_cast<unsigned char>(size.front())));
   }
   if (tag == "dest-before-reply") {
     const bool names_port = (type_ & MACH_PORT_TYPE_PORT_RIGHTS) != 0;
     if (!recorded.starts_with("= MACH_SEND_INVALID_REPLY") || names_port) return got == recorded;
     return got == "= MACH_SEND_INVALID_DEST" ||
-           (type_ == MACH_PORT_TYPE_DEAD_NAME && got == recorded);  // not known to be dead
+           // The kernel does not yet know that the right is dead.
+           (type_ == MACH_PORT_TYPE_DEAD_NAME && got == recorded);
   }
   throw bad_script("no such tag in the version table", tag);
 }
@@ -158,16 +161,16 @@ bool newer_result::allows_flavor(std::string_view recorded, std::string_view got
     return got ==
            (type_ & MACH_PORT_TYPE_RECEIVE ? "= KERN_INVALID_CAPABILITY" : "= KERN_INVALID_RIGHT");
   }
-  // A table that was only asked for is not made any more.
+  // Newer kernels do not allocate a table that was only asked for.
   return got == recorded || (recorded == "= OK size=nz" && got == "= OK size=0");
 }
 
-// The disposition of the voucher is looked at after that of the reply port.
+// Newer kernels check the disposition of the voucher early, but after that of the reply port.
 std::string newer_result::with_voucher_first(std::string_view recorded) const {
   const auto [reply, reply_type] = name_and_disposition(value("re"));
   const auto [voucher, voucher_type] = name_and_disposition(value("vo"));
   const bool bad_reply =
-      !reply_type.empty() && !is_port_of_send(reply_type) &&
+      !reply_type.empty() && !names_send_right(reply_type) &&
       (read_disposition(reply_type) != MACH_MSG_TYPE_PORT_NONE || reply != "null");
   const bool has_voucher =
       !voucher_type.empty() && read_disposition(voucher_type) != MACH_MSG_TYPE_PORT_NONE;
@@ -180,14 +183,14 @@ std::string newer_result::with_voucher_first(std::string_view recorded) const {
   return "= MACH_SEND_INVALID_VOUCHER guard=0x20000:" + std::string(voucher) + ":0x0";
 }
 
-// Into less than a header nothing is written; a trailer is cut where the buffer ends.
+// Newer kernels write nothing into less than a header, and cut a trailer at the end of the buffer.
 bool newer_result::allows_cut_trailer(std::string_view recorded, std::string_view got) const {
   const std::uint32_t room = room_of(words_);
   if (!recorded.starts_with("= MACH_RCV_TOO_LARGE err")) return got == recorded;
   if (room < sizeof(mach_msg_header_t)) return got == "= MACH_RCV_INVALID_DATA";
   const std::size_t trailer = recorded.find(" tr=");
   if (trailer == std::string_view::npos) return got == recorded;
-  // Fields as they are written, and where in the buffer they end.
+  // The fields of the text, and where in the buffer each ends.
   const std::vector<std::string_view> expected = split(recorded.substr(trailer), ':');
   if (got.size() < trailer || got.substr(0, trailer) != recorded.substr(0, trailer)) return false;
   const std::vector<std::string_view> fields = split(got.substr(trailer), ':');

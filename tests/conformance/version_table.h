@@ -1,5 +1,6 @@
-// What newer kernels do differently (SEMANTICS, part 3), as far as it shows in one result: for each
-// tag of a `#v` line, what an operation's result must be in the macOS 15 profile.
+// version_table: what newer kernels do differently (SEMANTICS, part 3), as far as it shows in one
+// result. For each tag of a `#v` line it says what the result of an operation must be in the macOS
+// 15 profile.
 #pragma once
 
 #include <mach/mach.h>
@@ -13,25 +14,24 @@ namespace conformance {
 class player;
 struct trace_line;
 
-// The recordings' tags go by what an operation says and gave, and miss some that the table calls
-// for. Adds `tiny-receive-buffer` where a recorded trailer is longer than the buffer: the table
-// says that it is cut. The state differs from the operation on (true) where
-// - `ssize` ends a message among its descriptors, or an unknown descriptor follows a right or
-// memory
-//   that cannot be taken: descriptor-checks-first;
-// - a port leaves one of several sets, but is told that it was not in it. The table does not know
-//   of that: 11417 says OK.
-// The line is an operation, not played yet. Throws bad_script.
+// Adds the tags that the recordings miss: they were made from what an operation says and gave. Adds
+// `tiny-receive-buffer` where a recorded trailer is longer than the buffer, which the table says is
+// cut. Returns true if the state of newer kernels differs after the operation, because
+// - descriptor-checks-first: `ssize` ends a message among its descriptors, or an unknown descriptor
+//   follows a right or memory that cannot be taken, or
+// - a port leaves one of several sets, and the recorded result says that it was not in it. The
+//   table does not list this: 11417 returns OK.
+// Requires that `line` is an operation that was not played yet. Throws bad_script.
 bool complete_tags(trace_line& line, player& before);
 
 class newer_result {
  public:
-  // Looks at what the operation's names stand for, before it is played; changes nothing. Throws
-  // bad_script.
+  // Reads the types of the names of the operation before it is played. Has no effect on the player.
+  // Throws bad_script.
   newer_result(const std::vector<std::string>& tags, std::string_view operation, player& before);
 
-  // Whether the result is what the table says for the tags; where the table says nothing of such an
-  // operation, the recorded one.
+  // Returns true if `got` is what the table says for one of the tags, or, for an operation that the
+  // table does not list, the recorded result.
   bool allows(std::string_view recorded, std::string_view got) const;
 
  private:
@@ -43,7 +43,9 @@ class newer_result {
 
   std::vector<std::string> tags_;
   std::vector<std::string_view> words_;  // of the operation, without the task
-  mach_port_type_t type_ = 0;  // of the first name: the destination, of the one received from
+  // The type of the first name, of the destination of a message, or of the port that it is received
+  // from.
+  mach_port_type_t type_ = 0;
   bool in_set_ = false;
 };
 
