@@ -1,15 +1,15 @@
-// kedge::cancelled: what a wait throws in a scope that has been cancelled.
+// kedge::cancelled: the exception that a wait throws in a cancelled context.
 //
 // It is not a std::exception, so that `catch (const std::exception&)` does not swallow it. Let it
-// pass: destructors do the unwinding. Cancellation is a level, not an edge: whoever catches it and
-// goes on has every further wait throw again, and is stopped (std::terminate, with its name) at the
-// 1,000th.
+// pass: destructors do the unwinding. Cancellation is a level, not an edge: in a task that catches
+// it and continues, every further wait throws again. The 1,000th throw ends the program
+// (std::terminate) with the task's name.
 #pragma once
 
 namespace kedge {
 
 enum class cancel_cause : unsigned char {
-  requested,  // somebody called cancel() on the scope, or stopped the loop
+  requested,  // cancel() was called on the scope or on the loop
   failure,    // a sibling in the scope or in the same when_all failed
   decided,    // another branch of the same when_any finished first
   deadline,   // the deadline of a with_timeout passed

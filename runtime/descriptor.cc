@@ -1,3 +1,5 @@
+// descriptor: when a file is probed, when it is tried, and when its remembered readiness is
+// cleared.
 #include "kedge/runtime/descriptor.h"
 
 #include <fcntl.h>
@@ -21,7 +23,8 @@ std::error_code system_error_code() noexcept {
   return {errno, std::system_category()};
 }
 
-// Whether a short transfer means that there is no more: not so for what has messages or lines.
+// Returns whether a short transfer means that the file is drained. Files with messages or lines
+// also transfer short when more is pending.
 bool is_stream(int fd, mode_t mode) noexcept {
   if (S_ISFIFO(mode)) return true;
   int type = 0;
@@ -69,7 +72,7 @@ descriptor& descriptor::operator=(descriptor&& other) noexcept {
   return *this;
 }
 
-// The sides stay: awaitables refer to them.
+// Keeps the sides, since awaitables refer to them.
 void descriptor::close() noexcept {
   const bool is_owned = ownership_ == ownership::owned;
   for (side* s : {reading_, writing_}) {
@@ -96,11 +99,11 @@ descriptor::transfer_awaitable descriptor::read_some(std::span<std::byte> buffer
   return {reading_, buffer.data(), buffer.size()};
 }
 descriptor::transfer_awaitable descriptor::write_some(std::span<const std::byte> bytes) noexcept {
-  // The direction of the side says that they are only read.
+  // Safe: an operation on the writing side only reads the bytes.
   return {writing_, const_cast<std::byte*>(bytes.data()), bytes.size()};
 }
 
-// The registration is made with the first wait: most files are only read, or only written.
+// Registers with the first wait, since most files are only read or only written.
 std::error_code descriptor::side::link(listener& l) {
   if (!opened) {
     source = registration(*table, sharing::exclusive, filter, static_cast<std::uint64_t>(fd));
@@ -109,14 +112,14 @@ std::error_code descriptor::side::link(listener& l) {
   return source.link(l);
 }
 
-// What the system says now, for descriptors that would block.
+// Asks the system whether a transfer would not block.
 bool descriptor::side::probe() noexcept {
   pollfd p{fd, static_cast<short>(filter == EVFILT_READ ? POLLIN : POLLOUT), 0};
   return ::poll(&p, 1, 0) > 0;
 }
 
-void descriptor::side::close(bool number_closes) noexcept {
-  number_closes ? source.close_with_number() : source.close();
+void descriptor::side::close(bool fd_closes) noexcept {
+  fd_closes ? source.close_with_fd() : source.close();
   fd = -1;
 }
 
@@ -154,7 +157,8 @@ bool descriptor::ready_operation::await_ready() noexcept {
   return !check_open() || side_->always_ready || (!side_->source.awaited() && side_->probe());
 }
 
-// Remembered readiness may be stale: whoever reads by himself does not tell when he found it empty.
+// Probes, since remembered readiness may be stale: a caller that reads by itself does not report
+// that it has drained the file.
 bool descriptor::ready_operation::await_settle() noexcept {
   if (!error_ && !side_->probe()) {
     side_->source.clear();
@@ -176,27 +180,28 @@ void descriptor::ready_operation::describe(description& line) const noexcept {
 
 bool descriptor::transfer_operation::await_ready() noexcept {
   if (!check_open() || size_ == 0) return true;
-  if (side_->source.awaited()) return false;  // link() says so
+  if (side_->source.awaited()) return false;  // link() refuses with errc::already_awaited
   return could_be_ready() && transfer();
 }
 
 bool descriptor::transfer_operation::could_be_ready() noexcept {
   if (side_->always_ready) return true;
   if (!side_->nonblocking) return side_->probe();
-  // Before the first wait nothing is known, so it is tried; what the kernel cannot watch (some
-  // devices) never has to wait.
+  // Before the first wait the readiness is unknown, so try. A file that the kernel cannot watch
+  // (some devices) then never waits.
   return !side_->opened || side_->source.ready();
 }
 
 bool descriptor::transfer_operation::await_settle() noexcept {
-  // Whoever shares a blocking file was told too, and may have been faster: it is asked once more.
+  // Another reader of a blocking file received the event too, and may have drained the file: probe
+  // again.
   const bool may_block = !side_->nonblocking && !side_->always_ready;
   if (!error_ && ((may_block && !side_->probe()) || !transfer())) return false;
   leave();
   return true;
 }
 
-// True if the operation has ended, in a result or an error.
+// Reads or writes once. Returns false if the transfer would have blocked.
 bool descriptor::transfer_operation::transfer() noexcept {
   const bool reading = side_->filter == EVFILT_READ;
   // Writability promises room for PIPE_BUF bytes; more could block.

@@ -1,17 +1,24 @@
-// descriptor: a file descriptor of this loop: readiness, and reading and writing after it.
+// descriptor: a file descriptor on a loop. Waits for readiness, reads and writes.
 //
 //     kedge::descriptor in(loop, STDIN_FILENO, kedge::ownership::borrowed);
 //     auto n = co_await in.read_some(buffer);         // result<size_t>
 //
-// One task may read and one may write at a time; a second gets errc::already_awaited. Regular files
-// are always ready. O_NONBLOCK is used where it is set and set nowhere: a blocking descriptor (fds
-// 0 to 2, and whatever else shares its file with another process) is asked by poll(2) and read
-// after readiness. The steady state of a non-blocking stream costs one read per read_some() and a
-// share of a wait: a transfer that was short is not followed by one that must fail. So read_some()
-// is not for a UNIX stream on which descriptors are passed: a read stops short in front of them
-// (readable() and a recvmsg of one's own are). SIGPIPE is the program's own affair.
+// One task may wait to read and one to write at a time; a second one gets errc::already_awaited.
+// Regular files are always ready.
 //
-// Loop's thread only. May outlive the loop: then waits give errc::loop_gone.
+// O_NONBLOCK is used where it is set, and never set by this class. A blocking descriptor (fds 0 to
+// 2, and any other that shares its file with another process) is probed by poll(2) before each
+// transfer.
+//
+// In the steady state of a non-blocking stream a read_some() costs one read and a share of a wait:
+// after a short transfer the next one waits for an event instead of trying a read that must fail.
+// So read_some() does not suit a UNIX stream on which descriptors are passed, since a read stops
+// short in front of them: use readable() and recvmsg().
+//
+// SIGPIPE is left to the caller.
+//
+// Threads: the loop's thread only. Cancelling any of these waits loses nothing. A descriptor may
+// outlive its loop: waits then end with errc::loop_gone.
 #pragma once
 
 #include <cstddef>
@@ -28,37 +35,38 @@
 namespace kedge {
 
 enum class ownership : bool {
-  borrowed,  // the descriptor stays the caller's, who keeps it open as long as this object
-  owned,     // close() and the destructor close it
+  borrowed,  // the caller owns the fd and keeps it open while this object lives
+  owned,     // close() and the destructor close the fd
 };
 
 class descriptor {
-  // One direction of the file. In memory of its own, so that the object can be moved, closed and
-  // destroyed while it is awaited: it lives as long as the object or an operation holds it.
+  // One direction of the file. On the heap, so that the descriptor can be moved, closed and
+  // destroyed while it is awaited: a side lives as long as the descriptor or an operation holds it.
   struct side {
     std::shared_ptr<registration_table> table;
     int fd;  // -1 once closed
     std::int16_t filter;
     bool always_ready;
     bool nonblocking;
-    bool stream;  // a transfer that was short says that there is no more for now
+    bool stream;  // after a short transfer the file is drained
     bool opened = false;
     unsigned holds = 1;
     registration source{};
 
     std::error_code link(listener& l);
     bool probe() noexcept;
-    void close(bool number_closes) noexcept;
+    // `fd_closes`: the caller closes the fd before the next wait.
+    void close(bool fd_closes) noexcept;
     void release() noexcept {
       if (--holds == 0) delete this;
     }
   };
 
  public:
-  // A wait for one direction, and what is done once it is ready. The base of the operations below.
+  // A wait for one direction to be ready. The base of the operations below.
   class wait : private listener {
    public:
-    // Null for a closed descriptor.
+    // `s` is null for a closed descriptor.
     explicit wait(side* s) noexcept : side_(s) {
       if (side_ != nullptr) ++side_->holds;
     }
@@ -72,10 +80,10 @@ class descriptor {
     ~wait() {
       if (side_ != nullptr) side_->release();
     }
-    // False, and the error says so, if the descriptor is closed.
+    // Returns false, with error_ set to errc::closed, if the descriptor is closed.
     bool check_open() noexcept;
     void describe(description& line, const char* what) const noexcept;
-    // Stops listening: the operation is about to end.
+    // Unlinks the listener, since the operation is about to end.
     void leave() noexcept { unlink(); }
 
     side* side_;
@@ -138,32 +146,40 @@ class descriptor {
     std::size_t size_;
   };
 
-  // A closed one.
+  // Makes a closed descriptor.
   descriptor() = default;
-  // `r` is the loop. Throws std::system_error (EBADF) if fd is not open, or std::bad_alloc; then an
-  // owned fd has been closed.
+  // `r` is the loop. Throws std::system_error (EBADF) if `fd` is not open. Throws std::bad_alloc,
+  // after closing an owned `fd`.
   descriptor(reactor& r, int fd, ownership o);
+  // Waits in progress continue on the object that `other` is moved to. Assignment closes the
+  // descriptor that was here before.
   descriptor(descriptor&& other) noexcept;
   descriptor& operator=(descriptor&& other) noexcept;
+  // Closes, as close() does.
   ~descriptor() { drop(); }
 
+  // The fd, which stays this object's if it is owned; -1 when closed.
   int native_handle() const noexcept { return fd_; }
   explicit operator bool() const noexcept { return fd_ >= 0; }
 
-  // Wakes whoever waits with errc::closed; closes an owned descriptor. No effect on a closed one.
+  // Ends the waits in progress with errc::closed, and closes an owned fd. No effect on a closed
+  // descriptor.
   void close() noexcept;
 
-  // Waits until a read (a write) would not block, the end of the file included. Asks the system
-  // each time, so it may be used with reads of one's own. Cancellation loses nothing.
+  // Wait until a read (a write) would not block; at the end of the file a read does not block.
+  // Each asks the system by poll(2), so the caller may also read and write by itself. Cancellation
+  // loses nothing.
   ready_awaitable readable() noexcept;
   ready_awaitable writable() noexcept;
 
-  // Reads what is there, at most buffer.size() bytes, waiting for the first; errc::end_of_file at
-  // the end, the system's error otherwise. An empty buffer gives 0 at once. Bytes are taken when
-  // the reader goes on, so cancellation loses nothing.
+  // Reads the pending bytes, at most buffer.size(), and waits while there are none. Gives the
+  // number of bytes, errc::end_of_file at the end of the file, or the system's error. An empty
+  // buffer gives 0 at once. `buffer` must live until the wait ends. The bytes are read when the
+  // task has its turn, so cancellation loses nothing.
   transfer_awaitable read_some(std::span<std::byte> buffer) noexcept;
-  // Writes what there is room for, waiting for room for the first byte; to a blocking descriptor
-  // PIPE_BUF bytes at most, since more could block. Cancellation loses nothing.
+  // Writes as many of the bytes as there is room for, and waits while there is no room. Gives the
+  // number of bytes, or the system's error. Writes at most PIPE_BUF bytes to a blocking descriptor,
+  // since more could block. `bytes` must live until the wait ends. Cancellation loses nothing.
   transfer_awaitable write_some(std::span<const std::byte> bytes) noexcept;
 
  private:

@@ -1,3 +1,4 @@
+// The messages of errc, and the one code that equals a condition of the standard library.
 #include "kedge/runtime/errc.h"
 
 #include <string>

@@ -1,7 +1,7 @@
-// What can end an awaited operation besides success and the errors of the system.
+// errc: how an awaited operation can end besides success and the system's errors.
 //
-// These are values of std::error_code (category "kedge"), reported in a result<T>; compare with
-// `r.error() == errc::timed_out`.
+// The values make std::error_codes (category "kedge"), which a result<T> reports. Compare with
+// `r.error() == errc::timed_out`. Any thread.
 #pragma once
 
 #include <system_error>
@@ -9,13 +9,14 @@
 namespace kedge {
 
 enum class errc {
-  end_of_file = 1,  // the stream has ended; nothing more will come
-  timed_out,        // the deadline given to this wait has passed
-  closed,           // the source was closed under its waiter
+  end_of_file = 1,  // the stream has ended: no more bytes will arrive
+  timed_out,        // the deadline of this wait has passed; equals std::errc::timed_out
+  closed,           // the source was closed, before or during the wait
   already_awaited,  // an exclusive source has a waiter already
-  loop_gone,        // the loop that the source belonged to has been destroyed
+  loop_gone,        // the loop of the source has been destroyed
 };
 
+// The category of these codes, named "kedge".
 const std::error_category& kedge_category() noexcept;
 
 inline std::error_code make_error_code(errc e) noexcept {

@@ -1,3 +1,4 @@
+// loop: drives until the root has ended, throws failures of spawned tasks, prints the tree.
 #include "kedge/runtime/loop.h"
 
 #include <ostream>
@@ -15,7 +16,7 @@ loop::~loop() {
 
 void loop::root::drive(context& c) {
   loop_.running_ = &c;
-  // Also when a drive throws: c is about to be destroyed.
+  // Runs also when a turn throws, since c is destroyed then.
   struct forget {
     loop& l;
     ~forget() { l.running_ = nullptr; }

@@ -1,14 +1,15 @@
-// loop: runs tasks on one thread. The reactor, and what it runs.
+// loop: runs tasks on one thread. It is a reactor and the scope of all tasks.
 //
 //     kedge::loop loop;
 //     int status = loop.run(serve(loop));      // until serve() has ended
 //
-// or, in a program with a main loop of its own: spawn() tasks and drive with poll(), run_once(),
-// next_deadline() and native_handle() (see reactor.h). One loop is one thread's at a time; several
-// loops on one thread are driven in turn.
+// A program with its own main loop instead spawns tasks and drives with poll(), run_once(),
+// next_deadline() and native_handle() (see reactor/reactor.h).
 //
-// Destroying the loop destroys the tasks that are left, innermost first, then closes its sources'
-// registrations: objects that outlive it answer errc::loop_gone.
+// Threads: a loop belongs to one thread at a time, the one that drives it; only get_remote()'s
+// handles may be used elsewhere. Several loops on one thread are driven in turn.
+// Destroying the loop destroys the remaining tasks, innermost first, then closes the registrations
+// of its sources: waits on objects that outlive the loop end with errc::loop_gone.
 #pragma once
 
 #include <exception>
@@ -24,21 +25,23 @@ namespace kedge {
 
 class loop : public reactor {
  public:
-  // Throws std::system_error if the system has no kqueue left.
+  // Throws std::system_error if the system cannot make a kqueue, and std::bad_alloc.
   loop();
   ~loop();
 
-  // Drives until x has ended, and gives what x gives or throws what it throws: `cancelled` if it
-  // was cancelled by cancel(). Spawned tasks run meanwhile and stay when it returns; if one of them
-  // fails, x is cancelled, and the failure thrown once all have ended. Not re-entrant
-  // (std::logic_error).
+  // Drives the loop until x has ended. Returns the value of x or throws its exception; throws
+  // `cancelled` if cancel() ended x. Spawned tasks run beside x and stay in the loop when run()
+  // returns. If a spawned task fails, x is cancelled, and the failure is thrown once all tasks have
+  // ended. Throws std::logic_error if the loop is being driven already, and std::system_error if
+  // the kqueue fails.
   template <awaitable A>
     requires(!std::is_lvalue_reference_v<A>)
   awaited_t<A> run(A&& x, std::source_location place = std::source_location::current());
 
-  // Runs fn(args...), or an awaitable, in the loop's own scope (see scope::spawn). May be called
-  // between drives; the task starts with the next one. If a task fails the others are cancelled,
-  // and when they have ended the failure is thrown by the drive that sees it.
+  // Runs fn(args...), or an awaitable, in the loop's own scope (see scope::spawn, whose exceptions
+  // it throws). May be called between drives: the task then starts in the next drive. If a task
+  // fails, the others are cancelled, and the drive in which the last of them ends throws the
+  // failure.
   template <class Fn, class First, class... Rest>
   void spawn(Fn&& fn, First&& first, Rest&&... rest) {
     {
@@ -56,20 +59,24 @@ class loop : public reactor {
     announce_started();
   }
 
-  // Cancels what run() runs and all that was spawned, and what that spawns; then run() throws
-  // `cancelled`. When they have ended, the loop is as before.
+  // Cancels the awaitable that run() runs, all spawned tasks, and the tasks that they spawn; then
+  // run() throws `cancelled`. Resumes nothing. When all of them have ended, the loop can be used
+  // again. No effect on an idle loop.
   void cancel() noexcept;
 
-  // Spawned tasks that have not ended.
+  // The number of spawned tasks that have not ended.
   std::size_t size() const noexcept { return tasks_.size(); }
 
+  // As in reactor. Also throw the failure of a spawned task, once the other tasks have ended.
   bool poll() { return run_once(clock::duration::zero()); }
   bool run_once(clock::duration max_wait = clock::duration::max());
 
-  // Prints the tree of tasks, each with what it waits for and where. On the loop's thread.
+  // Prints the tree of tasks, each with its origin, the operation that it waits for and the place
+  // of that wait. May be called from a running task. Throws what `out` throws.
   void dump(std::ostream& out);
 
-  // The loop that the calling thread is driving; null outside. For code outside of operations.
+  // Returns the loop that the calling thread is driving, or null outside of a drive. For code that
+  // has no operation, whose context knows the loop.
   static loop* current() noexcept { return static_cast<loop*>(reactor::current()); }
 
  private:
@@ -81,14 +88,14 @@ class loop : public reactor {
     using scope::reset;
 
    private:
-    // A failure stays until a drive has thrown it; a cancellation, until what run() runs has ended.
+    // A failure stays until a drive has thrown it, and a cancellation until the root has ended.
     void all_children_done() noexcept override {
       if (failures().empty() && loop_.running_ == nullptr) reset();
     }
     loop& loop_;
   };
 
-  // What run() runs.
+  // Holds the branch that run() runs.
   class root : public branching {
    public:
     explicit root(loop& l) noexcept : loop_(l) {}

@@ -1,3 +1,4 @@
+// remote and its mailbox: the list of posted work, and when a post has to wake the loop.
 #include "kedge/runtime/remote.h"
 
 #include <sys/event.h>
@@ -16,7 +17,7 @@ remote::mailbox::~mailbox() {
   drop(std::move(first_));
 }
 
-// The list is dropped in a loop: its nodes own each other.
+// In a loop: each node owns the next, so that destroying the first would recurse.
 void remote::mailbox::drop(std::unique_ptr<posted> first) noexcept {
   while (first) first = std::move(first->next);
 }
@@ -29,8 +30,8 @@ bool remote::mailbox::enqueue(std::unique_ptr<posted> work) {
   last_ = added;
   if (!asleep_) return true;
   asleep_ = false;  // one trigger is enough
-  // Under the lock, so that the loop cannot close the kqueue meanwhile. Cannot fail: the event is
-  // registered.
+  // Under the lock, so that the loop cannot close the kqueue during the call. The call cannot fail:
+  // the event is registered.
   kevent64_s trigger{};
   trigger.ident = wake_up_ident;
   trigger.filter = EVFILT_USER;

@@ -1,9 +1,9 @@
-// remote: the handle by which other threads reach a loop.
+// remote: a handle with which other threads post work to a loop.
 //
 //     std::jthread([to = loop.get_remote()] { to.post([] { ... }); });
 //
-// Copyable, and safe to keep when the loop is gone. Everything else of a loop belongs to its
-// thread.
+// Threads: any thread may copy, use and drop a remote. Every other part of a loop belongs to the
+// loop's thread. A remote may outlive its loop.
 #pragma once
 
 #include <memory>
@@ -16,10 +16,10 @@ class reactor;
 
 class remote {
  public:
-  // Runs fn() on the loop's thread, in the order of the posts of one thread. False, and fn is
-  // dropped here, if the loop is gone; a loop that is destroyed drops what it has not run. fn must
-  // not throw (std::terminate). Any thread; costs no system call while the loop is awake, one while
-  // it sleeps. Throws std::bad_alloc.
+  // Runs fn() on the loop's thread. Calls from one thread run in their order. Returns false, and
+  // destroys fn in the caller, if the loop is gone. A loop that is destroyed destroys the callables
+  // that it has not run. fn must not throw (std::terminate). Costs no system call while the loop is
+  // awake, and one while it sleeps. Throws std::bad_alloc.
   template <class Fn>
   bool post(Fn&& fn) const {
     using stored = std::decay_t<Fn>;
@@ -34,6 +34,7 @@ class remote {
 
  private:
   friend class reactor;
+  // A callable in the mailbox's list. Each owns the next, so a list is dropped in a loop.
   struct posted {
     posted() = default;
     posted(const posted&) = delete;

@@ -1,9 +1,13 @@
 // result<T, E>: a value, or the reason why there is none.
 //
-// For what happens in normal operation (a peer closed, a deadline passed): misuse and exhaustion
-// throw instead. The names are those of std::expected, which the oldest of our standard libraries
-// lacks. T may be void, a reference or move-only; E is std::error_code unless a failure has to hand
-// something back. Holds exactly one of the two at any time.
+//     const kedge::result<std::size_t> n = co_await in.read_some(buffer);
+//     if (!n && n.error() == kedge::errc::end_of_file) co_return;
+//
+// It reports what happens in normal operation: a peer closed, a deadline passed. Misuse and
+// exhaustion throw instead. The names are those of std::expected, which the oldest of our standard
+// libraries lacks. T may be void, a reference or move-only. E is std::error_code, unless the
+// failure hands an object back (an unsent message). A result holds exactly one of the two at any
+// time.
 #pragma once
 
 #include <functional>
@@ -33,7 +37,8 @@ unexpected(E) -> unexpected<std::error_code>;
 
 namespace result_detail {
 
-// Throws the error of a result that was asked for its value.
+// Throws `error`, for value(): as std::system_error if it is a code or has one, else as
+// std::logic_error.
 template <class E>
 [[noreturn]] void raise(const E& error) {
   if constexpr (std::is_same_v<E, std::error_code>) {
@@ -45,7 +50,7 @@ template <class E>
   }
 }
 
-// How a T is held: itself, a wrapped reference, or nothing for void.
+// The type that stores a T: T itself, a wrapped reference, or an empty type for void.
 template <class T>
 struct held {
   using type = T;
@@ -69,7 +74,7 @@ class [[nodiscard]] result {
   using value_type = T;
   using error_type = E;
 
-  // Success. Of a void result by default; else from anything that makes a T.
+  // Success: by default for a void result, else from any value that constructs a T.
   result()
     requires std::is_void_v<T>
       : state_(std::in_place_index<0>) {}
@@ -86,7 +91,8 @@ class [[nodiscard]] result {
   bool has_value() const noexcept { return state_.index() == 0; }
   explicit operator bool() const noexcept { return has_value(); }
 
-  // The value; throws the error (as std::system_error where it has a code) if there is none.
+  // Returns the value. Without one, throws std::system_error if the error has a code, else
+  // std::logic_error.
   decltype(auto) value() & {
     require();
     return **this;
@@ -100,7 +106,7 @@ class [[nodiscard]] result {
     return *std::move(*this);
   }
 
-  // The value; undefined if there is none.
+  // Returns the value. Undefined without one.
   decltype(auto) operator*() & noexcept { return get(*this); }
   decltype(auto) operator*() const& noexcept { return get(*this); }
   decltype(auto) operator*() && noexcept { return get(std::move(*this)); }
@@ -115,11 +121,12 @@ class [[nodiscard]] result {
     return std::addressof(**this);
   }
 
-  // The error; undefined if there is a value.
+  // Returns the error. Undefined if there is a value.
   E& error() & noexcept { return *std::get_if<1>(&state_); }
   const E& error() const& noexcept { return *std::get_if<1>(&state_); }
   E&& error() && noexcept { return std::move(*std::get_if<1>(&state_)); }
 
+  // Returns the value, or `otherwise` converted to T.
   template <class U>
     requires(!std::is_void_v<T> && !std::is_reference_v<T>)
   T value_or(U&& otherwise) const& {

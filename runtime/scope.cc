@@ -1,3 +1,4 @@
+// scope: the list of children, and what a child's end does to the others.
 #include "kedge/runtime/scope.h"
 
 #include "kedge/runtime/reactor/reactor.h"
@@ -83,7 +84,7 @@ void scope::destroy_children() noexcept {
 context* scope::next_standing(const context* previous) const noexcept {
   const child* next = newest_;
   if (previous != nullptr) {
-    // Only a child's context is asked about here, and each is the base of a branch.
+    // `previous` is the context of a child, and so the base of its branch.
     next = child::of(*previous).older;
   }
   for (; next != nullptr; next = next->older) {

@@ -1,4 +1,4 @@
-// scope: children that run at the same time and cannot outlive the block that they belong to.
+// scope: children that run concurrently and cannot outlive the block that they belong to.
 //
 //     co_await kedge::with_scope([&](kedge::scope& s) -> kedge::task<> {
 //       s.spawn(serve, std::move(connection));
@@ -6,8 +6,10 @@
 //       s.cancel();
 //     });
 //
-// with_scope(body) ends when the body and all children have ended (see with_scope.h). The first
-// failure, of a child or of the body, cancels all the others. Loop's thread only.
+// with_scope(body) makes the scope and ends when the body and all children have ended (see
+// with_scope.h). The first failure, of a child or of the body, cancels all the others.
+//
+// Threads: the loop's thread only.
 #pragma once
 
 #include <cstddef>
@@ -30,11 +32,11 @@ class scope {
   scope(const scope&) = delete;
   scope& operator=(const scope&) = delete;
 
-  // Runs fn(args...), which gives an awaitable, as a child; it starts at its turn. Callable and
-  // arguments are moved into the child's record and live as long as the child, so a closure may
-  // capture what the child needs (and fn is called with rvalues, as by std::thread). A value that
-  // the child gives is dropped. A child that is cancelled before its turn never starts. Throws
-  // std::bad_alloc, and what fn throws before it gives its awaitable; then there is no child.
+  // Runs fn(args...), which returns an awaitable, as a child. The child starts at its turn. The
+  // callable and its arguments are moved into the child's record and live as long as the child, so
+  // a closure may capture what the child needs; fn receives rvalues, as from std::thread. The
+  // child's value is dropped. A child that is cancelled before its turn never starts. Throws
+  // std::bad_alloc and the exception of fn; there is no child then.
   template <class Fn, class First, class... Rest>
   void spawn(Fn&& fn, First&& first, Rest&&... rest) {
     add({}, std::forward<Fn>(fn), std::forward<First>(first), std::forward<Rest>(rest)...);
@@ -50,19 +52,20 @@ class scope {
     add(place, [](A&& kept) { return std::move(kept); }, std::move(a));
   }
 
-  // Cancels the body and all children, now and to come.
+  // Cancels the body and all children, those that are spawned later included. Resumes nothing.
   void cancel() noexcept { cancel_all(cancel_cause::requested); }
   bool cancelled() const noexcept { return cancelled_; }
 
-  // What has failed so far, the first one first.
+  // The failures so far, in the order in which they happened.
   const std::vector<std::exception_ptr>& failures() const noexcept { return failures_; }
 
-  // Children that have not ended, or whose end has not been noted yet.
+  // The number of children that have not been reaped: a child that has ended counts until the
+  // scope's next turn.
   std::size_t size() const noexcept { return size_; }
 
  protected:
   scope() noexcept : reaper_(*this) {}
-  // Destroys the children that are left, the latest first.
+  // Destroys the remaining children, the latest first.
   ~scope() { destroy_children(); }
 
   void open(reactor& r, const context* from) noexcept {
@@ -70,17 +73,18 @@ class scope {
     from_ = from;
   }
   reactor& in_reactor() const noexcept { return *reactor_; }
-  // Places a branch in the scope; cancels it if the scope is.
+  // Places a branch in the scope, and cancels it if the scope is cancelled.
   void bind(branch_base& b) const noexcept;
   void cancel_all(cancel_cause cause) noexcept;
-  // Room for one more failure, so that noting it cannot fail.
+  // Reserves room for one more failure, so that note_failure() cannot fail. Throws std::bad_alloc.
   void expect_failure();
   void note_failure(std::exception_ptr failure) noexcept;
   void destroy_children() noexcept;
-  // The next context of a child that is standing; the latest child comes first.
+  // Returns the next suspended child's context after `previous` (null: the first one), or null.
+  // Children come in the reverse order of their spawning.
   context* next_standing(const context* previous) const noexcept;
   bool any_child_cancelled() const noexcept { return any_child_cancelled_; }
-  // Forgets how the scope ended, so that it can be used anew.
+  // Forgets how the scope ended, so that it can be used again.
   void reset() noexcept;
 
  private:
@@ -95,7 +99,7 @@ class scope {
       frame_recycler::release(block, size);
     }
 
-    // The child whose branch the context is.
+    // Returns the child whose branch `c` is.
     static const child& of(const context& c) noexcept {
       return static_cast<const child&>(static_cast<const branch_base&>(c).holder());
     }
@@ -148,8 +152,8 @@ class scope {
     branch<operation_of<source>> branch_;
   };
 
-  // Deletes the children that have ended, at its turn: their end is reported from within their own
-  // coroutines, which cannot be destroyed there.
+  // Deletes the ended children at its own turn: a child's end is reported from within its
+  // coroutine, which cannot be destroyed there.
   class reaper final : public waiter {
    public:
     explicit reaper(scope& s) noexcept : waiter(nullptr, nullptr), scope_(s) {}
@@ -167,7 +171,7 @@ class scope {
     std::unique_ptr<child> c(new record<std::decay_t<Fn>, std::decay_t<Args>...>(
         *this, std::forward<Fn>(fn), std::forward<Args>(args)...));
     c->as_branch().set_origin("child", place);
-    expect_failure();  // not before: fn may have spawned, too
+    expect_failure();  // only here, since fn may have spawned too
     adopt(*c.release());
   }
   void adopt(child& c) noexcept;
@@ -181,7 +185,7 @@ class scope {
   reactor* reactor_ = nullptr;
   const context* from_ = nullptr;
   child* newest_ = nullptr;
-  child* ended_ = nullptr;  // linked by `newer`
+  child* ended_ = nullptr;  // the children to delete, linked by `newer`
   std::size_t size_ = 0;
   reaper reaper_;
   std::vector<std::exception_ptr> failures_;

@@ -1,3 +1,4 @@
+// signal_set: dispositions that the sets of a process share, and one registration per signal.
 #include "kedge/runtime/signal_set.h"
 
 #include <sys/event.h>
@@ -14,8 +15,8 @@
 namespace kedge {
 namespace {
 
-// How often each signal is ignored on behalf of a set, and what it did before. Dispositions are the
-// process's, so this is too.
+// The number of sets that each signal is ignored for, and the signal's former disposition. One per
+// process, as dispositions are.
 class ignored_signals {
  public:
   void add(int number) {
@@ -88,7 +89,8 @@ class signal_set::watch final : private listener {
     unlink();
     const bool loop_lives = static_cast<bool>(source_);
     source_.close();
-    // Out of the kernel before the signal gets its meaning back, or one could slip through.
+    // Removes the registration from the kernel before the former disposition is restored, so that
+    // no delivery has both effects.
     if (loop_lives) set_.in.submit_changes();
     ignored().remove(number);
   }
@@ -114,7 +116,7 @@ signal_set::signal_set(reactor& r, std::initializer_list<int> signals)
   for (const int number : signals) {
     state_->watches.push_back(std::make_unique<watch>(*state_, number));
   }
-  // From here on deliveries count.
+  // After this call every delivery is counted.
   r.submit_changes();
   if (state_->end) throw std::system_error(state_->end, "kedge::signal_set");
 }

@@ -1,12 +1,14 @@
-// signal_set: signals, awaited.
+// signal_set: awaits signals of the process.
 //
 //     kedge::signal_set stop(loop, {SIGINT, SIGTERM});
 //     kedge::signal_event s = (co_await stop.next()).value();
 //
-// While the set lives, its signals do nothing else: they are ignored by the process (SIGCHLD keeps
-// its default), and the old disposition is restored with the last set of this process that names
-// it. Deliveries are counted from the construction on, so one between two calls of next() is not
-// lost. Sets with the same signal, on one loop or several, all hear of it. Loop's thread only.
+// While the set lives, its signals have no other effect: the process ignores them (SIGCHLD keeps
+// its default disposition). The last set of the process that names a signal restores the former
+// disposition. Deliveries are counted from the constructor on, so none between two calls of next()
+// is lost. Every set with a signal receives each delivery, on one loop or several.
+//
+// Threads: the loop's thread only. A set may outlive its loop: waits then end with errc::loop_gone.
 #pragma once
 
 #include <initializer_list>
@@ -22,12 +24,12 @@
 namespace kedge {
 
 struct signal_event {
-  int number;
-  unsigned count;  // deliveries since it was last reported
+  int number;      // SIGINT, SIGTERM ...
+  unsigned count;  // deliveries since this set last reported the signal, at least 1
 };
 
 class signal_set {
-  // What the set and its operations share, so that the set can be destroyed under any of them.
+  // Shared by the set and its operations, so that the set can be destroyed during a wait.
   struct state;
 
  public:
@@ -63,16 +65,18 @@ class signal_set {
     signal_set* set_;
   };
 
-  // Throws std::system_error for a signal that does not exist or cannot be caught (EINVAL).
+  // `r` is the loop. Registers in the kernel before it returns. Throws std::system_error (EINVAL)
+  // for a signal that does not exist or cannot be caught; no disposition has changed then.
   signal_set(reactor& r, std::initializer_list<int> signals);
   signal_set(const signal_set&) = delete;
   signal_set& operator=(const signal_set&) = delete;
-  // Wakes whoever waits with errc::closed.
+  // Ends a wait in progress with errc::closed.
   ~signal_set();
 
-  // The next delivery of any of the signals; in the order of the constructor's list if several have
-  // come. One task at a time: errc::already_awaited. Cancellation loses nothing: a delivery is
-  // taken when the task goes on.
+  // Waits for a delivery of any of the signals. If several are pending, reports the one that comes
+  // first in the constructor's list. One task may wait at a time; a second one gets
+  // errc::already_awaited. Cancellation loses nothing: a delivery is taken when the task has its
+  // turn.
   next_awaitable next() noexcept { return next_awaitable(*this); }
 
  private:

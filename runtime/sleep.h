@@ -1,7 +1,10 @@
 // sleep_for, sleep_until: wait for time to pass.
 //
-// Time is kedge::clock, awake time. Sleeps with the same deadline end in the order in which they
-// began. Cancellation loses nothing.
+//     co_await kedge::sleep_for(std::chrono::milliseconds(100));
+//
+// Time is that of kedge::clock, which stands still while the machine sleeps. Sleeps with the same
+// deadline end in the order in which they began. Awaiting one throws std::bad_alloc. Cancellation
+// loses nothing.
 #pragma once
 
 #include <utility>
@@ -42,8 +45,8 @@ class sleep_operation final : private timer {
   waiter* waiter_ = nullptr;
 };
 
-// The deadline is d after the moment at which it is awaited. At once, but after the tasks that are
-// ready, if d is not positive.
+// Waits until `d` has passed since the co_await. If `d` is not positive, the sleep ends at once,
+// but after the tasks that are ready. A `d` beyond the end of time waits for ever.
 class [[nodiscard]] sleep_for {
  public:
   explicit sleep_for(clock::duration d) noexcept : duration_(d) {}
@@ -55,6 +58,7 @@ class [[nodiscard]] sleep_for {
   clock::duration duration_;
 };
 
+// Waits until `deadline`. A deadline that has passed is like a sleep_for of zero.
 class [[nodiscard]] sleep_until {
  public:
   explicit sleep_until(clock::time_point deadline) noexcept : deadline_(deadline) {}

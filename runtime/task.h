@@ -3,11 +3,17 @@
 //     kedge::task<int> answer() { co_return 42; }
 //     int n = co_await answer();
 //
-// Nothing runs before it is awaited (or spawned); dropping it then destroys its arguments. What it
-// throws is thrown again where it is awaited. It runs in its awaiter's context: loop, cancellation.
-// Dropped while suspended (its awaiter was destroyed), it is destroyed innermost first. Control
-// passes to and from it without growing the stack, at every optimisation level: by symmetric
-// transfer while the turn's credit lasts, through the ready queue otherwise.
+// A task runs nothing before it is awaited or spawned; dropping it before that destroys its
+// arguments. An exception that leaves the task is rethrown by the co_await that awaits it. A task
+// runs in its awaiter's context: the same loop, the same cancellation. If its awaiter is destroyed
+// while the task is suspended, the chain is destroyed innermost first. Control passes to and from a
+// task without growing the stack, at every optimisation level: by symmetric transfer while the
+// turn's credit lasts, through the ready queue otherwise.
+//
+// Cancellation is delivered to the wait that the task is suspended in. It loses what that wait
+// declares; an exception or a value with which the task still ends is delivered.
+// A task may be made, moved and dropped on any thread before it is awaited, and after that belongs
+// to its loop's thread. Making one throws std::bad_alloc.
 #pragma once
 
 #include <coroutine>
@@ -25,7 +31,7 @@ class task;
 
 namespace task_detail {
 
-// What is the same for every T.
+// The part of a promise that does not depend on T.
 class promise_base : public awaiting_promise {
  public:
   using awaiting_promise::awaiting_promise;
@@ -122,7 +128,7 @@ class task_operation {
 
   bool await_ready() const noexcept { return false; }
   std::coroutine_handle<> await_suspend(waiter& w) noexcept { return frame_->start(w, frame_); }
-  // Cancelling goes to what the task waits for, by way of their common context.
+  // The innermost wait of the task is cancelled through the context that both share.
   cancel_result await_cancel() noexcept { return cancel_result::pending; }
   bool was_cancelled() const noexcept { return body().ended_cancelled(); }
   bool await_failed() const noexcept { return body().failed(); }
@@ -151,7 +157,7 @@ class [[nodiscard]] task {
     if (frame_ != nullptr) frame_->destroy();
   }
 
-  // Undefined for a task that was awaited or moved from.
+  // Undefined for a task that has been awaited or moved from.
   task_operation<T> operator co_await() && noexcept {
     return task_operation<T>(std::exchange(frame_, nullptr));
   }

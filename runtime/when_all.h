@@ -1,9 +1,11 @@
-// when_all(a, b...): awaits all of them together; gives a tuple of what they give (std::monostate
-// for void).
+// when_all(a, b...): awaits all of its awaitables concurrently; gives the tuple of their values.
 //
-// The first that fails cancels the others; when they have ended, what it threw is thrown.
-// Cancelling from outside cancels all; if one was cancelled before it had a value, when_all throws
-// `cancelled`. Cancellation loses: the values of those that had ended already.
+//     const auto [line, reply] = co_await kedge::when_all(read_line(in), ask(peer));
+//
+// The value of a void awaitable is std::monostate. The first failure cancels the others; when all
+// have ended, when_all throws the exception of that failure. A cancellation from outside cancels
+// all; if one of them was cancelled before it had a value, when_all throws `cancelled`.
+// Cancellation loses the values of those that had ended, and what the others declare.
 #pragma once
 
 #include <tuple>

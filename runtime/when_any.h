@@ -1,10 +1,14 @@
-// when_any(a, b...): awaits them together until the first has ended; gives a tuple of
-// std::optional: at least one is set, more if another ended before it could be cancelled
-// (std::monostate for void).
+// when_any(a, b...): awaits its awaitables concurrently until the first has ended.
 //
-// The others are cancelled *and awaited*: nothing of them runs on afterwards. If one fails, what
-// the first failure threw is thrown. Cancelling from outside cancels all; when_any throws
-// `cancelled` if none had a value. Cancellation of the others loses what each of them declares.
+//     const auto [status, signal] = co_await kedge::when_any(serve(loop), stop.next());
+//
+// Gives a tuple of std::optional, of which at least one holds a value. More of them do if another
+// awaitable ended before it could be cancelled. The value of a void awaitable is std::monostate.
+//
+// The others are cancelled *and awaited*: none of them runs after when_any has ended. If one fails,
+// when_any throws the exception of the first failure. A cancellation from outside cancels all;
+// when_any throws `cancelled` if none had a value. Cancelling the others loses what each of them
+// declares.
 #pragma once
 
 #include <optional>

@@ -1,14 +1,17 @@
-// with_scope(body): runs body(scope&), which gives an awaitable, and the children it spawns.
+// with_scope(body): runs body(scope&), which returns an awaitable, and the children it spawns.
 //
-// Ends when the body and all children have ended, and gives what the body gives. The first failure,
-// of a child or of the body, cancels all the others and is thrown when they are done; the later
-// ones are in scope::failures() until then. Cancelling from outside cancels all, and with_scope
-// then throws `cancelled`. scope::cancel() does not make it throw, unless the body gives a value
-// and was cancelled before it had one. Cancellation loses: what the body and the children say.
+// Ends when the body and all children have ended, and gives the value of the body. See scope.h for
+// an example.
 //
-// g++ 12 destroys a closure that is a temporary of a co_await expression twice. If its captures
-// need a destructor, name it first (checked at compile time there), and pass std::ref(it) if it
-// cannot be copied.
+// The first failure, of a child or of the body, cancels all the others. It is thrown when they have
+// ended; scope::failures() has the later ones until then. A cancellation from outside cancels the
+// body and all children, and with_scope throws `cancelled` if any of them was cancelled. After
+// scope::cancel() with_scope throws `cancelled` only if the body gives a value and was cancelled
+// before it had one. Cancellation loses what the body and the children declare.
+//
+// g++ 12 destroys a closure that is a temporary of a co_await expression twice. If the captures
+// need a destructor, name the closure first (g++ 12 checks this at compile time), and pass
+// std::ref(closure) if it cannot be copied.
 #pragma once
 
 #include <optional>
@@ -32,7 +35,7 @@ class scope_operation final : private scope, private branching {
   explicit scope_operation(Body&& body) : closure_(std::move(body)) {}
   scope_operation(const scope_operation&) = delete;
   scope_operation& operator=(const scope_operation&) = delete;
-  // The children refer to what the body's closure holds: they go first.
+  // Destroys the children first, since they refer to the captures of the body's closure.
   ~scope_operation() { destroy_children(); }
 
   bool await_ready() const noexcept { return false; }
@@ -45,7 +48,7 @@ class scope_operation final : private scope, private branching {
     try {
       body_.emplace(closure_(handed_out), static_cast<branching&>(*this));
     } catch (...) {
-      destroy_children();  // those that the closure had spawned
+      destroy_children();  // the closure may have spawned some
       throw;
     }
     bind(*body_);
@@ -53,7 +56,7 @@ class scope_operation final : private scope, private branching {
     return true;
   }
 
-  // Somebody outside may have spawned into the scope since its last child ended.
+  // A task outside of the scope may have spawned into it since the last child ended.
   bool await_settle() noexcept { return size() == 0; }
 
   cancel_result await_cancel() noexcept {
@@ -80,7 +83,7 @@ class scope_operation final : private scope, private branching {
   void describe(description& line) const noexcept { line.print("a scope of %zu children", size()); }
 
   context* next_branch(const context* previous) const noexcept {
-    // The children, then the body, if it is there yet.
+    // The children, then the body, if the closure has returned it.
     auto* const body = const_cast<scope_operation*>(this)->body_branch();
     if (body != nullptr && previous == body) return nullptr;
     if (context* const c = next_standing(previous)) return c;

@@ -1,9 +1,13 @@
-// with_timeout(d, x): awaits x, for at most d. Gives a result of what x gives.
+// with_timeout(d, x): awaits x for at most d; gives a result with the value of x.
 //
-// A value that arrived wins, however late. Otherwise x is cancelled when the deadline has passed,
-// and *awaited*; then the error is errc::timed_out. What x throws is thrown; `cancelled` passes
-// through if the cancellation came from outside. Where x gives a result<T> itself, so does
-// with_timeout, with the time-out among the errors. Cancellation loses what x declares.
+//     const auto n = co_await kedge::with_timeout(5s, in.read_some(buffer));
+//     if (!n && n.error() == kedge::errc::timed_out) ...
+//
+// When the deadline has passed x is cancelled *and awaited*. If x was cancelled the error is
+// errc::timed_out; a value with which x still ends is delivered, however late. An exception of x is
+// thrown. A cancellation from outside throws `cancelled`. If x gives a result<T>, with_timeout
+// gives a result<T> too, with the time-out among its errors. Awaiting it throws std::bad_alloc.
+// Cancellation loses what x declares.
 #pragma once
 
 #include <type_traits>
@@ -16,7 +20,7 @@
 
 namespace kedge {
 
-// What with_timeout gives for an awaitable that gives T.
+// The result of with_timeout for an awaitable that gives T.
 template <class T>
 struct timed {
   using type = result<T>;
@@ -77,7 +81,7 @@ class with_timeout_operation final : private timer, private branching {
 
  private:
   void expire() noexcept override {
-    if (branch_.cancelled()) return;  // somebody else was first
+    if (branch_.cancelled()) return;  // a cancellation from outside came first
     expired_ = true;
     branch_.cancel(cancel_cause::deadline);
   }
@@ -106,7 +110,8 @@ class [[nodiscard]] with_timeout_awaitable {
   A awaitable_;
 };
 
-// The deadline is d after the moment at which it is awaited.
+// The deadline is `d` after the co_await. A `d` that is not positive still starts x. A `d` beyond
+// the end of time never ends x.
 template <awaitable A>
   requires(!std::is_lvalue_reference_v<A>)
 with_timeout_awaitable<A> with_timeout(clock::duration d, A&& a) {

@@ -1,4 +1,6 @@
-// yield(): goes to the back of the ready queue, so that the other ready tasks run first.
+// yield(): puts the task at the back of the ready queue, so that the other ready tasks run first.
+//
+// A yield that has begun cannot be cancelled: it ends at its turn, and the next wait throws.
 #pragma once
 
 #include "kedge/runtime/awaiting/context.h"
@@ -18,7 +20,7 @@ class yield_operation {
     w.where().in_reactor().ready(w);
     return true;
   }
-  // Never asked: its waiter is queued while it waits.
+  // Never called: the waiter is in the ready queue while it waits.
   cancel_result await_cancel() noexcept { return cancel_result::completed; }
   void await_resume() const noexcept {}
   void describe(description& line) const noexcept { line.print("its turn"); }

@@ -1,7 +1,9 @@
-// awaiting<Op>: what `co_await x` becomes in a coroutine of ours.
+// awaiting<Op>: the awaiter that `co_await x` makes in one of our coroutines.
 //
-// In order: throws if the context is cancelled (nothing started); takes a credit, and yields to the
-// other ready tasks if none is left; then awaits the operation.
+// First it throws `cancelled` if the context is cancelled; nothing has started then. Then it takes
+// a credit, and yields to the other ready tasks if none is left. Then it awaits the operation.
+//
+// Threads: the loop's thread only.
 #pragma once
 
 #include <coroutine>
@@ -17,8 +19,8 @@
 
 namespace kedge {
 
-// One operation and the stage it is in, whoever awaits it: Party is the base that says who (it
-// derives from waiter, and its arrived() returns where control goes once the operation has ended).
+// One operation and its stage. The base Party is the kind of waiter: a coroutine or a branch. It
+// derives from waiter, and its arrived() returns the coroutine that runs after the operation's end.
 template <operation Op, class Party>
 class operation_waiter : public Party {
   static constexpr bool runs_coroutine =
@@ -35,11 +37,11 @@ class operation_waiter : public Party {
   Op& op() noexcept { return op_; }
   const Op& op() const noexcept { return op_; }
 
-  // Withdrawn before it had a result.
+  // Returns whether the operation was withdrawn before it had a result.
   bool withdrawn() const noexcept { return withdrawn_; }
 
   void withdraw() noexcept override {
-    if (this->queued()) return;  // it has its turn coming and looks for itself then
+    if (this->queued()) return;  // proceed() checks for cancellation at its turn
     if (op_.await_cancel() == cancel_result::withdrawn) {
       withdrawn_ = true;
       this->where().in_reactor().ready(*this);
@@ -82,7 +84,7 @@ class operation_waiter : public Party {
   }
   void mark_withdrawn() noexcept { withdrawn_ = true; }
 
-  // Starts the operation. Null: it is done. Else the coroutine to run meanwhile.
+  // Starts the operation. Returns null if it has ended, else the coroutine to run while it waits.
   std::coroutine_handle<> begin() noexcept {
     if (op_.await_ready()) return nullptr;
     if constexpr (may_throw) {
@@ -97,7 +99,8 @@ class operation_waiter : public Party {
     }
   }
 
-  // Puts the operation into its source. Null: done meanwhile. Else the coroutine to run.
+  // Links the operation into its source. Returns null if it has ended, else the coroutine to run
+  // while it waits.
   std::coroutine_handle<> suspend() noexcept(!may_throw) {
     if constexpr (runs_coroutine) {
       this->where().go_on();
@@ -147,7 +150,7 @@ class operation_waiter : public Party {
   bool withdrawn_ = false;
 };
 
-// The party that is a coroutine.
+// The kind of waiter that is a coroutine.
 class coroutine_party : public waiter {
  protected:
   explicit coroutine_party(frame& f) noexcept : waiter(&f.where(), &f) {}
@@ -201,7 +204,7 @@ class [[nodiscard]] awaiting final : public operation_waiter<Op, coroutine_party
   bool spent_ = false;
 };
 
-// The base of our coroutines' promises: says what can be awaited in them.
+// The base of our coroutines' promises: decides which types can be awaited in them.
 class awaiting_promise : public frame {
  public:
   using frame::frame;
@@ -210,7 +213,7 @@ class awaiting_promise : public frame {
   auto await_transform(A&& a, std::source_location place = std::source_location::current()) {
     static_assert(awaitable<A>,
                   "kedge: this type cannot be awaited here: it is not one of Kedge's awaitables "
-                  "(see kedge/runtime/operation.h for the protocol that makes one)");
+                  "(see kedge/runtime/awaiting/operation.h for the protocol that makes one)");
     static_assert(
         !std::is_lvalue_reference_v<A> || std::is_trivially_copyable_v<std::remove_cvref_t<A>>,
         "kedge: an awaitable is awaited once: co_await std::move(it)");

@@ -1,7 +1,9 @@
 // branch<Op>: an operation that runs beside others, in a context of its own.
 //
-// Combinators, scopes and the loop hold what they run as branches. A branch reports its end, once,
-// to the `branching` that holds it.
+// Combinators, scopes and the loop hold their operations as branches. A branch reports its end
+// once, to the `branching` that holds it. Destroying a branch destroys its operation in any state.
+//
+// Threads: the loop's thread only.
 #pragma once
 
 #include <coroutine>
@@ -13,11 +15,11 @@ namespace kedge {
 
 class branch_base;
 
-// Whoever holds branches.
+// The holder of branches.
 class branching {
  public:
-  // `b` has ended. Called from a source or from the end of b's own coroutine: b may not be
-  // destroyed in here, and nothing may be resumed.
+  // `b` has ended. Called from a source or at the end of b's own coroutine: the implementation must
+  // not destroy `b` and must not resume a coroutine.
   virtual void branch_done(branch_base& b) noexcept = 0;
 
  protected:
@@ -27,7 +29,7 @@ class branching {
 
 class branch_base : public waiter, public context {
  public:
-  // How a branch ended. A branch that ends as cancelled although nobody cancelled it has failed.
+  // How a branch ended. A branch that ends with `cancelled` without a cancellation has failed.
   enum class outcome : unsigned char { none, value, failed, cancelled };
 
   outcome ended() const noexcept { return outcome_; }
@@ -61,8 +63,9 @@ class branch final : public operation_waiter<Op, branch_base> {
   template <class A>
   branch(A&& a, branching& holder) : base(std::forward<A>(a), holder) {}
 
-  // Starts the branch, which has been bound: a leaf at once, a coroutine at its first turn. It may
-  // report its end at once; a cancelled one does, and starts nothing.
+  // Starts the branch: a leaf at once, a coroutine at its first turn. Requires that the branch has
+  // been bound. May report the end before it returns. A cancelled branch does so and starts
+  // nothing.
   void start() noexcept {
     if (this->cancelled()) {
       this->mark_withdrawn();
@@ -76,7 +79,8 @@ class branch final : public operation_waiter<Op, branch_base> {
     }
   }
 
-  // The result: throws the failure. Only after the end with a value or a failure, once.
+  // Returns the value or throws the failure. Requires that the branch has ended with one of them.
+  // At most once.
   decltype(auto) result() { return this->take(); }
 
  private:

@@ -1,5 +1,7 @@
-// branch_group<As...>: a fixed number of branches that run together; the base of when_all and
+// branch_group<As...>: a fixed number of branches that run concurrently; the base of when_all and
 // when_any.
+//
+// Threads: the loop's thread only.
 #pragma once
 
 #include <array>
@@ -28,8 +30,8 @@ class branch_group : protected branching {
     return static_cast<cell<I, std::tuple_element_t<I, std::tuple<As...>>>&>(cells_).held;
   }
 
-  // Starts the branches in order, until `stop` says that the rest is not wanted. False: all that
-  // were started have ended already.
+  // Starts the branches in order, until stop() returns true. Returns false if all branches that
+  // were started have ended.
   template <class Stop>
   bool start(waiter& w, Stop stop) noexcept {
     waiter_ = &w;
@@ -45,7 +47,7 @@ class branch_group : protected branching {
     }
   }
 
-  // To be called by branch_done().
+  // Must be called once by each branch_done(). The last call makes the awaiter ready.
   void one_done() noexcept {
     if (--running_ == 0) waiter_->where().in_reactor().ready(*waiter_);
   }
@@ -113,7 +115,7 @@ class branch_group : protected branching {
   std::size_t running_ = 0;
 };
 
-// What a branch's value is in a tuple: void becomes std::monostate.
+// The type of an awaitable's value in a tuple: std::monostate for void.
 template <class T>
 struct tuple_value {
   using type = T;

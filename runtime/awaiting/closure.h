@@ -1,8 +1,8 @@
-// KEDGE_CHECK_CLOSURE(F): refuses closures that g++ 12 would destroy twice.
+// KEDGE_CHECK_CLOSURE(F): refuses to compile a closure that g++ 12 would destroy twice.
 //
 // g++ 12 (12.2 was tried, at -O0 and -O2) destroys a temporary closure in a co_await expression
-// once too often: a captured std::string is freed twice. Whoever takes a callable as F&& and gives
-// an awaitable checks it with this, so that the mistake does not compile there.
+// once too often: a captured std::string is freed twice. Each function that takes a callable as F&&
+// and returns an awaitable checks F with this macro. Other compilers accept every F.
 #pragma once
 
 #include <type_traits>

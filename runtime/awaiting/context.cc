@@ -1,3 +1,4 @@
+// context and frame: cancelling and destroying a tree of coroutines, without recursion.
 #include "kedge/runtime/awaiting/context.h"
 
 #include <cstdio>
@@ -10,7 +11,7 @@
 namespace kedge {
 namespace {
 
-// Whoever swallows `cancelled` this often in one context is not going to stop.
+// A task that swallows `cancelled` this often is not going to stop.
 constexpr unsigned most_throws = 1000;
 
 [[noreturn]] void stop(const context& c, const char* what) noexcept {
@@ -35,8 +36,8 @@ void print_place(description& line, const std::source_location& place) noexcept 
 }
 
 void context::cancel(cancel_cause cause) noexcept {
-  // The list of contexts whose branches are to follow hangs off the reactor while it is worked off,
-  // so that a combinator's withdraw() which cancels its branches only adds to it.
+  // The outermost call works through a list of contexts, which hangs off the reactor. A withdraw()
+  // that cancels the branches of a combinator only adds to this list.
   if (cancelled_) return;
   cancelled_ = true;
   cause_ = cause;
@@ -58,9 +59,9 @@ void context::throw_cancelled() {
 }
 
 void context::destroy_frames() noexcept {
-  context* stack = this;  // this context, and on top of it the branch being looked into
+  context* stack = this;  // linked by below_; the top is the context being destroyed
   below_ = nullptr;
-  const context* done = nullptr;  // the branch of the top that was dealt with last
+  const context* done = nullptr;  // the branch of the top that was destroyed last
   while (stack != nullptr) {
     waiter* const innermost = stack->standing_at_;
     if (innermost != nullptr) {

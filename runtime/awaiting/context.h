@@ -1,8 +1,11 @@
-// context: what a chain of coroutines runs in. Loop, cancellation, and where the chain stands now.
+// context: the environment of a chain of coroutines: its loop, its cancellation, and the waiter at
+// which the chain stands.
 //
-// Every chain (a root task, a child of a scope, a branch of a combinator) has one; a coroutine
-// inherits that of its awaiter. Contexts form a tree by way of what they await: the waiter that a
-// suspended context stands at knows the contexts of its branches. Loop's thread only.
+// Every chain (a root task, a child of a scope, a branch of a combinator) has one context; a
+// coroutine inherits its awaiter's. Contexts form a tree: the waiter at which a suspended context
+// stands knows the contexts of its branches.
+//
+// Threads: the loop's thread only.
 #pragma once
 
 #include <source_location>
@@ -20,8 +23,8 @@ class context {
   context(const context&) = delete;
   context& operator=(const context&) = delete;
 
-  // Places the context below `from`, the context that it branches off, or null for a root. Below a
-  // cancelled one it is cancelled from the beginning.
+  // Places the context in the loop `r`, below `from`, or as a root if `from` is null. Below a
+  // cancelled context it is cancelled from the beginning.
   void bind(reactor& r, const context* from) noexcept {
     reactor_ = &r;
     if (from == nullptr) return;
@@ -35,29 +38,30 @@ class context {
   bool cancelled() const noexcept { return cancelled_; }
   cancel_cause cause() const noexcept { return cause_; }
 
-  // Cancels this context and all below it: marks each and asks what it waits for to end. Contexts
-  // that are cancelled already are left alone. Runs no user code; never recurses, however deep the
-  // tree. What was waiting goes on at its next turn, and throws `cancelled` unless its result had
-  // arrived before.
+  // Cancels this context and all contexts below it: marks each, and withdraws the wait at which it
+  // stands. Skips contexts that are cancelled already. Runs no user code, and does not recurse,
+  // however deep the tree. A withdrawn wait continues at its next turn, and throws `cancelled`
+  // unless its result had arrived before.
   void cancel(cancel_cause cause) noexcept;
 
-  // Throws `cancelled` if the context is cancelled; ends the program at the 1,000th time.
+  // Throws `cancelled` if the context is cancelled. Ends the program at the 1,000th throw.
   void throw_if_cancelled() {
     if (cancelled_) [[unlikely]]
       throw_cancelled();
   }
   [[noreturn]] void throw_cancelled();
 
-  // The innermost waiter while the chain is suspended; null while it runs, or has ended.
+  // The innermost waiter while the chain is suspended. Null while the chain runs and when it has
+  // ended.
   waiter* standing_at() const noexcept { return standing_at_; }
   void stand_at(waiter& w) noexcept { standing_at_ = &w; }
   void go_on() noexcept { standing_at_ = nullptr; }
 
-  // Destroys the suspended coroutines of this context and of all below it, innermost first, in a
-  // loop rather than by recursion.
+  // Destroys the suspended coroutines of this context and of all contexts below it, innermost
+  // first. Does not recurse.
   void destroy_frames() noexcept;
 
-  // Name and place for dumps and messages. The name is not copied.
+  // Sets the name and place for dumps and messages. The name is not copied.
   void set_origin(const char* name, std::source_location place) noexcept {
     name_ = name;
     place_ = place;
@@ -77,7 +81,7 @@ class context {
   cancel_cause cause_ = cancel_cause::requested;
 };
 
-// A place in the source as "file:line", the file from its last "kedge/" on.
+// Prints a place in the source as "file:line", the file name from its last "kedge/" on.
 void print_place(description& line, const std::source_location& place) noexcept;
 
 }  // namespace kedge

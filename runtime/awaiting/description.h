@@ -1,4 +1,5 @@
-// One line that says what an operation waits for; filled by operation::describe() for loop::dump().
+// description: one line that says what an operation waits for. Operations fill it in describe(),
+// for loop::dump().
 #pragma once
 
 #include <algorithm>
@@ -10,7 +11,7 @@ namespace kedge {
 
 class description {
  public:
-  // Appends; printf's format. What goes beyond the line's length is cut off. Never allocates.
+  // Appends text in printf's format. Cuts off text beyond the line's 159 bytes. Never allocates.
   [[gnu::format(printf, 2, 3)]] void print(const char* format, ...) noexcept {
     va_list arguments;
     va_start(arguments, format);

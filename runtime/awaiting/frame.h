@@ -1,4 +1,6 @@
-// frame: what the runtime knows of one coroutine of ours; the base of every promise.
+// frame: the runtime's record of one coroutine; the base of every promise.
+//
+// Threads: memory may be allocated and released on any thread; all else is the loop's thread's.
 #pragma once
 
 #include <coroutine>
@@ -24,8 +26,9 @@ class frame {
   context& where() const noexcept { return *context_; }
   std::coroutine_handle<> handle() const noexcept { return handle_; }
 
-  // Binds the coroutine to its awaiter, whose context it inherits, and to the pointer that owns it.
-  // Returns the coroutine, to be resumed.
+  // Binds the coroutine to its awaiter `continuation`, whose context it inherits, and to the
+  // pointer that owns it. Returns the coroutine, which the caller resumes. Destroying the frames of
+  // a context sets `owner` to null.
   std::coroutine_handle<> start(waiter& continuation, frame*& owner) noexcept {
     continuation_ = &continuation;
     context_ = &continuation.where();
@@ -34,11 +37,12 @@ class frame {
     return handle_;
   }
 
-  // At the final suspension: marks the coroutine done and hands control to its awaiter.
+  // Marks the coroutine done, at its final suspension. Returns the coroutine to resume: the awaiter
+  // while the turn has credit, else none, and the awaiter is put into the ready queue.
   std::coroutine_handle<> finish() noexcept;
 
-  // Destroys the coroutine, and first everything that it awaits: iteratively, innermost first.
-  // Ends the program if the coroutine is running.
+  // Destroys the coroutine, after all that it awaits: innermost first, without recursion. Ends the
+  // program if the coroutine is running.
   void destroy() noexcept;
 
   bool done() const noexcept { return state_ == state::done; }

@@ -1,3 +1,4 @@
+// frame_recycler: one list of free blocks per size class and thread.
 #include "kedge/runtime/awaiting/frame_recycler.h"
 
 #include <array>
@@ -33,13 +34,13 @@ struct size_class {
   unsigned count = 0;
 };
 
-// Without constructor or destructor, so that reaching them costs no check.
+// Without a constructor or destructor, so that an access costs no check.
 constinit thread_local std::array<size_class, classes> kept_blocks{};
 enum class keeping : unsigned char { not_yet, yes, over };
 constinit thread_local keeping state = keeping::not_yet;
 
-// Gives the blocks back when the thread ends. Frames may be released even after that, by
-// destructors of other thread-locals.
+// Frees the blocks when the thread ends. Destructors of other thread-locals may release frames even
+// after that.
 struct at_thread_end {
   at_thread_end() noexcept { state = keeping::yes; }
   at_thread_end(const at_thread_end&) = delete;

@@ -1,34 +1,40 @@
-// The protocol of awaiting: awaitables and operations.
+// operation, awaitable: the protocol of awaiting.
 //
 // An *awaitable* is an inert value. Making one touches neither loop nor kernel and is allowed on
-// any thread; dropping it unawaited does nothing. `operator co_await() &&` builds its *operation*.
+// any thread; dropping it unawaited has no effect. `operator co_await() &&` builds its *operation*.
 //
 // An *operation* is immovable, has a constructor (g++ 12 destroys aggregate temporaries of a
-// co_await expression twice), and lives in the frame of whoever awaits. Its states:
+// co_await expression twice), and lives in the frame of the awaiting coroutine, or in a branch. All
+// its functions run on the loop's thread. Its states:
 //
 //     idle -> waiting -> completed | withdrawn -> consumed         (waiting is left exactly once)
 //
 //   bool await_ready() noexcept
-//       true: done without blocking, the result is in here.
+//       Returns true if the operation has ended without blocking. It then holds the result.
 //   bool await_suspend(waiter& w)
-//       Links into the source; whoever ends the operation calls loop::ready(w). False: done
-//       meanwhile. May throw: then nothing has happened. (A task's operation returns the coroutine
-//       to run next instead of a bool.)
+//       Links the operation into its source, which calls loop::ready(w) when it ends the operation.
+//       Returns false if the operation has ended during the call. If it throws, nothing has
+//       happened. (A task's operation returns the coroutine to run next instead of a bool.)
 //   bool await_settle() noexcept                                                       [optional]
-//       Called when w has its turn, just before it goes on. Here a result is taken from the kernel,
-//       so that none is lost in between. False: it was a false alarm, the operation waits again.
+//       Called when w has its turn, just before the awaiting coroutine is resumed. Takes the result
+//       from the kernel here, so that a cancellation before this turn loses none. Returns false
+//       after a false alarm: the operation waits on.
 //   cancel_result await_cancel() noexcept
-//       Asked only while waiting, and not once w is queued. See cancel_result.
-//   bool was_cancelled() const noexcept                     [for operations that answer `pending`]
-//       After the end: did it end because of await_cancel? Then await_resume throws `cancelled`.
+//       Called only while the operation waits and w is not queued. See cancel_result.
+//   bool was_cancelled() const noexcept                     [for operations that return `pending`]
+//       Returns, after the end, whether await_cancel ended the operation. await_resume then throws
+//       `cancelled`.
 //   bool await_failed() const noexcept                  [for operations whose await_resume throws]
+//       Returns, after the end, whether await_resume throws an exception other than `cancelled`.
 //   T await_resume()
-//       Exactly once: hands the result out.
+//       Called exactly once. Returns the result.
 //   ~operation()
-//       In any state, even with source and loop gone: unlinks itself, gives back what it reserved.
+//       Called in any state, even when source and loop are gone. Unlinks the operation and returns
+//       what it reserved.
 //   void describe(description&) const noexcept
-//       One line for loop::dump().
+//       Prints one line for loop::dump().
 //   context* next_branch(const context* previous) const noexcept          [optional: combinators]
+//       See waiter::next_branch().
 #pragma once
 
 #include <concepts>
@@ -41,9 +47,9 @@
 namespace kedge {
 
 enum class cancel_result : unsigned char {
-  withdrawn,  // nothing happened or will; await_resume is never called
-  completed,  // too late, the result stands
-  pending,    // will end by itself; then ask was_cancelled()
+  withdrawn,  // the operation has had no effect and will have none; await_resume is never called
+  completed,  // the cancellation came too late: the result stands
+  pending,    // the operation will end by itself; was_cancelled() then says how
 };
 
 template <class Op>
@@ -57,7 +63,7 @@ concept operation =
       { seen.describe(line) } noexcept;
     };
 
-// Whether A, given up by its owner, can be awaited here.
+// Satisfied if an rvalue of type A can be awaited in our coroutines.
 template <class A>
 concept awaitable = requires(std::remove_cvref_t<A>&& a) {
   { std::move(a).operator co_await() } -> operation;
@@ -66,7 +72,7 @@ concept awaitable = requires(std::remove_cvref_t<A>&& a) {
 template <awaitable A>
 using operation_of = decltype(std::declval<std::remove_cvref_t<A>&&>().operator co_await());
 
-// What awaiting A gives.
+// The type of the result of awaiting an A.
 template <awaitable A>
 using awaited_t = decltype(std::declval<operation_of<A>&>().await_resume());
 

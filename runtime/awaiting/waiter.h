@@ -1,8 +1,11 @@
-// A waiter: whoever awaits an operation. A coroutine (awaiting<Op>) or a branch of a combinator.
+// waiter: the party that awaits an operation: a coroutine (awaiting<Op>) or a branch of a
+// combinator.
 //
-// An operation is handed a waiter& when it is started, keeps it until it has ended, and then calls
-// `loop::ready(waiter)`: nothing more. Coroutines are not resumed inside sources, setters or
-// destructors; the loop's driver does that, through proceed().
+// An operation receives a waiter& when it is started, keeps it until it has ended, and then calls
+// `loop::ready(waiter)`. Sources, setters and destructors do not resume coroutines: only the loop
+// does, through proceed().
+//
+// Threads: the loop's thread only.
 #pragma once
 
 #include <coroutine>
@@ -17,22 +20,23 @@ class frame;
 
 class waiter : public ready_node {
  public:
-  // Called when this waiter has its turn. Returns the coroutine to run, or noop_coroutine().
+  // Called when this waiter has its turn. Returns the coroutine to run next, or noop_coroutine().
   virtual std::coroutine_handle<> proceed() noexcept = 0;
 
-  // Asks the awaited operation to end early. Resumes nothing; does not recurse into the branches
-  // below (context::cancel lists those).
+  // Asks the awaited operation to end early. Resumes nothing, and does not recurse into the
+  // branches below: context::cancel() lists them.
   virtual void withdraw() noexcept = 0;
 
-  // The contexts of the branches that the awaited operation has running: the one after `previous`
-  // (null: the first), or null. For dump and destruction.
+  // Returns the context of the next suspended branch of the awaited operation after `previous`
+  // (null: the first one), or null. For dumps and destruction.
   virtual context* next_branch(const context* previous) const noexcept = 0;
 
+  // Prints what this waiter waits for.
   virtual void describe(description& line) const noexcept = 0;
 
   context& where() const noexcept { return *context_; }
 
-  // The coroutine that awaits; null for a branch.
+  // The awaiting coroutine, or null for a branch.
   frame* awaiting_frame() const noexcept { return frame_; }
 
  protected:

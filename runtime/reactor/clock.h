@@ -1,8 +1,8 @@
 // kedge::clock: awake time, in nanoseconds since some moment of this boot.
 //
-// It does not advance while the machine sleeps and never steps: CLOCK_UPTIME_RAW on Darwin,
-// CLOCK_MONOTONIC elsewhere. std::chrono::steady_clock promises neither (on Darwin it counts
-// sleep).
+// It does not advance while the machine sleeps, and never steps: CLOCK_UPTIME_RAW on Darwin,
+// CLOCK_MONOTONIC elsewhere. std::chrono::steady_clock does not promise the former (on Darwin it
+// counts sleep). Any thread.
 #pragma once
 
 #include <chrono>
@@ -27,13 +27,13 @@ struct clock {
     return time_point(std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec));
   }
 
-  // now() + d, or the end of time where that would overflow.
+  // Returns now() + d, or the end of time if that would overflow.
   static time_point after(duration d) noexcept {
     const time_point start = now();
     return d > time_point::max() - start ? time_point::max() : start + d;
   }
 
-  // What is left until t; zero if it has passed.
+  // Returns the time left until t, or zero if t has passed.
   static duration until(time_point t) noexcept {
     const time_point start = now();
     return t > start ? t - start : duration::zero();

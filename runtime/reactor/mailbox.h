@@ -1,4 +1,8 @@
-// remote::mailbox: what other threads have posted to a loop. For remote.cc and reactor.cc.
+// remote::mailbox: the work that has been posted to a loop and has not run. For remote.cc and
+// reactor.cc.
+//
+// Threads: enqueue() may be called on any thread, all else belongs to the loop's. The loop and its
+// remotes share the mailbox, so it may outlive the loop.
 #pragma once
 
 #include <cstdint>
@@ -11,21 +15,26 @@ namespace kedge {
 
 class remote::mailbox {
  public:
-  // Wakes the loop by triggering the user event `ident` of `kq`, which the loop has registered.
+  // `kq` is the loop's kqueue, in which the loop has registered EVFILT_USER with wake_up_ident. A
+  // post to a sleeping loop triggers this event. The mailbox does not own `kq`.
   explicit mailbox(int kq) noexcept : kq_(kq) {}
   mailbox(const mailbox&) = delete;
   mailbox& operator=(const mailbox&) = delete;
   ~mailbox();
 
-  // From any thread.
+  // Adds `work`, and wakes the loop if it sleeps. Any thread. Returns false, and destroys `work`,
+  // after close().
   bool enqueue(std::unique_ptr<posted> work);
 
-  // From the loop. Runs what has been posted, in order; true if there was anything.
+  // Runs the posted work in order. Returns false if there was none. Work that is posted while this
+  // runs waits for the next call.
   bool run_posted() noexcept;
-  // The loop is about to sleep: from now on a post wakes it. False if something has been posted.
+  // The loop is about to sleep: the next post wakes it. Returns false, and the loop stays awake, if
+  // posted work is waiting.
   bool fall_asleep() noexcept;
+  // The loop is awake: posts need not wake it.
   void wake_up() noexcept;
-  // The loop is gone; drops what was not run.
+  // Destroys the waiting work and refuses further posts. The kqueue may be closed after this call.
   void close() noexcept;
 
  private:
@@ -38,8 +47,8 @@ class remote::mailbox {
   bool asleep_ = true;
 };
 
-// The loop's EVFILT_USER event, and the udata of all that is the loop's own (no registration's: its
-// index would be 2^32 - 1).
+// The ident of the loop's EVFILT_USER event, and the udata of the loop's own events. No
+// registration has this udata: its index would be 2^32 - 1.
 inline constexpr std::uint64_t wake_up_ident = 0;
 inline constexpr std::uint64_t wake_up_udata = ~std::uint64_t{0};
 

@@ -1,3 +1,4 @@
+// reactor: the turn: when the kernel is asked, what is delivered, how many coroutines run.
 #include "kedge/runtime/reactor/reactor.h"
 
 #include <sys/event.h>
@@ -15,14 +16,14 @@
 namespace kedge {
 namespace {
 
-// Operations per resumption. Bounds the stack too where the compiler does not turn symmetric
-// transfer into a tail call (g++ 12 below -O2 and under sanitizers): it grows by at most as many
-// frames.
+// Operations per resumption. Also bounds the stack where the compiler does not turn symmetric
+// transfer into a tail call (g++ 12 below -O2 and under sanitizers): the stack then grows by at
+// most this many frames.
 constexpr int credit_per_resumption = 64;
-// Resumptions per turn, and turns until the kernel is asked although something is ready.
+// Resumptions per turn, and turns until the kernel is asked although tasks are ready.
 constexpr unsigned resumptions_per_turn = 64;
 constexpr unsigned turns_per_kernel_call = 64;
-// Events taken, and changes submitted, by one call.
+// The most events that one call takes, and the most changes that one call submits.
 constexpr int events_per_call = 128;
 
 constexpr std::uint64_t host_timer_ident = 0;
@@ -30,7 +31,7 @@ constexpr std::uint64_t host_timer_ident = 0;
 thread_local reactor* current_reactor = nullptr;
 
 timespec to_timespec(clock::duration d) noexcept {
-  // kevent refuses more than INT32_MAX seconds; a wait that ends early is no harm.
+  // kevent refuses more than INT32_MAX seconds. A wait that ends early does no harm.
   constexpr std::int64_t longest = 1'000'000'000;
   const std::int64_t ns = std::max<std::int64_t>(d.count(), 0);
   timespec t{};
@@ -60,7 +61,7 @@ kevent64_s own_event(std::int16_t filter, std::uint64_t ident, std::uint16_t fla
 reactor::reactor() : kq_(::kqueue()) {
   if (kq_ < 0) fail("kqueue");
   try {
-    // What the reactor does not use it does not pay for. No effect on Darwin.
+    // Opts out of features that cost and that the reactor does not use. No effect on Darwin.
     kqueue::opt_out(kq_, kqueue::no_data | kqueue::not_pollable);
     registrations_ = std::make_shared<registration_table>();
     mailbox_ = std::make_shared<remote::mailbox>(kq_);
@@ -140,7 +141,7 @@ bool reactor::turn(clock::duration max_wait) {
   return run_ready() || came;
 }
 
-// Runs what is in the queue, and what that makes ready, up to the turn's limit.
+// Runs the ready waiters, those that become ready on the way included, up to the turn's limit.
 bool reactor::run_ready() noexcept {
   bool ran = false;
   for (unsigned left = resumptions_per_turn; left != 0 && !ready_.empty(); --left) {
@@ -152,8 +153,7 @@ bool reactor::run_ready() noexcept {
   return ran;
 }
 
-// Brings in what has happened. Returns whether anything was delivered (an event, a post or a
-// timer); that may have made something ready.
+// Takes and delivers events, posts and due timers. Returns false if there were none.
 bool reactor::collect(clock::duration max_wait) {
   if (turns_until_kernel_ != 0 && registrations_->changes().empty()) {
     --turns_until_kernel_;
@@ -167,7 +167,7 @@ bool reactor::collect(clock::duration max_wait) {
   const bool slept = remote_handed_out_ && max_wait > clock::duration::zero();
   if (slept && !mailbox_->fall_asleep()) max_wait = clock::duration::zero();
   const int count = ask_kernel(max_wait);
-  deliver(count);  // before posted work, which may submit changes and so use the events' memory
+  deliver(count);  // before posted work runs, which may submit changes into the same array
   if (slept) {
     mailbox_->wake_up();
     any |= mailbox_->run_posted();
@@ -185,14 +185,15 @@ clock::duration reactor::until_deadline(clock::duration max_wait) const noexcept
   return std::min(clock::until(timers_.earliest()), max_wait);
 }
 
-// Messages within one loop come in this way, without a system call.
+// Takes events that are active in user space, without a system call. Messages within one loop
+// arrive this way.
 bool reactor::take_active() {
   const int count = kqueue::take_active(kq_, events_.get(), events_per_call);
   deliver(count);
   return count > 0;
 }
 
-// Submits the changes and takes events, in one call unless there are very many changes.
+// Submits the changes and takes events, in one call unless there are more than 128 changes.
 int reactor::ask_kernel(clock::duration max_wait) {
   const std::vector<kevent64_s>& changes = registrations_->changes();
   while (changes.size() > static_cast<std::size_t>(events_per_call)) submit_changes();
@@ -200,7 +201,7 @@ int reactor::ask_kernel(clock::duration max_wait) {
   const timespec* const until = max_wait == clock::duration::max() ? nullptr : &limit;
   const int count = kevent64(kq_, changes.data(), static_cast<int>(changes.size()), events_.get(),
                              events_per_call, 0, until);
-  // As many records as changes fit, so all of them have been looked at, even on EINTR.
+  // There is room for an error record per change, so all changes have been handled, even on EINTR.
   if (count < 0 && errno != EINTR && errno != ETIMEDOUT) fail("kevent64");
   registrations_->submitted(changes.size());
   return std::max(count, 0);
@@ -224,9 +225,9 @@ void reactor::deliver(int count) noexcept {
     if (event.udata != wake_up_udata) {
       registrations_->deliver(event);
     } else if (event.filter == EVFILT_TIMER) {
-      host_timer_.reset();  // has fired: to be armed anew, even for the same deadline
+      host_timer_.reset();  // has fired: arm it again, even for the same deadline
     } else {
-      woken_ = true;  // by a post perhaps
+      woken_ = true;  // perhaps by a post
     }
   }
 }
@@ -247,8 +248,7 @@ void reactor::submit_for_host() {
   if (wake) wake_host();
 }
 
-// A host that polls drives next, whatever the kernel itself may report. Cannot fail: the event is
-// registered.
+// Makes a host that polls the kqueue drive next. The call cannot fail: the event is registered.
 void reactor::wake_host() noexcept {
   const kevent64_s trigger = own_event(EVFILT_USER, wake_up_ident, 0, NOTE_TRIGGER);
   kevent64(kq_, &trigger, 1, nullptr, 0, 0, nullptr);

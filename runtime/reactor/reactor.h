@@ -1,15 +1,15 @@
-// reactor: one thread, one kqueue, what is ready to run, timers, and the registrations of sources.
+// reactor: one thread's kqueue, ready queue, timers, and registrations of sources.
 //
 // The base of `loop`, which adds running tasks. Operations reach it through their context; sources
 // are constructed with it (a loop is a reactor).
 //
-// Fairness: a resumed coroutine gets a credit of operations; when it is spent the coroutine goes to
-// the back of the ready queue. The kernel is asked at least once per 64 turns or spent credits,
-// whatever is ready.
-// Costs: changes are submitted together with the next wait, so in the steady state a wait costs one
-// system call and a readiness none beyond it.
+// Fairness: a resumed coroutine gets a credit of 64 operations; when it is spent the coroutine goes
+// to the back of the ready queue. The kernel is asked at least once per 64 turns or spent credits,
+// even while tasks are ready.
+// Costs: changes are submitted together with the next wait. So in the steady state a wait costs one
+// system call, and a readiness none beyond it.
 //
-// All belongs to one thread (the one that drives), except what `remote` does.
+// Threads: only the thread that drives may use it. Other threads have a `remote`.
 #pragma once
 
 #include <chrono>
@@ -40,24 +40,25 @@ class reactor {
 
   // --- For operations -------------------------------------------------------------------------
 
-  // Lets w go on at its turn. No effect if it is in the queue already.
+  // Puts `w` at the back of the ready queue. No effect if it is queued already. Never resumes.
   void ready(waiter& w) noexcept {
     if (w.queued()) return;
     ready_.push_back(w);
     if (polled_by_host_ && !driven_) [[unlikely]]
       wake_host();
   }
-  // Takes one credit; false if the running coroutine has spent its own.
+  // Takes one credit. Returns false if the running coroutine has none left.
   bool charge() noexcept { return credit_-- > 0; }
 
-  // The contexts that context::cancel() is working off; its own business.
+  // The contexts whose waits context::cancel() has yet to withdraw. For context::cancel() only.
   context*& cancelling() noexcept { return cancelling_; }
 
   timer_heap& timers() noexcept { return timers_; }
   const std::shared_ptr<registration_table>& registrations() noexcept { return registrations_; }
 
-  // The one T of this loop, made with T(reactor&) when first asked for; destroyed before the
-  // kqueue is, the latest first.
+  // Returns the one T of this loop, made as T(reactor&) by the first call. Attachments are
+  // destroyed after the loop's tasks and before its kqueue, the latest first. Throws std::bad_alloc
+  // and what the constructor throws.
   template <class T>
   T& attachment() {
     static constexpr char key = 0;
@@ -70,47 +71,51 @@ class reactor {
     return value;
   }
 
-  // Submits the pending changes now, for a source that must be out of the kernel before it goes on
-  // (a signal's old disposition is restored only after its registration is gone).
+  // Submits the pending changes now. For a source whose registration must have left the kernel
+  // before its next step: a signal's former disposition is restored only after that. Throws
+  // std::system_error if the kqueue fails.
   void submit_changes();
 
   // --- For a host that has a main loop of its own ---------------------------------------------
 
-  // Runs what is ready, without blocking. True if anything came or ran. Here and in run_once(),
-  // pending changes have been submitted on return. Not re-entrant: std::logic_error.
+  // One turn without blocking: delivers events, then runs ready tasks. Returns false if there was
+  // neither. As with run_once(), pending changes have been submitted on return. Throws
+  // std::logic_error within a drive of this loop, and std::system_error if the kqueue fails.
   bool poll() { return run_once(clock::duration::zero()); }
 
-  // Waits until something is ready, at most max_wait, and runs it. True if anything did; a signal
-  // that interrupts the wait ends it.
+  // One turn that waits, for at most max_wait, until a task is ready or an event arrives. Returns
+  // false if there was neither. A signal that interrupts the wait ends it.
   bool run_once(clock::duration max_wait = clock::duration::max());
 
-  // When the host has to drive next, as far as the loop itself knows: now if tasks are ready, the
-  // earliest timer otherwise, nothing if only the kernel can bring work.
+  // Returns when the host has to drive next, without regard to the kernel's events: now if tasks
+  // are ready, else the earliest timer's deadline, else nothing.
   std::optional<clock::time_point> next_deadline() const noexcept;
 
-  // The kqueue, for the host's own poll, select, epoll or kqueue: readable when the loop has to be
-  // driven. From the first call on that covers everything: the earliest deadline is a kernel timer
-  // too, and ready tasks trigger an event, whenever poll() or run_once() has returned. A host that
-  // goes by next_deadline() need not ask for it. The descriptor is the loop's.
+  // Returns the kqueue's fd, for the host's own poll, select, epoll or kqueue: it is readable when
+  // the loop has to be driven. After the first call this covers every reason to drive: whenever
+  // poll() or run_once() has returned, the earliest deadline is a kernel timer too, and ready tasks
+  // have triggered an event. A host that uses next_deadline() does not need it. The loop owns the
+  // fd. Throws std::system_error if the kqueue fails.
   int native_handle();
 
   // --- For other threads ----------------------------------------------------------------------
 
-  // A handle to post work with. Call it on the loop's thread; the handle may then go anywhere.
+  // Returns a handle with which any thread may post work. Call it on the loop's thread.
   remote get_remote();
 
-  // --- For whoever owns the loop --------------------------------------------------------------
+  // --- For the owner of the loop --------------------------------------------------------------
 
-  // Runs around every drive, and around spawning, cancelling and destroying; null for none. Not
-  // during a drive. The hook must outlive the loop.
+  // Sets the hook that runs around every drive, and around spawning, cancelling and destroying;
+  // null removes it. Must not be called during a drive. The hook must outlive the loop.
   void set_hook(turn_hook* hook) noexcept { hook_ = hook; }
 
  protected:
-  // Throws std::system_error if there is no kqueue to be had.
+  // Throws std::system_error if the system cannot make a kqueue, and std::bad_alloc.
   reactor();
   ~reactor();
 
-  // The scope of a drive: makes the reactor the thread's current one and runs the hooks.
+  // The scope of a drive: makes the reactor the thread's current one and runs the hook. Throws
+  // std::logic_error within a drive of the same reactor.
   class driving {
    public:
     explicit driving(reactor& r);
@@ -123,8 +128,8 @@ class reactor {
     reactor* outer_;
   };
 
-  // Runs the hooks around what the loop's owner does to its operations between drives; nothing
-  // within a drive, which has run them.
+  // Runs the hook around an access of the loop's owner to coroutines between drives. No effect
+  // within a drive, which has run the hook.
   class hooked {
    public:
     explicit hooked(const reactor& r) noexcept : hook_(r.driven_ ? nullptr : r.hook_) {
@@ -140,18 +145,20 @@ class reactor {
     turn_hook* hook_;
   };
 
-  // One turn: asks for events, waiting at most max_wait if nothing is ready, then runs what is
-  // ready. True if anything came or ran. Inside a `driving`.
+  // One turn: takes events, waiting at most max_wait if no task is ready, then runs ready tasks.
+  // Returns false if there was neither. Requires a `driving`.
   bool turn(clock::duration max_wait);
 
-  // A drive is over: what only the loop knows must from now on wake a host that polls.
+  // Makes the kqueue readable to a host that polls, if tasks are ready, changes are pending or work
+  // is posted, and arms a kernel timer for the earliest deadline. To be called after a drive.
   void submit_for_host();
-  // The same, after something was started outside of a drive.
+  // The same, after a task was started. No effect within a drive.
   void announce_started();
 
-  // Destroys the attachments; for ~loop, after its coroutines.
+  // Destroys the attachments. For ~loop, after its coroutines.
   void destroy_attachments() noexcept;
 
+  // The reactor that the calling thread is driving, or null.
   static reactor* current() noexcept;
 
  private:

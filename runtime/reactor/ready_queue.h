@@ -1,8 +1,11 @@
-// The loop's queue of what may run next: first in, first out, intrusive.
+// ready_queue, ready_node: the loop's intrusive FIFO of waiters that are ready to run.
 //
-// A node is in at most one queue, and leaves it in constant time by itself when it is destroyed;
-// so whatever is dropped while it was ready is simply no longer run. A queue that is destroyed
-// first leaves its nodes unlinked. Neither allocates. Loop's thread only.
+// A node is in at most one queue. It leaves the queue by itself, in constant time, when it is
+// destroyed: a waiter that is dropped while it is ready does not run. A queue that is destroyed
+// first leaves its nodes unlinked. Nothing allocates. A ring rather than base::list, since a node
+// unlinks itself without knowing its queue.
+//
+// Threads: the loop's thread only.
 #pragma once
 
 namespace kedge {
@@ -14,6 +17,7 @@ class ready_node {
 
   bool queued() const noexcept { return next_ != nullptr; }
 
+  // Leaves the queue. No effect on a node that is not queued.
   void unlink() noexcept {
     if (next_ == nullptr) return;
     previous_->next_ = next_;
@@ -45,6 +49,7 @@ class ready_queue {
 
   bool empty() const noexcept { return end_.next_ == &end_; }
 
+  // Requires that `node` is not queued.
   void push_back(Node& node) noexcept {
     ready_node& n = node;
     n.previous_ = end_.previous_;
@@ -53,7 +58,7 @@ class ready_queue {
     end_.previous_ = &n;
   }
 
-  // The longest waiting node, unlinked. The queue must not be empty.
+  // Unlinks and returns the oldest node. Requires that the queue is not empty.
   Node& pop_front() noexcept {
     ready_node& n = *end_.next_;
     n.unlink();

@@ -1,3 +1,4 @@
+// registration and its table: holds, listeners, and the changes that each needs in the kernel.
 #include "kedge/runtime/reactor/registration.h"
 
 #include <algorithm>
@@ -58,14 +59,14 @@ void registration::close(std::error_code why) noexcept {
   give_up(why, false);
 }
 
-void registration::close_with_number() noexcept {
+void registration::close_with_fd() noexcept {
   give_up(errc::closed, true);
 }
 
-void registration::give_up(std::error_code why, bool number_closes) noexcept {
+void registration::give_up(std::error_code why, bool fd_closes) noexcept {
   if (slot_ == nullptr) return;
   end_ = why;
-  registration_table::release(std::exchange(slot_, nullptr), why, number_closes);
+  registration_table::release(std::exchange(slot_, nullptr), why, fd_closes);
 }
 
 bool registration::ready() const noexcept {
@@ -100,7 +101,7 @@ std::error_code registration::link(listener& l) noexcept {
 void registration_table::close() noexcept {
   closed_ = true;
   for (entry& e : entries_) {
-    // Its holders delete it from now on, and the table does not hear of that.
+    // After this call the last holder deletes the slot, without the table.
     registration_slot* const slot = std::exchange(e.slot, nullptr);
     if (slot == nullptr) continue;
     slot->table = nullptr;
@@ -121,7 +122,8 @@ registration_slot* registration_table::acquire(sharing mode, std::int16_t filter
     ++slot.holds;
     return &slot;
   }
-  // Room first, so that nothing can fail once the slot is known, its end included. It doubles.
+  // Reserves first, so that neither adding the slot below nor its deletion later can fail. Doubles,
+  // so that reserving is rare.
   const std::size_t wanted = changes_.size() + by_key_.size() + 2;
   if (changes_.capacity() < wanted) changes_.reserve(2 * wanted);
   if (free_.empty()) {
@@ -152,16 +154,17 @@ registration_slot* registration_table::acquire(sharing mode, std::int16_t filter
 }
 
 void registration_table::release(registration_slot* slot, std::error_code why,
-                                 bool number_closes) noexcept {
+                                 bool fd_closes) noexcept {
   if (slot->mode == sharing::exclusive) listener::end_all(*slot, why);
   if (--slot->holds != 0) return;
-  if (slot->table != nullptr) slot->table->forget(*slot, number_closes);
+  if (slot->table != nullptr) slot->table->forget(*slot, fd_closes);
   delete slot;
 }
 
-// Takes the slot out of the table and the registration out of the kernel, where that is left to do.
-// A change that was not submitted is withdrawn: by then its number may be another file's.
-void registration_table::forget(const registration_slot& slot, bool number_closes) noexcept {
+// Takes the slot out of the table, and the registration out of the kernel unless closing the fd
+// does that. An addition that has not been submitted is withdrawn: by the next wait the fd may be
+// another file.
+void registration_table::forget(const registration_slot& slot, bool fd_closes) noexcept {
   const std::uint64_t udata = udata_of(slot);
   const auto is_its_addition = [&](const kevent64_s& c) {
     return c.udata == udata && (c.flags & EV_ADD) != 0;
@@ -171,7 +174,7 @@ void registration_table::forget(const registration_slot& slot, bool number_close
                            : changes_.end();
   if (pending != changes_.end()) {
     changes_.erase(pending);
-  } else if (!slot.refusal && !number_closes) {
+  } else if (!slot.refusal && !fd_closes) {
     kevent64_s change{};
     change.ident = slot.ident;
     change.filter = slot.filter;

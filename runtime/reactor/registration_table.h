@@ -1,7 +1,10 @@
 // registration_table: the loop's registrations, and the changes not yet submitted to its kqueue.
 //
-// `udata` carries an index and its generation, never an address, so that an event for what was
-// closed meanwhile is told apart and dropped. For registration.cc and reactor.cc.
+// `udata` carries a slot's index and generation, never an address, so that an event for a
+// registration that has been closed is recognised and dropped. For registration.cc and reactor.cc.
+//
+// Threads: the loop's thread only. The loop and its sources share the table, so it may outlive the
+// loop.
 #pragma once
 
 #include <sys/event.h>
@@ -19,14 +22,14 @@ namespace kedge {
 
 class registration_table;
 
-// One registration; lives until the last hold on it is given up, maybe longer than the table.
+// One registration. Lives until its last hold is given up, which may be after the table's end.
 struct registration_slot {
   registration_table* table = nullptr;  // null: the loop is gone
-  listener* first = nullptr;
-  kevent64_s event{};       // the last one
-  std::error_code refusal;  // what the kernel said against it
+  listener* first = nullptr;            // the latest linked one
+  kevent64_s event{};                   // the last event
+  std::error_code refusal;              // the kernel's error if it refused the registration
   std::uint64_t ident = 0;
-  std::uint64_t batch = 0;  // its addition went into this batch of changes
+  std::uint64_t batch = 0;  // the batch of changes that its addition is in
   std::uint32_t index = 0;
   std::uint32_t holds = 0;
   std::int16_t filter = 0;
@@ -41,24 +44,24 @@ class registration_table {
   registration_table& operator=(const registration_table&) = delete;
   ~registration_table() { close(); }
 
-  // The loop is gone: tells every listener errc::loop_gone, and takes no more registrations.
+  // Ends every listener with errc::loop_gone, and refuses further registrations.
   void close() noexcept;
   bool closed() const noexcept { return closed_; }
 
-  // Null: (filter, ident) is held, and it or the hold asked for is exclusive. Throws
-  // std::bad_alloc.
+  // Returns the slot of (filter, ident) with one more hold. Returns null if (filter, ident) is held
+  // and either that hold or `mode` is exclusive. Throws std::bad_alloc.
   registration_slot* acquire(sharing mode, std::int16_t filter, std::uint64_t ident,
                              std::uint32_t fflags);
-  // Gives up one hold; deletes the slot with the last one. `number_closes`: what the slot is about
-  // is a descriptor whose number is closed before the next wait.
-  static void release(registration_slot* slot, std::error_code why, bool number_closes) noexcept;
+  // Gives up one hold; the last one deletes the slot. `fd_closes`: the slot's ident is an fd that
+  // the caller closes before the next wait.
+  static void release(registration_slot* slot, std::error_code why, bool fd_closes) noexcept;
 
-  // Hands an event, an error record among them, to its listeners.
+  // Passes an event or an error record to its listeners.
   void deliver(const kevent64_s& event) noexcept;
 
-  // What to submit with the next wait.
+  // The changes to submit with the next wait.
   const std::vector<kevent64_s>& changes() const noexcept { return changes_; }
-  // The first `count` of them have been submitted.
+  // The first `count` changes have been submitted.
   void submitted(std::size_t count) noexcept {
     changes_.erase(changes_.begin(), changes_.begin() + static_cast<std::ptrdiff_t>(count));
     if (changes_.empty()) ++batch_;
@@ -80,14 +83,14 @@ class registration_table {
     }
   };
 
-  void forget(const registration_slot& slot, bool number_closes) noexcept;
+  void forget(const registration_slot& slot, bool fd_closes) noexcept;
   std::uint64_t udata_of(const registration_slot& slot) const noexcept;
 
   std::vector<entry> entries_;
   std::vector<std::uint32_t> free_;
   std::unordered_map<key, registration_slot*, key_hash> by_key_;
   std::vector<kevent64_s> changes_;  // has room for the deletion of every slot
-  std::uint64_t batch_ = 0;          // counts how often all changes were submitted
+  std::uint64_t batch_ = 0;          // how often all changes have been submitted
   bool closed_ = false;
 };
 

@@ -1,3 +1,4 @@
+// timer_heap: a 4-ary heap in which each timer knows its position.
 #include "kedge/runtime/reactor/timer.h"
 
 #include <algorithm>

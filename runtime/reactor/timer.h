@@ -1,8 +1,11 @@
-// timer: something that happens once at a deadline; timer_heap: all of a loop's timers.
+// timer: calls expire() once, at a deadline. timer_heap: all timers of a loop.
 //
-// The heap is a 4-ary array of (deadline, order, timer): a million timers are ordinary. Timers with
-// the same deadline expire in the order in which they were armed. Arming and disarming take
-// logarithmic time and allocate only when the array grows. Loop's thread only.
+// The heap is a 4-ary array of (deadline, order, timer), made for a million timers. Timers with the
+// same deadline expire in the order in which they were armed. Arming and disarming take logarithmic
+// time; arming allocates only when the array grows. The heap owns no timer; a timer disarms itself
+// when it is destroyed.
+//
+// Threads: the loop's thread only.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +32,7 @@ class timer {
 
  private:
   friend class timer_heap;
-  // The deadline has passed; the timer is disarmed already. May arm and disarm timers.
+  // The deadline has passed, and the timer has been disarmed. May arm, disarm and destroy timers.
   virtual void expire() noexcept = 0;
 
   timer_heap* heap_ = nullptr;
@@ -41,19 +44,19 @@ class timer_heap {
   timer_heap() = default;
   timer_heap(const timer_heap&) = delete;
   timer_heap& operator=(const timer_heap&) = delete;
-  // Leaves the timers that are still armed disarmed.
+  // Disarms all timers.
   ~timer_heap();
 
   bool empty() const noexcept { return entries_.empty(); }
   std::size_t size() const noexcept { return entries_.size(); }
-  // The earliest deadline; there must be one.
+  // The earliest deadline. Requires that the heap is not empty.
   clock::time_point earliest() const noexcept { return entries_.front().deadline; }
 
-  // `t` must not be armed. Throws std::bad_alloc, then it is not.
+  // Requires that `t` is not armed. Throws std::bad_alloc, and leaves `t` disarmed.
   void arm(timer& t, clock::time_point deadline);
 
-  // Expires the timers whose deadline is not after `now`, earliest first, up to the first that was
-  // armed meanwhile: it and those behind it are for the next call.
+  // Expires the timers whose deadline is not after `now`, the earliest first. Stops at the first
+  // timer that was armed during the call; it and those behind it wait for the next call.
   void expire(clock::time_point now) noexcept;
 
  private:

@@ -1,8 +1,9 @@
-// turn_hook: runs around every drive of a loop, and around what else reaches its coroutines:
-// spawning, cancelling and destroying them from outside of a drive.
+// turn_hook: runs around every drive of a loop, and around spawning, cancelling and destroying its
+// coroutines outside of a drive.
 //
-// For what is the thread's and must be the loop's while its coroutines run: `mach` makes the loop's
-// task (its IPC space) the thread's current one by it.
+// For state of the thread that must be the loop's while the loop's coroutines run: with it, `mach`
+// makes the loop's task (its IPC space) the thread's current one. Both functions run on the loop's
+// thread, in pairs; a drive of another loop may nest within a pair.
 #pragma once
 
 namespace kedge {
