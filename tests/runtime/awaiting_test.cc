@@ -25,7 +25,7 @@ using kedge::task;
 
 enum class end { none, value, failed, cancelled };
 
-// Awaits the gate, with or without credit left, and tells how that ended.
+// Awaits the gate, after spending the turn's credit if `spent`, and reports how that ended.
 task<> await_gate(loop& l, gate& g, bool spent, end& how) {
   if (spent) {
     while (l.charge()) {
@@ -42,15 +42,15 @@ task<> await_gate(loop& l, gate& g, bool spent, end& how) {
     throw;
   }
 }
-task<> then_do(std::function<void()> what) {
-  what();
+task<> call(std::function<void()> fn) {
+  fn();
   co_return;
 }
 void drain(loop& l) {
   while (l.size() != 0) l.run_once();
 }
 
-TEST_CASE("an operation that is ready is not suspended") {
+TEST_CASE("an operation that is ready is not started, and gives its value") {
   for (const bool spent : {false, true}) {
     loop l;
     gate g;
@@ -65,20 +65,20 @@ TEST_CASE("an operation that is ready is not suspended") {
   }
 }
 
-TEST_CASE("an operation that waits goes on when its source ends it") {
+TEST_CASE("an operation that waits is resumed by the loop after its source ended it, not inline") {
   for (const bool spent : {false, true}) {
     loop l;
     gate g;
     end how{};
     l.spawn(await_gate(l, g, spent, how));
-    l.spawn(then_do([&] {
+    l.spawn(call([&] {
       CHECK(g.started == (spent ? 0 : 1));
       CHECK(how == end::none);
     }));
     l.poll();
     CHECK(g.waiting != nullptr);
     g.open();
-    CHECK(how == end::none);  // nobody resumes inline
+    CHECK(how == end::none);  // open() resumes nothing
     drain(l);
     CHECK(how == end::value);
     CHECK(g.resumed == 1);
@@ -86,7 +86,7 @@ TEST_CASE("an operation that waits goes on when its source ends it") {
   }
 }
 
-TEST_CASE("an operation that ends while it is started") {
+TEST_CASE("an operation that ends in await_suspend gives its value without a suspension") {
   for (const bool spent : {false, true}) {
     loop l;
     gate g;
@@ -99,7 +99,7 @@ TEST_CASE("an operation that ends while it is started") {
   }
 }
 
-TEST_CASE("what await_resume throws") {
+TEST_CASE("an exception of await_resume is thrown by the co_await") {
   loop l;
   gate g;
   g.fails = true;
@@ -112,7 +112,7 @@ TEST_CASE("what await_resume throws") {
   CHECK(g.resumed == 1);
 }
 
-TEST_CASE("what await_suspend throws: nothing has happened") {
+TEST_CASE("an exception of await_suspend is thrown by the co_await, without await_resume") {
   for (const bool spent : {false, true}) {
     loop l;
     gate g;
@@ -125,7 +125,7 @@ TEST_CASE("what await_suspend throws: nothing has happened") {
   }
 }
 
-TEST_CASE("a coroutine whose wait could not start runs: it can be cancelled like one") {
+TEST_CASE("a coroutine whose await_suspend threw is running, so cancelling it withdraws nothing") {
   loop l;
   gate g;
   g.refuses = true;
@@ -145,30 +145,35 @@ TEST_CASE("a coroutine whose wait could not start runs: it can be cancelled like
   CHECK(g.cancelled == 0);
 }
 
-TEST_CASE("in a cancelled context a wait throws before it starts anything") {
-  loop l;
-  gate g;
-  end how{};
-  l.spawn([&]() -> task<> {
-    l.cancel();
-    co_await await_gate(l, g, false, how);
-  });
-  l.spawn([&]() -> task<> {
-    l.cancel();
-    try {
-      co_await g.wait();
-    } catch (const kedge::cancelled& c) {
-      CHECK(c.cause() == kedge::cancel_cause::requested);
-      how = end::cancelled;
-    }
-  });
-  drain(l);
-  CHECK(g.asked == 0);
-  CHECK(g.started == 0);
-  CHECK(g.made == g.destroyed);
+TEST_CASE("in a cancelled context a co_await throws before the operation is asked or started") {
+  for (const bool through_a_task : {false, true}) {
+    CAPTURE(through_a_task);
+    loop l;
+    gate g;
+    end inner{}, outer{};
+    l.spawn([&]() -> task<> {
+      l.cancel();
+      try {
+        if (through_a_task) {
+          co_await await_gate(l, g, false, inner);
+        } else {
+          co_await g.wait();
+        }
+      } catch (const kedge::cancelled& c) {
+        CHECK(c.cause() == kedge::cancel_cause::requested);
+        outer = end::cancelled;
+      }
+    });
+    drain(l);
+    CHECK(outer == end::cancelled);
+    CHECK(inner == end::none);
+    CHECK(g.asked == 0);
+    CHECK(g.started == 0);
+    CHECK(g.made == g.destroyed);
+  }
 }
 
-TEST_CASE("cancelled while it waits: withdrawn, and the coroutine throws") {
+TEST_CASE("an operation cancelled while it waits is withdrawn once, and the co_await throws") {
   loop l;
   gate g;
   end how{};
@@ -186,7 +191,7 @@ TEST_CASE("cancelled while it waits: withdrawn, and the coroutine throws") {
   CHECK(g.destroyed == 1);
 }
 
-TEST_CASE("cancelled too late: the value stands") {
+TEST_CASE("an operation that answers `completed` to a cancellation gives its value") {
   loop l;
   gate g;
   g.answer = cancel_result::completed;
@@ -198,7 +203,7 @@ TEST_CASE("cancelled too late: the value stands") {
   CHECK(how == end::value);
 }
 
-TEST_CASE("cancelled, to end by itself: as cancelled, or with a value") {
+TEST_CASE("an operation that answers `pending` ends as cancelled when its source ends it") {
   loop l;
   gate g;
   g.answer = cancel_result::pending;
@@ -214,13 +219,13 @@ TEST_CASE("cancelled, to end by itself: as cancelled, or with a value") {
   CHECK(g.resumed == 1);
 }
 
-TEST_CASE("cancelled while it waits for credit: never started") {
+TEST_CASE("an operation cancelled while it waits for credit is never asked or started") {
   loop l;
   gate g;
   g.is_open = true;
   end how{};
   l.spawn(await_gate(l, g, true, how));
-  l.spawn(then_do([&] { l.cancel(); }));
+  l.spawn(call([&] { l.cancel(); }));
   drain(l);
   CHECK(how == end::cancelled);
   CHECK(g.asked == 0);
@@ -228,7 +233,7 @@ TEST_CASE("cancelled while it waits for credit: never started") {
   CHECK(g.destroyed == 1);
 }
 
-TEST_CASE("cancelled when it has ended but not gone on: the value is delivered") {
+TEST_CASE("an operation that ended before the cancellation gives its value") {
   loop l;
   gate g;
   end how{};
@@ -241,16 +246,18 @@ TEST_CASE("cancelled when it has ended but not gone on: the value is delivered")
   CHECK(how == end::value);
 }
 
-TEST_CASE("destroyed in every state, the operation is destroyed once and unlinked") {
+TEST_CASE("an operation destroyed in any state is destroyed once and unlinked") {
   int deferred = 0, waiting = 0, ended = 0;
-  // The number of those before it decides how far it gets in a drive.
+  // The number of tasks before it decides how far it gets in a drive.
   for (int before = 0; before < 130; ++before) {
     for (const bool open : {false, true}) {
+      CAPTURE(before);
+      CAPTURE(open);
       gate g;
       end how{};
       {
         loop l;
-        for (int i = 0; i < before; ++i) l.spawn(then_do([] {}));
+        for (int i = 0; i < before; ++i) l.spawn(call([] {}));
         l.spawn(await_gate(l, g, true, how));
         l.poll();
         if (g.waiting != nullptr && open) g.open();
@@ -269,7 +276,7 @@ TEST_CASE("destroyed in every state, the operation is destroyed once and unlinke
   CHECK(ended > 0);
 }
 
-TEST_CASE("a coroutine whose waits are all done lets the others have their turn") {
+TEST_CASE("a coroutine whose waits are all ready lets another run after 64 of them") {
   loop l;
   gate g;
   g.is_open = true;
@@ -277,14 +284,14 @@ TEST_CASE("a coroutine whose waits are all done lets the others have their turn"
   l.spawn([&]() -> task<> {
     for (; done < 1000; ++done) co_await g.wait();
   });
-  l.spawn(then_do([&] { seen_by_other = done; }));
+  l.spawn(call([&] { seen_by_other = done; }));
   drain(l);
   CHECK(done == 1000);
   CHECK(seen_by_other > 0);
   CHECK(seen_by_other <= 64);
 }
 
-TEST_CASE("the kernel is asked while tasks never rest") {
+TEST_CASE("events and timers are delivered while tasks never rest") {
   loop l;
   std::array<int, 2> ends{};
   REQUIRE(::pipe(ends.data()) == 0);
@@ -306,8 +313,8 @@ TEST_CASE("the kernel is asked while tasks never rest") {
   });
   gate g;
   g.is_open = true;
-  SUBCASE("yielding") {}
-  SUBCASE("spending credit") {
+  SUBCASE("tasks that yield") {}
+  SUBCASE("a task that spends its credit") {
     l.spawn([&]() -> task<> {
       while (!got || !slept) co_await g.wait();
     });

@@ -8,10 +8,13 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <source_location>
 #include <string>
 #include <type_traits>
 
 #include "gate.h"
+#include "kedge/runtime/awaiting/branch.h"
 #include "kedge/runtime/cancelled.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
@@ -36,11 +39,11 @@ void drain(loop& l) {
   while (l.size() != 0) l.run_once();
 }
 
-// Runs fn in a child process; what it wrote to standard error, and whether it was aborted.
 struct outcome {
   bool aborted;
-  std::string said;
+  std::string standard_error;
 };
+// Runs fn in a child process.
 outcome in_child_process(const std::function<void()>& fn) {
   std::array<int, 2> ends{};
   REQUIRE(::pipe(ends.data()) == 0);
@@ -58,7 +61,7 @@ outcome in_child_process(const std::function<void()>& fn) {
   std::array<char, 256> buffer{};
   ssize_t n;
   while ((n = ::read(ends[0], buffer.data(), buffer.size())) > 0) {
-    result.said.append(buffer.data(), static_cast<std::size_t>(n));
+    result.standard_error.append(buffer.data(), static_cast<std::size_t>(n));
   }
   ::close(ends[0]);
   int status = 0;
@@ -67,7 +70,7 @@ outcome in_child_process(const std::function<void()>& fn) {
   return result;
 }
 
-TEST_CASE("cancelling goes down the tree, through every combinator, and nowhere else") {
+TEST_CASE("cancelling a scope cancels every combinator and scope below it, and nothing beside it") {
   loop l;
   gate in_task, in_scope, in_any, in_all, in_timeout, beside;
   const auto forever = [](gate& g) -> task<> { co_await g.wait(); };
@@ -113,7 +116,7 @@ TEST_CASE("cancelling goes down the tree, through every combinator, and nowhere 
   CHECK(l.timers().empty());
 }
 
-TEST_CASE("a level, not an edge: whoever swallows it has the next wait throw, too") {
+TEST_CASE("in a task that swallows `cancelled` every further wait throws it again") {
   loop l;
   int thrown = 0;
   l.spawn([&]() -> task<> {
@@ -121,7 +124,7 @@ TEST_CASE("a level, not an edge: whoever swallows it has the next wait throw, to
       try {
         co_await kedge::sleep_for(1000h);
       } catch (const std::exception&) {
-        FAIL("it is not a std::exception");
+        FAIL("`cancelled` is a std::exception");
       } catch (const kedge::cancelled& c) {
         CHECK(c.cause() == kedge::cancel_cause::requested);
         ++thrown;
@@ -134,7 +137,7 @@ TEST_CASE("a level, not an edge: whoever swallows it has the next wait throw, to
   CHECK(thrown == 900);
 }
 
-TEST_CASE("the children of a cancelled task's scope are cancelled from the beginning") {
+TEST_CASE("a scope that a cancelled task opens does not start its body") {
   loop l;
   int ran = 0;
   l.spawn([&]() -> task<> {
@@ -153,7 +156,7 @@ TEST_CASE("the children of a cancelled task's scope are cancelled from the begin
   CHECK(ran == 10);
 }
 
-TEST_CASE("a context cancelled from within its own combinator starts no further branch") {
+TEST_CASE("a combinator whose first branch cancels its context starts no further branch") {
   loop l;
   gate g;
   bool thrown = false;
@@ -172,7 +175,7 @@ TEST_CASE("a context cancelled from within its own combinator starts no further 
   CHECK(g.asked == 0);
 }
 
-TEST_CASE("the 1,000th `cancelled` in one task ends the program, and names it") {
+TEST_CASE("the 1,000th `cancelled` in one task ends the program with the task's name") {
   const outcome o = in_child_process([] {
     loop l;
     l.spawn([&]() -> task<> {
@@ -188,12 +191,33 @@ TEST_CASE("the 1,000th `cancelled` in one task ends the program, and names it") 
     drain(l);
   });
   CHECK(o.aborted);
-  CHECK(o.said.find("cancellation_test.cc:") != std::string::npos);
-  CHECK(o.said.find("1000") != std::string::npos);
+  CHECK(o.standard_error.find("cancellation_test.cc:") != std::string::npos);
+  CHECK(o.standard_error.find("1000") != std::string::npos);
 }
 
-TEST_CASE("a running coroutine that destroys itself ends the program, with its name") {
-  const outcome o = in_child_process([] {
+TEST_CASE("a running task that destroys itself or its loop ends the program") {
+  const outcome own_frame = in_child_process([] {
+    struct : kedge::branching {
+      void branch_done(kedge::branch_base&) noexcept override {}
+    } holder;
+    loop l;
+    std::optional<kedge::branch<kedge::operation_of<task<>>>> running;
+    const auto body = [&]() -> task<> {
+      running.reset();
+      co_return;
+    };
+    running.emplace(body(), holder);
+    running->set_origin("own end", std::source_location::current());
+    running->bind(l, nullptr);
+    running->start();
+    l.poll();
+  });
+  CHECK(own_frame.aborted);
+  CHECK(own_frame.standard_error.find("own end (") != std::string::npos);
+  CHECK(own_frame.standard_error.find("cancellation_test.cc:") != std::string::npos);
+  CHECK(own_frame.standard_error.find("was destroyed") != std::string::npos);
+
+  const outcome own_loop = in_child_process([] {
     auto other = std::make_unique<loop>();
     other->spawn([&]() -> task<> {
       other.reset();
@@ -201,7 +225,7 @@ TEST_CASE("a running coroutine that destroys itself ends the program, with its n
     });
     other->poll();
   });
-  CHECK(o.aborted);
+  CHECK(own_loop.aborted);
 }
 
 }  // namespace

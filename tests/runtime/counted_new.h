@@ -1,12 +1,9 @@
-// counted_new: the global operator new and delete, counting. To be included by one source of a
-// test.
+// counted_new: counters of the global operators new and delete, which counted_new.cc replaces in a
+// binary that links it.
 //
-// Not under ThreadSanitizer, whose runtime brings these operators itself: nothing is counted there.
+// Not under ThreadSanitizer, whose runtime defines these operators itself: nothing is counted
+// there.
 #pragma once
-
-#include <cstddef>
-#include <cstdlib>
-#include <new>
 
 #if defined(__SANITIZE_THREAD__)
 #define KEDGE_COUNTED_NEW 0
@@ -21,28 +18,10 @@
 
 namespace kedge {
 
-// Of the calling thread.
+inline constexpr bool counts_allocations = KEDGE_COUNTED_NEW != 0;
+
+// The calls by the calling thread.
 inline thread_local long allocated = 0;
 inline thread_local long freed = 0;
 
 }  // namespace kedge
-
-#if KEDGE_COUNTED_NEW
-void* operator new(std::size_t size) {
-  ++kedge::allocated;
-  if (void* block = std::malloc(size)) return block;
-  throw std::bad_alloc();
-}
-void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-  ++kedge::allocated;
-  return std::malloc(size);
-}
-void operator delete(void* block) noexcept {
-  ++kedge::freed;
-  std::free(block);
-}
-void operator delete(void* block, std::size_t) noexcept {
-  ++kedge::freed;
-  std::free(block);
-}
-#endif

@@ -34,12 +34,12 @@ std::string line_of(int line) {
   return "dump_test.cc:" + std::to_string(line);
 }
 
-TEST_CASE("an empty loop has nothing to say") {
+TEST_CASE("the dump of an empty loop is empty") {
   loop l;
   CHECK(dump_of(l).empty());
 }
 
-TEST_CASE("every task: where it comes from, what it waits for and where") {
+TEST_CASE("the dump of a task names its origin, its operation and the place of the wait") {
   gate g;
   loop l;
   kedge::stream_pair p(l);
@@ -49,14 +49,14 @@ TEST_CASE("every task: where it comes from, what it waits for and where") {
   l.spawn([&]() -> task<> { static_cast<void>(co_await p.a.readable()); });
   l.poll();
   const std::string text = dump_of(l);
-  CHECK(has(text, line_of(spawned)));      // spawned here
-  CHECK(has(text, "a gate"));              // waits for this
-  CHECK(has(text, line_of(spawned + 1)));  // there
+  CHECK(has(text, line_of(spawned)));      // the origin
+  CHECK(has(text, "a gate"));              // the operation
+  CHECK(has(text, line_of(spawned + 1)));  // the place of the wait
   CHECK(has(text, " s to pass"));
   CHECK(has(text, "fd " + std::to_string(p.a.native_handle()) + " to be readable"));
 }
 
-TEST_CASE("asked for by a body that has not given its awaitable yet") {
+TEST_CASE("a scope's closure may dump the loop before it returns the body") {
   gate g;
   loop l;
   std::string text;
@@ -72,7 +72,7 @@ TEST_CASE("asked for by a body that has not given its awaitable yet") {
   CHECK(has(text, "a gate"));
 }
 
-TEST_CASE("the branches of combinators and scopes stand below them") {
+TEST_CASE("the dump indents the branches of combinators and scopes below them") {
   gate g, h;
   loop l;
   std::string text;
@@ -95,7 +95,7 @@ TEST_CASE("the branches of combinators and scopes stand below them") {
   CHECK(has(text, " s at most"));
 }
 
-TEST_CASE("what run() runs, and a task that has not started") {
+TEST_CASE("the dump names the task that run() runs, and one that has not started") {
   loop l;
   std::string text;
   l.spawn([]() -> task<> { co_return; });

@@ -11,7 +11,7 @@ namespace {
 
 using kedge::errc;
 
-TEST_CASE("a code compares with its enumerator only") {
+TEST_CASE("an error code equals its own enumerator and no other category's code of that value") {
   const std::error_code code = errc::end_of_file;
   CHECK(code == errc::end_of_file);
   CHECK(code != errc::closed);
@@ -30,7 +30,7 @@ TEST_CASE("every code has a message of its own") {
   CHECK(kedge::kedge_category().message(99) == "unknown error 99");
 }
 
-TEST_CASE("a time-out is one for those who know only the standard's conditions") {
+TEST_CASE("errc::timed_out equals std::errc::timed_out, the other codes do not") {
   CHECK(make_error_code(errc::timed_out) == std::errc::timed_out);
   CHECK(make_error_code(errc::closed) != std::errc::timed_out);
 }

@@ -1,5 +1,6 @@
-// gate: a source for tests. Its operation waits until the gate is opened, and counts what happens
-// to it, so that a test sees whether the protocol of kedge/runtime/operation.h was kept.
+// gate: a source for tests. Its operation waits until the gate is opened. The gate counts the calls
+// of the operation's functions, so that a test can check the protocol of
+// kedge/runtime/awaiting/operation.h.
 #pragma once
 
 #include <stdexcept>
@@ -13,15 +14,17 @@ namespace kedge {
 
 struct gate {
   bool is_open = false;
-  bool fails = false;            // await_resume throws
-  bool refuses = false;          // await_suspend throws
-  bool ends_in_suspend = false;  // await_suspend returns false
-  cancel_result answer = cancel_result::withdrawn;
+  bool fails = false;                               // await_resume throws
+  bool refuses = false;                             // await_suspend throws
+  bool ends_in_suspend = false;                     // await_suspend returns false
+  cancel_result answer = cancel_result::withdrawn;  // of await_cancel
 
+  // How many operations were made and destroyed, and how often await_ready (asked), await_suspend
+  // (started), await_cancel and await_resume were called.
   int made = 0, asked = 0, started = 0, cancelled = 0, resumed = 0, destroyed = 0;
-  waiter* waiting = nullptr;
+  waiter* waiting = nullptr;  // null: no operation waits
 
-  // Ends the wait, if there is one.
+  // Ends the wait in progress, and every later wait at once.
   void open() noexcept {
     is_open = true;
     if (waiter* const w = std::exchange(waiting, nullptr)) w->where().in_reactor().ready(*w);

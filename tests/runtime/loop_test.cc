@@ -36,7 +36,7 @@ task<> fail(const char* what) {
   co_await kedge::yield();
   throw std::runtime_error(what);
 }
-// Sets `gone` when it is destroyed.
+// Sets the flag that it was made with when it is destroyed.
 struct flagged {
   explicit flagged(bool& f) : gone(&f) {}
   flagged(flagged&& other) noexcept : gone(std::exchange(other.gone, nullptr)) {}
@@ -50,12 +50,13 @@ task<> sleep_forever(flagged) {
   co_await kedge::sleep_for(1000h);
 }
 
-bool readable(int fd, int wait_ms) {
+// Polls for at most `milliseconds`.
+bool readable(int fd, int milliseconds) {
   pollfd p{fd, POLLIN, 0};
-  return ::poll(&p, 1, wait_ms) == 1;
+  return ::poll(&p, 1, milliseconds) == 1;
 }
 
-TEST_CASE("run gives what the task gives, or throws what it throws") {
+TEST_CASE("run() returns the value of its awaitable or throws its exception") {
   loop l;
   CHECK(l.run(number(7)) == 7);
   CHECK(l.run(number(8)) == 8);
@@ -67,7 +68,7 @@ TEST_CASE("run gives what the task gives, or throws what it throws") {
   CHECK(*p == 3);
 }
 
-TEST_CASE("spawned tasks run beside what is run, and stay") {
+TEST_CASE("spawned tasks run beside run()'s awaitable, and those that wait stay") {
   loop l;
   std::vector<int> order;
   l.spawn(note(order, 1));
@@ -81,7 +82,7 @@ TEST_CASE("spawned tasks run beside what is run, and stay") {
   CHECK(l.size() == 1);
 }
 
-TEST_CASE("poll and run_once drive without run") {
+TEST_CASE("poll() and run_once() drive a loop without run()") {
   loop l;
   std::vector<int> order;
   CHECK_FALSE(l.poll());
@@ -97,10 +98,10 @@ TEST_CASE("poll and run_once drive without run") {
   });
   while (l.size() != 0) l.run_once();
   CHECK(order == std::vector{1, 2});
-  CHECK_FALSE(l.run_once(1ms));  // ends by itself
+  CHECK_FALSE(l.run_once(1ms));  // ends at its limit
 }
 
-TEST_CASE("next_deadline: now, the earliest timer, or nothing") {
+TEST_CASE("next_deadline() is now, the earliest timer's deadline, or nothing") {
   loop l;
   CHECK_FALSE(l.next_deadline());
   const auto far = kedge::clock::now() + 1000h;
@@ -117,7 +118,7 @@ TEST_CASE("next_deadline: now, the earliest timer, or nothing") {
   CHECK_FALSE(l.next_deadline());
 }
 
-TEST_CASE("deadlines at both ends of time") {
+TEST_CASE("deadlines at both ends of time pass at once or never") {
   loop l;
   l.run(kedge::sleep_until(kedge::clock::time_point::min()));
   l.run(kedge::sleep_for(kedge::clock::duration::min()));
@@ -129,7 +130,7 @@ TEST_CASE("deadlines at both ends of time") {
   CHECK(l.size() == 2);
 }
 
-TEST_CASE("native_handle alone tells when to drive: a timer") {
+TEST_CASE("native_handle() alone drives a loop whose tasks sleep") {
   loop l;
   const int handle = l.native_handle();
   bool done = false;
@@ -144,18 +145,20 @@ TEST_CASE("native_handle alone tells when to drive: a timer") {
   CHECK(done);
 }
 
-TEST_CASE("native_handle alone tells when to drive: an earlier timer, then the later one") {
+TEST_CASE("native_handle() becomes readable for an earlier timer, then for the later one") {
   loop l;
   const int handle = l.native_handle();
   std::vector<int> order;
+  // Deadlines from one moment, so that the order holds however late the loop is driven.
+  const auto soon = kedge::clock::now() + 1ms;
   l.spawn([&]() -> task<> {
-    co_await kedge::sleep_for(20ms);
+    co_await kedge::sleep_until(soon + 20ms);
     order.push_back(2);
   });
   REQUIRE(readable(handle, 10'000));
   l.poll();
   l.spawn([&]() -> task<> {
-    co_await kedge::sleep_for(1ms);
+    co_await kedge::sleep_until(soon);
     order.push_back(1);
   });
   while (l.size() != 0) {
@@ -165,7 +168,7 @@ TEST_CASE("native_handle alone tells when to drive: an earlier timer, then the l
   CHECK(order == std::vector{1, 2});
 }
 
-TEST_CASE("native_handle alone tells when to drive: what was spawned before and between drives") {
+TEST_CASE("native_handle() is readable after a spawn, before the first drive and between drives") {
   loop l;
   std::vector<int> order;
   l.spawn(note(order, 1));
@@ -180,7 +183,7 @@ TEST_CASE("native_handle alone tells when to drive: what was spawned before and 
   CHECK(l.size() == 0);
 }
 
-TEST_CASE("native_handle alone tells when to drive: tasks that never rest") {
+TEST_CASE("native_handle() stays readable while a task yields without end") {
   loop l;
   const int handle = l.native_handle();
   l.spawn([]() -> task<> {
@@ -192,7 +195,8 @@ TEST_CASE("native_handle alone tells when to drive: tasks that never rest") {
   }
 }
 
-TEST_CASE("native_handle alone tells when to drive: a leaf that is spawned between drives") {
+TEST_CASE(
+    "native_handle() becomes readable for a descriptor whose wait was spawned between drives") {
   loop l;
   const int handle = l.native_handle();
   std::array<int, 2> ends{};
@@ -210,7 +214,7 @@ TEST_CASE("native_handle alone tells when to drive: a leaf that is spawned betwe
   ::close(ends[1]);
 }
 
-TEST_CASE("native_handle alone tells when to drive: cancelled, closed between drives") {
+TEST_CASE("native_handle() becomes readable after a close() and a cancel() between drives") {
   loop l;
   std::array<int, 2> ends{};
   REQUIRE(::pipe(ends.data()) == 0);
@@ -233,11 +237,12 @@ TEST_CASE("native_handle alone tells when to drive: cancelled, closed between dr
   ::close(ends[1]);
 }
 
-TEST_CASE("native_handle alone tells when to drive: a post from another thread") {
+TEST_CASE("native_handle() becomes readable for a post, of another thread or of the loop's own") {
   loop l;
   const kedge::remote to = l.get_remote();
   const int handle = l.native_handle();
   for (int i = 0; i < 3; ++i) {
+    CAPTURE(i);
     while (readable(handle, 0)) l.poll();
     bool ran = false;
     std::thread poster([&] { to.post([&] { ran = true; }); });
@@ -246,7 +251,7 @@ TEST_CASE("native_handle alone tells when to drive: a post from another thread")
     while (readable(handle, 0)) l.poll();
     CHECK(ran);
   }
-  // Posted by the loop's own thread while nothing drives it.
+  // Posted by the loop's own thread between drives.
   bool ran = false;
   to.post([&] { ran = true; });
   REQUIRE(readable(handle, 0));
@@ -255,7 +260,7 @@ TEST_CASE("native_handle alone tells when to drive: a post from another thread")
 }
 
 TEST_CASE(
-    "native_handle alone tells when to drive: after a run that threw a spawned task's failure") {
+    "native_handle() becomes readable for a post after run() threw a spawned task's failure") {
   loop l;
   const kedge::remote to = l.get_remote();
   const int handle = l.native_handle();
@@ -271,7 +276,7 @@ TEST_CASE(
   CHECK(ran);
 }
 
-TEST_CASE("a drive within a drive of the same loop is refused, and changes nothing") {
+TEST_CASE("a drive within a drive of the same loop throws std::logic_error and changes nothing") {
   loop l;
   loop other;
   int refused = 0;
@@ -293,12 +298,12 @@ TEST_CASE("a drive within a drive of the same loop is refused, and changes nothi
   CHECK(loop::current() == nullptr);
 }
 
-TEST_CASE("a spawned task that fails cancels the others; the drive that sees it throws") {
+TEST_CASE("the failure of a spawned task cancels the others and is thrown by the drive, once") {
   loop l;
   bool gone = false;
   l.spawn(sleep_forever, flagged(gone));
   l.spawn(fail("first"));
-  SUBCASE("run") {
+  SUBCASE("run() throws it") {
     try {
       l.run(kedge::sleep_for(1000h));
       FAIL("did not throw");
@@ -306,7 +311,7 @@ TEST_CASE("a spawned task that fails cancels the others; the drive that sees it 
       CHECK(std::string(e.what()) == "first");
     }
   }
-  SUBCASE("run_once") {
+  SUBCASE("run_once() throws it") {
     bool thrown = false;
     while (!thrown) {
       try {
@@ -319,7 +324,7 @@ TEST_CASE("a spawned task that fails cancels the others; the drive that sees it 
   }
   CHECK(gone);
   CHECK(l.size() == 0);
-  // The loop is as new.
+  // The loop works as before.
   std::vector<int> order;
   l.spawn(note(order, 1));
   CHECK(l.run(number(4)) == 4);
@@ -327,7 +332,7 @@ TEST_CASE("a spawned task that fails cancels the others; the drive that sees it 
   CHECK(order == std::vector{1});
 }
 
-TEST_CASE("cancel ends run with `cancelled`, and what was spawned") {
+TEST_CASE("cancel() ends run() with `cancelled`, and the spawned tasks") {
   loop l;
   bool gone = false;
   l.spawn(sleep_forever, flagged(gone));
@@ -342,7 +347,7 @@ TEST_CASE("cancel ends run with `cancelled`, and what was spawned") {
 
 TEST_CASE("a loop that was cancelled can be used again") {
   loop l;
-  l.cancel();  // nothing there
+  l.cancel();  // no task to cancel
   std::vector<int> order;
   l.spawn(note(order, 1));
   l.run(kedge::sleep_for(1ns));
@@ -355,7 +360,7 @@ TEST_CASE("a loop that was cancelled can be used again") {
   CHECK(order == std::vector{1, 2});
 }
 
-TEST_CASE("what a cancelled run spawns while it unwinds is cancelled too") {
+TEST_CASE("a task that is spawned while a cancelled run() unwinds is cancelled too") {
   kedge::loop loop;
   bool started = false;
   const auto child = [](bool& ran) -> kedge::task<> {
@@ -375,13 +380,13 @@ TEST_CASE("what a cancelled run spawns while it unwinds is cancelled too") {
   loop.poll();
   CHECK(loop.size() == 0);
   CHECK_FALSE(started);
-  // And then the loop is as before.
+  // After that the loop works as before.
   loop.spawn(child, std::ref(started));
   loop.poll();
   CHECK(started);
 }
 
-TEST_CASE("cancelling what run runs does not touch a value that it has") {
+TEST_CASE("a value that run()'s awaitable returns after a cancel() is delivered") {
   loop l;
   CHECK(l.run([](loop& own) -> task<int> {
     own.cancel();
@@ -389,7 +394,7 @@ TEST_CASE("cancelling what run runs does not touch a value that it has") {
   }(l)) == 6);
 }
 
-TEST_CASE("a loop that is destroyed destroys what is suspended, and what never started") {
+TEST_CASE("a loop that is destroyed destroys tasks that wait, are ready, or never started") {
   bool started = false, waiting = false, ready = false;
   {
     loop l;
@@ -410,7 +415,7 @@ TEST_CASE("a loop that is destroyed destroys what is suspended, and what never s
   CHECK(ready);
 }
 
-TEST_CASE("loops on one thread are independent") {
+TEST_CASE("two loops on one thread are driven independently") {
   loop a, b;
   std::vector<int> order;
   a.spawn([&]() -> task<> {
@@ -441,6 +446,7 @@ class counting_hook final : public kedge::turn_hook {
   int entered = 0;
   int inside = 0;
 };
+// Counts in `seen` whether it is destroyed inside of the hook.
 struct within {
   explicit within(counting_hook& h, int& n) : hook(&h), seen(&n) {}
   within(within&& other) noexcept : hook(std::exchange(other.hook, nullptr)), seen(other.seen) {}
@@ -452,7 +458,7 @@ struct within {
   int* seen;
 };
 
-TEST_CASE("the turn hook encloses every drive and every destruction of coroutines") {
+TEST_CASE("the turn hook encloses every drive and the destruction of coroutines") {
   counting_hook hook;
   int destroyed_inside = 0;
   {
@@ -478,7 +484,7 @@ TEST_CASE("the turn hook encloses every drive and every destruction of coroutine
   CHECK(destroyed_inside == 2);
 }
 
-TEST_CASE("the turn hook encloses what spawn calls and what cancel withdraws") {
+TEST_CASE("the turn hook encloses spawn() and cancel() between drives") {
   counting_hook hook;
   loop l;
   l.set_hook(&hook);
@@ -517,7 +523,7 @@ struct logs_its_end {
   bool live = true;
 };
 
-TEST_CASE("attachments: one of each type per loop, the latest destroyed first, after the tasks") {
+TEST_CASE("a loop has one attachment of each type, destroyed after its tasks, the latest first") {
   attachment_log.clear();
   {
     loop l;

@@ -19,7 +19,7 @@ std::vector<int> drain(queue& q) {
   return order;
 }
 
-TEST_CASE("first in, first out") {
+TEST_CASE("nodes leave the queue in the order in which they entered it") {
   node a(1), b(2), c(3);
   queue q;
   CHECK(q.empty());
@@ -29,7 +29,7 @@ TEST_CASE("first in, first out") {
   CHECK_FALSE(a.queued());
 }
 
-TEST_CASE("a popped node can be queued again") {
+TEST_CASE("a popped node can be queued again, and goes to the back") {
   node a(1), b(2);
   queue q;
   q.push_back(a);
@@ -38,7 +38,7 @@ TEST_CASE("a popped node can be queued again") {
   CHECK(drain(q) == std::vector{2, 1});
 }
 
-TEST_CASE("a node leaves from any place, by itself when it is destroyed") {
+TEST_CASE("a node leaves the queue from any position, by unlink() or by being destroyed") {
   queue q;
   std::vector<std::unique_ptr<node>> nodes;
   for (int i = 0; i < 5; ++i) {

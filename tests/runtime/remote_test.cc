@@ -31,7 +31,7 @@ struct int_slot {
   int* hits = nullptr;
 };
 
-TEST_CASE("posts run on the loop's thread, in order") {
+TEST_CASE("posts of one thread run on the loop's thread, in their order") {
   loop l;
   const remote to = l.get_remote();
   std::vector<int> order;
@@ -50,7 +50,7 @@ TEST_CASE("posts run on the loop's thread, in order") {
   for (int i = 0; i < 100; ++i) CHECK(order[static_cast<std::size_t>(i)] == i);
 }
 
-TEST_CASE("move-only work, and work that posts and spawns") {
+TEST_CASE("posted work may be move-only, and may post and spawn") {
   loop l;
   const remote to = l.get_remote();
   int sum = 0;
@@ -66,7 +66,7 @@ TEST_CASE("move-only work, and work that posts and spawns") {
   CHECK(l.size() <= 1);
 }
 
-TEST_CASE("many threads post to a loop that sleeps and wakes: nothing is lost") {
+TEST_CASE("posts of many threads to a loop that sleeps and wakes all run") {
   loop l;
   constexpr int threads = 4, posts = 5'000;
   const remote to = l.get_remote();
@@ -80,10 +80,10 @@ TEST_CASE("many threads post to a loop that sleeps and wakes: nothing is lost") 
       }
     });
   }
-  SUBCASE("run_once, waiting for ever") {
+  SUBCASE("run_once() without a limit") {
     while (got < threads * posts) l.run_once();
   }
-  SUBCASE("run, busy now and then") {
+  SUBCASE("run() of a task that is busy and sleeps by turns") {
     l.run([](int& n) -> task<> {
       while (n < threads * posts) {
         for (int i = 0; i < 100; ++i) co_await kedge::yield();
@@ -95,7 +95,7 @@ TEST_CASE("many threads post to a loop that sleeps and wakes: nothing is lost") 
   CHECK(got == threads * posts);
 }
 
-TEST_CASE("one at a time: every post finds the loop asleep or about to be") {
+TEST_CASE("single posts, each to a loop that sleeps or is about to, all wake it") {
   loop l;
   const remote to = l.get_remote();
   constexpr int rounds = 2'000;
@@ -111,7 +111,7 @@ TEST_CASE("one at a time: every post finds the loop asleep or about to be") {
   CHECK(seen.load() == rounds);
 }
 
-TEST_CASE("two loops on two threads answer each other") {
+TEST_CASE("two loops on two threads answer each other's posts 2,000 times") {
   constexpr int rounds = 2'000;
   struct side {
     loop own;
@@ -141,7 +141,7 @@ TEST_CASE("two loops on two threads answer each other") {
   CHECK(here.hits == rounds);
 }
 
-TEST_CASE("a post to a loop that is gone is refused, and dropped") {
+TEST_CASE("a post to a destroyed loop returns false and destroys its work") {
   std::optional<remote> to;
   {
     loop l;
@@ -154,7 +154,7 @@ TEST_CASE("a post to a loop that is gone is refused, and dropped") {
   std::thread([&] { CHECK_FALSE(to->post([] { FAIL("ran"); })); }).join();
 }
 
-TEST_CASE("a loop that is destroyed drops what it has not run, however much that is") {
+TEST_CASE("a loop that is destroyed destroys 200,000 posts that it has not run") {
   const auto p = std::make_shared<int>(1);
   bool ran = false;
   {
@@ -167,8 +167,9 @@ TEST_CASE("a loop that is destroyed drops what it has not run, however much that
   CHECK_FALSE(ran);
 }
 
-TEST_CASE("a loop is destroyed while threads post") {
+TEST_CASE("a loop is destroyed while a thread posts: no refused post runs") {
   for (int round = 0; round < 20; ++round) {
+    CAPTURE(round);
     auto l = std::make_unique<loop>();
     const remote to = l->get_remote();
     std::atomic<int> ran = 0;
@@ -183,7 +184,7 @@ TEST_CASE("a loop is destroyed while threads post") {
   }
 }
 
-TEST_CASE("posted work changes registrations while events are on their way") {
+TEST_CASE("posted work may submit changes in the turn in which events are delivered") {
   // Work that waits in the mailbox runs in the same turn as an event is delivered.
   loop l;
   kedge::stream_pair p(l);

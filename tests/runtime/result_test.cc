@@ -34,7 +34,7 @@ TEST_CASE("a result holds a value or an error") {
   CHECK(bad.error() != errc::timed_out);
 }
 
-TEST_CASE("value() of a failure throws its error") {
+TEST_CASE("value() of a failure throws its error code as std::system_error") {
   try {
     static_cast<void>(half(7).value());
     FAIL("did not throw");
@@ -43,7 +43,7 @@ TEST_CASE("value() of a failure throws its error") {
   }
 }
 
-TEST_CASE("a void result") {
+TEST_CASE("a void result is a success by default, and throws its error") {
   result<void> good;
   CHECK(good);
   good.value();
@@ -53,7 +53,7 @@ TEST_CASE("a void result") {
   CHECK(bad.error() == std::errc::io_error);
 }
 
-TEST_CASE("a result of a reference refers, and copies nothing") {
+TEST_CASE("a result of a reference refers to its object and copies nothing") {
   std::string text = "kedge";
   result<std::string&> r = text;
   CHECK(&*r == &text);
@@ -62,7 +62,7 @@ TEST_CASE("a result of a reference refers, and copies nothing") {
   static_assert(std::is_same_v<decltype(std::move(r).value()), std::string&>);
 }
 
-TEST_CASE("a move-only value is handed out") {
+TEST_CASE("a move-only value is moved out of an rvalue result only") {
   result<std::unique_ptr<int>> r = std::make_unique<int>(7);
   CHECK(*r.value() == 7);
   const std::unique_ptr<int> out = std::move(r).value();
@@ -72,7 +72,7 @@ TEST_CASE("a move-only value is handed out") {
   CHECK(**std::move(again) == 8);
 }
 
-TEST_CASE("value_or") {
+TEST_CASE("value_or() gives the value of a success and its argument for a failure") {
   CHECK(half(8).value_or(1) == 4);
   CHECK(half(7).value_or(1) == 1);
   const result<int> kept = half(7);
@@ -85,7 +85,7 @@ struct parcel {
   std::error_code code() const { return {code_value, std::generic_category()}; }
 };
 
-TEST_CASE("an error hands something back, and value() throws its code") {
+TEST_CASE("an error type hands its object back, and value() throws its code()") {
   result<int, parcel> r = unexpected(parcel{EPIPE, std::make_unique<std::string>("letter")});
   REQUIRE_FALSE(r);
   try {
@@ -97,20 +97,20 @@ TEST_CASE("an error hands something back, and value() throws its code") {
   CHECK(*std::move(r).error().back == "letter");
 }
 
-TEST_CASE("an error without a code") {
+TEST_CASE("value() of a failure whose error has no code throws std::logic_error") {
   result<int, std::string> r = unexpected(std::string("no"));
   CHECK(r.error() == "no");
   CHECK_THROWS_AS(static_cast<void>(r.value()), std::logic_error);
 }
 
-TEST_CASE("value and error of the same type are told apart") {
+TEST_CASE("a result distinguishes a value and an error of the same type") {
   result<std::error_code> good = std::error_code(errc::closed);
   CHECK(good.has_value());
   result<std::error_code> bad = unexpected(errc::closed);
   CHECK_FALSE(bad.has_value());
 }
 
-TEST_CASE("what makes the value makes the result, and moving one moves what it holds") {
+TEST_CASE("a result is made and assigned from any value that makes its T, and moves its content") {
   result<std::string> r = "literal";
   result<std::string> moved = std::move(r);
   CHECK(*moved == "literal");

@@ -2,8 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include <optional>
 #include <vector>
 
+#include "kedge/runtime/awaiting/branch.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/with_scope.h"
@@ -21,7 +23,7 @@ task<> note_after(std::vector<int>& order, clock::time_point deadline, int n) {
   order.push_back(n);
 }
 
-TEST_CASE("a sleep is never too short") {
+TEST_CASE("a sleep takes at least its duration") {
   loop l;
   l.run([]() -> task<> {
     for (const auto d : {0us, 50us, 2000us}) {
@@ -35,7 +37,7 @@ TEST_CASE("a sleep is never too short") {
   }());
 }
 
-TEST_CASE("sleeps end by deadline, those with the same as they began") {
+TEST_CASE("sleeps end by deadline, those with the same deadline in the order in which they began") {
   loop l;
   std::vector<int> order;
   const auto soon = clock::now() + 5ms;
@@ -47,7 +49,7 @@ TEST_CASE("sleeps end by deadline, those with the same as they began") {
   CHECK(order == std::vector{1, 2, 3, 4});
 }
 
-TEST_CASE("a sleep that is over already lets the ready tasks go first") {
+TEST_CASE("a sleep of a negative duration lets the ready tasks run first") {
   loop l;
   std::vector<int> order;
   l.run(kedge::with_scope([&](kedge::scope& s) -> task<> {
@@ -61,7 +63,7 @@ TEST_CASE("a sleep that is over already lets the ready tasks go first") {
   CHECK(order == std::vector{1, 2});
 }
 
-TEST_CASE("a cancelled sleep leaves no timer, and does not wait") {
+TEST_CASE("a cancelled sleep disarms its timer and throws `cancelled` at its next turn") {
   loop l;
   int cancelled = 0;
   for (int i = 0; i < 100; ++i) {
@@ -83,10 +85,10 @@ TEST_CASE("a cancelled sleep leaves no timer, and does not wait") {
   CHECK(cancelled == 100);
 }
 
-TEST_CASE("cancelled when the time has passed but before it went on, a sleep has ended as usual") {
+TEST_CASE("a sleep that expired before the cancellation ends as usual, and the next wait throws") {
   loop l;
   bool slept = false, next_threw = false;
-  // The sleeper is queued behind the one that cancels: both deadlines pass together.
+  // Both deadlines pass together, and the sleeper is queued behind the task that cancels.
   const auto deadline = clock::now();
   l.spawn([&]() -> task<> {
     co_await kedge::sleep_until(deadline);
@@ -107,7 +109,7 @@ TEST_CASE("cancelled when the time has passed but before it went on, a sleep has
   CHECK(next_threw);
 }
 
-TEST_CASE("dropped unawaited, a sleep does nothing") {
+TEST_CASE("a sleep that is dropped unawaited arms no timer") {
   static_cast<void>(kedge::sleep_for(1h));
   loop l;
   {
@@ -117,15 +119,37 @@ TEST_CASE("dropped unawaited, a sleep does nothing") {
   CHECK(l.timers().empty());
 }
 
-TEST_CASE("destroyed while suspended, a sleep leaves no timer") {
-  loop l;
-  const auto deadline = clock::now();
+TEST_CASE(
+    "a sleep that is destroyed while suspended or expired leaves neither timer nor ready task") {
+  struct : kedge::branching {
+    void branch_done(kedge::branch_base&) noexcept override { FAIL_CHECK("the sleep has ended"); }
+  } holder;
   for (const bool expired : {false, true}) {
-    loop inner;
-    inner.spawn(kedge::sleep_until(expired ? deadline : deadline + 1000h));
-    if (!expired) inner.poll();
+    CAPTURE(expired);
+    loop l;
+    std::optional<kedge::branch<kedge::sleep_operation>> sleeping;
+    sleeping.emplace(kedge::sleep_until(clock::now() + 1000h), holder);
+    sleeping->bind(l, nullptr);
+    sleeping->start();
+    CHECK(l.timers().size() == 1);
+    if (expired) {
+      l.timers().expire(clock::time_point::max());
+      CHECK(sleeping->queued());
+    }
+    sleeping.reset();
+    CHECK(l.timers().empty());
+    CHECK_FALSE(l.poll());
   }
-  CHECK(l.timers().empty());
+}
+
+TEST_CASE("a loop with a sleep that waits or has expired can be destroyed") {
+  for (const bool expired : {false, true}) {
+    CAPTURE(expired);
+    loop l;
+    l.spawn(kedge::sleep_until(expired ? clock::now() : clock::now() + 1000h));
+    if (!expired) l.poll();
+    CHECK(l.size() == 1);
+  }
 }
 
 }  // namespace

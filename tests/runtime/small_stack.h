@@ -1,4 +1,5 @@
-// on_small_stack: runs what must not recurse on a thread whose stack does not allow it to.
+// on_small_stack: runs a function on a thread with a stack of 256 KiB, which deep recursion would
+// overflow.
 #pragma once
 
 #include <pthread.h>
@@ -9,7 +10,7 @@
 
 namespace kedge {
 
-// Whether a sanitizer makes memory and time several times as dear.
+// True under a sanitizer, where memory and time cost several times as much.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 inline constexpr bool sanitized = true;
 #elif defined(__has_feature)
@@ -22,9 +23,11 @@ inline constexpr bool sanitized = false;
 inline constexpr bool sanitized = false;
 #endif
 
-// A level of recursion takes more than 64 bytes, so both overflow the stack below.
+// A depth of recursion that overflows the small stack in every build: a level takes more than 64
+// bytes.
 inline constexpr int deep = sanitized ? 100'000 : 1'000'000;
 
+// Returns when fn has. Throws std::runtime_error if there can be no thread.
 inline void on_small_stack(std::function<void()> fn) {
   constexpr std::size_t stack = 256 * 1024;
   pthread_attr_t attributes;

@@ -1,4 +1,4 @@
-// stream_pair: two connected non-blocking sockets, as descriptors of a loop.
+// stream_pair: two connected local sockets, as owned descriptors of a loop.
 #pragma once
 
 #include <fcntl.h>
@@ -14,6 +14,7 @@
 
 namespace kedge {
 
+// The caller owns both fds. Throws std::system_error.
 inline std::array<int, 2> socket_pair(int type = SOCK_STREAM, bool nonblocking = true) {
   std::array<int, 2> fds{};
   if (::socketpair(AF_UNIX, type, 0, fds.data()) != 0) {

@@ -22,7 +22,7 @@ using kedge::gate;
 using kedge::loop;
 using kedge::task;
 
-// Counts the live ones.
+// Counts its live objects in `live`.
 struct counted {
   explicit counted(int& live) noexcept : n(&live) { ++*n; }
   counted(counted&& other) noexcept : n(other.n) { ++*n; }
@@ -54,7 +54,7 @@ task<> hold(counted, gate& g, int& reached) {
   ++reached;
 }
 
-TEST_CASE("values of all kinds") {
+TEST_CASE("a task gives a value, void, a reference, or a move-only value") {
   loop l;
   std::string text = "kedge";
   l.run([](std::string& s) -> task<> {
@@ -98,7 +98,7 @@ TEST_CASE("nothing runs before the task is awaited, and dropping it destroys its
   CHECK(reached == 0);
 }
 
-TEST_CASE("dropped while suspended, a chain is destroyed innermost first") {
+TEST_CASE("a suspended chain of tasks whose loop is destroyed is destroyed innermost first") {
   int live = 0, reached = 0;
   gate g;
   std::string order;
@@ -128,7 +128,7 @@ TEST_CASE("dropped while suspended, a chain is destroyed innermost first") {
   CHECK(g.waiting == nullptr);
 }
 
-TEST_CASE("arguments and locals are gone when the awaiter goes on") {
+TEST_CASE("arguments of a task are destroyed before its awaiter continues") {
   loop l;
   int live = 0, reached = 0;
   gate g;
@@ -167,7 +167,7 @@ task<> descend_and_wait(int n, gate& g) {
   }
 }
 
-TEST_CASE("a loop of awaits does not grow the stack") {
+TEST_CASE("a million awaits in a loop do not grow the stack") {
   kedge::on_small_stack([] {
     loop l;
     long sum = 0;
@@ -176,7 +176,7 @@ TEST_CASE("a loop of awaits does not grow the stack") {
   });
 }
 
-TEST_CASE("a deep recursion of awaits does not grow the stack, down or up") {
+TEST_CASE("a deep recursion of awaits does not grow the stack on its way down or up") {
   kedge::on_small_stack([] {
     loop l;
     CHECK(l.run(descend(kedge::deep)) == kedge::deep);
@@ -184,14 +184,14 @@ TEST_CASE("a deep recursion of awaits does not grow the stack, down or up") {
   });
 }
 
-TEST_CASE("a failure comes up through a deep recursion") {
+TEST_CASE("an exception passes up through 100,000 tasks without growing the stack") {
   kedge::on_small_stack([] {
     loop l;
     CHECK_THROWS_AS(l.run(descend_and_fail(100'000)), std::runtime_error);
   });
 }
 
-TEST_CASE("a deep suspended chain is destroyed without recursion") {
+TEST_CASE("destroying a deep suspended chain does not recurse") {
   kedge::on_small_stack([] {
     gate g;
     {
@@ -204,7 +204,7 @@ TEST_CASE("a deep suspended chain is destroyed without recursion") {
   });
 }
 
-TEST_CASE("a deep suspended chain is cancelled, and unwinds without recursion") {
+TEST_CASE("cancelling and unwinding a deep suspended chain does not recurse") {
   kedge::on_small_stack([] {
     gate g;
     loop l;
@@ -216,10 +216,11 @@ TEST_CASE("a deep suspended chain is cancelled, and unwinds without recursion") 
   });
 }
 
-TEST_CASE("destroyed at every stage of a chain of awaits, nothing leaks and nothing runs twice") {
-  // Each drive runs a bounded number of resumptions; stopping after each of them meets tasks that
-  // have not started, wait for credit, wait, have ended but not reported it.
+TEST_CASE("a loop destroyed at any stage of its tasks leaks nothing and runs nothing twice") {
+  // Each drive runs a bounded number of resumptions. So the loop is destroyed while tasks have not
+  // started, wait for credit, wait, or have ended and not reported it.
   for (int drives = 0; drives < 40; ++drives) {
+    CAPTURE(drives);
     int live = 0, reached = 0;
     {
       loop l;

@@ -1,5 +1,5 @@
-// What g++ 12 does to temporaries of a co_await expression: the safe forms, each object counted, so
-// that one destroyed twice, or never, is seen.
+// The forms of co_await with temporaries that are safe under g++ 12. Every object is recorded, so
+// that one that is destroyed twice, or never, fails the test.
 #include <doctest/doctest.h>
 
 #include <chrono>
@@ -29,7 +29,7 @@ using kedge::loop;
 using kedge::scope;
 using kedge::task;
 
-// Knows every live object by its address.
+// Records every live object by its address, and counts objects that are made or destroyed twice.
 struct tracked {
   static inline std::set<const tracked*> live;
   static inline int wrong = 0;
@@ -40,7 +40,7 @@ struct tracked {
   ~tracked() { wrong += live.erase(this) != 1; }
 };
 
-// An awaitable with a member that is not trivially destructible, as a leaf of `mach` has.
+// An awaitable with a member that is not trivially destructible, as mach's leaves have.
 class loaded_yield {
  public:
   loaded_yield() noexcept {}
@@ -77,7 +77,7 @@ task<tracked> take_string(std::string s, tracked t) {
   co_return t;
 }
 
-// Runs the task, and sees that each object was destroyed exactly once.
+// Runs the task, and checks that each object was destroyed exactly once.
 void balanced(task<> t) {
   tracked::wrong = 0;
   {
@@ -88,7 +88,7 @@ void balanced(task<> t) {
   CHECK(tracked::live.empty());
 }
 
-TEST_CASE("a task with arguments, as a temporary") {
+TEST_CASE("the arguments of a task that is a temporary are destroyed exactly once") {
   balanced([]() -> task<> {
     co_await give(tracked());
     const tracked t = co_await take_string(std::string(40, 'x'), tracked());
@@ -96,7 +96,7 @@ TEST_CASE("a task with arguments, as a temporary") {
   }());
 }
 
-TEST_CASE("leaves with a load, as temporaries") {
+TEST_CASE("leaf awaitables with a member to destroy, named or temporary, destroy it exactly once") {
   balanced([]() -> task<> {
     co_await loaded_yield();
     const tracked t = co_await loaded_yield();
@@ -105,7 +105,7 @@ TEST_CASE("leaves with a load, as temporaries") {
   }());
 }
 
-TEST_CASE("combinators of temporaries") {
+TEST_CASE("combinators of temporaries destroy each of them exactly once") {
   balanced([]() -> task<> {
     co_await kedge::when_all(give(tracked()), loaded_yield(),
                              take_string(std::string(40, 'y'), tracked()));
@@ -116,7 +116,7 @@ TEST_CASE("combinators of temporaries") {
   }());
 }
 
-TEST_CASE("a closure that is named first") {
+TEST_CASE("a named closure with captures to destroy may be used by several co_awaits") {
   balanced([]() -> task<> {
     const tracked t;
     const auto body = [t, text = std::string(40, 'z')](scope& s) -> task<> {
@@ -132,7 +132,7 @@ TEST_CASE("a closure that is named first") {
   }());
 }
 
-TEST_CASE("a closure that cannot be copied, by reference") {
+TEST_CASE("a closure that cannot be copied is passed by std::ref") {
   balanced([]() -> task<> {
     const auto body = [p = std::make_unique<tracked>()](scope& s) -> task<> {
       s.spawn(give, *p);
@@ -142,7 +142,7 @@ TEST_CASE("a closure that cannot be copied, by reference") {
   }());
 }
 
-TEST_CASE("a closure whose captures need no destructor, as a temporary") {
+TEST_CASE("a temporary closure whose captures need no destructor works") {
   balanced([]() -> task<> {
     tracked t;
     int n = 0;
@@ -155,7 +155,7 @@ TEST_CASE("a closure whose captures need no destructor, as a temporary") {
   }());
 }
 
-TEST_CASE("expressions that throw") {
+TEST_CASE("a co_await that throws destroys its temporaries exactly once") {
   balanced([]() -> task<> {
     gate refuses;
     refuses.refuses = true;
@@ -180,9 +180,11 @@ TEST_CASE("expressions that throw") {
   }());
 }
 
-TEST_CASE("destroyed while suspended in such expressions") {
+TEST_CASE(
+    "a coroutine destroyed while suspended in a co_await destroys its temporaries exactly once") {
   tracked::wrong = 0;
   for (int drives = 0; drives < 4; ++drives) {
+    CAPTURE(drives);
     loop l;
     l.spawn([]() -> task<> {
       const tracked t;
@@ -198,9 +200,10 @@ TEST_CASE("destroyed while suspended in such expressions") {
   CHECK(tracked::live.empty());
 }
 
-// The failing form, with_scope([t](scope&) ...) as a temporary of co_await, is refused at compile
-// time by KEDGE_CHECK_CLOSURE where the compiler has the fault. This is what it looks at.
-TEST_CASE("what the check for closures tells apart") {
+// KEDGE_CHECK_CLOSURE refuses the failing form, with_scope([t](scope&) ...) as a temporary of
+// co_await, at compile time where the compiler has the fault. It tests this property.
+TEST_CASE(
+    "KEDGE_CHECK_CLOSURE distinguishes closures by whether their captures need a destructor") {
   const tracked t;
   const auto loaded = [t] {};
   const auto plain = [&t] { static_cast<void>(t); };

@@ -23,19 +23,19 @@ clock::time_point at(long n) {
 class recorder final : public kedge::timer {
  public:
   recorder(std::vector<int>& order, int number) : order_(order), number_(number) {}
-  std::function<void()> then;
+  std::function<void()> on_expiry;
 
  private:
   void expire() noexcept override {
     CHECK_FALSE(armed());
     order_.push_back(number_);
-    if (then) then();
+    if (on_expiry) on_expiry();
   }
   std::vector<int>& order_;
   int number_;
 };
 
-TEST_CASE("timers expire by deadline, those with the same deadline as they were armed") {
+TEST_CASE("timers expire by deadline, those with the same deadline in the order of their arming") {
   std::vector<int> order;
   timer_heap heap;
   recorder a(order, 1), b(order, 2), c(order, 3), d(order, 4), e(order, 5);
@@ -56,7 +56,8 @@ TEST_CASE("timers expire by deadline, those with the same deadline as they were 
   CHECK(heap.empty());
 }
 
-TEST_CASE("many ties stay in order, whatever is disarmed between them") {
+TEST_CASE(
+    "a thousand timers with two deadlines stay in order while others between them are disarmed") {
   std::vector<int> order;
   timer_heap heap;
   std::vector<std::unique_ptr<recorder>> timers;
@@ -75,7 +76,7 @@ TEST_CASE("many ties stay in order, whatever is disarmed between them") {
   CHECK(order == expected);
 }
 
-TEST_CASE("expiring timers disarm and destroy others") {
+TEST_CASE("an expiring timer may disarm and destroy timers that are due") {
   std::vector<int> order;
   timer_heap heap;
   recorder a(order, 1), b(order, 2);
@@ -85,7 +86,7 @@ TEST_CASE("expiring timers disarm and destroy others") {
   heap.arm(b, at(2));
   heap.arm(*c, at(3));
   heap.arm(d, at(4));
-  a.then = [&] {
+  a.on_expiry = [&] {
     b.disarm();
     c.reset();
   };
@@ -99,32 +100,33 @@ TEST_CASE("a timer armed while others expire waits for the next time, however ea
   recorder a(order, 1), b(order, 2), c(order, 3);
   heap.arm(a, at(5));
   heap.arm(b, at(6));
-  a.then = [&] { heap.arm(a, at(7)); };
-  b.then = [&] { heap.arm(c, at(50)); };
+  a.on_expiry = [&] { heap.arm(a, at(7)); };
+  b.on_expiry = [&] { heap.arm(c, at(50)); };
   heap.expire(at(10));
   CHECK(order == std::vector{1, 2});
   CHECK(a.armed());
-  a.then = nullptr;
+  a.on_expiry = nullptr;
   heap.expire(at(10));
   CHECK(order == std::vector{1, 2, 1});
   CHECK(heap.earliest() == at(50));
 }
 
 TEST_CASE(
-    "timers that arm themselves for the past do not keep the loop, nor hold others back long") {
+    "a timer that arms itself for the past ends the call, and due timers behind it expire in the "
+    "next") {
   std::vector<int> order;
   timer_heap heap;
   recorder a(order, 1), b(order, 2);
   heap.arm(a, at(5));
   heap.arm(b, at(6));
-  a.then = [&] { heap.arm(a, at(5)); };
+  a.on_expiry = [&] { heap.arm(a, at(5)); };
   heap.expire(at(10));
-  a.then = nullptr;
+  a.on_expiry = nullptr;
   heap.expire(at(10));
   CHECK(order == std::vector{1, 1, 2});
 }
 
-TEST_CASE("a timer can go to another heap, and outlive its own") {
+TEST_CASE("a timer outlives its heap disarmed, and can be armed in another one") {
   std::vector<int> order;
   recorder a(order, 1);
   {
@@ -138,7 +140,7 @@ TEST_CASE("a timer can go to another heap, and outlive its own") {
   CHECK(order == std::vector{1});
 }
 
-TEST_CASE("random arming, disarming and expiring agrees with an ordered set") {
+TEST_CASE("random arming, disarming and expiring agrees with an ordered set after every step") {
   std::mt19937 random(20261122);
   std::vector<int> order;
   timer_heap heap;
@@ -186,7 +188,7 @@ TEST_CASE("random arming, disarming and expiring agrees with an ordered set") {
   }
 }
 
-TEST_CASE("100,000 timers") {
+TEST_CASE("100,000 timers of random deadlines expire in the order of deadline and arming") {
   std::mt19937 random(7);
   std::vector<int> order;
   timer_heap heap;

@@ -33,7 +33,7 @@ task<> fail(const char* what) {
   throw std::runtime_error(what);
 }
 
-TEST_CASE("the values of all, in the order of the arguments") {
+TEST_CASE("when_all gives all values, in the order of its arguments") {
   loop l;
   gate g, h;
   std::tuple<int, std::string, std::monostate, int> got;
@@ -53,7 +53,7 @@ TEST_CASE("the values of all, in the order of the arguments") {
   CHECK(std::get<3>(got) == 42);
 }
 
-TEST_CASE("move-only values, and references") {
+TEST_CASE("when_all gives move-only values and references") {
   loop l;
   int n = 5;
   l.run([](int& shared) -> task<> {
@@ -65,7 +65,7 @@ TEST_CASE("move-only values, and references") {
   }(n));
 }
 
-TEST_CASE("all done at once") {
+TEST_CASE("when_all of awaitables that are ready gives their values") {
   loop l;
   gate g;
   g.is_open = true;
@@ -77,7 +77,7 @@ TEST_CASE("all done at once") {
   CHECK(g.destroyed == g.made);
 }
 
-TEST_CASE("the first failure cancels the others and is thrown when they have ended") {
+TEST_CASE("the first failure cancels the others and is thrown after they have ended") {
   loop l;
   gate g, h;
   std::string out;
@@ -101,8 +101,9 @@ TEST_CASE("the first failure cancels the others and is thrown when they have end
   CHECK(g.made == g.destroyed);
 }
 
-TEST_CASE("a leaf that refuses to start, or fails at once, starts none after it") {
+TEST_CASE("a leaf that throws at its start or fails at once keeps those after it from starting") {
   for (const bool refuses : {true, false}) {
+    CAPTURE(refuses);
     loop l;
     gate before, bad, later;
     bad.refuses = refuses;
@@ -123,7 +124,7 @@ TEST_CASE("a leaf that refuses to start, or fails at once, starts none after it"
   }
 }
 
-TEST_CASE("cancelled from outside") {
+TEST_CASE("a cancellation from outside cancels the branches that wait and throws `cancelled`") {
   loop l;
   gate g, h, done;
   bool thrown = false;
@@ -145,7 +146,7 @@ TEST_CASE("cancelled from outside") {
   CHECK(thrown);
 }
 
-TEST_CASE("cancelled when all have ended but it has not gone on: the values are delivered") {
+TEST_CASE("a when_all whose branches ended before the cancellation gives their values") {
   loop l;
   gate g, h;
   int sum = 0;
@@ -161,7 +162,7 @@ TEST_CASE("cancelled when all have ended but it has not gone on: the values are 
   CHECK(sum == 84);
 }
 
-TEST_CASE("a branch that ends as cancelled although nobody cancelled it has failed") {
+TEST_CASE("a branch that throws `cancelled` without a cancellation counts as failed") {
   loop l;
   gate g;
   bool thrown = false;
@@ -180,9 +181,11 @@ TEST_CASE("a branch that ends as cancelled although nobody cancelled it has fail
   CHECK(g.cancelled == 1);
 }
 
-TEST_CASE("destroyed at every stage") {
+TEST_CASE("a loop destroyed at any stage of a when_all destroys each operation once") {
   for (int drives = 0; drives < 6; ++drives) {
     for (int opened = 0; opened < 4; ++opened) {
+      CAPTURE(drives);
+      CAPTURE(opened);
       gate g, h;
       {
         loop l;

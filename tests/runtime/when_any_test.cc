@@ -27,7 +27,7 @@ task<int> after(gate& g, int n) {
   co_await g.wait();
   co_return n;
 }
-// Needs several turns to end once it is cancelled.
+// Appends 'l' on its way out of a cancellation.
 task<int> slow_to_leave(gate& g, std::string& out) {
   try {
     co_return co_await g.wait();
@@ -38,7 +38,7 @@ task<int> slow_to_leave(gate& g, std::string& out) {
   throw kedge::cancelled(kedge::cancel_cause::decided);
 }
 
-TEST_CASE("the first that ends wins; the others are cancelled and awaited") {
+TEST_CASE("the first awaitable that ends wins; the others are cancelled and awaited") {
   loop l;
   gate g, h;
   std::string out;
@@ -58,7 +58,7 @@ TEST_CASE("the first that ends wins; the others are cancelled and awaited") {
   CHECK(l.timers().empty());
 }
 
-TEST_CASE("a task wins over leaves") {
+TEST_CASE("a task that ends first wins over a leaf that waits") {
   loop l;
   gate g, h;
   std::optional<int> won;
@@ -74,7 +74,7 @@ TEST_CASE("a task wins over leaves") {
   CHECK(g.cancelled == 1);
 }
 
-TEST_CASE("several winners, if a loser had ended before it could be cancelled") {
+TEST_CASE("an awaitable that ends before it can be cancelled has a value beside the winner's") {
   loop l;
   gate g, h;
   int winners = 0;
@@ -83,11 +83,11 @@ TEST_CASE("several winners, if a loser had ended before it could be cancelled") 
     winners = a.has_value() + b.has_value();
   });
   l.poll();
-  SUBCASE("both queued") {
+  SUBCASE("both end before the awaiter's turn") {
     g.open();
     h.open();
   }
-  SUBCASE("too late to cancel") {
+  SUBCASE("the second one answers that the cancellation came too late") {
     h.answer = kedge::cancel_result::completed;
     g.open();
   }
@@ -95,7 +95,7 @@ TEST_CASE("several winners, if a loser had ended before it could be cancelled") 
   CHECK(winners == 2);
 }
 
-TEST_CASE("one that is ready at once: those after it are not started") {
+TEST_CASE("an awaitable that is ready at once wins, and those after it are not started") {
   loop l;
   gate before, now, later;
   now.is_open = true;
@@ -110,7 +110,7 @@ TEST_CASE("one that is ready at once: those after it are not started") {
   CHECK(later.made == later.destroyed);
 }
 
-TEST_CASE("move-only values") {
+TEST_CASE("when_any gives move-only values") {
   loop l;
   gate g;
   l.run([](gate& at) -> task<> {
@@ -122,7 +122,7 @@ TEST_CASE("move-only values") {
   }(g));
 }
 
-TEST_CASE("a failure is thrown when the others have ended") {
+TEST_CASE("the failure of one awaitable cancels the other and is thrown") {
   loop l;
   gate g;
   bool thrown = false;
@@ -140,8 +140,9 @@ TEST_CASE("a failure is thrown when the others have ended") {
   CHECK(g.cancelled == 1);
 }
 
-TEST_CASE("cancelled from outside: `cancelled`, unless one has a value") {
+TEST_CASE("a cancellation from outside throws `cancelled`, unless one awaitable has a value") {
   for (const bool late : {false, true}) {
+    CAPTURE(late);
     loop l;
     gate g, h;
     if (late) h.answer = kedge::cancel_result::completed;
@@ -165,7 +166,7 @@ TEST_CASE("cancelled from outside: `cancelled`, unless one has a value") {
   }
 }
 
-TEST_CASE("a loser's clean-up runs before the winner is delivered, however many turns it takes") {
+TEST_CASE("a loser's clean-up runs before the winner's value is delivered") {
   loop l;
   gate g;
   std::string out;
@@ -187,9 +188,11 @@ TEST_CASE("a loser's clean-up runs before the winner is delivered, however many 
   CHECK(out == "xw");
 }
 
-TEST_CASE("destroyed at every stage") {
+TEST_CASE("a loop destroyed at any stage of a when_any destroys each operation once") {
   for (int drives = 0; drives < 6; ++drives) {
     for (int opened = 0; opened < 4; ++opened) {
+      CAPTURE(drives);
+      CAPTURE(opened);
       gate g, h;
       {
         loop l;

@@ -20,7 +20,7 @@ task<> say(std::string& out, char c) {
   }
 }
 
-TEST_CASE("tasks that yield take turns") {
+TEST_CASE("three tasks that yield take turns in the order of their spawning") {
   loop l;
   std::string out;
   for (const char c : {'a', 'b', 'c'}) l.spawn(say(out, c));
@@ -28,7 +28,7 @@ TEST_CASE("tasks that yield take turns") {
   CHECK(out == "abcabcabc");
 }
 
-TEST_CASE("a yield that is cancelled ends as usual; one begun after that throws") {
+TEST_CASE("a yield that is cancelled ends as usual, and the next one throws `cancelled`") {
   loop l;
   std::string out;
   l.spawn([&]() -> task<> {
@@ -49,7 +49,7 @@ TEST_CASE("a yield that is cancelled ends as usual; one begun after that throws"
   CHECK(out == "yielded cancelled");
 }
 
-TEST_CASE("a loop can be destroyed while tasks are in the ready queue") {
+TEST_CASE("a loop can be destroyed while a yielding task is in its ready queue") {
   std::string out;
   {
     loop l;
