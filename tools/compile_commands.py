@@ -2,16 +2,17 @@
 
 Usage: bazel aquery --output=jsonproto 'mnemonic("CppCompile", //...)' | compile_commands.py ROOT INCLUDE_FOLDER
 
-Bazel shows headers under "kedge/..." in folders of links inside its output (_virtual_includes). An editor shall open the
-tree's own files instead: INCLUDE_FOLDER gets the links kedge/runtime, kedge/mach and so on into the tree.
+Bazel provides headers under "kedge/..." by folders of links inside its output (_virtual_includes). An editor should open
+the tree's own files instead, so the script makes links kedge/runtime, kedge/mach and so on from INCLUDE_FOLDER into the
+tree.
 """
 
 import json
 import os
 import sys
 
-# What only g++ understands; editors read the file with clang.
-OF_GCC_ALONE = ("-fno-canonical-system-headers",)
+# Options that only g++ accepts. Editors read the file with clang.
+GCC_ONLY = ("-fno-canonical-system-headers",)
 ROOMS = ("runtime", "mach", "net")
 
 
@@ -24,14 +25,14 @@ def link_rooms(root, include_folder):
         os.symlink(os.path.join(root, room), link)
 
 
-def mapped_back(arguments, include_folder):
-    """The arguments for clang without Bazel's virtual folders, and with ours once."""
+def without_virtual_includes(arguments, include_folder):
+    """Returns the arguments for clang without Bazel's virtual folders, and with include_folder instead."""
     result, position = [arguments[0], f"-I{include_folder}"], 1
     while position < len(arguments):
         argument = arguments[position]
         with_value = argument in ("-I", "-iquote", "-isystem")
         value = arguments[position + 1] if with_value else argument[2:] if argument.startswith("-I") else ""
-        if "_virtual_includes" not in value and argument not in OF_GCC_ALONE:
+        if "_virtual_includes" not in value and argument not in GCC_ONLY:
             result += [argument, value] if with_value else [argument]
         position += 2 if with_value else 1
     return result
@@ -45,7 +46,8 @@ def main():
         arguments = action["arguments"]
         source = arguments[arguments.index("-c") + 1] if "-c" in arguments else None
         if source and not source.startswith("external/"):
-            commands.append({"directory": root, "file": source, "arguments": mapped_back(arguments, include_folder)})
+            arguments = without_virtual_includes(arguments, include_folder)
+            commands.append({"directory": root, "file": source, "arguments": arguments})
     json.dump(commands, sys.stdout, indent=1)
 
 

@@ -1,7 +1,7 @@
-"""Proves that a wrong arrow fails, once for each: in `tools/dev check`, and in the build under clang 19.
+"""Proves that every wrong arrow fails, in `tools/dev check` and in the build under clang 19.
 
-Usage: wrong_arrows.py ROOT. Works on a copy of the tree, to which it adds, in every room, one file with each forbidden
-include and one target with each forbidden dependency; beside them right ones, which must not fail. Ends with
+Usage: wrong_arrows.py ROOT. Works on a copy of the tree. Adds to every room a file with each forbidden include and a
+target with each forbidden dependency, which must fail, and one of each with a right arrow, which must not. Ends with
 "arrows: N passed, N failed", and exits with 1 if any failed.
 """
 
@@ -15,8 +15,9 @@ import subprocess
 import sys
 import tempfile
 
-# A place that can be included: a header there (a pattern, the first file counts), how it is spelled, its target.
+# A place that can be included: a header there (the first file of a pattern), its spelling in an include, its target.
 Place = collections.namedtuple("Place", "pattern spelling label")
+BASE = Place("runtime/base/*.h", '"kedge/runtime/base/{}"', "//runtime/base")
 SYS_EVENT = Place("runtime/kqueue/include/sys/event.h", "<sys/event.h>", "//runtime/kqueue")
 KQUEUE_EXTENSION = Place("runtime/kqueue/extension.h", '"kedge/runtime/kqueue/extension.h"', "//runtime/kqueue:extension")
 KQUEUE_FILTER = Place("runtime/kqueue/filter.h", '"kedge/runtime/kqueue/filter.h"', "//runtime/kqueue:filter")
@@ -29,30 +30,33 @@ CORE = Place("mach/kernel/core/*.h", '"kedge/mach/kernel/core/{}"', "//mach/kern
 EMBEDDED = Place("mach/kernel/embedded/*.h", '"kedge/mach/kernel/embedded/{}"', "//mach/kernel/embedded")
 MACH = Place("mach/*.h", '"kedge/mach/{}"', "//mach")
 
-# A room: the folder, what its own code depends on, one right place, and the places that it may not include.
+# A room: its folder, the targets that its code depends on, some places that it may include, and those that it may not.
 Room = collections.namedtuple("Room", "folder deps right wrong")
 KERNELS = [ABI, CORE, EMBEDDED]
 ROOMS = [
-    Room("runtime/kqueue", [":kqueue"], SYS_EVENT, [RUNTIME, MACH, MACH_CALLS, *KERNELS]),
-    Room("runtime", [":runtime", "//runtime/kqueue"], SYS_EVENT,
+    Room("runtime/base", [":base"], [BASE],
+         [SYS_EVENT, KQUEUE_EXTENSION, KQUEUE_FILTER, KQUEUE_INSIDE, RUNTIME, MACH, MACH_CALLS, MACH_EXTENSION, *KERNELS]),
+    Room("runtime/kqueue", [":kqueue", "//runtime/base"], [SYS_EVENT, BASE], [RUNTIME, MACH, MACH_CALLS, *KERNELS]),
+    Room("runtime", [":runtime", "//runtime/base", "//runtime/kqueue"], [SYS_EVENT, BASE],
          [KQUEUE_FILTER, KQUEUE_INSIDE, MACH, MACH_CALLS, MACH_EXTENSION, *KERNELS]),
-    Room("mach/kernel/core", [":core"], CORE,
+    Room("mach/kernel/core", [":core", "//runtime/base"], [CORE, BASE],
          [SYS_EVENT, KQUEUE_EXTENSION, KQUEUE_FILTER, KQUEUE_INSIDE, RUNTIME, MACH, MACH_EXTENSION, ABI, EMBEDDED]),
-    Room("mach/kernel/abi", [":abi", "//mach/kernel/core"], CORE,
+    Room("mach/kernel/abi", [":abi", "//mach/kernel/core"], [CORE],
          [SYS_EVENT, KQUEUE_EXTENSION, KQUEUE_FILTER, KQUEUE_INSIDE, RUNTIME, MACH, EMBEDDED]),
-    Room("mach/kernel/embedded", [":embedded", "//mach/kernel/core", "//runtime/kqueue:filter"], KQUEUE_FILTER,
+    Room("mach/kernel/embedded", [":embedded", "//mach/kernel/core", "//runtime/base", "//runtime/kqueue:filter"],
+         [KQUEUE_FILTER, BASE],
          [KQUEUE_EXTENSION, KQUEUE_INSIDE, RUNTIME, MACH, ABI]),
-    Room("mach", [":mach", "//mach/kernel", "//runtime"], MACH_CALLS,
-         [SYS_EVENT, KQUEUE_EXTENSION, KQUEUE_FILTER, KQUEUE_INSIDE, *KERNELS]),
-    Room("tools/demo", ["//mach", "//runtime"], MACH,
-         [SYS_EVENT, KQUEUE_EXTENSION, KQUEUE_FILTER, KQUEUE_INSIDE, MACH_CALLS, MACH_EXTENSION, *KERNELS]),
-    Room("tests/runtime", ["//runtime"], RUNTIME, [KQUEUE_FILTER, KQUEUE_INSIDE, MACH, MACH_CALLS, *KERNELS]),
-    Room("tests/runtime/kqueue", ["//runtime/kqueue", "//runtime/kqueue:filter"], KQUEUE_FILTER,
+    Room("mach", [":mach", "//mach/kernel", "//runtime"], [MACH_CALLS],
+         [BASE, SYS_EVENT, KQUEUE_EXTENSION, KQUEUE_FILTER, KQUEUE_INSIDE, *KERNELS]),
+    Room("tools/demo", ["//mach", "//runtime"], [MACH],
+         [BASE, SYS_EVENT, KQUEUE_EXTENSION, KQUEUE_FILTER, KQUEUE_INSIDE, MACH_CALLS, MACH_EXTENSION, *KERNELS]),
+    Room("tests/runtime", ["//runtime"], [RUNTIME], [KQUEUE_FILTER, KQUEUE_INSIDE, MACH, MACH_CALLS, *KERNELS]),
+    Room("tests/runtime/kqueue", ["//runtime/kqueue", "//runtime/kqueue:filter"], [KQUEUE_FILTER],
          [KQUEUE_INSIDE, RUNTIME, MACH, MACH_CALLS, *KERNELS]),
-    Room("tests/mach/kernel", ["//mach/kernel/core"], CORE, [KQUEUE_FILTER, KQUEUE_INSIDE, RUNTIME, MACH]),
+    Room("tests/mach/kernel", ["//mach/kernel/core"], [CORE], [BASE, KQUEUE_FILTER, KQUEUE_INSIDE, RUNTIME, MACH]),
 ]
 
-# What `check` alone refuses: path, text, and what it must say of it.
+# Breaches that only `check` refuses: the path, the text, and a part of the line that `check` must print.
 OTHER_BREACHES = [
     ("net/wrong/event.cc", "#include <sys/event.h>\n", "net may not include <sys/event.h>"),
     ("net/wrong/mach.cc", "#include <mach/mach.h>\n", "net may not include <mach/mach.h>"),
@@ -76,7 +80,7 @@ OTHER_BREACHES = [
 
 
 class Case:
-    """One include by one room, right or wrong, as a file and as two targets."""
+    """One include in one room, right or wrong, as a file and as two targets."""
 
     def __init__(self, tree, room, place, wrong):
         headers = sorted(glob.glob(os.path.join(tree, place.pattern)))
@@ -89,7 +93,7 @@ class Case:
         return f"//{self.room.folder}:{self.name}{suffix}"
 
     def rules(self):
-        """A target that includes with the room's own dependencies, and one that declares the dependency."""
+        """Returns a target that includes the place with the room's own dependencies, and one that depends on the place."""
         return (f'_arrow_library(name = "{self.name}_include", srcs = ["wrong/{self.name}.cc"], '
                 f"deps = {json.dumps(self.room.deps)})\n"
                 f'_arrow_library(name = "{self.name}_dep", deps = ["{self.place.label}"])\n')
@@ -102,7 +106,7 @@ def write(path, text):
 
 
 def add_cases(tree):
-    cases = [Case(tree, room, place, place is not room.right) for room in ROOMS for place in [room.right, *room.wrong]]
+    cases = [Case(tree, room, place, place in room.wrong) for room in ROOMS for place in [*room.right, *room.wrong]]
     for case in cases:
         write(os.path.join(tree, case.path), f"#include {case.spelling}\n")
     for room in ROOMS:
@@ -116,17 +120,17 @@ def add_cases(tree):
     return cases
 
 
-def judged_by_check(tree, cases):
-    """Yields what was tried, and whether `check` answered as it must."""
+def run_check(tree, cases):
+    """Yields each trial, and whether `check` refused or accepted it as it must."""
     run = subprocess.run([sys.executable, os.path.join(tree, "tools/check.py"), tree], capture_output=True, text=True,
                          check=False)
-    said = run.stdout.splitlines()
+    lines = run.stdout.splitlines()
     yield "check exits with 1", run.returncode == 1
     for case in cases:
-        refused = any(line.startswith(f"{case.path}:1: ") and case.spelling in line for line in said)
+        refused = any(line.startswith(f"{case.path}:1: ") and case.spelling in line for line in lines)
         yield f"check: {case.room.folder} includes {case.spelling}", refused == case.is_wrong
-    for path, _, wrong in OTHER_BREACHES:
-        yield f"check: {path}", any(line.startswith(path + ":1: ") and wrong in line for line in said)
+    for path, _, breach in OTHER_BREACHES:
+        yield f"check: {path}", any(line.startswith(path + ":1: ") and breach in line for line in lines)
 
 
 def bazel(tree, *arguments):
@@ -135,22 +139,23 @@ def bazel(tree, *arguments):
     return run.returncode, run.stdout
 
 
-def judged_by_build(tree, cases):
-    # Only the file with the include is compiled, not what its target depends on.
+def run_build(tree, cases):
+    """Yields each trial, and whether layering_check and visibility refused or accepted it as they must."""
+    # Compiles only the file with the include, not the targets that it depends on.
     flags = ["--config=clang", "--keep_going", "--output_groups=compilation_outputs", "--color=no", "--curses=no",
              "--noshow_progress"]
-    status, said = bazel(tree, "build", *flags, *(case.target("_include") for case in cases))
+    status, output = bazel(tree, "build", *flags, *(case.target("_include") for case in cases))
     yield "the build with wrong includes fails", status == 1
     for case in cases:
         refused = re.search(rf"^{re.escape(case.path)}:1:\d+: (fatal )?error: ('.*' file not found|module .* does not"
-                            r" depend on|use of private header)", said, re.MULTILINE) is not None
+                            r" depend on|use of private header)", output, re.MULTILINE) is not None
         yield f"layering_check: {case.room.folder} includes {case.spelling}", refused == case.is_wrong
-    status, said = bazel(tree, "build", *flags, *(case.target("_include") for case in cases if not case.is_wrong))
-    yield "the build with right includes succeeds", status == 0 or print(said)
-    status, said = bazel(tree, "build", "--nobuild", *flags, *(case.target("_dep") for case in cases))
+    status, output = bazel(tree, "build", *flags, *(case.target("_include") for case in cases if not case.is_wrong))
+    yield "the build with right includes succeeds", status == 0 or print(output)
+    status, output = bazel(tree, "build", "--nobuild", *flags, *(case.target("_dep") for case in cases))
     yield "the build with wrong dependencies fails", status == 1
     for case in cases:
-        refused = re.search(rf"is not visible from target '{case.target('_dep')}'", said) is not None
+        refused = re.search(rf"is not visible from target '{case.target('_dep')}'", output) is not None
         yield f"visibility: {case.room.folder} depends on {case.place.label}", refused == case.is_wrong
 
 
@@ -161,11 +166,11 @@ def main():
         shutil.copytree(sys.argv[1], tree, ignore=shutil.ignore_patterns(".git", ".bazel", "bazel-*", "__pycache__"))
         cases = add_cases(tree)
         try:
-            for judge in (judged_by_check, judged_by_build):
-                for what, held in judge(tree, cases):
-                    counts[held] += 1
+            for run in (run_check, run_build):
+                for trial, held in run(tree, cases):
+                    counts[bool(held)] += 1
                     if not held:
-                        print(f"FAILED: {what}")
+                        print(f"FAILED: {trial}")
         finally:
             bazel(tree, "clean", "--expunge")
     print(f"arrows: {counts[True]} passed, {counts[False]} failed")

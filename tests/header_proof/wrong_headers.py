@@ -1,6 +1,6 @@
-"""Proves that the header proof can fail: one wrong thing at a time in a copy of our headers, which it must name.
+"""Proves that the header proof can fail: puts one fault at a time into a copy of our headers, which the proof must name.
 
-Usage: wrong_headers.py ROOT COMPILER. Ends with "headers: N passed, N failed"; exits with 1 if any failed.
+Usage: wrong_headers.py ROOT COMPILER. Ends with "headers: N passed, N failed", and exits with 1 if any failed.
 """
 
 import os
@@ -12,8 +12,8 @@ import tempfile
 HEADERS = ("runtime/kqueue/include", "mach/kernel/abi/include")
 EVENT, MESSAGE, PORT = "sys/event.h", "mach/message.h", "mach/port.h"
 
-# Header, what stands there, what is put in its place, and what the proof must say of it.
-WRONG = [
+# The header, its text, the text to put in its place, and the difference that the proof must print.
+FAULTS = [
     (EVENT, "#define EV_CLEAR 0x0020", "#define EV_CLEAR 0x0021", "value of EV_CLEAR: ours 33, Apple's 32"),
     (EVENT, "#define EV_CLEAR 0x0020", "#define EV_CLEAR 0x0020u", "type of EV_CLEAR: ours j, Apple's i"),
     (EVENT, "#pragma pack(push, 4)", "#pragma pack(push, 8)", "alignment of struct kevent: ours 8, Apple's 4"),
@@ -32,7 +32,8 @@ WRONG = [
 ]
 
 
-def what_the_proof_says(root, compiler, header, there, instead):
+def run_proof(root, compiler, header, text_there, instead):
+    """Returns the proof's output for a copy of our headers with one fault, or why there is none."""
     with tempfile.TemporaryDirectory() as copy:
         for folder in HEADERS:
             shutil.copytree(os.path.join(root, folder), os.path.join(copy, folder))
@@ -40,26 +41,26 @@ def what_the_proof_says(root, compiler, header, there, instead):
             if os.path.exists(path):
                 with open(path, encoding="utf-8") as file:
                     text = file.read()
-                if there not in text:
-                    return f"{header} does not say {there!r}"
+                if text_there not in text:
+                    return f"{header} does not contain {text_there!r}"
                 with open(path, "w", encoding="utf-8") as file:
-                    file.write(text.replace(there, instead, 1))
+                    file.write(text.replace(text_there, instead, 1))
         shutil.copytree(os.path.join(root, "tools/header_proof"), os.path.join(copy, "tools/header_proof"))
         proof = os.path.join(root, "tools/header_proof/header_proof.py")
         done = subprocess.run([sys.executable, proof, copy, compiler, header], text=True, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, check=False)
-        return done.stdout if done.returncode else "it passes"
+        return done.stdout if done.returncode else "the proof passes"
 
 
 def main():
     root, compiler = sys.argv[1:]
     failed = 0
-    for header, there, instead, named in WRONG:
-        said = what_the_proof_says(root, compiler, header, there, instead)
-        if f"DIFFERS: <{header}> {named}" not in said:
+    for header, text_there, instead, difference in FAULTS:
+        output = run_proof(root, compiler, header, text_there, instead)
+        if f"DIFFERS: <{header}> {difference}" not in output:
             failed += 1
-            print(f"FAILED: {header} with {instead!r}: the proof does not say {named!r}:\n{said}")
-    print(f"headers: {len(WRONG) - failed} passed, {failed} failed")
+            print(f"FAILED: {header} with {instead!r}: the proof does not print {difference!r}:\n{output}")
+    print(f"headers: {len(FAULTS) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 

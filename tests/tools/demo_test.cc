@@ -14,7 +14,8 @@ namespace {
 
 using words = std::vector<std::string>;
 
-// In the C locale, where wc knows nothing of characters of several bytes.
+// Returns the command line that runs a command in the C locale, where wc has no multibyte
+// characters.
 words in_c_locale(const std::string& command, const words& arguments) {
   words all{"/usr/bin/env", "LC_ALL=C", command};
   all.insert(all.end(), arguments.begin(), arguments.end());
@@ -29,7 +30,7 @@ struct counts {
   friend bool operator==(const counts&, const counts&) = default;
 };
 
-// What wc counts in a text on its standard input.
+// Returns wc's counts of a text on its standard input.
 counts wc(const std::string& text) {
   const outcome o = run(in_c_locale("wc", {}), text);
   std::smatch m;
@@ -37,7 +38,7 @@ counts wc(const std::string& text) {
   return {m[1], m[2], m[3]};
 }
 
-// What the demo prints as totals; empty if there are none.
+// Returns the totals that the demo printed, or empty strings without totals.
 counts totals(const outcome& o) {
   std::smatch m;
   const std::regex line("(?:^|\\n)total: (\\d+) lines, (\\d+) words, (\\d+) bytes\\n$");
@@ -45,7 +46,7 @@ counts totals(const outcome& o) {
   return {m[1], m[2], m[3]};
 }
 
-// The number that precedes `what` in the demo's report.
+// Returns the number that precedes `what` (a regular expression) in the demo's report.
 unsigned long number_before(const outcome& o, const std::string& what) {
   std::smatch m;
   REQUIRE(std::regex_search(o.out, m, std::regex("(\\d+) " + what)));
@@ -57,7 +58,8 @@ std::ptrdiff_t deaths(const outcome& o) {
   return std::distance(std::sregex_iterator(o.out.begin(), o.out.end(), row), {});
 }
 
-// Prose of this many bytes, the same each time: words of 1 to 12 letters, now and then a newline.
+// Returns the same text of `size` bytes in each call: words of 1 to 12 letters, about one line
+// break in nine gaps.
 std::string prose(std::size_t size) {
   std::string text;
   for (unsigned state = 1; text.size() < size;) {
@@ -102,7 +104,7 @@ class file {
 
 }  // namespace
 
-TEST_CASE("the totals are those of wc") {
+TEST_CASE("the totals of a text are those of wc, with any batch size and from a file or a pipe") {
   const std::string texts[] = {"",
                                "\n",
                                "one",
@@ -129,16 +131,17 @@ TEST_CASE("the totals of a binary file are those of wc") {
   const std::string bytes = every_byte_many_times();
   counts expected = wc(bytes);
   const file f(bytes);
-  // Whether a control alone is a word: wc's of different systems and years do not agree.
+  // Versions of wc differ in whether a control character alone is a word.
   const bool same_rule = wc(" \1 ").words == "0";
   for (const char* const batch : {"1", "13", "1000"}) {
+    CAPTURE(batch);
     counts found = totals(run(demo({"--batch", batch, f.name()})));
     if (!same_rule) found.words = expected.words;
     CHECK(found == expected);
   }
 }
 
-TEST_CASE("workers die, and the totals are the same") {
+TEST_CASE("the totals are those of wc although workers die") {
   const std::string text = prose(300'000);
   const counts expected = wc(text);
   const file f(text);
@@ -162,15 +165,16 @@ TEST_CASE("workers die, and the totals are the same") {
   CHECK(sent_again > 0);
 }
 
-TEST_CASE("of an input shorter than the workers are many, as many die as were to") {
+TEST_CASE("with fewer batches than workers, as many workers die as --kill names") {
   for (const char* const text : {"", "word", "two words\n"}) {
+    CAPTURE(text);
     const outcome o = run(demo({"--workers=5", "--kill=4"}), text);
     CHECK(totals(o) == wc(text));
     CHECK(deaths(o) == 4);
   }
 }
 
-TEST_CASE("the same seed gives the same run") {
+TEST_CASE("two runs with the same seed print the same report") {
   const file f(prose(200'000));
   const words arguments{"--workers=6", "--kill=4", "--batch=1000", "--seed=42", f.name()};
   const outcome once = run(demo(arguments));
@@ -178,7 +182,7 @@ TEST_CASE("the same seed gives the same run") {
   CHECK(run(demo(arguments)).out == once.out);
 }
 
-TEST_CASE("the queue limit is felt: sends wait for room") {
+TEST_CASE("sends to a full queue wait for room, and every batch is answered") {
   const file f(prose(500'000));
   const outcome o = run(demo({"--workers=2", "--batch=1000", f.name()}));
   CHECK(number_before(o, "sent \\(") == 500);
@@ -186,8 +190,9 @@ TEST_CASE("the queue limit is felt: sends wait for room") {
   CHECK(number_before(o, "received") == 500);
 }
 
-TEST_CASE("when all workers are killed there are no totals") {
+TEST_CASE("when all workers are killed the demo prints one error and no totals") {
   for (const std::string& text : {std::string(), std::string("short"), prose(100'000)}) {
+    CAPTURE(text.size());
     const outcome o = run(demo({"--workers=3", "--kill=3", "--batch=512"}), text);
     CHECK(o.status == 1);
     CHECK(o.out.empty());
@@ -195,9 +200,9 @@ TEST_CASE("when all workers are killed there are no totals") {
   }
 }
 
-TEST_CASE("Ctrl-C unwinds and prints what there is, marked as partial") {
+TEST_CASE("Ctrl-C unwinds the demo, which prints the counts so far, marked as partial") {
   program p(demo({"--workers=4", "--kill=2", "--batch=4096"}));
-  // More than a pipe holds: when it has been written, most of it has been read.
+  // More than a pipe holds, so that the demo has read most of it when all is written.
   REQUIRE(p.write(prose(1'000'000)));
   p.signal(SIGINT);
   CHECK_FALSE(p.read_until("\ntotal:"));  // to the end of the output
@@ -209,7 +214,7 @@ TEST_CASE("Ctrl-C unwinds and prints what there is, marked as partial") {
   CHECK(o.out.find("\ncounted until interrupted: ") != std::string::npos);
 }
 
-TEST_CASE("what is wrong is said in one line") {
+TEST_CASE("a bad file or option is reported in one line on standard error") {
   const struct {
     words arguments;
     int status;
@@ -230,6 +235,7 @@ TEST_CASE("what is wrong is said in one line") {
       {{"--", "--frob"}, 1, "demo: --frob: No such file or directory\n"},
   };
   for (const auto& c : cases) {
+    CAPTURE(c.err);
     const outcome o = run(demo(c.arguments));
     CHECK(o.status == c.status);
     CHECK(o.out.empty());
@@ -237,11 +243,12 @@ TEST_CASE("what is wrong is said in one line") {
   }
 }
 
-TEST_CASE("help is printed on standard output") {
+TEST_CASE("--help prints every option on standard output") {
   const outcome o = run(demo({"--help"}));
   CHECK(o.status == 0);
   CHECK(o.err.empty());
   for (const char* const option : {"--workers", "--batch", "--kill", "--seed", "--help"}) {
+    CAPTURE(option);
     CHECK(o.out.find(option) != std::string::npos);
   }
 }

@@ -11,10 +11,10 @@ const std::string service = "tools/examples/service";
 
 }  // namespace
 
-TEST_CASE("follow copies its input to the end") {
+TEST_CASE("follow copies its input as it arrives, to the end") {
   program p({follow});
   p.write("one\n");
-  CHECK(p.read_until("one\n"));  // as it comes, not at the end
+  CHECK(p.read_until("one\n"));  // while the input is open
   p.write("two\n");
   const outcome o = p.finish();
   CHECK(o.status == 0);
@@ -22,15 +22,15 @@ TEST_CASE("follow copies its input to the end") {
   CHECK(o.err == "follow: 8 bytes\n");
 }
 
-TEST_CASE("follow gives up when its deadline has passed") {
+TEST_CASE("follow ends with status 1 when its input is silent for too long") {
   program p({follow, "0"});
-  CHECK_FALSE(p.read_until("anything"));  // ends although its input stays open
+  CHECK_FALSE(p.read_until("anything"));  // ends while the input is open
   const outcome o = p.finish();
   CHECK(o.status == 1);
   CHECK(o.err == "follow: timed out\nfollow: 0 bytes\n");
 }
 
-TEST_CASE("follow unwinds on Ctrl-C") {
+TEST_CASE("follow unwinds on Ctrl-C and ends with status 130") {
   program p({follow});
   p.write("text\n");
   REQUIRE(p.read_until("text\n"));
@@ -41,20 +41,20 @@ TEST_CASE("follow unwinds on Ctrl-C") {
   CHECK(o.err == "follow: 5 bytes\n");
 }
 
-TEST_CASE("nested: the host's poll drives the loop") {
-  SUBCASE("timers, in the order of their deadlines") {
+TEST_CASE("nested drives its loop by the host's poll()") {
+  SUBCASE("reminders are printed in the order of their deadlines") {
     const outcome o = run({nested}, "40 last\n1 second\n20 third\n0 first\n");
     CHECK(o.status == 0);
     CHECK(o.out == "first\nsecond\nthird\nlast\n");
   }
-  SUBCASE("nothing to do") {
+  SUBCASE("without input it ends at once") {
     const outcome o = run({nested});
     CHECK(o.status == 0);
     CHECK(o.out.empty());
   }
 }
 
-TEST_CASE("service answers its client, and its death is noticed") {
+TEST_CASE("service answers its client, which is notified of the service's death") {
   const outcome o = run({service});
   CHECK(o.status == 0);
   CHECK(o.out == "kedge: 5\nanchor: 6\nbye: 3\nthe service has died\n");

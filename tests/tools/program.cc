@@ -1,3 +1,4 @@
+// program: starts a program by posix_spawn, with pipes and a temporary file.
 #include "program.h"
 
 #include <fcntl.h>
@@ -18,7 +19,7 @@ void check(int error, const std::string& what) {
   if (error != 0) throw std::system_error(error, std::generic_category(), what);
 }
 
-// A pipe that programs started later do not inherit.
+// Makes a pipe that programs started later do not inherit.
 std::pair<int, int> private_pipe() {
   int ends[2];
   check(::pipe(ends) == 0 ? 0 : errno, "pipe");
@@ -31,7 +32,7 @@ std::pair<int, int> private_pipe() {
 program::program(const std::vector<std::string>& command) : errors_(std::tmpfile(), &std::fclose) {
   check(errors_ ? 0 : errno, "tmpfile");
   ::fcntl(::fileno(errors_.get()), F_SETFD, FD_CLOEXEC);
-  ::signal(SIGPIPE, SIG_IGN);  // write() says so
+  ::signal(SIGPIPE, SIG_IGN);  // write() reports a closed input
   const auto [input_end, input] = private_pipe();
   const auto [output, output_end] = private_pipe();
   input_ = input;

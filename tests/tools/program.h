@@ -1,4 +1,4 @@
-// program: a program of tools/ that a test runs, through pipes.
+// program: runs a program of tools/ in a test, through pipes.
 //
 //     program p({"tools/examples/follow"});
 //     p.write("text\n");
@@ -6,9 +6,11 @@
 //     p.signal(SIGINT);
 //     CHECK(p.finish().status == 130);
 //
-// Paths are those of the tree: Bazel runs a test where its data lies under the same names. Standard
-// input and output are pipes, standard error a temporary file, so only a program that writes more
-// than a pipe holds before it has read its input can stand still.
+// Paths are those of the tree: Bazel runs a test where its data has the same names. Standard input
+// and output are pipes, and standard error is a temporary file. So a program can block only if it
+// writes more than a pipe holds before it has read its input.
+//
+// The destructor kills a program that still runs. One thread may use an object.
 #pragma once
 
 #include <sys/types.h>
@@ -20,30 +22,31 @@
 #include <vector>
 
 struct outcome {
-  int status;  // the exit status; 128 + signal if one ended the program
+  int status;  // the exit status, or 128 + the signal that ended the program
   std::string out;
   std::string err;
 };
 
 class program {
  public:
-  // Starts it, with SIGINT, SIGTERM and SIGPIPE as they are by default. Throws std::system_error.
+  // Starts the program, with the default dispositions of SIGINT, SIGTERM and SIGPIPE. Ignores
+  // SIGPIPE in this process. Throws std::system_error.
   explicit program(const std::vector<std::string>& command);
   program(const program&) = delete;
   program& operator=(const program&) = delete;
-  // Kills it if it still runs.
   ~program();
 
-  // Writes all of `text` to its standard input; false if it has closed that or has ended.
+  // Writes all of `text` to the standard input. Returns false if the program has closed it or
+  // ended.
   bool write(std::string_view text);
   void close_input();
 
-  // Reads standard output until it holds `text`; false if it ended without.
+  // Reads the standard output until it contains `text`. Returns false if it ends before that.
   bool read_until(std::string_view text);
 
   void signal(int number);
 
-  // Closes its input, reads its output to the end and waits for it.
+  // Closes the input, reads the output to its end, and waits for the program to end.
   outcome finish();
 
  private:
@@ -56,5 +59,5 @@ class program {
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> errors_;
 };
 
-// Runs a program with this standard input to its end.
+// Runs a program to its end, with `input` on its standard input.
 outcome run(const std::vector<std::string>& command, std::string_view input = {});

@@ -1,3 +1,4 @@
+// allocations: global operators new and delete that count calls and bytes.
 #include "allocations.h"
 
 #include <atomic>

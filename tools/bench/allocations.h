@@ -1,13 +1,15 @@
-// How often this program has called operator new, and how much memory it has had from it. Linking
-// it replaces the global operators by ones that count.
+// allocations: how often this program has called operator new, and the memory in use.
+//
+// A program that links allocations.cc has global operators that count. Any thread.
 #pragma once
 
 #include <cstdint>
 
+// The number of calls of operator new so far.
 std::uint64_t allocations() noexcept;
 
-// The most bytes that were in use at a time since start_peak(), with what malloc adds to each
-// block.
+// The largest number of bytes in use at one time since start_peak(), malloc's overhead per block
+// included.
 std::uint64_t peak_bytes() noexcept;
-// From now on; returns what is in use now.
+// Begins a new peak. Returns the bytes in use.
 std::uint64_t start_peak() noexcept;

@@ -1,4 +1,4 @@
-// benchmark: something done n times, whose cost per time is to be known.
+// benchmark: an operation that is done n times to measure its cost. The table of all benchmarks.
 #pragma once
 
 #include <cstddef>
@@ -9,17 +9,16 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 
-// How it is measured.
 struct conditions {
-  std::uint64_t n = 100'000;         // unless -n says otherwise
-  bool one_thread = true;            // only then its instructions can be counted
-  const char* than = nullptr;        // the benchmark that its time is compared with
-  std::string (*lacks)() = nullptr;  // what this machine does not allow; empty: nothing
+  std::uint64_t n = 100'000;         // the default of -n
+  bool one_thread = true;            // instructions are counted only with one thread
+  const char* than = nullptr;        // the peer that its time is compared with
+  std::string (*lacks)() = nullptr;  // says what this machine does not allow, or nothing
 };
 
 struct benchmark {
-  const char* name;  // those of a group begin with its name and "_"
-  const char* what;  // is done n times
+  const char* name;  // GROUP_NAME
+  const char* operation;
   void (*run)(std::uint64_t n);
   conditions on{};
 };
@@ -58,16 +57,16 @@ void read_by_epoll(std::uint64_t n);
 void read_by_kevent(std::uint64_t n);
 void watch_by_epoll(std::uint64_t n);
 void watch_by_kevent(std::uint64_t n);
-void ring_for_oneself(std::uint64_t n);
-void ring_for_another(std::uint64_t n);
-void trigger_for_oneself(std::uint64_t n);
-void trigger_unpolled(std::uint64_t n);
-void trigger_for_another(std::uint64_t n);
+void wake_self_by_eventfd(std::uint64_t n);
+void wake_thread_by_eventfd(std::uint64_t n);
+void wake_self_by_user_event(std::uint64_t n);
+void wake_self_unpolled(std::uint64_t n);
+void wake_thread_by_user_event(std::uint64_t n);
 void order_deadlines(std::uint64_t n);
 void arm_timers(std::uint64_t n);
 void fire_timers(std::uint64_t n);
 
-// The benchmark of what epoll takes for the same, where there is epoll.
+// Returns `name`, a benchmark of epoll, on systems that have epoll, else null.
 constexpr const char* by_epoll([[maybe_unused]] const char* name) {
 #if defined(__linux__)
   return name;
@@ -79,27 +78,26 @@ constexpr const char* by_epoll([[maybe_unused]] const char* name) {
 inline constexpr benchmark benchmarks[] = {
     {"child", "await a child task", on_a_loop<await_children>},
     {"yield", "switch to another task through the ready queue", on_a_loop<yield_turns>},
-    {"message", "a Mach message to another task, which waits for it", on_a_loop<pass_messages>},
+    {"message", "send a Mach message to another task that waits for it", on_a_loop<pass_messages>},
     {"rt", "a round trip of 64 bytes between two tasks over a socket pair",
      on_a_loop<make_round_trips>},
 
 #if defined(__linux__)
     {"kqueue_epoll_10", "epoll_wait, one of 10 descriptors is ready", wait_by_epoll<10, 1>},
-    {"kqueue_epoll_1000", "the same of 1,000", wait_by_epoll<1000, 1>},
+    {"kqueue_epoll_1000", "the same with 1,000", wait_by_epoll<1000, 1>},
     {"kqueue_epoll_most",
-     "the same of 100,000",
+     "the same with 100,000",
      wait_by_epoll<0, 1>,
      {.lacks = too_few_descriptors}},
     {"kqueue_epoll_ten", "the same, ten of 1,000 are ready", wait_by_epoll<1000, 10>},
     {"kqueue_epoll_read",
-     "a byte over a socket pair: written, heard of by epoll_wait (EPOLLIN, EPOLLOUT, EPOLLET), "
-     "read",
+     "a byte over a socket pair: write, epoll_wait (EPOLLIN, EPOLLOUT, EPOLLET), read",
      read_by_epoll},
-    {"kqueue_epoll_watch", "watch a descriptor more by epoll", watch_by_epoll},
-    {"kqueue_eventfd_own", "write an eventfd and take it by epoll_wait", ring_for_oneself},
+    {"kqueue_epoll_watch", "watch one more descriptor by epoll", watch_by_epoll},
+    {"kqueue_eventfd_own", "write an eventfd and take it by epoll_wait", wake_self_by_eventfd},
     {"kqueue_eventfd_ask",
-     "a round trip of two wake-ups by eventfd and epoll_wait, on one core",
-     ring_for_another,
+     "a round trip of two wakeups by eventfd and epoll_wait, on one core",
+     wake_thread_by_eventfd,
      {.one_thread = false}},
 #endif
     {"kqueue_wait_10",
@@ -107,11 +105,11 @@ inline constexpr benchmark benchmarks[] = {
      wait_by_kevent<10, 1>,
      {.than = by_epoll("kqueue_epoll_10")}},
     {"kqueue_wait_1000",
-     "the same of 1,000",
+     "the same with 1,000",
      wait_by_kevent<1000, 1>,
      {.than = by_epoll("kqueue_epoll_1000")}},
     {"kqueue_wait_most",
-     "the same of 100,000",
+     "the same with 100,000",
      wait_by_kevent<0, 1>,
      {.than = by_epoll("kqueue_epoll_most"), .lacks = too_few_descriptors}},
     {"kqueue_wait_ten",
@@ -127,36 +125,36 @@ inline constexpr benchmark benchmarks[] = {
      wait_with_data,
      {.than = by_epoll("kqueue_epoll_10")}},
     {"kqueue_read",
-     "a byte over a socket pair: written, heard of by kevent (READ, WRITE, EV_CLEAR), read",
+     "a byte over a socket pair: write, kevent (READ, WRITE, EV_CLEAR), read",
      read_by_kevent,
      {.than = by_epoll("kqueue_epoll_read")}},
     {"kqueue_watch",
-     "watch a descriptor more by kevent",
+     "watch one more descriptor by kevent",
      watch_by_kevent,
      {.than = by_epoll("kqueue_epoll_watch"), .lacks = too_few_descriptors}},
     {"kqueue_user_own",
      "trigger a user event and take it by kevent",
-     trigger_for_oneself,
+     wake_self_by_user_event,
      {.than = by_epoll("kqueue_eventfd_own")}},
     {"kqueue_user_unpolled",
-     "the same in a kqueue that nobody polls",
-     trigger_unpolled,
+     "the same in a kqueue that cannot be polled",
+     wake_self_unpolled,
      {.than = by_epoll("kqueue_eventfd_own")}},
     {"kqueue_user_ask",
      "a round trip of two user events between two threads on one core",
-     trigger_for_another,
+     wake_thread_by_user_event,
      {.one_thread = false, .than = by_epoll("kqueue_eventfd_ask")}},
-    {"kqueue_heap", "a deadline in a std::priority_queue, in and out", order_deadlines},
-    {"kqueue_timer_add", "a timer more in the kqueue", arm_timers},
+    {"kqueue_heap", "put a deadline into a std::priority_queue and take it out", order_deadlines},
+    {"kqueue_timer_add", "add one more timer to the kqueue", arm_timers},
     {"kqueue_timer_fire",
-     "the same, and it fires with all the others",
+     "the same, and take its event among all the others",
      fire_timers,
      {.than = "kqueue_timer_add"}},
 
     {"mach_send", "send 64 bytes to a port and receive them", send_and_receive},
-    {"mach_right", "the same with a send right moved along", send_rights, {.than = "mach_send"}},
+    {"mach_right", "the same with a send right in the message", send_rights, {.than = "mach_send"}},
     {"mach_futex",
-     "a round trip of two wake-ups by futex, on one core",
+     "a round trip of two wakeups by futex, on one core",
      wake_by_futex,
      {.one_thread = false}},
     {"mach_ask",
@@ -164,7 +162,7 @@ inline constexpr benchmark benchmarks[] = {
      ask_a_thread,
      {.one_thread = false, .than = "mach_futex"}},
     {"mach_pair",
-     "64 bytes from a thread to another on the same core",
+     "send 64 bytes from a thread to another one on the same core",
      stream_one,
      {.one_thread = false}},
     {"mach_pairs",
@@ -180,7 +178,7 @@ inline constexpr benchmark benchmarks[] = {
      "the same, and read every page of it",
      send_memory_and_read,
      {.n = 20, .than = "mach_memcpy"}},
-    {"mach_port", "a port more in the space", make_ports, {.n = 1'000'000}},
+    {"mach_port", "make one more port in the space", make_ports, {.n = 1'000'000}},
     {"mach_name", "look a name up among 1,000", look_up_among_few},
     {"mach_names", "look a name up among 1,000,000", look_up_among_many, {.than = "mach_name"}},
 };

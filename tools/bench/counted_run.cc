@@ -1,3 +1,4 @@
+// counted_run: runs a program under ptrace, or under callgrind.
 #include "counted_run.h"
 
 #include <fcntl.h>
@@ -16,7 +17,7 @@
 
 namespace {
 
-// In a child: becomes the program, its standard output going nowhere.
+// Replaces this process by the program, with its standard output discarded. For a forked child.
 [[noreturn]] void become(const std::vector<std::string>& command) {
   std::vector<char*> arguments;
   for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
@@ -45,10 +46,10 @@ std::optional<std::uint64_t> count_system_calls(const std::vector<std::string>& 
     become(command);
   }
   constexpr int call_stop = SIGTRAP | 0x80;
-  std::uint64_t stops = 0;  // one before each call and one after
+  std::uint64_t stops = 0;  // two per system call
   int status = wait_for(pid);
   if (WIFSTOPPED(status)) {
-    // Its threads, too, which stop with SIGSTOP once before they begin.
+    // Traces its threads too, each of which stops with SIGSTOP once before it begins.
     ::ptrace(PTRACE_SETOPTIONS, pid, nullptr,
              PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL);
     ::ptrace(PTRACE_SYSCALL, pid, nullptr, 0);

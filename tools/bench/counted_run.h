@@ -1,5 +1,7 @@
-// Runs of a program that are counted from outside: system calls and instructions, from its start to
-// its end. Nothing if that cannot be counted here.
+// counted_run: counts the system calls or instructions of a program, from its start to its end.
+//
+// Both functions run the command to its end, and return nothing if this machine cannot count or the
+// program fails.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +9,8 @@
 #include <string>
 #include <vector>
 
-// By tracing it (ptrace); on Linux.
+// Traces the program with ptrace. On Linux only.
 std::optional<std::uint64_t> count_system_calls(const std::vector<std::string>& command);
 
-// By valgrind's callgrind, where there is one; instructions outside of the kernel.
+// Counts instructions outside of the kernel, with valgrind's callgrind.
 std::optional<std::uint64_t> count_instructions(const std::vector<std::string>& command);

@@ -1,3 +1,4 @@
+// descriptor_pool: duplicates of two pipes, one with a byte in it and one without.
 #include "descriptor_pool.h"
 
 #include <fcntl.h>
@@ -13,30 +14,30 @@ namespace {
 
 constexpr std::size_t wanted = 100'000;
 constexpr std::size_t all_ready = 10;
-constexpr std::size_t others = 200;  // besides the pool
+constexpr std::size_t others = 200;  // left for fds beside the pool
 
-// The hard limit, which becomes the soft one.
+// Raises the soft limit to the hard one, and returns it.
 std::size_t allowed_descriptors() {
   static const std::size_t allowed = [] {
     rlimit limit{};
-    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) fail("getrlimit");
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) throw_errno("getrlimit");
     const rlimit all{limit.rlim_max, limit.rlim_max};
     return ::setrlimit(RLIMIT_NOFILE, &all) == 0 ? all.rlim_cur : limit.rlim_cur;
   }();
   return allowed;
 }
 
-// The reading end of a pipe, whose other end stays open.
+// Returns the read end of a pipe with 0 or 1 `bytes` in it. The write end stays open.
 int pipe_with(std::size_t bytes) {
   int ends[2];
-  if (::pipe(ends) != 0) fail("pipe");
-  if (bytes != 0 && ::write(ends[1], "x", bytes) < 0) fail("write");
+  if (::pipe(ends) != 0) throw_errno("pipe");
+  if (bytes != 0 && ::write(ends[1], "x", bytes) < 0) throw_errno("write");
   return ends[0];
 }
 
 }  // namespace
 
-void fail(const char* what) {
+void throw_errno(const char* what) {
   throw std::system_error(errno, std::generic_category(), what);
 }
 
@@ -61,9 +62,9 @@ std::span<const int> descriptors(std::size_t size, std::size_t ready) {
     pool.reserve(first + size);
   }
   while (pool.size() < first + size) {
-    // Not for the programs that bench starts.
+    // Close-on-exec, so that the programs that bench starts do not inherit the pool.
     pool.push_back(::fcntl(pool.size() < all_ready ? full : idle, F_DUPFD_CLOEXEC, 0));
-    if (pool.back() < 0) fail("fcntl");
+    if (pool.back() < 0) throw_errno("fcntl");
   }
   return std::span(pool).subspan(first, size);
 }

@@ -1,18 +1,19 @@
-// Descriptors to be watched: ten that are always ready to be read, and behind them others that
-// never are. They are duplicates, made when they are first asked for, and stay.
+// descriptor_pool: fds to watch. The first ten are always ready to be read, the others never.
+//
+// The fds are duplicates, made on first use, and stay open.
 #pragma once
 
 #include <cstddef>
 #include <span>
 #include <string>
 
-// The most there can be: 100,000, or what RLIMIT_NOFILE allows and leaves some for everything else.
+// The largest size of the pool: 100,000, or 200 less than RLIMIT_NOFILE allows.
 std::size_t most_descriptors();
-// What is to be said if that is less; else empty.
+// Returns a message if most_descriptors() is less than 100,000, else an empty string.
 std::string too_few_descriptors();
 
-// `size` of them, of which the first `ready` are.
+// Returns `size` fds of the pool, of which the first `ready` (at most 10) are ready.
 std::span<const int> descriptors(std::size_t size, std::size_t ready);
 
-// Throws errno.
-[[noreturn]] void fail(const char* what);
+// Throws errno as std::system_error.
+[[noreturn]] void throw_errno(const char* what);

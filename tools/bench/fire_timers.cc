@@ -21,7 +21,7 @@ void arm_timers(std::uint64_t n) {
   }
 }
 
-// In a millisecond, which adding many of them takes longer than.
+// With timers of a millisecond, which expire while the others are added.
 void fire_timers(std::uint64_t n) {
   kqueue_list list;
   for (std::uint64_t i = 0; i < n; ++i) {

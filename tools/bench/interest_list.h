@@ -1,5 +1,7 @@
-// What an event loop is interested in: a kqueue, used as a loop does; and where there is epoll, the
-// same written by hand.
+// kqueue_list, kqueue64_list, epoll_list: the descriptors that an event loop watches, by a kqueue
+// as a loop uses it, and by hand-written epoll where the system has it.
+//
+// A call that fails throws std::system_error.
 #pragma once
 
 #include <sys/event.h>
@@ -14,74 +16,62 @@
 #include <sys/epoll.h>
 #endif
 
-class kqueue_list {
+inline int call_kevent(int kq, const struct kevent* changes, int change_count,
+                       struct kevent* events, int room) {
+  return ::kevent(kq, changes, change_count, events, room, nullptr);
+}
+inline int call_kevent(int kq, const kevent64_s* changes, int change_count, kevent64_s* events,
+                       int room) {
+  return ::kevent64(kq, changes, change_count, events, room, 0, nullptr);
+}
+
+// By kevent() or kevent64(), which one kqueue cannot mix.
+template <class Event>
+class basic_kqueue_list {
  public:
-  // `without`: of kedge/kqueue/extension.h.
-  explicit kqueue_list(unsigned without = kedge::kqueue::no_data) {
-    if (fd_ < 0) fail("kqueue");
+  // `without` are the features to opt out of, of kedge/runtime/kqueue/extension.h.
+  explicit basic_kqueue_list(unsigned without = kedge::kqueue::no_data) {
+    if (fd_ < 0) throw_errno("kqueue");
     kedge::kqueue::opt_out(fd_, without);
   }
-  ~kqueue_list() { ::close(fd_); }
-  kqueue_list(const kqueue_list&) = delete;
-  kqueue_list& operator=(const kqueue_list&) = delete;
+  ~basic_kqueue_list() { ::close(fd_); }
+  basic_kqueue_list(const basic_kqueue_list&) = delete;
+  basic_kqueue_list& operator=(const basic_kqueue_list&) = delete;
 
-  int fd() const { return fd_; }
   void watch(int fd) const { change(static_cast<std::uintptr_t>(fd), EVFILT_READ, EV_ADD); }
   void change(std::uintptr_t ident, int filter, int flags, unsigned fflags = 0,
               std::intptr_t data = 0) const {
-    const struct kevent change{
-        ident,  static_cast<std::int16_t>(filter), static_cast<std::uint16_t>(flags), fflags, data,
-        nullptr};
-    if (::kevent(fd_, &change, 1, nullptr, 0, nullptr) != 0) fail("kevent");
+    Event change{};
+    change.ident = ident;
+    change.filter = static_cast<std::int16_t>(filter);
+    change.flags = static_cast<std::uint16_t>(flags);
+    change.fflags = fflags;
+    change.data = data;
+    if (call_kevent(fd_, &change, 1, nullptr, 0) != 0) throw_errno("kevent");
   }
 
   static constexpr int room = 64;
-  // Waits. Returns how many events there are.
+  // Waits for events, and returns their number.
   int wait() {
-    const int count = ::kevent(fd_, nullptr, 0, events_, room, nullptr);
-    if (count <= 0) fail("kevent");
+    const int count = call_kevent(fd_, nullptr, 0, events_, room);
+    if (count <= 0) throw_errno("kevent");
     return count;
   }
 
  private:
   int fd_ = ::kqueue();
-  struct kevent events_[room];
+  Event events_[room];
 };
 
-// The same by kevent64(), which a kqueue cannot mix with the other.
-class kqueue64_list {
- public:
-  kqueue64_list() {
-    if (fd_ < 0) fail("kqueue");
-    kedge::kqueue::opt_out(fd_, kedge::kqueue::no_data);
-  }
-  ~kqueue64_list() { ::close(fd_); }
-  kqueue64_list(const kqueue64_list&) = delete;
-  kqueue64_list& operator=(const kqueue64_list&) = delete;
-
-  void watch(int fd) const {
-    const kevent64_s change{static_cast<std::uint64_t>(fd), EVFILT_READ, EV_ADD, 0, 0, 0, {0, 0}};
-    if (::kevent64(fd_, &change, 1, nullptr, 0, 0, nullptr) != 0) fail("kevent64");
-  }
-
-  static constexpr int room = 64;
-  int wait() {
-    const int count = ::kevent64(fd_, nullptr, 0, events_, room, 0, nullptr);
-    if (count <= 0) fail("kevent64");
-    return count;
-  }
-
- private:
-  int fd_ = ::kqueue();
-  kevent64_s events_[room];
-};
+using kqueue_list = basic_kqueue_list<struct kevent>;
+using kqueue64_list = basic_kqueue_list<kevent64_s>;
 
 #if defined(__linux__)
 
 class epoll_list {
  public:
   epoll_list() {
-    if (fd_ < 0) fail("epoll_create1");
+    if (fd_ < 0) throw_errno("epoll_create1");
   }
   ~epoll_list() { ::close(fd_); }
   epoll_list(const epoll_list&) = delete;
@@ -91,13 +81,13 @@ class epoll_list {
     epoll_event event{};
     event.events = events;
     event.data.fd = fd;
-    if (::epoll_ctl(fd_, EPOLL_CTL_ADD, fd, &event) != 0) fail("epoll_ctl");
+    if (::epoll_ctl(fd_, EPOLL_CTL_ADD, fd, &event) != 0) throw_errno("epoll_ctl");
   }
 
   static constexpr int room = 64;
   int wait() {
     const int count = ::epoll_wait(fd_, events_, room, -1);
-    if (count <= 0) fail("epoll_wait");
+    if (count <= 0) throw_errno("epoll_wait");
     return count;
   }
 

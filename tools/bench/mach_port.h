@@ -1,5 +1,6 @@
-// mach_port: a port of this task, and messages of 64 bytes to it and from it, by <mach/mach.h>.
-// What fails throws.
+// mach_port: a port of this task, with messages of 64 bytes to it and from it, by <mach/mach.h>.
+//
+// A call that fails throws std::runtime_error.
 #pragma once
 
 #include <mach/mach.h>
@@ -7,19 +8,19 @@
 #include <cstdint>
 #include <stdexcept>
 
-inline void must(kern_return_t result) {
+inline void throw_if_failed(kern_return_t result) {
   if (result != KERN_SUCCESS) throw std::runtime_error(mach_error_string(result));
 }
 
 class mach_port {
  public:
   mach_port() {
-    must(mach_port_allocate(mach_task_self(), MACH_PORT_RIGHT_RECEIVE, &name));
-    must(mach_port_insert_right(mach_task_self(), name, name, MACH_MSG_TYPE_MAKE_SEND));
+    throw_if_failed(mach_port_allocate(mach_task_self(), MACH_PORT_RIGHT_RECEIVE, &name));
+    throw_if_failed(mach_port_insert_right(mach_task_self(), name, name, MACH_MSG_TYPE_MAKE_SEND));
     mach_port_limits_t most{MACH_PORT_QLIMIT_MAX};
-    must(mach_port_set_attributes(mach_task_self(), name, MACH_PORT_LIMITS_INFO,
-                                  reinterpret_cast<mach_port_info_t>(&most),
-                                  MACH_PORT_LIMITS_INFO_COUNT));
+    throw_if_failed(mach_port_set_attributes(mach_task_self(), name, MACH_PORT_LIMITS_INFO,
+                                             reinterpret_cast<mach_port_info_t>(&most),
+                                             MACH_PORT_LIMITS_INFO_COUNT));
     message_.header.msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0u);
     message_.header.msgh_remote_port = name;
   }
@@ -28,16 +29,16 @@ class mach_port {
   mach_port& operator=(const mach_port&) = delete;
 
   void send() {
-    must(mach_msg(&message_.header, MACH_SEND_MSG, sizeof message_, 0, MACH_PORT_NULL,
-                  MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL));
+    throw_if_failed(mach_msg(&message_.header, MACH_SEND_MSG, sizeof message_, 0, MACH_PORT_NULL,
+                             MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL));
   }
   void receive() {
     received got;
-    must(mach_msg(&got.message.header, MACH_RCV_MSG, 0, sizeof got, name, MACH_MSG_TIMEOUT_NONE,
-                  MACH_PORT_NULL));
+    throw_if_failed(mach_msg(&got.message.header, MACH_RCV_MSG, 0, sizeof got, name,
+                             MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL));
   }
 
-  mach_port_name_t name = MACH_PORT_NULL;  // of both rights
+  mach_port_name_t name = MACH_PORT_NULL;  // of the receive right and a send right
 
  private:
   struct message {

@@ -1,9 +1,9 @@
-// bench: what the runtime costs. See `usage`.
+// bench: measures the cost of operations of the library. See `usage`.
 //
-// Counts per operation are differences between two runs of different length, divided by the
-// difference of the lengths, so that what happens once drops out. Times are CPU time of all threads
-// and vary with the machine: where one says something only beside another, the two are measured in
-// turn, and the median of the ratios is given. Counts do not vary.
+// A count per operation is the difference of two runs of different length, divided by the
+// difference of the lengths, so that one-time costs drop out. Times are CPU time of all threads,
+// and vary with the machine. A benchmark with a peer is measured in turn with it, and the median of
+// the ratios is printed. Counts do not vary.
 #include <time.h>
 
 #include <algorithm>
@@ -27,14 +27,15 @@ const char usage[] =
     "Usage: bench [-n N] [-o NAME] [--counts | --once]\n"
     "Prints lines \"kedge NAME_METRIC value unit\".\n"
     "\n"
-    "  -n N       operations per run (most: 100000)\n"
+    "  -n N       operations per run (default of most: 100000)\n"
     "  -o NAME    only this benchmark, or those whose names begin with NAME and _\n"
     "  --counts   allocations and system calls only\n"
-    "  --once     run the one named, print nothing: for tools that count from outside\n"
+    "  --once     run the benchmark NAME once and print nothing, for tools that count from "
+    "outside\n"
     "\n";
 
 struct arguments {
-  std::uint64_t n = 0;  // 0: each benchmark's own
+  std::uint64_t n = 0;  // 0: each benchmark's default
   std::string only;
   bool counts = false;
   bool once = false;
@@ -52,7 +53,8 @@ void print(const benchmark& b, const char* metric, double value, const char* uni
   std::fflush(stdout);
 }
 
-// What `measure` says of n more operations, per operation.
+// Returns the cost of one operation, from the costs of two runs that differ by n operations.
+// Returns nothing if `measure` does.
 template <class Measure>
 std::optional<double> per_operation(std::uint64_t n, Measure measure) {
   const std::uint64_t start_up = std::min<std::uint64_t>(n, 1000);
@@ -78,7 +80,7 @@ double median(std::vector<double> of) {
 
 void measure_time(const benchmark& b, std::uint64_t n) {
   if (!b.on.than) return print(b, "cpu", time_of(b, n), "ns");
-  // In turn with the other, since what else the machine does changes.
+  // In turn with its peer, since the load of the machine changes.
   const benchmark& other = *std::find_if(
       std::begin(benchmarks), std::end(benchmarks),
       [&b](const benchmark& each) { return each.name == std::string_view(b.on.than); });
@@ -92,7 +94,7 @@ void measure_time(const benchmark& b, std::uint64_t n) {
 }
 
 void measure_inside(const benchmark& b, const arguments& a, std::uint64_t n) {
-  // Fills caches and free lists, those of what a run leaves behind included.
+  // Fills caches and free lists first. Twice, since a run also leaves memory in free lists.
   for (int i = 0; i < 2; ++i) b.run(std::min<std::uint64_t>(n, 1000));
   const auto allocated = per_operation(n, [&](std::uint64_t times) {
     const std::uint64_t before = allocations();
@@ -127,11 +129,11 @@ void measure_outside(const benchmark& b, const arguments& a, std::uint64_t n, co
   if (instructions) {
     print(b, "instr", *instructions, "instr/op");
   } else {
-    std::fprintf(stderr, "bench: %s: instructions are counted where valgrind is\n", b.name);
+    std::fprintf(stderr, "bench: %s: instructions cannot be counted without valgrind\n", b.name);
   }
 }
 
-bool is_meant(const benchmark& b, const arguments& a) {
+bool is_selected(const benchmark& b, const arguments& a) {
   const std::string_view name = b.name;
   return a.only.empty() || name == a.only ||
          (!a.once && name.substr(0, a.only.size() + 1) == a.only + "_");
@@ -153,7 +155,7 @@ bool parse(int argc, char** argv, arguments& a) {
     }
   }
   const bool known = std::any_of(std::begin(benchmarks), std::end(benchmarks),
-                                 [&a](const benchmark& b) { return is_meant(b, a); });
+                                 [&a](const benchmark& b) { return is_selected(b, a); });
   return known && !(a.once && a.only.empty());
 }
 
@@ -161,7 +163,7 @@ void run(const benchmark& b, const arguments& a, const char* self) {
   const std::uint64_t n = a.n != 0 ? a.n : b.on.n;
   if (a.once) {
     b.run(n);
-    std::_Exit(0);  // what happens at exit is not what is counted
+    std::_Exit(0);  // keeps the exit's work out of the counts
   }
   const std::string lacks = b.on.lacks != nullptr ? b.on.lacks() : std::string();
   if (!lacks.empty()) std::fprintf(stderr, "bench: %s: %s\n", b.name, lacks.c_str());
@@ -175,12 +177,12 @@ int main(int argc, char** argv) {
   arguments a;
   if (!parse(argc, argv, a)) {
     std::fputs(usage, stderr);
-    for (const benchmark& b : benchmarks) std::fprintf(stderr, "  %-22s%s\n", b.name, b.what);
+    for (const benchmark& b : benchmarks) std::fprintf(stderr, "  %-22s%s\n", b.name, b.operation);
     return 2;
   }
   try {
     for (const benchmark& b : benchmarks) {
-      if (is_meant(b, a)) run(b, a, argv[0]);
+      if (is_selected(b, a)) run(b, a, argv[0]);
     }
   } catch (const std::exception& e) {
     std::fprintf(stderr, "bench: %s\n", e.what());

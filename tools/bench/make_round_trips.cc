@@ -14,7 +14,8 @@
 namespace {
 
 using payload = std::array<std::byte, 64>;
-// Larger than what comes, as a program's are: a read that did not fill it has seen all there was.
+// Larger than the payload, as in real programs: a read that does not fill it has drained the
+// socket.
 using buffer = std::array<std::byte, 4096>;
 
 kedge::task<> ask(kedge::descriptor& peer, std::uint64_t n) {

@@ -10,7 +10,7 @@ namespace {
 
 constexpr mach_msg_id_t number_id = 1;
 
-// Two tasks throw one number to and fro, so that each message finds its receiver waiting.
+// Two tasks exchange one number, so that each message finds its receiver waiting.
 kedge::task<> throw_and_catch(const mach::receive_right& mine, const mach::send_right& other,
                               std::uint64_t n) {
   for (std::uint64_t i = 0; i < n; ++i) {

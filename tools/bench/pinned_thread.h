@@ -1,7 +1,10 @@
-// A thread that stays on one core, so that what threads cost one another can be told from what the
-// machine makes of it: a wake-up across cores costs tens of microseconds where they are virtual.
+// pinned_thread(), take_turns(): threads that stay on one core.
+//
+// So the cost of a wakeup is not hidden by the machine's: across virtual cores one costs tens of
+// microseconds.
 #pragma once
 
+#include <cstdint>
 #include <thread>
 #include <utility>
 
@@ -10,7 +13,7 @@
 #include <sched.h>
 #endif
 
-// Of the calling thread; where the system lets it choose.
+// Binds the calling thread to a core. No effect where the system does not support it.
 inline void stay_on(unsigned core) {
 #if defined(__linux__)
   cpu_set_t only;
@@ -28,4 +31,25 @@ std::thread pinned_thread(unsigned core, Work work) {
     stay_on(core);
     work();
   });
+}
+
+// Two threads on one core wake each other in turn, n times each. Waiter has wake(), and wait(),
+// which returns once for each wake().
+template <typename Waiter>
+void take_turns(std::uint64_t n) {
+  Waiter here, there;
+  std::thread other = pinned_thread(0, [&] {
+    for (std::uint64_t i = 0; i < n; ++i) {
+      there.wait();
+      here.wake();
+    }
+  });
+  std::thread one = pinned_thread(0, [&] {
+    for (std::uint64_t i = 0; i < n; ++i) {
+      there.wake();
+      here.wait();
+    }
+  });
+  one.join();
+  other.join();
 }

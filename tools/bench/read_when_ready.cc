@@ -5,21 +5,21 @@
 
 namespace {
 
-// A byte comes, the loop hears of it, and takes it.
+// Writes a byte, waits for the event, and reads the byte.
 template <class List>
 void read(std::uint64_t n, List& list, const int (&ends)[2]) {
   char byte = 'x';
   for (std::uint64_t i = 0; i < n; ++i) {
-    if (::write(ends[1], &byte, 1) != 1) fail("write");
+    if (::write(ends[1], &byte, 1) != 1) throw_errno("write");
     list.wait();
-    if (::read(ends[0], &byte, 1) != 1) fail("read");
+    if (::read(ends[0], &byte, 1) != 1) throw_errno("read");
   }
   ::close(ends[0]);
   ::close(ends[1]);
 }
 
 void connect(int (&ends)[2]) {
-  if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) fail("socketpair");
+  if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) throw_errno("socketpair");
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ struct received_memory {
 class kernel_memory {
  public:
   kernel_memory() {
-    must(vm_allocate(mach_task_self(), &address_, size, VM_FLAGS_ANYWHERE));
+    throw_if_failed(vm_allocate(mach_task_self(), &address_, size, VM_FLAGS_ANYWHERE));
     std::memset(data(), 1, size);
   }
   ~kernel_memory() { vm_deallocate(mach_task_self(), address_, size); }
@@ -43,11 +43,11 @@ void* pass(const mach_port& port, void* data) {
   sent.memory.size = size;
   sent.memory.copy = MACH_MSG_VIRTUAL_COPY;
   sent.memory.type = MACH_MSG_OOL_DESCRIPTOR;
-  must(mach_msg(&sent.header, MACH_SEND_MSG, sizeof sent, 0, MACH_PORT_NULL, MACH_MSG_TIMEOUT_NONE,
-                MACH_PORT_NULL));
+  throw_if_failed(mach_msg(&sent.header, MACH_SEND_MSG, sizeof sent, 0, MACH_PORT_NULL,
+                           MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL));
   received_memory got;
-  must(mach_msg(&got.message.header, MACH_RCV_MSG, 0, sizeof got, port.name, MACH_MSG_TIMEOUT_NONE,
-                MACH_PORT_NULL));
+  throw_if_failed(mach_msg(&got.message.header, MACH_RCV_MSG, 0, sizeof got, port.name,
+                           MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL));
   return got.message.memory.address;
 }
 
@@ -62,7 +62,7 @@ void send(std::uint64_t n, Use use) {
   for (std::uint64_t i = 0; i < n; ++i) {
     void* const got = pass(port, memory.data());
     use(static_cast<const char*>(got));
-    must(vm_deallocate(mach_task_self(), reinterpret_cast<vm_address_t>(got), size));
+    throw_if_failed(vm_deallocate(mach_task_self(), reinterpret_cast<vm_address_t>(got), size));
   }
 }
 

@@ -18,14 +18,14 @@ struct received_right {
 
 }  // namespace
 
-// The receiver gives the right back with the next message, so that nothing is left over.
+// Each message moves the same send right, which its receipt returns, so that no right accumulates.
 void send_rights(std::uint64_t n) {
   const mach_port port;
   mach_port_t right = MACH_PORT_NULL;
   const mach_port carried;
   mach_msg_type_name_t type = 0;
-  must(mach_port_extract_right(mach_task_self(), carried.name, MACH_MSG_TYPE_MAKE_SEND, &right,
-                               &type));
+  throw_if_failed(mach_port_extract_right(mach_task_self(), carried.name, MACH_MSG_TYPE_MAKE_SEND,
+                                          &right, &type));
   right_message sent{};
   sent.header.msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0u) | MACH_MSGH_BITS_COMPLEX;
   sent.header.msgh_remote_port = port.name;
@@ -34,12 +34,12 @@ void send_rights(std::uint64_t n) {
   sent.right.type = MACH_MSG_PORT_DESCRIPTOR;
   for (std::uint64_t i = 0; i < n; ++i) {
     sent.right.name = right;
-    must(mach_msg(&sent.header, MACH_SEND_MSG, sizeof sent, 0, MACH_PORT_NULL,
-                  MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL));
+    throw_if_failed(mach_msg(&sent.header, MACH_SEND_MSG, sizeof sent, 0, MACH_PORT_NULL,
+                             MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL));
     received_right got;
-    must(mach_msg(&got.message.header, MACH_RCV_MSG, 0, sizeof got, port.name,
-                  MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL));
+    throw_if_failed(mach_msg(&got.message.header, MACH_RCV_MSG, 0, sizeof got, port.name,
+                             MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL));
     right = got.message.right.name;
   }
-  must(mach_port_deallocate(mach_task_self(), right));
+  throw_if_failed(mach_port_deallocate(mach_task_self(), right));
 }

@@ -6,8 +6,8 @@
 
 namespace {
 
-// Each pair's share of n messages. A pair has a core to itself: two pairs that did not hinder one
-// another would take no more CPU time for a message than one, and half the time by the clock.
+// Sends n messages in all. Each pair of threads has a core to itself: without contention two pairs
+// take the same CPU time per message as one, and half the time by the clock.
 void stream(std::uint64_t n, unsigned pairs) {
   const std::uint64_t share = n / pairs;
   std::vector<mach_port> ports(pairs);

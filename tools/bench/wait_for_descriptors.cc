@@ -5,8 +5,8 @@
 
 namespace {
 
-// Of so many descriptors; of as many as there can be, if `size` is 0. A benchmark makes its list
-// once and keeps it: what that costs is another's.
+// A List of `size` descriptors, or of most_descriptors() if `size` is 0. Each benchmark makes its
+// list once and keeps it, since watch_descriptors.cc measures that cost.
 template <class List>
 class filled_list {
  public:
@@ -18,7 +18,7 @@ class filled_list {
 
   void wait(std::uint64_t n) {
     for (std::uint64_t i = 0; i < n; ++i) {
-      if (list_.wait() != ready_) throw std::runtime_error("not what is ready");
+      if (list_.wait() != ready_) throw std::runtime_error("wrong number of events");
     }
   }
 

@@ -8,7 +8,7 @@
 
 namespace {
 
-// A loop that can be woken by a user event.
+// A loop that is woken by a user event.
 class kqueue_loop {
  public:
   explicit kqueue_loop(unsigned without = 0) : list_(kedge::kqueue::no_data | without) {
@@ -22,74 +22,54 @@ class kqueue_loop {
 };
 
 template <class Loop>
-void wake_oneself(std::uint64_t n, Loop&& loop) {
+void wake_self(std::uint64_t n, Loop&& loop) {
   for (std::uint64_t i = 0; i < n; ++i) {
     loop.wake();
     loop.wait();
   }
 }
 
-// Two on one core wake each other in turn.
-template <class Loop>
-void wake_another(std::uint64_t n) {
-  Loop here, there;
-  std::thread other = pinned_thread(0, [&] {
-    for (std::uint64_t i = 0; i < n; ++i) {
-      there.wait();
-      here.wake();
-    }
-  });
-  std::thread one = pinned_thread(0, [&] {
-    for (std::uint64_t i = 0; i < n; ++i) {
-      there.wake();
-      here.wait();
-    }
-  });
-  one.join();
-  other.join();
-}
-
 }  // namespace
 
-void trigger_for_oneself(std::uint64_t n) {
-  wake_oneself(n, kqueue_loop());
+void wake_self_by_user_event(std::uint64_t n) {
+  wake_self(n, kqueue_loop());
 }
-void trigger_unpolled(std::uint64_t n) {
-  wake_oneself(n, kqueue_loop(kedge::kqueue::not_pollable));
+void wake_self_unpolled(std::uint64_t n) {
+  wake_self(n, kqueue_loop(kedge::kqueue::not_pollable));
 }
-void trigger_for_another(std::uint64_t n) {
-  wake_another<kqueue_loop>(n);
+void wake_thread_by_user_event(std::uint64_t n) {
+  take_turns<kqueue_loop>(n);
 }
 
 #if defined(__linux__)
 namespace {
 
-// By an eventfd that is never read.
+// A loop that is woken by an eventfd, which is never read.
 class eventfd_loop {
  public:
   eventfd_loop() {
-    if (bell_ < 0) fail("eventfd");
-    list_.watch(bell_, EPOLLIN | EPOLLET);
+    if (wakeup_fd_ < 0) throw_errno("eventfd");
+    list_.watch(wakeup_fd_, EPOLLIN | EPOLLET);
   }
-  ~eventfd_loop() { ::close(bell_); }
+  ~eventfd_loop() { ::close(wakeup_fd_); }
   eventfd_loop(const eventfd_loop&) = delete;
   eventfd_loop& operator=(const eventfd_loop&) = delete;
   void wake() {
-    if (::eventfd_write(bell_, 1) != 0) fail("eventfd_write");
+    if (::eventfd_write(wakeup_fd_, 1) != 0) throw_errno("eventfd_write");
   }
   void wait() { list_.wait(); }
 
  private:
   epoll_list list_;
-  int bell_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  int wakeup_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 };
 
 }  // namespace
 
-void ring_for_oneself(std::uint64_t n) {
-  wake_oneself(n, eventfd_loop());
+void wake_self_by_eventfd(std::uint64_t n) {
+  wake_self(n, eventfd_loop());
 }
-void ring_for_another(std::uint64_t n) {
-  wake_another<eventfd_loop>(n);
+void wake_thread_by_eventfd(std::uint64_t n) {
+  take_turns<eventfd_loop>(n);
 }
 #endif

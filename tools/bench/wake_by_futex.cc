@@ -11,47 +11,33 @@
 
 namespace {
 
-// The least that a wake-up takes.
-class bell {
+// The least work that a wakeup can do.
+class futex_waiter {
  public:
-  void ring() {
-    rung_.store(1);
+  void wake() {
+    woken_.store(1);
 #if defined(__linux__)
-    ::syscall(SYS_futex, &rung_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+    ::syscall(SYS_futex, &woken_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
 #else
-    rung_.notify_one();
+    woken_.notify_one();
 #endif
   }
   void wait() {
-    while (rung_.exchange(0) == 0) {
+    while (woken_.exchange(0) == 0) {
 #if defined(__linux__)
-      ::syscall(SYS_futex, &rung_, FUTEX_WAIT_PRIVATE, 0, nullptr, nullptr, 0);
+      ::syscall(SYS_futex, &woken_, FUTEX_WAIT_PRIVATE, 0, nullptr, nullptr, 0);
 #else
-      rung_.wait(0);
+      woken_.wait(0);
 #endif
     }
   }
 
  private:
-  std::atomic<int> rung_{0};
+  std::atomic<int> woken_{0};
 };
 
 }  // namespace
 
 void wake_by_futex(std::uint64_t n) {
-  bell there, back;
-  std::thread other = pinned_thread(0, [&] {
-    for (std::uint64_t i = 0; i < n; ++i) {
-      there.wait();
-      back.ring();
-    }
-  });
-  std::thread one = pinned_thread(0, [&] {
-    for (std::uint64_t i = 0; i < n; ++i) {
-      there.ring();
-      back.wait();
-    }
-  });
-  one.join();
-  other.join();
+  take_turns<futex_waiter>(n);
 }

@@ -6,7 +6,7 @@
 
 namespace {
 
-// In as many lists as it takes, since a descriptor is in each once.
+// Uses several lists if necessary, since a list watches a descriptor once.
 template <class List>
 void watch(std::uint64_t n) {
   std::deque<List> lists;

@@ -1,4 +1,4 @@
-"""What Bazel has to know of the Mach-O toolchain: where its tools are, and the few flags that are not every clang's."""
+"""The configuration of the Mach-O toolchain for Bazel: its tools, and the few flags that other clangs do not need."""
 
 load(
     "@bazel_tools//tools/cpp:cc_toolchain_config_lib.bzl",
@@ -16,7 +16,7 @@ def _flags(flags, with_features = []):
     return flag_set(actions = _COMPILE, flag_groups = [flag_group(flags = flags)], with_features = with_features)
 
 def _config_impl(ctx):
-    # The compiler adds UBSan's traps where nothing is optimised.
+    # Without optimisation the compiler adds UBSan's traps by default.
     compile_flags = feature(
         name = "default_compile_flags",
         enabled = True,
@@ -33,7 +33,7 @@ def _config_impl(ctx):
         compiler = "clang",
         target_cpu = ctx.attr.cpu,
         target_system_name = ctx.attr.cpu + "-apple-macos",
-        # Bazel takes "macosx" to mean that the archiver is Apple's libtool.
+        # Not "macosx", from which Bazel concludes that the archiver is Apple's libtool.
         target_libc = "libSystem",
         abi_version = "macos",
         abi_libc_version = "macos",

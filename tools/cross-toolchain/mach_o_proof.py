@@ -1,7 +1,7 @@
-"""Says what one cross build proved: which targets became Mach-O, and that only those are left out which docs/darwin.md names.
+"""Checks a cross build: its targets became Mach-O files, and it left out exactly the targets that docs/darwin.md names.
 
 Usage: mach_o_proof.py CPU BUILD_EVENTS_JSON DARWIN_MD. Prints the targets that were left out, and "cross: N passed,
-N failed" with each target as one, the list as one more. Exits with 1 if anything failed.
+N failed", where each target counts as one and the document's list as one more. Exits with 1 if anything failed.
 """
 
 import fnmatch
@@ -20,19 +20,19 @@ ROW = re.compile(r"^\| `(//[^`]+)` \| \S.*\|$", re.MULTILINE)
 
 
 def short(label):
-    """//tools/demo for //tools/demo:demo."""
+    """Returns //tools/demo for //tools/demo:demo."""
     folder, _, name = label.partition(":")
     return folder if folder.rsplit("/", 1)[-1] == name else label
 
 
 def is_mach_o(head, cpu, kind):
-    """True if a file that begins with these bytes is of this processor and kind."""
+    """Returns whether a file that begins with these bytes is a Mach-O file of this processor and kind."""
     words = [int.from_bytes(head[at:at + 4], "little") for at in (0, 4, 12)]
     return words == [MAGIC_64, CPU_TYPES[cpu], kind]
 
 
 def members_of(archive):
-    """The first bytes of each object in an archive, without its symbol table."""
+    """Yields the first 16 bytes of each object in an archive. Skips the archive's symbol table."""
     at = 8
     while at + 60 <= len(archive):
         name, size = archive[at:at + 16].decode().rstrip(), int(archive[at + 48:at + 58])
@@ -45,17 +45,18 @@ def members_of(archive):
         at += 60 + size + size % 2
 
 
-def what_is_wrong_with(path, cpu):
+def fault_of(path, cpu):
+    """Returns what is wrong with an output file, or None."""
     with open(path, "rb") as file:
         content = file.read()
     if content.startswith(b"!<arch>\n"):
         bad = [head for head in members_of(content) if not is_mach_o(head, cpu, OBJECT)]
-        return f"{len(bad)} objects in it are no Mach-O of {cpu}" if bad else None
-    return None if is_mach_o(content[:16], cpu, EXECUTABLE) else f"is no Mach-O program of {cpu}"
+        return f"has {len(bad)} objects that are not Mach-O of {cpu}" if bad else None
+    return None if is_mach_o(content[:16], cpu, EXECUTABLE) else f"is not a Mach-O program of {cpu}"
 
 
 class Build:
-    """What the events of one build say."""
+    """The targets of one build, from its events: those left out, those built with their files, and those that failed."""
 
     def __init__(self, events):
         self.sets = {event["id"]["namedSet"]["id"]: event["namedSetOfFiles"]
@@ -93,7 +94,7 @@ def main():
         print(f"FAILED: {label} does not build for {cpu}")
     passed, failed = 0, len(build.failed)
     for label, paths in sorted(build.built.items()):
-        wrong = [(path, what_is_wrong_with(path, cpu)) for path in paths if "/bin/" in path]
+        wrong = [(path, fault_of(path, cpu)) for path in paths if "/bin/" in path]
         wrong = [f"{path} {what}" for path, what in wrong if what]
         print("".join(f"FAILED: {label}: {line}\n" for line in wrong), end="")
         passed, failed = passed + (not wrong), failed + bool(wrong)
@@ -105,7 +106,7 @@ def main():
         untrue += [f"says that {label} is for Linux only, and it was not left out"
                    for label in fnmatch.filter(sorted([*build.built, *build.failed]), row)]
         if not fnmatch.filter(build.left_out, row):
-            untrue.append(f"says that {row} is for Linux only, and nothing of that name was left out")
+            untrue.append(f"says that {row} is for Linux only, and no target of that name was left out")
     print("".join(f"FAILED: docs/darwin.md {what}\n" for what in untrue), end="")
     if build.built and not untrue:
         passed += 1

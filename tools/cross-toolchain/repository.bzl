@@ -1,7 +1,7 @@
 """A Bazel repository per architecture: the toolchain that compiles for macOS on Linux, if `tools/dev cross` installed it.
 
-Its compiler is the one named in package-lock.json beside this file: clang 16 with libc++ 16 and the headers that Apple
-publishes for macOS 11 to 13. It stands in $KEDGE_CACHE, else in ~/.cache/kedge-bazel, with its own cache of libc++.
+package-lock.json beside this file names its compiler: clang 16 with libc++ 16 and the headers that Apple publishes for
+macOS 11 to 13. It is installed in $KEDGE_CACHE, else in ~/.cache/kedge-bazel, with its own cache of libc++.
 """
 
 _BUILD = """
@@ -46,7 +46,7 @@ toolchain(
 )
 """
 
-# libc++ is built at the first link and kept; what kept it is safe to share between builds.
+# The compiler builds libc++ at the first link and keeps it in ZIG_GLOBAL_CACHE_DIR, which builds may share.
 _TOOL = """#!/bin/sh
 # {integrity}
 export ZIG_GLOBAL_CACHE_DIR='{cache}' ZIG_LOCAL_CACHE_DIR='{cache}'
@@ -61,7 +61,7 @@ def _cache(environ):
     return environ.get("HOME", "/tmp") + "/.cache/kedge-bazel"
 
 def _integrity(repository_ctx):
-    # In the tools' text, so that a result of another compiler is never taken for one of this.
+    # Part of the tools' text, so that Bazel never takes another compiler's result for this one's.
     lock = json.decode(repository_ctx.read(repository_ctx.attr.lock))
     return [entry["integrity"] for entry in lock["packages"].values() if "integrity" in entry][0]
 

@@ -1,6 +1,6 @@
-// batch: a piece of the input on its way to a worker, and the worker's answer.
+// batch: a piece of the input that a worker counts, and the messages that carry it.
 //
-// One message carries a batch_header and the bytes; the answer is a message with an answer in it.
+// A request has a batch_header and then the bytes. A reply has an answer.
 #pragma once
 
 #include <cstddef>
@@ -13,16 +13,16 @@
 inline constexpr mach_msg_id_t batch_id = 1;
 inline constexpr mach_msg_id_t answer_id = 2;
 
-// As the dispatcher keeps it until it has been answered.
+// The dispatcher keeps a batch until it has the answer.
 struct batch {
-  std::uint64_t number = 0;  // from 0 in the order of the input
-  bool in_word = false;      // it begins inside a word
+  std::uint64_t number = 0;  // from 0, in the order of the input
+  bool in_word = false;      // whether it begins inside a word
   std::vector<std::byte> bytes;
 };
 
 struct batch_header {
   std::uint64_t number;
-  std::uint32_t size;  // of the bytes that follow; Mach adds zeros
+  std::uint32_t size;  // of the bytes that follow, without Mach's padding
   std::uint32_t in_word;
 };
 

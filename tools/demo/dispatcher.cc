@@ -1,3 +1,4 @@
+// dispatcher: sends batches in turn, and sends those of a dead worker again.
 #include "dispatcher.h"
 
 #include <algorithm>
@@ -35,7 +36,7 @@ kedge::task<> dispatcher::count_with(kedge::scope& s, kedge::descriptor& input, 
   for (std::size_t i = 0; i < peers_.size(); ++i) s.spawn(take_over(i));
   co_await kedge::when_any(send_batches(input, size, plan), take_answers());
   co_await take_remaining_answers();
-  // Those that went at the end may not have been missed yet.
+  // The deaths of the last victims may not have been reported yet.
   for (const std::size_t victim : plan.killed()) {
     (co_await mach::died(peers_[victim].requests)).value();
   }
@@ -62,7 +63,7 @@ kedge::task<> dispatcher::deliver(batch b) {
   peer& to = peers_[next_living()];
   const batch_header header{b.number, static_cast<std::uint32_t>(b.bytes.size()), b.in_word};
   mach::message m(batch_id, header, std::span<const std::byte>(b.bytes));
-  // From here on, whatever becomes of the message: it is answered, or its worker dies.
+  // Recorded before the send: whatever happens to the message, it is answered or its worker dies.
   to.unanswered.push_back(std::move(b));
   ++tally_.sent;
   auto sent = mach::try_send(to.requests, std::move(m));
@@ -117,7 +118,7 @@ void dispatcher::accept(const mach::received& m) {
   }
 }
 
-// An answer is nearly always that to the oldest.
+// Searches from the oldest batch, which the answer is nearly always for.
 std::optional<batch> dispatcher::peer::take(std::uint64_t number) {
   const auto found = std::find_if(unanswered.begin(), unanswered.end(),
                                   [number](const batch& b) { return b.number == number; });

@@ -1,12 +1,13 @@
 // dispatcher: cuts the input into batches and has the workers count them.
 //
-// Batches go round the workers in turn. Back-pressure is the limit of their ports' queues, nothing
-// else: a send that finds no room waits. A batch is kept until its answer has come, so at most
-// those in one worker's queue, in its hands and in the queue of its answers are kept for it.
+// The workers receive batches in turn. The only back-pressure is the limit of their ports' queues:
+// a send to a full queue waits. A batch is kept until its answer has arrived, so for each worker
+// the dispatcher keeps at most the batches in the worker's queue, in its hands and in the queue of
+// its answers.
 //
-// A death is believed when the kernel tells of it, by the dead-name notification; a send that fails
-// means nothing by itself. Then what that worker has left unanswered goes to the others. An answer
-// of its own that arrives after that is not counted: the batch is counted once.
+// The dispatcher considers a worker dead when the kernel's dead-name notification reports it; a
+// failed send alone means nothing. Then it sends the worker's unanswered batches to the others. An
+// answer of the dead worker that arrives after that is not counted: each batch is counted once.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +28,7 @@
 #include "kill_plan.h"
 #include "tally.h"
 
-// No worker is left to count what is to be counted.
+// The workers died before the whole input was counted.
 class all_workers_died : public std::runtime_error {
  public:
   all_workers_died() : std::runtime_error("all workers died: no totals") {}
@@ -35,14 +36,15 @@ class all_workers_died : public std::runtime_error {
 
 class dispatcher {
  public:
-  // Counts into t, which must outlive it. There is no worker yet.
+  // Counts into `t`, which must outlive the dispatcher. Starts without a worker.
   explicit dispatcher(tally& t) : tally_(t), answers_(kedge::mach::port_set::make()) {}
 
-  // The right by which the next worker, number 0 first, shall answer; then the right to send to it.
+  // Add the next worker: the first call returns the right for its answers, the second takes the
+  // right for requests to it.
   kedge::mach::send_right make_answer_right();
   void add_worker(kedge::mach::send_right requests);
 
-  // Counts all of `input`, in batches of at most `size` bytes, killing workers by the plan. Throws
+  // Counts all of `input`, in batches of at most `size` bytes, while `plan` kills workers. Throws
   // all_workers_died, and std::system_error if the input cannot be read.
   kedge::task<> count(kedge::descriptor& input, std::size_t size, kill_plan& plan);
 
@@ -58,14 +60,14 @@ class dispatcher {
 
   kedge::task<> count_with(kedge::scope& s, kedge::descriptor& input, std::size_t size,
                            kill_plan& plan);
-  // Sends all of the input.
+  // Sends the whole input.
   kedge::task<> send_batches(kedge::descriptor& input, std::size_t size, kill_plan& plan);
-  // Sends one to a worker not known to be dead.
+  // Sends one batch to the next worker that is not known to be dead.
   kedge::task<> deliver(batch b);
   std::size_t next_living();
-  // Waits for the death of worker i, and has others do what it has left.
+  // Waits for the death of worker i, and sends its unanswered batches to others.
   kedge::task<> take_over(std::size_t i);
-  // Takes answers for ever, or until everything is answered.
+  // Take answers: for ever, and until all batches are answered.
   kedge::task<> take_answers();
   kedge::task<> take_remaining_answers();
   void accept(const kedge::mach::received& m);
@@ -75,6 +77,6 @@ class dispatcher {
   std::vector<peer> peers_;
   std::size_t next_ = 0;
   std::size_t living_ = 0;
-  std::uint64_t cut_ = 0;       // batches so far
-  std::uint64_t answered_ = 0;  // of these
+  std::uint64_t cut_ = 0;       // batches cut from the input so far
+  std::uint64_t answered_ = 0;  // how many of them are answered
 };

@@ -8,7 +8,7 @@
 kill_plan::kill_plan(std::deque<worker>& workers, std::size_t victims, std::uint64_t batches,
                      std::uint64_t seed)
     : workers_(workers) {
-  // The engine's numbers are the same everywhere; those of the library's distributions are not.
+  // Without the library's distributions, whose numbers differ between libraries.
   std::mt19937_64 random(seed);
   std::vector<std::size_t> order(workers.size());
   std::iota(order.begin(), order.end(), std::size_t{0});

@@ -1,8 +1,8 @@
-// kill_plan: which workers are destroyed, and when; a fault injector.
+// kill_plan: a fault injector that decides which workers are destroyed, and when.
 //
-// Decided by a seed: the victims, and for each the batch after which it goes, in the middle half of
-// the input where its length is known. Whoever has not had its turn by the end of the input goes
-// then, so that as many die as were asked for, however short the input is.
+// A seed decides the victims, and for each the batch after which it is destroyed: in the middle
+// half of the input if its length is known. Victims that are left at the end of the input are
+// destroyed then, so that the number of deaths does not depend on the input's length.
 #pragma once
 
 #include <cstddef>
@@ -14,14 +14,14 @@
 
 class kill_plan {
  public:
-  // Destroys `victims` of the workers, which must outlive the plan. `batches` is how many there
-  // will be, or a guess.
+  // Destroys `victims` of the workers, which must outlive the plan. `batches` is the expected
+  // number of batches.
   kill_plan(std::deque<worker>& workers, std::size_t victims, std::uint64_t batches,
             std::uint64_t seed);
 
-  // So many batches have been sent.
+  // Destroys the workers that are due after this number of batches sent.
   void sent(std::uint64_t batches) noexcept;
-  // All have been sent.
+  // Destroys the remaining victims.
   void end_of_input() noexcept;
 
   // The indices of the workers destroyed so far.

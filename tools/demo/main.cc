@@ -1,4 +1,5 @@
-// demo: counts words with workers that are Mach services, some of which die; see options.cc.
+// demo: counts words with workers that are Mach services, of which some are killed. options.cc has
+// the usage.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -23,7 +24,7 @@
 
 namespace {
 
-// Batches to expect where the input does not tell its length.
+// The number of batches to expect of an input of unknown length.
 constexpr std::uint64_t expected_batches = 32;
 
 [[noreturn]] void fail(int error, const std::string& what) {

@@ -1,3 +1,4 @@
+// options: the usage, and the parser of the command line.
 #include "options.h"
 
 #include <charconv>
@@ -28,7 +29,8 @@ bool parse_number(std::string_view text, Number& into, std::uint64_t least, std:
   return true;
 }
 
-// Whether `name` is an option that takes a value, and if so, whether `value` is one for it.
+// Sets the option `name`. Returns false if `value` is not valid for it, and nothing if no option
+// that takes a value has this name.
 std::optional<bool> set(options& o, std::string_view name, std::string_view value) {
   if (name == "--workers") return parse_number(value, o.workers, 1, options::max_workers);
   if (name == "--batch") return parse_number(value, o.batch, 1, options::max_batch);

@@ -1,4 +1,4 @@
-// options: what the command line of the demo says.
+// options: the command line of the demo.
 #pragma once
 
 #include <cstddef>
@@ -12,14 +12,15 @@ struct options {
   static constexpr std::size_t max_batch = 256 * 1024;
 
   unsigned workers = 4;
-  unsigned kill = 0;              // how many of them are destroyed midway
+  unsigned kill = 0;              // how many workers are destroyed midway
   std::size_t batch = 32 * 1024;  // bytes per batch, at most
-  std::uint64_t seed = 1;         // of who is destroyed, and when
+  std::uint64_t seed = 1;         // of the kill_plan
   std::string file;               // empty: standard input
   bool help = false;
 };
 
 extern const char help_text[];
 
-// The options, or what is wrong with them, in one line. With --help nothing else is looked at.
+// Returns the options, or one line that says what is wrong with them. Arguments after --help are
+// not parsed.
 kedge::result<options, std::string> parse(int argc, const char* const* argv);

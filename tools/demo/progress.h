@@ -1,4 +1,4 @@
-// show_progress(): one line on a terminal that says how far a count is.
+// show_progress(): one line on a terminal that shows how far a count is.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,6 @@
 #include "kedge/runtime/task.h"
 #include "tally.h"
 
-// Writes to `terminal` every so often until it is cancelled; then wipes the line. `size` is that of
-// the input, 0 if unknown.
+// Writes the line every 100 ms until it is cancelled, and then erases it. `size` is the input's in
+// bytes, or 0 if it is unknown.
 kedge::task<> show_progress(std::FILE* terminal, const tally& t, std::uint64_t size);

@@ -1,4 +1,4 @@
-// report: how a tally is shown.
+// print_report(): prints a tally as a table.
 #pragma once
 
 #include <cstdio>
@@ -7,5 +7,6 @@
 
 enum class completeness : bool { partial, complete };
 
-// Prints the table and the totals; a partial tally says so in its first and last line.
+// Prints the table and the totals. The first and the last line of a partial tally say that it is
+// partial.
 void print_report(std::FILE* out, const tally& t, completeness c);

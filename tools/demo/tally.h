@@ -1,4 +1,4 @@
-// tally: what is known of a count, at any moment of it.
+// tally: the results of a count so far.
 #pragma once
 
 #include <cstddef>
@@ -23,9 +23,9 @@ struct tally {
   }
 
   std::vector<row> rows;         // one per worker
-  std::uint64_t sent = 0;        // batches, those sent again included
-  std::uint64_t waited = 0;      // of these: for room in the worker's queue
-  std::uint64_t sent_again = 0;  // of these: after the death of the worker that had it
-  std::uint64_t received = 0;    // answers
-  std::uint64_t late = 0;        // of these: from a worker known to be dead; not counted
+  std::uint64_t sent = 0;        // batches sent, those sent again included
+  std::uint64_t waited = 0;      // sends that waited for room in the worker's queue
+  std::uint64_t sent_again = 0;  // batches sent again after the death of their worker
+  std::uint64_t received = 0;    // answers received
+  std::uint64_t late = 0;        // answers of workers known to be dead, which are not counted
 };

@@ -1,3 +1,4 @@
+// word_count: classifies each byte by the C library's ctype, as wc does.
 #include "word_count.h"
 
 #include <array>

@@ -1,10 +1,11 @@
 // word_count: lines, words and bytes of a text, as wc counts them.
 //
-// Lines are newlines. A word begins with a printable byte that is not white space and ends at white
-// space; other bytes (controls) neither begin nor end one, as GNU's wc has it in the C locale. In a
-// locale with characters of several bytes, each byte from 0x80 on counts as printable.
+// The number of lines is that of newlines. A word begins with a printable byte that is not white
+// space and ends at white space. Other bytes (controls) neither begin nor end a word, as in GNU's
+// wc in the C locale. In a locale with multibyte characters each byte from 0x80 on counts as
+// printable.
 //
-// A text may be counted in pieces: a piece is counted with whether it begins inside a word.
+// A text may be counted in pieces, each with whether it begins inside a word.
 #pragma once
 
 #include <cstddef>
@@ -24,8 +25,8 @@ struct word_count {
   }
 };
 
-// Counts one piece. A word that it begins inside of was counted with the piece before.
+// Counts one piece. With `in_word` the piece begins inside a word, which the piece before counted.
 word_count count_words(std::span<const std::byte> piece, bool in_word) noexcept;
 
-// Whether the piece after this one begins inside a word.
+// Returns whether the piece after this one begins inside a word.
 bool ends_in_word(std::span<const std::byte> piece, bool in_word) noexcept;

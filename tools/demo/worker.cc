@@ -16,7 +16,7 @@ kedge::task<> worker::serve() {
     if (!header || request->bytes().size() - sizeof *header < header->size) continue;
     const auto text = request->bytes().subspan(sizeof *header, header->size);
     const answer a{header->number, count_words(text, header->in_word != 0)};
-    // A dispatcher that is gone has no use for the answer.
+    // The result is ignored: a dispatcher that is gone needs no answer.
     (void)co_await mach::send(answers_, mach::message(answer_id, a));
   }
 }

@@ -1,7 +1,7 @@
-// worker: a service that counts the batches that are sent to it.
+// worker: a service that counts the batches that it receives.
 //
-// It has one port for requests, and a right to send its answers by. It ends when its port is
-// destroyed; what is in the queue then is lost, as with any service that dies.
+// It owns one port for requests, and a right for its answers. It ends when its port is destroyed.
+// The queued requests are lost then, as with any service that dies.
 #pragma once
 
 #include <utility>
@@ -17,10 +17,10 @@ class worker {
 
   kedge::mach::send_right make_send() const { return requests_.make_send(); }
 
-  // Serves until the port is destroyed. The worker must outlive it.
+  // Answers requests until the port is destroyed. The worker must outlive the task.
   kedge::task<> serve();
 
-  // Destroys the port.
+  // Destroys the port, as the death of the service's process would.
   void kill() noexcept { requests_.destroy(); }
 
  private:

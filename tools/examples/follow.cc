@@ -1,9 +1,9 @@
-// follow: copies standard input to standard output as it comes.
+// follow: copies standard input to standard output as it arrives.
 //
-//     make 2>&1 | follow 30        # until the input ends, or nothing has come for 30 seconds
+//     make 2>&1 | follow 30        # until the input ends, or is silent for 30 seconds
 //
-// Exits with 0 at the end of the input, 1 when it gave up, 130 on Ctrl-C. However it ends,
-// everything that was waiting is unwound, and the last line says how much went through.
+// Exits with 0 at the end of the input, 1 on a time-out, 130 on Ctrl-C. However it ends, every wait
+// is unwound, and the last line gives the number of bytes copied.
 #include <signal.h>
 #include <unistd.h>
 

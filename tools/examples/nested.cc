@@ -2,9 +2,9 @@
 //
 //     printf '%s\n' '1500 tea' '500 kettle' | nested
 //
-// The host reads lines "milliseconds text" with its own means. Each becomes a coroutine that waits
-// until so much time has passed since the start and prints the text. To the host all coroutines,
-// timers and descriptors of the loop are one more descriptor to poll.
+// The host itself reads lines "milliseconds text". Each line becomes a coroutine that prints the
+// text when that time has passed since the start. To the host all coroutines, timers and
+// descriptors of the loop are one fd to poll.
 #include <poll.h>
 #include <unistd.h>
 
@@ -25,7 +25,7 @@ kedge::task<> remind(std::string line) {
   std::puts(line.c_str() + line.find_first_not_of(' ', end));
 }
 
-// What has come on standard input; false at its end.
+// Reads pending input, and spawns a reminder for each complete line. Returns false at its end.
 bool read_lines(kedge::loop& loop, std::string& unfinished) {
   char buffer[4096];
   const ssize_t n = ::read(STDIN_FILENO, buffer, sizeof buffer);

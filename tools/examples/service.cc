@@ -1,5 +1,7 @@
-// A service and its client: check-in and look-up, requests, replies with a deadline, the peer's
-// death. The service counts letters; "bye" ends it.
+// service: a service that counts letters, and its client, on one loop.
+//
+// Shows check-in and look-up, requests, replies with a deadline, and the notification of the
+// service's death. The request "bye" ends the service.
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -18,7 +20,7 @@
 
 namespace mach = kedge::mach;
 
-// Stands for the name server of this one process.
+// The name server of this process.
 using name_table = std::map<std::string, mach::send_right, std::less<>>;
 
 kedge::task<> serve(mach::receive_right requests) {

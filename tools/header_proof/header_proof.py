@@ -1,18 +1,18 @@
 """Compares our <sys/event.h> and <mach/...> with Apple's: every constant, type, size, offset and signature that ours declare.
 
 Usage: header_proof.py ROOT COMPILER [HEADER...]
-COMPILER is the folder of the one that tools/dev cross installs. With HEADERs, only these, and the lists are not held
-against what was seen.
+COMPILER is the folder of the compiler that tools/dev cross installs. With HEADERs, compares only these, and does not
+compare the two lists with the differences.
 
-Nothing is listed by hand. For each header, on each processor: clang's syntax tree and preprocessor say what our header
-itself declares. Of every such thing a question is written in C++ ("the value of EV_ADD", "the type of kevent64"), and the
-same questions are compiled against both sets of headers; the answers stand in the mangled names of the symbols that
-come out, where no typedef is left. g++ answers for ours too. 64-bit integers count as one type: Linux says long,
-Darwin long long.
+Nothing is listed by hand. For each header and processor, clang's syntax tree and preprocessor give the declarations of
+our header itself. The script writes a question in C++ for each of them ("the value of EV_ADD", "the type of kevent64")
+and compiles the same questions against both sets of headers. The answers are in the mangled names of the resulting
+symbols, which contain no typedef. g++ answers for our headers too. The 64-bit integers count as one type: it is long on
+Linux and long long on Darwin.
 
-What differs must be exactly what allowed.txt beside this file says, each line with its reason; what the compiler's
-headers, which end at macOS 13, do not have yet must stand in unproven.txt. Ends with "headers: N passed, N failed", one
-for each header and processor and one for the two lists.
+The differences must be exactly those of allowed.txt beside this file, each with its reason. Declarations that the
+compiler's headers, which end at macOS 13, do not have must be in unproven.txt. Ends with "headers: N passed, N failed",
+where each header and processor counts as one and the two lists as one more.
 """
 
 import concurrent.futures
@@ -32,7 +32,7 @@ PRELUDE = """
 template <int N, class T> void type() {}
 template <int N, long long V> void value() {}
 """
-# What a function-like macro is tried on.
+# The arguments that a function-like macro is called with.
 SAMPLES = ("0u", "1u", "3u", "17u", "20u", "300u", "0x12345678u", "0x80000000u", "0xfedcba98u")
 
 DEFINE = re.compile(r"#define (\w+)(\(([^)]*)\))?(?: (.*))?$")
@@ -59,7 +59,7 @@ class Side:
         return self.run(f"#include <{header}>\n", "-E")[0] == 0
 
     def answers(self, header, questions):
-        """What each question's answer is, by its number; those that do not compile have none."""
+        """Returns number to answer of each question. A question that does not compile has no answer."""
         asked, found = dict(questions), {}
         while True:
             lines = [f"#include <{header}>", *PRELUDE.splitlines()]
@@ -87,8 +87,8 @@ class Side:
 
 
 def plain_type(mangled):
-    """A mangled type in which the two 64-bit integers are one."""
-    # Names carry their length, so that a letter outside of one is a code.
+    """Returns a mangled type in which both 64-bit integers are the same."""
+    # A name has its length in front, so a letter outside of a name is a code.
     out, at = [], 0
     while at < len(mangled):
         array, name = re.match(r"A\d*_", mangled[at:]), re.match(r"\d+", mangled[at:])
@@ -108,7 +108,10 @@ def plain_type(mangled):
 # --- What a header declares ------------------------------------------------------------------------------------
 
 def macros_of(side, header, path=None):
-    """Name to (parameters or None, text) of each macro that the file at path defines, or that is defined in the end."""
+    """Returns name to (parameters or None, text) of each macro that the file at path defines.
+
+    Without a path, of each macro that is defined after the header.
+    """
     status, output, errors = side.run(f"#include <{header}>\n", "-E", "-dD" if path else "-dM")
     if status != 0:
         raise SystemExit(f"header_proof: <{header}>: {errors[:2000]}")
@@ -124,7 +127,7 @@ def macros_of(side, header, path=None):
 
 
 def with_files(node, current):
-    """Gives each location in a syntax tree the file that clang left out because it was the last one's."""
+    """Adds the file to each location of a syntax tree for which clang omitted it as the file of the previous location."""
     if isinstance(node, dict):
         if "offset" in node:
             current[0] = node.setdefault("file", current[0])
@@ -142,7 +145,7 @@ def file_of(node):
 
 
 def flattened(declarations):
-    """Declarations at file scope, those in extern "C" blocks among them."""
+    """Yields the declarations at file scope, those in extern "C" blocks included."""
     for node in declarations:
         if node.get("kind") == "LinkageSpecDecl":
             yield from flattened(node.get("inner", []))
@@ -151,14 +154,14 @@ def flattened(declarations):
 
 
 def fields_of(record):
-    """Name of each field, and whether it is one of bits; those of unnamed members count as the record's own."""
+    """Yields the name of each field and whether it is a bit-field. Fields of unnamed members count as the record's own."""
     for node in record.get("inner", []):
         if node.get("kind") in ("FieldDecl", "IndirectFieldDecl") and "name" in node:
             yield node["name"], node.get("isBitfield", False)
 
 
 def declarations_of(side, header, path):
-    """(kind, name, node) of what the file at path declares, or everything if path is None."""
+    """Yields (kind, name, node) of each declaration in the file at path, or in all files if path is None."""
     status, output, errors = side.run(f"#include <{header}>\n", "-fsyntax-only", "-Xclang", "-ast-dump=json")
     if status != 0:
         raise SystemExit(f"header_proof: <{header}>: {errors[:2000]}")
@@ -194,10 +197,7 @@ def declarations_of(side, header, path):
 # --- Questions -------------------------------------------------------------------------------------------------
 
 class Questions:
-    """What is asked of both sides: number to C++ text, and what each number is about.
-
-    records: the fields of each record.
-    """
+    """The questions for both sides: number to C++ text, number to subject, and the fields of each record."""
 
     def __init__(self):
         self.texts, self.subjects, self.records = {}, {}, {}
@@ -215,7 +215,7 @@ class Questions:
 
 
 def calls_of(name, parameters):
-    """Calls of a function-like macro, on samples."""
+    """Returns calls of a function-like macro with combinations of SAMPLES."""
     few = SAMPLES if len(parameters) == 1 else SAMPLES[:6] if len(parameters) == 2 else SAMPLES[2:6:2]
     return [f"{name}({', '.join(arguments)})" for arguments in itertools.product(few, repeat=len(parameters))]
 
@@ -256,7 +256,7 @@ def questions_about(side, header, path):
 # --- Differences -----------------------------------------------------------------------------------------------
 
 def differences(header, path, ours, gnu, apple):
-    """Lines "<header> subject: ours X, Apple's Y", and how many things were compared."""
+    """Returns lines "<header> subject: ours X, Apple's Y", and the number of comparisons."""
     asked = questions_about(ours, header, path)
     mine = ours.answers(header, asked.texts)
     theirs = apple.answers(header, {number: asked.texts[number] for number in mine})
@@ -271,14 +271,14 @@ def differences(header, path, ours, gnu, apple):
     for number, answer in mine.items():
         subject = asked.subjects[number]
         if macro_of(subject) in my_macros.keys() - their_macros.keys():
-            continue  # said below
+            continue  # the loop over the macros reports it
         compared += 1
         if theirs.get(number) != answer:
             differ(subject, answer, theirs.get(number, "missing"))
         elif gnus.get(number) != answer and not subject.startswith("bits"):
             differ(subject, f"{gnus.get(number, 'missing')} under g++", answer)
     for number in asked.texts.keys() - mine.keys():
-        # A macro that is no constant expression is compared as text; anything else must have an answer.
+        # A macro that is not a constant expression is compared as text. Every other subject must have an answer.
         if macro_of(asked.subjects[number]) not in my_macros:
             differ(asked.subjects[number], "unanswerable", "not asked")
     for name, (parameters, text) in my_macros.items():
@@ -302,14 +302,14 @@ def differences(header, path, ours, gnu, apple):
 
 
 def declares_something(path):
-    """True if the file has more than comments, includes and pragmas."""
+    """Returns whether the file has more than comments, includes and pragmas."""
     with open(path, encoding="utf-8") as file:
         text = re.sub(r"//[^\n]*|/\*.*?\*/", "", file.read(), flags=re.DOTALL)
     return any(line.strip() and not re.match(r"\s*#\s*(include|pragma)", line) for line in text.splitlines())
 
 
 def macro_of(subject):
-    """The name that a question is about: NAME in "value of NAME" and in "value of NAME(1u)"."""
+    """Returns the name in the subject of a question: NAME for "value of NAME" and for "value of NAME(1u)"."""
     return re.split(r" of | ", subject, maxsplit=1)[-1].split("(")[0]
 
 
@@ -318,7 +318,7 @@ def squeezed(text):
 
 
 def lists_of(folder):
-    """The allowed differences and the unproven names, each with its reason; lines that have none are errors."""
+    """Returns the allowed and the unproven differences, each with its reason, and the lines without a reason."""
     lists, wrong = [], []
     for name in ("allowed.txt", "unproven.txt"):
         entries = {}
@@ -373,7 +373,7 @@ def main():
             print(f"{cpu} <{header}>: {compared} compared, {len(lines)} differ, {len(new)} of them without a reason")
             print("".join(f"  DIFFERS: {line}\n" for line in new), end="")
     if not only:
-        wrong += [f"nothing differs as {line!r} says" for line in (allowed.keys() | unproven.keys()) - seen]
+        wrong += [f"there is no difference {line!r}" for line in (allowed.keys() | unproven.keys()) - seen]
     print("".join(f"  LISTS: {line}\n" for line in wrong), end="")
     passed, failed = passed + (not wrong), failed + bool(wrong)
     print(f"{total} comparisons; {len(allowed)} differences have a reason, {len(unproven)} names are unproven")
