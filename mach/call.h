@@ -3,12 +3,14 @@
 //     auto reply = co_await kedge::with_timeout(5s, mach::call(service, mach::message(add, 1, 2)));
 //
 // Waits for room in the service's queue first, like send(). The request carries a send-once right
-// for the reply, in place of what reply_to() set. Gives result<received>; errors: errc::peer_died
-// before the request was sent, errc::no_reply when the service drops the right to reply or dies
-// with the request, and those of send(). A deadline is with_timeout()'s.
+// for the reply, which replaces the right that reply_to() has set.
 //
-// Every call replies to a port of its own, so a late reply cannot meet a newer call; it is
-// destroyed. Cancellation loses the request if it was not sent yet, the reply otherwise.
+// Gives result<received>. Errors: those of send(), errc::peer_died among them, if the request was
+// not sent; errc::no_reply if the service destroys the reply right or dies with the request.
+// with_timeout() adds a deadline.
+//
+// Every call has a reply port of its own, so a late reply cannot reach a newer call; the kernel
+// destroys it. Cancellation loses the request if it was not sent yet, else the reply.
 #pragma once
 
 #include <mach/mach.h>
@@ -41,9 +43,9 @@ class call_operation {
   void describe(description& line) const noexcept;
 
  private:
-  bool sent() noexcept;
+  bool begin_reply_wait() noexcept;
 
-  reply_port answer_;
+  reply_port reply_port_;
   send_operation sending_;
   waiter* waiter_ = nullptr;
   bool sent_ = false;
@@ -63,7 +65,7 @@ class [[nodiscard]] call_awaitable {
   message request_;
 };
 
-// `to` is lent, and has to live until the awaiting begins.
+// `to` is borrowed: it must live until the co_await begins.
 inline call_awaitable call(const send_right& to, message request) noexcept {
   return call_awaitable(destination(to), std::move(request));
 }

@@ -1,5 +1,5 @@
-// dead_name: one user reference to a name whose port has died. The name is not used for another
-// right as long as somebody holds one.
+// dead_name: one user reference to a name whose port has died. As long as a reference exists, the
+// kernel does not reuse the name for another right.
 #pragma once
 
 #include "kedge/mach/name_reference.h"
@@ -12,10 +12,12 @@ class dead_name : public name_reference {
   // Empty.
   dead_name() = default;
 
-  // Takes over one user reference that the caller has.
+  // Takes over one user reference of the caller. MACH_PORT_NULL and MACH_PORT_DEAD give an empty
+  // object.
   static dead_name adopt(mach_port_name_t name) noexcept { return dead_name(name); }
 
-  // What is left of a send right whose port has died; empty, and `right` as it was, if it has not.
+  // Takes over the reference of `right` if its port has died. Else returns an empty object and
+  // leaves `right` unchanged.
   static dead_name of(send_right&& right) noexcept {
     return right.dead() ? dead_name(std::move(right).release()) : dead_name();
   }

@@ -1,3 +1,4 @@
+// Implements died() with the loop's notification_port.
 #include "kedge/mach/died.h"
 
 #include <utility>
@@ -19,7 +20,7 @@ cancel_result died_operation::await_cancel() noexcept {
   return cancel_result::withdrawn;
 }
 
-void died_operation::told(std::error_code error) noexcept {
+void died_operation::on_notified(std::error_code error) noexcept {
   error_ = error;
   waiter_->where().in_reactor().ready(*waiter_);
 }

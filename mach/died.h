@@ -1,10 +1,10 @@
-// died(): waits for the death of the port behind a send right. At once if it is dead.
+// died(): waits until the port behind a send right has died. Completes at once if it is dead.
 //
 //     co_await mach::died(worker);
 //
-// Any number of tasks may wait for the same death. Gives result<void>; there is an error only if
-// the name cannot be watched. The right is lent, and has to live until the awaiting begins, not
-// longer. Cancellation loses nothing.
+// Gives result<void>; an error means that the kernel refused to watch the name. Any number of tasks
+// may wait for the same death. The right is borrowed: it must live until the co_await begins, and
+// may be destroyed during the wait. Cancellation loses nothing.
 #pragma once
 
 #include <mach/mach.h>
@@ -32,7 +32,7 @@ class died_operation final : private name_waiter {
   void describe(description& line) const noexcept;
 
  private:
-  void told(std::error_code error) noexcept override;
+  void on_notified(std::error_code error) noexcept override;
 
   mach_port_name_t name_;
   send_right held_;

@@ -1,3 +1,4 @@
+// Implements the error categories. Messages of kernel codes are mach_error_string()'s.
 #include "kedge/mach/error.h"
 
 #include <mach/mach_error.h>
@@ -7,7 +8,8 @@
 namespace kedge::mach {
 namespace {
 
-// The kernel's codes; both kinds share one numbering, in which no code stands for two things.
+// The kernel's codes. kern_return_t and mach_msg_return_t share one numbering: no code has two
+// meanings.
 class system_codes final : public std::error_category {
  public:
   explicit system_codes(const char* name) noexcept : name_(name) {}

@@ -1,9 +1,9 @@
-// The errors of Mach as std::error_code.
+// errc, kern_error(), msg_error(): Mach's errors as std::error_code.
 //
-// Two categories hold the kernel's codes as they are: "mach.kern" for kern_return_t, "mach.msg" for
-// mach_msg_return_t. What ends an operation of this library in normal use is an errc (category
-// "kedge.mach"), whatever code the kernel has for it. Misuse and exhaustion of resources throw
-// std::system_error with a kern_return_t, unless a declaration says otherwise.
+// Two categories hold the kernel's codes unchanged: "mach.kern" for kern_return_t, "mach.msg" for
+// mach_msg_return_t. Errors that are part of normal use are an errc (category "kedge.mach"),
+// whatever code the kernel has for them. Misuse and a lack of resources throw std::system_error
+// with a kern_return_t, unless a declaration says otherwise.
 #pragma once
 
 #include <mach/mach.h>
@@ -13,11 +13,16 @@
 namespace kedge::mach {
 
 enum class errc {
-  peer_died = 1,  // the destination of a send has no receiver any more
-  no_reply,       // the peer has dropped the reply right, or died with the request
-  queue_full,     // the destination's queue has no room (try_send only)
-  rights_lost,  // the kernel refused a right or memory in the message, and has consumed an unknown
-                // part of it; the rest is leaked rather than released twice
+  // The destination of a send has no receiver any more.
+  peer_died = 1,
+  // The peer has destroyed the reply right, or has died with the request.
+  no_reply,
+  // The destination's queue has no room (try_send only).
+  queue_full,
+  // The kernel has refused a right or memory in the message, and has consumed an unknown part of
+  // the
+  // message. The rest is leaked, since releasing it could release a right twice.
+  rights_lost,
 };
 
 const std::error_category& kern_category() noexcept;
@@ -34,7 +39,7 @@ inline std::error_code msg_error(mach_msg_return_t code) noexcept {
   return {code, msg_category()};
 }
 
-// Throws std::system_error unless `code` is KERN_SUCCESS. `what` names the call.
+// Throws std::system_error unless `code` is KERN_SUCCESS. `what` is the name of the call.
 inline void check(kern_return_t code, const char* what) {
   if (code != KERN_SUCCESS) throw std::system_error(kern_error(code), what);
 }

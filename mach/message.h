@@ -1,17 +1,21 @@
-// message: one that is to be sent. Owns every right in it until it has been sent.
+// message: a message to send.
 //
 //     mach::message m(count_words, header, text, std::move(answers));
 //     m.append(watcher);                            // a send right: copied, one more reference
 //     co_await mach::send(worker, std::move(m));
 //
-// The receiver finds the rights in the order in which they were appended, and the bytes likewise;
-// how the two are mixed does not matter. Mach counts bytes in fours: up to three zeros follow the
-// last one. Rights are *moved* into messages, and only those that the message owns: so the kernel
-// has no reason to refuse one halfway (mach_msg's MACH_SEND_INVALID_RIGHT leaves open what it has
-// consumed). To put in a fresh right to a port of one's own, append `right.make_send()`.
+// The receiver finds the rights in the order in which they were appended, and the bytes in the
+// order in which they were appended; how rights and bytes alternate does not matter. The size of a
+// Mach message is a multiple of four, so up to three zero bytes follow the last byte.
 //
-// A message of up to some 2 KB costs no call to malloc in the steady state. Appending throws
-// std::bad_alloc, or std::system_error for a right that cannot be copied; then it is as before.
+// Ownership: the message owns every right in it until it has been sent. Rights are only ever moved
+// into a Mach message, and only rights that the message owns, so the kernel has no reason to refuse
+// one halfway. (With MACH_SEND_INVALID_RIGHT, mach_msg leaves open what it has consumed.) To send a
+// new right to a port of your own, append `right.make_send()`.
+//
+// A message of up to some 2 KB costs no call to malloc in the steady state.
+// Errors: appending throws std::bad_alloc, and std::system_error for a right that cannot be copied.
+// The message is then unchanged.
 #pragma once
 
 #include <mach/mach.h>
@@ -33,16 +37,18 @@ class message;
 struct send_result;
 send_result transmit(message& m, mach_port_name_t to, mach_msg_type_name_t disposition) noexcept;
 
-// A plain structure that is sent as its bytes; not what merely refers to bytes.
+// A plain structure, which is sent as its bytes. Types that refer to bytes elsewhere (pointers,
+// string_view, span) are excluded.
 template <class T>
 concept plain = std::is_trivially_copyable_v<T> && !std::is_pointer_v<T> && !std::is_array_v<T> &&
                 !requires(const T& t) { t.data(); };
 
 class message {
  public:
-  // Empty; becomes a message with id 0 when something is appended.
+  // Empty. The first append makes it a message with id 0.
   message() = default;
-  // `id` is for the receiver to tell messages apart. The parts are appended.
+  // A message with `id` (msgh_id), by which the receiver tells kinds of messages apart. Appends
+  // each of `parts`.
   template <class... Parts>
   explicit message(mach_msg_id_t id, Parts&&... parts) : message() {
     begin(id, (std::size_t{0} + ... + hint(parts)));
@@ -52,8 +58,8 @@ class message {
   message& operator=(message&& other) noexcept;
   ~message() { clear(); }
 
-  // False for one that is empty: default-constructed, moved from or sent.
-  explicit operator bool() const noexcept { return block_.data() != nullptr; }
+  // False if the message is empty: default-constructed, moved from or sent.
+  explicit operator bool() const noexcept { return buffer_.data() != nullptr; }
 
   mach_msg_id_t id() const noexcept;
   std::span<const std::byte> bytes() const noexcept;
@@ -69,16 +75,16 @@ class message {
   void append(const send_right& right) { append(send_right(right)); }
   void append(send_right&& right);
   void append(send_once_right&& right);
-  // The queue goes with it. Guard, sequence number and membership of sets do not, and whoever
-  // awaits it gets errc::closed.
+  // The queued messages are transferred with the right. Its guard, sequence number and membership
+  // of port sets are not, and a task that awaits it gets errc::closed.
   void append(receive_right&& right);
 
-  // What the receiver answers by; replaces the one before.
+  // Sets the right by which the receiver replies, and releases the one set before.
   void reply_to(const send_right& right) { reply_to(send_right(right)); }
   void reply_to(send_right&& right);
   void reply_to(send_once_right&& right);
 
-  // Releases everything.
+  // Releases every right and the memory. The message is then empty.
   void clear() noexcept;
 
  private:
@@ -102,11 +108,11 @@ class message {
   void add_right(mach_port_name_t name, mach_msg_type_name_t disposition) noexcept;
   void set_reply(mach_port_name_t name, mach_msg_type_name_t disposition) noexcept;
   mach_msg_port_descriptor_t* descriptors() const noexcept;
-  // Where the bytes begin.
+  // Where the bytes begin, behind the header and the descriptors.
   std::size_t offset() const noexcept;
 
-  block block_;
-  std::size_t size_ = 0;  // of header, descriptors and bytes, not rounded
+  message_buffer buffer_;
+  std::size_t size_ = 0;  // header, descriptors and bytes; not rounded up
   std::size_t rights_ = 0;
 };
 

@@ -1,4 +1,5 @@
-// block: memory for one message; recycled, so that a small message costs no call to malloc.
+// message_buffer: the memory of one message. It comes from the frame recycler, so in the steady
+// state a small message costs no call to malloc.
 #pragma once
 
 #include <mach/mach.h>
@@ -10,26 +11,27 @@
 
 namespace kedge::mach {
 
-class block {
+class message_buffer {
  public:
-  block() = default;
-  // Throws std::bad_alloc.
-  explicit block(std::size_t size)
+  // Empty: no memory.
+  message_buffer() = default;
+  // Allocates `size` bytes, uninitialised. Throws std::bad_alloc.
+  explicit message_buffer(std::size_t size)
       : bytes_(static_cast<std::byte*>(frame_recycler::allocate(size))), size_(size) {}
-  block(block&& other) noexcept
+  message_buffer(message_buffer&& other) noexcept
       : bytes_(std::exchange(other.bytes_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-  block& operator=(block&& other) noexcept {
+  message_buffer& operator=(message_buffer&& other) noexcept {
     std::swap(bytes_, other.bytes_);
     std::swap(size_, other.size_);
     return *this;
   }
-  ~block() {
+  ~message_buffer() {
     if (bytes_ != nullptr) frame_recycler::release(bytes_, size_);
   }
 
   std::byte* data() const noexcept { return bytes_; }
   std::size_t size() const noexcept { return size_; }
-  // The message's header; the block must be large enough for one.
+  // The header of the message. Requires at least sizeof(mach_msg_header_t) bytes.
   mach_msg_header_t& header() const noexcept {
     return *reinterpret_cast<mach_msg_header_t*>(bytes_);
   }

@@ -1,10 +1,10 @@
-// name_reference: one user reference to a port name; the base of the rights that are such
-// references.
+// name_reference: one user reference to a port name. The base class of send_right, send_once_right,
+// reply_right and dead_name.
 //
-// Send rights, send-once rights and dead names are released alike, by mach_port_deallocate: it is
-// the one call that is right whichever of them the name has become meanwhile (a send right whose
-// port dies turns into a dead name, lazily; ipc_right_dealloc). A name means something only in the
-// space it was made in, so an object is used and destroyed with that space current.
+// The destructor releases the reference with mach_port_deallocate, the one call that is right for
+// send rights, send-once rights and dead names alike. (When a port dies its send rights become dead
+// names, lazily: ipc_right_dealloc.) A name has a meaning only in the space in which it was made.
+// Use and destroy the object with that space current.
 #pragma once
 
 #include <mach/mach.h>
@@ -24,19 +24,19 @@ class name_reference {
   }
   ~name_reference() { reset(MACH_PORT_NULL); }
 
-  // False for one that is empty: default-constructed, moved from or released.
+  // False if the object is empty: default-constructed, moved from or released.
   explicit operator bool() const noexcept { return name_ != MACH_PORT_NULL; }
 
-  // Lends the name; the reference stays this object's.
+  // The name, or MACH_PORT_NULL if empty. The object keeps the reference.
   mach_port_name_t name() const noexcept { return name_; }
 
-  // Gives the name up to the caller, who releases it; MACH_PORT_NULL if empty.
+  // Transfers the reference to the caller. Returns MACH_PORT_NULL if empty.
   mach_port_name_t release() && noexcept {
     return std::exchange(name_, mach_port_name_t{MACH_PORT_NULL});
   }
 
  protected:
-  // MACH_PORT_DEAD stands for no name either.
+  // MACH_PORT_NULL and MACH_PORT_DEAD give an empty object.
   explicit name_reference(mach_port_name_t name) noexcept
       : name_(MACH_PORT_VALID(name) ? name : mach_port_name_t{MACH_PORT_NULL}) {}
 

@@ -1,3 +1,4 @@
+// Implements no_senders() with MACH_NOTIFY_NO_SENDERS.
 #include "kedge/mach/no_senders.h"
 
 #include <mach/notify.h>
@@ -11,7 +12,7 @@
 namespace kedge::mach {
 namespace {
 
-// Where the notification has the port's make-send count: after the NDR record.
+// The offset of the port's make-send count in the notification's bytes: it follows the NDR record.
 constexpr std::size_t count_offset = sizeof(NDR_record_t);
 
 }  // namespace
@@ -27,18 +28,19 @@ bool no_senders_operation::await_ready() noexcept {
 
 bool no_senders_operation::await_suspend(waiter& w) {
   waiter_ = &w;
-  answer_.open(w);
+  notify_port_.open(w);
   error_ = request();
-  return !error_ && (answer_.start(w) || !told());
+  return !error_ && (notify_port_.start(w) || !take_notification());
 }
 
-// Asks to be told of there being no senders, with the count of rights made that is known here: an
-// older word is told from a new one by it (ipc_port_nsrequest).
+// Requests the notification, with the number of send rights made so far as its sync argument. If no
+// send right exists, the kernel notifies at once, but only if its own count has reached that number
+// (ipc_port_nsrequest). take_notification() recognises an outdated notification by its count.
 std::error_code no_senders_operation::request() noexcept {
   mach_port_t previous = MACH_PORT_NULL;
   const kern_return_t code = mach_port_request_notification(
       mach_task_self(), source_->name(), MACH_NOTIFY_NO_SENDERS, source_->made_send_rights,
-      answer_.port(), MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
+      notify_port_.name(), MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
   if (code != KERN_SUCCESS) return kern_error(code);
   static_cast<void>(send_once_right::adopt(previous));
   requested_ = source_->senders_awaited = true;
@@ -56,27 +58,28 @@ void no_senders_operation::withdraw_request() noexcept {
 }
 
 bool no_senders_operation::await_settle() noexcept {
-  return answer_.settle() && told();
+  return notify_port_.settle() && take_notification();
 }
 
-// The answer is there. False: it is out of date, and the wait goes on.
-bool no_senders_operation::told() noexcept {
+// Takes the message that has arrived. Returns false if it is an outdated notification: the request
+// has been made again, and the wait continues.
+bool no_senders_operation::take_notification() noexcept {
   requested_ = source_->senders_awaited = false;
   for (;;) {
-    const result<received> answer = answer_.take();
-    if (!answer) {
-      error_ = answer.error();
+    const result<received> notification = notify_port_.take();
+    if (!notification) {
+      error_ = notification.error();
       return true;
     }
-    if (answer->id() != MACH_NOTIFY_NO_SENDERS || !answer->from_kernel() ||
+    if (notification->id() != MACH_NOTIFY_NO_SENDERS || !notification->from_kernel() ||
         source_->name() == MACH_PORT_NULL) {
       error_ = kedge::errc::closed;
       return true;
     }
-    const auto made = answer->read<mach_port_mscount_t>(count_offset).value_or(0);
+    const auto made = notification->read<mach_port_mscount_t>(count_offset).value_or(0);
     if (static_cast<std::int32_t>(made - source_->made_send_rights) >= 0) return true;
     try {
-      answer_.open(*waiter_);
+      notify_port_.open(*waiter_);
       error_ = request();
     } catch (const std::system_error& e) {
       error_ = e.code();
@@ -84,14 +87,14 @@ bool no_senders_operation::told() noexcept {
       error_ = std::make_error_code(std::errc::not_enough_memory);
     }
     if (error_) return true;
-    if (answer_.start(*waiter_)) return false;
+    if (notify_port_.start(*waiter_)) return false;
     requested_ = source_->senders_awaited = false;
   }
 }
 
 cancel_result no_senders_operation::await_cancel() noexcept {
   withdraw_request();
-  answer_.cancel();
+  notify_port_.cancel();
   return cancel_result::withdrawn;
 }
 

@@ -1,12 +1,14 @@
-// no_senders(): waits until nobody holds a send right to a port any more, messages on their way
-// included. At once if there are none, also if none was ever made.
+// no_senders(): waits until no send right to a port exists any more, in a space or in a queued
+// message. Completes at once if there is none, even if none was ever made.
 //
 //     co_await mach::no_senders(connection);
 //
-// A right that is made (receive_right::make_send) while the kernel's word is on its way counts: the
-// wait goes on. One task at a time, errc::already_awaited for a second. Gives result<void>;
-// errc::closed if the receive right is destroyed or given away meanwhile. The right is lent, and
-// has to live until the awaiting begins. Cancellation loses nothing.
+// A send right that is made (receive_right::make_send) after the kernel has sent its notification,
+// but before the task has received it, counts: the wait continues.
+//
+// Gives result<void>: errc::already_awaited if another task waits already, errc::closed if the
+// receive right is destroyed or moved away during the wait. The right is borrowed: it must live
+// until the co_await begins. Cancellation loses nothing.
 #pragma once
 
 #include <mach/mach.h>
@@ -38,10 +40,10 @@ class no_senders_operation {
  private:
   std::error_code request() noexcept;
   void withdraw_request() noexcept;
-  bool told() noexcept;
+  bool take_notification() noexcept;
 
   port_source_hold source_;
-  reply_port answer_;
+  reply_port notify_port_;
   waiter* waiter_ = nullptr;
   bool requested_ = false;
   std::error_code error_;

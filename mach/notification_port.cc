@@ -1,3 +1,4 @@
+// Implements notification_port with mach_port_request_notification().
 #include "kedge/mach/notification_port.h"
 
 #include <mach/notify.h>
@@ -17,67 +18,61 @@ namespace {
 constexpr std::size_t spare_watches = 8;
 constexpr auto displaced_request_delay = std::chrono::milliseconds(10);
 
-// Where a notification about a name has it: after the NDR record.
+// The offset of the name in a notification's bytes: it follows the NDR record.
 constexpr std::size_t name_offset = sizeof(NDR_record_t);
 
 }  // namespace
 
-void waiter_queue::push_back(name_watch& watch, name_waiter& w) noexcept {
-  w.watch_ = &watch;
-  w.line_ = this;
-  w.previous_ = last_;
-  w.next_ = nullptr;
-  (last_ != nullptr ? last_->next_ : first_) = &w;
-  last_ = &w;
+void name_watch::push_back(waiter_queue& queue, name_waiter& waiter) noexcept {
+  waiter.watch_ = this;
+  waiter.queue_ = &queue;
+  queue.push_back(waiter);
 }
 
-void waiter_queue::remove(name_waiter& w) noexcept {
-  waiter_queue& line = *w.line_;
-  (w.previous_ != nullptr ? w.previous_->next_ : line.first_) = w.next_;
-  (w.next_ != nullptr ? w.next_->previous_ : line.last_) = w.previous_;
-  w.watch_ = nullptr;
-  w.line_ = nullptr;
-  w.previous_ = w.next_ = nullptr;
+void name_watch::remove(name_waiter& waiter) noexcept {
+  waiter.queue_->remove(waiter);
+  waiter.watch_ = nullptr;
+  waiter.queue_ = nullptr;
 }
 
 void name_waiter::leave() noexcept {
   if (watch_ == nullptr) return;
-  name_watch& left = *watch_;
-  waiter_queue::remove(*this);
-  left.port_.go_on(left);
+  name_watch& watch = *watch_;
+  name_watch::remove(*this);
+  watch.port_.advance(watch);
 }
 
-std::error_code name_waiter::ask_for_room() noexcept {
+std::error_code name_waiter::request_room() noexcept {
   if (watch_->request_ == name_watch::request::room) return {};
   return watch_->port_.request(*watch_, name_watch::request::room);
 }
 
 notification_port::~notification_port() {
-  end_all(kedge::errc::loop_gone);
+  fail_all(kedge::errc::loop_gone);
 }
 
-bool notification_port::has_line_for_room(mach_port_name_t name) const noexcept {
+bool notification_port::has_room_waiters(mach_port_name_t name) const noexcept {
   if (watches_.empty()) return false;
   const auto found = watches_.find(name);
-  return found != watches_.end() && found->second.for_room_.first() != nullptr;
+  return found != watches_.end() && !found->second.for_room_.empty();
 }
 
-void notification_port::wait_for_room(mach_port_name_t name, name_waiter& w) {
+void notification_port::wait_for_room(mach_port_name_t name, name_waiter& waiter) {
   name_watch& target = watch(name);
-  target.for_room_.push_back(target, w);
+  target.push_back(target.for_room_, waiter);
 }
 
-void notification_port::wait_for_death(mach_port_name_t name, name_waiter& w) {
+void notification_port::wait_for_death(mach_port_name_t name, name_waiter& waiter) {
   name_watch& target = watch(name);
-  target.for_death_.push_back(target, w);
+  target.push_back(target.for_death_, waiter);
   if (target.dead_) {
-    tell_all(target.for_death_, {});
+    notify_all(target.for_death_, {});
   } else {
-    go_on(target);
+    advance(target);
   }
 }
 
-// Makes the port with the first watch.
+// Makes the port, on the first watch.
 void notification_port::open() {
   if (port_) return;
   receive_right made = receive_right::make();
@@ -89,6 +84,7 @@ void notification_port::open() {
   port_ = std::move(made);
 }
 
+// Finds or makes the watch of `name`.
 name_watch& notification_port::watch(mach_port_name_t name) {
   open();
   if (const auto found = watches_.find(name); found != watches_.end()) return found->second;
@@ -99,76 +95,79 @@ name_watch& notification_port::watch(mach_port_name_t name) {
   return watches_.insert(std::move(node)).position->second;
 }
 
-// Nobody watches the name any more.
-void notification_port::end(name_watch& w) noexcept {
-  withdraw_request(w);
-  w.dead_ = false;
-  table::node_type node = watches_.extract(w.name_);
+// Takes a watch without waiters out of the table.
+void notification_port::retire(name_watch& watch) noexcept {
+  withdraw_request(watch);
+  watch.dead_ = false;
+  table::node_type node = watches_.extract(watch.name_);
   if (spare_.size() < spare_watches) spare_.push_back(std::move(node));
 }
 
-std::error_code notification_port::request(name_watch& w, name_watch::request kind) noexcept {
-  // With sync set it tells at once if there is room; else only after a send has found the queue
-  // full, which here is never asked for.
+std::error_code notification_port::request(name_watch& watch, name_watch::request kind) noexcept {
+  // With sync set the kernel notifies at once if there is room. Without it the kernel notifies only
+  // after a send has found the queue full with MACH_SEND_NOTIFY, which this library never sets.
   const mach_port_mscount_t sync = kind == name_watch::request::room ? 1 : 0;
   mach_port_t previous = MACH_PORT_NULL;
   const kern_return_t code =
-      mach_port_request_notification(mach_task_self(), w.name_, MACH_NOTIFY_SEND_POSSIBLE, sync,
+      mach_port_request_notification(mach_task_self(), watch.name_, MACH_NOTIFY_SEND_POSSIBLE, sync,
                                      port_.name(), MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
   if (code != KERN_SUCCESS) return kern_error(code);
-  ++rights_out_;
-  if (w.request_ == name_watch::request::none) ++requests_;
-  w.request_ = kind;
-  // Ours, or another loop's; whose it is hears of its destruction.
+  ++rights_outstanding_;
+  if (watch.request_ == name_watch::request::none) ++requests_;
+  watch.request_ = kind;
+  // Destroys the displaced right, this loop's or another's. The kernel notifies its port.
   static_cast<void>(send_once_right::adopt(previous));
   return {};
 }
 
-void notification_port::withdraw_request(name_watch& w) noexcept {
-  if (w.request_ == name_watch::request::none) return;
+void notification_port::withdraw_request(name_watch& watch) noexcept {
+  if (watch.request_ == name_watch::request::none) return;
   mach_port_t previous = MACH_PORT_NULL;
-  mach_port_request_notification(mach_task_self(), w.name_, MACH_NOTIFY_SEND_POSSIBLE, 0,
+  mach_port_request_notification(mach_task_self(), watch.name_, MACH_NOTIFY_SEND_POSSIBLE, 0,
                                  MACH_PORT_NULL, MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
   static_cast<void>(send_once_right::adopt(previous));
-  w.request_ = name_watch::request::none;
+  watch.request_ = name_watch::request::none;
   --requests_;
 }
 
-void notification_port::go_on(name_watch& w) noexcept {
-  if (name_waiter* const head = w.for_room_.first()) {
-    if (w.request_ != name_watch::request::room) head->told({});
-  } else if (w.for_death_.first() == nullptr) {
-    end(w);
-  } else if (w.request_ == name_watch::request::none) {
-    if (const std::error_code error = request(w, name_watch::request::death)) end(w, error);
+void notification_port::advance(name_watch& watch) noexcept {
+  if (name_waiter* const first = watch.for_room_.front()) {
+    if (watch.request_ != name_watch::request::room) first->on_notified({});
+  } else if (watch.for_death_.empty()) {
+    retire(watch);
+  } else if (watch.request_ == name_watch::request::none) {
+    if (const std::error_code error = request(watch, name_watch::request::death)) {
+      fail(watch, error);
+    }
   }
 }
 
-void notification_port::tell_all(waiter_queue& line, std::error_code error) noexcept {
-  while (name_waiter* const w = line.first()) {
-    waiter_queue::remove(*w);
-    w->told(error);
+void notification_port::notify_all(waiter_queue& queue, std::error_code error) noexcept {
+  while (name_waiter* const waiter = queue.front()) {
+    name_watch::remove(*waiter);
+    waiter->on_notified(error);
   }
 }
 
-void notification_port::end(name_watch& w, std::error_code why) noexcept {
-  tell_all(w.for_room_, why);
-  tell_all(w.for_death_, why);
-  go_on(w);
+// Ends all waits for one name.
+void notification_port::fail(name_watch& watch, std::error_code why) noexcept {
+  notify_all(watch.for_room_, why);
+  notify_all(watch.for_death_, why);
+  advance(watch);
 }
 
-void notification_port::end_all(std::error_code why) noexcept {
-  while (!watches_.empty()) end(watches_.begin()->second, why);
+void notification_port::fail_all(std::error_code why) noexcept {
+  while (!watches_.empty()) fail(watches_.begin()->second, why);
 }
 
 void notification_port::notify(const kevent64_s&) noexcept {
   received m;
   while (source_->take(m) == MACH_MSG_SUCCESS) handle(m);
-  look_for_displaced();
+  detect_displaced_requests();
 }
 
 void notification_port::closed(std::error_code why) noexcept {
-  end_all(why);
+  fail_all(why);
 }
 
 void notification_port::handle(const received& m) noexcept {
@@ -178,31 +177,33 @@ void notification_port::handle(const received& m) noexcept {
       id != MACH_NOTIFY_PORT_DELETED && id != MACH_NOTIFY_SEND_ONCE) {
     return;
   }
-  if (rights_out_ != 0) --rights_out_;
+  if (rights_outstanding_ != 0) --rights_outstanding_;
   if (id == MACH_NOTIFY_SEND_ONCE) return;
   const auto name = m.read<mach_port_name_t>(name_offset).value_or(MACH_PORT_NULL);
-  // It comes with a user reference of its own, whether somebody watches the name still or not.
+  // A dead-name notification carries a user reference to the name, which must be released even if
+  // no operation watches the name any more.
   if (id == MACH_NOTIFY_DEAD_NAME) static_cast<void>(dead_name::adopt(name));
 
   const auto found = watches_.find(name);
   if (found == watches_.end()) return;
-  name_watch& w = found->second;
-  if (w.request_ != name_watch::request::none) --requests_;
-  w.request_ = name_watch::request::none;
+  name_watch& watch = found->second;
+  if (watch.request_ != name_watch::request::none) --requests_;
+  watch.request_ = name_watch::request::none;
   if (id == MACH_NOTIFY_PORT_DELETED) {
-    end(w, kedge::errc::closed);
+    fail(watch, kedge::errc::closed);
   } else {
     if (id == MACH_NOTIFY_DEAD_NAME) {
-      w.dead_ = true;
-      tell_all(w.for_death_, {});
+      watch.dead_ = true;
+      notify_all(watch.for_death_, {});
     }
-    go_on(w);
+    advance(watch);
   }
 }
 
-// Every request has one right in the kernel, so with fewer rights than requests one is missing.
-void notification_port::look_for_displaced() noexcept {
-  if (rights_out_ >= requests_ || armed()) return;
+// Each request has one right in the kernel. With fewer rights than requests, another loop has
+// displaced a request.
+void notification_port::detect_displaced_requests() noexcept {
+  if (rights_outstanding_ >= requests_ || armed()) return;
   try {
     reactor_.timers().arm(*this, clock::after(displaced_request_delay));
   } catch (const std::bad_alloc&) {
@@ -210,13 +211,14 @@ void notification_port::look_for_displaced() noexcept {
   }
 }
 
+// Makes all requests again.
 void notification_port::expire() noexcept {
   for (auto at = watches_.begin(); at != watches_.end();) {
-    name_watch& w = (at++)->second;
-    if (w.request_ == name_watch::request::none) continue;
-    w.request_ = name_watch::request::none;
+    name_watch& watch = (at++)->second;
+    if (watch.request_ == name_watch::request::none) continue;
+    watch.request_ = name_watch::request::none;
     --requests_;
-    go_on(w);
+    advance(watch);
   }
 }
 

@@ -1,3 +1,5 @@
+// Implements port_set with mach_port_allocate(MACH_PORT_RIGHT_PORT_SET) and
+// mach_port_insert_member().
 #include "kedge/mach/port_set.h"
 
 #include <utility>

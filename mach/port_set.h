@@ -1,7 +1,8 @@
-// port_set: receive rights that are received from as one. received::arrived_on() tells which.
+// port_set: receives from several receive rights at once. received::arrived_on() says by which of
+// them a message arrived.
 //
-// The set does not own its members; one that is destroyed or moved into a message leaves it. A
-// member can be in several sets, and can be received from by itself too.
+// The set does not own its members. A member that is destroyed or moved into a message leaves the
+// set. A right can be a member of several sets, and a task can also receive from it alone.
 #pragma once
 
 #include <mach/mach.h>
@@ -12,31 +13,33 @@ namespace kedge::mach {
 
 class port_set {
  public:
-  // Empty: no set at all.
+  // Empty: not a set.
   port_set() = default;
-  // A set without members. Throws std::system_error or std::bad_alloc.
+  // Makes a set without members. Throws std::system_error or std::bad_alloc.
   static port_set make();
-  // Takes over a port set. MACH_PORT_NULL and MACH_PORT_DEAD give an empty one. Throws
-  // std::bad_alloc; then it is the caller's still.
+  // Takes over the port set `name`. MACH_PORT_NULL and MACH_PORT_DEAD give an empty object. Throws
+  // std::bad_alloc; the caller then still owns the set.
   static port_set adopt(mach_port_name_t name);
 
   port_set(port_set&& other) noexcept;
   port_set& operator=(port_set&& other) noexcept;
   ~port_set() { destroy(); }
 
+  // False if the object is empty: default-constructed, moved from, released or destroyed.
   explicit operator bool() const noexcept { return source_ != nullptr; }
-  // Lends the name; MACH_PORT_NULL if empty.
+  // The name, or MACH_PORT_NULL if empty. The object keeps the set.
   mach_port_name_t name() const noexcept;
-  // Gives the set up to the caller. Whoever awaits it gets errc::closed.
+  // Transfers the set to the caller. A task that awaits it gets errc::closed. Returns
+  // MACH_PORT_NULL if empty.
   mach_port_name_t release() && noexcept;
-  // Destroys the set; its members live on.
+  // Destroys the set, but not its members. The object is then empty.
   void destroy() noexcept;
 
-  // Throw std::system_error: KERN_ALREADY_IN_SET, KERN_NOT_IN_SET.
+  // Add and remove a member. Throw std::system_error: KERN_ALREADY_IN_SET, KERN_NOT_IN_SET.
   void insert(const receive_right& member);
   void remove(const receive_right& member);
 
-  // As receive_right::receive().
+  // Waits for a message to any member, as receive_right::receive().
   receive_awaitable receive() const noexcept;
 
  private:

@@ -1,15 +1,14 @@
+// Implements port_source.
 #include "kedge/mach/port_source.h"
 
-#include <new>
-
-#include "kedge/mach/receive_result.h"
+#include "kedge/mach/try_receive.h"
 
 namespace kedge::mach {
 
 std::error_code port_source::link(listener& l, reactor& r) {
   if (name_ == MACH_PORT_NULL) return kedge::errc::closed;
   if (table_ != r.registrations()) {
-    // It belongs to another loop as long as somebody waits there.
+    // Another loop keeps the registration as long as an operation waits there.
     if (awaited()) return kedge::errc::already_awaited;
     registration_ = registration(r, sharing::exclusive, EVFILT_MACHPORT, name_);
     table_ = r.registrations();
@@ -19,7 +18,7 @@ std::error_code port_source::link(listener& l, reactor& r) {
 
 mach_msg_return_t port_source::take(received& into) noexcept {
   if (name_ == MACH_PORT_NULL) return MACH_RCV_INVALID_NAME;
-  const mach_msg_return_t code = receive_now(name_, expected_size_, into);
+  const mach_msg_return_t code = try_receive(name_, expected_size_, into);
   if (code == MACH_RCV_TIMED_OUT) found_empty();
   return code;
 }

@@ -1,8 +1,12 @@
-// port_source: what a receive right or a port set shares with the operations that wait on it.
+// port_source: the state that a receive right or a port set shares with the operations that wait on
+// it.
 //
-// Its hold on the loop's kqueue (EVFILT_MACHPORT, made with the first wait; made anew when another
-// loop waits), and what is remembered between waits: readiness, and how large the last message was.
-// In memory of its own, so that the right can be moved, closed and destroyed while it is awaited.
+// It holds the registration with the loop's kqueue (EVFILT_MACHPORT) and what is remembered between
+// waits: readiness, and the size of the last message. The first wait makes the registration; a wait
+// on another loop replaces it. The state is reference-counted memory of its own, so the right can
+// be moved, closed and destroyed during a wait.
+//
+// Threads: one at a time, the thread of the loop that waits.
 #pragma once
 
 #include <mach/mach.h>
@@ -24,33 +28,36 @@ class port_source {
   port_source(const port_source&) = delete;
   port_source& operator=(const port_source&) = delete;
 
-  // For no_senders(): how many send rights have been made, as far as is known here, and whether
-  // their end is awaited.
+  // For no_senders(): how many send rights receive_right::make_send() has made, and whether an
+  // operation has requested MACH_NOTIFY_NO_SENDERS.
   mach_port_mscount_t made_send_rights = 0;
   bool senders_awaited = false;
 
-  // For one that was made before its name.
+  // Sets the name of a source that was made with MACH_PORT_NULL.
   void open(mach_port_name_t name) noexcept { name_ = name; }
 
   // MACH_PORT_NULL once closed.
   mach_port_name_t name() const noexcept { return name_; }
 
-  // Links l, for one listener at a time. Throws std::bad_alloc.
+  // Links `l` to the registration with the kqueue of `r`. Fails with errc::already_awaited if
+  // another listener is linked, and with errc::closed after close(). Throws std::bad_alloc.
   std::error_code link(listener& l, reactor& r);
-  // Whether a message may be there: an event has told so, and no try has come back empty since.
+  // Returns true if a message may be queued: an event has reported one, and no take() since has
+  // found the queue empty.
   bool ready() const noexcept { return registration_.ready(); }
 
-  // Whether somebody waits for a message.
+  // Returns true if an operation waits for a message.
   bool awaited() const noexcept { return registration_.awaited(); }
 
-  // One try to receive; never blocks. MACH_RCV_TIMED_OUT: no message; readiness is forgotten.
+  // Tries once to receive, as try_receive(). MACH_RCV_TIMED_OUT also clears readiness.
   mach_msg_return_t take(received& into) noexcept;
-  // Forgets readiness, where it is known that there is no further message.
+  // Clears readiness. For callers that know that no message is queued.
   void found_empty() noexcept {
     if (registration_) registration_.clear();
   }
 
-  // The right is given up: wakes the listener with `why`.
+  // For a right that is released or destroyed: notifies the listener with `why`. name() is
+  // MACH_PORT_NULL afterwards.
   void close(std::error_code why = kedge::errc::closed) noexcept;
 
   void retain() noexcept { ++holds_; }
@@ -63,12 +70,12 @@ class port_source {
 
   unsigned holds_ = 1;
   mach_port_name_t name_;
-  std::size_t expected_size_ = 0;  // of a block for the next message
+  std::size_t expected_size_ = 0;  // bytes to allocate for the next message
   std::shared_ptr<registration_table> table_;
   registration registration_;
 };
 
-// One hold on a port_source; or none.
+// A counted reference to a port_source, or none.
 class port_source_hold {
  public:
   port_source_hold() = default;

@@ -1,3 +1,4 @@
+// Implements receive() over try_receive() and the port's EVFILT_MACHPORT registration.
 #include "kedge/mach/receive.h"
 
 #include <utility>
@@ -13,7 +14,7 @@ bool receive_operation::await_ready() noexcept {
     error_ = kedge::errc::closed;
     return true;
   }
-  // What is there is for whoever waits already.
+  // A queued message belongs to the operation that waits already.
   return source_->ready() && !source_->awaited() && take();
 }
 
@@ -29,7 +30,7 @@ bool receive_operation::await_settle() noexcept {
   return true;
 }
 
-// True if the operation has ended, in a message or an error.
+// Returns true if the operation has ended, with a message or an error.
 bool receive_operation::take() noexcept {
   const mach_msg_return_t code = source_->take(message_);
   if (code == MACH_RCV_TIMED_OUT) return false;

@@ -1,7 +1,8 @@
-// receive(): waits for a message on a receive right or a port set.
+// receive(): waits for a message on a receive right or a port set (receive_right::receive(),
+// port_set::receive()).
 //
-// In the steady state a message costs one mach_msg beyond the loop's share of a wait, and one more
-// when the queue is found empty.
+// In the steady state a message costs one mach_msg besides the loop's share of a wait, and one more
+// mach_msg when the queue is found empty. Cancellation loses nothing: the message stays queued.
 #pragma once
 
 #include <mach/mach.h>
@@ -19,7 +20,7 @@ namespace kedge::mach {
 
 class receive_operation final : private listener {
  public:
-  // Null for an empty right or set.
+  // `s` is null for an empty right or set; the wait then gives errc::closed.
   explicit receive_operation(port_source* s) noexcept : source_(s) {}
   receive_operation(const receive_operation&) = delete;
   receive_operation& operator=(const receive_operation&) = delete;

@@ -1,3 +1,4 @@
+// Implements receive_right with mach_port_construct(), mach_port_guard() and mach_port_destruct().
 #include "kedge/mach/receive_right.h"
 
 #include <mach/notify.h>
@@ -12,13 +13,14 @@
 namespace kedge::mach {
 namespace {
 
-// Of this process's guards each is used once; the upper half tells ours from others' in a report.
+// Returns a guard that no other right of this process has. Its upper half ("kedg") identifies it in
+// the report of a guard exception.
 mach_port_context_t fresh_guard() noexcept {
   static std::atomic<std::uint64_t> count{0};
   return (std::uint64_t{0x6b656467} << 32) + ++count;
 }
 
-// port_source that is not handed out yet.
+// Owns a port_source until a right takes it over.
 struct unused_source {
   port_source* source = new port_source(MACH_PORT_NULL);
   unused_source() = default;
@@ -77,7 +79,7 @@ mach_port_name_t receive_right::release() && noexcept {
   if (source_ == nullptr) return MACH_PORT_NULL;
   const mach_port_name_t name = source_->name();
   if (source_->senders_awaited) {
-    // The request would go on with the right, to wherever it goes.
+    // Withdraws the no-senders request, which would stay armed at the right's next owner.
     mach_port_t previous = MACH_PORT_NULL;
     mach_port_request_notification(mach_task_self(), name, MACH_NOTIFY_NO_SENDERS, 0,
                                    MACH_PORT_NULL, MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);

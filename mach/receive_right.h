@@ -1,14 +1,16 @@
-// receive_right: the right to receive from a port; the port lives as long as it does.
+// receive_right: the right to receive messages from a port. The port lives as long as its receive
+// right.
 //
 //     auto requests = kedge::mach::receive_right::make();
 //     kedge::mach::send_right to_me = requests.make_send();
 //     kedge::mach::received m = (co_await requests.receive()).value();   // "kedge/mach/receive.h"
 //
-// Always guarded, with a guard of its own and strictly, so that nothing but this object destroys or
-// unguards it. When it is destroyed whoever holds send rights to it is told (died()), queued
-// messages are destroyed, and whoever awaits it gets errc::closed. One task may receive at a time.
-// Like all rights it belongs to the space that it was made in; awaiting it belongs to one loop at a
-// time.
+// The right always has a strict guard of its own, so only this object can destroy or unguard it.
+// Its destruction kills the port: holders of send rights are notified (died()), queued messages are
+// destroyed, and a task that awaits the right gets errc::closed.
+//
+// One task may receive at a time, on one loop at a time. Like all rights it belongs to the space in
+// which it was made.
 #pragma once
 
 #include <mach/mach.h>
@@ -27,39 +29,45 @@ class receive_right {
  public:
   // Empty.
   receive_right() = default;
-  // A new port, of which at most `queue_limit` messages wait (1 to MACH_PORT_QLIMIT_MAX). Throws
-  // std::system_error or std::bad_alloc.
+  // Makes a port. Its queue holds `queue_limit` messages (1 to MACH_PORT_QLIMIT_MAX) before senders
+  // have to wait. Throws std::system_error or std::bad_alloc.
   static receive_right make(mach_port_msgcount_t queue_limit = MACH_PORT_QLIMIT_DEFAULT);
-  // Takes over a receive right without a guard, and guards it. Throws the same; then it is the
-  // caller's still. MACH_PORT_NULL and MACH_PORT_DEAD give an empty one.
+  // Takes over the receive right `name`, which must have no guard, and guards it. MACH_PORT_NULL
+  // and MACH_PORT_DEAD give an empty object. Throws std::system_error or std::bad_alloc; the caller
+  // then still owns the right.
   static receive_right adopt(mach_port_name_t name);
 
   receive_right(receive_right&& other) noexcept;
   receive_right& operator=(receive_right&& other) noexcept;
   ~receive_right() { destroy(); }
 
+  // False if the object is empty: default-constructed, moved from, released or destroyed.
   explicit operator bool() const noexcept { return source_ != nullptr; }
 
-  // Lends the name; MACH_PORT_NULL if empty.
+  // The name, or MACH_PORT_NULL if empty. The object keeps the right.
   mach_port_name_t name() const noexcept;
 
-  // Gives the right up to the caller, without its guard. Whoever awaits it gets errc::closed.
+  // Removes the guard and transfers the right to the caller. A task that awaits it gets
+  // errc::closed. Returns MACH_PORT_NULL if empty.
   mach_port_name_t release() && noexcept;
 
-  // Destroys the right, and the port with it.
+  // Destroys the right, and the port with it. The object is then empty.
   void destroy() noexcept;
 
-  // New rights to this port; their name may be the receive right's own. Throw std::system_error.
+  // Make new rights to this port. The name of a send right is the receive right's own. Require a
+  // non-empty object. Throw std::system_error.
   send_right make_send() const;
   send_once_right make_send_once() const;
 
-  // The kernel's account of the port: messages waiting, limit, rights. Throws std::system_error.
+  // The kernel's counts for the port: queued messages, queue limit, rights
+  // (MACH_PORT_RECEIVE_STATUS). Throws std::system_error.
   mach_port_status_t status() const;
+  // Sets the queue limit, in messages. Throws std::system_error.
   void set_queue_limit(mach_port_msgcount_t limit);
 
-  // Waits for a message. Gives result<received>: errc::closed if the right is given up meanwhile,
-  // errc::already_awaited for a second task. A message is taken when the task goes on, so
-  // cancellation loses nothing.
+  // Waits for a message. Gives result<received>: errc::closed if the right is released or destroyed
+  // during the wait, errc::already_awaited if another task waits. The message leaves the queue only
+  // when the task gets its turn, so cancellation loses nothing.
   receive_awaitable receive() const noexcept;
 
  private:

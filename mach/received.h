@@ -1,13 +1,13 @@
-// received: a message that has come in. Owns every right in it that has not been taken out.
+// received: a message that was received. Owns every right in it that was not taken out.
 //
 //     mach::received request = (co_await requests.receive()).value();
 //     auto header = request.read<batch_header>();          // optional: the message may be short
 //     mach::send_right watcher = request.take_send(0);
 //
-// The sender may be hostile: whatever it sent, reading stays within the message, and what is not
-// there is empty or nullopt. Who sent it is in sender(), which the kernel vouches for; ids and
-// contents prove nothing. Memory out of line and arrays of ports cannot be taken out yet: they are
-// released with the message.
+// The sender may be hostile. Whatever it sent, reading never leaves the message: a missing right is
+// empty, a missing value is nullopt. Only sender() identifies the sender, since the kernel writes
+// it; ids and contents prove nothing. Out-of-line memory and arrays of ports cannot be taken out
+// yet: they are released with the message.
 #pragma once
 
 #include <mach/mach.h>
@@ -31,23 +31,25 @@ class received {
  public:
   // Empty.
   received() = default;
-  // What mach_msg has put into `buffer`, which must hold a header at least, with a trailer of
-  // MACH_RCV_TRAILER_AUDIT. Takes over all rights in it.
-  explicit received(block&& buffer) noexcept;
+  // Takes over the message in `buffer`, as mach_msg has received it with MACH_RCV_TRAILER_AUDIT,
+  // and all rights in it. Requires room for a header at least.
+  explicit received(message_buffer&& buffer) noexcept;
   received(received&& other) noexcept = default;
   received& operator=(received&& other) noexcept;
   ~received() { clear(); }
 
-  explicit operator bool() const noexcept { return block_.data() != nullptr; }
+  // False if the object is empty: default-constructed, moved from or cleared.
+  explicit operator bool() const noexcept { return buffer_.data() != nullptr; }
 
-  mach_msg_id_t id() const noexcept { return *this ? block_.header().msgh_id : 0; }
+  mach_msg_id_t id() const noexcept { return *this ? buffer_.header().msgh_id : 0; }
 
-  // What follows the descriptors. Senders count in fours: up to three zeros may follow what was
-  // meant.
+  // What follows the descriptors. The size of a message is a multiple of four, so up to three zero
+  // bytes may follow what the sender wrote.
   std::span<const std::byte> bytes() const noexcept;
-  // The bytes without zeros at the end, at most three.
+  // The bytes, without up to three zeros at their end.
   std::string_view text() const noexcept;
-  // The T at `offset` of the bytes.
+  // Copies the T that begins `offset` bytes into bytes(). Returns nullopt if the message is too
+  // short.
   template <class T>
   std::optional<T> read(std::size_t offset = 0) const noexcept {
     static_assert(std::is_trivially_copyable_v<T> && std::is_default_constructible_v<T>);
@@ -58,44 +60,47 @@ class received {
     return value;
   }
 
-  // Descriptors, of any kind.
+  // The number of descriptors, of any kind.
   std::size_t rights() const noexcept { return rights_; }
-  // The right of descriptor i, which the caller owns from then on. Empty if it is of another kind,
-  // was taken already or is not there.
+  // Takes the right out of descriptor `i`; the caller then owns it. Returns an empty right if there
+  // is no such descriptor, if it is of another kind, or if its right was taken out before.
   send_right take_send(std::size_t i) noexcept {
     return send_right::adopt(take(i, MACH_MSG_TYPE_MOVE_SEND));
   }
   send_once_right take_send_once(std::size_t i) noexcept {
     return send_once_right::adopt(take(i, MACH_MSG_TYPE_MOVE_SEND_ONCE));
   }
-  // Guarded anew. Throws std::bad_alloc; then the right is in the message still.
+  // The same, and guards the right with a guard of its own. Throws std::bad_alloc and
+  // std::system_error; the right then stays in the message.
   receive_right take_receive(std::size_t i);
-  // What to answer by. Empty if the sender expects no answer, or has died.
+  // Takes the reply right. Empty if the sender expects no reply, or if its reply port is dead.
   reply_right take_reply() noexcept;
 
-  // Whether it came in by this right: for messages received from a set.
+  // Returns true if the message was queued at the port of `right`: for messages received from a
+  // port set.
   bool arrived_on(const receive_right& right) const noexcept;
 
-  // How many messages were taken from the port before.
+  // The number of messages received from the port before this one (msgh_seqno).
   mach_port_seqno_t sequence() const noexcept { return trailer_.msgh_seqno; }
-  // Who sent it, as the kernel vouches for.
+  // The sender's audit token, as the kernel wrote it into the trailer.
   const audit_token_t& sender() const noexcept { return trailer_.msgh_audit; }
-  // Whether the kernel itself sent it, as it sends notifications. Nobody can forge that.
+  // Returns true if the kernel itself sent the message, as it sends notifications. No task can
+  // forge that.
   bool from_kernel() const noexcept;
 
-  // Releases everything.
+  // Releases every right and the memory. The object is then empty.
   void clear() noexcept;
 
  private:
-  // That of nobody: all zeros would be the kernel's.
+  // A trailer with a token of all ones, which is no task's: all zeros would be the kernel's.
   static mach_msg_audit_trailer_t no_trailer() noexcept;
   void parse() noexcept;
   std::byte* descriptor(std::size_t i) const noexcept;
   mach_port_name_t take(std::size_t i, mach_msg_type_name_t disposition) noexcept;
 
-  block block_;
+  message_buffer buffer_;
   std::size_t rights_ = 0;
-  std::size_t offset_ = 0;  // of the bytes
+  std::size_t offset_ = 0;  // where the bytes begin
   mach_msg_audit_trailer_t trailer_ = no_trailer();
 };
 

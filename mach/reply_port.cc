@@ -1,3 +1,4 @@
+// Implements reply_port with a receive_operation on the port.
 #include "kedge/mach/reply_port.h"
 
 #include <new>
@@ -10,8 +11,8 @@
 namespace kedge::mach {
 
 void reply_port::open(waiter& w) {
-  lender_ = &w.where().in_reactor().attachment<reply_port_cache>();
-  port_ = lender_->take();
+  cache_ = &w.where().in_reactor().attachment<reply_port_cache>();
+  port_ = cache_->take();
 }
 
 bool reply_port::start(waiter& w) noexcept {
@@ -26,15 +27,15 @@ bool reply_port::start(waiter& w) noexcept {
 
 result<received> reply_port::take() noexcept {
   if (error_) return unexpected(error_);
-  result<received> answer = receiving_->await_resume();
+  result<received> message = receiving_->await_resume();
   receiving_.reset();
-  if (answer) {
+  if (message) {
     port_.source_->found_empty();
-    lender_->give_back(std::move(port_));
+    cache_->give_back(std::move(port_));
   } else {
     port_.destroy();
   }
-  return answer;
+  return message;
 }
 
 }  // namespace kedge::mach

@@ -1,7 +1,8 @@
-// reply_port: one lent private port, and the wait for the one message that comes to it.
+// reply_port: a port out of the loop's reply_port_cache, and the wait for its one message.
 //
-// For operations that ask for one answer (call, no_senders): they make the send-once right to
-// port(), then await the rest of this like an operation.
+// For operations that expect one message (call, no_senders). Such an operation calls open(), has
+// the send-once right to name() made (by sending, or by the request of a notification), calls
+// start(), and passes its await_settle() and await_cancel() on. take() ends the wait.
 #pragma once
 
 #include <mach/mach.h>
@@ -24,20 +25,21 @@ class reply_port {
   reply_port(const reply_port&) = delete;
   reply_port& operator=(const reply_port&) = delete;
 
-  // Lends the port. Throws std::system_error and std::bad_alloc.
+  // Takes a port out of the cache. Throws std::system_error and std::bad_alloc.
   void open(waiter& w);
-  mach_port_name_t port() const noexcept { return port_.name(); }
+  mach_port_name_t name() const noexcept { return port_.name(); }
 
-  // As await_ready() and await_suspend() in one: true if there is something to wait for.
+  // await_ready() and await_suspend() in one: returns true if `w` has to wait, false if take() can
+  // be called at once.
   bool start(waiter& w) noexcept;
   bool settle() noexcept { return error_ || receiving_->await_settle(); }
   void cancel() noexcept { receiving_->await_cancel(); }
 
-  // The answer. The port is given back; with an error it is destroyed.
+  // The message. Returns the port to the cache; destroys it if there was an error.
   result<received> take() noexcept;
 
  private:
-  reply_port_cache* lender_ = nullptr;
+  reply_port_cache* cache_ = nullptr;
   receive_right port_;
   std::optional<receive_operation> receiving_;
   std::error_code error_;

@@ -1,11 +1,11 @@
-// reply_port_cache: the loop's ports for one answer each: replies, and notifications that name no
-// port.
+// reply_port_cache: the loop's idle reply ports. A reply port receives one message: the reply to a
+// call, or a notification that does not name its port.
 //
-// An attachment of the loop. A port is lent for one send-once right, which is the only right to it.
-// When the message that used this right up has been taken, no other can come any more, and the port
-// is given back for the next caller, kqueue registration and all; so a call costs no port of its
-// own in the steady state. A port whose answer is outstanding is never given back but destroyed: a
-// late answer finds nobody, least of all a newer call.
+// An attachment of the loop. While an operation uses a port, the only right to it is one send-once
+// right. After the message sent to that right has been received, no other message can arrive, so
+// the port goes back into the cache together with its kqueue registration. In the steady state a
+// call therefore makes no port. A port whose message has not arrived is destroyed instead: a late
+// reply is dropped by the kernel and cannot reach a newer call.
 #pragma once
 
 #include <cstddef>
@@ -19,24 +19,26 @@ namespace kedge::mach {
 
 class reply_port_cache {
  public:
-  explicit reply_port_cache(reactor&) { idle_.reserve(kept_at_most); }
+  explicit reply_port_cache(reactor&) { idle_.reserve(capacity); }
   reply_port_cache(const reply_port_cache&) = delete;
   reply_port_cache& operator=(const reply_port_cache&) = delete;
 
-  // Throws std::system_error and std::bad_alloc.
+  // Takes an idle port, or makes one (queue limit 1). Throws std::system_error and std::bad_alloc.
   receive_right take() {
     if (idle_.empty()) return receive_right::make(1);
     receive_right port = std::move(idle_.back());
     idle_.pop_back();
     return port;
   }
+  // Returns a port to the cache; destroys it if the cache is full. Requires that no right to it
+  // exists and that its queue is empty.
   void give_back(receive_right&& port) noexcept {
-    receive_right given = std::move(port);
-    if (idle_.size() < kept_at_most) idle_.push_back(std::move(given));
+    receive_right returned = std::move(port);
+    if (idle_.size() < capacity) idle_.push_back(std::move(returned));
   }
 
  private:
-  static constexpr std::size_t kept_at_most = 64;
+  static constexpr std::size_t capacity = 64;
   std::vector<receive_right> idle_;
 };
 

@@ -1,4 +1,5 @@
-// reply_right: the right to answer a message: send-once or send, as its sender chose.
+// reply_right: the right to reply to a message: send-once or send, as the sender of the message
+// chose.
 #pragma once
 
 #include "kedge/mach/name_reference.h"
@@ -7,12 +8,12 @@ namespace kedge::mach {
 
 class reply_right : public name_reference {
  public:
-  // Empty: no answer is expected, or whoever expected it has died. Sending to it gives
-  // errc::peer_died.
+  // Empty: the sender expects no reply, or its reply port has died. Sending to an empty reply right
+  // gives errc::peer_died.
   reply_right() = default;
 
-  // Takes over the right. `disposition` is MACH_MSG_TYPE_MOVE_SEND or MACH_MSG_TYPE_MOVE_SEND_ONCE;
-  // without a right it does not count.
+  // Takes over the right `name`. `disposition` is MACH_MSG_TYPE_MOVE_SEND or
+  // MACH_MSG_TYPE_MOVE_SEND_ONCE. It is ignored if `name` is MACH_PORT_NULL or MACH_PORT_DEAD.
   static reply_right adopt(mach_port_name_t name, mach_msg_type_name_t disposition) noexcept {
     reply_right r(name);
     if (r) r.disposition_ = disposition;

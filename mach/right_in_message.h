@@ -1,13 +1,13 @@
-// What a name in a message's header or descriptors holds, and how it is released.
+// release_right_in_message(): releases a right that a message's header or descriptor holds.
 #pragma once
 
 #include <mach/mach.h>
 
 namespace kedge::mach {
 
-// Releases one right as `disposition` says. Dispositions that own nothing (a right to be copied or
-// made), MACH_PORT_NULL and MACH_PORT_DEAD are left alone. A receive right must be without a guard,
-// as those in messages are.
+// Releases the right `name` according to `disposition`. Has no effect for dispositions that own no
+// right (COPY_*, MAKE_*), and for MACH_PORT_NULL and MACH_PORT_DEAD. A receive right must have no
+// guard; rights in messages have none.
 inline void release_right_in_message(mach_port_name_t name,
                                      mach_msg_type_name_t disposition) noexcept {
   if (!MACH_PORT_VALID(name)) return;

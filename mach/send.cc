@@ -1,7 +1,9 @@
+// Implements send() and try_send() over transmit(). A full queue is awaited on the loop's
+// notification_port.
 #include "kedge/mach/send.h"
 
 #include "kedge/mach/error.h"
-#include "kedge/mach/send_result.h"
+#include "kedge/mach/transmit.h"
 #include "kedge/runtime/awaiting/context.h"
 #include "kedge/runtime/reactor/reactor.h"
 
@@ -9,25 +11,26 @@ namespace kedge::mach {
 
 bool destination::transmit(message& m, std::error_code& error) noexcept {
   const bool moved = disposition_ != MACH_MSG_TYPE_COPY_SEND;
-  // Waiting, we hold a reference and lend it: a name whose last one is moved out comes back under
-  // another name, which nobody watches.
+  // A waiting send copies its right instead of moving it. If the last reference to a name is moved
+  // out and given back, it returns under another name, which no request watches.
   const mach_port_name_t name = moved ? std::move(held_).release() : name_;
-  send_result t = mach::transmit(m, name, disposition_);
-  switch (t.code) {
+  send_result result = mach::transmit(m, name, disposition_);
+  switch (result.code) {
     case MACH_MSG_SUCCESS:
       return true;
     case MACH_SEND_TIMED_OUT:
-      if (!held_) held_ = std::move(t.destination);
+      if (!held_) held_ = std::move(result.destination);
       name_ = held_.name();
       disposition_ = MACH_MSG_TYPE_COPY_SEND;
       if (held_) return false;
-      error = errc::peer_died;  // meanwhile
+      // The port died before the kernel gave its right back.
+      error = errc::peer_died;
       return true;
     case MACH_SEND_INVALID_DEST:
       error = errc::peer_died;
       return true;
     default:
-      error = m ? msg_error(t.code) : make_error_code(errc::rights_lost);
+      error = m ? msg_error(result.code) : make_error_code(errc::rights_lost);
       return true;
   }
 }
@@ -40,7 +43,7 @@ bool destination::hold() noexcept {
   try {
     held_ = send_right::another(name_);
   } catch (const std::system_error&) {
-    // The try to send will say what is wrong.
+    // The next transmit() reports the error.
   }
   return static_cast<bool>(held_);
 }
@@ -49,11 +52,11 @@ bool send_operation::await_suspend(waiter& w) {
   waiter_ = &w;
   if (!message_) message_ = message(0);
   auto& port = w.where().in_reactor().attachment<notification_port>();
-  const bool in_line = port.has_line_for_room(to_.name()) && to_.hold();
-  if (!in_line && attempt()) return false;
+  const bool has_predecessors = port.has_room_waiters(to_.name()) && to_.hold();
+  if (!has_predecessors && attempt()) return false;
   port.wait_for_room(to_.name(), *this);
-  if (in_line) return true;
-  error_ = ask_for_room();
+  if (has_predecessors) return true;
+  error_ = request_room();
   return !error_;
 }
 
@@ -64,7 +67,7 @@ void send_operation::set_reply_port(mach_port_name_t name) {
 
 bool send_operation::await_settle() noexcept {
   if (!error_ && !attempt()) {
-    error_ = ask_for_room();
+    error_ = request_room();
     if (!error_) return false;
   }
   leave();
@@ -76,7 +79,7 @@ cancel_result send_operation::await_cancel() noexcept {
   return cancel_result::withdrawn;
 }
 
-void send_operation::told(std::error_code error) noexcept {
+void send_operation::on_notified(std::error_code error) noexcept {
   error_ = error;
   waiter_->where().in_reactor().ready(*waiter_);
 }

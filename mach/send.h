@@ -1,20 +1,20 @@
-// send(): sends a message, waiting for room in the destination's queue. try_send(): without
-// waiting.
+// send(): sends a message, and waits for room in the destination's queue.
+// try_send(): the same without waiting.
 //
 //     auto sent = co_await mach::send(worker, mach::message(batch, header, text));
-//     if (!sent) again.push_back(std::move(sent.error()).message());
+//     if (!sent) unsent.push_back(std::move(sent.error()).message());
 //
-// A send right is lent (the message takes a reference of its own), or moved in: then it is spent,
-// also by a failure. A send-once right or a reply right is always spent. What is lent has to live
-// until the awaiting begins, not longer.
+// Ownership: a `const send_right&` is borrowed; the message takes a reference of its own. It must
+// live until the co_await begins, and may be destroyed during the wait. A right that is moved in is
+// consumed, even if the send fails.
 //
-// Success is not delivery: the kernel takes a message for a port that dies just then. Failures are
-// values, and hand the message back whole: errc::peer_died; errc::queue_full (try_send); the
-// kernel's own code (category "mach.msg") for a lack of resources or a message that is too large.
-// Only with errc::rights_lost it is gone.
+// Errors: failures are values, and hand the whole message back: errc::peer_died, errc::queue_full
+// (try_send only), or the kernel's code (category "mach.msg") for a lack of resources or a message
+// that is too large. Only errc::rights_lost loses the message. Success is not delivery: the kernel
+// accepts a message for a port that dies during the call.
 //
-// Senders of one loop to one port wait first come, first served; none of them blocks the thread.
-// Cancellation loses the message: it was not sent, and is destroyed.
+// Senders of one loop to one port are served in the order in which they began to wait. None of them
+// blocks the thread. Cancellation loses the message: it was not sent, and is destroyed.
 #pragma once
 
 #include <mach/mach.h>
@@ -32,13 +32,13 @@
 
 namespace kedge::mach {
 
-// A send that has failed: why, and the message.
+// Why a send has failed, and the message that was not sent.
 class send_failure {
  public:
   send_failure(std::error_code code, kedge::mach::message&& m) noexcept
       : code_(code), message_(std::move(m)) {}
   std::error_code code() const noexcept { return code_; }
-  // Empty with errc::rights_lost.
+  // The message, to be moved out. Empty with errc::rights_lost.
   kedge::mach::message& message() & noexcept { return message_; }
   kedge::mach::message&& message() && noexcept { return std::move(message_); }
 
@@ -47,10 +47,10 @@ class send_failure {
   kedge::mach::message message_;
 };
 
-// Where a message goes, by which right, and how that is used.
+// The right by which a message is sent, and whether that right is borrowed or consumed.
 class destination {
  public:
-  explicit destination(const send_right& lent) noexcept : name_(lent.name()) {}
+  explicit destination(const send_right& borrowed) noexcept : name_(borrowed.name()) {}
   explicit destination(send_right&& right) noexcept
       : destination(std::move(right).release(), MACH_MSG_TYPE_MOVE_SEND) {}
   explicit destination(send_once_right&& right) noexcept
@@ -62,11 +62,11 @@ class destination {
 
   mach_port_name_t name() const noexcept { return name_; }
 
-  // One try; true if it has ended, with `error` set if it failed. False: the queue is full, and the
-  // destination holds a reference of its own from now on.
+  // Tries once to send. Returns true if the send is over; `error` is set if it has failed. Returns
+  // false if the queue is full; the destination then holds a reference of its own.
   bool transmit(message& m, std::error_code& error) noexcept;
-  // Makes sure that it holds a reference of its own, to wait with, and lends that from now on.
-  // False if there is none to be had.
+  // Makes the destination hold a reference of its own, by which later tries copy the right. Returns
+  // false if the kernel grants none.
   bool hold() noexcept;
 
  private:
@@ -86,7 +86,8 @@ class send_operation final : private name_waiter {
   send_operation& operator=(const send_operation&) = delete;
   ~send_operation() { leave(); }
 
-  // For a call: the receive right to which a send-once right is made by sending.
+  // Makes the message carry a send-once right to the port `name`, as its reply port. The kernel
+  // makes the right when the message is sent. Throws std::bad_alloc.
   void set_reply_port(mach_port_name_t name);
 
   bool await_ready() const noexcept { return false; }
@@ -98,7 +99,7 @@ class send_operation final : private name_waiter {
 
  private:
   bool attempt() noexcept { return to_.transmit(message_, error_); }
-  void told(std::error_code error) noexcept override;
+  void on_notified(std::error_code error) noexcept override;
 
   destination to_;
   message message_;
@@ -132,8 +133,8 @@ inline send_awaitable send(reply_right&& to, message m) noexcept {
   return send_awaitable(destination(std::move(to)), std::move(m));
 }
 
-// The same, for code that does not wait: errc::queue_full if there is no room. It may overtake
-// those who wait. Throws std::bad_alloc for an empty message only.
+// Sends at once, or fails with errc::queue_full if the queue is full. The message may overtake
+// those of waiting senders. Throws std::bad_alloc, and only if `m` is empty.
 result<void, send_failure> try_send(destination to, message m);
 inline result<void, send_failure> try_send(const send_right& to, message m) {
   return try_send(destination(to), std::move(m));

@@ -1,5 +1,5 @@
-// send_once_right: the right to send one message. Destroyed unused, the kernel tells its port so
-// (MACH_NOTIFY_SEND_ONCE).
+// send_once_right: the right to send one message. If it is destroyed unused, the kernel sends
+// MACH_NOTIFY_SEND_ONCE to its port.
 #pragma once
 
 #include "kedge/mach/name_reference.h"
@@ -11,7 +11,7 @@ class send_once_right : public name_reference {
   // Empty.
   send_once_right() = default;
 
-  // Takes over the right. MACH_PORT_NULL and MACH_PORT_DEAD give an empty one.
+  // Takes over the right `name`. MACH_PORT_NULL and MACH_PORT_DEAD give an empty object.
   static send_once_right adopt(mach_port_name_t name) noexcept { return send_once_right(name); }
 
  private:

@@ -1,3 +1,4 @@
+// Implements send_right with mach_port_mod_refs() and mach_port_type().
 #include "kedge/mach/send_right.h"
 
 #include "kedge/mach/error.h"
@@ -10,7 +11,7 @@ send_right send_right::another(mach_port_name_t name) {
     return mach_port_mod_refs(mach_task_self(), name, right, 1);
   };
   kern_return_t code = add(MACH_PORT_RIGHT_SEND);
-  // The port may have died; a name turns dead once and for all.
+  // The port may have died. A dead name never becomes a send right again.
   if (code == KERN_INVALID_RIGHT) code = add(MACH_PORT_RIGHT_DEAD_NAME);
   check(code, "mach_port_mod_refs");
   return adopt(name);

@@ -1,7 +1,7 @@
-// send_right: one user reference to a send right. Copying makes one more.
+// send_right: one user reference to a send right. A copy is one more reference.
 //
-// It stays valid when the port dies: the name is a dead name then, sends give errc::peer_died,
-// and the reference is released as before.
+// The object stays valid when the port dies. Its name then is a dead name, sends give
+// errc::peer_died, and the reference is released as before.
 #pragma once
 
 #include "kedge/mach/name_reference.h"
@@ -12,21 +12,22 @@ class send_right : public name_reference {
  public:
   // Empty.
   send_right() = default;
-  // Throws std::system_error (a kern_return_t) if the name is not what the object says.
+  // Throws std::system_error (kern_return_t) if the name is neither a send right nor a dead name,
+  // or has no room for another reference (KERN_UREFS_OVERFLOW).
   send_right(const send_right& other) : send_right(another(other.name())) {}
   send_right& operator=(const send_right& other);
   send_right(send_right&&) = default;
   send_right& operator=(send_right&&) = default;
 
-  // Takes over one user reference that the caller has. MACH_PORT_NULL and MACH_PORT_DEAD give an
-  // empty one.
+  // Takes over one user reference of the caller. MACH_PORT_NULL and MACH_PORT_DEAD give an empty
+  // right.
   static send_right adopt(mach_port_name_t name) noexcept { return send_right(name); }
 
-  // One more user reference to a name that is somebody else's; empty for MACH_PORT_NULL. Throws
-  // std::system_error.
+  // Makes one more user reference to a name that another object or caller owns. MACH_PORT_NULL and
+  // MACH_PORT_DEAD give an empty right. Throws std::system_error.
   static send_right another(mach_port_name_t name);
 
-  // Whether the port is known to be dead at this moment. died() waits for it.
+  // Returns true if the port is dead now. died() waits for that.
   bool dead() const noexcept;
 
  private:

@@ -1,16 +1,17 @@
-// space: a task of this process, with an IPC space of its own, for a loop to run in.
+// space: a Mach task inside this process, with an IPC space of its own, for a loop to run in.
+// scoped_space: makes a space current for a scope.
 //
 //     kedge::mach::space peer;
-//     kedge::mach::entered inside(peer);
+//     kedge::mach::scoped_space inside(peer);
 //     kedge::loop loop;                  // a kqueue belongs to the space that it was made in
-//     loop.set_hook(&peer);              // what the loop runs has the names of `peer`
+//     loop.set_hook(&peer);              // the loop's coroutines run with the names of `peer`
 //
-// For tests and simulations: several loops, each in its space, are several tasks in one process. A
-// right belongs to the space in which it was made, and is used and destroyed with that space
-// current. Where a process is one task (Darwin) every space is that task.
+// For tests and simulations: several loops, each in its own space, are several tasks in one
+// process. A right belongs to the space in which it was made. Use and destroy it with that space
+// current. On Darwin a process is one task, and every space is that task.
 //
-// Destroying the space ends the task: its rights are gone, and its peers are told. A loop that runs
-// in it must be gone by then.
+// Destroying the space ends the task: its rights are destroyed, and the kernel notifies its peers.
+// Destroy a loop that runs in the space first.
 #pragma once
 
 #include <mach/mach.h>
@@ -31,12 +32,13 @@ class space final : public turn_hook {
   space& operator=(const space&) = delete;
   ~space();
 
-  // Makes the space the thread's current one, and back. Nests.
+  // Makes the space the calling thread's current one; leave() restores the one before. Nests.
   void enter() noexcept override;
   void leave() noexcept override;
 
-  // Moves a right of the current space into this one, where it is found by the name returned
-  // (send_right::adopt). Throws std::system_error: KERN_RIGHT_EXISTS if it has one to this port.
+  // Moves `right` from the current space into this one and returns its name there, for
+  // send_right::adopt. Throws std::system_error, with KERN_RIGHT_EXISTS if this space has a right
+  // to the port already. `right` is consumed in any case.
   mach_port_name_t give(send_right&& right);
 
  private:
@@ -44,13 +46,14 @@ class space final : public turn_hook {
   std::vector<kernel::task> outer_;
 };
 
-// The space is current until the end of the scope: for what is done outside of its loop.
-class entered {
+// Makes a space the calling thread's current one until the end of the scope. For code outside of
+// the space's loop; never across a co_await.
+class scoped_space {
  public:
-  explicit entered(space& s) noexcept : space_(s) { space_.enter(); }
-  entered(const entered&) = delete;
-  entered& operator=(const entered&) = delete;
-  ~entered() { space_.leave(); }
+  explicit scoped_space(space& s) noexcept : space_(s) { space_.enter(); }
+  scoped_space(const scoped_space&) = delete;
+  scoped_space& operator=(const scoped_space&) = delete;
+  ~scoped_space() { space_.leave(); }
 
  private:
   space& space_;

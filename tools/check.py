@@ -58,7 +58,7 @@ ARROWS = {
     "mach/kernel/embedded": ("<mach/", "<sys/event.h>", '"kedge/runtime/kqueue/filter.h"', '"kedge/mach/kernel/core/',
                              '"kedge/mach/kernel/embedded/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/base/'),
     "mach/kernel": ("<mach/", '"kedge/mach/kernel/extension.h"'),
-    "mach": ("<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/'),
+    "mach": ("<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/', '"kedge/runtime/base/'),
     "net": ('"kedge/net/', '"kedge/runtime/'),
     "tools": ('"kedge/mach/', '"kedge/net/', '"kedge/runtime/'),
     "tools/bench": ("<mach/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/mach/', '"kedge/runtime/'),

@@ -1,4 +1,5 @@
-// call(): replies, deadlines, dropped reply rights, deaths, cancellation in both halves.
+// call(): replies, dropped reply rights, dead services, and cancellation while the request waits
+// for room and while the call waits for its reply.
 #include "kedge/mach/call.h"
 
 #include <doctest/doctest.h>
@@ -29,7 +30,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Answers each number with its square, `count` times.
+// Serves `count` requests: replies to each number with its square.
 task<> square(const receive_right& requests, int count) {
   for (int i = 0; i < count; ++i) {
     received request = (co_await requests.receive()).value();
@@ -57,7 +58,7 @@ void settle(loop& l) {
 
 }  // namespace
 
-TEST_CASE("a call gives the reply, one after the other and side by side") {
+TEST_CASE("100 calls in a row and four concurrent ones each get their own reply") {
   const std::size_t before = names_in_space();
   {
     loop l;
@@ -65,7 +66,11 @@ TEST_CASE("a call gives the reply, one after the other and side by side") {
     const send_right service = requests.make_send();
     l.spawn(square(requests, 104));
     l.run([&]() -> task<> {
-      for (std::uint32_t n = 0; n < 100; ++n) CHECK(co_await ask(service, n) == n * n);
+      for (std::uint32_t n = 0; n < 100; ++n) {
+        const std::uint32_t squared = co_await ask(service, n);
+        CAPTURE(n);
+        CHECK(squared == n * n);
+      }
       const auto [a, b, c, d] =
           co_await when_all(ask(service, 2), ask(service, 3), ask(service, 4), ask(service, 5));
       CHECK(a == 4);
@@ -78,34 +83,34 @@ TEST_CASE("a call gives the reply, one after the other and side by side") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("more calls than the service's queue holds wait for room first") {
+TEST_CASE("50 calls to a queue of one message wait for room and all get their replies") {
   loop l;
   const receive_right requests = receive_right::make(1);
   const send_right service = requests.make_send();
   constexpr std::uint32_t count = 50;
-  std::uint32_t right_answers = 0;
+  std::uint32_t right_replies = 0;
   for (std::uint32_t n = 0; n < count; ++n) {
-    l.spawn([&, n]() -> task<> { right_answers += co_await ask(service, n) == n * n ? 1u : 0u; });
+    l.spawn([&, n]() -> task<> { right_replies += co_await ask(service, n) == n * n ? 1u : 0u; });
   }
   settle(l);
   l.run(square(requests, count));
   settle(l);
-  CHECK(right_answers == count);
+  CHECK(right_replies == count);
 }
 
-TEST_CASE("the service is dead") {
+TEST_CASE("a call to a service that dies fails, by whether its request was sent") {
   const std::size_t before = names_in_space();
   {
     loop l;
     receive_right requests = receive_right::make();
     const send_right service = requests.make_send();
     std::error_code error;
-    SUBCASE("before the call") {
+    SUBCASE("dead before the call: peer_died") {
       requests.destroy();
       l.run(note_error(service, error));
       CHECK(error == errc::peer_died);
     }
-    SUBCASE("before there was room") {
+    SUBCASE("dies while the call waits for room: peer_died") {
       while (try_send(service, message(0))) {
       }
       l.spawn(note_error(service, error));
@@ -114,14 +119,14 @@ TEST_CASE("the service is dead") {
       settle(l);
       CHECK(error == errc::peer_died);
     }
-    SUBCASE("with the request in its queue") {
+    SUBCASE("dies with the request in its queue: no_reply") {
       l.spawn(note_error(service, error));
       settle(l);
       requests.destroy();
       settle(l);
       CHECK(error == errc::no_reply);
     }
-    SUBCASE("dropping the request") {
+    SUBCASE("destroys the request: no_reply") {
       l.spawn([&]() -> task<> { (void)co_await requests.receive(); });
       l.run(note_error(service, error));
       CHECK(error == errc::no_reply);
@@ -131,7 +136,7 @@ TEST_CASE("the service is dead") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("an answer that looks like the kernel's word is an answer") {
+TEST_CASE("a reply with the id MACH_NOTIFY_SEND_ONCE from a task is an ordinary reply") {
   loop l;
   const receive_right requests = receive_right::make();
   const send_right service = requests.make_send();
@@ -146,7 +151,7 @@ TEST_CASE("an answer that looks like the kernel's word is an answer") {
   }());
 }
 
-TEST_CASE("a call that is given up: a late reply finds nobody, and the next call gets its own") {
+TEST_CASE("the late reply to a cancelled call is dropped, and the next call gets its own reply") {
   const std::size_t before = names_in_space();
   {
     loop l;
@@ -159,15 +164,15 @@ TEST_CASE("a call that is given up: a late reply finds nobody, and the next call
       (co_await send(taken.make_send(), message(0))).value();
     });
     l.run([&]() -> task<> {
-      auto [reply, given_up] =
+      auto [reply, cancelled_by] =
           co_await when_any(call(service, message(1, std::uint32_t{1})), taken.receive());
       CHECK_FALSE(reply);
-      CHECK(given_up);
+      CHECK(cancelled_by);
       CHECK(late);
     }());
     l.spawn([&]() -> task<> {
       received request = (co_await requests.receive()).value();
-      // The late one first. Its port is gone.
+      // The late reply first. Its port is gone.
       const auto sent = co_await send(std::move(late), message(101, std::uint32_t{666}));
       CHECK((sent || sent.error().code() == errc::peer_died));
       (co_await send(request.take_reply(), message(101, std::uint32_t{25}))).value();
@@ -177,7 +182,7 @@ TEST_CASE("a call that is given up: a late reply finds nobody, and the next call
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("cancelled while the request waits for room: it is never sent") {
+TEST_CASE("a call that is cancelled while it waits for room never sends its request") {
   const std::size_t before = names_in_space();
   {
     loop l;
@@ -194,7 +199,7 @@ TEST_CASE("cancelled while the request waits for room: it is never sent") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("the loop is destroyed in either half of a call") {
+TEST_CASE("destroying the loop ends calls that wait for room and for a reply, without a leak") {
   const std::size_t before = names_in_space();
   {
     const receive_right requests = receive_right::make(1);
@@ -213,7 +218,7 @@ TEST_CASE("the loop is destroyed in either half of a call") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("call replaces the message's own reply right, and sends an empty message as one") {
+TEST_CASE("call replaces the reply right of the message, and sends an empty message as a request") {
   loop l;
   const receive_right requests = receive_right::make(), other = receive_right::make();
   const send_right service = requests.make_send();

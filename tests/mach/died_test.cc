@@ -1,4 +1,5 @@
-// died(): deaths now and later, several waiters, cancellation; what the notification port believes.
+// died(): deaths before and during the wait, several waiters, cancellation, and what the
+// notification port makes of forged and displaced notifications.
 #include "kedge/mach/died.h"
 
 #include <doctest/doctest.h>
@@ -37,8 +38,8 @@ void settle(loop& l) {
   }
 }
 
-// Takes the request for a name out of the kernel, as anybody in the space can: a send-once right to
-// the notification port of the loop that made it.
+// Takes the loop's request for a name out of the kernel, as any code in the space can. Returns the
+// send-once right to the loop's notification port.
 send_once_right steal_request(const send_right& watched) {
   mach_port_t previous = MACH_PORT_NULL;
   REQUIRE(mach_port_request_notification(mach_task_self(), watched.name(),
@@ -49,7 +50,8 @@ send_once_right steal_request(const send_right& watched) {
 
 }  // namespace
 
-TEST_CASE("a death that comes, one that has been, and none at all") {
+TEST_CASE(
+    "died completes when the port dies, at once if it is dead, and at once for an empty right") {
   const std::size_t before = names_in_space();
   {
     loop l;
@@ -68,7 +70,7 @@ TEST_CASE("a death that comes, one that has been, and none at all") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("every waiter is told; one that gives up leaves the others waiting") {
+TEST_CASE("a death ends every wait for it, and a cancelled wait leaves the others waiting") {
   const std::size_t before = names_in_space();
   {
     loop l;
@@ -88,19 +90,19 @@ TEST_CASE("every waiter is told; one that gives up leaves the others waiting") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("cancelled: the request is withdrawn, and nothing is left") {
+TEST_CASE("a cancelled died() withdraws its request and leaks no reference") {
   const std::size_t before = names_in_space();
   {
     loop l;
     receive_right port = receive_right::make();
     std::optional<send_right> right = port.make_send();
-    SUBCASE("while it waits") {
+    SUBCASE("cancelled while the port lives: the kernel holds no request any more") {
       CHECK(l.run(with_timeout(1ms, died(*right))).error() == kedge::errc::timed_out);
       settle(l);
       CHECK(send_references(port.name()) == 1);
       CHECK_FALSE(steal_request(*right));
     }
-    SUBCASE("and again, and then it happens") {
+    SUBCASE("cancelled ten times: the next wait still sees the death") {
       for (int i = 0; i < 10; ++i) {
         (void)l.run(with_timeout(clock::duration::zero(), died(*right)));
       }
@@ -111,7 +113,8 @@ TEST_CASE("cancelled: the request is withdrawn, and nothing is left") {
       settle(l);
       CHECK(deaths == 1);
     }
-    SUBCASE("when the death is known to the kernel but not to the loop") {
+    SUBCASE(
+        "cancelled when the kernel has queued the notification and the loop has not received it") {
       bool timed_out = false;
       l.spawn([&]() -> task<> {
         auto [death, other] = co_await when_any(died(*right), yield());
@@ -123,7 +126,7 @@ TEST_CASE("cancelled: the request is withdrawn, and nothing is left") {
       CHECK(timed_out);
       CHECK(dead_references(right->name()) == 1);
     }
-    SUBCASE("the right goes first") {
+    SUBCASE("the awaited right is destroyed first: the wait still sees the death") {
       int deaths = 0;
       l.spawn(count_death(*right, deaths));
       settle(l);
@@ -137,7 +140,7 @@ TEST_CASE("cancelled: the request is withdrawn, and nothing is left") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("the loop is destroyed under the waiter") {
+TEST_CASE("destroying the loop ends a waiting died() and releases its reference") {
   const std::size_t before = names_in_space();
   {
     const receive_right port = receive_right::make();
@@ -155,7 +158,7 @@ TEST_CASE("the loop is destroyed under the waiter") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("a forged notification is not believed") {
+TEST_CASE("a dead-name notification that a task forges ends no wait") {
   loop l;
   receive_right port = receive_right::make();
   const send_right right = port.make_send();
@@ -174,7 +177,7 @@ TEST_CASE("a forged notification is not believed") {
   CHECK(send_references(right.name()) == 2);
 }
 
-TEST_CASE("a request that somebody else displaces is made again") {
+TEST_CASE("a request that other code displaces is made again after a delay") {
   loop l;
   receive_right port = receive_right::make();
   const send_right right = port.make_send();
@@ -184,7 +187,8 @@ TEST_CASE("a request that somebody else displaces is made again") {
   {
     const send_once_right dropped = steal_request(right);
   }
-  // The kernel tells of the dropped right; the loop asks anew, some time later.
+  // The kernel notifies the loop of the dropped right. The loop makes the request again 10 ms
+  // later.
   while (!l.next_deadline()) l.run_once();
   while (l.next_deadline()) l.run_once();
   settle(l);
@@ -194,7 +198,7 @@ TEST_CASE("a request that somebody else displaces is made again") {
   CHECK(deaths == 1);
 }
 
-TEST_CASE("two loops of one space watch one name") {
+TEST_CASE("two loops of one space that watch one name both see the death") {
   const std::size_t before = names_in_space();
   {
     loop a, b;
@@ -205,7 +209,7 @@ TEST_CASE("two loops of one space watch one name") {
     settle(a);
     b.spawn(count_death(right, in_b));
     settle(b);
-    // Some rounds of displacing each other.
+    // For some rounds the loops displace each other's request.
     for (int i = 0; i < 5; ++i) {
       a.run_once(20ms);
       b.run_once(20ms);
@@ -223,7 +227,7 @@ TEST_CASE("two loops of one space watch one name") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("died says what it waits for") {
+TEST_CASE("died_operation::describe names the port") {
   loop l;
   died_operation op(0x1203);
   description line;

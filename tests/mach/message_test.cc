@@ -1,4 +1,5 @@
-// message and received: what is put in comes out, and whoever holds it last releases it.
+// message and received: contents arrive as they were appended, and the last owner of a right
+// releases it.
 #include "kedge/mach/message.h"
 
 #include <doctest/doctest.h>
@@ -15,9 +16,9 @@
 #include <vector>
 
 #include "kedge/mach/error.h"
-#include "kedge/mach/receive_result.h"
 #include "kedge/mach/received.h"
 #include "kedge/mach/send.h"
+#include "kedge/mach/try_receive.h"
 #include "space_names.h"
 
 namespace kedge::mach {
@@ -26,7 +27,7 @@ namespace {
 received take(const receive_right& port) {
   received m;
   std::size_t expected = 0;
-  REQUIRE(receive_now(port.name(), expected, m) == MACH_MSG_SUCCESS);
+  REQUIRE(try_receive(port.name(), expected, m) == MACH_MSG_SUCCESS);
   return m;
 }
 
@@ -35,7 +36,7 @@ received through(const receive_right& port, message&& m) {
   return take(port);
 }
 
-// What a hostile sender might send: bytes as they are.
+// Sends the words as they are, as a hostile sender could.
 void send_raw(const receive_right& port, std::vector<std::uint32_t> words) {
   mach_msg_header_t header{};
   header.msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND_ONCE, 0u);
@@ -55,7 +56,7 @@ struct pair {
 
 }  // namespace
 
-TEST_CASE("bytes go through in the order in which they were appended") {
+TEST_CASE("bytes arrive in the order in which they were appended, padded to a multiple of four") {
   const receive_right port = receive_right::make();
   const std::array<std::byte, 3> raw{std::byte{1}, std::byte{2}, std::byte{3}};
   message m(7, std::uint32_t{42}, "abc", raw, std::string("xyz"));
@@ -66,21 +67,22 @@ TEST_CASE("bytes go through in the order in which they were appended") {
   CHECK_FALSE(m);
   CHECK(r.id() == 7);
   CHECK(r.rights() == 0);
-  CHECK(r.bytes().size() == 16);  // in fours
+  CHECK(r.bytes().size() == 16);
   CHECK(r.read<std::uint32_t>() == 42);
   CHECK(std::memcmp(r.bytes().data() + 4, "abc\1\2\3xyz", 9) == 0);
   CHECK(r.read<std::uint16_t>(13) == 9);
 }
 
-TEST_CASE("text loses the zeros that Mach adds, and no more") {
+TEST_CASE("text() drops up to three zeros at the end, and no more") {
   const receive_right port = receive_right::make();
   for (const std::string text : {"", "a", "ab", "abc", "abcd", "abcde"}) {
+    CAPTURE(text);
     CHECK(through(port, message(0, text)).text() == text);
   }
   CHECK(through(port, message(0, std::string_view("\0\0\0\0\0\0\0\0", 8))).text().size() == 5);
 }
 
-TEST_CASE("reading stays within the message") {
+TEST_CASE("read() beyond the end of the message gives nullopt, at any offset") {
   const receive_right port = receive_right::make();
   const received r = through(port, message(0, pair{1, 2}));
   CHECK(r.read<pair>()->second == 2);
@@ -98,7 +100,7 @@ TEST_CASE("reading stays within the message") {
   CHECK(none.id() == 0);
 }
 
-TEST_CASE("large messages grow on both sides") {
+TEST_CASE("a message that outgrows the first buffers arrives whole") {
   const receive_right port = receive_right::make();
   std::string text;
   for (int i = 0; i < 10'000; ++i) text += std::to_string(i);
@@ -108,19 +110,18 @@ TEST_CASE("large messages grow on both sides") {
   CHECK(through(port, message(1, text, port.make_send())).text() == text);
 }
 
-TEST_CASE("rights of every kind go through, and the receiver takes them out") {
+TEST_CASE("rights of every kind arrive, and each can be taken out once, as its own kind") {
   const std::size_t before = names_in_space();
   {
     const receive_right port = receive_right::make();
     const receive_right other = receive_right::make();
     receive_right moved = receive_right::make();
-    const mach_port_name_t moved_name = moved.name();
-    const send_right lent = other.make_send();
+    const send_right copied = other.make_send();
     message m(0, "between");
-    m.append(lent);
+    m.append(copied);
     m.append(other.make_send_once());
     m.append(std::move(moved));
-    m.append(lent);
+    m.append(copied);
     CHECK(m.rights() == 4);
     CHECK_FALSE(moved);
     CHECK(send_references(other.name()) == 3);
@@ -128,11 +129,11 @@ TEST_CASE("rights of every kind go through, and the receiver takes them out") {
     CHECK(r.rights() == 4);
     CHECK(r.text() == "between");
 
-    CHECK_FALSE(r.take_send_once(0));  // of another kind, so it stays
+    CHECK_FALSE(r.take_send_once(0));  // of another kind: it stays in the message
     CHECK_FALSE(r.take_receive(0));
     const send_right s = r.take_send(0);
     CHECK(s.name() == other.name());
-    CHECK_FALSE(r.take_send(0));  // taken
+    CHECK_FALSE(r.take_send(0));  // taken out before
     const send_once_right once = r.take_send_once(1);
     CHECK(type_of(once.name()) == MACH_PORT_TYPE_SEND_ONCE);
     const receive_right back = r.take_receive(2);
@@ -140,14 +141,13 @@ TEST_CASE("rights of every kind go through, and the receiver takes them out") {
     CHECK((back.status().mps_flags & MACH_PORT_STATUS_FLAG_STRICT_GUARD) != 0);
     CHECK_FALSE(r.take_send(4));
     CHECK(send_references(other.name()) == 3);
-    r.clear();  // the last one
+    r.clear();  // releases the right of descriptor 3
     CHECK(send_references(other.name()) == 2);
-    static_cast<void>(moved_name);
   }
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("what is not taken out is released with the message, once") {
+TEST_CASE("rights that are not taken out are released once, with the message") {
   const std::size_t before = names_in_space();
   receive_right port = receive_right::make();
   const receive_right other = receive_right::make();
@@ -158,33 +158,33 @@ TEST_CASE("what is not taken out is released with the message, once") {
     return m;
   };
   const auto all_gone = [&] {
-    // A dropped send-once right is told of by a message, which it counts for until that is taken.
+    // The notification of a destroyed send-once right counts in mps_sorights until it is received.
     while (other.status().mps_msgcount != 0) CHECK(take(other).id() == MACH_NOTIFY_SEND_ONCE);
     return send_references(other.name()) == 0 && other.status().mps_sorights == 0;
   };
-  SUBCASE("never sent") {
+  SUBCASE("a message that is never sent") {
     {
       const message m = make();
     }
   }
-  SUBCASE("assigned over") {
+  SUBCASE("a message that is assigned over") {
     message m = make();
     m = message(1);
     CHECK(m.rights() == 0);
   }
-  SUBCASE("sent, never received") {
+  SUBCASE("a message whose port dies before it is received") {
     REQUIRE(try_send(port.make_send(), make()));
     port.destroy();
   }
-  SUBCASE("received") {
+  SUBCASE("a received message") {
     through(port, make());
   }
-  SUBCASE("received and assigned over") {
+  SUBCASE("a received message that is assigned over") {
     received r = through(port, make());
     CHECK(send_references(other.name()) == 2);
     r = received();
   }
-  SUBCASE("moved about") {
+  SUBCASE("a received message that is moved, after one right was taken out") {
     received r = through(port, make());
     received s = std::move(r);
     CHECK_FALSE(r);
@@ -198,24 +198,24 @@ TEST_CASE("what is not taken out is released with the message, once") {
   CHECK(names_in_space() == before + 1);  // other
 }
 
-TEST_CASE("the reply right arrives as it was given") {
+TEST_CASE("the reply right set last arrives with its disposition, and the one before is released") {
   const receive_right port = receive_right::make();
-  const receive_right answers = receive_right::make();
+  const receive_right replies = receive_right::make();
   message m(1);
-  m.reply_to(answers.make_send_once());
-  m.reply_to(answers.make_send());  // in its place
-  CHECK(take(answers).id() == MACH_NOTIFY_SEND_ONCE);
+  m.reply_to(replies.make_send_once());
+  m.reply_to(replies.make_send());  // replaces the first
+  CHECK(take(replies).id() == MACH_NOTIFY_SEND_ONCE);
   received r = through(port, std::move(m));
   reply_right reply = r.take_reply();
   CHECK(reply.disposition() == MACH_MSG_TYPE_MOVE_SEND);
   CHECK_FALSE(r.take_reply());
   REQUIRE(try_send(destination(std::move(reply)), message(2, "yes")));
   CHECK_FALSE(reply);
-  CHECK(take(answers).text() == "yes");
-  CHECK(send_references(answers.name()) == 0);
+  CHECK(take(replies).text() == "yes");
+  CHECK(send_references(replies.name()) == 0);
 }
 
-TEST_CASE("an answer that nobody expects is a peer that has died") {
+TEST_CASE("sending to the empty reply right of a one-way message gives peer_died") {
   const receive_right port = receive_right::make();
   reply_right none = through(port, message(1)).take_reply();
   CHECK_FALSE(none);
@@ -224,7 +224,7 @@ TEST_CASE("an answer that nobody expects is a peer that has died") {
   CHECK(sent.error().code() == errc::peer_died);
 }
 
-TEST_CASE("a message with a dead right arrives without it") {
+TEST_CASE("a right whose port has died arrives as an empty right") {
   const std::size_t before = names_in_space();
   {
     const receive_right port = receive_right::make();
@@ -238,7 +238,8 @@ TEST_CASE("a message with a dead right arrives without it") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("the trailer: sequence numbers, and who sent it") {
+TEST_CASE(
+    "sequence() counts the port's messages, and from_kernel() is true for notifications only") {
   const receive_right port = receive_right::make();
   const received first = through(port, message(1));
   const received second = through(port, message(1));
@@ -254,25 +255,27 @@ TEST_CASE("the trailer: sequence numbers, and who sent it") {
   CHECK_FALSE(received().from_kernel());
 }
 
-TEST_CASE("a message without a trailer is nobody's") {
-  block b(sizeof(mach_msg_header_t));
+TEST_CASE(
+    "a message without a trailer is not from the kernel, and its size is clamped to the buffer") {
+  message_buffer b(sizeof(mach_msg_header_t));
   b.header() = {};
-  b.header().msgh_size = 4000;  // more than there is
+  b.header().msgh_size = 4000;  // more than the buffer has
   const received r(std::move(b));
   CHECK(r.bytes().empty());
   CHECK_FALSE(r.from_kernel());
 }
 
-TEST_CASE("a message that claims more descriptors than it has keeps to its size") {
+TEST_CASE("a message that claims more descriptors than fit is read only up to its size") {
   const std::size_t before = names_in_space();
   for (const std::uint32_t claimed : {1u, 2u, 0xffffffffu}) {
-    block b(sizeof(mach_msg_base_t) + 20);
+    CAPTURE(claimed);
+    message_buffer b(sizeof(mach_msg_base_t) + 20);
     std::memset(b.data(), 0, b.size());
     b.header().msgh_bits = MACH_MSGH_BITS_COMPLEX;
     b.header().msgh_size = static_cast<mach_msg_size_t>(b.size());
     std::memcpy(b.data() + sizeof(mach_msg_header_t), &claimed, sizeof claimed);
     received r(std::move(b));
-    CHECK(r.rights() == 1);  // 20 bytes: one of 12 and a rest
+    CHECK(r.rights() == 1);  // 20 bytes: one descriptor of 12, and 8 more
     CHECK(r.bytes().size() == 8);
     CHECK_FALSE(r.take_send(0));
     CHECK_FALSE(r.take_send(1));
@@ -280,19 +283,19 @@ TEST_CASE("a message that claims more descriptors than it has keeps to its size"
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("a message that cannot be made releases what was moved in") {
+TEST_CASE("a message constructor that throws releases the rights that were moved in") {
   const std::size_t before = names_in_space();
   {
     const receive_right port = receive_right::make();
     const send_right unknown = send_right::adopt(0x00fff703);
     CHECK_THROWS_AS(message(1, port.make_send_once(), unknown), std::system_error);
-    CHECK(port.status().mps_sorights == 1);  // that of the notification, queued
+    CHECK(port.status().mps_sorights == 1);  // the right of the queued notification
     CHECK(port.status().mps_msgcount == 1);
   }
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("raw bytes of a stranger are only bytes") {
+TEST_CASE("a simple message with arbitrary bytes has no rights and no reply right") {
   const receive_right port = receive_right::make();
   send_raw(port, {0xffffffff, 0xffffffff});
   received r = take(port);
@@ -301,7 +304,7 @@ TEST_CASE("raw bytes of a stranger are only bytes") {
   CHECK_FALSE(r.take_reply());
 }
 
-TEST_CASE("which member of a set a message came in by") {
+TEST_CASE("arrived_on() is true only for the right whose port had the message") {
   const receive_right a = receive_right::make(), b = receive_right::make();
   const received r = through(a, message(1));
   CHECK(r.arrived_on(a));

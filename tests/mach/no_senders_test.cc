@@ -1,3 +1,4 @@
+// no_senders(): with and without senders, outdated notifications, cancellation, ownership.
 #include "kedge/mach/no_senders.h"
 
 #include <doctest/doctest.h>
@@ -40,7 +41,7 @@ void settle(loop& l) {
 
 }  // namespace
 
-TEST_CASE("at once, if there is no sender or never was one") {
+TEST_CASE("no_senders completes at once if no send right exists or none was ever made") {
   const std::size_t before = names_in_space();
   {
     loop l;
@@ -54,7 +55,7 @@ TEST_CASE("at once, if there is no sender or never was one") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("when the last of several goes, one in a message included") {
+TEST_CASE("no_senders completes when the last send right goes, one in a queued message included") {
   const std::size_t before = names_in_space();
   {
     loop l;
@@ -77,14 +78,15 @@ TEST_CASE("when the last of several goes, one in a message included") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("a right that is made while the word is on its way counts") {
+TEST_CASE(
+    "a send right that is made after the kernel has sent its notification prolongs the wait") {
   loop l;
   const receive_right port = receive_right::make();
   outcome o;
   std::optional<send_right> a = port.make_send();
   l.spawn(watch(port, o));
   settle(l);
-  a.reset();  // the kernel tells now
+  a.reset();  // the kernel sends the notification
   a = port.make_send();
   settle(l);
   CHECK_FALSE(o.ended);
@@ -93,7 +95,8 @@ TEST_CASE("a right that is made while the word is on its way counts") {
   CHECK(o.ended);
 }
 
-TEST_CASE("a second task is refused, and the first goes on") {
+TEST_CASE(
+    "no_senders refuses a second task (already_awaited), and the first one's wait continues") {
   loop l;
   const receive_right port = receive_right::make();
   outcome first, second;
@@ -109,7 +112,7 @@ TEST_CASE("a second task is refused, and the first goes on") {
   CHECK_FALSE(first.error);
 }
 
-TEST_CASE("cancelled: the request is withdrawn, and can be made again") {
+TEST_CASE("a cancelled no_senders withdraws its request, and the next one makes it again") {
   const std::size_t before = names_in_space();
   {
     loop l;
@@ -128,7 +131,7 @@ TEST_CASE("cancelled: the request is withdrawn, and can be made again") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("the receive right goes while it is watched") {
+TEST_CASE("no_senders gives errc::closed when the awaited receive right goes") {
   const std::size_t before = names_in_space();
   {
     loop l;
@@ -138,10 +141,10 @@ TEST_CASE("the receive right goes while it is watched") {
     const send_right a = port.make_send();
     l.spawn(watch(port, o));
     settle(l);
-    SUBCASE("destroyed") {
+    SUBCASE("it is destroyed") {
       port.destroy();
     }
-    SUBCASE("moved into a message") {
+    SUBCASE("it is moved into a message") {
       REQUIRE(try_send(other.make_send(), message(0, std::move(port))));
     }
     settle(l);
@@ -155,7 +158,7 @@ TEST_CASE("the receive right goes while it is watched") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("the loop is destroyed under the waiter") {
+TEST_CASE("destroying the loop ends a waiting no_senders() and withdraws its request") {
   const std::size_t before = names_in_space();
   {
     const receive_right port = receive_right::make();
@@ -172,7 +175,7 @@ TEST_CASE("the loop is destroyed under the waiter") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("a right that came in a message is watched as any other") {
+TEST_CASE("no_senders works on a receive right that arrived in a message") {
   loop l;
   const receive_right carrier = receive_right::make();
   receive_right port = receive_right::make();

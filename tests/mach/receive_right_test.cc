@@ -1,3 +1,4 @@
+// receive_right and port_set: guards, ownership, queue limits, membership.
 #include "kedge/mach/receive_right.h"
 
 #include <doctest/doctest.h>
@@ -25,7 +26,7 @@ std::error_code error_of(auto&& action) {
 
 }  // namespace
 
-TEST_CASE("a receive right is guarded, strictly, from its first moment to its last") {
+TEST_CASE("make gives a receive right with a strict guard, and destroys it with that guard") {
   const std::size_t before = names_in_space();
   {
     const receive_right a = receive_right::make();
@@ -33,6 +34,7 @@ TEST_CASE("a receive right is guarded, strictly, from its first moment to its la
     CHECK(a.name() != b.name());
     for (const receive_right* r : {&a, &b}) {
       const natural_t flags = r->status().mps_flags;
+      CAPTURE(flags);
       CHECK((flags & MACH_PORT_STATUS_FLAG_GUARDED) != 0);
       CHECK((flags & MACH_PORT_STATUS_FLAG_STRICT_GUARD) != 0);
     }
@@ -40,7 +42,7 @@ TEST_CASE("a receive right is guarded, strictly, from its first moment to its la
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("release takes the guard off, adopt puts another on") {
+TEST_CASE("release removes the guard, and adopt adds one and refuses a guarded right") {
   const std::size_t before = names_in_space();
   receive_right a = receive_right::make();
   const mach_port_name_t name = std::move(a).release();
@@ -56,7 +58,6 @@ TEST_CASE("release takes the guard off, adopt puts another on") {
     const receive_right b = receive_right::adopt(name);
     CHECK(b.name() == name);
     CHECK((b.status().mps_flags & MACH_PORT_STATUS_FLAG_STRICT_GUARD) != 0);
-    // It is guarded already.
     CHECK(error_of([&] { (void)receive_right::adopt(name); }) == kern_error(KERN_INVALID_ARGUMENT));
   }
   CHECK(names_in_space() == before);
@@ -64,7 +65,7 @@ TEST_CASE("release takes the guard off, adopt puts another on") {
   CHECK_FALSE(receive_right::adopt(MACH_PORT_DEAD));
 }
 
-TEST_CASE("moving a receive right leaves one owner") {
+TEST_CASE("moving a receive right leaves one owner, and assigning over one destroys its port") {
   const std::size_t before = names_in_space();
   receive_right a = receive_right::make();
   const mach_port_name_t name = a.name();
@@ -81,7 +82,7 @@ TEST_CASE("moving a receive right leaves one owner") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("destroying it leaves the send rights of this space as dead names") {
+TEST_CASE("destroying a receive right turns the send rights of this space into dead names") {
   const std::size_t before = names_in_space();
   receive_right port = receive_right::make();
   send_right a = port.make_send(), b = port.make_send();
@@ -92,7 +93,7 @@ TEST_CASE("destroying it leaves the send rights of this space as dead names") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("the queue's limit") {
+TEST_CASE("make and set_queue_limit set mps_qlimit, and refuse more than MACH_PORT_QLIMIT_MAX") {
   receive_right port = receive_right::make(16);
   CHECK(port.status().mps_qlimit == 16);
   port.set_queue_limit(2);
@@ -105,7 +106,7 @@ TEST_CASE("the queue's limit") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("a port set does not own its members") {
+TEST_CASE("a port set loses a destroyed member, and its own destruction leaves its members alive") {
   const std::size_t before = names_in_space();
   {
     port_set set = port_set::make();

@@ -1,4 +1,4 @@
-// receive() on a right and on a set.
+// receive() on a receive right and on a port set.
 #include "kedge/mach/receive.h"
 
 #include <doctest/doctest.h>
@@ -29,7 +29,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-task<std::string> one(const receive_right& port) {
+task<std::string> receive_text(const receive_right& port) {
   received m = (co_await port.receive()).value();
   co_return std::string(m.text());
 }
@@ -41,24 +41,24 @@ task<> note_error(const receive_right& port, std::error_code& error) {
 
 }  // namespace
 
-TEST_CASE("a message that is there, and one that comes later") {
+TEST_CASE("receive takes a queued message, and waits for one that is sent later") {
   const std::size_t before = names_in_space();
   {
     loop l;
     const receive_right port = receive_right::make();
     REQUIRE(try_send(port.make_send(), message(0, "early")));
-    CHECK(l.run(one(port)) == "early");
+    CHECK(l.run(receive_text(port)) == "early");
     l.spawn([&]() -> task<> {
       co_await yield();
       co_await yield();
       (co_await send(port.make_send(), message(0, "late"))).value();
     });
-    CHECK(l.run(one(port)) == "late");
+    CHECK(l.run(receive_text(port)) == "late");
   }
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("messages come in order, none is lost, however many there are") {
+TEST_CASE("10,000 messages arrive in order") {
   loop l;
   const receive_right port = receive_right::make();
   constexpr std::uint32_t count = 10'000;
@@ -77,17 +77,18 @@ TEST_CASE("messages come in order, none is lost, however many there are") {
   CHECK(next == count);
 }
 
-TEST_CASE("a message larger than expected, and small ones after it") {
+TEST_CASE("receive grows its buffer for a large message, and takes small ones after it") {
   loop l;
   const receive_right port = receive_right::make();
   const std::string large(100'000, 'x');
   for (const std::string& text : {std::string("a"), large, std::string("b"), large + large}) {
+    CAPTURE(text.size());
     REQUIRE(try_send(port.make_send(), message(0, text)));
-    CHECK(l.run(one(port)) == text);
+    CHECK(l.run(receive_text(port)) == text);
   }
 }
 
-TEST_CASE("a port set gives the messages of all its members, late ones included") {
+TEST_CASE("a port set gives messages of all its members, also of one inserted during the wait") {
   const std::size_t before = names_in_space();
   {
     loop l;
@@ -111,7 +112,7 @@ TEST_CASE("a port set gives the messages of all its members, late ones included"
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("a second task is refused, the first goes on") {
+TEST_CASE("receive refuses a second task (already_awaited), and the first one gets the message") {
   loop l;
   const receive_right port = receive_right::make();
   std::error_code refused;
@@ -120,26 +121,27 @@ TEST_CASE("a second task is refused, the first goes on") {
     co_await note_error(port, refused);
     (co_await send(port.make_send(), message(0, "for the first"))).value();
   });
-  CHECK(l.run(one(port)) == "for the first");
+  CHECK(l.run(receive_text(port)) == "for the first");
   CHECK(refused == kedge::errc::already_awaited);
 }
 
-TEST_CASE("cancelled while it waits: the message is for the next") {
+TEST_CASE("after a receive that timed out, the next receive gets the next message") {
   loop l;
   const receive_right port = receive_right::make();
   const auto r = l.run(with_timeout(1ms, port.receive()));
   REQUIRE_FALSE(r);
   CHECK(r.error() == kedge::errc::timed_out);
   REQUIRE(try_send(port.make_send(), message(0, "kept")));
-  CHECK(l.run(one(port)) == "kept");
+  CHECK(l.run(receive_text(port)) == "kept");
 }
 
-TEST_CASE("cancelled when the message is there already, not yet taken: it is not lost") {
+TEST_CASE(
+    "a receive that is cancelled after its event, before its turn, leaves the message queued") {
   loop l;
   const receive_right port = receive_right::make();
   l.run([&]() -> task<> {
     const receive_right trigger = receive_right::make();
-    // Both are told in the same turn; the one that goes on first cancels the other.
+    // One turn reports both events. The branch that resumes first cancels the other.
     (co_await send(trigger.make_send(), message(1))).value();
     (co_await send(port.make_send(), message(2))).value();
     auto [a, b] = co_await when_any(trigger.receive(), port.receive());
@@ -155,40 +157,39 @@ TEST_CASE("cancelled when the message is there already, not yet taken: it is not
   }());
 }
 
-TEST_CASE("the right is destroyed, moved away or empty") {
+TEST_CASE("receive gives errc::closed for a right that is empty, or goes during the wait") {
   loop l;
   std::error_code error;
   std::optional<receive_right> port = receive_right::make();
   const receive_right other = receive_right::make();
   const receive_right& awaited = *port;
-  SUBCASE("destroyed under the waiter") {
+  SUBCASE("the right is destroyed during the wait") {
     l.spawn([&]() -> task<> {
       co_await yield();
       port.reset();
     });
     l.run(note_error(awaited, error));
   }
-  SUBCASE("moved into a message under the waiter") {
+  SUBCASE("the right is moved into a message during the wait, and works at its new owner") {
     l.spawn([&]() -> task<> {
       co_await yield();
       (co_await send(other.make_send(), message(0, std::move(*port)))).value();
     });
     l.run(note_error(awaited, error));
-    // It lives on, elsewhere.
     received m;
     l.run([&]() -> task<> { m = (co_await other.receive()).value(); }());
     receive_right moved = m.take_receive(0);
     REQUIRE(try_send(moved.make_send(), message(0, "still")));
-    CHECK(l.run(one(moved)) == "still");
+    CHECK(l.run(receive_text(moved)) == "still");
   }
-  SUBCASE("empty") {
+  SUBCASE("the right is empty: it was moved from") {
     receive_right moved = std::move(*port);
     l.run(note_error(awaited, error));
   }
   CHECK(error == kedge::errc::closed);
 }
 
-TEST_CASE("a moved object is awaited still") {
+TEST_CASE("moving a receive right during the wait does not end the wait") {
   loop l;
   receive_right port = receive_right::make();
   receive_right moved;
@@ -197,26 +198,26 @@ TEST_CASE("a moved object is awaited still") {
     moved = std::move(port);
     (co_await send(moved.make_send(), message(0, "found"))).value();
   });
-  CHECK(l.run(one(port)) == "found");
+  CHECK(l.run(receive_text(port)) == "found");
 }
 
-TEST_CASE("the loop is destroyed under the waiter; another loop goes on with the right") {
+TEST_CASE("after the waiting loop is destroyed, another loop receives from the right") {
   const std::size_t before = names_in_space();
   {
     const receive_right port = receive_right::make();
     {
       loop l;
-      l.spawn(one(port));
+      l.spawn(receive_text(port));
       l.poll();
     }
     REQUIRE(try_send(port.make_send(), message(0, "second loop")));
     loop l;
-    CHECK(l.run(one(port)) == "second loop");
+    CHECK(l.run(receive_text(port)) == "second loop");
   }
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("the operation survives its loop") {
+TEST_CASE("destroying the loop destroys a task that waits in receive, without an error or a leak") {
   const receive_right port = receive_right::make();
   std::error_code error;
   {
@@ -227,14 +228,14 @@ TEST_CASE("the operation survives its loop") {
   CHECK_FALSE(error);  // the task was destroyed while it waited
   loop l;
   REQUIRE(try_send(port.make_send(), message(0, "x")));
-  CHECK(l.run(one(port)) == "x");
+  CHECK(l.run(receive_text(port)) == "x");
 }
 
-TEST_CASE("a right awaited in one loop is refused in another") {
+TEST_CASE("receive refuses a right that another loop awaits, whose wait continues") {
   loop a, b;
   const receive_right port = receive_right::make();
   std::string got;
-  a.spawn([&]() -> task<> { got = co_await one(port); });
+  a.spawn([&]() -> task<> { got = co_await receive_text(port); });
   a.poll();
   std::error_code refused;
   b.run(note_error(port, refused));
@@ -244,7 +245,7 @@ TEST_CASE("a right awaited in one loop is refused in another") {
   CHECK(got == "a");
 }
 
-TEST_CASE("messages from another thread wake the loop") {
+TEST_CASE("1,000 messages from another thread wake the loop and arrive in order") {
   loop l;
   const receive_right port = receive_right::make(1024);
   constexpr int count = 1000;
@@ -265,7 +266,7 @@ TEST_CASE("messages from another thread wake the loop") {
   CHECK(received_count == count);
 }
 
-TEST_CASE("receive says what it waits for") {
+TEST_CASE("receive_operation::describe names the port") {
   loop l;
   const receive_right port = receive_right::make();
   receive_awaitable a = port.receive();

@@ -1,4 +1,5 @@
-// The rights that are one user reference to a name: send, send-once, dead name, reply.
+// The rights that hold one user reference to a name: send_right, send_once_right, dead_name,
+// reply_right.
 #include <doctest/doctest.h>
 #include <mach/mach.h>
 
@@ -26,7 +27,7 @@ static_assert(!std::is_copy_constructible_v<dead_name>);
 static_assert(!std::is_copy_constructible_v<receive_right>);
 static_assert(std::is_nothrow_move_constructible_v<send_right>);
 
-TEST_CASE("a send right is one user reference, a copy one more") {
+TEST_CASE("a send right holds one user reference, each copy one more, and a move none") {
   const receive_right port = receive_right::make();
   {
     send_right a = port.make_send();
@@ -49,7 +50,7 @@ TEST_CASE("a send right is one user reference, a copy one more") {
   CHECK(send_references(port.name()) == 0);
 }
 
-TEST_CASE("release gives the reference up, adopt takes it over") {
+TEST_CASE("release keeps the reference for the caller, and adopt takes it over") {
   const receive_right port = receive_right::make();
   send_right a = port.make_send();
   const mach_port_name_t name = std::move(a).release();
@@ -63,7 +64,8 @@ TEST_CASE("release gives the reference up, adopt takes it over") {
   CHECK_FALSE(send_right::adopt(MACH_PORT_DEAD));
 }
 
-TEST_CASE("a send right outlives its port as a dead name: copies and releases go on") {
+TEST_CASE(
+    "a send right becomes a dead name when its port dies, and can still be copied and released") {
   const std::size_t before = names_in_space();
   receive_right port = receive_right::make();
   send_right a = port.make_send();
@@ -85,13 +87,14 @@ TEST_CASE("a send right outlives its port as a dead name: copies and releases go
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("a name that is no send right cannot be copied") {
+TEST_CASE("send_right::another throws for a name that is not a send right") {
   const receive_right port = receive_right::make();
   CHECK_THROWS_AS(send_right::another(port.name()), std::system_error);
   CHECK_FALSE(send_right::another(MACH_PORT_NULL));
 }
 
-TEST_CASE("a send-once right that is dropped is told to its port") {
+TEST_CASE(
+    "destroying a send-once right queues a notification at its port, unless the port is dead") {
   const std::size_t before = names_in_space();
   receive_right port = receive_right::make();
   {
@@ -107,7 +110,7 @@ TEST_CASE("a send-once right that is dropped is told to its port") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("a reply right keeps its kind") {
+TEST_CASE("a reply right keeps its disposition when moved, and releases either kind of right") {
   const receive_right port = receive_right::make();
   const std::size_t before = names_in_space();
   {

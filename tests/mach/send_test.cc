@@ -44,7 +44,7 @@ task<> note_failure(const send_right& to, message m, std::optional<send_failure>
   if (!sent) failure.emplace(std::move(sent).error());
 }
 
-// Drives until nothing is ready any more.
+// Drives the loop until nothing is ready.
 void settle(loop& l) {
   while (l.poll()) {
   }
@@ -52,7 +52,7 @@ void settle(loop& l) {
 
 }  // namespace
 
-TEST_CASE("there is room: sent at once, by every kind of right") {
+TEST_CASE("send completes at once while the queue has room, by every kind of right") {
   const std::size_t before = names_in_space();
   {
     loop l;
@@ -70,7 +70,7 @@ TEST_CASE("there is room: sent at once, by every kind of right") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("the queue is full: the sender waits and the thread does not") {
+TEST_CASE("send waits for room in a full queue without blocking the thread") {
   const std::size_t before = names_in_space();
   {
     loop l;
@@ -91,20 +91,20 @@ TEST_CASE("the queue is full: the sender waits and the thread does not") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("the sender's right may go while it waits; so may one that was moved in") {
+TEST_CASE("a waiting send holds a reference of its own to the destination") {
   const std::size_t before = names_in_space();
   {
     loop l;
     const receive_right port = receive_right::make(1);
     fill(port);
     std::optional<send_right> to = port.make_send();
-    SUBCASE("lent") {
+    SUBCASE("a borrowed right, destroyed during the wait") {
       l.spawn(send_one(*to, 7));
       settle(l);
       to.reset();
       CHECK(send_references(port.name()) == 1);  // what the send itself holds
     }
-    SUBCASE("moved in, the only one") {
+    SUBCASE("the only right to the port, moved in") {
       l.spawn([&]() -> task<> {
         (co_await send(std::move(*to), message(1, std::uint32_t{7}))).value();
       });
@@ -121,7 +121,7 @@ TEST_CASE("the sender's right may go while it waits; so may one that was moved i
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("senders of one loop go first come, first served, late comers last") {
+TEST_CASE("waiting senders of one loop are served in order, a sender that comes later last") {
   loop l;
   const receive_right port = receive_right::make(1);
   fill(port);
@@ -132,16 +132,20 @@ TEST_CASE("senders of one loop go first come, first served, late comers last") {
   std::vector<std::uint32_t> order;
   l.run([&]() -> task<> {
     (void)co_await port.receive();
-    // There is room now, and nobody has been told yet: a new sender must not take it.
+    // The queue has room, and no waiting sender has been notified yet. A new sender must not take
+    // the room.
     l.spawn(send_one(to, count));
     while (order.size() <= count) {
       order.push_back((co_await port.receive()).value().read<std::uint32_t>().value());
     }
   }());
-  for (std::uint32_t i = 0; i <= count; ++i) CHECK(order[i] == i);
+  for (std::uint32_t i = 0; i <= count; ++i) {
+    CAPTURE(i);
+    CHECK(order[i] == i);
+  }
 }
 
-TEST_CASE("the destination has died before: a failure with the message in it") {
+TEST_CASE("a send to a dead port fails (peer_died) and hands the message back") {
   const std::size_t before = names_in_space();
   {
     loop l;
@@ -162,7 +166,8 @@ TEST_CASE("the destination has died before: a failure with the message in it") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("the destination dies while senders wait: each gets its message back") {
+TEST_CASE(
+    "when the destination dies, each waiting send fails (peer_died) and hands its message back") {
   const std::size_t before = names_in_space();
   {
     loop l;
@@ -179,6 +184,7 @@ TEST_CASE("the destination dies while senders wait: each gets its message back")
     CHECK(l.size() == 0);
     number = 0;
     for (auto& f : failures) {
+      CAPTURE(number);
       REQUIRE(f);
       CHECK(f->code() == errc::peer_died);
       CHECK(f->message().id() == ++number);
@@ -191,7 +197,7 @@ TEST_CASE("the destination dies while senders wait: each gets its message back")
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("a failed send throws as a value that is asked for") {
+TEST_CASE("value() of a failed send throws std::system_error with the send's error") {
   loop l;
   receive_right port = receive_right::make();
   const send_right to = port.make_send();
@@ -204,7 +210,8 @@ TEST_CASE("a failed send throws as a value that is asked for") {
   }
 }
 
-TEST_CASE("cancelled while it waits: the message is lost, its rights are not") {
+TEST_CASE(
+    "a send that times out destroys its message and releases its rights, and the next one waits") {
   const std::size_t before = names_in_space();
   {
     loop l;
@@ -217,7 +224,7 @@ TEST_CASE("cancelled while it waits: the message is lost, its rights are not") {
     CHECK(sent.error() == kedge::errc::timed_out);
     CHECK(send_references(other.name()) == 0);
     CHECK(send_references(port.name()) == 1);
-    // The next one waits and succeeds.
+    // The next send waits and succeeds.
     l.spawn(send_one(to, 7));
     settle(l);
     l.run([&]() -> task<> {
@@ -228,7 +235,7 @@ TEST_CASE("cancelled while it waits: the message is lost, its rights are not") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("the first in line gives up: the next one goes on") {
+TEST_CASE("when the first waiting send times out, the next one is still served") {
   loop l;
   const receive_right port = receive_right::make(1);
   fill(port);
@@ -248,7 +255,8 @@ TEST_CASE("the first in line gives up: the next one goes on") {
   CHECK(l.size() == 0);
 }
 
-TEST_CASE("the first in line is cancelled when there is room, before it has gone on") {
+TEST_CASE(
+    "cancelling the first waiting send when it has been notified of room serves the next one") {
   loop l;
   const receive_right port = receive_right::make(1);
   fill(port);
@@ -263,7 +271,7 @@ TEST_CASE("the first in line is cancelled when there is room, before it has gone
   });
   l.spawn(send_one(to, 2));
   settle(l);
-  // Trigger and room in one go.
+  // The trigger and the room become ready in one turn.
   REQUIRE(try_send(trigger.make_send(), message(0)));
   std::vector<std::uint32_t> got;
   l.run([&]() -> task<> {
@@ -277,7 +285,7 @@ TEST_CASE("the first in line is cancelled when there is room, before it has gone
   CHECK(triggered);
 }
 
-TEST_CASE("the loop is destroyed while senders wait") {
+TEST_CASE("destroying the loop ends waiting sends and releases their rights") {
   const std::size_t before = names_in_space();
   {
     const receive_right port = receive_right::make(1);
@@ -297,7 +305,7 @@ TEST_CASE("the loop is destroyed while senders wait") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("one name, watched for room and for death, tells both") {
+TEST_CASE("one name watched for room and for death notifies both waits") {
   loop l;
   receive_right port = receive_right::make(1);
   fill(port);
@@ -321,7 +329,7 @@ TEST_CASE("one name, watched for room and for death, tells both") {
   CHECK(dead);
 }
 
-TEST_CASE("many senders on several threads, each with its own loop, against one small queue") {
+TEST_CASE("900 messages from three threads' loops pass a queue of two in order") {
   loop l;
   const receive_right port = receive_right::make(2);
   constexpr int threads = 3, each = 300;

@@ -1,4 +1,5 @@
-// What is in the current space: for tests that nothing is leaked or released twice.
+// names_in_space(), references(), type_of(): count the names and references of the current space,
+// for checks that nothing is leaked or released twice.
 #pragma once
 
 #include <mach/mach.h>
@@ -8,7 +9,7 @@
 
 namespace kedge::mach {
 
-// Names in use.
+// The number of names in use; ~0 if the kernel fails.
 inline std::size_t names_in_space() {
   mach_port_name_array_t names = nullptr;
   mach_port_type_array_t types = nullptr;
@@ -24,7 +25,7 @@ inline std::size_t names_in_space() {
   return name_count;
 }
 
-// User references of one kind; ~0 if the name is not in use.
+// The user references of one kind of right; ~0 if the name is not in use.
 inline mach_port_urefs_t references(mach_port_name_t name, mach_port_right_t right) {
   mach_port_urefs_t count = 0;
   return mach_port_get_refs(mach_task_self(), name, right, &count) == KERN_SUCCESS
@@ -38,6 +39,7 @@ inline mach_port_urefs_t dead_references(mach_port_name_t name) {
   return references(name, MACH_PORT_RIGHT_DEAD_NAME);
 }
 
+// The rights under the name (MACH_PORT_TYPE_*); MACH_PORT_TYPE_NONE if it is not in use.
 inline mach_port_type_t type_of(mach_port_name_t name) {
   mach_port_type_t type = MACH_PORT_TYPE_NONE;
   mach_port_type(mach_task_self(), name, &type);

@@ -1,4 +1,4 @@
-// Several tasks in one process: two loops on one thread, each in its space, as two tasks.
+// space, scoped_space: several tasks in one process, on one thread and on several.
 #include "kedge/mach/space.h"
 
 #include <doctest/doctest.h>
@@ -25,20 +25,21 @@
 namespace kedge::mach {
 namespace {
 
-// A task with its loop. What runs in the loop has the names of its space.
+// A task with its loop. The loop's coroutines run with the names of its space.
 struct peer {
   space names;
   std::optional<loop> runs;
   peer() {
-    const entered inside(names);
+    const scoped_space inside(names);
     runs.emplace();
     runs->set_hook(&names);
   }
 };
 
-// A receive right in `server`, and a send right to it in `client`, by name.
+// Makes `requests` in the space of `server`. Returns the name of a send right to it in the space of
+// `client`.
 mach_port_name_t connect(peer& server, peer& client, receive_right& requests) {
-  const entered in_server(server.names);
+  const scoped_space in_server(server.names);
   requests = receive_right::make();
   send_right right = requests.make_send();
   return client.names.give(std::move(right));
@@ -51,16 +52,17 @@ task<> echo(receive_right requests, int count) {
   }
 }
 
-// On Darwin a process is one task, and every space is that one.
+// On Darwin a process is one task, and every space is that task.
 const auto several_tasks = doctest::skip(!kernel::has_many_tasks());
 
 }  // namespace
 
-TEST_CASE("a space has names of its own" * several_tasks) {
+TEST_CASE("a name made in one space is not visible in another, and scoped_space nests" *
+          several_tasks) {
   const std::size_t before = names_in_space();
   space other;
   {
-    const entered inside(other);
+    const scoped_space inside(other);
     const std::size_t empty = names_in_space();
     {
       const receive_right port = receive_right::make();
@@ -69,8 +71,8 @@ TEST_CASE("a space has names of its own" * several_tasks) {
     CHECK(names_in_space() == empty);
     space third;
     {
-      const entered deeper(third);
-      const entered and_back(other);
+      const scoped_space deeper(third);
+      const scoped_space and_back(other);
       const receive_right port = receive_right::make();
     }
     CHECK(names_in_space() == empty);
@@ -78,7 +80,8 @@ TEST_CASE("a space has names of its own" * several_tasks) {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("a call from one task to another, both on this thread") {
+TEST_CASE(
+    "a call from one task to another on the same thread gets its reply, then sees its death") {
   const std::size_t before = names_in_space();
   {
     peer server, client;
@@ -90,6 +93,7 @@ TEST_CASE("a call from one task to another, both on this thread") {
       const send_right service = send_right::adopt(name);
       for (const std::string text : {"a", "bc", "def"}) {
         const received reply = (co_await call(service, message(1, text))).value();
+        CAPTURE(text);
         CHECK(reply.text() == text);
       }
       (co_await died(service)).value();
@@ -105,7 +109,7 @@ TEST_CASE("a call from one task to another, both on this thread") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("a task that ends is a death and a lack of senders to the others" * several_tasks) {
+TEST_CASE("a service that ends completes its client's died() and no_senders()" * several_tasks) {
   auto server = std::make_unique<peer>();
   peer client;
   receive_right requests;
@@ -114,7 +118,7 @@ TEST_CASE("a task that ends is a death and a lack of senders to the others" * se
   client.runs->spawn([&]() -> task<> {
     const send_right service = send_right::adopt(name);
     const receive_right events = receive_right::make();
-    // The service holds a right to us as long as it lives.
+    // The service holds this right, in its queue, as long as it lives.
     (co_await send(service, message(1, events.make_send()))).value();
     (co_await no_senders(events)).value();
     alone = true;
@@ -124,11 +128,11 @@ TEST_CASE("a task that ends is a death and a lack of senders to the others" * se
   while (client.runs->poll()) {
   }
   CHECK_FALSE(alone);
-  SUBCASE("by its loop and its rights") {
-    const entered in_server(server->names);
+  SUBCASE("it destroys its receive right") {
+    const scoped_space in_server(server->names);
     requests.destroy();
   }
-  SUBCASE("all at once, with its rights in place") {
+  SUBCASE("its space is destroyed with its rights in place") {
     server->runs.reset();
     server.reset();
   }
@@ -138,44 +142,44 @@ TEST_CASE("a task that ends is a death and a lack of senders to the others" * se
   if (server) {
     server->runs.reset();
   } else {
-    // Its name means nothing any more; there is nothing to destroy.
+    // The space is gone, and the right with it.
     std::move(requests).release();
   }
 }
 
-TEST_CASE("tasks on threads of their own") {
+TEST_CASE("two tasks on two threads exchange 200 calls") {
   space server_space;
   receive_right requests;
   mach_port_name_t name = MACH_PORT_NULL;
   space client_space;
   {
-    const entered in_server(server_space);
+    const scoped_space in_server(server_space);
     requests = receive_right::make();
     name = client_space.give(requests.make_send());
   }
   constexpr int count = 200;
   std::thread server([&] {
-    const entered inside(server_space);
+    const scoped_space inside(server_space);
     loop l;
     l.set_hook(&server_space);
     l.run(echo(std::move(requests), count));
   });
-  int right_answers = 0;
+  int right_replies = 0;
   {
-    const entered inside(client_space);
+    const scoped_space inside(client_space);
     loop l;
     l.set_hook(&client_space);
     l.run([&]() -> task<> {
       const send_right service = send_right::adopt(name);
       for (int i = 0; i < count; ++i) {
         const received reply = (co_await call(service, message(i, std::to_string(i)))).value();
-        right_answers += reply.text() == std::to_string(i) ? 1 : 0;
+        right_replies += reply.text() == std::to_string(i) ? 1 : 0;
       }
       (co_await died(service)).value();
     }());
   }
   server.join();
-  CHECK(right_answers == count);
+  CHECK(right_replies == count);
 }
 
 }  // namespace kedge::mach

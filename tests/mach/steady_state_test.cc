@@ -1,4 +1,5 @@
-// In the steady state a small message between two coroutines of one loop costs no allocation.
+// Counts allocations: in the steady state a small message or a call between two coroutines of one
+// loop makes none. Defines operator new, so it must be a test binary of its own.
 #include <doctest/doctest.h>
 
 #include <cstddef>
@@ -12,7 +13,7 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 
-// Sanitizers bring an operator new of their own; under them there is nothing to count.
+// Sanitizers define operator new themselves. Under them nothing is counted.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define KEDGE_SANITIZED
 #elif defined(__has_feature)
@@ -49,12 +50,12 @@ void operator delete(void* memory, std::size_t) noexcept {
 namespace kedge::mach {
 namespace {
 
-// Lets the caches fill, then counts what `rounds` more cost.
+// The first `warm_up` rounds fill the caches. The next `rounds` are counted.
 constexpr std::uint32_t warm_up = 200, rounds = 2000;
 
 }  // namespace
 
-TEST_CASE("messages one way, with the queue full now and then") {
+TEST_CASE("2,000 messages through a queue that is sometimes full allocate nothing") {
   loop l;
   const receive_right port = receive_right::make();
   l.spawn([&]() -> task<> {
@@ -74,7 +75,7 @@ TEST_CASE("messages one way, with the queue full now and then") {
   CHECK(allocations == before);
 }
 
-TEST_CASE("calls") {
+TEST_CASE("2,000 calls allocate nothing") {
   loop l;
   const receive_right requests = receive_right::make();
   l.spawn([&]() -> task<> {

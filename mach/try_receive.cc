@@ -1,4 +1,5 @@
-#include "kedge/mach/receive_result.h"
+// Implements try_receive() with mach_msg(MACH_RCV_MSG | MACH_RCV_TIMEOUT | MACH_RCV_LARGE).
+#include "kedge/mach/try_receive.h"
 
 #include <algorithm>
 #include <new>
@@ -14,17 +15,17 @@ constexpr mach_msg_option_t options = MACH_RCV_MSG | MACH_RCV_TIMEOUT | MACH_RCV
                                       MACH_RCV_TRAILER_TYPE(MACH_MSG_TRAILER_FORMAT_0) |
                                       MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT);
 
-constexpr std::size_t smallest_block = 512;
+constexpr std::size_t smallest_buffer = 512;
 
 }  // namespace
 
-mach_msg_return_t receive_now(mach_port_name_t name, std::size_t& expected,
+mach_msg_return_t try_receive(mach_port_name_t name, std::size_t& expected_size,
                               received& into) noexcept {
-  std::size_t size = std::max(expected, smallest_block);
+  std::size_t size = std::max(expected_size, smallest_buffer);
   for (;;) {
-    block buffer;
+    message_buffer buffer;
     try {
-      buffer = block(size);
+      buffer = message_buffer(size);
     } catch (const std::bad_alloc&) {
       return KERN_RESOURCE_SHORTAGE;
     }
@@ -34,12 +35,12 @@ mach_msg_return_t receive_now(mach_port_name_t name, std::size_t& expected,
     const mach_msg_return_t plain_code = code & ~MACH_MSG_MASK;
     if (plain_code == MACH_RCV_INTERRUPTED) continue;
     if (plain_code == MACH_RCV_TOO_LARGE) {
-      // It stays queued, and the header says what it needs, trailer excluded.
+      // The message stays queued, and msgh_size is the size that it needs, without the trailer.
       size = std::max(size * 2, std::size_t{header.msgh_size} + MAX_TRAILER_SIZE);
       continue;
     }
     if (plain_code == MACH_MSG_SUCCESS) {
-      expected = std::size_t{header.msgh_size} + MAX_TRAILER_SIZE;
+      expected_size = std::size_t{header.msgh_size} + MAX_TRAILER_SIZE;
       into = received(std::move(buffer));
     } else if (plain_code == MACH_RCV_BODY_ERROR) {
       const received released(std::move(buffer));

@@ -1,4 +1,5 @@
-#include "kedge/mach/send_result.h"
+// Implements transmit() with mach_msg(MACH_SEND_MSG | MACH_SEND_TIMEOUT).
+#include "kedge/mach/transmit.h"
 
 #include <cstring>
 
@@ -7,7 +8,7 @@ namespace {
 
 constexpr mach_msg_option_t options = MACH_SEND_MSG | MACH_SEND_TIMEOUT | MACH_SEND_INTERRUPT;
 
-// Whether the kernel has consumed some of the message, or all, without sending it.
+// Returns true if the kernel has consumed a part of the message, or all of it, without sending it.
 bool consumed_in_part(mach_msg_return_t code) noexcept {
   switch (code) {
     case MACH_SEND_INVALID_RIGHT:
@@ -25,9 +26,9 @@ bool consumed_in_part(mach_msg_return_t code) noexcept {
 }  // namespace
 
 send_result transmit(message& m, mach_port_name_t to, mach_msg_type_name_t disposition) noexcept {
-  mach_msg_header_t& header = m.block_.header();
+  mach_msg_header_t& header = m.buffer_.header();
   const std::size_t size = round_msg(m.size_);
-  std::memset(m.block_.data() + m.size_, 0, size - m.size_);
+  std::memset(m.buffer_.data() + m.size_, 0, size - m.size_);
   const mach_msg_bits_t complex = m.rights_ != 0 ? MACH_MSGH_BITS_COMPLEX : 0u;
   header.msgh_bits = complex | MACH_MSGH_BITS(disposition, MACH_MSGH_BITS_LOCAL(header.msgh_bits));
   header.msgh_size = static_cast<mach_msg_size_t>(size);
@@ -38,23 +39,25 @@ send_result transmit(message& m, mach_port_name_t to, mach_msg_type_name_t dispo
     code = mach_msg(&header, options, static_cast<mach_msg_size_t>(size), 0, MACH_PORT_NULL, 0,
                     MACH_PORT_NULL);
     code &= ~MACH_MSG_MASK;
-    // Interrupted, the message has been put back: the header says how it is to be sent now.
+    // After an interruption the kernel has put the message back, and the header holds the names and
+    // dispositions to send it with again.
   } while (code == MACH_SEND_INTERRUPTED);
 
-  send_result t{code, {}};
+  send_result result{code, {}};
   if (code == MACH_MSG_SUCCESS || consumed_in_part(code)) {
-    const block gone = std::move(m.block_);
+    const message_buffer consumed = std::move(m.buffer_);
     m.size_ = m.rights_ = 0;
-    return t;
+    return result;
   }
-  // Nothing was consumed, or all was given back: in both cases the buffer names what is ours.
+  // The kernel consumed nothing, or gave everything back. In both cases the buffer names what the
+  // caller owns.
   const mach_msg_type_name_t returned = MACH_MSGH_BITS_REMOTE(header.msgh_bits);
   if (returned == MACH_MSG_TYPE_MOVE_SEND || returned == MACH_MSG_TYPE_MOVE_SEND_ONCE) {
-    t.destination = send_right::adopt(header.msgh_remote_port);
+    result.destination = send_right::adopt(header.msgh_remote_port);
   }
   header.msgh_remote_port = MACH_PORT_NULL;
   header.msgh_bits = MACH_MSGH_BITS(0u, MACH_MSGH_BITS_LOCAL(header.msgh_bits));
-  return t;
+  return result;
 }
 
 }  // namespace kedge::mach

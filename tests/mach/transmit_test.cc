@@ -1,5 +1,5 @@
-// Each class of failed sends: who owns what afterwards.
-#include "kedge/mach/send_result.h"
+// transmit() and try_send(): what the caller owns after each of the four classes of failed sends.
+#include "kedge/mach/transmit.h"
 
 #include <doctest/doctest.h>
 #include <mach/mach.h>
@@ -10,14 +10,14 @@
 #include <utility>
 
 #include "kedge/mach/error.h"
-#include "kedge/mach/receive_result.h"
 #include "kedge/mach/send.h"
+#include "kedge/mach/try_receive.h"
 #include "space_names.h"
 
 namespace kedge::mach {
 namespace {
 
-// A port, a message with a right of each kind, and what is to be left when all is over.
+// Makes messages with a right of each kind to the port `other`.
 struct fixture {
   receive_right other = receive_right::make(64);
   message make() {
@@ -25,11 +25,11 @@ struct fixture {
     m.reply_to(other.make_send_once());
     return m;
   }
-  // All rights that went into messages are gone: released once each, not more.
+  // Returns true if every right that went into a message was released exactly once.
   bool all_gone() {
     received m;
     std::size_t expected = 0;
-    while (receive_now(other.name(), expected, m) == MACH_MSG_SUCCESS) m.clear();
+    while (try_receive(other.name(), expected, m) == MACH_MSG_SUCCESS) m.clear();
     return send_references(other.name()) == 0 && other.status().mps_sorights == 0;
   }
 };
@@ -44,20 +44,20 @@ void fill(const receive_right& port) {
 received take(const receive_right& port) {
   received m;
   std::size_t expected = 0;
-  REQUIRE(receive_now(port.name(), expected, m) == MACH_MSG_SUCCESS);
+  REQUIRE(try_receive(port.name(), expected, m) == MACH_MSG_SUCCESS);
   return m;
 }
 
 }  // namespace
 
-TEST_CASE("class 1, nothing consumed: the destination has died") {
+TEST_CASE("class 1, nothing consumed: a send to a dead port hands the whole message back") {
   const std::size_t before = names_in_space();
   {
     fixture f;
     receive_right port = receive_right::make();
     send_right to = port.make_send();
     port.destroy();
-    SUBCASE("lent") {
+    SUBCASE("by a borrowed right, and the message can be sent to another port") {
       auto failed = try_send(to, f.make());
       REQUIRE_FALSE(failed);
       CHECK(failed.error().code() == errc::peer_died);
@@ -65,7 +65,6 @@ TEST_CASE("class 1, nothing consumed: the destination has died") {
       message m = std::move(failed.error()).message();
       CHECK(m.rights() == 3);
       CHECK(m.id() == 5);
-      // Whole: it can go to somebody else.
       const receive_right heir = receive_right::make();
       REQUIRE(try_send(heir.make_send(), std::move(m)));
       received r = take(heir);
@@ -75,22 +74,23 @@ TEST_CASE("class 1, nothing consumed: the destination has died") {
       CHECK(r.take_receive(2));
       CHECK(r.take_reply());
     }
-    SUBCASE("moved in") {
+    SUBCASE("by a right that is moved in") {
       auto failed = try_send(destination(std::move(to)), f.make());
       CHECK(failed.error().code() == errc::peer_died);
       CHECK_FALSE(to);
     }
-    SUBCASE("nobody at all") {
+    SUBCASE("by an empty right") {
       auto failed = try_send(send_right(), f.make());
       CHECK(failed.error().code() == errc::peer_died);
       CHECK(failed.error().message().rights() == 3);
     }
-    SUBCASE("the reply right of one who has died") {
+    SUBCASE("by a reply right whose port is dead") {
       receive_right client = receive_right::make();
       reply_right reply =
           reply_right::adopt(client.make_send_once().release(), MACH_MSG_TYPE_MOVE_SEND_ONCE);
       client.destroy();
-      static_cast<void>(type_of(reply.name()));  // the kernel notices
+      // Makes the kernel turn the right into a dead name.
+      static_cast<void>(type_of(reply.name()));
       auto failed = try_send(destination(std::move(reply)), f.make());
       CHECK(failed.error().code() == errc::peer_died);
     }
@@ -99,7 +99,7 @@ TEST_CASE("class 1, nothing consumed: the destination has died") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("class 1: the message is too large") {
+TEST_CASE("class 1, nothing consumed: a message that is too large is handed back") {
   fixture f;
   const receive_right port = receive_right::make();
   message m = f.make();
@@ -112,13 +112,14 @@ TEST_CASE("class 1: the message is too large") {
   CHECK(f.all_gone());
 }
 
-TEST_CASE("class 2, consumed in part: the message is gone, and nothing is released twice") {
+TEST_CASE(
+    "class 2, consumed in part: rights_lost, the message is empty, nothing is released twice") {
   fixture f;
   const receive_right port = receive_right::make();
   const receive_right without_senders = receive_right::make();
   const send_right to = port.make_send();
   message m = f.make();
-  // A name that is no send right. Only a raw name can bring that about.
+  // A name that is not a send right. Only adopting a raw name can do that.
   m.append(send_right::adopt(without_senders.name()));
   auto failed = try_send(to, std::move(m));
   REQUIRE_FALSE(failed);
@@ -126,20 +127,21 @@ TEST_CASE("class 2, consumed in part: the message is gone, and nothing is releas
   CHECK_FALSE(failed.error().message());
   CHECK(send_references(port.name()) == 1);
   CHECK(type_of(without_senders.name()) == MACH_PORT_TYPE_RECEIVE);
-  // The kernel has taken and destroyed what came before the bad one.
+  // The kernel has consumed and destroyed the rights before the bad one.
   CHECK(f.all_gone());
 }
 
-TEST_CASE("class 3, given back: the queue is full") {
+TEST_CASE("class 3, given back: a full queue hands the whole message back") {
   const std::size_t before = names_in_space();
   {
     fixture f;
     const receive_right port = receive_right::make();
     fill(port);
     const send_right to = port.make_send();
-    SUBCASE("again and again, then with success") {
+    SUBCASE("after five failures the same message is sent and arrives whole") {
       message m = f.make();
       for (int i = 0; i < 5; ++i) {
+        CAPTURE(i);
         auto failed = try_send(to, std::move(m));
         REQUIRE_FALSE(failed);
         CHECK(failed.error().code() == errc::queue_full);
@@ -159,20 +161,20 @@ TEST_CASE("class 3, given back: the queue is full") {
       CHECK((moved.status().mps_flags & MACH_PORT_STATUS_FLAG_GUARDED) != 0);
       CHECK(r.take_reply().disposition() == MACH_MSG_TYPE_MOVE_SEND_ONCE);
     }
-    SUBCASE("and dropped") {
+    SUBCASE("a message handed back and destroyed releases its rights") {
       CHECK(try_send(to, f.make()).error().code() == errc::queue_full);
       CHECK(send_references(to.name()) == 1);
     }
-    SUBCASE("by a right that was moved in, the only one") {
+    SUBCASE("a right that was moved in is consumed by the failure") {
       send_right last = to;
       CHECK(try_send(destination(std::move(last)), f.make()).error().code() == errc::queue_full);
       CHECK(send_references(to.name()) == 1);
     }
-    SUBCASE("transmit says which reference came back") {
+    SUBCASE("transmit returns the reference to the destination that the kernel gave back") {
       message m = f.make();
-      send_result t = transmit(m, to.name(), MACH_MSG_TYPE_COPY_SEND);
-      CHECK(t.code == MACH_SEND_TIMED_OUT);
-      CHECK(t.destination.name() == to.name());
+      send_result result = transmit(m, to.name(), MACH_MSG_TYPE_COPY_SEND);
+      CHECK(result.code == MACH_SEND_TIMED_OUT);
+      CHECK(result.destination.name() == to.name());
       CHECK(send_references(to.name()) == 2);
       CHECK(m.rights() == 3);
     }
@@ -181,7 +183,8 @@ TEST_CASE("class 3, given back: the queue is full") {
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("class 4, success without delivery: the destination dies with the message") {
+TEST_CASE(
+    "class 4, success without delivery: a message dies with its destination, all rights released") {
   const std::size_t before = names_in_space();
   {
     fixture f;
@@ -189,7 +192,7 @@ TEST_CASE("class 4, success without delivery: the destination dies with the mess
     REQUIRE(try_send(port.make_send(), f.make()));
     port.destroy();
     CHECK(f.all_gone());
-    // A receive right that is sent to itself is destroyed.
+    // A receive right that is sent to its own port is destroyed.
     receive_right self = receive_right::make();
     const send_right to = self.make_send();
     CHECK(try_send(to, message(0, std::move(self))));
