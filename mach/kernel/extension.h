@@ -1,21 +1,24 @@
-// Several tasks in one process: what a host of them needs beyond Darwin's <mach/mach.h>.
-//
-// A task is an IPC space: names mean something only inside it. Every thread has a current task, in
-// which mach_task_self() and every name that the thread passes to a mach_* call are looked up; it
-// starts as the process's own task. A test harness or a simulation makes further tasks, and makes
-// each the thread's current one while it runs that task's code (the loop's enter and leave hooks
-// are made for that). The first rights of a new task are put there through its self port:
+// extension: several Mach tasks in one process, beyond Darwin's <mach/mach.h>.
 //
 //   task service = create_task();
 //   mach_port_insert_right(task_self_port(service), name, right, MACH_MSG_TYPE_MOVE_SEND);
 //
-// Terminating a task is legal at any moment: its rights are destroyed (peers get their dead-name
-// and no-senders notifications), threads blocked in calls of it return (KERN_TERMINATED,
-// MACH_RCV_PORT_DIED, MACH_SEND_INVALID_DEST), and so does every later call. Handles are never
-// reused. After fork the child has the process's own task only, empty.
+// A task is an IPC space: names have a meaning only inside it. Every thread has a current task. The
+// kernel looks up mach_task_self() and every name that the thread passes to a mach_* call in that
+// task's space. A thread starts in the process's own task. A test harness or a simulation creates
+// more tasks, and makes each one current while it runs that task's code, for example by a loop's
+// enter and leave hooks. The first rights of a new task are inserted through its self port, as
+// above.
 //
-// All functions may be called from any thread. On Darwin a process is one task: create_task gives
-// that task again, and the rest does nothing; has_many_tasks() tells which it is.
+// terminate_task() is allowed at any moment. The task's rights are destroyed, and its peers get
+// their dead-name and no-senders notifications. Threads that are blocked in calls of the task
+// return (KERN_TERMINATED, MACH_RCV_PORT_DIED, MACH_SEND_INVALID_DEST), and every later call fails
+// in the same way. Handles are never reused. After a fork the child has only the process's own
+// task, with an empty space.
+//
+// Threads: all functions may be called from any thread.
+// On Darwin a process is one task: create_task() returns that task, the other functions have no
+// effect, and has_many_tasks() is false.
 #pragma once
 
 #include <mach/mach.h>
@@ -26,19 +29,19 @@
 
 namespace kedge::mach::kernel {
 
-// A task of this process; a value. The default is the process's own task.
+// The handle of a task of this process. The default value is the process's own task.
 struct task {
   std::uint64_t id = 0;
   friend bool operator==(task, task) = default;
 };
 
-// What a task does about guard exceptions (EXC_GUARD) that its calls raise. One that is delivered
-// says on standard error which guard, port and call it was, and ends the task: the whole process,
-// if it is the process's own.
+// Which guard exceptions (EXC_GUARD) of a task's calls are delivered. Delivery writes the guard,
+// the port and the call to standard error and ends the task. If that is the process's own task, the
+// process aborts.
 enum class guard_behaviour {
-  ordinary,  // those that are fatal to every task are delivered, the others not
-  hardened,  // the others too, as to a task of Darwin's that has asked for them
-  record,    // none is delivered; each is kept until take_guard_exceptions()
+  ordinary,  // only those that are fatal to every task
+  hardened,  // all, as for a task of Darwin that has opted in
+  record,    // none; each is kept until take_guard_exceptions()
 };
 
 struct guard_exception {
@@ -48,7 +51,7 @@ struct guard_exception {
   bool always_fatal = false;
 };
 
-// Whose answers the kernel gives where those of Apple's kernels differ.
+// The version of macOS that the kernel follows where versions differ.
 enum class kernel_profile { macos11, macos15 };
 
 #if defined(__APPLE__)
@@ -86,19 +89,19 @@ inline constexpr bool has_many_tasks() noexcept {
   return true;
 }
 
-// A new task with an empty space. Throws std::bad_alloc.
+// Creates a task with an empty space. Throws std::bad_alloc.
 task create_task();
 
-// The same, but its names are handed out in order, from the index (a name's upper 24 bits, at least
-// 16) on, and a freed one again at once. For a replay, which needs the names of its tasks in order
-// and disjoint.
+// The same, but with predictable names: they are allocated in order from `first_index` (the upper
+// 24 bits of a name, at least 16), and a freed name is the next to be allocated. For a replay,
+// which needs ordered names that no two of its tasks share.
 task create_task(std::uint32_t first_index);
 
 namespace detail {
 inline constinit thread_local task of_thread{};
 }
 
-// Makes `next` the calling thread's current task; returns the one it was.
+// Makes `next` the calling thread's current task. Returns the previous one.
 inline task set_current_task(task next) noexcept {
   return std::exchange(detail::of_thread, next);
 }
@@ -106,35 +109,36 @@ inline task task_of_thread() noexcept {
   return detail::of_thread;
 }
 
-// Ends the task; of no effect if it has ended. The process's own task cannot be ended this way.
+// Ends the task. Has no effect if it has ended, or if it is the process's own task.
 void terminate_task(task) noexcept;
 
-// One user reference to a send right to the task's self port, in the current task's space; to be
-// deallocated by the caller. MACH_PORT_DEAD once the task has ended, and if there is no space for
-// the name. Of the current task: mach_task_self(), which needs no release.
+// Returns a send right to the task's self port, in the current task's space. The caller deallocates
+// the one user reference. For the current task it is mach_task_self(), which need not be released.
+// MACH_PORT_DEAD if the task has ended, or if the current space has no room for the name.
 mach_port_t task_self_port(task) noexcept;
 
-// At most so many names in the task's space, besides those that it has from its start: beyond that
-// there is no space for a right (KERN_NO_SPACE, MACH_MSG_IPC_SPACE). Four million until this is
-// called; of no effect on names that are there, or if the task has ended.
+// Limits the names in the task's space to `count`, besides those that it has from its start. Beyond
+// the limit new rights fail (KERN_NO_SPACE, MACH_MSG_IPC_SPACE). Four million by default. Existing
+// names stay. Has no effect if the task has ended.
 void limit_names(task, std::uint32_t count) noexcept;
 
-// `ordinary` until this is called; of no effect if the task has ended.
+// `ordinary` by default. Has no effect if the task has ended.
 void set_guard_behaviour(task, guard_behaviour) noexcept;
-// What has been recorded since the last time, the oldest first. Nothing once the task has ended.
-// Throws std::bad_alloc.
+// Returns the guard exceptions recorded since the last call, the oldest first. Empty if the task
+// has ended. Throws std::bad_alloc.
 std::vector<guard_exception> take_guard_exceptions(task of);
 
-// macos15 until this is called. For the whole kernel; while no call is in progress.
+// macos15 by default. Applies to the whole kernel. Requires that no call is in progress.
 void set_kernel_profile(kernel_profile) noexcept;
 
-// Whether MACH_MSG_STRICT_REPLY is enforced. Not by default, as on Darwin, where the boot argument
-// ipc_strict_reply says so. For the whole kernel; while no call is in progress.
+// Sets whether MACH_MSG_STRICT_REPLY is enforced. Not by default, as on Darwin, where the boot
+// argument ipc_strict_reply enables it. Applies to the whole kernel. Requires that no call is in
+// progress.
 void enforce_strict_replies(bool) noexcept;
 
 #endif
 
-// Makes a task the thread's current one until the end of the scope.
+// Makes a task the calling thread's current one until the end of the scope.
 class current_task_guard {
  public:
   explicit current_task_guard(task next) noexcept : previous_(set_current_task(next)) {}

@@ -1,9 +1,10 @@
-// What there is in the kernel at one moment: the data behind a listing of ports, to find what
-// leaks, who holds a right, and where a message is stuck. Everything is seen at once: no call is in
-// the middle of changing anything meanwhile. The order is always the same: tasks by their ids,
-// names by their indices, ports and sets in the order in which these lead to them.
+// snapshot: all tasks, rights, ports, messages and port sets of the kernel at one moment. Shows
+// which task leaks or holds a right, and where a message is stuck.
 //
-// Darwin shows another process's names only; take_snapshot() is empty there.
+// The snapshot is atomic: no call is in progress while it is taken. Its order is fixed: tasks by
+// their ids, names by their indices, ports and sets in the order in which the names lead to them.
+//
+// Darwin shows only the names of other processes, so take_snapshot() is empty there.
 #pragma once
 
 #include <mach/mach.h>
@@ -17,15 +18,15 @@
 namespace kedge::mach::kernel {
 
 struct snapshot {
-  // Ports and sets are numbered from 1 on, for this snapshot; 0: none.
+  // Numbers the ports and sets of this snapshot from 1. 0 means none.
   using number = std::uint32_t;
 
   struct right {
     mach_port_name_t name = MACH_PORT_NULL;
-    mach_port_type_t type = MACH_PORT_TYPE_NONE;  // MACH_PORT_TYPE_*REQUEST*, if one is armed
-    mach_port_urefs_t references = 0;             // of the send rights, or of the dead name
-    number of = 0;                                // 0: a dead name
-    number notify = 0;                            // where the death of the name will be told
+    mach_port_type_t type = MACH_PORT_TYPE_NONE;  // with MACH_PORT_TYPE_*REQUEST* if one is armed
+    mach_port_urefs_t references = 0;             // user references to send rights or a dead name
+    number of = 0;                                // the port or set; 0 for a dead name
+    number notify = 0;  // the port that gets the dead-name or send-possible notification
   };
   struct space {
     task owner;
@@ -33,23 +34,24 @@ struct snapshot {
   };
   struct message {
     mach_msg_id_t id = 0;
-    mach_msg_size_t size = 0;  // without trailer
+    mach_msg_size_t size = 0;  // bytes, without the trailer
   };
   struct port {
     number id = 0;
-    std::string serves;  // what the kernel receives for here: "task", "host" ...
-    task receiver;       // if there is a name
-    mach_port_name_t name = MACH_PORT_NULL;  // null: in a message, with the kernel, or gone
+    std::string serves;  // the kernel object behind the port: "task", "host" ...; else empty
+    task receiver;       // the owner of `name`
+    // The receive right. Null if it is in a message, is the kernel's, or is destroyed.
+    mach_port_name_t name = MACH_PORT_NULL;
     bool alive = true;
     bool guarded = false;
     mach_port_context_t context = 0;
     std::uint32_t queue_limit = 0;
-    std::uint32_t send_rights = 0;  // names and messages that hold one
+    std::uint32_t send_rights = 0;  // held by names and messages
     std::uint32_t send_once_rights = 0;
     std::uint32_t make_send_count = 0;
     std::uint32_t sequence_number = 0;
-    number no_senders = 0;  // where these will be told
-    number port_destroyed = 0;
+    number no_senders = 0;      // the port that gets the no-senders notification
+    number port_destroyed = 0;  // the port that gets the port-destroyed notification
     std::uint32_t waiting_receivers = 0;
     std::uint32_t waiting_senders = 0;
     std::uint32_t knotes = 0;
@@ -80,10 +82,12 @@ inline std::string to_string(const snapshot&) {
 
 #else
 
-// From any thread; all other calls wait meanwhile. Throws std::bad_alloc.
+// Takes a snapshot. May be called from any thread. Blocks all other calls into the kernel until it
+// is done. Throws std::bad_alloc.
 snapshot take_snapshot();
 
-// As text, a line for each task, right, port, message and set. Throws std::bad_alloc.
+// Formats a snapshot, with one line for each task, right, port, message and set. Throws
+// std::bad_alloc.
 std::string to_string(const snapshot& of);
 
 #endif

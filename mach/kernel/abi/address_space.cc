@@ -1,3 +1,5 @@
+// Implements address_space with mmap, mremap and files in memory; as vm_map_copyin() and
+// vm_map_copyout() move memory between address spaces on Darwin.
 #include "kedge/mach/kernel/abi/address_space.h"
 
 #include <pthread.h>
@@ -28,12 +30,12 @@ user_address address(const void* at) noexcept {
   return reinterpret_cast<std::uintptr_t>(at);
 }
 
-// Pages of a file that stand somewhere.
+// A range of a file that is mapped at some address.
 struct segment {
   enum class kind : std::uint8_t {
-    sole,    // mapped here alone, and written to in the file
-    frozen,  // nobody writes to the file
-    common,  // written to in the file, which others have mapped, too
+    sole,    // MAP_SHARED, and not mapped elsewhere
+    frozen,  // MAP_PRIVATE: the file is never written to again
+    common,  // MAP_SHARED, and mapped elsewhere too
   };
   ref<memory_file> file;
   std::uint64_t offset = 0;
@@ -41,19 +43,22 @@ struct segment {
   kind is = kind::sole;
 };
 
+// A part of a segment that is mapped now, and its protection (PROT_*).
 struct piece {
   user_address at = 0;
   segment of;
   int protection = 0;
 };
 
-// What stands where. Segments that the program has unmapped itself stay until something else stands
-// there, or there are twice as many as were left when they were looked for last.
+// The segments, by address. A segment that the program has unmapped itself stays in the table until
+// something else is mapped there, or until a sweep, which runs when the table has twice as many
+// segments as the last sweep has left.
 class table {
  public:
   std::mutex lock;
 
-  // Without memory to remember them, they are pages like others.
+  // Without memory for the entry, the pages are treated as memory that this kernel did not
+  // allocate.
   void add(user_address at, const segment& what) noexcept {
     cut(at, at + what.size);
     try {
@@ -63,19 +68,19 @@ class table {
     }
   }
 
-  // Forgets what is in the range.
+  // Removes the range from the table.
   void cut(user_address start, user_address end) noexcept {
     try {
       split(start);
       split(end);
       segments_.erase(segments_.lower_bound(start), segments_.lower_bound(end));
     } catch (const std::bad_alloc&) {
-      // The system will be believed.
+      // A stale entry is harmless: add_pieces() compares it with what Linux reports.
     }
   }
 
-  // The pieces that the whole range consists of; none if some of it is not the kernel's or cannot
-  // be read.
+  // Returns the pieces that make up the range, or none if a part of it is not memory of this kernel
+  // or cannot be read.
   std::vector<piece> find(user_address start, user_address end) {
     std::vector<piece> found;
     if (covers(start, end)) add_pieces(start, end, found);
@@ -88,11 +93,12 @@ class table {
     return found;
   }
 
-  // From here on nobody writes to the file of what is `sole`. False: the system refuses.
+  // Turns a `sole` piece `frozen`. Returns false if Linux refuses.
   bool freeze(const piece& what) {
     split(what.at);
     split(what.at + what.of.size);
-    // Its pages are taken out first, all at once; whoever needs one meanwhile finds it in the file.
+    // Takes the pages out of the mapping first, all at once. A thread that touches one before the
+    // mmap below gets it from the file again.
     void* const unused = mremap(pointer(what.at), what.of.size, what.of.size,
                                 MREMAP_MAYMOVE | MREMAP_DONTUNMAP, nullptr);
     if (unused != MAP_FAILED) what.of.file->keep(unused, what.of.size);
@@ -105,7 +111,7 @@ class table {
     return true;
   }
 
-  // From here on others may map what is `sole`.
+  // Turns a `sole` range `common`.
   void open_up(user_address at, std::uint64_t size) {
     split(at);
     split(at + size);
@@ -164,7 +170,7 @@ class table {
     return false;
   }
 
-  // Where table and system agree.
+  // Appends the parts of the range for which the table and Linux agree.
   void add_pieces(user_address start, user_address end, std::vector<piece>& to) {
     for (const mapping& each : mappings(start, end)) {
       const user_address last = std::min<user_address>(each.end, end);
@@ -195,13 +201,14 @@ table& known() {
   return made;
 }
 
-// What both sides of a fork wrote to would be seen by both. What an entry names stays common.
+// Freezes all `sole` segments before a fork: else parent and child would see each other's writes.
+// Memory of a memory entry stays common.
 void prepare_fork() {
   known().lock.lock();
   try {
     known().freeze_all();
   } catch (const std::bad_alloc&) {
-    // Nothing can be done about it here; so much memory is left in no process that forks.
+    // A process without memory for this list cannot fork either.
   }
 }
 
@@ -211,7 +218,7 @@ void end_fork() {
 
 [[maybe_unused]] const int watches_forks = pthread_atfork(prepare_fork, end_fork, end_fork);
 
-// Maps a segment and remembers it.
+// Maps a segment and adds it to the table. Requires the table's lock. Returns 0 if Linux refuses.
 user_address map(user_address at, const segment& what, int flags) noexcept {
   void* const made =
       mmap(pointer(at), what.size, readable,
@@ -222,7 +229,7 @@ user_address map(user_address at, const segment& what, int flags) noexcept {
   return address(made);
 }
 
-// Pages of this process that nobody else has.
+// Memory in a message: pages of its own, which no other mapping shares.
 class pages final : public passing_memory {
  public:
   pages(user_address at, std::uint64_t size) noexcept : at_(at), size_(size) {}
@@ -244,7 +251,7 @@ class pages final : public passing_memory {
   const std::uint64_t size_;
 };
 
-// Pages that others have, too, until one side writes to them.
+// Memory in a message: frozen segments, shared with other mappings until one side writes.
 class shared_pages final : public passing_memory {
  public:
   explicit shared_pages(std::vector<segment>&& parts) noexcept : parts_(std::move(parts)) {}
@@ -288,10 +295,11 @@ class shared_pages final : public passing_memory {
   std::vector<segment> parts_;
 };
 
-// Copies of pages that were written to since their file was frozen, in a file of their own. At most
-// so many runs of them; more are copied faster with all the rest.
+// A frozen piece with more runs of written pages than this is copied as a whole, which is faster.
 constexpr std::size_t most_runs = 64;
 
+// Appends the segments of a frozen piece. Pages that were written to since the file was frozen are
+// copied into a file of their own. Returns false if the caller must copy the whole piece.
 bool add_frozen(const piece& from, std::vector<segment>& to) {
   std::vector<bool> written;
   if (!find_written_pages(from.at, from.at + from.of.size, written)) return false;
@@ -337,7 +345,8 @@ ref<memory_object> share_pieces(const std::vector<piece>& pieces) {
   return ref<memory_object>::adopt(new shared_pages(std::move(parts)));
 }
 
-// Moves the pieces to where there is room. If the system stops in the middle all go back.
+// Moves the pieces, which are `size` bytes in all, to a free address and returns it. If Linux
+// refuses halfway, moves all pieces back and returns 0.
 user_address move_pieces(const std::vector<piece>& pieces, std::uint64_t size) {
   void* const room = mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (room == MAP_FAILED) return 0;
@@ -410,7 +419,7 @@ void deallocate(user_address at, std::uint64_t size) noexcept {
 
 user_address move(user_address from, std::uint64_t size, user_address wanted) noexcept {
   const std::uint64_t whole = round_to_pages(size);
-  if (whole >= shared_from) return from;  // a file's pages
+  if (whole >= shared_from) return from;  // pages of a file
   const user_address to = wanted - offset_in_page(wanted);
   const std::lock_guard<std::mutex> hold(known().lock);
   void* const room = mmap(pointer(to), whole, PROT_NONE,
@@ -452,7 +461,7 @@ ref<memory_object> take_away(user_address from, std::uint64_t size) noexcept {
   const std::lock_guard<std::mutex> hold(known().lock);
   try {
     const std::vector<piece> pieces = known().find(range.start, range.end);
-    // Those of an entry go on to be written to by others.
+    // Other mappings still write to the pages of a memory entry.
     if (pieces.empty() || has_common(pieces)) return {};
     const user_address at = move_pieces(pieces, range.end - range.start);
     if (!at) return {};
@@ -483,7 +492,7 @@ kern_return_t find_room(const place& where, std::uint64_t size, user_address& at
 
 namespace {
 
-// Whether all of it is memory of the process alone.
+// Returns true if the whole range is anonymous private memory.
 bool is_private(user_address start, user_address end) {
   for (const mapping& each : mappings(start, end)) {
     if (each.start > start || each.shared || each.file != 0) return false;
@@ -492,7 +501,8 @@ bool is_private(user_address start, user_address end) {
   return start >= end;
 }
 
-// Whether they are one piece of a file, in which all that is written to them is.
+// Returns true if the pieces are one contiguous range of one file, and none is frozen: the file has
+// all that was written to them.
 bool is_one(const std::vector<piece>& pieces) noexcept {
   return !pieces.empty() && std::all_of(pieces.begin(), pieces.end(), [&](const piece& each) {
     const piece& first = pieces.front();
@@ -501,6 +511,7 @@ bool is_one(const std::vector<piece>& pieces) noexcept {
   });
 }
 
+// Copies the range into a new file and maps that in its place, with the same protections.
 kern_return_t put_into_file(const page_range& range, ref<memory_file>& file) {
   const std::uint64_t size = range.end - range.start;
   file = memory_file::make(size);
@@ -533,7 +544,7 @@ kern_return_t make_common(user_address start, std::uint64_t size, ref<memory_fil
       for (const piece& each : pieces) known().open_up(each.at, each.of.size);
       return KERN_SUCCESS;
     }
-    // What is common already is not to be put into another file.
+    // Common pages cannot move into another file.
     if (pieces.empty() ? !is_private(range.start, range.end) : has_common(pieces)) {
       return KERN_INVALID_ADDRESS;
     }

@@ -1,8 +1,11 @@
-// The memory of this process that the kernel has allocated. Large pieces are pages of files in
-// memory, so that a virtual copy can share them: what was written before the copy is in the file,
-// and from the copy on both sides write to pages of their own (MAP_PRIVATE). What is where is asked
-// of the system again before anything is mapped over it: a program may unmap, or protect, what the
-// kernel gave it without telling anybody. All functions may be called from any thread.
+// address_space: the memory of this process that the Mach kernel has allocated.
+//
+// Large allocations are pages of files in memory, so that a virtual copy can share them: the file
+// has what was written before the copy, and after the copy each side writes to pages of its own
+// (MAP_PRIVATE). A program may unmap or protect its memory without a call to this kernel. So before
+// anything is mapped over a range, Linux is asked what is mapped there now.
+//
+// Threads: all functions may be called from any thread.
 #pragma once
 
 #include <mach/kern_return.h>
@@ -16,8 +19,8 @@
 
 namespace kedge::mach::kernel::address_space {
 
-// From this size on memory is allocated in a file, shared when it is copied virtually, and handed
-// over when its sender deallocates it.
+// Memory of at least this many bytes is allocated in a file, shared by virtual copies, and moved to
+// the receiver if its sender deallocates it.
 inline constexpr std::uint64_t shared_from = 1u << 20;
 
 std::uint64_t page_size() noexcept;
@@ -28,52 +31,56 @@ inline std::uint64_t round_to_pages(std::uint64_t size) noexcept {
   return (size + page_size() - 1) & ~(page_size() - 1);
 }
 
-// Memory on its way through this process.
+// Memory in a message, in this process.
 class passing_memory : public memory_object {
  public:
-  // Puts the whole of it into the address space, as the caller's from then on; once at most.
-  // KERN_NO_SPACE.
+  // Maps all of the memory into the address space. The caller then owns the pages. Called at most
+  // once. KERN_NO_SPACE.
   virtual kern_return_t enter(user_address& at) noexcept = 0;
 };
 
-// Fresh pages, full of zeros. KERN_NO_SPACE.
+// Allocates zero-filled pages. KERN_NO_SPACE.
 kern_return_t allocate(std::uint64_t size, user_address& at) noexcept;
-// The same at an address, which begins a page. KERN_NO_SPACE (some page there is in use, and is not
-// to be replaced), KERN_INVALID_ADDRESS.
+// Allocates zero-filled pages at `at`, the start of a page. KERN_NO_SPACE: a page there is in use,
+// and `replaces` is false. KERN_INVALID_ADDRESS: the range is not in the address space.
 kern_return_t allocate_at(user_address at, std::uint64_t size, bool replaces) noexcept;
-// Releases the pages that the range lies in.
+// Releases every page that the range touches.
 void deallocate(user_address at, std::uint64_t size) noexcept;
 
-// Moves the anonymous pages from `from` on to the page of `wanted` on, if nothing stands there:
-// where they stand then.
+// Moves the anonymous pages at `from` to the page of `wanted`, unless a page there is in use.
+// Returns the address of the pages afterwards.
 user_address move(user_address from, std::uint64_t size, user_address wanted) noexcept;
 
-// Pages that belong to the object alone, to be filled by whoever makes it. Null: no memory.
+// Makes an object with pages of its own, and sets `bytes` to them for the caller to fill. Returns
+// null if there is no memory.
 ref<memory_object> fresh(std::uint64_t size, std::byte*& bytes) noexcept;
-// The pages that the range lies in as they are now, without a copy of those that the kernel has
-// allocated and that nobody has written to since they were shared. Null: they must be copied.
+// Makes an object with the present contents of every page that the range touches. Copies only pages
+// that were written to since they were last shared. Returns null if the caller must copy the range:
+// not all of it is memory of this kernel, or Linux has refused.
 ref<memory_object> share(user_address from, std::uint64_t size) noexcept;
-// Those pages themselves, which are no longer where they were. Null, and nothing has happened: they
-// are not the kernel's.
+// Makes an object of the pages that the range touches, and removes them from the address space.
+// Returns null, without an effect, if not all of them are memory of this kernel.
 ref<memory_object> take_away(user_address from, std::uint64_t size) noexcept;
 
-// Where memory is to be mapped.
+// Where to map memory.
 struct place {
   bool anywhere = true;
   bool replaces = false;
-  user_address at = 0;          // begins a page; if not anywhere
-  std::uint64_t alignment = 0;  // a mask of bits that are 0 in the address
+  user_address at = 0;          // the start of a page; unused if `anywhere`
+  std::uint64_t alignment = 0;  // mask of the bits that must be 0 in the address
 };
-// KERN_NO_SPACE, KERN_INVALID_ADDRESS, as allocate_at's.
+// Maps zero-filled pages at `where`. KERN_NO_SPACE and KERN_INVALID_ADDRESS as of allocate_at; also
+// KERN_INVALID_ADDRESS if the address is not aligned.
 kern_return_t find_room(const place& where, std::uint64_t size, user_address& at) noexcept;
 
-// From here on the pages of the range can be mapped elsewhere, too, and what is written in one
-// place is seen in all. Memory that the kernel did not allocate is put into a file for it; what
-// another thread writes to it meanwhile may be lost. KERN_INVALID_ADDRESS (some of it is nobody's,
-// or is of a file of the program's, or of another one of these), KERN_RESOURCE_SHORTAGE.
+// Makes the pages of the range common: they can be mapped elsewhere too, and what is written to one
+// mapping is seen in all. Gives their file and their offset in it. Memory that this kernel did not
+// allocate is copied into a new file first; what another thread writes during the copy may be lost.
+// KERN_INVALID_ADDRESS: a part of the range is not mapped, belongs to a file of the program, or is
+// common already with another file. KERN_RESOURCE_SHORTAGE.
 kern_return_t make_common(user_address start, std::uint64_t size, ref<memory_file>& file,
                           std::uint64_t& offset) noexcept;
-// Maps pages of a file that others have mapped, or will.
+// Maps common pages of a file.
 kern_return_t map_common(const ref<memory_file>& file, std::uint64_t offset, std::uint64_t size,
                          const place& where, int protection, user_address& at) noexcept;
 

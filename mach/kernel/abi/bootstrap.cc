@@ -1,4 +1,4 @@
-// bootstrap_*.
+// Implements bootstrap_*().
 #include <servers/bootstrap.h>
 
 #include <mach/mach.h>

@@ -1,3 +1,4 @@
+// Implements check_memory_*() from /proc/self/maps.
 #include "kedge/mach/kernel/abi/check_memory.h"
 
 #include <mach/mach.h>

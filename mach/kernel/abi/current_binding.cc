@@ -1,3 +1,4 @@
+// Chooses the binding, and makes calls through it.
 #include "kedge/mach/kernel/abi/current_binding.h"
 
 #include <pthread.h>
@@ -7,8 +8,8 @@
 namespace kedge::mach::kernel {
 namespace {
 
-// Runs at start-up, before any thread: another binding's threads do not exist in a child, and the
-// default one is another one there.
+// Runs at start-up, before any thread exists. In a fork's child the threads of another binding do
+// not exist, and the default binding is a new one.
 [[maybe_unused]] const int watch_forks = pthread_atfork(
     nullptr, nullptr, [] { binding_in_use.store(nullptr, std::memory_order_relaxed); });
 

@@ -1,5 +1,6 @@
-// What Mach's calls do to files, by bare system calls: the C library's functions are cancellation
-// points, and no call of Mach's is one. Results and errno are those of the functions.
+// open_to_read(), close_file() ...: file operations by bare system calls. The C library's functions
+// are cancellation points, and no Mach call is one. Results and errno are those of the C library's
+// functions.
 #pragma once
 
 #include <fcntl.h>

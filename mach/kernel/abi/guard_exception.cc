@@ -1,3 +1,4 @@
+// Implements the delivery of EXC_GUARD, as mach_port_guard_exception() raises it on Darwin.
 #include "kedge/mach/kernel/abi/guard_exception.h"
 
 #include <cinttypes>

@@ -1,12 +1,13 @@
+// Implements audit_token_to_*() (OpenBSM).
 #include <bsm/libbsm.h>
 
 namespace {
 
-// Where a token's words are (Darwin: set_security_token_task_internal).
+// The indices of the fields in a token, as Darwin's set_security_token_task_internal() fills them.
 enum : unsigned { auid, euid, egid, ruid, rgid, pid, asid, pidversion };
 
 template <typename T>
-void tell(T* where, unsigned word) {
+void store(T* where, unsigned word) {
   if (where) *where = static_cast<T>(word);
 }
 
@@ -17,13 +18,13 @@ extern "C" {
 void audit_token_to_au32(audit_token_t atoken, uid_t* auidp, uid_t* euidp, gid_t* egidp,
                          uid_t* ruidp, gid_t* rgidp, pid_t* pidp, au_asid_t* asidp,
                          au_tid_t* tidp) {
-  tell(auidp, atoken.val[auid]);
-  tell(euidp, atoken.val[euid]);
-  tell(egidp, atoken.val[egid]);
-  tell(ruidp, atoken.val[ruid]);
-  tell(rgidp, atoken.val[rgid]);
-  tell(pidp, atoken.val[pid]);
-  tell(asidp, atoken.val[asid]);
+  store(auidp, atoken.val[auid]);
+  store(euidp, atoken.val[euid]);
+  store(egidp, atoken.val[egid]);
+  store(ruidp, atoken.val[ruid]);
+  store(rgidp, atoken.val[rgid]);
+  store(pidp, atoken.val[pid]);
+  store(asidp, atoken.val[asid]);
   if (tidp) *tidp = {0, 0};
 }
 

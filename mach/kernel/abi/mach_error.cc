@@ -1,5 +1,7 @@
-// The words are Apple's, since programs compare and log them: of the kernel's own codes and of
-// messages. Codes of I/O Kit, of Unix and of long gone servers have no words here.
+// Implements mach_error_string(), mach_error_type() and mach_error().
+//
+// The texts are Apple's, since programs compare and log them. There are texts for the codes of the
+// kernel and of messages, but not for those of I/O Kit, Unix and servers that no longer exist.
 #include <mach/mach_error.h>
 
 #include <cstdio>
@@ -7,7 +9,7 @@
 
 namespace {
 
-constexpr const char* kernel_words[] = {
+constexpr const char* kernel_texts[] = {
     "(os/kern) successful",
     "(os/kern) invalid address",
     "(os/kern) protection failure",
@@ -67,7 +69,7 @@ constexpr const char* kernel_words[] = {
     "(os/kern) result not found",
 };
 
-constexpr const char* send_words[] = {
+constexpr const char* send_texts[] = {
     "(ipc/send) no error",
     "(ipc/send) send in progress",
     "(ipc/send) invalid data",
@@ -93,7 +95,7 @@ constexpr const char* send_words[] = {
     "(ipc/send) destination does not accept OOL ports",
 };
 
-constexpr const char* receive_words[] = {
+constexpr const char* receive_texts[] = {
     "(ipc/rcv) no error",
     "(ipc/rcv) receive in progress",
     "(ipc/rcv) invalid name",
@@ -113,7 +115,7 @@ constexpr const char* receive_words[] = {
     "(ipc/rcv) DIPC transport error",
 };
 
-constexpr const char* mig_words[] = {
+constexpr const char* mig_texts[] = {
     "(ipc/mig) client type check failure",
     "(ipc/mig) wrong reply message ID",
     "(ipc/mig) server detected error",
@@ -128,12 +130,12 @@ constexpr const char* mig_words[] = {
 
 struct subsystem {
   const char* type;
-  std::span<const char* const> words;
+  std::span<const char* const> texts;
 };
 
-constexpr subsystem of_kernel[] = {{"(os/kern)", kernel_words}};
+constexpr subsystem of_kernel[] = {{"(os/kern)", kernel_texts}};
 constexpr subsystem of_messages[] = {
-    {"(ipc/send)", send_words}, {"(ipc/rcv)", receive_words}, {"(ipc/mig)", mig_words}};
+    {"(ipc/send)", send_texts}, {"(ipc/rcv)", receive_texts}, {"(ipc/mig)", mig_texts}};
 
 struct error_system {
   const char* unknown_subsystem;
@@ -153,7 +155,8 @@ error_system system_of(mach_error_t code) {
   }
 }
 
-// MIG's codes are older than systems and subsystems.
+// MIG's codes, from -300 down, are older than systems and subsystems. Maps them to a code of
+// today's form.
 mach_error_t modern(mach_error_t code) {
   return code <= -300 && code > -400 ? messages << 26 | 2 << 14 | -(code + 300) : code;
 }
@@ -164,26 +167,26 @@ const subsystem* subsystem_of(mach_error_t code) {
   return sub < in.subsystems.size() ? &in.subsystems[sub] : nullptr;
 }
 
-// Null if there are none.
-const char* words_of(mach_error_t code) {
+// Returns null if the code has no text.
+const char* text_of(mach_error_t code) {
   const subsystem* const in = subsystem_of(code);
   const auto number = static_cast<std::size_t>(err_get_code(code));
-  return in && number < in->words.size() ? in->words[number] : nullptr;
+  return in && number < in->texts.size() ? in->texts[number] : nullptr;
 }
 
 }  // namespace
 
 extern "C" {
 
-// Darwin's signatures are char*, though nobody may write there.
+// Darwin's signatures return char*, though the strings are constant.
 
 char* mach_error_string(mach_error_t error_value) {
   const mach_error_t code = modern(error_value);
-  const char* words = words_of(code);
-  if (!words) {
-    words = subsystem_of(code) ? "unknown error code" : system_of(code).unknown_subsystem;
+  const char* text = text_of(code);
+  if (!text) {
+    text = subsystem_of(code) ? "unknown error code" : system_of(code).unknown_subsystem;
   }
-  return const_cast<char*>(words);
+  return const_cast<char*>(text);
 }
 
 char* mach_error_type(mach_error_t error_value) {
@@ -192,7 +195,7 @@ char* mach_error_type(mach_error_t error_value) {
 }
 
 void mach_error(const char* str, mach_error_t error_value) {
-  if (words_of(modern(error_value))) {
+  if (text_of(modern(error_value))) {
     std::fprintf(stderr, "%s %s\n", str, mach_error_string(error_value));
   } else {
     std::fprintf(stderr, "%s %s %s (%x)\n", str, mach_error_type(error_value),

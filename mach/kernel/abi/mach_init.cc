@@ -1,4 +1,5 @@
-// What a task has from its start.
+// Implements mach_host_self() and mach_thread_self(), and defines the rights that a task has from
+// its start.
 #include <mach/mach.h>
 #include <mach/ndr.h>
 

@@ -1,4 +1,5 @@
-// mach_msg and what the C library makes of it.
+// Implements mach_msg() and its relatives, with what Darwin's C library adds to the system call:
+// restarting interrupted calls, mach_msg_destroy().
 #include <mach/mach.h>
 
 #include <cstdint>
@@ -13,8 +14,8 @@ using kedge::mach::kernel::request;
 
 namespace {
 
-// A right of a message, received or never sent; of one that was to be made it has the effects, as
-// Darwin's C library has.
+// Releases a right in a message that was received, or never sent. For MAKE_* it makes the right and
+// releases that, with all effects of both, as Darwin's C library does.
 void release(mach_port_name_t name, mach_msg_type_name_t disposition) {
   if (!MACH_PORT_VALID(name)) return;
   switch (disposition) {
@@ -53,7 +54,8 @@ Descriptor read(const char*& at) {
   return found;
 }
 
-// False: nobody knows how long it is, so that nothing behind it can be released either.
+// Releases what one descriptor holds, and advances `at` behind it. Returns false for an unknown
+// kind: its length is unknown, so no descriptor behind it can be released either.
 bool release_descriptor(const char*& at) {
   mach_msg_type_descriptor_t any;
   std::memcpy(&any, at, sizeof any);
@@ -64,7 +66,7 @@ bool release_descriptor(const char*& at) {
       return true;
     }
     case MACH_MSG_OOL_DESCRIPTOR: {
-      // What was copied physically is not marked to be deallocated, and leaks.
+      // Memory that was copied physically has no deallocate flag. It leaks, as on Darwin.
       const auto memory = read<mach_msg_ool_descriptor_t>(at);
       if (memory.deallocate) release(memory.address, memory.size);
       return true;
@@ -94,8 +96,8 @@ bool release_descriptor(const char*& at) {
   }
 }
 
-// What the C library makes of an interrupted call: without MACH_*_INTERRUPT an interrupted half is
-// begun again, with the whole time-out.
+// Restarts an interrupted call, as Darwin's C library does: without MACH_SEND_INTERRUPT or
+// MACH_RCV_INTERRUPT the interrupted half starts again, with the full time-out.
 [[gnu::noinline]] mach_msg_return_t begin_again(request& what, mach_msg_return_t result) {
   const mach_msg_option_t option = static_cast<mach_msg_option_t>(what.words[0]);
   for (;;) {

@@ -1,4 +1,5 @@
-// A server's loop: receives requests, has them handled, sends the replies.
+// Implements mach_msg_server(), mach_msg_server_once() and mach_msg_server_importance()
+// (Libsyscall's mach_msg_server.c): receive a request, call the handler, send its reply.
 #include <mach/mach.h>
 
 #include <unistd.h>
@@ -38,7 +39,7 @@ class buffer {
   mach_msg_size_t size_ = 0;
 };
 
-// The reply is still the server's: nobody will get it.
+// Destroys a reply that was not sent, which the server still owns.
 void destroy_unsent(mach_msg_header_t& reply) {
   const mach_msg_type_name_t local = MACH_MSGH_BITS_LOCAL(reply.msgh_bits);
   if (MACH_PORT_VALID(reply.msgh_local_port) &&
@@ -65,7 +66,7 @@ class server {
     return result == KERN_SUCCESS ? make_room(max_size_) : result;
   }
 
-  // One request. What the handler answers is no error of the server's.
+  // Serves one request. An error in the handler's reply is not an error of the server.
   mach_msg_return_t serve() {
     const mach_msg_return_t received = receive();
     if (received != MACH_MSG_SUCCESS) return received;
@@ -73,12 +74,12 @@ class server {
     mach_msg_header_t& reply = reply_.message().Head;
     reply = {};
     handle_(&request, &reply);
-    // A complex reply has a count of descriptors where others have their result.
+    // A complex reply has its descriptor count where other replies have RetCode.
     const kern_return_t handled =
         MACH_MSGH_BITS_IS_COMPLEX(reply.msgh_bits) ? KERN_SUCCESS : reply_.message().RetCode;
     if (handled == MIG_NO_REPLY) return MACH_MSG_SUCCESS;
     if (handled != KERN_SUCCESS) {
-      // All that came is destroyed but the reply right, which is in the reply now.
+      // Destroys the request, except its reply right, which is in the reply now.
       request.msgh_remote_port = MACH_PORT_NULL;
       mach_msg_destroy(&request);
     }
@@ -103,8 +104,8 @@ class server {
     }
   }
 
-  // A client that does not receive must not hold up the server: only a send-once right never
-  // waits.
+  // Sends with a time-out of 0 unless by a send-once right, which never waits: a client that does
+  // not receive must not block the server.
   mach_msg_return_t send(mach_msg_header_t& reply) {
     const bool once = MACH_MSGH_BITS_REMOTE(reply.msgh_bits) == MACH_MSG_TYPE_MOVE_SEND_ONCE;
     const mach_msg_return_t result =

@@ -1,4 +1,4 @@
-// mach_port_*: each is a request and a reply.
+// Implements mach_port_*() and mach_reply_port(), each with one request and one reply.
 #include <mach/mach.h>
 #include <mach/vm_map.h>
 
@@ -16,7 +16,7 @@ std::uint64_t address(const void* of) noexcept {
   return reinterpret_cast<std::uintptr_t>(of);
 }
 
-// Signed arguments travel sign-extended.
+// Signed arguments are sign-extended.
 std::uint64_t word(std::int64_t value) noexcept {
   return static_cast<std::uint64_t>(value);
 }
@@ -27,8 +27,9 @@ kern_return_t give(const reply& answer, T* result) noexcept {
   return answer.result;
 }
 
-// Fills memory of the right size, which may have changed meanwhile: fetch(arrays, room) does the
-// call.
+// Gets arrays of names whose length only the kernel knows. Allocates room for `room` names, calls
+// fetch(arrays, room), and tries again with more room if that was not enough. The caller owns the
+// pages in `out`.
 template <typename Fetch>
 kern_return_t fetch_arrays(std::size_t arrays, mach_port_name_t** out,
                            mach_msg_type_number_t* count, Fetch&& fetch) {
@@ -47,7 +48,7 @@ kern_return_t fetch_arrays(std::size_t arrays, mach_port_name_t** out,
       *count = static_cast<mach_msg_type_number_t>(answer.words[0]);
       for (std::size_t each = 0; each < arrays; ++each) {
         out[each] = *count ? reinterpret_cast<mach_port_name_t*>(memory[each]) : nullptr;
-        // What is beyond the caller's pages is not known to the caller.
+        // The caller deallocates `count` names. Releases the pages behind them.
         const vm_size_t used = mach_vm_round_page(*count * sizeof(mach_port_name_t));
         const vm_size_t had = mach_vm_round_page(bytes);
         if (used < had) vm_deallocate(mach_task_self(), memory[each] + used, had - used);
@@ -253,7 +254,7 @@ kern_return_t mach_port_rename(ipc_space_t task, mach_port_name_t old_name,
   return call(call_number::rename, task, old_name, new_name).result;
 }
 
-// A new receive right; MACH_PORT_NULL if none can be made.
+// Makes a receive right. Returns MACH_PORT_NULL if the kernel refuses.
 mach_port_name_t mach_reply_port(void) {
   const reply answer = call(call_number::reply_port, mach_task_self());
   return answer.result == KERN_SUCCESS ? static_cast<mach_port_name_t>(answer.words[0])

@@ -1,4 +1,4 @@
-// semaphore_*.
+// Implements semaphore_*().
 #include <mach/mach.h>
 
 #include "kedge/mach/kernel/abi/current_binding.h"

@@ -1,3 +1,4 @@
+// Implements <mach/mach_time.h> with clock_gettime() and clock_nanosleep().
 #include <mach/mach_time.h>
 
 #include <sys/syscall.h>
@@ -44,7 +45,7 @@ uint64_t mach_continuous_approximate_time(void) {
 kern_return_t mach_wait_until(uint64_t deadline) {
   const timespec until{static_cast<time_t>(deadline / nanoseconds_per_second),
                        static_cast<long>(deadline % nanoseconds_per_second)};
-  // Not by clock_nanosleep(), which is a cancellation point.
+  // A bare system call: the C library's clock_nanosleep() is a cancellation point.
   const long slept = syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, TIMER_ABSTIME, &until, nullptr);
   return slept == 0 ? KERN_SUCCESS : KERN_ABORTED;
 }

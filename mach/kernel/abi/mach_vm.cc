@@ -1,4 +1,5 @@
-// mach_vm_* and vm_*: pages of this process, whichever of its tasks they are asked for.
+// Implements mach_vm_*() and vm_*(), except those that map memory entries. All tasks of the process
+// share its pages.
 #include <mach/mach.h>
 #include <mach/mach_vm.h>
 #include <mach/vm_map.h>
@@ -40,8 +41,9 @@ kern_return_t protect(mach_vm_address_t start, mach_vm_size_t size, int protecti
   return errno == EACCES ? KERN_PROTECTION_FAILURE : KERN_INVALID_ADDRESS;
 }
 
-// There is no maximum that the system would keep: what is more than it is taken away now.
-kern_return_t take_away(mach_vm_address_t start, mach_vm_size_t size, int maximum) {
+// Lowers the protection of the range to `maximum`. Linux keeps no maximum, so a later call can
+// raise the protection again.
+kern_return_t limit_protection(mach_vm_address_t start, mach_vm_size_t size, int maximum) {
   try {
     for (const kernel::mapping& each : kernel::mappings(start, start + size)) {
       const mach_vm_address_t from = std::max<mach_vm_address_t>(each.start, start);
@@ -64,7 +66,7 @@ vm_size_t vm_page_size = 4096;
 vm_size_t vm_page_mask = 4095;
 int vm_page_shift = 12;
 
-// Before anything else that begins by itself.
+// Runs before other constructors, which may use the page size.
 [[gnu::constructor(101)]] static void measure_pages() {
   vm_page_size = static_cast<vm_size_t>(sysconf(_SC_PAGESIZE));
   vm_page_mask = vm_page_size - 1;
@@ -106,10 +108,11 @@ kern_return_t mach_vm_protect(vm_map_t target_task, mach_vm_address_t address, m
   const mach_vm_address_t start = mach_vm_trunc_page(address);
   const mach_vm_size_t whole = mach_vm_round_page(address + size) - start;
   const int protection = new_protection & VM_PROT_ALL;
-  // With a hole in it nothing of the range changes.
+  // If a page of the range is not mapped, no protection changes.
   const kern_return_t hole = kernel::check_memory_access(start, whole, VM_PROT_NONE);
   if (hole != KERN_SUCCESS) return hole;
-  return set_maximum ? take_away(start, whole, protection) : protect(start, whole, protection);
+  return set_maximum ? limit_protection(start, whole, protection)
+                     : protect(start, whole, protection);
 }
 
 kern_return_t mach_vm_read(vm_map_read_t target_task, mach_vm_address_t address,
@@ -145,7 +148,7 @@ kern_return_t mach_vm_write(vm_map_t target_task, mach_vm_address_t address, vm_
                             mach_msg_type_number_t dataCnt) {
   const kern_return_t bad = kernel::check_memory_range(target_task, address, dataCnt);
   if (bad != KERN_SUCCESS) return bad;
-  // On Darwin the bytes travel in a message.
+  // On Darwin the bytes are sent in a message, hence the code of a send.
   if (kernel::check_memory_access(data, dataCnt, PROT_READ) != KERN_SUCCESS)
     return MACH_SEND_INVALID_MEMORY;
   return copy_bytes(data, dataCnt, address);
@@ -174,13 +177,13 @@ kern_return_t mach_vm_region(vm_map_read_t target_task, mach_vm_address_t* addre
   }
   if (found.empty()) return KERN_INVALID_ADDRESS;
   const kernel::mapping& region = found.front();
-  vm_region_basic_info_data_64_t told{};
-  told.protection = region.protection;
-  told.max_protection = VM_PROT_ALL;
-  told.inheritance = VM_INHERIT_DEFAULT;
-  told.shared = region.shared;
-  told.offset = region.offset;
-  std::memcpy(info, &told, sizeof told);
+  vm_region_basic_info_data_64_t basic_info{};
+  basic_info.protection = region.protection;
+  basic_info.max_protection = VM_PROT_ALL;
+  basic_info.inheritance = VM_INHERIT_DEFAULT;
+  basic_info.shared = region.shared;
+  basic_info.offset = region.offset;
+  std::memcpy(info, &basic_info, sizeof basic_info);
   *infoCnt = VM_REGION_BASIC_INFO_COUNT_64;
   *address = region.start;
   *size = region.end - region.start;

@@ -1,4 +1,4 @@
-// Memory entries, and the calls that map more than once.
+// Implements mach_make_memory_entry_64(), mach_vm_map(), mach_vm_remap(), vm_map() and vm_remap().
 #include <mach/mach.h>
 #include <mach/mach_vm.h>
 
@@ -42,7 +42,8 @@ kern_return_t name_entry(const entry& made, mach_port_t* name) {
   const reply answer =
       call(call_number::memory_entry_make, mach_task_self(), static_cast<std::uint64_t>(descriptor),
            made.offset, made.size, static_cast<std::uint64_t>(made.permission));
-  if (answer.result == KERN_TERMINATED) kernel::close_file(descriptor);  // nobody took it
+  if (answer.result == KERN_TERMINATED)
+    kernel::close_file(descriptor);  // the kernel has not taken it
   if (answer.result == KERN_SUCCESS) *name = static_cast<mach_port_t>(answer.words[0]);
   return answer.result;
 }

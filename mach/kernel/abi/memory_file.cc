@@ -1,3 +1,4 @@
+// Implements memory_file with memfd_create().
 #include "kedge/mach/kernel/abi/memory_file.h"
 
 #include <fcntl.h>
@@ -15,21 +16,21 @@
 namespace kedge::mach::kernel {
 namespace {
 
-std::atomic<std::uint64_t> living{0};
+std::atomic<std::uint64_t> file_count{0};
 
-// A quarter of the descriptors that the process may have; none if files are limited in size, where
-// exceeding the limit is a signal.
-bool may_be_another() noexcept {
+// Returns true while files in memory take less than a quarter of the descriptors that the process
+// may have. Returns false if RLIMIT_FSIZE limits the size of files: exceeding it raises a signal.
+bool can_make_another() noexcept {
   rlimit descriptors{}, size{};
   return getrlimit(RLIMIT_NOFILE, &descriptors) == 0 && getrlimit(RLIMIT_FSIZE, &size) == 0 &&
          size.rlim_cur == RLIM_INFINITY &&
-         living.load(std::memory_order_relaxed) < descriptors.rlim_cur / 4;
+         file_count.load(std::memory_order_relaxed) < descriptors.rlim_cur / 4;
 }
 
 }  // namespace
 
 ref<memory_file> memory_file::make(std::uint64_t size) noexcept {
-  if (!may_be_another()) return {};
+  if (!can_make_another()) return {};
   const int descriptor = memfd_create("mach", MFD_CLOEXEC);
   if (descriptor < 0) return {};
   if (ftruncate(descriptor, static_cast<off_t>(size)) == 0) return adopt(descriptor);
@@ -47,14 +48,14 @@ ref<memory_file> memory_file::adopt(int descriptor) noexcept {
     close_file(descriptor);
     return {};
   }
-  living.fetch_add(1, std::memory_order_relaxed);
+  file_count.fetch_add(1, std::memory_order_relaxed);
   return ref<memory_file>::adopt(made);
 }
 
 memory_file::~memory_file() {
   for (const range& each : unused_) munmap(each.at, each.size);
   close_file(descriptor_);
-  living.fetch_sub(1, std::memory_order_relaxed);
+  file_count.fetch_sub(1, std::memory_order_relaxed);
 }
 
 int memory_file::open_again() const noexcept {

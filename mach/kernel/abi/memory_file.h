@@ -1,4 +1,7 @@
-// A file in memory, which pages can be mapped from more than once.
+// memory_file: a file in memory, whose pages can be mapped several times.
+//
+// Reference-counted. Owns its descriptor. Threads: any, but keep() requires the lock of the address
+// space.
 #pragma once
 
 #include <sys/types.h>
@@ -14,10 +17,10 @@ namespace kedge::mach::kernel {
 
 class memory_file {
  public:
-  // Full of zeros. Null: the system gives none, or this process has as many as is good for it; they
-  // take descriptors from the program.
+  // Makes a file of `size` zero bytes. Returns null if Linux refuses, or if this process has too
+  // many such files already: each takes a descriptor that the program may need.
   static ref<memory_file> make(std::uint64_t size) noexcept;
-  // One that is open already; the descriptor goes with it, and with a failure. Null: no memory.
+  // Takes over an open descriptor, also if it fails. Returns null if there is no memory.
   static ref<memory_file> adopt(int descriptor) noexcept;
   memory_file(const memory_file&) = delete;
   memory_file& operator=(const memory_file&) = delete;
@@ -28,15 +31,17 @@ class memory_file {
   }
 
   int descriptor() const noexcept { return descriptor_; }
-  // Another descriptor for it, the caller's. -1: there is none.
+  // Makes another descriptor for the file, owned by the caller. Returns -1 if Linux refuses.
   int open_again() const noexcept;
   bool is(dev_t device, ino_t number) const noexcept {
     return device == device_ && number == number_;
   }
-  // A mapping of it that nobody uses any more, and that goes with it: to take many pages out of a
-  // mapping is dear, and may as well be done then.
+  // Takes over a mapping of the file that is no longer used, and unmaps it when the file is
+  // destroyed: unmapping many pages is slow, and can wait until then.
   void keep(void* at, std::size_t size) noexcept;
+  // Writes all bytes. Returns false if Linux refuses, or if `from` cannot be read.
   bool write(std::uint64_t offset, const void* from, std::size_t size) noexcept;
+  // Reads up to the end of the file.
   void read(std::uint64_t offset, void* to, std::size_t size) const noexcept;
 
  private:
@@ -52,7 +57,7 @@ class memory_file {
     void* at;
     std::size_t size;
   };
-  std::vector<range> unused_;  // guarded by the lock of whoever maps the file
+  std::vector<range> unused_;  // guarded by the lock of the address space
 };
 
 }  // namespace kedge::mach::kernel

@@ -1,3 +1,4 @@
+// Reads /proc/self/maps and /proc/self/pagemap.
 #include "kedge/mach/kernel/abi/memory_map.h"
 
 #include <fcntl.h>
@@ -25,7 +26,7 @@ class file_of_process {
   file_of_process(const file_of_process&) = delete;
   file_of_process& operator=(const file_of_process&) = delete;
 
-  // 0 at the end, and of every error.
+  // Returns 0 at the end of the file and after any error.
   std::size_t read(void* to, std::size_t size) noexcept {
     for (;;) {
       const ssize_t got = read_file(fd_, to, size);
@@ -41,7 +42,7 @@ class file_of_process {
   const int fd_;
 };
 
-// "start-end rwxs offset major:minor inode path", all but the inode in hexadecimal.
+// Parses "start-end rwxs offset major:minor inode path". All numbers but the inode are hexadecimal.
 mapping parse(const char* line) noexcept {
   mapping found;
   char* at = nullptr;
@@ -62,7 +63,7 @@ mapping parse(const char* line) noexcept {
 std::vector<mapping> mappings(std::uint64_t start, std::uint64_t end, bool next) {
   file_of_process maps("/proc/self/maps");
   std::vector<mapping> found;
-  std::array<char, 16384> text;  // whole lines: paths are at most a page long
+  std::array<char, 16384> text;  // room for a whole line: a path is at most a page long
   std::size_t held = 0;
   for (;;) {
     const std::size_t got = maps.read(text.data() + held, text.size() - 1 - held);

@@ -1,4 +1,4 @@
-// What the system says of this process's memory (/proc/self).
+// mappings(), find_written_pages(): what Linux reports about this process's memory (/proc/self).
 #pragma once
 
 #include <sys/types.h>
@@ -15,15 +15,15 @@ struct mapping {
   bool shared = false;
   std::uint64_t offset = 0;  // in the file
   dev_t device = 0;
-  ino_t file = 0;  // 0: none
+  ino_t file = 0;  // 0: anonymous memory
 };
 
-// Those that the range meets, in order of addresses, and if `next` the one behind it, too. Nothing
-// if the system does not tell. Throws std::bad_alloc.
+// Returns the mappings that overlap [start, end), in order of addresses. With `next`, also the
+// first one behind the range. Empty if /proc/self/maps cannot be read. Throws std::bad_alloc.
 std::vector<mapping> mappings(std::uint64_t start, std::uint64_t end, bool next = false);
 
-// Of each page of a private mapping, whether it was written since it was mapped. False: the system
-// does not tell. Throws std::bad_alloc.
+// Sets, for each page of a private mapping, whether it was written to since it was mapped. Returns
+// false if /proc/self/pagemap cannot be read. Throws std::bad_alloc.
 bool find_written_pages(std::uint64_t start, std::uint64_t end, std::vector<bool>& written);
 
 }  // namespace kedge::mach::kernel

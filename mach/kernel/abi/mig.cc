@@ -1,4 +1,4 @@
-// What MIG's stubs call.
+// Implements mig_*(), which MIG's stubs call.
 #include <mach/mach.h>
 #include <mach/mig.h>
 
@@ -15,7 +15,7 @@ using kedge::mach::kernel::current_task_guard;
 using kedge::mach::kernel::task;
 using kedge::mach::kernel::task_of_thread;
 
-// One for each task that the thread has been in.
+// The thread's reply ports, one for each task that the thread has been in.
 class reply_ports {
  public:
   ~reply_ports() {
@@ -34,7 +34,7 @@ class reply_ports {
     }
     return port;
   }
-  // Null if there was none.
+  // Destroys the port of the current task. Returns MACH_PORT_NULL if there was none.
   mach_port_t end() {
     mach_port_t& port = find();
     const mach_port_t ended = port;
@@ -67,7 +67,7 @@ class reply_ports {
 
 thread_local reply_ports of_thread;
 
-// The child's space is a new one.
+// A fork's child has a new, empty space.
 [[maybe_unused]] const int watch_forks =
     pthread_atfork(nullptr, nullptr, [] { of_thread.forget(); });
 

@@ -1,4 +1,5 @@
-// Out-of-line memory of this process.
+// Implements copyio for a caller in this process: out-of-line memory is taken from and given to its
+// address space.
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -11,7 +12,6 @@
 namespace kedge::mach::kernel {
 namespace {
 
-// Caller and kernel in one process.
 class memory_of_process final : public copyio {
  public:
   constexpr memory_of_process() noexcept : copyio(true) {}
@@ -21,7 +21,7 @@ class memory_of_process final : public copyio {
     while (size > 0) {
       const iovec local{at, size};
       const iovec remote{reinterpret_cast<void*>(from), size};
-      // Never more than 2 GiB at once.
+      // Linux copies at most 2 GiB at once.
       const ssize_t done = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
       if (done <= 0) return false;
       at += done;
@@ -48,7 +48,8 @@ class memory_of_process final : public copyio {
     std::byte* bytes = nullptr;
     ref<memory_object> copy = address_space::fresh(offset + size, bytes);
     if (!copy) return KERN_RESOURCE_SHORTAGE;
-    // Where the new pages have found room, nothing was.
+    // The new pages were allocated where nothing was mapped, so a source range that overlaps them
+    // was not readable.
     const auto start = reinterpret_cast<std::uintptr_t>(bytes);
     const bool overlaps = from < start + offset + size && start < from + size;
     if (overlaps || !in_checked(from, bytes + offset, size)) return KERN_INVALID_ADDRESS;

@@ -1,4 +1,4 @@
-// kedge/mach/kernel/snapshot.h.
+// Implements take_snapshot() and to_string(): reads the words of the kernel's snapshot call.
 #include "kedge/mach/kernel/snapshot.h"
 
 #include <array>
@@ -22,13 +22,13 @@ std::vector<std::uint64_t> fetch() {
       throw std::bad_alloc();
     }
     const bool all = answer.words[0] <= words.size();
-    // More may be there the next time.
+    // The next snapshot may be larger still.
     words.resize(all ? answer.words[0] : answer.words[0] + answer.words[0] / 4);
     if (all) return words;
   }
 }
 
-// Takes word after word as whatever type is wanted.
+// Reads one word after the other, each as the type of its destination.
 class words_of {
  public:
   explicit words_of(const std::vector<std::uint64_t>& all) : all_(all) {}
@@ -40,7 +40,7 @@ class words_of {
   }
   words_of& operator>>(task& into) {
     *this >> into.id;
-    if (into.id == kernel::first_task_id) into.id = 0;  // the process's own
+    if (into.id == kernel::first_task_id) into.id = 0;  // the process's own task
     return *this;
   }
 
@@ -84,7 +84,7 @@ snapshot::port read_port(words_of& from) {
   return made;
 }
 
-// printf, appending.
+// Appends what printf would print, up to 255 characters.
 template <typename... Arguments>
 void append(std::string& to, const char* format, Arguments... arguments) {
   std::array<char, 256> line;

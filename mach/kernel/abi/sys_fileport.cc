@@ -1,3 +1,4 @@
+// Implements fileport_makeport() and fileport_makefd().
 #include <sys/fileport.h>
 
 #include <errno.h>
@@ -21,7 +22,7 @@ int fail(int error) {
   return -1;
 }
 
-// Others (kqueues, for one) are not of a kind that stat knows.
+// Returns false for files without a type in st_mode, such as kqueues.
 bool can_be_sent(const struct stat& file) {
   return S_ISREG(file.st_mode) || S_ISDIR(file.st_mode) || S_ISCHR(file.st_mode) ||
          S_ISBLK(file.st_mode) || S_ISFIFO(file.st_mode) || S_ISSOCK(file.st_mode);
@@ -40,7 +41,7 @@ int fileport_makeport(int fd, fileport_t* port) {
   const reply answer =
       call(call_number::fileport_make, mach_task_self(), static_cast<std::uint64_t>(held));
   if (answer.result != KERN_SUCCESS) {
-    if (answer.result == KERN_TERMINATED) close_file(held);  // nobody took it
+    if (answer.result == KERN_TERMINATED) close_file(held);  // the kernel has not taken it
     return fail(answer.result == KERN_RESOURCE_SHORTAGE ? EAGAIN : EINVAL);
   }
   *port = static_cast<fileport_t>(answer.words[0]);

@@ -1,4 +1,5 @@
-// task_get_special_port and its kind.
+// Implements task_get_special_port(), task_set_special_port(), mach_ports_register() and
+// mach_ports_lookup().
 #include <mach/mach.h>
 
 #include "kedge/mach/kernel/abi/current_binding.h"

@@ -1,4 +1,4 @@
-// kedge/mach/kernel/extension.h.
+// Implements kedge/mach/kernel/extension.h: several tasks in one process.
 #include <new>
 
 #include "kedge/mach/kernel/abi/current_binding.h"

@@ -1,4 +1,4 @@
-// host_create_mach_voucher.
+// Implements host_create_mach_voucher().
 #include <mach/mach.h>
 #include <mach/mach_host.h>
 

@@ -1,4 +1,4 @@
-// What an audit token tells: the types.
+// <bsm/audit.h>: types of the fields of an audit token.
 #pragma once
 
 #include <stdint.h>
@@ -9,7 +9,7 @@
 typedef uid_t au_id_t;
 typedef pid_t au_asid_t;
 
-// The terminal of an audit session.
+// The terminal id of an audit session.
 struct au_tid {
   int32_t port;
   uint32_t machine;

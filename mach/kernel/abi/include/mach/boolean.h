@@ -1,4 +1,4 @@
-// boolean_t, as Darwin's <mach/boolean.h> has it (unsigned on x86_64, signed elsewhere).
+// <mach/boolean.h>: boolean_t, as on Darwin unsigned on x86_64 and signed elsewhere.
 #pragma once
 
 #if defined(__x86_64__)

@@ -1,4 +1,4 @@
-// Time as Mach's calls take it.
+// <mach/clock_types.h>: the time argument of Mach calls.
 #pragma once
 
 #include <stdint.h>

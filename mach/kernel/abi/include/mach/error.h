@@ -1,4 +1,4 @@
-// The parts of an error code: system, subsystem, code.
+// <mach/error.h>: the parts of an error code: system, subsystem, code.
 #pragma once
 
 #include <mach/kern_return.h>

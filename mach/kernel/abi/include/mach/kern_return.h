@@ -1,4 +1,4 @@
-// kern_return_t and its codes. Darwin's numbers.
+// <mach/kern_return.h>: kern_return_t and its codes. Darwin's numbers.
 #pragma once
 
 typedef int kern_return_t;

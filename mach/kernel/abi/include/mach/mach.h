@@ -1,4 +1,5 @@
-// Mach IPC. <mach/notify.h> and <mach/mach_time.h> are included by themselves, as on Darwin.
+// <mach/mach.h>: Mach IPC. As on Darwin, it does not include <mach/notify.h> and
+// <mach/mach_time.h>.
 #pragma once
 
 #include <mach/mach_types.h>
@@ -17,18 +18,20 @@ extern "C" {
 mach_msg_return_t mach_msg_send(mach_msg_header_t* header);
 mach_msg_return_t mach_msg_receive(mach_msg_header_t* header);
 
-// Releases the rights that a received message carries, and its reply right; not msgh_local_port.
+// Releases the rights and memory in a received message, and its reply right, but not
+// msgh_local_port.
 void mach_msg_destroy(mach_msg_header_t* header);
 
-// Receives a request of up to max_size bytes from a port or set (of any size with MACH_RCV_LARGE),
-// has `demux` make the reply, and sends that: none if its RetCode is MIG_NO_REPLY; with another
-// error the request is destroyed. A reply that cannot be delivered is destroyed. The errors of the
-// receive, and of a send that lost the reply.
+// Receives one request from a port or set, calls `demux` to make the reply, and sends the reply.
+// The request has at most max_size bytes, or any size with MACH_RCV_LARGE. If the reply's RetCode
+// is MIG_NO_REPLY, no reply is sent. With another error the request is destroyed. A reply that
+// cannot be delivered is destroyed. Returns the error of the receive, or of a send that lost the
+// reply.
 mach_msg_return_t mach_msg_server_once(boolean_t (*demux)(mach_msg_header_t* request,
                                                           mach_msg_header_t* reply),
                                        mach_msg_size_t max_size, mach_port_t rcv_name,
                                        mach_msg_options_t options);
-// The same until there is such an error.
+// Serves requests in the same way until an error occurs.
 mach_msg_return_t mach_msg_server(boolean_t (*demux)(mach_msg_header_t* request,
                                                      mach_msg_header_t* reply),
                                   mach_msg_size_t max_size, mach_port_t rcv_name,
@@ -38,7 +41,7 @@ mach_msg_return_t mach_msg_server_importance(boolean_t (*demux)(mach_msg_header_
                                              mach_msg_size_t max_size, mach_port_t rcv_name,
                                              mach_msg_options_t options);
 
-// Begins the reply to a request: an error reply without its result.
+// Fills in the reply to a request as an error reply, all but its RetCode.
 void mig_reply_setup(mach_msg_header_t* request, mach_msg_header_t* reply);
 
 #ifdef __cplusplus

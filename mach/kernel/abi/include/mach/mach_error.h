@@ -1,4 +1,4 @@
-// Error codes in words.
+// <mach/mach_error.h>: error codes as text.
 #pragma once
 
 #include <mach/error.h>
@@ -7,13 +7,14 @@
 extern "C" {
 #endif
 
-// Never null (Apple's is for systems that have no codes); the string lives as long as the program.
+// Returns the text of a code. Never null, unlike Apple's for systems without codes. The string is
+// static.
 char* mach_error_string(mach_error_t error_value);
 
-// Where it comes from: "(os/kern)".
+// Returns the subsystem of a code, for example "(os/kern)". The string is static.
 char* mach_error_type(mach_error_t error_value);
 
-// "<str> <words>" on standard error; of a code that has no words also type and number.
+// Writes "<str> <text>" to standard error, and for a code without a text also its type and number.
 void mach_error(const char* str, mach_error_t error_value);
 
 #ifdef __cplusplus

@@ -1,4 +1,4 @@
-// What the host port is asked for.
+// <mach/mach_host.h>: calls on the host port.
 #pragma once
 
 #include <mach/kern_return.h>
@@ -10,14 +10,14 @@
 extern "C" {
 #endif
 
-// Makes a voucher, of which the caller gets a send right; from no recipe, MACH_VOUCHER_NULL. Here
-// the content is opaque: recipes must be well-formed, and each call makes a voucher that is like no
-// other. `recipesCnt` is in bytes.
+// Makes a voucher and gives the caller a send right to it; MACH_VOUCHER_NULL if there are no
+// recipes. `recipesCnt` is in bytes. The content is opaque here: recipes must be well-formed, and
+// no two calls make equal vouchers.
 //
-// MACH_SEND_INVALID_DEST (no host port), MIG_ARRAY_TOO_LARGE (more than
-// MACH_VOUCHER_ATTR_MAX_RAW_RECIPE_ARRAY_SIZE), KERN_MEMORY_ERROR (recipes cannot be read),
-// KERN_INVALID_CAPABILITY (previous_voucher is none; MACH_VOUCHER_ATTR_SET_VALUE_HANDLE),
-// KERN_INVALID_ARGUMENT.
+// MACH_SEND_INVALID_DEST: not the host port. MIG_ARRAY_TOO_LARGE: more than
+// MACH_VOUCHER_ATTR_MAX_RAW_RECIPE_ARRAY_SIZE bytes. KERN_MEMORY_ERROR: the recipes cannot be read.
+// KERN_INVALID_CAPABILITY: previous_voucher is not a voucher, or the command is
+// MACH_VOUCHER_ATTR_SET_VALUE_HANDLE. KERN_INVALID_ARGUMENT: a recipe is malformed.
 kern_return_t host_create_mach_voucher(host_t host, mach_voucher_attr_raw_recipe_array_t recipes,
                                        mach_msg_type_number_t recipesCnt, ipc_voucher_t* voucher);
 

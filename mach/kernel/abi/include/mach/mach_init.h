@@ -1,5 +1,5 @@
-// What every task has from its start. The names of these rights are the same in every task of this
-// kernel, so the two variables are constants in all but type.
+// <mach/mach_init.h>: the rights that every task has from its start. This kernel gives them the
+// same names in every task, so the two variables never change.
 #pragma once
 
 #include <mach/mach_types.h>
@@ -11,7 +11,7 @@ extern "C" {
 extern mach_port_t mach_task_self_;
 extern mach_port_t bootstrap_port;
 
-// Reserved names: releasing them is not needed.
+// These names are reserved: the caller need not release them.
 mach_port_t mach_host_self(void);
 mach_port_t mach_thread_self(void);
 
@@ -24,7 +24,7 @@ mach_port_t mach_thread_self(void);
 
 #include <mach/mach_traps.h>
 
-// What the ports of mach_ports_register once stood for.
+// The former meanings of the slots of mach_ports_register.
 #define NAME_SERVER_SLOT 0
 #define ENVIRONMENT_SLOT 1
 #define SERVICE_SLOT 2

@@ -1,4 +1,4 @@
-// The interfaces of the kernel's objects.
+// <mach/mach_interface.h>: includes the interfaces of the kernel's objects.
 #pragma once
 
 #include <mach/semaphore.h>

@@ -1,5 +1,5 @@
-// The mach_port_* calls. `task` is mach_task_self(), or a send right to another task's self port,
-// on which the call then acts. Errors are Darwin's.
+// <mach/mach_port.h>: calls on the names of a task. `task` is mach_task_self(), or a send right to
+// the self port of another task, whose names the call then uses. Errors are Darwin's.
 #pragma once
 
 #include <mach/mach_types.h>

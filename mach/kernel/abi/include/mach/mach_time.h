@@ -1,5 +1,5 @@
-// The clock that stops while the machine sleeps, and the continuous one, which does not. Their unit
-// here is one nanosecond: mach_timebase_info gives 1/1.
+// <mach/mach_time.h>: the absolute clock, which stops while the machine sleeps, and the continuous
+// clock, which does not. Their unit here is one nanosecond: mach_timebase_info gives 1/1.
 #pragma once
 
 #include <stdint.h>
@@ -18,16 +18,17 @@ extern "C" {
 #endif
 
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wshadow"  // the function and the struct share a name, as on Darwin
+// The function and the struct share a name, as on Darwin.
+#pragma GCC diagnostic ignored "-Wshadow"
 kern_return_t mach_timebase_info(mach_timebase_info_t info);
 #pragma GCC diagnostic pop
 uint64_t mach_absolute_time(void);
 uint64_t mach_continuous_time(void);
-// Cheaper, and up to some milliseconds late.
+// Cheaper than the exact clocks, and some milliseconds behind them at most.
 uint64_t mach_approximate_time(void);
 uint64_t mach_continuous_approximate_time(void);
 
-// Until the absolute time. KERN_ABORTED: a signal came first.
+// Sleeps until the absolute time `deadline`. KERN_ABORTED: a signal handler ran before.
 kern_return_t mach_wait_until(uint64_t deadline);
 
 #ifdef __cplusplus

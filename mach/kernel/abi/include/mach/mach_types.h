@@ -1,4 +1,4 @@
-// Names of the kernel's objects as a task sees them.
+// <mach/mach_types.h>: types of the names by which a task refers to kernel objects.
 #pragma once
 
 #include <mach/clock_types.h>

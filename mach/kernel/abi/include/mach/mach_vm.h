@@ -1,5 +1,6 @@
-// Pages of a task. Tasks of one process have one address space; a task is named by its self port.
-// MACH_SEND_INVALID_DEST, KERN_INVALID_ARGUMENT: the first argument names no task.
+// <mach/mach_vm.h>: calls on the pages of a task, by 64-bit addresses. The first argument is the
+// task's self port; MACH_SEND_INVALID_DEST or KERN_INVALID_ARGUMENT if it is not one. All tasks of
+// a process share one address space.
 #pragma once
 
 #include <mach/mach_types.h>
@@ -14,15 +15,16 @@
 extern "C" {
 #endif
 
-// Zeros, at any address (VM_FLAGS_ANYWHERE) or in the pages from *address on; what is there goes
-// with VM_FLAGS_OVERWRITE, else KERN_NO_SPACE.
+// Allocates zero-filled pages, at any address (VM_FLAGS_ANYWHERE) or from the page of *address on.
+// KERN_NO_SPACE if pages there are in use, unless VM_FLAGS_OVERWRITE replaces them.
 kern_return_t mach_vm_allocate(vm_map_t target, mach_vm_address_t* address, mach_vm_size_t size,
                                int flags);
 kern_return_t mach_vm_deallocate(vm_map_t target, mach_vm_address_t address, mach_vm_size_t size);
-// KERN_INVALID_ADDRESS: some page is nobody's. A maximum takes away what is more, once.
+// KERN_INVALID_ADDRESS: some page is not mapped. With set_maximum, permissions beyond
+// new_protection are removed once; a later call may grant them again.
 kern_return_t mach_vm_protect(vm_map_t target_task, mach_vm_address_t address, mach_vm_size_t size,
                               boolean_t set_maximum, vm_prot_t new_protection);
-// A copy at a new address, to be deallocated.
+// Copies to new pages, which the caller deallocates.
 kern_return_t mach_vm_read(vm_map_read_t target_task, mach_vm_address_t address,
                            mach_vm_size_t size, vm_offset_t* data, mach_msg_type_number_t* dataCnt);
 kern_return_t mach_vm_read_overwrite(vm_map_read_t target_task, mach_vm_address_t address,
@@ -33,18 +35,19 @@ kern_return_t mach_vm_write(vm_map_t target_task, mach_vm_address_t address, vm_
 kern_return_t mach_vm_copy(vm_map_t target_task, mach_vm_address_t source_address,
                            mach_vm_size_t size, mach_vm_address_t dest_address);
 
-// The first region that ends behind *address: VM_REGION_BASIC_INFO_64 only. No object is named.
+// Describes the first region that ends behind *address. Supports VM_REGION_BASIC_INFO_64 only.
+// *object_name is set to MACH_PORT_NULL.
 kern_return_t mach_vm_region(vm_map_read_t target_task, mach_vm_address_t* address,
                              mach_vm_size_t* size, vm_region_flavor_t flavor, vm_region_info_t info,
                              mach_msg_type_number_t* infoCnt, mach_port_t* object_name);
 
-// Maps what a memory entry stands for, or a copy of it; new memory if there is no object.
-// KERN_INVALID_RIGHT: the entry does not permit so much.
+// Maps the pages of the memory entry `object`, or a copy of them. Without an object, maps new
+// pages. KERN_INVALID_RIGHT: the entry does not permit the protection.
 kern_return_t mach_vm_map(vm_map_t target_task, mach_vm_address_t* address, mach_vm_size_t size,
                           mach_vm_offset_t mask, int flags, mem_entry_name_port_t object,
                           memory_object_offset_t offset, boolean_t copy, vm_prot_t cur_protection,
                           vm_prot_t max_protection, vm_inherit_t inheritance);
-// Maps pages of a task once more, or a copy of them.
+// Maps pages of src_task at another address too, or a copy of them.
 kern_return_t mach_vm_remap(vm_map_t target_task, mach_vm_address_t* target_address,
                             mach_vm_size_t size, mach_vm_offset_t mask, int flags,
                             vm_map_t src_task, mach_vm_address_t src_address, boolean_t copy,

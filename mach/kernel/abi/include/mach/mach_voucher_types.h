@@ -1,4 +1,4 @@
-// Vouchers and the recipes that they are made of.
+// <mach/mach_voucher_types.h>: vouchers, and the recipes from which they are made.
 #pragma once
 
 #include <mach/message.h>
@@ -40,7 +40,7 @@ typedef uint32_t mach_voucher_attr_recipe_command_t;
 
 #pragma pack(push, 1)
 
-// One step. `content_size` bytes of content follow, then the next step.
+// One step of a recipe. `content_size` bytes of content follow, then the next step.
 typedef struct mach_voucher_attr_recipe_data {
   mach_voucher_attr_key_t key;
   mach_voucher_attr_recipe_command_t command;

@@ -1,5 +1,5 @@
-// Messages: header, descriptors, trailers, options and return codes of mach_msg, and mach_msg
-// itself. Darwin's numbers and layouts for LP64 (4-byte packing: a port descriptor is 12 bytes, the
+// <mach/message.h>: messages (header, descriptors, trailers), mach_msg, and its options and return
+// codes. Darwin's numbers and layouts for LP64 (4-byte packing: a port descriptor has 12 bytes, the
 // others 16).
 #pragma once
 

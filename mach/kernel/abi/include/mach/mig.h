@@ -1,4 +1,4 @@
-// What stubs and servers written by MIG are made of.
+// <mach/mig.h>: types and functions that the stubs and servers written by MIG use.
 #pragma once
 
 #include <stdint.h>
@@ -17,10 +17,10 @@
 
 #define __MigPackStructs 1
 
-// A server's routine: reads the request, writes the reply.
+// A routine of a server: reads the request and writes the reply.
 typedef void (*mig_stub_routine_t)(mach_msg_header_t* InHeadP, mach_msg_header_t* OutHeadP);
 typedef mig_stub_routine_t mig_routine_t;
-// Finds the routine for a request; null if there is none.
+// Returns the routine for a request, or null if the server has none.
 typedef mig_routine_t (*mig_server_routine_t)(mach_msg_header_t* InHeadP);
 typedef kern_return_t (*mig_impl_routine_t)(void);
 
@@ -46,9 +46,9 @@ typedef mig_routine_descriptor* mig_routine_descriptor_t;
 
 typedef struct mig_subsystem {
   mig_server_routine_t server;
-  mach_msg_id_t start;  // the first number, and one behind the last
-  mach_msg_id_t end;
-  mach_msg_size_t maxsize;  // of replies
+  mach_msg_id_t start;      // the first id of the subsystem's requests
+  mach_msg_id_t end;        // one past the last id
+  mach_msg_size_t maxsize;  // the size of the largest reply
   vm_address_t reserved;
   mig_routine_descriptor routine[1];
 }* mig_subsystem_t;
@@ -74,19 +74,19 @@ typedef struct mig_symtab {
 extern "C" {
 #endif
 
-// The receive right on which the thread awaits replies, one for each task that it is in; it is the
-// thread's, and ends with it.
+// Returns the receive right by which the thread receives replies. The thread has one for each task
+// that it has been in, and they are destroyed when it ends.
 mach_port_t mig_get_reply_port(void);
-// Ends that right: the next call makes another, so that a late reply finds nobody.
+// Destroys the thread's right. The next call makes another, so a late reply is dropped.
 void mig_dealloc_reply_port(mach_port_t reply_port);
 void mig_put_reply_port(mach_port_t reply_port);
 
-// Copies at most len - 1 bytes and a zero; the second fills the rest with zeros. The length of the
-// copy with its zero.
+// Copies at most len - 1 bytes and a terminating zero. mig_strncpy_zerofill fills the rest with
+// zeros. Returns the length of the copy, its terminating zero included.
 int mig_strncpy(char* dest, const char* src, int len);
 int mig_strncpy_zerofill(char* dest, const char* src, int len);
 
-// Memory for what is out of line in a message; 0 if there is none.
+// Allocates memory for out-of-line data; sets *addr_p to 0 if it cannot.
 void mig_allocate(vm_address_t* addr_p, vm_size_t size);
 void mig_deallocate(vm_address_t addr, vm_size_t size);
 

@@ -1,4 +1,4 @@
-// The error codes of MIG's stubs, and the reply that carries one.
+// <mach/mig_errors.h>: the error codes of MIG's stubs, and the reply that carries one.
 #pragma once
 
 #include <mach/kern_return.h>

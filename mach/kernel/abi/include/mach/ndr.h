@@ -1,4 +1,4 @@
-// The data representation record in messages that MIG makes.
+// <mach/ndr.h>: the record of the data representation in messages that MIG makes.
 #pragma once
 
 typedef struct {

@@ -1,4 +1,4 @@
-// The kernel's notifications.
+// <mach/notify.h>: ids and layouts of the kernel's notifications.
 #pragma once
 
 #include <mach/message.h>

@@ -1,4 +1,5 @@
-// Port names, rights, types, status and construction options. Darwin's numbers and layouts (LP64).
+// <mach/port.h>: port names, rights, types, status and construction options. Darwin's numbers and
+// layouts (LP64).
 #pragma once
 
 #include <stdint.h>
@@ -15,7 +16,7 @@ typedef mach_port_t* mach_port_array_t;
 #define MACH_PORT_DEAD ((mach_port_name_t)~0u)
 #define MACH_PORT_VALID(name) (((name) != MACH_PORT_NULL) && ((name) != MACH_PORT_DEAD))
 
-// A name is an index into the space and a generation.
+// A name consists of an index into the space and a generation.
 #define MACH_PORT_INDEX(name) ((name) >> 8)
 #define MACH_PORT_GEN(name) (((name) & 0xffu) << 24)
 #define MACH_PORT_MAKE(index, gen) (((index) << 8) | ((gen) >> 24))
@@ -151,7 +152,7 @@ typedef struct mach_port_options {
 } mach_port_options_t;
 typedef mach_port_options_t* mach_port_options_ptr_t;
 
-// What a guard exception tells (the code of EXC_GUARD for Mach ports).
+// The code of a guard exception (EXC_GUARD) for Mach ports.
 #define GUARD_TYPE_MACH_PORT 0x1
 enum mach_port_guard_exception_codes {
   kGUARD_EXC_DESTROY = 1,
@@ -181,7 +182,7 @@ enum mach_port_guard_exception_codes {
   kGUARD_EXC_REQUIRE_REPLY_PORT_SEMANTICS = 1 << 23
 };
 
-// In the subcode of kGUARD_EXC_STRICT_REPLY.
+// Values in the subcode of kGUARD_EXC_STRICT_REPLY.
 #define MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_DISP (0x01ull << 56)
 #define MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_PORT (0x02ull << 56)
 #define MPG_FLAGS_STRICT_REPLY_INVALID_VOUCHER (0x04ull << 56)

@@ -1,4 +1,4 @@
-// The types that MIG's interfaces are made of.
+// <mach/std_types.h>: the types of MIG's interfaces.
 #pragma once
 
 #include <stdint.h>

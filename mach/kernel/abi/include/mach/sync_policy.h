@@ -1,4 +1,4 @@
-// The order in which those who wait for a semaphore are served.
+// <mach/sync_policy.h>: the order in which a semaphore wakes waiting threads.
 #pragma once
 
 typedef int sync_policy_t;

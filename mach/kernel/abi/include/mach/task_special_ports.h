@@ -1,4 +1,4 @@
-// The ports that the kernel keeps for a task, beside its names.
+// <mach/task_special_ports.h>: the ports that the kernel keeps for a task besides its names.
 #pragma once
 
 typedef int task_special_port_t;

@@ -1,4 +1,4 @@
-// How a task means to use its memory.
+// <mach/vm_behavior.h>: how a task intends to use its memory.
 #pragma once
 
 typedef int vm_behavior_t;

@@ -1,4 +1,4 @@
-// What a fork's child gets of a mapping.
+// <mach/vm_inherit.h>: what a fork's child gets of a mapping.
 #pragma once
 
 typedef unsigned int vm_inherit_t;

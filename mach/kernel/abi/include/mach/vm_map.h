@@ -1,4 +1,4 @@
-// Pages of a task, by addresses as wide as its own.
+// <mach/vm_map.h>: calls on the pages of a task, by addresses as wide as the caller's.
 #pragma once
 
 #include <mach/mach_types.h>
@@ -13,14 +13,15 @@
 extern "C" {
 #endif
 
-// Zeros, at any address (VM_FLAGS_ANYWHERE) or in the pages from *address on; what is there goes
-// with VM_FLAGS_OVERWRITE, else KERN_NO_SPACE.
+// Allocates zero-filled pages, at any address (VM_FLAGS_ANYWHERE) or from the page of *address on.
+// KERN_NO_SPACE if pages there are in use, unless VM_FLAGS_OVERWRITE replaces them.
 kern_return_t vm_allocate(vm_map_t target, vm_address_t* address, vm_size_t size, int flags);
 kern_return_t vm_deallocate(vm_map_t target, vm_address_t address, vm_size_t size);
-// KERN_INVALID_ADDRESS: some page is nobody's. A maximum takes away what is more, once.
+// KERN_INVALID_ADDRESS: some page is not mapped. With set_maximum, permissions beyond
+// new_protection are removed once; a later call may grant them again.
 kern_return_t vm_protect(vm_map_t target_task, vm_address_t address, vm_size_t size,
                          boolean_t set_maximum, vm_prot_t new_protection);
-// A copy at a new address, to be deallocated.
+// Copies to new pages, which the caller deallocates.
 kern_return_t vm_read(vm_map_read_t target_task, vm_address_t address, vm_size_t size,
                       vm_offset_t* data, mach_msg_type_number_t* dataCnt);
 kern_return_t vm_read_overwrite(vm_map_read_t target_task, vm_address_t address, vm_size_t size,
@@ -30,7 +31,7 @@ kern_return_t vm_write(vm_map_t target_task, vm_address_t address, vm_offset_t d
 kern_return_t vm_copy(vm_map_t target_task, vm_address_t source_address, vm_size_t size,
                       vm_address_t dest_address);
 
-// As mach_vm_map and mach_vm_remap.
+// The same as mach_vm_map and mach_vm_remap.
 kern_return_t vm_map(vm_map_t target_task, vm_address_t* address, vm_size_t size, vm_address_t mask,
                      int flags, mem_entry_name_port_t object, vm_offset_t offset, boolean_t copy,
                      vm_prot_t cur_protection, vm_prot_t max_protection, vm_inherit_t inheritance);
@@ -39,10 +40,10 @@ kern_return_t vm_remap(vm_map_t target_task, vm_address_t* target_address, vm_si
                        boolean_t copy, vm_prot_t* cur_protection, vm_prot_t* max_protection,
                        vm_inherit_t inheritance);
 
-// A send right to a port that stands for pages of the task (MAP_MEM_NAMED_CREATE: new ones), or for
-// a part of what another such port stands for. Who maps it sees what others write to it; a fork's
-// child, too. KERN_INVALID_ARGUMENT, KERN_INVALID_ADDRESS, KERN_PROTECTION_FAILURE,
-// KERN_RESOURCE_SHORTAGE.
+// Makes a memory entry and gives a send right to its port. The entry stands for pages of the task,
+// for new pages (MAP_MEM_NAMED_CREATE), or for a part of parent_entry. All mappings of an entry
+// show what is written to any of them, in a fork's child too. KERN_INVALID_ARGUMENT,
+// KERN_INVALID_ADDRESS, KERN_PROTECTION_FAILURE, KERN_RESOURCE_SHORTAGE.
 kern_return_t mach_make_memory_entry_64(vm_map_t target_task, memory_object_size_t* size,
                                         memory_object_offset_t offset, vm_prot_t permission,
                                         mach_port_t* object_handle,

@@ -1,4 +1,4 @@
-// Pages of this system.
+// <mach/vm_page_size.h>: the page size of this system.
 #pragma once
 
 #include <mach/vm_types.h>

@@ -1,4 +1,4 @@
-// What a mapping lets its task do.
+// <mach/vm_prot.h>: protections of a mapping.
 #pragma once
 
 typedef int vm_prot_t;

@@ -1,4 +1,4 @@
-// What mach_vm_region tells.
+// <mach/vm_region.h>: what mach_vm_region reports about a region.
 #pragma once
 
 #include <mach/boolean.h>

@@ -1,4 +1,4 @@
-// Flags of the calls that make mappings.
+// <mach/vm_statistics.h>: flags of the calls that make mappings.
 #pragma once
 
 #define VM_FLAGS_FIXED 0x00000000

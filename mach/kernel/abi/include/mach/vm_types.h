@@ -1,4 +1,4 @@
-// The integers of Mach's interfaces and of virtual memory (LP64 only).
+// <mach/vm_types.h>: integer types of Mach's interfaces and of virtual memory (LP64 only).
 #pragma once
 
 #include <stdint.h>

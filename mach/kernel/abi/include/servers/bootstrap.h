@@ -1,5 +1,5 @@
-// Services by name. A name belongs to the task that made it, and ends with that task or with its
-// port; of a name the first 127 bytes count.
+// <servers/bootstrap.h>: services by name. A name belongs to the task that made it. It ends with
+// that task or with its port. The first 127 bytes of a name are significant.
 #pragma once
 
 #include <sys/types.h>
@@ -38,34 +38,36 @@ extern "C" {
 
 extern mach_port_t bootstrap_port;
 
-// Apple's declarations say name_t where these say char*, which is the same type: g++ would warn of
-// shorter names.
+// Apple's declarations say name_t where these say char*. The parameter has the same type, but g++
+// would warn of arguments shorter than a name_t.
 
-// The receive right of a service that the caller has created, or of a new one.
-// BOOTSTRAP_NOT_PRIVILEGED: another task's; BOOTSTRAP_SERVICE_ACTIVE: it has its server.
+// Gives the receive right of a service that the caller has created, or creates the service.
+// BOOTSTRAP_NOT_PRIVILEGED: another task has created it. BOOTSTRAP_SERVICE_ACTIVE: its receive
+// right was given out before.
 kern_return_t bootstrap_check_in(mach_port_t bp, const char* service_name, mach_port_t* sp);
 
-// A send right. BOOTSTRAP_UNKNOWN_SERVICE.
+// Gives a send right to the service. BOOTSTRAP_UNKNOWN_SERVICE.
 kern_return_t bootstrap_look_up(mach_port_t bp, const char* service_name, mach_port_t* sp);
 
-// A service that has no server yet: messages wait for it. Gives a send right.
+// Creates a service without a server and gives a send right to it. Messages are queued until its
+// server checks in.
 kern_return_t bootstrap_create_service(mach_port_t bp, char* service_name, mach_port_t* sp);
 
-// Names a port to which the caller has a send right; MACH_PORT_NULL takes a service back that has
-// no server.
+// Gives the name to the port of `sp`, a send right of the caller. With MACH_PORT_NULL, removes a
+// service that has no server.
 kern_return_t bootstrap_register(mach_port_t bp, char* service_name, mach_port_t sp);
 
 kern_return_t bootstrap_status(mach_port_t bp, char* service_name,
                                bootstrap_status_t* service_active);
 
-// Privileged, as for a Mac's ordinary programs: BOOTSTRAP_NOT_PRIVILEGED.
+// Always BOOTSTRAP_NOT_PRIVILEGED, as for ordinary programs on a Mac.
 kern_return_t bootstrap_create_server(mach_port_t bp, char* server_cmd, uid_t server_uid,
                                       boolean_t on_demand, mach_port_t* server_port);
 kern_return_t bootstrap_subset(mach_port_t bp, mach_port_t requestor_port,
                                mach_port_t* subset_port);
 kern_return_t bootstrap_parent(mach_port_t bp, mach_port_t* parent_port);
 
-// There is no less privileged one: the same port, with a user reference more.
+// Gives the same port with one more user reference: this kernel has no less privileged one.
 kern_return_t bootstrap_unprivileged(mach_port_t bp, mach_port_t* unpriv_port);
 
 const char* bootstrap_strerror(kern_return_t r);

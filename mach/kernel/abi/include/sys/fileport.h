@@ -1,4 +1,4 @@
-// Open files as send rights, which messages can carry.
+// <sys/fileport.h>: sends open files in messages, as send rights.
 #pragma once
 
 #include <mach/port.h>
@@ -10,12 +10,12 @@ typedef mach_port_t fileport_t;
 extern "C" {
 #endif
 
-// A send right to a new port that stands for the open file of the descriptor. EBADF; EINVAL: not a
-// file, socket or pipe; EAGAIN: nothing left to make it of.
+// Makes a port that stands for the open file of `fd`, and gives a send right to it. EBADF. EINVAL:
+// not a file, socket or pipe. EAGAIN: no descriptor or memory is left for it.
 int fileport_makeport(int fd, fileport_t* port);
 
-// A new descriptor for the open file, closed by exec. EINVAL: not a send right to such a port;
-// EMFILE. The right stays.
+// Returns a new descriptor (close-on-exec) for the open file. The caller keeps the right. EINVAL:
+// not a send right to a fileport. EMFILE.
 int fileport_makefd(fileport_t port);
 
 #ifdef __cplusplus
