@@ -1,4 +1,4 @@
-// What an audit token tells (<bsm/libbsm.h>).
+// <bsm/libbsm.h>: the fields of an audit token.
 #include <doctest/doctest.h>
 
 #include <bsm/libbsm.h>
@@ -8,7 +8,7 @@
 
 using namespace test;
 
-TEST_CASE("the words of a token") {
+TEST_CASE("audit_token_to_* return the fields of a token, also through au32 with null pointers") {
   const audit_token_t token{{1, 2, 3, 4, 5, 6, 7, 8}};
   CHECK(audit_token_to_auid(token) == 1);
   CHECK(audit_token_to_euid(token) == 2);
@@ -35,7 +35,7 @@ TEST_CASE("the words of a token") {
   CHECK(pid == 6);
 }
 
-TEST_CASE("the token of a message is its sender's") {
+TEST_CASE("the token of a received message has the sender's process, user and group") {
   const mach_port_name_t port = new_service();
   REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND).send() == MACH_MSG_SUCCESS);
   message m;

@@ -1,4 +1,4 @@
-// Calls that wait: time-outs, interruption, death of what is waited for, order among waiters,
+// mach_msg calls that block: time-outs, interruption by signals, death of the port, several
 // threads.
 #include <doctest/doctest.h>
 
@@ -30,7 +30,7 @@ void fill(mach_port_name_t port) {
   }
 }
 
-// Interrupts the thread by signals until it says that it is done: one may come before it waits.
+// Sends the thread signals until `done`, then joins it. The first signals may come before it waits.
 void interrupt_until(std::thread& thread, const std::atomic<bool>& done) {
   struct sigaction action{};
   action.sa_handler = [](int) {};
@@ -45,7 +45,7 @@ void interrupt_until(std::thread& thread, const std::atomic<bool>& done) {
 
 }  // namespace
 
-TEST_CASE("a receive waits for the message") {
+TEST_CASE("a blocked receive returns the message that another thread sends") {
   const mach_port_name_t port = new_service();
   std::thread sender([port] { message(port, MACH_MSG_TYPE_COPY_SEND, 5).send(); });
   message m;
@@ -54,7 +54,7 @@ TEST_CASE("a receive waits for the message") {
   sender.join();
 }
 
-TEST_CASE("a receive on a set that begins while a member gets a message finds it") {
+TEST_CASE("20,000 receives on a set that begin during a send to a member all get their message") {
   const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
   mach_port_insert_member(mach_task_self(), port, set);
   constexpr int rounds = 20000;
@@ -68,10 +68,10 @@ TEST_CASE("a receive on a set that begins while a member gets a message finds it
   int received = 0;
   for (; received < rounds; ++received) {
     begun = received;
-    // At another moment of the send each time.
+    // Begins the receive at a different moment of the send each time.
     for (volatile int later = received % 512; later > 0;) later = later - 1;
     message m;
-    // What nobody wakes up for would wait until then.
+    // A lost wakeup would wait until this time-out.
     if (wait_receive(m, set, MACH_RCV_TIMEOUT, 20000) != MACH_MSG_SUCCESS) break;
   }
   CHECK(received == rounds);
@@ -79,7 +79,9 @@ TEST_CASE("a receive on a set that begins while a member gets a message finds it
   sender.join();
 }
 
-TEST_CASE("a send-once right that is destroyed while the receive right moves is told of") {
+TEST_CASE(
+    "destroying 20,000 send-once rights while the receive right moves queues 20,000 "
+    "notifications") {
   const mach_port_name_t carrier = new_port();
   mach_port_name_t port = new_port();
   constexpr int rights = 20000;
@@ -100,7 +102,7 @@ TEST_CASE("a send-once right that is destroyed while the receive right moves is 
   CHECK(status_of(port).mps_msgcount == rights);
 }
 
-TEST_CASE("a receive on a set waits for any member") {
+TEST_CASE("a blocked receive on a set returns a message sent to a member") {
   const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
   mach_port_insert_member(mach_task_self(), port, set);
   std::thread sender([port] { message(port, MACH_MSG_TYPE_COPY_SEND, 5).send(); });
@@ -110,7 +112,7 @@ TEST_CASE("a receive on a set waits for any member") {
   sender.join();
 }
 
-TEST_CASE("a send waits for room, and senders are served in their order") {
+TEST_CASE("three blocked sends to a queue of one all get their messages through") {
   const mach_port_name_t port = new_service();
   set_limit(port, 1);
   REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND, 0).send() == MACH_MSG_SUCCESS);
@@ -135,7 +137,7 @@ TEST_CASE("a send waits for room, and senders are served in their order") {
   CHECK(next_id(port) == -1);
 }
 
-TEST_CASE("time-outs end either half") {
+TEST_CASE("a time-out ends a receive, and a send, which gives its rights back") {
   const mach_port_name_t port = new_service();
   message m(port, MACH_MSG_TYPE_COPY_SEND);
   CHECK(wait_receive(m, port, MACH_RCV_TIMEOUT, 1) == MACH_RCV_TIMED_OUT);
@@ -149,7 +151,7 @@ TEST_CASE("time-outs end either half") {
   CHECK(refs_of(cargo, MACH_PORT_RIGHT_SEND) == 1);
 }
 
-TEST_CASE("a signal handler interrupts a receive, SA_RESTART or not") {
+TEST_CASE("a signal handler with SA_RESTART interrupts a receive with MACH_RCV_INTERRUPT") {
   const mach_port_name_t port = new_service();
   std::atomic<bool> done{false};
   std::thread receiver([&] {
@@ -160,7 +162,8 @@ TEST_CASE("a signal handler interrupts a receive, SA_RESTART or not") {
   interrupt_until(receiver, done);
 }
 
-TEST_CASE("a signal handler interrupts a send, which gives all back") {
+TEST_CASE(
+    "a signal handler interrupts a send with MACH_SEND_INTERRUPT, which gives its rights back") {
   const mach_port_name_t port = new_service();
   fill(port);
   std::atomic<bool> done{false};
@@ -175,7 +178,7 @@ TEST_CASE("a signal handler interrupts a send, which gives all back") {
   CHECK(refs_of(port, MACH_PORT_RIGHT_SEND) == before + 1);
 }
 
-TEST_CASE("without MACH_RCV_INTERRUPT the receive goes on") {
+TEST_CASE("without MACH_RCV_INTERRUPT a receive continues after 50 signals") {
   const mach_port_name_t port = new_service();
   std::atomic<bool> done{false};
   std::thread receiver([&] {
@@ -196,7 +199,7 @@ TEST_CASE("without MACH_RCV_INTERRUPT the receive goes on") {
   CHECK(done);
 }
 
-TEST_CASE("who waits for a port learns of its end") {
+TEST_CASE("a blocked call ends when its port or set dies or moves away") {
   const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
   SUBCASE("a receiver whose port dies") {
     std::thread receiver([port] {
@@ -247,7 +250,7 @@ TEST_CASE("who waits for a port learns of its end") {
   }
 }
 
-TEST_CASE("raising the limit lets a blocked sender through") {
+TEST_CASE("raising the queue limit unblocks a sender") {
   const mach_port_name_t port = new_service();
   fill(port);
   std::thread sender([port] {
@@ -258,7 +261,7 @@ TEST_CASE("raising the limit lets a blocked sender through") {
   sender.join();
 }
 
-TEST_CASE("a message too large for one waiting receiver stays for another") {
+TEST_CASE("a message too large for a waiting receiver with MACH_RCV_LARGE stays queued") {
   const mach_port_name_t port = new_service();
   std::thread small([port] {
     message m;
@@ -272,7 +275,8 @@ TEST_CASE("a message too large for one waiting receiver stays for another") {
   CHECK(next_id(port) == 4);
 }
 
-TEST_CASE("many senders and receivers, on ports and a set: nothing is lost or doubled") {
+TEST_CASE(
+    "1,200 messages of three senders reach three receivers on a port and a set exactly once") {
   constexpr int ports = 3, senders = 3, receivers = 3, each_sends = 400;
   mach_port_name_t port[ports];
   const mach_port_name_t set = new_port(MACH_PORT_RIGHT_PORT_SET);

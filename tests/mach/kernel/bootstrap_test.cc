@@ -1,4 +1,4 @@
-// Services by name (launchd's answers), and the special ports of a task (ipc_tt.c).
+// Services by name (as launchd answers), and the special ports of a task (ipc_tt.c).
 #include <doctest/doctest.h>
 
 #include <mach/task.h>
@@ -16,7 +16,7 @@ namespace {
 
 namespace kernel = kedge::mach::kernel;
 
-// Each case names its own services: all are of one process.
+// The name of a service as a char array. All cases share one process, so each uses its own names.
 struct service_name {
   explicit service_name(const char* name) : text(name) {}
   operator char*() { return text.data(); }
@@ -47,7 +47,7 @@ const auto several_tasks = doctest::skip(!kernel::has_many_tasks());
 
 }  // namespace
 
-TEST_CASE("check-in gives the receive right, look-up send rights") {
+TEST_CASE("check_in gives the receive right of a service, and look_up send rights") {
   const mach_port_t service = check_in("org.kedge.test.plain");
   CHECK(type_of(service) == MACH_PORT_TYPE_RECEIVE);
   CHECK(status_of(service).mps_mscount == 0);
@@ -61,7 +61,7 @@ TEST_CASE("check-in gives the receive right, look-up send rights") {
   CHECK(next_id(service) == 6);
 }
 
-TEST_CASE("an unknown service") {
+TEST_CASE("look_up and status of an unknown service give BOOTSTRAP_UNKNOWN_SERVICE") {
   CHECK(result_of_look_up("org.kedge.test.unknown") == BOOTSTRAP_UNKNOWN_SERVICE);
   CHECK(result_of_look_up("") == BOOTSTRAP_UNKNOWN_SERVICE);
   bootstrap_status_t status = 7;
@@ -70,7 +70,7 @@ TEST_CASE("an unknown service") {
   CHECK(status == 7);
 }
 
-TEST_CASE("a service has one server, until that dies") {
+TEST_CASE("a second check_in fails until the first server's port has died") {
   const mach_port_t service = check_in("org.kedge.test.once");
   mach_port_t again = 1;
   CHECK(bootstrap_check_in(bootstrap_port, "org.kedge.test.once", &again) ==
@@ -85,7 +85,7 @@ TEST_CASE("a service has one server, until that dies") {
   CHECK(look_up("org.kedge.test.once") == next);
 }
 
-TEST_CASE("a created service keeps messages for its server") {
+TEST_CASE("a service made by create_service queues messages until its server checks in") {
   mach_port_t send = MACH_PORT_NULL;
   service_name name("org.kedge.test.created");
   REQUIRE(bootstrap_create_service(bootstrap_port, name, &send) == BOOTSTRAP_SUCCESS);
@@ -102,7 +102,7 @@ TEST_CASE("a created service keeps messages for its server") {
   CHECK(bootstrap_create_service(bootstrap_port, name, &send) == BOOTSTRAP_SERVICE_ACTIVE);
 }
 
-TEST_CASE("register names a port by a send right") {
+TEST_CASE("register gives a name to a port by a send right, once, until the port dies") {
   service_name name("org.kedge.test.registered");
   const mach_port_t port = new_port();
   CHECK(bootstrap_register(bootstrap_port, name, port) == MACH_SEND_INVALID_RIGHT);
@@ -117,7 +117,7 @@ TEST_CASE("register names a port by a send right") {
   CHECK(bootstrap_register(bootstrap_port, name, MACH_PORT_NULL) == BOOTSTRAP_SUCCESS);
 }
 
-TEST_CASE("register takes back what waits for a server") {
+TEST_CASE("register with MACH_PORT_NULL removes a service that has no server") {
   service_name name("org.kedge.test.taken_back");
   mach_port_t send = MACH_PORT_NULL;
   REQUIRE(bootstrap_create_service(bootstrap_port, name, &send) == BOOTSTRAP_SUCCESS);
@@ -127,7 +127,7 @@ TEST_CASE("register takes back what waits for a server") {
   CHECK(result_of_look_up(name) == BOOTSTRAP_UNKNOWN_SERVICE);
 }
 
-TEST_CASE("of a name the first 127 bytes count") {
+TEST_CASE("the first 127 bytes of a service name are significant") {
   const std::string start(127, 'n');
   const mach_port_t service = check_in((start + "one").c_str());
   CHECK(look_up((start + "two").c_str()) == service);
@@ -135,7 +135,7 @@ TEST_CASE("of a name the first 127 bytes count") {
   end_receive(service);
 }
 
-TEST_CASE("bootstrap ports that are none") {
+TEST_CASE("bootstrap calls refuse names that are not the bootstrap port") {
   mach_port_t port = MACH_PORT_NULL;
   CHECK(bootstrap_look_up(MACH_PORT_NULL, "org.kedge.test.x", &port) == MACH_SEND_INVALID_DEST);
   CHECK(bootstrap_look_up(MACH_PORT_DEAD, "org.kedge.test.x", &port) == MACH_SEND_INVALID_DEST);
@@ -145,7 +145,8 @@ TEST_CASE("bootstrap ports that are none") {
   CHECK(port == MACH_PORT_NULL);
 }
 
-TEST_CASE("what only launchd's own jobs may do") {
+TEST_CASE(
+    "parent, subset and create_server are not privileged, and unprivileged gives the same port") {
   mach_port_t port = 1;
   CHECK(bootstrap_parent(bootstrap_port, &port) == BOOTSTRAP_NOT_PRIVILEGED);
   CHECK(port == MACH_PORT_NULL);
@@ -159,14 +160,16 @@ TEST_CASE("what only launchd's own jobs may do") {
   CHECK(refs_of(bootstrap_port, MACH_PORT_RIGHT_SEND) == before + 1);
 }
 
-TEST_CASE("each code has its words") {
+TEST_CASE("bootstrap_strerror has a text of its own for each bootstrap code") {
   for (const kern_return_t code : {0, 1100, 1101, 1102, 1103, 1104, 1105, 1106}) {
-    CHECK(std::string(bootstrap_strerror(code)) != mach_error_string(0x7fffffff));
+    CAPTURE(code);
+    CHECK(std::string(bootstrap_strerror(code)) != mach_error_string(code));
   }
   CHECK(std::string(bootstrap_strerror(KERN_INVALID_NAME)) == mach_error_string(KERN_INVALID_NAME));
 }
 
-TEST_CASE("a name belongs to the task that made it, and ends with it" * several_tasks) {
+TEST_CASE("a service name belongs to the task that made it, and ends with that task" *
+          several_tasks) {
   const kernel::task server = kernel::create_task(), other = kernel::create_task();
   mach_port_t theirs = MACH_PORT_NULL;
   {
@@ -205,9 +208,10 @@ TEST_CASE("a name belongs to the task that made it, and ends with it" * several_
   kernel::terminate_task(other);
 }
 
-TEST_CASE("many services come and go") {
+TEST_CASE("100 services are checked in and destroyed three times") {
   std::vector<mach_port_t> ports;
   for (int round = 0; round < 3; ++round) {
+    CAPTURE(round);
     for (int each = 0; each < 100; ++each) {
       ports.push_back(check_in(("org.kedge.test.many." + std::to_string(each)).c_str()));
     }
@@ -221,7 +225,7 @@ TEST_CASE("many services come and go") {
   }
 }
 
-TEST_CASE("special ports: what can be had") {
+TEST_CASE("get_special_port gives the task, bootstrap, host and debug control ports") {
   mach_port_t port = MACH_PORT_NULL;
   const mach_port_urefs_t before = refs_of(mach_task_self(), MACH_PORT_RIGHT_SEND);
   CHECK(task_get_kernel_port(mach_task_self(), &port) == KERN_SUCCESS);
@@ -237,7 +241,7 @@ TEST_CASE("special ports: what can be had") {
   CHECK(task_get_special_port(MACH_PORT_NULL, TASK_BOOTSTRAP_PORT, &port) != KERN_SUCCESS);
 }
 
-TEST_CASE("special ports: what can be set") {
+TEST_CASE("set_special_port sets the debug control port, and refuses the task and host ports") {
   const mach_port_t port = new_service();
   CHECK(task_set_kernel_port(mach_task_self(), port) == KERN_NO_ACCESS);
   CHECK(task_set_host_port(mach_task_self(), port) == KERN_NO_ACCESS);
@@ -250,12 +254,12 @@ TEST_CASE("special ports: what can be set") {
   CHECK(task_get_debug_control_port(mach_task_self(), &back) == KERN_SUCCESS);
   CHECK(back == port);
   CHECK(refs_of(port, MACH_PORT_RIGHT_SEND) == 2);
-  SUBCASE("a port that dies is given as such") {
+  SUBCASE("after the port has died, get_special_port gives MACH_PORT_DEAD") {
     end_receive(port);
     CHECK(task_get_debug_control_port(mach_task_self(), &back) == KERN_SUCCESS);
     CHECK(back == MACH_PORT_DEAD);
   }
-  SUBCASE("null takes it away") {
+  SUBCASE("setting MACH_PORT_NULL releases the port") {
     CHECK(task_set_task_debug_control_port(mach_task_self(), MACH_PORT_NULL) == KERN_SUCCESS);
     CHECK(mach_port_mod_refs(mach_task_self(), port, MACH_PORT_RIGHT_SEND, -2) == KERN_SUCCESS);
     CHECK_FALSE(status_of(port).mps_srights);
@@ -263,7 +267,7 @@ TEST_CASE("special ports: what can be set") {
   task_set_task_debug_control_port(mach_task_self(), MACH_PORT_NULL);
 }
 
-TEST_CASE("a new task inherits the bootstrap port and the registered ones" * several_tasks) {
+TEST_CASE("a new task inherits its creator's bootstrap port and registered ports" * several_tasks) {
   const mach_port_t port = new_service(), registered = new_service();
   mach_port_t standard = MACH_PORT_NULL;
   REQUIRE(task_get_bootstrap_port(mach_task_self(), &standard) == KERN_SUCCESS);
@@ -294,7 +298,7 @@ TEST_CASE("a new task inherits the bootstrap port and the registered ones" * sev
   CHECK_FALSE(status_of(registered).mps_srights);
 }
 
-TEST_CASE("registered ports: bad input") {
+TEST_CASE("mach_ports_register refuses four ports and a name without a send right") {
   mach_port_t many[4]{};
   CHECK(mach_ports_register(mach_task_self(), many, 4) == KERN_INVALID_ARGUMENT);
   const mach_port_t good = new_service();
@@ -304,7 +308,7 @@ TEST_CASE("registered ports: bad input") {
   CHECK_FALSE(status_of(good).mps_srights);
 }
 
-TEST_CASE("a task that has no space for a right of a service makes none" * several_tasks) {
+TEST_CASE("create_service and check_in in a full space fail and make no service" * several_tasks) {
   const kernel::task full = kernel::create_task();
   kernel::limit_names(full, 0);
   mach_port_t port = MACH_PORT_NULL;
@@ -318,7 +322,8 @@ TEST_CASE("a task that has no space for a right of a service makes none" * sever
   kernel::terminate_task(full);
 }
 
-TEST_CASE("registered ports that find no name: none of them does" * several_tasks) {
+TEST_CASE("mach_ports_lookup in a space with room for one name fails and adds no name" *
+          several_tasks) {
   const mach_port_t registered = new_service();
   mach_port_t ports[] = {registered, new_service()};
   REQUIRE(mach_ports_register(mach_task_self(), ports, 2) == KERN_SUCCESS);

@@ -1,4 +1,5 @@
-// The four classes of failed sends (mach-on-darwin.md), and the pseudo-receive (SEMANTICS 32).
+// The four classes of failed sends (mach-on-darwin.md): what each consumes or gives back, and the
+// pseudo-receive (SEMANTICS 32).
 #include <doctest/doctest.h>
 
 #include "test_message.h"
@@ -14,7 +15,7 @@ void fill(mach_port_name_t port) {
 
 }  // namespace
 
-TEST_CASE("class 1: a dead destination consumes nothing") {
+TEST_CASE("class 1: a send to a dead destination consumes nothing") {
   const mach_port_name_t dead = new_service(), cargo = new_service(), reply = new_port();
   end_receive(dead);
   message m(dead, MACH_MSG_TYPE_MOVE_SEND, 0, {{cargo, MACH_MSG_TYPE_MOVE_SEND}});
@@ -25,7 +26,8 @@ TEST_CASE("class 1: a dead destination consumes nothing") {
   CHECK(status_of(reply).mps_sorights == 0);
 }
 
-TEST_CASE("class 2: a bad right destroys the header's and the earlier ones, not the later") {
+TEST_CASE(
+    "class 2: a bad right destroys the rights of the header and before it, not those behind it") {
   const mach_port_name_t port = new_service(), first = new_service(), last = new_service(),
                          reply = new_port();
   message m(port, MACH_MSG_TYPE_MOVE_SEND, 0,
@@ -43,7 +45,8 @@ TEST_CASE("class 2: a bad right destroys the header's and the earlier ones, not 
   CHECK(status_of(port).mps_srights == 0);
 }
 
-TEST_CASE("class 2: a name whose last reference an earlier descriptor moves away") {
+TEST_CASE(
+    "class 2: a descriptor fails if an earlier one has moved the last reference of its name") {
   const mach_port_name_t port = new_service();
   const mach_port_name_t both = new_service(), other = new_service();
   message m(port, MACH_MSG_TYPE_COPY_SEND, 0,
@@ -58,7 +61,7 @@ TEST_CASE("class 2: a name whose last reference an earlier descriptor moves away
   CHECK(refs_of(port, MACH_PORT_RIGHT_SEND) == 1);
 }
 
-TEST_CASE("class 3: the pseudo-receive is the same with rights copied alone") {
+TEST_CASE("class 3: a full queue gives copied rights back as additional references") {
   const mach_port_name_t port = new_service(), cargo = new_service();
   fill(port);
   const auto sends = refs_of(port, MACH_PORT_RIGHT_SEND);
@@ -68,7 +71,7 @@ TEST_CASE("class 3: the pseudo-receive is the same with rights copied alone") {
   CHECK(refs_of(port, MACH_PORT_RIGHT_SEND) == sends + 1);
 }
 
-TEST_CASE("class 3: a full queue gives everything back in the sender's buffer") {
+TEST_CASE("class 3: a full queue gives every right back in the sender's buffer, to be sent again") {
   const mach_port_name_t port = new_service(), cargo = new_service(), reply = new_port(),
                          moving = new_port();
   fill(port);
@@ -87,7 +90,7 @@ TEST_CASE("class 3: a full queue gives everything back in the sender's buffer") 
   CHECK(m.header().msgh_bits ==
         (MACH_MSGH_BITS(MACH_MSG_TYPE_MOVE_SEND, MACH_MSG_TYPE_MOVE_SEND_ONCE) |
          MACH_MSGH_BITS_COMPLEX));
-  CHECK(refs_of(port, MACH_PORT_RIGHT_SEND) == sends + 1);  // the copy has come back too
+  CHECK(refs_of(port, MACH_PORT_RIGHT_SEND) == sends + 1);  // the copied right comes back too
   CHECK(type_of(m.header().msgh_local_port) == MACH_PORT_TYPE_SEND_ONCE);
   CHECK(m.port_at(0) == cargo);
   CHECK(m.port_at(1) == cargo);
@@ -97,14 +100,14 @@ TEST_CASE("class 3: a full queue gives everything back in the sender's buffer") 
   CHECK(m.descriptor(3).disposition == MACH_MSG_TYPE_MOVE_RECEIVE);
   CHECK(status_of(cargo).mps_mscount == mscount + 1);  // stays bumped
   CHECK(std::memcmp(m.bytes + m.size - 4, "body", 4) == 0);
-  // What came back can be sent again as it is.
+  // The buffer can be sent again as it is.
   message drained;
   CHECK(drained.receive(port) == MACH_MSG_SUCCESS);
   CHECK(m.send() == MACH_MSG_SUCCESS);
 }
 
-TEST_CASE("class 4: success is not delivery") {
-  SUBCASE("a send-once right of a dead port that nobody has looked at swallows the message") {
+TEST_CASE("class 4: a send that succeeds without delivery destroys the message") {
+  SUBCASE("a send-once right whose port has died unnoticed consumes the message") {
     const mach_port_name_t port = new_port(), cargo = new_service();
     const mach_port_name_t once = new_send_once(port);
     end_receive(port);
@@ -114,20 +117,20 @@ TEST_CASE("class 4: success is not delivery") {
     CHECK(type_of(once) == 0);
     CHECK(type_of(cargo) == MACH_PORT_TYPE_RECEIVE);
   }
-  SUBCASE("once looked at it is a dead name") {
+  SUBCASE("after mach_port_type has noticed the death, the send fails (INVALID_DEST)") {
     const mach_port_name_t port = new_port();
     const mach_port_name_t once = new_send_once(port);
     end_receive(port);
     CHECK(type_of(once) == MACH_PORT_TYPE_DEAD_NAME);
     CHECK(message(once, MACH_MSG_TYPE_MOVE_SEND_ONCE).send() == MACH_SEND_INVALID_DEST);
   }
-  SUBCASE("a receive right sent to itself dies") {
+  SUBCASE("a receive right sent to its own port dies") {
     const mach_port_name_t port = new_service();
     CHECK(message(port, MACH_MSG_TYPE_COPY_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() ==
           MACH_MSG_SUCCESS);
     CHECK(type_of(port) == MACH_PORT_TYPE_DEAD_NAME);
   }
-  SUBCASE("so does a ring of two") {
+  SUBCASE("two receive rights sent to each other die") {
     const mach_port_name_t one = new_service(), two = new_service();
     CHECK(message(two, MACH_MSG_TYPE_COPY_SEND, 0, {{one, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() ==
           MACH_MSG_SUCCESS);
@@ -138,7 +141,8 @@ TEST_CASE("class 4: success is not delivery") {
   }
 }
 
-TEST_CASE("queue limits") {
+TEST_CASE(
+    "a queue takes MACH_PORT_QLIMIT_DEFAULT messages, or set_limit's, and send-once ones beyond") {
   const mach_port_name_t port = new_service();
   fill(port);
   CHECK(status_of(port).mps_msgcount == MACH_PORT_QLIMIT_DEFAULT);
@@ -153,7 +157,7 @@ TEST_CASE("queue limits") {
   CHECK(message(none, MACH_MSG_TYPE_COPY_SEND).send() == MACH_SEND_TIMED_OUT);
 }
 
-TEST_CASE("one name for both ports, whose port has died unseen") {
+TEST_CASE("a send with one dead name as destination and reply port consumes nothing") {
   const mach_port_name_t holder = new_port(), port = new_service();
   message moving(holder, MACH_MSG_TYPE_MAKE_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}});
   REQUIRE(moving.send() == MACH_MSG_SUCCESS);
@@ -163,16 +167,17 @@ TEST_CASE("one name for both ports, whose port has died unseen") {
   CHECK(refs_of(port, MACH_PORT_RIGHT_DEAD_NAME) == 1);
 }
 
-TEST_CASE("a right that must stay is no reply right to be moved") {
+TEST_CASE("a reserved right cannot be moved as the reply right") {
   const mach_port_name_t port = new_service();
   message m(port, MACH_MSG_TYPE_COPY_SEND);
   CHECK(m.reply_to(mach_task_self(), MACH_MSG_TYPE_MOVE_SEND).send() == MACH_SEND_INVALID_REPLY);
   CHECK(next_id(port) == -1);
 }
 
-TEST_CASE("a send right of a dead port is no send-once right, looked at or not") {
+TEST_CASE(
+    "a send right whose port has died unnoticed is refused as send-once, and becomes a dead name") {
   const mach_port_name_t holder = new_port(), port = new_service();
-  // The send right stays here while the receive right moves away and dies unseen.
+  // The send right stays here. The receive right moves away and dies.
   REQUIRE(
       message(holder, MACH_MSG_TYPE_MAKE_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() ==
       MACH_MSG_SUCCESS);
@@ -180,7 +185,7 @@ TEST_CASE("a send right of a dead port is no send-once right, looked at or not")
   CHECK(message(port, MACH_MSG_TYPE_MOVE_SEND_ONCE).send() == MACH_SEND_INVALID_DEST);
   CHECK(type_of(port) == MACH_PORT_TYPE_DEAD_NAME);
   CHECK(mach_port_deallocate(mach_task_self(), port) == KERN_SUCCESS);
-  // The next port can take the dead one's memory: its name must be its own.
+  // The next port may reuse the dead one's memory. It must not inherit its name.
   const mach_port_name_t next = new_service();
   CHECK(refs_of(next, MACH_PORT_RIGHT_SEND) == 1);
 }

@@ -1,4 +1,5 @@
-// Open files as send rights (kern_descrip.c, sys_fileport_makeport and _makefd).
+// fileport_makeport(), fileport_makefd(): open files as send rights (kern_descrip.c,
+// sys_fileport_makeport and sys_fileport_makefd).
 #include <doctest/doctest.h>
 
 #include <errno.h>
@@ -44,7 +45,7 @@ fileport_t make_port(int descriptor) {
   return port;
 }
 
-// The next byte; -1 at the end, -2 if nothing is there.
+// Reads a byte. Returns -1 at the end of the file, -2 if no byte is available.
 int next_byte(int descriptor) {
   fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK);
   unsigned char byte = 0;
@@ -61,7 +62,7 @@ const auto several_tasks = doctest::skip(!kedge::mach::kernel::has_many_tasks())
 
 }  // namespace
 
-TEST_CASE("a port for a file, and a descriptor of it") {
+TEST_CASE("fileport_makefd gives a new close-on-exec descriptor for the file of a fileport") {
   pipe_ends both;
   const fileport_t port = make_port(both.writer());
   CHECK(type_of(port) == MACH_PORT_TYPE_SEND);
@@ -76,7 +77,7 @@ TEST_CASE("a port for a file, and a descriptor of it") {
   CHECK(mach_port_deallocate(mach_task_self(), port) == KERN_SUCCESS);
 }
 
-TEST_CASE("it is the same open file") {
+TEST_CASE("the new descriptor shares the file offset") {
   char path[] = "/tmp/kedge-fileport-XXXXXX";
   const int file = mkstemp(path);
   REQUIRE(file >= 0);
@@ -90,15 +91,15 @@ TEST_CASE("it is the same open file") {
   mach_port_deallocate(mach_task_self(), port);
 }
 
-TEST_CASE("the right keeps the file open, and no longer") {
+TEST_CASE("the file stays open until the last right to its fileport is gone") {
   pipe_ends both;
   const fileport_t port = make_port(both.writer());
   both.close_writer();
   CHECK(next_byte(both.reader()) == -2);
-  SUBCASE("deallocated") {
+  SUBCASE("the right is deallocated") {
     REQUIRE(mach_port_deallocate(mach_task_self(), port) == KERN_SUCCESS);
   }
-  SUBCASE("destroyed with a message") {
+  SUBCASE("the right is destroyed with a message") {
     const mach_port_name_t to = new_service();
     REQUIRE(message(to, MACH_MSG_TYPE_COPY_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_SEND}}).send() ==
             MACH_MSG_SUCCESS);
@@ -108,7 +109,7 @@ TEST_CASE("the right keeps the file open, and no longer") {
   CHECK(next_byte(both.reader()) == -1);
 }
 
-TEST_CASE("a message carries it") {
+TEST_CASE("a fileport sent in a message gives its receiver the file") {
   pipe_ends both;
   const mach_port_name_t to = new_service();
   const fileport_t port = make_port(both.writer());
@@ -126,7 +127,7 @@ TEST_CASE("a message carries it") {
   CHECK(next_byte(both.reader()) == -1);
 }
 
-TEST_CASE("a right to it in another task" * several_tasks) {
+TEST_CASE("another task can open the file of a fileport, until that task ends" * several_tasks) {
   pipe_ends both;
   const auto other = kedge::mach::kernel::create_task();
   const fileport_t port = make_port(both.writer());
@@ -145,7 +146,7 @@ TEST_CASE("a right to it in another task" * several_tasks) {
   CHECK(next_byte(both.reader()) == -1);
 }
 
-TEST_CASE("makeport: errors") {
+TEST_CASE("makeport refuses a bad descriptor (EBADF) and a kqueue (EINVAL)") {
   fileport_t port = 7;
   errno = 0;
   CHECK(fileport_makeport(-1, &port) == -1);
@@ -157,7 +158,9 @@ TEST_CASE("makeport: errors") {
   close(queue);
 }
 
-TEST_CASE("makefd: errors") {
+TEST_CASE(
+    "makefd refuses names that are not fileports (EINVAL), and fails without descriptors "
+    "(EMFILE)") {
   const auto fails = [](mach_port_name_t name) {
     errno = 0;
     return fileport_makefd(name) == -1 ? errno : 0;
@@ -172,7 +175,7 @@ TEST_CASE("makefd: errors") {
   rlimit before{};
   REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
   rlimit none = before;
-  none.rlim_cur = 3;  // which are open
+  none.rlim_cur = 3;  // these are open
   REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
   CHECK(fails(port) == EMFILE);
   fileport_t another = FILEPORT_NULL;
@@ -183,7 +186,7 @@ TEST_CASE("makefd: errors") {
   mach_port_deallocate(mach_task_self(), port);
 }
 
-TEST_CASE("a message to it is answered as one to the kernel") {
+TEST_CASE("a message to a fileport is answered by the kernel") {
   pipe_ends both;
   const fileport_t port = make_port(both.writer());
   const mach_port_name_t reply_to = new_port();
@@ -194,7 +197,8 @@ TEST_CASE("a message to it is answered as one to the kernel") {
   mach_port_deallocate(mach_task_self(), port);
 }
 
-TEST_CASE("the child of a fork has none of the parent's") {
+TEST_CASE(
+    "a fork's child does not have the parent's fileports, and does not keep their files open") {
   pipe_ends both;
   const fileport_t port = make_port(both.writer());
   both.close_writer();
@@ -205,7 +209,7 @@ TEST_CASE("the child of a fork has none of the parent's") {
     const bool right = fileport_makefd(port) == -1 && errno == EINVAL;
     lives.close_writer();
     put(begun.writer(), 'c');
-    // Until the parent has looked.
+    // Waits until the parent has checked.
     char byte = 0;
     const ssize_t ended = read(lives.reader(), &byte, 1);
     _exit(right && ended == 0 ? 0 : 1);
@@ -226,7 +230,7 @@ struct cancelled_thread {
   fileport_t port;
   pid_t child = -1;
   kern_return_t result = KERN_FAILURE;
-  bool had_done_all = false;
+  bool returned = false;
 
   static void* run(void* self) {
     cancelled_thread& own = *static_cast<cancelled_thread*>(self);
@@ -234,7 +238,7 @@ struct cancelled_thread {
     own.child = fork();
     if (own.child == 0) _exit(7);
     own.result = mach_port_deallocate(mach_task_self(), own.port);
-    own.had_done_all = true;
+    own.returned = true;
     pthread_testcancel();
     return nullptr;
   }
@@ -242,7 +246,9 @@ struct cancelled_thread {
 
 }  // namespace
 
-TEST_CASE("a thread that is cancelled forks and lets go of a file: it dies later, the child not") {
+TEST_CASE(
+    "fork and the release of a fileport are no cancellation points, and the child is not "
+    "cancelled") {
   pipe_ends both;
   cancelled_thread thread{make_port(both.writer())};
   pthread_t id;
@@ -250,7 +256,7 @@ TEST_CASE("a thread that is cancelled forks and lets go of a file: it dies later
   void* result = nullptr;
   REQUIRE(pthread_join(id, &result) == 0);
   CHECK(result == PTHREAD_CANCELED);
-  CHECK(thread.had_done_all);
+  CHECK(thread.returned);
   CHECK(thread.result == KERN_SUCCESS);
   int status = 0;
   REQUIRE(waitpid(thread.child, &status, 0) == thread.child);

@@ -1,5 +1,5 @@
-// The child of a fork starts with a space of its own: no right of the parent's is there, and
-// nothing that the parent's threads were in the middle of holds it up.
+// fork(): the child has an empty space of its own, and calls in progress on the parent's other
+// threads do not block it.
 #include <doctest/doctest.h>
 
 #include <errno.h>
@@ -20,7 +20,7 @@ using namespace test;
 
 namespace {
 
-// Runs `check` in a child; the number of what was wrong there, 0 if nothing was.
+// Runs `check` in a child. Returns the number of the check that failed there, 0 if none did.
 int in_child(const std::function<int()>& check) {
   const pid_t child = fork();
   if (child == 0) _exit(check());
@@ -29,7 +29,7 @@ int in_child(const std::function<int()>& check) {
   return WEXITSTATUS(status);
 }
 
-// A message sent and received in the calling process.
+// Returns true if the calling process can send itself a message.
 bool has_working_kernel() {
   const mach_port_name_t port = new_service();
   return message(port, MACH_MSG_TYPE_COPY_SEND, 3).send() == MACH_MSG_SUCCESS && next_id(port) == 3;
@@ -37,7 +37,7 @@ bool has_working_kernel() {
 
 }  // namespace
 
-TEST_CASE("no right of the parent's is in the child") {
+TEST_CASE("the child has none of the parent's rights, and a working kernel") {
   const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET),
                          once = new_send_once(port);
   REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND, 9).send() == MACH_MSG_SUCCESS);
@@ -51,7 +51,7 @@ TEST_CASE("no right of the parent's is in the child") {
   CHECK(type_of(once) == MACH_PORT_TYPE_SEND_ONCE);
 }
 
-TEST_CASE("what the child does is not the parent's, and its end neither") {
+TEST_CASE("calls and the end of the child have no effect on the parent's ports") {
   const mach_port_name_t port = new_service(), notify = new_port();
   REQUIRE(request(port, MACH_NOTIFY_NO_SENDERS, 1, notify) == KERN_SUCCESS);
   CHECK(in_child([&] {
@@ -63,7 +63,7 @@ TEST_CASE("what the child does is not the parent's, and its end neither") {
   CHECK(type_of(port) == MACH_PORT_TYPE_SEND_RECEIVE);
 }
 
-TEST_CASE("a child's child") {
+TEST_CASE("a child's child has a space of its own too") {
   CHECK(in_child([] {
           const mach_port_name_t port = new_service();
           const int inner = in_child([port] {
@@ -73,7 +73,7 @@ TEST_CASE("a child's child") {
         }) == 0);
 }
 
-TEST_CASE("a fork while threads wait in calls, and others are in the middle of some") {
+TEST_CASE("a fork while other threads wait in calls, or make them, gives a working child") {
   const mach_port_name_t quiet = new_port(), full = new_service(), busy = new_service();
   REQUIRE(set_limit(full, 1) == KERN_SUCCESS);
   REQUIRE(message(full, MACH_MSG_TYPE_COPY_SEND, 1).send() == MACH_MSG_SUCCESS);
@@ -103,6 +103,7 @@ TEST_CASE("a fork while threads wait in calls, and others are in the middle of s
     }
   });
   for (int round = 0; round < 10; ++round) {
+    CAPTURE(round);
     CHECK(in_child([&] {
             if (type_of(quiet) != 0 || type_of(semaphore) != 0) return 1;
             return has_working_kernel() ? 0 : 2;
@@ -116,7 +117,7 @@ TEST_CASE("a fork while threads wait in calls, and others are in the middle of s
   CHECK(next_id(full) == 2);
 }
 
-TEST_CASE("the child watches its own ports") {
+TEST_CASE("a kqueue of the child watches the child's ports, the parent's still the parent's") {
   const mach_port_name_t port = new_service();
   const int queue = kqueue();
   kevent64_s change{};
@@ -141,7 +142,7 @@ TEST_CASE("the child watches its own ports") {
   close(queue);
 }
 
-TEST_CASE("the child's reply port is its own") {
+TEST_CASE("the child gets a reply port of its own, and the parent keeps its own") {
   const mach_port_t ours = mig_get_reply_port();
   CHECK(in_child([] { return type_of(mig_get_reply_port()) == MACH_PORT_TYPE_RECEIVE ? 0 : 1; }) ==
         0);
@@ -149,7 +150,7 @@ TEST_CASE("the child's reply port is its own") {
 }
 
 // On Darwin a process is one task.
-TEST_CASE("a fork in another task than the process's own: the child has that one only" *
+TEST_CASE("the child of a fork in another task has only the process's own task" *
           doctest::skip(!kedge::mach::kernel::has_many_tasks())) {
   using namespace kedge::mach::kernel;
   const task other = create_task();

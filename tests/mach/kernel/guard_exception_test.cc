@@ -1,5 +1,5 @@
-// Guard exceptions, recorded as only the kernel for Linux does it: on Darwin they are fatal, or not
-// delivered.
+// Guard exceptions (EXC_GUARD): which violation raises which, and what delivery does. Records them,
+// which only this kernel can: on Darwin an exception is either fatal or not delivered.
 #include <doctest/doctest.h>
 
 #include <sys/resource.h>
@@ -20,7 +20,7 @@ namespace {
 
 using namespace kedge::mach::kernel;
 
-// Records the guard exceptions of the current task.
+// Records the guard exceptions of the current task while an object lives.
 class recorder {
  public:
   recorder() { set_guard_behaviour(task_of_thread(), guard_behaviour::record); }
@@ -28,7 +28,7 @@ class recorder {
   recorder(const recorder&) = delete;
   recorder& operator=(const recorder&) = delete;
 
-  // The only one since the last time; without a code if there was none.
+  // Returns the exception raised since the last call, at most one; without a code if none was.
   guard_exception last() const {
     const std::vector<guard_exception> raised = take_guard_exceptions(task_of_thread());
     CHECK(raised.size() <= 1);
@@ -44,21 +44,21 @@ mach_port_name_t new_guarded(mach_port_context_t guard, std::uint32_t flags = 0)
   return name;
 }
 
-// What is written to standard error meanwhile.
-std::string said_by(const std::function<void()>& say) {
+// Returns what `action` writes to standard error.
+std::string stderr_of(const std::function<void()>& action) {
   int ends[2]{};
   REQUIRE(pipe(ends) == 0);
   const int before = dup(STDERR_FILENO);
   dup2(ends[1], STDERR_FILENO);
-  say();
+  action();
   dup2(before, STDERR_FILENO);
   close(before);
   close(ends[1]);
-  std::string said;
+  std::string text;
   char next = 0;
-  while (read(ends[0], &next, 1) == 1) said += next;
+  while (read(ends[0], &next, 1) == 1) text += next;
   close(ends[0]);
-  return said;
+  return text;
 }
 
 bool contains(const std::string& text, const std::string& part) {
@@ -73,7 +73,8 @@ std::string text_of(mach_port_name_t name) {
 
 }  // namespace
 
-TEST_CASE("a guarded right is released with its guard") {
+TEST_CASE(
+    "destruct with a wrong guard raises DESTROY, with the right guard it destroys the right") {
   const recorder records;
   const mach_port_name_t port = new_guarded(7, MPO_STRICT);
   CHECK(status_of(port).mps_flags ==
@@ -90,7 +91,7 @@ TEST_CASE("a guarded right is released with its guard") {
   CHECK(mach_port_destruct(mach_task_self(), port, 0, 7) == KERN_SUCCESS);
 }
 
-TEST_CASE("guards: each violation") {
+TEST_CASE("each violation of a guard fails and raises its own exception") {
   const recorder records;
   const mach_port_name_t port = new_guarded(7), strict = new_guarded(7, MPO_STRICT),
                          fixed = new_guarded(7, MPO_IMMOVABLE_RECEIVE);
@@ -113,7 +114,8 @@ TEST_CASE("guards: each violation") {
   CHECK(records.last().code == kGUARD_EXC_IMMOVABLE);
 }
 
-TEST_CASE("a guarded descriptor that is wrong about the guard consumes the header, not the right") {
+TEST_CASE(
+    "a guarded descriptor with a wrong guard consumes the header's rights, not the guarded one") {
   const recorder records;
   const mach_port_name_t to = new_service(), guarded = new_guarded(7), bare = new_port();
   const auto refused = [&](mach_port_name_t moving, mach_msg_guard_flags_t flags,
@@ -131,7 +133,8 @@ TEST_CASE("a guarded descriptor that is wrong about the guard consumes the heade
   refused(bare, MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE, 0, 0);
 }
 
-TEST_CASE("a message whose second right the first has moved away raises it with its name") {
+TEST_CASE(
+    "a descriptor whose right an earlier one has moved raises SEND_INVALID_RIGHT with its name") {
   const recorder records;
   const mach_port_name_t port = new_service(), both = new_service();
   CHECK(message(port, MACH_MSG_TYPE_COPY_SEND, 0,
@@ -142,9 +145,9 @@ TEST_CASE("a message whose second right the first has moved away raises it with 
   CHECK(raised.name == both);
 }
 
-TEST_CASE("one that is delivered to the process's own task ends the process, and says why") {
+TEST_CASE("an exception in the process's own task writes guard and port to stderr and aborts") {
   int status = 0;
-  const std::string said = said_by([&] {
+  const std::string said = stderr_of([&] {
     const pid_t child = fork();
     if (child == 0) {
       const rlimit no_core{};
@@ -164,10 +167,10 @@ TEST_CASE("one that is delivered to the process's own task ends the process, and
   CHECK(contains(said.substr(name.size()), name));
 }
 
-TEST_CASE("one that is delivered to another task ends that task") {
+TEST_CASE("an exception in another task writes to stderr and ends that task only") {
   const task other = create_task();
   mach_port_name_t port = MACH_PORT_NULL;
-  const std::string said = said_by([&] {
+  const std::string said = stderr_of([&] {
     const current_task_guard there(other);
     port = new_guarded(7);
     CHECK(mach_port_destruct(mach_task_self(), port, 0, 8) == KERN_INVALID_ARGUMENT);
@@ -181,12 +184,13 @@ TEST_CASE("one that is delivered to another task ends that task") {
   CHECK(new_port() != MACH_PORT_NULL);
 }
 
-TEST_CASE("what a hardened task does not survive an ordinary one does") {
+TEST_CASE("a send without a required reply port ends a hardened task, not an ordinary one") {
   for (const guard_behaviour behaviour : {guard_behaviour::ordinary, guard_behaviour::hardened}) {
     const task other = create_task();
     set_guard_behaviour(other, behaviour);
     const bool hardened = behaviour == guard_behaviour::hardened;
-    const std::string said = said_by([&] {
+    CAPTURE(hardened);
+    const std::string said = stderr_of([&] {
       const current_task_guard there(other);
       mach_port_options_t options{};
       options.flags = MPO_ENFORCE_REPLY_PORT_SEMANTICS | MPO_INSERT_SEND_RIGHT;

@@ -1,4 +1,5 @@
-// Guarded port descriptors (SEMANTICS 39). What a wrong guard raises is in guard_exception_test.
+// Guarded port descriptors (SEMANTICS 39). The exceptions of wrong guards are in
+// guard_exception_test.
 #include <doctest/doctest.h>
 
 #include "test_message.h"
@@ -24,7 +25,7 @@ mach_msg_return_t send_to(mach_port_name_t port,
 
 }  // namespace
 
-TEST_CASE("an unguarded right arrives unguarded, with flag and no context") {
+TEST_CASE("a right sent UNGUARDED_ON_SEND arrives without a guard, with the flag and no context") {
   const mach_port_name_t port = new_service(), moving = new_port();
   REQUIRE(send_to(port, guarded_descriptor(moving, unguarded)) == MACH_MSG_SUCCESS);
   CHECK(type_of(moving) == 0);
@@ -40,7 +41,7 @@ TEST_CASE("an unguarded right arrives unguarded, with flag and no context") {
   CHECK(end_receive(arrived.name) == KERN_SUCCESS);
 }
 
-TEST_CASE("an immovable right arrives guarded by the address of the receive buffer") {
+TEST_CASE("a right sent IMMOVABLE_RECEIVE arrives guarded by the address of the receive buffer") {
   const mach_port_name_t port = new_service(), moving = new_port();
   REQUIRE(send_to(port, guarded_descriptor(moving, immovable | unguarded)) == MACH_MSG_SUCCESS);
   message got;
@@ -56,7 +57,7 @@ TEST_CASE("an immovable right arrives guarded by the address of the receive buff
   CHECK(mach_port_destruct(mach_task_self(), arrived.name, 0, buffer) == KERN_SUCCESS);
 }
 
-TEST_CASE("mach_msg_overwrite guards by the address of its second buffer") {
+TEST_CASE("mach_msg_overwrite guards the right by the address of its second buffer") {
   const mach_port_name_t port = new_service(), moving = new_port();
   message m(port, MACH_MSG_TYPE_COPY_SEND), got;
   m.with(guarded_descriptor(moving, immovable | unguarded));
@@ -69,7 +70,7 @@ TEST_CASE("mach_msg_overwrite guards by the address of its second buffer") {
   CHECK(mach_port_destruct(mach_task_self(), arrived.name, 0, buffer) == KERN_SUCCESS);
 }
 
-TEST_CASE("a guarded right moves by its guard, which it loses") {
+TEST_CASE("a guarded right is sent by its guard, and arrives with another") {
   const mach_port_name_t port = new_service(), moving = new_guarded(7);
   REQUIRE(send_to(port, guarded_descriptor(moving, immovable, 7)) == MACH_MSG_SUCCESS);
   message got;
@@ -80,7 +81,7 @@ TEST_CASE("a guarded right moves by its guard, which it loses") {
   CHECK(end_receive(arrived.name) == KERN_SUCCESS);
 }
 
-TEST_CASE("mach_msg_destroy unguards before it destroys") {
+TEST_CASE("mach_msg_destroy unguards the right and destroys it") {
   const mach_port_name_t port = new_service(), moving = new_port();
   REQUIRE(send_to(port, guarded_descriptor(moving, immovable | unguarded)) == MACH_MSG_SUCCESS);
   message got;
@@ -90,7 +91,8 @@ TEST_CASE("mach_msg_destroy unguards before it destroys") {
   CHECK(type_of(arrived.name) == 0);
 }
 
-TEST_CASE("a receiver that does not know the kind gets a plain null port; the right dies") {
+TEST_CASE(
+    "a receive without MACH_RCV_GUARDED_DESC gets a plain null descriptor, and the right dies") {
   const mach_port_name_t port = new_service(), moving = new_service();
   REQUIRE(request(moving, MACH_NOTIFY_DEAD_NAME, 0, port) == KERN_SUCCESS);
   message m(port, MACH_MSG_TYPE_COPY_SEND);
@@ -112,10 +114,12 @@ TEST_CASE("a receiver that does not know the kind gets a plain null port; the ri
   CHECK(type_of(moving) == MACH_PORT_TYPE_DEAD_NAME);
 }
 
-TEST_CASE("no right: the flags arrive as they are") {
+TEST_CASE("a null or dead name in a guarded descriptor arrives with its flags") {
   const mach_port_name_t port = new_service();
   for (const mach_port_name_t none : {MACH_PORT_NULL + 0u, MACH_PORT_DEAD}) {
     for (const mach_msg_guard_flags_t flags : {immovable + 0u, unguarded + 0u}) {
+      CAPTURE(none);
+      CAPTURE(flags);
       REQUIRE(send_to(port, guarded_descriptor(none, flags)) == MACH_MSG_SUCCESS);
       message got;
       REQUIRE(got.receive(port, MACH_RCV_GUARDED_DESC) == MACH_MSG_SUCCESS);
@@ -127,7 +131,7 @@ TEST_CASE("no right: the flags arrive as they are") {
   }
 }
 
-TEST_CASE("class 1: flags, context and dispositions that cannot be") {
+TEST_CASE("class 1: a guarded descriptor with bad flags, context or disposition consumes nothing") {
   const mach_port_name_t port = new_service(), moving = new_service();
   const auto refused = [&](const mach_msg_guarded_port_descriptor_t& descriptor) {
     message m(port, MACH_MSG_TYPE_MOVE_SEND);
@@ -143,7 +147,7 @@ TEST_CASE("class 1: flags, context and dispositions that cannot be") {
   refused(other);
 }
 
-TEST_CASE("class 2: an unknown name, or no receive right") {
+TEST_CASE("class 2: a guarded descriptor refuses an unknown name and a port set") {
   const mach_port_name_t port = new_service();
   CHECK(send_to(port, guarded_descriptor(0x00fff703, unguarded)) == MACH_SEND_INVALID_RIGHT);
   CHECK(send_to(port, guarded_descriptor(new_port(MACH_PORT_RIGHT_PORT_SET), unguarded)) ==
@@ -151,7 +155,7 @@ TEST_CASE("class 2: an unknown name, or no receive right") {
   CHECK(status_of(port).mps_msgcount == 0);
 }
 
-TEST_CASE("class 3: it comes back guarded, but not immovable") {
+TEST_CASE("class 3: a right given back is guarded again, but not immovable") {
   const mach_port_name_t port = new_service(), moving = new_port(), other = new_port();
   REQUIRE(set_limit(port, 0) == KERN_SUCCESS);
   message m(port, MACH_MSG_TYPE_COPY_SEND);

@@ -1,4 +1,5 @@
-// mach_msg_server and mach_msg_server_once (libsyscall's mach_msg.c), and what MIG's stubs call.
+// mach_msg_server(), mach_msg_server_once() (Libsyscall's mach_msg.c), and the mig_*() functions of
+// MIG's stubs.
 #include <doctest/doctest.h>
 
 #include <mach/mig.h>
@@ -16,13 +17,13 @@ namespace {
 
 constexpr mach_msg_size_t max_size = 256;
 
-// What the handler below does with a request, by its id.
+// The ids of requests, and what handle() does with each.
 enum : mach_msg_id_t {
   echoes = 100,    // replies
-  silent,          // no reply, and keeps what came
+  silent,          // no reply; keeps the reply right
   refuses,         // replies with an error
-  complex,         // replies with a descriptor where others have their result
-  no_destination,  // makes a reply for nobody
+  complex,         // replies with a descriptor in place of RetCode
+  no_destination,  // makes a reply without a destination
 };
 
 mach_port_name_t kept = MACH_PORT_NULL;
@@ -31,7 +32,7 @@ mach_msg_size_t largest = 0;
 boolean_t handle(mach_msg_header_t* request, mach_msg_header_t* reply) {
   mig_reply_setup(request, reply);
   auto* const error = reinterpret_cast<mig_reply_error_t*>(reply);
-  // As in a stub of MIG's: the reply right is in the reply from here on.
+  // As in MIG's stubs, the reply takes over the reply right.
   reply->msgh_bits = MACH_MSGH_BITS(MACH_MSGH_BITS_REMOTE(request->msgh_bits), 0u);
   reply->msgh_remote_port = request->msgh_remote_port;
   error->RetCode = KERN_SUCCESS;
@@ -64,7 +65,7 @@ boolean_t handle(mach_msg_header_t* request, mach_msg_header_t* reply) {
   return TRUE;
 }
 
-// One request to the service, with the reply to `reply_to`.
+// Sends a request to the service, with `reply_to` as its reply port.
 void ask(mach_port_name_t service, mach_msg_id_t id, mach_port_name_t reply_to,
          mach_msg_type_name_t disposition = MACH_MSG_TYPE_MAKE_SEND_ONCE) {
   message m(service, MACH_MSG_TYPE_MAKE_SEND, id);
@@ -83,7 +84,7 @@ kern_return_t result_of(message& reply) {
 
 }  // namespace
 
-TEST_CASE("once: a request, its reply") {
+TEST_CASE("mach_msg_server_once serves one request and sends its reply") {
   const mach_port_name_t service = new_port(), reply_to = new_port();
   ask(service, echoes, reply_to);
   CHECK(serve_once(service) == MACH_MSG_SUCCESS);
@@ -93,7 +94,7 @@ TEST_CASE("once: a request, its reply") {
   CHECK(result_of(m) == KERN_SUCCESS);
 }
 
-TEST_CASE("MIG_NO_REPLY: nothing is sent, what came is the handler's") {
+TEST_CASE("after MIG_NO_REPLY no reply is sent, and the handler owns the reply right") {
   const mach_port_name_t service = new_port(), reply_to = new_port();
   ask(service, silent, reply_to);
   CHECK(serve_once(service) == MACH_MSG_SUCCESS);
@@ -101,7 +102,7 @@ TEST_CASE("MIG_NO_REPLY: nothing is sent, what came is the handler's") {
   CHECK(type_of(kept) == MACH_PORT_TYPE_SEND_ONCE);
 }
 
-TEST_CASE("another error is sent, and the request destroyed") {
+TEST_CASE("after any other error the reply is sent and the request destroyed") {
   const mach_port_name_t service = new_port(), reply_to = new_port(), carried = new_port();
   message m(service, MACH_MSG_TYPE_MAKE_SEND, refuses, {{carried, MACH_MSG_TYPE_MAKE_SEND}});
   REQUIRE(m.reply_to(reply_to, MACH_MSG_TYPE_MAKE_SEND_ONCE).send() == MACH_MSG_SUCCESS);
@@ -112,7 +113,7 @@ TEST_CASE("another error is sent, and the request destroyed") {
   CHECK_FALSE(status_of(carried).mps_srights);
 }
 
-TEST_CASE("a complex reply is a success") {
+TEST_CASE("a complex reply is sent with its descriptor") {
   const mach_port_name_t service = new_port(), reply_to = new_port(), carried = new_service();
   kept = carried;
   ask(service, complex, reply_to);
@@ -123,21 +124,21 @@ TEST_CASE("a complex reply is a success") {
   CHECK(refs_of(carried, MACH_PORT_RIGHT_SEND) == 2);
 }
 
-TEST_CASE("a reply without a destination is not sent") {
+TEST_CASE("a reply without a destination is not sent, and the server goes on") {
   const mach_port_name_t service = new_port(), reply_to = new_port();
   ask(service, no_destination, reply_to);
   CHECK(serve_once(service) == MACH_MSG_SUCCESS);
   CHECK(next_id(reply_to) == MACH_NOTIFY_SEND_ONCE);
 }
 
-TEST_CASE("a client that has gone, and one whose queue is full, do not hold up the server") {
+TEST_CASE("a client that is dead, or whose queue is full, does not block the server") {
   const mach_port_name_t service = new_port(), reply_to = new_port();
-  SUBCASE("gone") {
+  SUBCASE("the reply port is dead") {
     ask(service, echoes, reply_to);
     REQUIRE(end_receive(reply_to) == KERN_SUCCESS);
     CHECK(serve_once(service) == MACH_MSG_SUCCESS);
   }
-  SUBCASE("full") {
+  SUBCASE("the reply port's queue is full") {
     REQUIRE(set_limit(reply_to, 1) == KERN_SUCCESS);
     ask(service, echoes, reply_to, MACH_MSG_TYPE_MAKE_SEND);
     ask(service, echoes, reply_to, MACH_MSG_TYPE_MAKE_SEND);
@@ -150,7 +151,7 @@ TEST_CASE("a client that has gone, and one whose queue is full, do not hold up t
   }
 }
 
-TEST_CASE("the errors of a receive are the caller's") {
+TEST_CASE("mach_msg_server and mach_msg_server_once return the errors of the receive") {
   const mach_port_name_t service = new_port();
   CHECK(serve_once(new_port(), MACH_RCV_TIMEOUT) == MACH_RCV_TIMED_OUT);
   CHECK(serve_once(0x00fff703) == MACH_RCV_INVALID_NAME);
@@ -161,7 +162,7 @@ TEST_CASE("the errors of a receive are the caller's") {
   CHECK(status_of(service).mps_msgcount == 0);
 }
 
-TEST_CASE("MACH_RCV_LARGE: room is made for a request of any size") {
+TEST_CASE("with MACH_RCV_LARGE the server receives a request larger than max_size") {
   const mach_port_name_t service = new_port(), reply_to = new_port();
   constexpr mach_msg_size_t size = 20000;
   vm_address_t memory = 0;
@@ -180,12 +181,13 @@ TEST_CASE("MACH_RCV_LARGE: room is made for a request of any size") {
   vm_deallocate(mach_task_self(), memory, size);
 }
 
-TEST_CASE("the loop serves until its port dies") {
+TEST_CASE("mach_msg_server serves 50 requests, and returns when its port dies") {
   const mach_port_name_t service = new_port(), reply_to = new_port();
   mach_msg_return_t ended = MACH_MSG_SUCCESS;
   std::thread server(
       [&] { ended = mach_msg_server(handle, max_size, service, MACH_RCV_INTERRUPT); });
   for (int each = 0; each < 50; ++each) {
+    CAPTURE(each);
     ask(service, each % 2 ? echoes : refuses, reply_to);
     message reply;
     REQUIRE(mach_msg(&reply.header(), MACH_RCV_MSG, 0, sizeof reply.bytes, reply_to, 0,
@@ -197,7 +199,7 @@ TEST_CASE("the loop serves until its port dies") {
   CHECK((ended == MACH_RCV_PORT_DIED || ended == MACH_RCV_INVALID_NAME));
 }
 
-TEST_CASE("a thread's reply port: the same until it is given back") {
+TEST_CASE("mig_get_reply_port gives each thread its own port until mig_dealloc_reply_port") {
   const mach_port_t first = mig_get_reply_port();
   CHECK(type_of(first) == MACH_PORT_TYPE_RECEIVE);
   CHECK(mig_get_reply_port() == first);
@@ -212,7 +214,7 @@ TEST_CASE("a thread's reply port: the same until it is given back") {
   CHECK(mig_get_reply_port() != first);
 }
 
-TEST_CASE("strings of MIG's") {
+TEST_CASE("mig_strncpy terminates its copy, and mig_strncpy_zerofill fills the rest") {
   char room[8];
   std::memset(room, 'x', sizeof room);
   CHECK(mig_strncpy(room, "abc", 8) == 4);

@@ -1,4 +1,4 @@
-// mach_vm_*: each for each answer it can give.
+// mach_vm_*: each call with each code that it can return.
 #include <doctest/doctest.h>
 
 #include <mach/mach_vm.h>
@@ -19,7 +19,7 @@ mach_vm_address_t new_memory(mach_vm_size_t size) {
   return at;
 }
 
-// Pages that are nobody's.
+// Returns the address of pages that are not mapped.
 mach_vm_address_t no_memory(mach_vm_size_t size) {
   const mach_vm_address_t at = new_memory(size);
   REQUIRE(mach_vm_deallocate(self, at, size) == KERN_SUCCESS);
@@ -36,7 +36,7 @@ kern_return_t write(mach_vm_address_t to, const char* text, mach_msg_type_number
 
 }  // namespace
 
-TEST_CASE("pages are a power of two, and rounded to") {
+TEST_CASE("vm_page_size is a power of two, and the rounding functions use it") {
   CHECK((vm_page_size & vm_page_mask) == 0);
   CHECK(vm_page_size == vm_size_t{1} << vm_page_shift);
   CHECK(mach_vm_round_page(vm_page_size + 1) == 2 * vm_page_size);
@@ -45,7 +45,8 @@ TEST_CASE("pages are a power of two, and rounded to") {
   CHECK(trunc_page(vm_page_size + 1) == vm_page_size);
 }
 
-TEST_CASE("mach_vm_allocate") {
+TEST_CASE(
+    "mach_vm_allocate gives zero-filled pages, and replaces pages only by VM_FLAGS_OVERWRITE") {
   const mach_vm_address_t at = new_memory(vm_page_size + 1);
   CHECK(at % vm_page_size == 0);
   CHECK(bytes(at)[2 * vm_page_size - 1] == 0);
@@ -69,7 +70,7 @@ TEST_CASE("mach_vm_allocate") {
   CHECK(mach_vm_allocate(new_service(), &other, 1, VM_FLAGS_ANYWHERE) == KERN_INVALID_ARGUMENT);
 }
 
-TEST_CASE("mach_vm_deallocate takes whole pages; holes are of no concern") {
+TEST_CASE("mach_vm_deallocate removes whole pages, and accepts ranges that are not mapped") {
   const mach_vm_address_t at = new_memory(2 * vm_page_size);
   CHECK(mach_vm_deallocate(self, at + 1, 1) == KERN_SUCCESS);
   CHECK(write(at, "x", 1) == KERN_INVALID_ADDRESS);
@@ -79,7 +80,7 @@ TEST_CASE("mach_vm_deallocate takes whole pages; holes are of no concern") {
   CHECK(mach_vm_deallocate(self, at, huge) == KERN_INVALID_ARGUMENT);
 }
 
-TEST_CASE("mach_vm_protect") {
+TEST_CASE("mach_vm_protect changes whole pages, or fails for a hole and changes nothing") {
   const mach_vm_address_t at = new_memory(2 * vm_page_size);
   CHECK(mach_vm_protect(self, at, 1, 0, VM_PROT_READ) == KERN_SUCCESS);
   CHECK(write(at, "x", 1) == KERN_PROTECTION_FAILURE);
@@ -99,8 +100,9 @@ TEST_CASE("mach_vm_protect") {
   CHECK(mach_vm_protect(self, at, 1, 1, VM_PROT_READ) == KERN_INVALID_ADDRESS);
 }
 
-TEST_CASE("mach_vm_read, of a little and of much") {
+TEST_CASE("mach_vm_read copies 100 bytes and 2 MiB, and refuses unreadable memory") {
   for (const mach_vm_size_t size : {mach_vm_size_t{100}, mach_vm_size_t{2} << 20}) {
+    CAPTURE(size);
     const mach_vm_address_t at = new_memory(size + 8);
     bytes(at)[8] = 'a';
     bytes(at)[7 + size] = 'z';
@@ -124,7 +126,7 @@ TEST_CASE("mach_vm_read, of a little and of much") {
   CHECK(mach_vm_read(self, hidden, 1, &data, &count) == KERN_PROTECTION_FAILURE);
 }
 
-TEST_CASE("mach_vm_read_overwrite, mach_vm_write and mach_vm_copy") {
+TEST_CASE("read_overwrite, write and copy move bytes, and refuse memory without access") {
   const mach_vm_address_t at = new_memory(2 * vm_page_size), none = no_memory(vm_page_size);
   CHECK(write(at, "text", 4) == KERN_SUCCESS);
   CHECK(write(none, "text", 4) == KERN_INVALID_ADDRESS);
@@ -145,7 +147,7 @@ TEST_CASE("mach_vm_read_overwrite, mach_vm_write and mach_vm_copy") {
   CHECK(mach_vm_copy(self, at + vm_page_size, 4, at) == KERN_PROTECTION_FAILURE);
 }
 
-TEST_CASE("nothing is copied to or from a range that goes beyond the last address") {
+TEST_CASE("copy, read_overwrite and write refuse a range that wraps around the address space") {
   const mach_vm_address_t at = new_memory(vm_page_size), last = huge - 15;
   mach_vm_size_t done = 0;
   CHECK(mach_vm_copy(self, at, vm_page_size, last) == KERN_INVALID_ADDRESS);
@@ -154,7 +156,7 @@ TEST_CASE("nothing is copied to or from a range that goes beyond the last addres
   CHECK(mach_vm_deallocate(self, at, vm_page_size) == KERN_SUCCESS);
 }
 
-TEST_CASE("mach_vm_region tells of the first region that ends behind the address") {
+TEST_CASE("mach_vm_region describes the first region that ends behind the address") {
   const mach_vm_address_t at = new_memory(3 * vm_page_size);
   REQUIRE(mach_vm_protect(self, at + vm_page_size, vm_page_size, 0, VM_PROT_READ) == KERN_SUCCESS);
   mach_vm_address_t found = at + vm_page_size + 5;
@@ -178,7 +180,7 @@ TEST_CASE("mach_vm_region tells of the first region that ends behind the address
         KERN_INVALID_ADDRESS);
 }
 
-TEST_CASE("memory can be asked for by another task's self port") {
+TEST_CASE("mach_vm_allocate accepts the self port of another task") {
   namespace extension = kedge::mach::kernel;
   const extension::task other = extension::create_task();
   const mach_port_t port = extension::task_self_port(other);

@@ -1,4 +1,5 @@
-// EVFILT_MACHPORT (kqueue-on-darwin.md, mach-on-darwin.md).
+// EVFILT_MACHPORT: events for ports and sets, with and without a receive (kqueue-on-darwin.md,
+// mach-on-darwin.md).
 #include <doctest/doctest.h>
 
 #include <errno.h>
@@ -15,11 +16,12 @@ using namespace test;
 
 namespace {
 
+// A kqueue that watches ports.
 class queue {
  public:
   ~queue() { close(fd_); }
 
-  // 0, or the error of the change.
+  // Submits one change. Returns 0 or its error.
   int change(mach_port_name_t name, std::uint16_t flags, std::uint32_t fflags = 0,
              void* buffer = nullptr, std::uint64_t size = 0) {
     kevent64_s one{};
@@ -33,7 +35,7 @@ class queue {
     return kevent64(fd_, &one, 1, &receipt, 1, 0, nullptr) == 1 ? static_cast<int>(receipt.data)
                                                                 : -1;
   }
-  // The next event, without waiting; filter 0 if there is none.
+  // Returns the next event without waiting; its filter is 0 if there is none.
   kevent64_s poll() {
     kevent64_s event{};
     const timespec now{};
@@ -46,7 +48,7 @@ class queue {
     return event;
   }
 
-  // All events of one call.
+  // Returns up to 8 events of one call.
   std::vector<kevent64_s> poll_all() {
     std::vector<kevent64_s> events(8);
     const timespec now{};
@@ -69,7 +71,7 @@ void send(mach_port_name_t port, mach_msg_id_t id = 0) {
 
 }  // namespace
 
-TEST_CASE("attach: what can be watched") {
+TEST_CASE("EV_ADD accepts receive rights and port sets, and refuses other names") {
   queue q;
   CHECK(q.change(new_port(), EV_ADD) == 0);
   CHECK(q.change(new_port(MACH_PORT_RIGHT_PORT_SET), EV_ADD) == 0);
@@ -78,7 +80,7 @@ TEST_CASE("attach: what can be watched") {
   CHECK(q.change(new_send_once(new_port()), EV_ADD) == ENOTSUP);
 }
 
-TEST_CASE("peek: level-triggered, tells the name") {
+TEST_CASE("without MACH_RCV_MSG the event is level-triggered, and its data is the port") {
   queue q;
   const mach_port_name_t port = new_service();
   send(port);
@@ -95,7 +97,7 @@ TEST_CASE("peek: level-triggered, tells the name") {
   CHECK(fired(q.poll()));
 }
 
-TEST_CASE("peek on a set tells the member") {
+TEST_CASE("an event of a set has the member in its data") {
   queue q;
   const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
   mach_port_insert_member(mach_task_self(), port, set);
@@ -108,7 +110,7 @@ TEST_CASE("peek on a set tells the member") {
   CHECK(event.data == port);
 }
 
-TEST_CASE("EV_CLEAR fires only from empty to non-empty") {
+TEST_CASE("EV_CLEAR fires only when the queue becomes non-empty") {
   queue q;
   const mach_port_name_t port = new_service();
   REQUIRE(q.change(port, EV_ADD | EV_CLEAR) == 0);
@@ -123,7 +125,7 @@ TEST_CASE("EV_CLEAR fires only from empty to non-empty") {
   CHECK(fired(q.poll()));
 }
 
-TEST_CASE("EV_DISPATCH disables after each event") {
+TEST_CASE("EV_DISPATCH disables the knote after each event, until EV_ENABLE") {
   queue q;
   const mach_port_name_t port = new_service();
   REQUIRE(q.change(port, EV_ADD | EV_DISPATCH) == 0);
@@ -134,7 +136,7 @@ TEST_CASE("EV_DISPATCH disables after each event") {
   CHECK(fired(q.poll()));
 }
 
-TEST_CASE("direct: the message is received by the event") {
+TEST_CASE("with MACH_RCV_MSG the event receives the message into the knote's buffer") {
   queue q;
   const mach_port_name_t port = new_service();
   message buffer;
@@ -153,7 +155,8 @@ TEST_CASE("direct: the message is received by the event") {
   REQUIRE(fired(event));
   CHECK(buffer.header().msgh_id == 9);
   CHECK_FALSE(fired(q.poll()));
-  SUBCASE("too large: it stays, and is told without its trailer") {
+  SUBCASE(
+      "too large with MACH_RCV_LARGE: the message stays, and ext[1] is its size without trailer") {
     REQUIRE(q.change(port, EV_ADD, options, buffer.bytes, 30) == 0);
     send(port, 10);
     event = q.poll();
@@ -163,7 +166,7 @@ TEST_CASE("direct: the message is received by the event") {
     CHECK(event.data == port);
     CHECK(next_id(port) == 10);
   }
-  SUBCASE("no buffer: it stays, and is told") {
+  SUBCASE("without a buffer: the message stays, with MACH_RCV_TOO_LARGE") {
     REQUIRE(q.change(port, EV_ADD, MACH_RCV_MSG) == 0);
     send(port, 11);
     event = q.poll();
@@ -172,7 +175,7 @@ TEST_CASE("direct: the message is received by the event") {
     CHECK(event.data == port);
     CHECK(next_id(port) == 11);
   }
-  SUBCASE("too large without MACH_RCV_LARGE: it is destroyed") {
+  SUBCASE("too large without MACH_RCV_LARGE: the message is destroyed") {
     REQUIRE(q.change(port, EV_ADD, MACH_RCV_MSG, buffer.bytes, 30) == 0);
     send(port, 12);
     event = q.poll();
@@ -181,7 +184,7 @@ TEST_CASE("direct: the message is received by the event") {
     CHECK(event.data == MACH_PORT_NULL);
     CHECK(status_of(port).mps_msgcount == 0);
   }
-  SUBCASE("the mode cannot be changed, by whatever change") {
+  SUBCASE("no change can switch MACH_RCV_MSG off (EINVAL)") {
     CHECK(q.change(port, EV_ADD, 0) == EINVAL);
     CHECK(q.change(port, EV_ENABLE, 0) == EINVAL);
     CHECK(q.change(port, EV_DISABLE, 0) == EINVAL);
@@ -190,7 +193,7 @@ TEST_CASE("direct: the message is received by the event") {
   }
 }
 
-TEST_CASE("direct: a knote gives one message a call") {
+TEST_CASE("with MACH_RCV_MSG each knote receives one message per kevent call") {
   queue q;
   const mach_port_name_t port = new_service(), other = new_service();
   message first, second;
@@ -205,7 +208,7 @@ TEST_CASE("direct: a knote gives one message a call") {
   CHECK(first.header().msgh_id == 2);
 }
 
-TEST_CASE("direct: a set's members, with the trailer that is asked for") {
+TEST_CASE("with MACH_RCV_MSG a set receives from its members, with the requested trailer") {
   queue q;
   const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
   mach_port_insert_member(mach_task_self(), port, set);
@@ -224,7 +227,7 @@ TEST_CASE("direct: a set's members, with the trailer that is asked for") {
   CHECK(buffer.trailer().msgh_audit.val[5] == static_cast<unsigned>(getpid()));
 }
 
-TEST_CASE("direct: MACH_RCV_GUARDED_DESC is no option, so guarded rights are destroyed") {
+TEST_CASE("with MACH_RCV_MSG a knote ignores MACH_RCV_GUARDED_DESC and destroys guarded rights") {
   queue q;
   const mach_port_name_t port = new_service();
   mach_port_options_t options{};
@@ -242,7 +245,7 @@ TEST_CASE("direct: MACH_RCV_GUARDED_DESC is no option, so guarded rights are des
   CHECK(type_of(guarded) == MACH_PORT_TYPE_DEAD_NAME);
 }
 
-TEST_CASE("direct with EV_DISPATCH: enabling gives options and buffer anew") {
+TEST_CASE("with MACH_RCV_MSG and EV_DISPATCH, EV_ENABLE sets options and buffer again") {
   queue q;
   const mach_port_name_t port = new_service();
   message first, second;
@@ -258,7 +261,7 @@ TEST_CASE("direct with EV_DISPATCH: enabling gives options and buffer anew") {
   CHECK(second.header().msgh_id == 2);
 }
 
-TEST_CASE("attach fires for what is queued already, on ports and sets") {
+TEST_CASE("EV_ADD fires for messages that are queued already, on ports and sets") {
   queue q;
   const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
   send(port);
@@ -270,7 +273,7 @@ TEST_CASE("attach fires for what is queued already, on ports and sets") {
   CHECK_FALSE(fired(q.poll()));
 }
 
-TEST_CASE("a member with a message that joins a watched set makes it fire") {
+TEST_CASE("a port with a queued message that joins a watched set makes the set fire") {
   queue q;
   const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
   REQUIRE(q.change(set, EV_ADD | EV_CLEAR) == 0);
@@ -295,14 +298,14 @@ TEST_CASE("EV_CLEAR on a set fires for each member that becomes non-empty") {
   CHECK(fired(q.poll()));
 }
 
-TEST_CASE("the message that made it active was taken by somebody else") {
+TEST_CASE("a knote does not fire for a message that another receive has taken") {
   queue q;
   const mach_port_name_t port = new_service();
   message buffer;
-  SUBCASE("peek") {
+  SUBCASE("without MACH_RCV_MSG") {
     REQUIRE(q.change(port, EV_ADD) == 0);
   }
-  SUBCASE("direct") {
+  SUBCASE("with MACH_RCV_MSG") {
     REQUIRE(q.change(port, EV_ADD, MACH_RCV_MSG, buffer.bytes, sizeof buffer.bytes) == 0);
   }
   send(port, 3);
@@ -312,14 +315,14 @@ TEST_CASE("the message that made it active was taken by somebody else") {
   CHECK(fired(q.poll()));
 }
 
-TEST_CASE("EV_VANISHED tells the end instead of EV_EOF") {
+TEST_CASE("a knote with EV_VANISHED reports the port's end by EV_VANISHED instead of EV_EOF") {
   queue q;
   const mach_port_name_t port = new_service();
   REQUIRE(q.change(port, EV_ADD | EV_DISPATCH2 | EV_VANISHED) == 0);
-  SUBCASE("dead") {
+  SUBCASE("the port dies") {
     end_receive(port);
   }
-  SUBCASE("moved away") {
+  SUBCASE("the receive right is moved away") {
     message(new_service(), MACH_MSG_TYPE_COPY_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send();
   }
   const kevent64_s event = q.poll();
@@ -329,12 +332,12 @@ TEST_CASE("EV_VANISHED tells the end instead of EV_EOF") {
   CHECK_FALSE(fired(q.poll()));
 }
 
-TEST_CASE("EV_VANISHED needs EV_DISPATCH2") {
+TEST_CASE("EV_VANISHED without EV_DISPATCH2 is refused (EINVAL)") {
   queue q;
   CHECK(q.change(new_service(), EV_ADD | EV_VANISHED) == EINVAL);
 }
 
-TEST_CASE("a right that comes back is watched anew, with what has been queued") {
+TEST_CASE("a receive right that was moved away and came back can be watched again") {
   queue q;
   const mach_port_name_t port = new_service(), carrier = new_service();
   REQUIRE(q.change(port, EV_ADD) == 0);
@@ -351,7 +354,7 @@ TEST_CASE("a right that comes back is watched anew, with what has been queued") 
   CHECK(next_id(m.port_at(0)) == 6);
 }
 
-TEST_CASE("several kqueues, direct: each message goes to one") {
+TEST_CASE("with MACH_RCV_MSG on two kqueues, each message goes to one of them") {
   queue one, two;
   const mach_port_name_t port = new_service();
   message first, second;
@@ -367,7 +370,7 @@ TEST_CASE("several kqueues, direct: each message goes to one") {
   CHECK(second.header().msgh_id == 2);
 }
 
-TEST_CASE("EV_ONESHOT drops the knote after its event") {
+TEST_CASE("EV_ONESHOT deletes the knote after its event") {
   queue q;
   const mach_port_name_t port = new_service();
   REQUIRE(q.change(port, EV_ADD | EV_ONESHOT) == 0);
@@ -377,7 +380,7 @@ TEST_CASE("EV_ONESHOT drops the knote after its event") {
   CHECK(q.change(port, EV_DELETE) == ENOENT);
 }
 
-TEST_CASE("a blocked sender's message, and a notification, make it fire") {
+TEST_CASE("a notification and the message of a blocked sender make a knote fire") {
   queue q;
   const mach_port_name_t port = new_service(), dying = new_service();
   REQUIRE(q.change(port, EV_ADD | EV_CLEAR) == 0);
@@ -398,18 +401,18 @@ TEST_CASE("a blocked sender's message, and a notification, make it fire") {
   sender.join();
 }
 
-TEST_CASE("the end of what is watched") {
+TEST_CASE("a knote reports EV_EOF once when its port or set ends") {
   queue q;
   const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
   SUBCASE("a receive right that dies") {
     REQUIRE(q.change(port, EV_ADD) == 0);
     end_receive(port);
   }
-  SUBCASE("one that moves away") {
+  SUBCASE("a receive right that is moved away") {
     REQUIRE(q.change(port, EV_ADD) == 0);
     message(new_service(), MACH_MSG_TYPE_COPY_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send();
   }
-  SUBCASE("a set") {
+  SUBCASE("a set that is deallocated") {
     REQUIRE(q.change(set, EV_ADD) == 0);
     mach_port_deallocate(mach_task_self(), set);
   }
@@ -419,7 +422,7 @@ TEST_CASE("the end of what is watched") {
   CHECK_FALSE(fired(q.poll()));
 }
 
-TEST_CASE("a dead member does not end the set's knote") {
+TEST_CASE("the death of a member does not end the set's knote") {
   queue q;
   const mach_port_name_t port = new_service(), other = new_service(),
                          set = new_port(MACH_PORT_RIGHT_PORT_SET);
@@ -432,7 +435,7 @@ TEST_CASE("a dead member does not end the set's knote") {
   CHECK(q.poll().data == other);
 }
 
-TEST_CASE("a thread in kevent is woken by a message from another") {
+TEST_CASE("a message from another thread wakes a thread in kevent") {
   queue q;
   const mach_port_name_t port = new_service();
   REQUIRE(q.change(port, EV_ADD | EV_CLEAR) == 0);
@@ -441,7 +444,7 @@ TEST_CASE("a thread in kevent is woken by a message from another") {
   sender.join();
 }
 
-TEST_CASE("several kqueues on one port") {
+TEST_CASE("two kqueues on one port both fire for a message") {
   queue one, two;
   const mach_port_name_t port = new_service();
   REQUIRE(one.change(port, EV_ADD) == 0);

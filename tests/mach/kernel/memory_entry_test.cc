@@ -1,4 +1,4 @@
-// Memory entries and memory that is mapped twice.
+// Memory entries, mach_vm_map() and mach_vm_remap(): memory that is mapped twice.
 #include <doctest/doctest.h>
 
 #include <mach/mach_vm.h>
@@ -40,8 +40,9 @@ mach_port_t entry_of(mach_vm_address_t at, mach_vm_size_t size,
 
 }  // namespace
 
-TEST_CASE("who maps an entry sees what others write, small or large") {
+TEST_CASE("all mappings of an entry see each other's writes, with two pages and with 4 MiB") {
   for (const mach_vm_size_t size : {vm_page_size * 2, vm_size_t{4} << 20}) {
+    CAPTURE(size);
     const mach_vm_address_t memory = new_memory(size);
     byte(memory + size - 1) = 1;
     const mach_port_t entry = entry_of(memory, size);
@@ -61,7 +62,7 @@ TEST_CASE("who maps an entry sees what others write, small or large") {
   }
 }
 
-TEST_CASE("an entry of a range stands for the same memory as one of its parts") {
+TEST_CASE("an entry of a range and an entry of a part of it share the memory") {
   const mach_vm_size_t size = vm_size_t{2} << 20;
   const mach_vm_address_t memory = new_memory(size);
   mach_vm_address_t of_part = 0, of_whole = 0;
@@ -75,9 +76,10 @@ TEST_CASE("an entry of a range stands for the same memory as one of its parts") 
   CHECK(byte(memory) == 2);
 }
 
-TEST_CASE("what is sent of an entry's memory is a copy, the sender's deallocated or not") {
+TEST_CASE("memory of an entry is sent as a copy, with and without deallocate") {
   const mach_msg_size_t size = 1u << 20;
   for (const bool deallocates : {false, true}) {
+    CAPTURE(deallocates);
     const mach_vm_address_t memory = new_memory(size);
     mach_vm_address_t other = 0;
     REQUIRE(map(entry_of(memory, size), other, size) == KERN_SUCCESS);
@@ -98,7 +100,7 @@ TEST_CASE("what is sent of an entry's memory is a copy, the sender's deallocated
   }
 }
 
-TEST_CASE("an entry travels in a message") {
+TEST_CASE("an entry sent in a message can be mapped by its receiver") {
   const mach_vm_address_t memory = new_memory(vm_page_size);
   const mach_port_t entry = entry_of(memory, vm_page_size);
   const mach_port_name_t port = new_port();
@@ -116,7 +118,7 @@ TEST_CASE("an entry travels in a message") {
   mach_msg_destroy(&got.header());
 }
 
-TEST_CASE("MAP_MEM_NAMED_CREATE makes memory, full of zeros, that is mapped nowhere yet") {
+TEST_CASE("MAP_MEM_NAMED_CREATE makes zero-filled memory that is not mapped yet") {
   memory_object_size_t size = vm_page_size + 1;
   mach_port_t entry = MACH_PORT_NULL;
   REQUIRE(mach_make_memory_entry_64(self, &size, 0, MAP_MEM_NAMED_CREATE | VM_PROT_DEFAULT, &entry,
@@ -130,7 +132,8 @@ TEST_CASE("MAP_MEM_NAMED_CREATE makes memory, full of zeros, that is mapped nowh
   CHECK(byte(second) == 5);
 }
 
-TEST_CASE("an entry of a part of another") {
+TEST_CASE(
+    "an entry made from a parent entry shares the part, within the parent's size and permission") {
   const mach_vm_address_t memory = new_memory(4 * vm_page_size);
   const mach_port_t whole = entry_of(memory, 4 * vm_page_size);
   const mach_port_t part = entry_of(vm_page_size, 2 * vm_page_size, VM_PROT_READ, whole);
@@ -148,7 +151,7 @@ TEST_CASE("an entry of a part of another") {
         KERN_INVALID_ARGUMENT);
 }
 
-TEST_CASE("a copy of what an entry stands for is a copy") {
+TEST_CASE("mach_vm_map with copy maps a copy of the entry's memory") {
   const mach_vm_address_t memory = new_memory(vm_page_size);
   byte(memory) = 1;
   const mach_port_t entry = entry_of(memory, vm_page_size, VM_PROT_READ);
@@ -160,7 +163,9 @@ TEST_CASE("a copy of what an entry stands for is a copy") {
   CHECK(byte(copy) == 2);
 }
 
-TEST_CASE("errors of mach_vm_map") {
+TEST_CASE(
+    "mach_vm_map refuses missing permission, ranges beyond the entry and ports that are no "
+    "entries") {
   const mach_vm_address_t memory = new_memory(2 * vm_page_size);
   const mach_port_t entry = entry_of(memory, 2 * vm_page_size, VM_PROT_READ);
   mach_vm_address_t at = 0;
@@ -179,7 +184,7 @@ TEST_CASE("errors of mach_vm_map") {
   CHECK(byte(memory) == 6);
 }
 
-TEST_CASE("without an object mach_vm_map allocates, aligned as the mask says") {
+TEST_CASE("mach_vm_map without an object allocates pages aligned to the mask") {
   mach_vm_address_t at = 0;
   const mach_vm_offset_t mask = (mach_vm_offset_t{1} << 24) - 1;
   REQUIRE(map(MACH_PORT_NULL, at, 3 * vm_page_size, 0, false, VM_PROT_DEFAULT, VM_FLAGS_ANYWHERE,
@@ -191,7 +196,7 @@ TEST_CASE("without an object mach_vm_map allocates, aligned as the mask says") {
         KERN_INVALID_ARGUMENT);
 }
 
-TEST_CASE("errors of mach_make_memory_entry_64") {
+TEST_CASE("mach_make_memory_entry_64 refuses protected, unmapped and empty ranges") {
   memory_object_size_t size = vm_page_size;
   mach_port_t made = MACH_PORT_NULL;
   const mach_vm_address_t memory = new_memory(vm_page_size);
@@ -206,7 +211,7 @@ TEST_CASE("errors of mach_make_memory_entry_64") {
         KERN_INVALID_ARGUMENT);
 }
 
-TEST_CASE("mach_vm_remap maps pages once more, or a copy of them") {
+TEST_CASE("mach_vm_remap maps the same pages again, or a copy of them") {
   const mach_vm_address_t memory = new_memory(vm_page_size);
   byte(memory) = 1;
   vm_prot_t now = 0, most = 0;
@@ -225,7 +230,7 @@ TEST_CASE("mach_vm_remap maps pages once more, or a copy of them") {
                       VM_INHERIT_DEFAULT) == KERN_INVALID_ADDRESS);
 }
 
-TEST_CASE("a virtual copy of memory that others write to is as it was") {
+TEST_CASE("a virtual copy of common memory keeps the contents of the moment of the send") {
   const mach_vm_size_t size = mach_vm_size_t{2} << 20;
   const mach_vm_address_t memory = new_memory(size);
   const mach_port_t entry = entry_of(memory, size);
@@ -286,8 +291,9 @@ struct cancelled_thread {
 
 }  // namespace
 
-TEST_CASE("a thread that is cancelled maps and gives back memory: it dies later") {
+TEST_CASE("memory calls are no cancellation points") {
   for (const mach_vm_size_t size : {vm_page_size, vm_size_t{4} << 20}) {
+    CAPTURE(size);
     cancelled_thread thread{size, new_memory(size)};
     byte(thread.memory) = 1;
     pthread_t id;

@@ -1,4 +1,4 @@
-// Sending and receiving (SEMANTICS 26 to 37).
+// mach_msg: sending and receiving in one thread (SEMANTICS 26 to 37).
 #include <doctest/doctest.h>
 
 #include <mach/mig_errors.h>
@@ -8,7 +8,7 @@
 
 using namespace test;
 
-TEST_CASE("a message arrives with its bytes, and with the headers' ports swapped") {
+TEST_CASE("a message arrives with its bytes, and with the ports of its header swapped") {
   const mach_port_name_t port = new_service(), reply = new_port();
   message out(port, MACH_MSG_TYPE_COPY_SEND, 42, {}, "sixteen bytes...");
   out.reply_to(reply, MACH_MSG_TYPE_MAKE_SEND_ONCE);
@@ -26,10 +26,11 @@ TEST_CASE("a message arrives with its bytes, and with the headers' ports swapped
   CHECK(next_id(reply) == MACH_NOTIFY_SEND_ONCE);
 }
 
-TEST_CASE("sizes and headers that nothing is consumed by") {
+TEST_CASE("a send with a bad size or header fails and consumes nothing") {
   const mach_port_name_t port = new_service();
   message m(port, MACH_MSG_TYPE_COPY_SEND);
   for (const mach_msg_size_t size : {0u, 20u, 23u, 25u, 26u}) {
+    CAPTURE(size);
     m.size = size;
     CHECK(m.send() == MACH_SEND_MSG_TOO_SMALL);
   }
@@ -62,14 +63,14 @@ TEST_CASE("sizes and headers that nothing is consumed by") {
   CHECK(next_id(port) == -1);
 }
 
-TEST_CASE("a null buffer is refused") {
+TEST_CASE("mach_msg refuses a null buffer (INVALID_DATA)") {
   const mach_port_name_t port = new_service();
   CHECK(mach_msg(nullptr, MACH_SEND_MSG, 24, 0, 0, 0, 0) == MACH_SEND_INVALID_DATA);
   REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND).send() == MACH_MSG_SUCCESS);
   CHECK(mach_msg(nullptr, MACH_RCV_MSG, 0, 100, port, 0, 0) == MACH_RCV_INVALID_DATA);
 }
 
-TEST_CASE("destination and reply of one name") {
+TEST_CASE("one name as destination and reply port needs a reference for each") {
   const mach_port_name_t port = new_service();
   message m(port, MACH_MSG_TYPE_MOVE_SEND);
   CHECK(m.reply_to(port, MACH_MSG_TYPE_MOVE_SEND).send() == MACH_SEND_INVALID_DEST);
@@ -81,7 +82,7 @@ TEST_CASE("destination and reply of one name") {
   CHECK(refs_of(port, MACH_PORT_RIGHT_SEND) == 1);
 }
 
-TEST_CASE("port descriptors") {
+TEST_CASE("port descriptors arrive as rights, and malformed ones consume nothing") {
   const mach_port_name_t port = new_service(), cargo = new_service();
   SUBCASE("each disposition arrives as the right that it made") {
     message m(port, MACH_MSG_TYPE_COPY_SEND, 1,
@@ -103,7 +104,7 @@ TEST_CASE("port descriptors") {
     CHECK(m.port_at(4) == MACH_PORT_DEAD);
     CHECK(m.descriptor(4).disposition == 0);
   }
-  SUBCASE("more than the few that fit beside the message") {
+  SUBCASE("seven descriptors arrive, more than fit into the kmsg itself") {
     message m(port, MACH_MSG_TYPE_COPY_SEND, 1,
               {{cargo, 19},
                {cargo, 19},
@@ -118,7 +119,7 @@ TEST_CASE("port descriptors") {
     mach_msg_destroy(&m.header());
     CHECK(refs_of(cargo, MACH_PORT_RIGHT_SEND) == 1);
   }
-  SUBCASE("a kind that is not there, and descriptors that overrun, consume nothing") {
+  SUBCASE("an unknown kind, and more descriptors than the message has room for, consume nothing") {
     message m(port, MACH_MSG_TYPE_COPY_SEND, 1, {{cargo, MACH_MSG_TYPE_MOVE_SEND}});
     m.bytes[sizeof(mach_msg_base_t) + 11] = MACH_MSG_DESCRIPTOR_MAX + 1;
     CHECK(m.send() == MACH_SEND_INVALID_TYPE);
@@ -129,10 +130,11 @@ TEST_CASE("port descriptors") {
   }
 }
 
-TEST_CASE("trailers") {
+TEST_CASE("each trailer type has its size and its elements") {
   const mach_port_name_t port = new_service();
   const mach_msg_trailer_size_t sizes[] = {8, 12, 20, 52, 60};
   for (mach_msg_option_t elements = 0; elements < 5; ++elements) {
+    CAPTURE(elements);
     message m(port, MACH_MSG_TYPE_COPY_SEND);
     REQUIRE(m.send() == MACH_MSG_SUCCESS);
     REQUIRE(m.receive(port, MACH_RCV_TRAILER_ELEMENTS(elements)) == MACH_MSG_SUCCESS);
@@ -144,35 +146,38 @@ TEST_CASE("trailers") {
   }
 }
 
-TEST_CASE("too large") {
+TEST_CASE("a message that is larger than the buffer gives MACH_RCV_TOO_LARGE") {
   const mach_port_name_t port = new_service();
   message m(port, MACH_MSG_TYPE_COPY_SEND, 7, {}, "0123456789abcdef");
   REQUIRE(m.send() == MACH_MSG_SUCCESS);
   message in;
-  SUBCASE("with MACH_RCV_LARGE it stays, and the size is told") {
+  SUBCASE("with MACH_RCV_LARGE it stays queued, and the header has its size and port") {
     CHECK(in.receive(port, MACH_RCV_LARGE | MACH_RCV_LARGE_IDENTITY, 40) == MACH_RCV_TOO_LARGE);
     CHECK(in.header().msgh_size == 40);
     CHECK(in.header().msgh_local_port == port);
     CHECK(in.receive(port, MACH_RCV_LARGE, 48) == MACH_MSG_SUCCESS);
   }
-  SUBCASE("without, it is destroyed, and its header told") {
+  SUBCASE("without MACH_RCV_LARGE it is destroyed, and the buffer has its header") {
     CHECK(in.receive(port, 0, 40) == MACH_RCV_TOO_LARGE);
     CHECK(in.header().msgh_id == 7);
     CHECK(in.header().msgh_size == 24);
     CHECK(next_id(port) == -1);
   }
-  SUBCASE("nothing is written beyond the buffer") {
+  SUBCASE("no byte behind the buffer is written") {
     CHECK(in.receive(port, MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT), 28) ==
           MACH_RCV_TOO_LARGE);
-    for (int at = 28; at < 100; ++at) CHECK(in.bytes[at] == 0);
+    for (int at = 28; at < 100; ++at) {
+      CAPTURE(at);
+      CHECK(in.bytes[at] == 0);
+    }
   }
-  SUBCASE("a buffer smaller than a header") {
+  SUBCASE("a buffer smaller than a header destroys the message (INVALID_DATA)") {
     CHECK(in.receive(port, 0, 20) == MACH_RCV_INVALID_DATA);
     CHECK(next_id(port) == -1);
   }
 }
 
-TEST_CASE("receiving from what cannot receive") {
+TEST_CASE("a receive from a name without a receive right fails with INVALID_NAME") {
   message in;
   CHECK(in.receive(MACH_PORT_NULL) == MACH_RCV_INVALID_NAME);
   CHECK(in.receive(MACH_PORT_DEAD) == MACH_RCV_INVALID_NAME);
@@ -181,7 +186,7 @@ TEST_CASE("receiving from what cannot receive") {
   CHECK(in.receive(new_port()) == MACH_RCV_TIMED_OUT);
 }
 
-TEST_CASE("send and receive in one call") {
+TEST_CASE("one mach_msg sends a message and receives it") {
   const mach_port_name_t port = new_service();
   message m(port, MACH_MSG_TYPE_COPY_SEND, 3);
   CHECK(mach_msg(&m.header(), MACH_SEND_MSG | MACH_RCV_MSG, m.size, sizeof m.bytes, port, 0, 0) ==
@@ -190,9 +195,10 @@ TEST_CASE("send and receive in one call") {
   CHECK(m.header().msgh_local_port == port);
 }
 
-TEST_CASE("messages of many sizes, large ones too, arrive unchanged and in order") {
+TEST_CASE("messages of 24 bytes to 1.2 MB arrive unchanged, and 64 MiB is refused") {
   const mach_port_name_t port = new_service();
   for (const std::size_t words : {0u, 1u, 30u, 45u, 300u, 5000u, 20000u, 300000u}) {
+    CAPTURE(words);
     std::vector<natural_t> out(6 + words), in(6 + words + 32);
     for (std::size_t each = 0; each < words; ++each)
       out[6 + each] = static_cast<natural_t>(each * 7);
@@ -211,7 +217,7 @@ TEST_CASE("messages of many sizes, large ones too, arrive unchanged and in order
   CHECK(m.send() == MACH_SEND_TOO_LARGE);
 }
 
-TEST_CASE("the kernel's own ports answer MIG_BAD_ID to any message") {
+TEST_CASE("a message to the task port is answered with MIG_BAD_ID") {
   const mach_port_name_t reply = new_port();
   message m(mach_task_self(), MACH_MSG_TYPE_COPY_SEND, 3200);
   REQUIRE(m.reply_to(reply, MACH_MSG_TYPE_MAKE_SEND_ONCE).send() == MACH_MSG_SUCCESS);

@@ -1,4 +1,4 @@
-// A task that has no space for another right: the table is full (ipc_entry.c: KERN_NO_SPACE).
+// Calls of a task whose table of names is full (ipc_entry.c: KERN_NO_SPACE).
 #include <doctest/doctest.h>
 
 #include "kedge/mach/kernel/extension.h"
@@ -10,10 +10,10 @@ namespace {
 
 using namespace kedge::mach::kernel;
 
-// On Darwin it takes some 300,000 names.
+// On Darwin a table is full only after some 300,000 names.
 const auto limited = doctest::skip(!has_many_tasks());
 
-// The current task, a new one, has `count` names more, and no room for others.
+// Makes a new task the current one, with room for `count` names.
 class small_task {
  public:
   explicit small_task(std::uint32_t count) : task_(create_task()), there_(task_) {
@@ -37,7 +37,7 @@ kern_return_t allocate(mach_port_right_t right) {
 
 }  // namespace
 
-TEST_CASE("new names" * limited) {
+TEST_CASE("allocate and construct fail with KERN_NO_SPACE until a name is free" * limited) {
   small_task here(2);
   const mach_port_name_t port = new_port();
   REQUIRE(new_port() != MACH_PORT_NULL);
@@ -51,7 +51,8 @@ TEST_CASE("new names" * limited) {
   CHECK(allocate(MACH_PORT_RIGHT_RECEIVE) == KERN_SUCCESS);
 }
 
-TEST_CASE("insert_right and extract_right; what was taken is released" * limited) {
+TEST_CASE("insert_right and extract_right fail with KERN_NO_SPACE and release the right" *
+          limited) {
   small_task here(1);
   const mach_port_name_t port = new_port();
   CHECK(mach_port_insert_right(mach_task_self(), 0x00abcd03, port, MACH_MSG_TYPE_MAKE_SEND_ONCE) ==
@@ -66,7 +67,8 @@ TEST_CASE("insert_right and extract_right; what was taken is released" * limited
   CHECK(next_id(port) == MACH_NOTIFY_SEND_ONCE);
 }
 
-TEST_CASE("a reply right that finds no name: the message is lost" * limited) {
+TEST_CASE("a message whose reply right finds no name is destroyed (MACH_RCV_HEADER_ERROR)" *
+          limited) {
   small_task here(2);
   const mach_port_name_t port = new_service(), reply_to = new_port();
   message m(port, MACH_MSG_TYPE_COPY_SEND, 5);
@@ -77,7 +79,7 @@ TEST_CASE("a reply right that finds no name: the message is lost" * limited) {
   CHECK(next_id(reply_to) == MACH_NOTIFY_SEND_ONCE);
 }
 
-TEST_CASE("a right in the body that finds no name is destroyed; the rest arrives" * limited) {
+TEST_CASE("a right in the body that finds no name is destroyed, and the rest arrives" * limited) {
   small_task here(3);
   const mach_port_name_t port = new_service(), first = new_port(), second = new_port();
   REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND, 5,
@@ -92,7 +94,7 @@ TEST_CASE("a right in the body that finds no name is destroyed; the rest arrives
   CHECK(type_of(second) == MACH_PORT_TYPE_SEND_RECEIVE);
 }
 
-TEST_CASE("the last right of a body is given a name first" * limited) {
+TEST_CASE("the rights of a body get their names from the last to the first" * limited) {
   const task owner = create_task();
   mach_port_name_t names[2]{};
   {
@@ -122,12 +124,16 @@ TEST_CASE("the last right of a body is given a name first" * limited) {
   }
   {
     const current_task_guard there(owner);
-    for (const mach_port_name_t each : names) CHECK_FALSE(status_of(each).mps_srights);
+    for (const mach_port_name_t each : names) {
+      CAPTURE(each);
+      CHECK_FALSE(status_of(each).mps_srights);
+    }
   }
   terminate_task(owner);
 }
 
-TEST_CASE("of a full space what is there goes on" * limited) {
+TEST_CASE("a full space still sends, receives and counts references by its existing names" *
+          limited) {
   small_task here(1);
   const mach_port_name_t port = new_service();
   here.room(0);

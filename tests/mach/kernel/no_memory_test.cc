@@ -1,5 +1,5 @@
-// Calls for which there is no memory: they fail, and change nothing (mach_port.c:
-// KERN_RESOURCE_SHORTAGE).
+// Calls that run out of memory fail and change nothing (mach_port.c: KERN_RESOURCE_SHORTAGE).
+// Defines operator new, so it must be a test binary of its own.
 #include <doctest/doctest.h>
 
 #include <mach/semaphore.h>
@@ -18,7 +18,7 @@
 
 namespace {
 
-// How many allocations of this thread succeed before all others fail; below 0: none fails.
+// The number of allocations of this thread that still succeed. Below 0 none fails.
 thread_local int left = -1;
 
 void* allocate(std::size_t size) noexcept {
@@ -52,8 +52,9 @@ std::string everything() {
   return to_string(kedge::mach::kernel::take_snapshot());
 }
 
-// Lets the first allocation of the call fail, then the second, and so on, until it succeeds. Each
-// failure must be told by `error`, and leave all as it was. The number of failures.
+// Calls `call` again and again: first its first allocation fails, then its second, and so on until
+// it succeeds. Each failure must return `error` and leave the kernel unchanged. Returns the number
+// of failures.
 int fail_each_allocation(kern_return_t error, const std::function<kern_return_t()>& call) {
   const std::string before = everything();
   for (int failures = 0;; ++failures) {
@@ -61,6 +62,7 @@ int fail_each_allocation(kern_return_t error, const std::function<kern_return_t(
     const kern_return_t result = call();
     left = -1;
     if (result == KERN_SUCCESS) return failures;
+    CAPTURE(failures);
     CHECK(result == error);
     CHECK(everything() == before);
     if (failures == 100) return -1;
@@ -69,8 +71,8 @@ int fail_each_allocation(kern_return_t error, const std::function<kern_return_t(
 
 }  // namespace
 
-TEST_CASE("no memory for a port, a set, a construct") {
-  mach_port_name_t name = new_port();  // there is room for more names then
+TEST_CASE("allocate and construct without memory fail and change nothing") {
+  mach_port_name_t name = new_port();  // makes room for the next names
   for (const mach_port_right_t right : {MACH_PORT_RIGHT_RECEIVE, MACH_PORT_RIGHT_PORT_SET}) {
     CHECK(fail_each_allocation(KERN_RESOURCE_SHORTAGE, [&] {
             return mach_port_allocate(mach_task_self(), right, &name);
@@ -83,16 +85,16 @@ TEST_CASE("no memory for a port, a set, a construct") {
         }) == 1);
 }
 
-TEST_CASE("no memory for a membership") {
+TEST_CASE("insert_member without memory fails and changes nothing") {
   const mach_port_name_t port = new_port(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
   CHECK(fail_each_allocation(KERN_RESOURCE_SHORTAGE, [&] {
           return mach_port_insert_member(mach_task_self(), port, set);
         }) == 1);
 }
 
-TEST_CASE("no memory for a notification: the right that was to be told is told of that") {
+TEST_CASE("request_notification without memory fails and destroys the send-once right") {
   const mach_port_name_t port = new_service(), notify = new_port();
-  // A message that has been used is kept for the next.
+  // The kernel keeps a used kmsg for the next message.
   REQUIRE(mach_port_deallocate(mach_task_self(), new_send_once(notify)) == KERN_SUCCESS);
   REQUIRE(next_id(notify) == MACH_NOTIFY_SEND_ONCE);
   left = 0;
@@ -103,14 +105,14 @@ TEST_CASE("no memory for a notification: the right that was to be told is told o
   CHECK(request(port, MACH_NOTIFY_DEAD_NAME, 0, notify) == KERN_SUCCESS);
 }
 
-TEST_CASE("no memory for a semaphore") {
+TEST_CASE("semaphore_create without memory fails and changes nothing") {
   semaphore_t semaphore = SEMAPHORE_NULL;
   CHECK(fail_each_allocation(KERN_RESOURCE_SHORTAGE, [&] {
           return semaphore_create(mach_task_self(), &semaphore, SYNC_POLICY_FIFO, 0);
         }) == 2);
 }
 
-TEST_CASE("no memory for a task") {
+TEST_CASE("create_task without memory throws and changes nothing") {
   kedge::mach::kernel::task made;
   CHECK(fail_each_allocation(KERN_RESOURCE_SHORTAGE, [&] {
           try {
@@ -123,7 +125,7 @@ TEST_CASE("no memory for a task") {
   kedge::mach::kernel::terminate_task(made);
 }
 
-TEST_CASE("no memory for a service") {
+TEST_CASE("bootstrap_check_in without memory fails and changes nothing") {
   mach_port_t port = MACH_PORT_NULL;
   CHECK(fail_each_allocation(BOOTSTRAP_NO_MEMORY, [&] {
           return bootstrap_check_in(bootstrap_port, "org.kedge.test.no-memory.with-a-long-name",
@@ -131,7 +133,7 @@ TEST_CASE("no memory for a service") {
         }) > 1);
 }
 
-TEST_CASE("no memory for more names: no space") {
+TEST_CASE("allocate without memory for the table of names fails with KERN_NO_SPACE") {
   int refused = 0;
   for (int each = 0; each < 2000; ++each) {
     mach_port_name_t name = MACH_PORT_NULL;
@@ -147,7 +149,7 @@ TEST_CASE("no memory for more names: no space") {
   CHECK(refused > 0);
 }
 
-TEST_CASE("no memory for a message: MACH_SEND_NO_BUFFER, nothing consumed") {
+TEST_CASE("a send without memory fails with MACH_SEND_NO_BUFFER and consumes nothing") {
   const mach_port_name_t port = new_service(), cargo = new_service();
   set_limit(port, 1000);
   int refused = 0;
@@ -164,15 +166,17 @@ TEST_CASE("no memory for a message: MACH_SEND_NO_BUFFER, nothing consumed") {
   CHECK(refused > 0);
 }
 
-TEST_CASE("no memory to take a large piece away from its sender: it is sent, or stays whole") {
+TEST_CASE(
+    "a send of 2 MiB that is short of memory either succeeds or leaves the memory to its sender") {
   const mach_port_name_t port = new_service();
   constexpr mach_msg_size_t size = 2u << 20;
   for (int allocations = 0; allocations < 30; ++allocations) {
+    CAPTURE(allocations);
     vm_address_t at = 0;
     REQUIRE(vm_allocate(mach_task_self(), &at, size, VM_FLAGS_ANYWHERE) == KERN_SUCCESS);
     auto* const bytes = reinterpret_cast<unsigned char*>(at);
     bytes[size - 1] = 7;
-    // Two pieces.
+    // Makes two mappings of it.
     REQUIRE(vm_protect(mach_task_self(), at, size / 2, 0, VM_PROT_READ) == KERN_SUCCESS);
     message m(port, MACH_MSG_TYPE_COPY_SEND);
     m.with(memory_descriptor(bytes, size, MACH_MSG_VIRTUAL_COPY, true));
@@ -197,10 +201,11 @@ TEST_CASE("no memory to take a large piece away from its sender: it is sent, or 
   }
 }
 
-TEST_CASE("no memory for a message with many rights that leave their names") {
+TEST_CASE("a send of eight send-once rights without memory consumes all of them or none") {
   const mach_port_name_t port = new_service(), notify = new_port();
   set_limit(notify, 1000);
   for (int allocations = 0; allocations < 6; ++allocations) {
+    CAPTURE(allocations);
     std::vector<mach_port_name_t> cargo;
     message m(port, MACH_MSG_TYPE_COPY_SEND);
     for (int each = 0; each < 8; ++each) {
@@ -220,7 +225,7 @@ TEST_CASE("no memory for a message with many rights that leave their names") {
   }
 }
 
-TEST_CASE("no memory while many learn that there is room") {
+TEST_CASE("a receive without memory still sends eight send-possible notifications") {
   const mach_port_name_t port = new_service(), notify = new_port();
   set_limit(port, 1);
   set_limit(notify, 1000);
@@ -236,7 +241,7 @@ TEST_CASE("no memory while many learn that there is room") {
                                            &previous) == KERN_SUCCESS);
   }
   for (int each = 0; each < 8; ++each) {
-    // A message that has been used is kept for the next.
+    // The kernel keeps a used kmsg for the next message.
     REQUIRE(mach_port_deallocate(mach_task_self(), new_send_once(notify)) == KERN_SUCCESS);
   }
   for (int each = 0; each < 8; ++each) REQUIRE(next_id(notify) == MACH_NOTIFY_SEND_ONCE);

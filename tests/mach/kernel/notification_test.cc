@@ -1,4 +1,5 @@
-// The kernel's notifications (SEMANTICS 13 to 22; order at death as in macOS 15).
+// The kernel's notifications: when each is sent, with what (SEMANTICS 13 to 22; order at a port's
+// death as in macOS 15).
 #include <doctest/doctest.h>
 
 #include "test_message.h"
@@ -12,8 +13,7 @@ void fill(mach_port_name_t port) {
   }
 }
 
-// A send right whose receive right is under another name, because it was moved away in a message
-// that waits at `holder`.
+// Makes a send right whose receive right is elsewhere: in a message that is queued at `holder`.
 mach_port_name_t new_remote(mach_port_name_t holder) {
   const mach_port_name_t port = new_service();
   message(holder, MACH_MSG_TYPE_MAKE_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}}).send();
@@ -22,7 +22,7 @@ mach_port_name_t new_remote(mach_port_name_t holder) {
 
 }  // namespace
 
-TEST_CASE("dead name: the notification carries one reference") {
+TEST_CASE("a dead-name notification carries the kernel's token and one reference to the name") {
   const mach_port_name_t port = new_service(), notify = new_port();
   REQUIRE(request(port, MACH_NOTIFY_DEAD_NAME, 0, notify) == KERN_SUCCESS);
   CHECK(type_of(port) == (MACH_PORT_TYPE_SEND_RECEIVE | MACH_PORT_TYPE_DNREQUEST));
@@ -39,7 +39,7 @@ TEST_CASE("dead name: the notification carries one reference") {
   CHECK(m.trailer().msgh_sender.val[1] == 1);
 }
 
-TEST_CASE("dead name: on a dead name already") {
+TEST_CASE("a dead-name request for a dead name fails, and a send-possible one notifies at once") {
   const mach_port_name_t dead = new_port(MACH_PORT_RIGHT_DEAD_NAME), notify = new_port();
   CHECK(request(dead, MACH_NOTIFY_DEAD_NAME, 0, notify) == KERN_INVALID_ARGUMENT);
   CHECK(request(dead, MACH_NOTIFY_DEAD_NAME, 1, notify) == KERN_INVALID_ARGUMENT);
@@ -50,7 +50,7 @@ TEST_CASE("dead name: on a dead name already") {
   CHECK(refs_of(dead, MACH_PORT_RIGHT_DEAD_NAME) == 2);
 }
 
-TEST_CASE("dead name and send possible share one slot") {
+TEST_CASE("a dead-name and a send-possible request displace each other") {
   const mach_port_name_t port = new_service(), notify = new_port();
   mach_port_name_t previous = 0;
   CHECK(request(port, MACH_NOTIFY_DEAD_NAME, 0, notify, &previous) == KERN_SUCCESS);
@@ -64,7 +64,7 @@ TEST_CASE("dead name and send possible share one slot") {
   CHECK(next_id(notify) == -1);
 }
 
-TEST_CASE("port deleted: a watched name that goes away while the port lives") {
+TEST_CASE("deallocating a watched name sends port-deleted while the port lives") {
   const mach_port_name_t holder = new_port(), notify = new_port();
   const mach_port_name_t port = new_remote(holder);
   REQUIRE(request(port, MACH_NOTIFY_SEND_POSSIBLE, 0, notify) == KERN_SUCCESS);
@@ -75,13 +75,13 @@ TEST_CASE("port deleted: a watched name that goes away while the port lives") {
   CHECK(m.notification_word() == port);
 }
 
-TEST_CASE("send possible") {
+TEST_CASE("a send-possible request notifies once of room, or of the port's death") {
   const mach_port_name_t port = new_service(), notify = new_port();
-  SUBCASE("with room and sync it fires at once") {
+  SUBCASE("with sync it fires at once if there is room") {
     CHECK(request(port, MACH_NOTIFY_SEND_POSSIBLE, 1, notify) == KERN_SUCCESS);
     CHECK(next_id(notify) == MACH_NOTIFY_SEND_POSSIBLE);
   }
-  SUBCASE("armed by a send that finds the queue full, it fires at the next receive") {
+  SUBCASE("a send with MACH_SEND_NOTIFY to a full queue arms it, and the next receive fires it") {
     REQUIRE(request(port, MACH_NOTIFY_SEND_POSSIBLE, 0, notify) == KERN_SUCCESS);
     fill(port);
     message drained;
@@ -95,24 +95,25 @@ TEST_CASE("send possible") {
     CHECK(drained.receive(port) == MACH_MSG_SUCCESS);
     CHECK(next_id(notify) == -1);  // one shot
   }
-  SUBCASE("raising the limit does not fire it") {
+  SUBCASE("raising the queue limit does not fire it") {
     fill(port);
     REQUIRE(request(port, MACH_NOTIFY_SEND_POSSIBLE, 1, notify) == KERN_SUCCESS);
     set_limit(port, 100);
     CHECK(next_id(notify) == -1);
   }
-  SUBCASE("one that has fired leaves a reference behind only where the receive right goes") {
+  SUBCASE(
+      "after it has fired, the death of the port adds a reference only in the receiver's space") {
     fill(port);
     REQUIRE(request(port, MACH_NOTIFY_SEND_POSSIBLE, 1, notify) == KERN_SUCCESS);
     message drained;
     CHECK(drained.receive(port) == MACH_MSG_SUCCESS);
     CHECK(next_id(notify) == MACH_NOTIFY_SEND_POSSIBLE);
     mach_port_urefs_t refs = refs_of(port, MACH_PORT_RIGHT_SEND);
-    SUBCASE("here") {
+    SUBCASE("the receive right dies under the same name") {
       end_receive(port);
-      ++refs;  // ipc_right_delta looks for a slot, not for what is in it
+      ++refs;  // ipc_right_delta checks that a slot exists, not that a request is in it
     }
-    SUBCASE("elsewhere") {
+    SUBCASE("the receive right dies elsewhere") {
       const mach_port_name_t holder = new_port();
       message moving(holder, MACH_MSG_TYPE_MAKE_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}});
       REQUIRE(moving.send() == MACH_MSG_SUCCESS);
@@ -121,7 +122,7 @@ TEST_CASE("send possible") {
     CHECK(next_id(notify) == -1);
     CHECK(refs_of(port, MACH_PORT_RIGHT_DEAD_NAME) == refs);
   }
-  SUBCASE("if the port dies it is a dead name") {
+  SUBCASE("if the port dies, it becomes a dead-name notification") {
     fill(port);
     REQUIRE(request(port, MACH_NOTIFY_SEND_POSSIBLE, 0, notify) == KERN_SUCCESS);
     end_receive(port);
@@ -129,18 +130,17 @@ TEST_CASE("send possible") {
   }
 }
 
-TEST_CASE("no senders") {
+TEST_CASE("a no-senders request notifies when the last send right goes") {
   const mach_port_name_t port = new_port(), notify = new_port();
-  SUBCASE("fires at once without senders, also when none was ever made") {
+  SUBCASE("it fires at once without senders, even if none was ever made") {
     CHECK(request(port, MACH_NOTIFY_NO_SENDERS, 0, notify) == KERN_SUCCESS);
     CHECK(next_id(notify) == MACH_NOTIFY_NO_SENDERS);
   }
-  SUBCASE("else waits for the count") {
+  SUBCASE("it does not fire while the make-send count is below sync") {
     CHECK(request(port, MACH_NOTIFY_NO_SENDERS, 1, notify) == KERN_SUCCESS);
     CHECK(next_id(notify) == -1);
   }
-  SUBCASE(
-      "fires with the last send right, queued messages counted, and tells the make-send count") {
+  SUBCASE("rights in queued messages count, and the notification has the make-send count") {
     mach_port_insert_right(mach_task_self(), port, port, MACH_MSG_TYPE_MAKE_SEND);
     REQUIRE(request(port, MACH_NOTIFY_NO_SENDERS, 0, notify) == KERN_SUCCESS);
     REQUIRE(message(port, MACH_MSG_TYPE_MOVE_SEND).send() == MACH_MSG_SUCCESS);
@@ -151,14 +151,14 @@ TEST_CASE("no senders") {
     CHECK(m.header().msgh_id == MACH_NOTIFY_NO_SENDERS);
     CHECK(m.notification_word() == 1);
   }
-  SUBCASE("a second request returns the first") {
+  SUBCASE("a second request returns the right of the first") {
     mach_port_insert_right(mach_task_self(), port, port, MACH_MSG_TYPE_MAKE_SEND);
     mach_port_name_t previous = 0;
     CHECK(request(port, MACH_NOTIFY_NO_SENDERS, 0, notify) == KERN_SUCCESS);
     CHECK(request(port, MACH_NOTIFY_NO_SENDERS, 0, notify, &previous) == KERN_SUCCESS);
     CHECK(type_of(previous) == MACH_PORT_TYPE_SEND_ONCE);
   }
-  SUBCASE("only of a receive right") {
+  SUBCASE("it needs a receive right") {
     CHECK(request(new_port(MACH_PORT_RIGHT_PORT_SET), MACH_NOTIFY_NO_SENDERS, 0, notify) ==
           KERN_INVALID_RIGHT);
     CHECK(request(MACH_PORT_NULL, MACH_NOTIFY_NO_SENDERS, 0, notify) == KERN_INVALID_RIGHT);
@@ -166,7 +166,7 @@ TEST_CASE("no senders") {
   }
 }
 
-TEST_CASE("port destroyed: the right travels on with its queue, and its senders stay") {
+TEST_CASE("a port-destroyed notification carries the receive right, with its queue and senders") {
   const mach_port_name_t port = new_service(), notify = new_port();
   CHECK(request(port, MACH_NOTIFY_PORT_DESTROYED, 1, notify) == KERN_INVALID_VALUE);
   CHECK(next_id(notify) == MACH_NOTIFY_SEND_ONCE);
@@ -185,7 +185,7 @@ TEST_CASE("port destroyed: the right travels on with its queue, and its senders 
   CHECK(next_id(port) == 77);
 }
 
-TEST_CASE("a request's arguments") {
+TEST_CASE("request_notification refuses bad ids, notify ports and names") {
   const mach_port_name_t port = new_service(), notify = new_port();
   CHECK(request(port, 71, 0, notify) == KERN_INVALID_VALUE);
   CHECK(request(port, MACH_NOTIFY_DEAD_NAME, 0, MACH_PORT_DEAD) == KERN_INVALID_CAPABILITY);
@@ -198,7 +198,7 @@ TEST_CASE("a request's arguments") {
   CHECK(request(0x00fff703, MACH_NOTIFY_DEAD_NAME, 0, notify) == KERN_INVALID_NAME);
 }
 
-TEST_CASE("a dying port: queued messages first, then no senders, then dead names") {
+TEST_CASE("a dying port destroys its messages, then its no-senders request, then sends dead-name") {
   const mach_port_name_t port = new_service(), witness = new_port();
   REQUIRE(request(port, MACH_NOTIFY_DEAD_NAME, 0, witness) == KERN_SUCCESS);
   REQUIRE(request(port, MACH_NOTIFY_NO_SENDERS, 0, witness) == KERN_SUCCESS);
@@ -212,13 +212,14 @@ TEST_CASE("a dying port: queued messages first, then no senders, then dead names
   CHECK(next_id(witness) == -1);
 }
 
-TEST_CASE("a long chain of ports in each other's queues dies without recursion") {
+TEST_CASE(
+    "20,000 receive rights, each queued at the one before, die without overflowing the stack") {
   constexpr int length = 20000;
   const mach_port_name_t first = new_service();
   mach_port_name_t last = first;
   for (int each = 0; each < length; ++each) {
     const mach_port_name_t next = new_service();
-    // Each receive right goes into the queue of the one before: the chain hangs on the first.
+    // Each receive right is queued at the port before, so the first port owns the whole chain.
     REQUIRE(
         message(last, MACH_MSG_TYPE_COPY_SEND, 0, {{next, MACH_MSG_TYPE_MOVE_RECEIVE}}).send() ==
         MACH_MSG_SUCCESS);

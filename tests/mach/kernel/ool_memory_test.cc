@@ -1,4 +1,4 @@
-// Memory out of line (SEMANTICS 29, 31, 32).
+// Out-of-line memory (SEMANTICS 29, 31, 32).
 #include <doctest/doctest.h>
 
 #include <sys/mman.h>
@@ -14,7 +14,7 @@ namespace {
 
 const auto page = static_cast<vm_size_t>(sysconf(_SC_PAGESIZE));
 
-// Fresh memory, byte i of it is seed + i.
+// Allocates memory whose byte i is seed + i.
 unsigned char* new_memory(vm_size_t size, unsigned seed) {
   vm_address_t address = 0;
   REQUIRE(vm_allocate(mach_task_self(), &address, size, VM_FLAGS_ANYWHERE) == KERN_SUCCESS);
@@ -42,13 +42,13 @@ std::uintptr_t offset_in_page(const void* address) {
   return reinterpret_cast<std::uintptr_t>(address) % page;
 }
 
-// Pages that cannot be read.
+// Returns pages that cannot be read.
 void* unreadable() {
   static void* const pages = mmap(nullptr, 1 << 23, PROT_NONE, MAP_PRIVATE | MAP_ANON, -1, 0);
   return pages;
 }
 
-// Sends the descriptor to a port of its own and receives it.
+// Sends the descriptor to a new port and receives it.
 mach_msg_ool_descriptor_t pass(const mach_msg_ool_descriptor_t& descriptor) {
   const mach_port_name_t port = new_service();
   message m(port, MACH_MSG_TYPE_COPY_SEND);
@@ -64,7 +64,7 @@ mach_msg_ool_descriptor_t pass(const mach_msg_ool_descriptor_t& descriptor) {
 
 }  // namespace
 
-TEST_CASE("memory arrives as a copy of its own, of any size, by either copy option") {
+TEST_CASE("memory of 1 byte to 2 MiB arrives as a private copy, by either copy option") {
   for (const vm_size_t size : {vm_size_t{1}, vm_size_t{5000}, 3 * page, vm_size_t{2} << 20}) {
     for (const mach_msg_copy_options_t copy : {mach_msg_copy_options_t{MACH_MSG_PHYSICAL_COPY},
                                                mach_msg_copy_options_t{MACH_MSG_VIRTUAL_COPY}}) {
@@ -77,7 +77,7 @@ TEST_CASE("memory arrives as a copy of its own, of any size, by either copy opti
       CHECK(got.copy == copy);
       CHECK(got.address != memory);
       REQUIRE(holds(got.address, size, 7));
-      // Neither side sees the other's later writes.
+      // Neither side may see the other's later writes.
       memory[0] = 1;
       static_cast<unsigned char*>(got.address)[size - 1] = 2;
       CHECK(static_cast<unsigned char*>(got.address)[0] == (size == 1 ? 2 : 7));
@@ -88,9 +88,10 @@ TEST_CASE("memory arrives as a copy of its own, of any size, by either copy opti
   }
 }
 
-TEST_CASE("what arrives is as it was when it was sent") {
+TEST_CASE("writes of the sender after the send do not arrive") {
   const mach_port_name_t port = new_service();
   for (const vm_size_t size : {page, vm_size_t{1} << 20}) {
+    CAPTURE(size);
     unsigned char* const memory = new_memory(size, 3);
     message m(port, MACH_MSG_TYPE_COPY_SEND);
     m.with(memory_descriptor(memory, static_cast<mach_msg_size_t>(size), MACH_MSG_VIRTUAL_COPY));
@@ -104,7 +105,7 @@ TEST_CASE("what arrives is as it was when it was sent") {
   }
 }
 
-TEST_CASE("the received deallocate flag says whether the copy was virtual") {
+TEST_CASE("the deallocate flag of received memory is set for virtual copies only") {
   unsigned char* const memory = new_memory(page, 1);
   const auto physical = pass(memory_descriptor(memory, 10, MACH_MSG_PHYSICAL_COPY));
   CHECK(!physical.deallocate);
@@ -118,7 +119,7 @@ TEST_CASE("the received deallocate flag says whether the copy was virtual") {
   }
 }
 
-TEST_CASE("size 0 gives no address, whatever was given") {
+TEST_CASE("memory of size 0 arrives without an address") {
   const auto none = pass(memory_descriptor(nullptr, 0));
   CHECK(none.address == nullptr);
   CHECK(none.size == 0);
@@ -128,7 +129,7 @@ TEST_CASE("size 0 gives no address, whatever was given") {
   CHECK(bad.deallocate);
 }
 
-TEST_CASE("a virtual copy keeps the offset in the page, a physical one begins a page") {
+TEST_CASE("a virtual copy keeps its offset in the page, and a physical copy begins at a page") {
   unsigned char* const memory = new_memory(vm_size_t{1} << 20, 5);
   const mach_msg_size_t size = (1u << 20) - 100;
   const auto virtual_copy = pass(memory_descriptor(memory + 60, size, MACH_MSG_VIRTUAL_COPY));
@@ -142,7 +143,7 @@ TEST_CASE("a virtual copy keeps the offset in the page, a physical one begins a 
   release(memory, vm_size_t{1} << 20);
 }
 
-TEST_CASE("volatile memory arrives as volatile") {
+TEST_CASE("a volatile descriptor arrives as a volatile descriptor") {
   unsigned char* const memory = new_memory(page, 9);
   auto descriptor = memory_descriptor(memory, 4);
   descriptor.type = MACH_MSG_OOL_VOLATILE_DESCRIPTOR;
@@ -153,17 +154,18 @@ TEST_CASE("volatile memory arrives as volatile") {
   release(memory, page);
 }
 
-TEST_CASE("deallocate takes the sender's whole pages") {
+TEST_CASE("deallocate removes every page of the sender that the memory touches") {
   for (const vm_size_t pages : {vm_size_t{3}, (vm_size_t{1} << 20) / page + 1}) {
+    CAPTURE(pages);
     unsigned char* const memory = new_memory((pages + 1) * page, 1);
     const auto size = static_cast<mach_msg_size_t>((pages - 1) * page);
-    // From within the first page to within the last but one.
+    // The memory begins within the first page and ends within the last page but one.
     const auto got = pass(memory_descriptor(memory + 8, size, MACH_MSG_VIRTUAL_COPY, true));
     CHECK(holds(got.address, size, 9));
     CHECK(holds(memory + pages * page, page, static_cast<unsigned>(1 + pages * page)));
     const mach_port_name_t port = new_service();
     for (const vm_size_t gone : {vm_size_t{0}, pages - 1}) {
-      // Unless what arrived stands there.
+      // The received memory may be at this address.
       const unsigned char* const at = memory + gone * page;
       const auto* const first = static_cast<unsigned char*>(got.address) - 8;
       if (at >= first && at < first + pages * page) continue;
@@ -175,7 +177,7 @@ TEST_CASE("deallocate takes the sender's whole pages") {
   }
 }
 
-TEST_CASE("class 1: a copy option that is none") {
+TEST_CASE("class 1: an unknown copy option consumes nothing") {
   const mach_port_name_t port = new_service(), cargo = new_service();
   message m(port, MACH_MSG_TYPE_MOVE_SEND);
   m.with(port_descriptor(cargo, MACH_MSG_TYPE_MOVE_SEND)).with(memory_descriptor(nullptr, 4, 2));
@@ -184,19 +186,19 @@ TEST_CASE("class 1: a copy option that is none") {
   CHECK(refs_of(cargo, MACH_PORT_RIGHT_SEND) == 1);
 }
 
-TEST_CASE("class 1: a descriptor that the message is too short for") {
+TEST_CASE("class 1: a message too short for its descriptor consumes nothing") {
   const mach_port_name_t port = new_service();
   unsigned char* const memory = new_memory(page, 0);
   message m(port, MACH_MSG_TYPE_MOVE_SEND);
   m.with(memory_descriptor(memory, 4, MACH_MSG_VIRTUAL_COPY, true));
-  m.size -= 4;  // as long as a port's
+  m.size -= 4;  // the length of a port descriptor
   CHECK(m.send() == MACH_SEND_MSG_TOO_SMALL);
   CHECK(refs_of(port, MACH_PORT_RIGHT_SEND) == 1);
   CHECK(holds(memory, page, 0));
   release(memory, page);
 }
 
-TEST_CASE("class 1: more than 7 MiB for the kernel to copy") {
+TEST_CASE("class 1: more than 7 MiB of physical copies is refused, virtual copies do not count") {
   const mach_port_name_t port = new_service();
   const vm_size_t size = vm_size_t{4} << 20;
   unsigned char* const memory = new_memory(size, 0);
@@ -222,13 +224,15 @@ TEST_CASE("class 1: more than 7 MiB for the kernel to copy") {
   release(memory, size);
 }
 
-TEST_CASE("class 2: memory that cannot be read destroys the header's rights and what came before") {
+TEST_CASE("class 2: unreadable memory destroys the header's rights and the descriptors before it") {
   const mach_port_name_t port = new_service(), before = new_service(), behind = new_service(),
                          reply = new_port();
   unsigned char* const memory = new_memory(page, 0);
   for (void* const address :
        {unreadable(), reinterpret_cast<void*>(0x10), static_cast<void*>(nullptr)}) {
     for (const mach_msg_size_t size : {4u, 9000u, 5u << 20}) {
+      CAPTURE(address);
+      CAPTURE(size);
       mach_port_insert_right(mach_task_self(), port, port, MACH_MSG_TYPE_MAKE_SEND);
       mach_port_insert_right(mach_task_self(), before, before, MACH_MSG_TYPE_MAKE_SEND);
       const auto sends = refs_of(port, MACH_PORT_RIGHT_SEND);
@@ -251,10 +255,11 @@ TEST_CASE("class 2: memory that cannot be read destroys the header's rights and 
   release(memory, page);
 }
 
-TEST_CASE("class 2: memory that was there until just now") {
+TEST_CASE("class 2: memory that was deallocated before the send is refused") {
   const mach_port_name_t port = new_service();
   for (const vm_size_t size : {page, vm_size_t{1} << 21}) {
     unsigned char* const memory = new_memory(size, 0);
+    CAPTURE(size);
     const hole h(memory, size);
     REQUIRE(h.gone());
     message m(port, MACH_MSG_TYPE_COPY_SEND);
@@ -263,7 +268,7 @@ TEST_CASE("class 2: memory that was there until just now") {
   }
 }
 
-TEST_CASE("class 2: memory that ends before its size") {
+TEST_CASE("class 2: memory that is not mapped up to its end is refused, and not deallocated") {
   unsigned char* const memory = new_memory(2 * page, 0);
   const hole h(memory + page, page);
   REQUIRE(h.gone());
@@ -275,11 +280,13 @@ TEST_CASE("class 2: memory that ends before its size") {
   release(memory, page);
 }
 
-TEST_CASE("class 3: a full queue gives memory back, at an address of its own") {
+TEST_CASE("class 3: a full queue gives memory back, as a copy or moved") {
   const mach_port_name_t port = new_service();
   REQUIRE(set_limit(port, 0) == KERN_SUCCESS);
   for (const vm_size_t size : {page, vm_size_t{1} << 20}) {
+    CAPTURE(size);
     for (const bool deallocates : {false, true}) {
+      CAPTURE(deallocates);
       unsigned char* const memory = new_memory(size, 4);
       message m(port, MACH_MSG_TYPE_COPY_SEND);
       m.with(memory_descriptor(memory, static_cast<mach_msg_size_t>(size), MACH_MSG_VIRTUAL_COPY,
@@ -304,7 +311,7 @@ TEST_CASE("class 3: a full queue gives memory back, at an address of its own") {
   }
 }
 
-TEST_CASE("class 4: memory is destroyed with its message") {
+TEST_CASE("class 4: a port with memory in its queue can be destroyed") {
   const mach_port_name_t port = new_service();
   unsigned char* const memory = new_memory(vm_size_t{1} << 20, 4);
   message m(port, MACH_MSG_TYPE_COPY_SEND);
@@ -315,7 +322,7 @@ TEST_CASE("class 4: memory is destroyed with its message") {
   CHECK(type_of(port) == MACH_PORT_TYPE_DEAD_NAME);
 }
 
-TEST_CASE("several pieces, ports between them, and a body behind") {
+TEST_CASE("two memory descriptors, a port between them and a body arrive in order") {
   const mach_port_name_t port = new_service(), cargo = new_service();
   unsigned char* const memory = new_memory(3 * page, 0);
   message m(port, MACH_MSG_TYPE_COPY_SEND);
@@ -340,7 +347,7 @@ TEST_CASE("several pieces, ports between them, and a body behind") {
   release(memory, 3 * page);
 }
 
-TEST_CASE("mach_msg_destroy releases what is marked so, and skips volatile memory") {
+TEST_CASE("mach_msg_destroy releases memory with the deallocate flag, except volatile memory") {
   const mach_port_name_t port = new_service();
   unsigned char* const memory = new_memory(page, 2);
   auto volatile_memory = memory_descriptor(memory, 4, MACH_MSG_VIRTUAL_COPY);
@@ -364,7 +371,7 @@ TEST_CASE("mach_msg_destroy releases what is marked so, and skips volatile memor
   release(memory, page);
 }
 
-TEST_CASE("memory that the kernel did not allocate") {
+TEST_CASE("a virtual copy of static data arrives with its bytes and page offset") {
   static unsigned char own[100000];
   for (std::size_t index = 0; index < sizeof own; ++index) {
     own[index] = static_cast<unsigned char>(index);
@@ -375,7 +382,8 @@ TEST_CASE("memory that the kernel did not allocate") {
   release(got.address, 90000);
 }
 
-TEST_CASE("MACH_RCV_LARGE keeps a message with memory; without it both are destroyed") {
+TEST_CASE(
+    "a message with memory too large for the buffer stays with MACH_RCV_LARGE, else is destroyed") {
   const mach_port_name_t port = new_service();
   unsigned char* const memory = new_memory(page, 6);
   message m(port, MACH_MSG_TYPE_COPY_SEND);

@@ -1,4 +1,4 @@
-// Arrays of ports out of line (SEMANTICS 29, 30).
+// Out-of-line arrays of ports (SEMANTICS 29, 30).
 #include <doctest/doctest.h>
 
 #include <vector>
@@ -11,6 +11,7 @@ namespace {
 
 constexpr mach_port_name_t unknown = 0x00fff703;
 
+// The result of a send of an array, and the array received.
 struct array {
   mach_msg_return_t result;
   message got;
@@ -22,6 +23,7 @@ struct array {
   }
 };
 
+// Sends an array to a port of its own and receives it.
 array pass(const std::vector<mach_port_name_t>& names, mach_msg_type_name_t disposition) {
   const mach_port_name_t port = new_service();
   message m(port, MACH_MSG_TYPE_MOVE_SEND);
@@ -37,7 +39,7 @@ array pass(const std::vector<mach_port_name_t>& names, mach_msg_type_name_t disp
 
 }  // namespace
 
-TEST_CASE("rights arrive in an array to be deallocated") {
+TEST_CASE("an array of rights arrives in memory with the deallocate flag") {
   const mach_port_name_t one = new_port(), two = new_port();
   array a = pass({one, two, one}, MACH_MSG_TYPE_MAKE_SEND);
   REQUIRE(a.result == MACH_MSG_SUCCESS);
@@ -55,7 +57,7 @@ TEST_CASE("rights arrive in an array to be deallocated") {
   CHECK(type_of(two) == MACH_PORT_TYPE_RECEIVE);
 }
 
-TEST_CASE("each disposition") {
+TEST_CASE("an array arrives as the rights that its disposition makes or moves") {
   const mach_port_name_t port = new_service();
   SUBCASE("copy_send") {
     array a = pass({port}, MACH_MSG_TYPE_COPY_SEND);
@@ -96,12 +98,12 @@ TEST_CASE("each disposition") {
   }
 }
 
-TEST_CASE("MACH_PORT_NULL and MACH_PORT_DEAD pass with any disposition") {
+TEST_CASE("MACH_PORT_NULL and MACH_PORT_DEAD in an array arrive unchanged, with any disposition") {
   const mach_port_name_t dead = new_port(MACH_PORT_RIGHT_DEAD_NAME);
   array a = pass({MACH_PORT_NULL, dead, MACH_PORT_DEAD}, MACH_MSG_TYPE_COPY_SEND);
   REQUIRE(a.result == MACH_MSG_SUCCESS);
   CHECK(a[0] == MACH_PORT_NULL);
-  CHECK(a[1] == MACH_PORT_DEAD);  // a dead name arrives so
+  CHECK(a[1] == MACH_PORT_DEAD);  // a dead name arrives as MACH_PORT_DEAD
   CHECK(a[2] == MACH_PORT_DEAD);
   mach_msg_destroy(&a.got.header());
   a = pass({MACH_PORT_NULL}, 99);
@@ -111,7 +113,7 @@ TEST_CASE("MACH_PORT_NULL and MACH_PORT_DEAD pass with any disposition") {
   CHECK(mach_port_deallocate(mach_task_self(), dead) == KERN_SUCCESS);
 }
 
-TEST_CASE("no ports: no address, and any disposition") {
+TEST_CASE("an empty array arrives without an address, with any disposition") {
   const array a = pass({}, 99);
   REQUIRE(a.result == MACH_MSG_SUCCESS);
   CHECK(a.about().count == 0);
@@ -119,7 +121,7 @@ TEST_CASE("no ports: no address, and any disposition") {
   CHECK(a.about().deallocate);
 }
 
-TEST_CASE("the copy option is of no concern") {
+TEST_CASE("the copy option of an array is ignored") {
   const mach_port_name_t port = new_service();
   const mach_port_name_t names[] = {port};
   auto descriptor = ports_descriptor(names, 1, MACH_MSG_TYPE_COPY_SEND);
@@ -128,7 +130,7 @@ TEST_CASE("the copy option is of no concern") {
   CHECK(m.with(descriptor).send() == MACH_MSG_SUCCESS);
 }
 
-TEST_CASE("deallocate takes the pages of the array") {
+TEST_CASE("deallocate removes the sender's pages of the array") {
   const mach_port_name_t port = new_service();
   vm_address_t memory = 0;
   REQUIRE(vm_allocate(mach_task_self(), &memory, 8, VM_FLAGS_ANYWHERE) == KERN_SUCCESS);
@@ -142,7 +144,7 @@ TEST_CASE("deallocate takes the pages of the array") {
   CHECK(again.with(descriptor).send() == MACH_SEND_INVALID_MEMORY);
 }
 
-TEST_CASE("class 2: an array that cannot be read") {
+TEST_CASE("class 2: an unreadable array consumes the header's right") {
   const mach_port_name_t port = new_service();
   message m(port, MACH_MSG_TYPE_MOVE_SEND);
   m.with(ports_descriptor(reinterpret_cast<mach_port_name_t*>(0x10), 1, MACH_MSG_TYPE_COPY_SEND));
@@ -150,10 +152,11 @@ TEST_CASE("class 2: an array that cannot be read") {
   CHECK(type_of(port) == MACH_PORT_TYPE_RECEIVE);
 }
 
-TEST_CASE("class 2: a bad right destroys the array's, the header's and the earlier ones") {
+TEST_CASE("class 2: a bad right in an array destroys the rights before it and the header's") {
   const mach_port_name_t port = new_service(), earlier = new_service(), first = new_service(),
                          last = new_service();
   for (const mach_port_name_t bad : {unknown, new_port(MACH_PORT_RIGHT_PORT_SET)}) {
+    CAPTURE(bad);
     mach_port_insert_right(mach_task_self(), port, port, MACH_MSG_TYPE_MAKE_SEND);
     mach_port_insert_right(mach_task_self(), earlier, earlier, MACH_MSG_TYPE_MAKE_SEND);
     mach_port_insert_right(mach_task_self(), first, first, MACH_MSG_TYPE_MAKE_SEND);
@@ -169,7 +172,7 @@ TEST_CASE("class 2: a bad right destroys the array's, the header's and the earli
   }
 }
 
-TEST_CASE("class 3: a full queue gives the array back") {
+TEST_CASE("class 3: a full queue gives the rights of an array back, in new memory") {
   const mach_port_name_t port = new_service(), cargo = new_service();
   REQUIRE(set_limit(port, 0) == KERN_SUCCESS);
   const mach_port_name_t names[] = {cargo, MACH_PORT_NULL};
@@ -185,7 +188,7 @@ TEST_CASE("class 3: a full queue gives the array back") {
   CHECK(refs_of(cargo, MACH_PORT_RIGHT_SEND) == 1);
 }
 
-TEST_CASE("class 4: a receive right on its way to itself dies, in an array too") {
+TEST_CASE("class 4: a receive right sent to its own port in an array dies") {
   const mach_port_name_t port = new_service();
   const mach_port_name_t names[] = {port};
   message m(port, MACH_MSG_TYPE_COPY_SEND);
@@ -193,20 +196,20 @@ TEST_CASE("class 4: a receive right on its way to itself dies, in an array too")
   CHECK(type_of(port) == MACH_PORT_TYPE_DEAD_NAME);
 }
 
-TEST_CASE("a destroyed message releases its arrays") {
+TEST_CASE("destroying a queued message releases the rights of its array") {
   const mach_port_name_t port = new_service(), cargo = new_service();
   const std::vector<mach_port_name_t> names(100, cargo);
   message m(port, MACH_MSG_TYPE_COPY_SEND);
   REQUIRE(m.with(ports_descriptor(names.data(), 100, MACH_MSG_TYPE_COPY_SEND)).send() ==
           MACH_MSG_SUCCESS);
-  CHECK(status_of(cargo).mps_srights == 1);  // that there are some, as Darwin tells it
+  CHECK(status_of(cargo).mps_srights == 1);  // Darwin reports only whether any exist
   CHECK(end_receive(port) == KERN_SUCCESS);
   CHECK(refs_of(cargo, MACH_PORT_RIGHT_SEND) == 1);
   CHECK(mach_port_deallocate(mach_task_self(), cargo) == KERN_SUCCESS);
   CHECK(status_of(cargo).mps_srights == 0);
 }
 
-TEST_CASE("at most 16383 ports in a message; one more is class 1") {
+TEST_CASE("a message carries 16383 ports, and one more is refused (class 1)") {
   const mach_port_name_t port = new_service(), cargo = new_service();
   std::vector<mach_port_name_t> names(16383, cargo);
   message m(port, MACH_MSG_TYPE_COPY_SEND);
@@ -225,7 +228,7 @@ TEST_CASE("at most 16383 ports in a message; one more is class 1") {
   CHECK(refs_of(port, MACH_PORT_RIGHT_SEND) == 1);
 }
 
-TEST_CASE("a count beyond all bounds is class 1") {
+TEST_CASE("an array of 2^32 - 1 ports is refused (class 1)") {
   const mach_port_name_t port = new_service();
   message m(port, MACH_MSG_TYPE_MOVE_SEND);
   const auto all = ports_descriptor(nullptr, ~0u, MACH_MSG_TYPE_COPY_SEND);

@@ -1,4 +1,5 @@
-// Port sets (SEMANTICS 37 and 38; members take turns as in macOS 12 and later).
+// Port sets: membership, and receiving from members (SEMANTICS 37 and 38; members take turns as in
+// macOS 12 and later).
 #include <doctest/doctest.h>
 
 #include "test_message.h"
@@ -22,7 +23,7 @@ void send(mach_port_name_t port, mach_msg_id_t id) {
 
 }  // namespace
 
-TEST_CASE("membership: return codes") {
+TEST_CASE("insert, extract and move_member return Darwin's codes for every kind of name") {
   const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET),
                          other = new_port(MACH_PORT_RIGHT_PORT_SET);
   CHECK(insert(port, set) == KERN_SUCCESS);
@@ -44,7 +45,7 @@ TEST_CASE("membership: return codes") {
   CHECK(move(port, MACH_PORT_DEAD) == KERN_INVALID_RIGHT);
 }
 
-TEST_CASE("a set gives its members' messages in turn, each under the member's name") {
+TEST_CASE("receiving from a set takes members in turn, and msgh_local_port is the member") {
   const mach_port_name_t a = new_service(), b = new_service(),
                          set = new_port(MACH_PORT_RIGHT_PORT_SET);
   REQUIRE(insert(a, set) == KERN_SUCCESS);
@@ -60,7 +61,7 @@ TEST_CASE("a set gives its members' messages in turn, each under the member's na
   CHECK(next_id(set) == -1);
 }
 
-TEST_CASE("a member can be received from directly, and be in several sets") {
+TEST_CASE("a port in two sets gives each message once, to whichever receive comes first") {
   const mach_port_name_t port = new_service(), one = new_port(MACH_PORT_RIGHT_PORT_SET),
                          two = new_port(MACH_PORT_RIGHT_PORT_SET);
   insert(port, one);
@@ -74,7 +75,7 @@ TEST_CASE("a member can be received from directly, and be in several sets") {
   CHECK(next_id(one) == -1);
 }
 
-TEST_CASE("a port that joins with messages brings them; one that leaves takes them") {
+TEST_CASE("messages queued at a port are received from a set after insert, not after extract") {
   const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
   send(port, 1);
   send(port, 2);
@@ -85,7 +86,7 @@ TEST_CASE("a port that joins with messages brings them; one that leaves takes th
   CHECK(next_id(port) == 2);
 }
 
-TEST_CASE("a set's end leaves the members; a member's end leaves the set") {
+TEST_CASE("a set's death keeps its members alive, and a member's death keeps the set alive") {
   const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
   insert(port, set);
   send(port, 1);
@@ -99,7 +100,7 @@ TEST_CASE("a set's end leaves the members; a member's end leaves the set") {
   CHECK(type_of(again) == MACH_PORT_TYPE_PORT_SET);
 }
 
-TEST_CASE("get_set_status") {
+TEST_CASE("get_set_status lists the members, and refuses a port (KERN_INVALID_RIGHT)") {
   const mach_port_name_t set = new_port(MACH_PORT_RIGHT_PORT_SET), port = new_port();
   mach_port_name_array_t members = nullptr;
   mach_msg_type_number_t count = 7;

@@ -1,4 +1,4 @@
-// Random numbers that are the same everywhere for a seed.
+// random_draw: random numbers (splitmix64) that depend on the seed alone, on every platform.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,9 @@ class random_draw {
     drawn = (drawn ^ drawn >> 27) * 0x94d049bb133111ebu;
     return drawn ^ drawn >> 31;
   }
+  // A number from 0 to limit - 1.
   unsigned below(std::size_t limit) { return static_cast<unsigned>(next() % limit); }
+  // One of the elements.
   template <typename T>
   const T& among(const std::vector<T>& all) {
     return all[below(all.size())];

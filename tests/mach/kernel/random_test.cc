@@ -1,5 +1,6 @@
-// Threads do to tasks whatever the seed says, and tasks die under them: nobody crashes or waits for
-// ever, and in the end every right, port, message and page of memory is gone.
+// Three threads make random calls in three tasks, which end and are replaced during the calls. No
+// call may crash or wait for ever, and in the end every right, port, message, descriptor and page
+// is gone.
 #include <doctest/doctest.h>
 
 #include <fcntl.h>
@@ -24,10 +25,10 @@ namespace {
 using namespace kedge::mach::kernel;
 
 constexpr unsigned task_count = 3, thread_count = 3, turns = 150;
-constexpr mach_port_name_t known_name = 0x00abcd03;  // of the witness, in each task
+constexpr mach_port_name_t known_name = 0x00abcd03;  // names the witness in each task
 constexpr vm_size_t large = 1u << 20;                // shared by virtual copies
 
-// What the threads act upon.
+// The tasks on which the threads act.
 class world {
  public:
   explicit world(mach_port_name_t witness) : witness_(witness) {
@@ -41,7 +42,7 @@ class world {
 
   task at(unsigned slot) const { return {tasks_[slot]}; }
 
-  // Ends a task, and puts another one into its place, with a send right to the witness.
+  // Ends the task in `slot` and puts a new one there, with a send right to the witness.
   void replace(unsigned slot) {
     const current_task_guard own({});
     const task fresh = create_task();
@@ -52,7 +53,7 @@ class world {
     terminate_task({tasks_[slot].exchange(fresh.id)});
   }
 
-  // Gives the process's own task a send right to a port of the task's, to see it die.
+  // Gives the process's own task a send right to a port of the task, to see the port die.
   void watch(unsigned slot, mach_port_name_t name) {
     const current_task_guard own({});
     const mach_port_t self = task_self_port(at(slot));
@@ -67,7 +68,7 @@ class world {
   }
   const std::vector<mach_port_name_t>& watched() const { return watched_; }
 
-  // A thread is about to wait for something that may never come, or has ended; it goes on.
+  // rest(): the thread ends, or begins a wait that may never end. go_on(): its wait has ended.
   void rest() {
     if (busy_.fetch_sub(1) == 1) busy_.notify_one();
   }
@@ -81,7 +82,8 @@ class world {
     rest();
   }
 
-  // Until all threads have ended: whenever none can go on by itself, the tasks die.
+  // Waits until all threads have ended. Whenever all of them rest, ends the tasks, which ends their
+  // waits.
   void wait() {
     for (;;) {
       const unsigned busy = busy_.load();
@@ -105,7 +107,7 @@ class world {
   std::vector<mach_port_name_t> watched_;
 };
 
-// One of the threads.
+// The calls of one thread.
 class actor {
  public:
   actor(world& in, std::uint64_t seed) : world_(in), draw_(seed) {}
@@ -148,7 +150,7 @@ class actor {
       case 1:
         return make();
       case 2:
-        return let_go();
+        return release_some();
       case 3:
         return set_up();
       case 4:
@@ -201,7 +203,7 @@ class actor {
     }
   }
 
-  void let_go() {
+  void release_some() {
     switch (draw_.below(5)) {
       case 0:
         mach_port_destroy(self(), any());
@@ -265,14 +267,14 @@ class actor {
     }
   }
 
-  // A right of this task's goes to another one directly.
+  // Inserts a right of this task into another one directly.
   void carry_over() {
     const mach_port_t other = task_self_port(world_.at(draw_.below(task_count)));
     mach_port_insert_right(other, known_name + 0x100 * draw_.below(64), any(), any_disposition());
     if (MACH_PORT_VALID(other)) mach_port_deallocate(self(), other);
   }
 
-  // A message with anything in it, but for memory that goes away with it.
+  // A message with any contents, except memory that its sender deallocates.
   message any_message() {
     message m(any(), draw_.below(3) == 0 ? any_disposition() : MACH_MSG_TYPE_COPY_SEND,
               static_cast<mach_msg_id_t>(draw_.below(100)));
@@ -307,20 +309,20 @@ class actor {
     discard_returned(m, m.send(notify));
   }
 
-  // Memory that is shared, or handed over. No other part of the message can be refused, so that it
-  // is known whose the memory is.
+  // Sends large memory, shared or deallocated. The message has no other part that can be refused,
+  // so the result says who owns the memory.
   void send_large() {
     vm_address_t at = 0;
     if (vm_allocate(self(), &at, large, VM_FLAGS_ANYWHERE) != KERN_SUCCESS) return;
     void* const memory = reinterpret_cast<void*>(at);
     *static_cast<std::uint64_t*>(memory) = draw_.next();
-    const bool handed_over = draw_.below(2) != 0;
+    const bool deallocates = draw_.below(2) != 0;
     message m(any(), MACH_MSG_TYPE_COPY_SEND);
-    m.with(memory_descriptor(memory, large, MACH_MSG_VIRTUAL_COPY, handed_over));
+    m.with(memory_descriptor(memory, large, MACH_MSG_VIRTUAL_COPY, deallocates));
     const mach_msg_return_t result = m.send();
     discard_returned(m, result);
     const bool gone = result == MACH_MSG_SUCCESS || is_returned(result);
-    if (!handed_over || !gone) release(memory, large);
+    if (!deallocates || !gone) release(memory, large);
   }
 
   void receive() {
@@ -332,7 +334,7 @@ class actor {
                                   draw_.below(8) == 0 ? 64 : sizeof m.bytes));
   }
 
-  // Until a message comes, or the end of the port, or of the task.
+  // Waits until a message arrives, or the port or the task ends.
   void wait_to_receive() {
     message m;
     const mach_port_name_t from = any();
@@ -365,7 +367,7 @@ class actor {
     }
   }
 
-  // All memory of a message, and some of its rights; the task keeps the others.
+  // Releases all memory of a message and some of its rights. The task keeps the others.
   void discard(message& m) {
     drop(m.header().msgh_remote_port);
     if (!MACH_MSGH_BITS_IS_COMPLEX(m.header().msgh_bits)) return;
@@ -425,7 +427,7 @@ void play(std::uint64_t seed) {
   const std::string before = inventory();
   const unsigned descriptors = open_descriptors();
   const mach_port_name_t witness = new_port();
-  REQUIRE(set_limit(witness, 0) == KERN_SUCCESS);  // what is sent to it is never queued
+  REQUIRE(set_limit(witness, 0) == KERN_SUCCESS);  // no message to it is ever queued
   std::vector<mach_port_name_t> watched;
   {
     world all(witness);
@@ -441,7 +443,7 @@ void play(std::uint64_t seed) {
   CHECK(status.mps_srights == 0);
   CHECK(status.mps_sorights == 0);
   CHECK(end_receive(witness) == KERN_SUCCESS);
-  // Each port has died with the one who had its receive right.
+  // Each port has died with the task that had its receive right.
   for (const mach_port_name_t each : watched) {
     CHECK(mach_port_mod_refs(mach_task_self(), each, MACH_PORT_RIGHT_DEAD_NAME, -1) ==
           KERN_SUCCESS);
@@ -453,7 +455,7 @@ void play(std::uint64_t seed) {
 }  // namespace
 
 // On Darwin a process is one task, which cannot be ended.
-TEST_CASE("of what threads do to tasks that die nothing is left" *
+TEST_CASE("random calls of three threads in tasks that end leave nothing in the kernel" *
           doctest::skip(!has_many_tasks())) {
   play_seeds(3, play);
 }

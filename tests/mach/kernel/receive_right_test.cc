@@ -1,12 +1,13 @@
-// What a receive right carries: attributes, guards, and what a move resets (SEMANTICS 11, 12, 23 to
-// 25, 40).
+// Receive rights: attributes, guards, and what moving one resets (SEMANTICS 11, 12, 23 to 25, 40).
 #include <doctest/doctest.h>
 
 #include "test_message.h"
 
 using namespace test;
 
-TEST_CASE("a moved receive right keeps queue and senders, and forgets the rest") {
+TEST_CASE(
+    "a moved receive right keeps queue, limit, senders and no-senders request, and loses the "
+    "rest") {
   const mach_port_name_t port = new_service(), to = new_service(),
                          set = new_port(MACH_PORT_RIGHT_PORT_SET), notify = new_port();
   mach_port_insert_member(mach_task_self(), port, set);
@@ -36,7 +37,7 @@ TEST_CASE("a moved receive right keeps queue and senders, and forgets the rest")
   CHECK(next_id(port) == 3);
 }
 
-TEST_CASE("attributes: flavors, counts and names") {
+TEST_CASE("get_attributes and set_attributes check flavor, count and right") {
   const mach_port_name_t port = new_port();
   integer_t words[20];
   mach_msg_type_number_t count = 0;
@@ -72,7 +73,7 @@ TEST_CASE("attributes: flavors, counts and names") {
   CHECK(mach_port_set_seqno(mach_task_self(), MACH_PORT_NULL, 5) == KERN_INVALID_RIGHT);
 }
 
-TEST_CASE("guard, unguard, swap") {
+TEST_CASE("guard refuses a second guard, swap_guard replaces one, unguard removes it") {
   const mach_port_name_t port = new_port();
   CHECK(mach_port_guard(mach_task_self(), port, 5, FALSE) == KERN_SUCCESS);
   CHECK(mach_port_guard(mach_task_self(), port, 6, FALSE) == KERN_INVALID_ARGUMENT);

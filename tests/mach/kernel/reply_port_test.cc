@@ -1,4 +1,4 @@
-// Reply ports, and the other kinds of mach_port_construct (xnu-8792 and later).
+// Reply ports, and the other kinds of ports that mach_port_construct makes (xnu-8792 and later).
 #include <doctest/doctest.h>
 
 #include <servers/bootstrap.h>
@@ -39,20 +39,21 @@ kern_return_t extract(mach_port_name_t name, mach_msg_type_name_t disposition) {
   return mach_port_extract_right(mach_task_self(), name, disposition, &right, &type);
 }
 
-// The guard exceptions that a task's calls raise are kept.
+// Records the guard exceptions of the current task while an object lives.
 class recorder {
  public:
   recorder() { set_guard_behaviour(task_of_thread(), guard_behaviour::record); }
   ~recorder() { set_guard_behaviour(task_of_thread(), guard_behaviour::ordinary); }
   recorder(const recorder&) = delete;
   recorder& operator=(const recorder&) = delete;
+  // Returns the code of the last exception since the last call, 0 if there was none.
   std::uint32_t code() const {
     const std::vector<guard_exception> raised = take_guard_exceptions(task_of_thread());
     return raised.empty() ? 0 : raised.back().code;
   }
 };
 
-// A request that names a reply port.
+// Sends a request with a reply port.
 mach_msg_return_t ask(mach_port_name_t service, mach_port_name_t reply_to,
                       mach_msg_type_name_t disposition = MACH_MSG_TYPE_MAKE_SEND_ONCE) {
   return message(service, MACH_MSG_TYPE_COPY_SEND, 7).reply_to(reply_to, disposition).send();
@@ -60,7 +61,7 @@ mach_msg_return_t ask(mach_port_name_t service, mach_port_name_t reply_to,
 
 }  // namespace
 
-TEST_CASE("flags that exclude each other") {
+TEST_CASE("construct refuses contradictory flags, and those reserved for launchd (KERN_DENIED)") {
   CHECK(result_of(MPO_SERVICE_PORT | MPO_CONNECTION_PORT) == KERN_INVALID_ARGUMENT);
   CHECK(result_of(MPO_TG_BLOCK_TRACKING | MPO_CONNECTION_PORT) == KERN_INVALID_ARGUMENT);
   CHECK(result_of(MPO_REPLY_PORT | MPO_ENFORCE_REPLY_PORT_SEMANTICS) == KERN_INVALID_ARGUMENT);
@@ -70,7 +71,7 @@ TEST_CASE("flags that exclude each other") {
   CHECK(result_of(MPO_TG_BLOCK_TRACKING) == KERN_DENIED);
 }
 
-TEST_CASE("a reply port answers one request") {
+TEST_CASE("a request by make-send-once to a reply port gets its reply there") {
   const mach_port_name_t service = new_service(), reply_to = new_kind(MPO_REPLY_PORT);
   CHECK(type_of(reply_to) == MACH_PORT_TYPE_RECEIVE);
   REQUIRE(ask(service, reply_to) == MACH_MSG_SUCCESS);
@@ -82,7 +83,7 @@ TEST_CASE("a reply port answers one request") {
   CHECK(next_id(reply_to) == 107);
 }
 
-TEST_CASE("of a reply port no other rights are made") {
+TEST_CASE("every other right to a reply port is refused with a guard exception") {
   const recorder records;
   const mach_port_name_t reply_to = new_kind(MPO_REPLY_PORT);
   CHECK(extract(reply_to, MACH_MSG_TYPE_MAKE_SEND) == KERN_INVALID_CAPABILITY);
@@ -101,7 +102,8 @@ TEST_CASE("of a reply port no other rights are made") {
   CHECK(status_of(reply_to).mps_sorights == 0);
 }
 
-TEST_CASE("the send-once right of a reply port is a destination only") {
+TEST_CASE(
+    "the send-once right to a reply port can be a destination, and is not sent in a message") {
   const recorder records;
   const mach_port_name_t service = new_service(), reply_to = new_kind(MPO_REPLY_PORT);
   REQUIRE(ask(service, reply_to) == MACH_MSG_SUCCESS);
@@ -118,22 +120,22 @@ TEST_CASE("the send-once right of a reply port is a destination only") {
   CHECK(next_id(reply_to) == MACH_NOTIFY_SEND_ONCE);
 }
 
-TEST_CASE("a reply port is named by MAKE_SEND_ONCE") {
+TEST_CASE("a message with a reply port needs MAKE_SEND_ONCE") {
   const mach_port_name_t service = new_service(), reply_to = new_kind(MPO_REPLY_PORT);
   CHECK(ask(service, reply_to, MACH_MSG_TYPE_MAKE_SEND) == MACH_SEND_INVALID_REPLY);
   CHECK(status_of(reply_to).mps_srights == 0);
 }
 
-TEST_CASE("a reply port has no notifications of its own") {
+TEST_CASE("a reply port refuses no-senders and port-destroyed requests") {
   const mach_port_name_t reply_to = new_kind(MPO_REPLY_PORT), notify = new_port();
   CHECK(request(reply_to, MACH_NOTIFY_NO_SENDERS, 0, notify) == KERN_INVALID_RIGHT);
   CHECK(request(reply_to, MACH_NOTIFY_PORT_DESTROYED, 0, notify) == KERN_INVALID_RIGHT);
-  // The rights that were refused are released.
+  // Both calls have destroyed the right made for the request.
   CHECK(next_id(notify) == MACH_NOTIFY_SEND_ONCE);
   CHECK(next_id(notify) == MACH_NOTIFY_SEND_ONCE);
 }
 
-TEST_CASE("a send that is given back names the reply port by its receive right") {
+TEST_CASE("a send that is given back has the reply port with MAKE_SEND_ONCE, to be sent again") {
   const mach_port_name_t service = new_service(), reply_to = new_kind(MPO_REPLY_PORT);
   REQUIRE(set_limit(service, 1) == KERN_SUCCESS);
   REQUIRE(ask(service, reply_to) == MACH_MSG_SUCCESS);
@@ -147,7 +149,7 @@ TEST_CASE("a send that is given back names the reply port by its receive right")
   CHECK(m.send() == MACH_MSG_SUCCESS);
 }
 
-TEST_CASE("a port that enforces reply ports") {
+TEST_CASE("a port with MPO_ENFORCE_REPLY_PORT_SEMANTICS refuses requests without a reply port") {
   const recorder records;
   const mach_port_name_t service =
       new_kind(MPO_ENFORCE_REPLY_PORT_SEMANTICS | MPO_INSERT_SEND_RIGHT);
@@ -160,7 +162,7 @@ TEST_CASE("a port that enforces reply ports") {
   CHECK(status_of(service).mps_msgcount == 3);
 }
 
-TEST_CASE("a provisional reply port is an ordinary port otherwise") {
+TEST_CASE("a provisional reply port allows send rights, requests and moves") {
   const mach_port_name_t port = new_kind(MPO_PROVISIONAL_REPLY_PORT);
   CHECK(mach_port_insert_right(mach_task_self(), port, port, MACH_MSG_TYPE_MAKE_SEND) ==
         KERN_SUCCESS);
@@ -169,7 +171,7 @@ TEST_CASE("a provisional reply port is an ordinary port otherwise") {
             .send() == MACH_MSG_SUCCESS);
 }
 
-TEST_CASE("an exception port's receive right stays where it is") {
+TEST_CASE("an exception port has an immovable receive right, and allows send rights") {
   const recorder records;
   const mach_port_name_t port = new_kind(MPO_EXCEPTION_PORT);
   CHECK(message(new_service(), MACH_MSG_TYPE_COPY_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}})
@@ -179,7 +181,7 @@ TEST_CASE("an exception port's receive right stays where it is") {
         KERN_SUCCESS);
 }
 
-TEST_CASE("a connection port is made of a service port, and its rights do not move") {
+TEST_CASE("a connection port needs a service port, and its rights cannot be moved or copied") {
   const recorder records;
   CHECK(result_of(MPO_CONNECTION_PORT) == KERN_INVALID_ARGUMENT);
   CHECK(result_of(MPO_CONNECTION_PORT, MACH_PORT_DEAD) == KERN_INVALID_NAME);
@@ -203,14 +205,14 @@ TEST_CASE("a connection port is made of a service port, and its rights do not mo
             .send() == MACH_SEND_INVALID_RIGHT);
   CHECK(message(connection, MACH_MSG_TYPE_COPY_SEND, 9).send() == MACH_MSG_SUCCESS);
   CHECK(next_id(connection) == 9);
-  // Nor does the service port's own receive right.
+  // The receive right of the service port is immovable too.
   records.code();
   CHECK(message(new_service(), MACH_MSG_TYPE_COPY_SEND, 0, {{receive, MACH_MSG_TYPE_MOVE_RECEIVE}})
             .send() == MACH_SEND_INVALID_RIGHT);
   CHECK(records.code() == kGUARD_EXC_IMMOVABLE);
 }
 
-TEST_CASE("an immovable receive right stays so without its guard") {
+TEST_CASE("MPO_IMMOVABLE_RECEIVE keeps its effect after unguard") {
   const recorder records;
   const mach_port_name_t port = new_kind(MPO_CONTEXT_AS_GUARD | MPO_IMMOVABLE_RECEIVE);
   CHECK(mach_port_unguard(mach_task_self(), port, 0) == KERN_SUCCESS);
@@ -219,7 +221,7 @@ TEST_CASE("an immovable receive right stays so without its guard") {
   CHECK(records.code() == kGUARD_EXC_IMMOVABLE);
 }
 
-TEST_CASE("mach_reply_port makes an ordinary port, mig_get_reply_port a reply port") {
+TEST_CASE("mig_get_reply_port gives a reply port, to which no send right can be made") {
   const recorder records;
   CHECK(extract(mig_get_reply_port(), MACH_MSG_TYPE_MAKE_SEND) == KERN_INVALID_CAPABILITY);
   CHECK(records.code() == kGUARD_EXC_INVALID_RIGHT);

@@ -1,5 +1,4 @@
-// Names and rights: the calls, kind of name by kind of name (conformance/MATRIX.txt, SEMANTICS 1 to
-// 11).
+// Calls on names and rights, for each kind of name (conformance/MATRIX.txt, SEMANTICS 1 to 11).
 #include <doctest/doctest.h>
 
 #include <set>
@@ -15,6 +14,7 @@ namespace {
 
 constexpr mach_port_name_t unknown = 0x00fff703;
 
+// One name of each kind.
 struct kinds {
   mach_port_name_t receive = new_port();
   mach_port_name_t both = new_service();
@@ -34,7 +34,7 @@ kern_return_t insert(mach_port_name_t name, mach_port_name_t poly, mach_msg_type
 
 }  // namespace
 
-TEST_CASE("type tells the rights under a name") {
+TEST_CASE("mach_port_type gives the rights of each kind of name") {
   kinds k;
   CHECK(type_of(k.receive) == MACH_PORT_TYPE_RECEIVE);
   CHECK(type_of(k.both) == MACH_PORT_TYPE_SEND_RECEIVE);
@@ -47,7 +47,7 @@ TEST_CASE("type tells the rights under a name") {
   CHECK(mach_port_type(mach_task_self(), unknown, &type) == KERN_INVALID_NAME);
 }
 
-TEST_CASE("allocate makes receive rights, sets and dead names, nothing else") {
+TEST_CASE("allocate refuses send and send-once rights (KERN_INVALID_VALUE)") {
   mach_port_name_t name = 0;
   CHECK(mach_port_allocate(mach_task_self(), MACH_PORT_RIGHT_SEND, &name) == KERN_INVALID_VALUE);
   CHECK(mach_port_allocate(mach_task_self(), MACH_PORT_RIGHT_SEND_ONCE, &name) ==
@@ -56,7 +56,7 @@ TEST_CASE("allocate makes receive rights, sets and dead names, nothing else") {
   CHECK(mach_reply_port() != MACH_PORT_NULL);
 }
 
-TEST_CASE("get_refs counts what the name has and gives 0 for what it lacks") {
+TEST_CASE("get_refs counts the references of a right, 0 if the name has no such right") {
   kinds k;
   CHECK(refs_of(k.both, MACH_PORT_RIGHT_SEND) == 1);
   CHECK(refs_of(k.receive, MACH_PORT_RIGHT_SEND) == 0);
@@ -73,16 +73,16 @@ TEST_CASE("get_refs counts what the name has and gives 0 for what it lacks") {
   CHECK(mach_port_get_refs(mach_task_self(), unknown, 6, &refs) == KERN_INVALID_VALUE);
 }
 
-TEST_CASE("mod_refs") {
+TEST_CASE("mod_refs adds and removes references, and checks right and delta") {
   kinds k;
-  SUBCASE("sends go up and down") {
+  SUBCASE("references to a send right rise and fall") {
     CHECK(mod_refs(k.both, MACH_PORT_RIGHT_SEND, 2) == KERN_SUCCESS);
     CHECK(refs_of(k.both, MACH_PORT_RIGHT_SEND) == 3);
     CHECK(mod_refs(k.both, MACH_PORT_RIGHT_SEND, -4) == KERN_INVALID_VALUE);
     CHECK(mod_refs(k.both, MACH_PORT_RIGHT_SEND, -3) == KERN_SUCCESS);
     CHECK(type_of(k.both) == MACH_PORT_TYPE_RECEIVE);
   }
-  SUBCASE("only what is there can be counted") {
+  SUBCASE("a right that the name does not have is refused") {
     CHECK(mod_refs(k.receive, MACH_PORT_RIGHT_SEND, 1) == KERN_INVALID_RIGHT);
     CHECK(mod_refs(k.dead, MACH_PORT_RIGHT_SEND, -1) == KERN_INVALID_RIGHT);
     CHECK(mod_refs(k.once, MACH_PORT_RIGHT_RECEIVE, 0) == KERN_INVALID_RIGHT);
@@ -95,13 +95,13 @@ TEST_CASE("mod_refs") {
     CHECK(mod_refs(MACH_PORT_NULL, MACH_PORT_RIGHT_SEND, -3) == KERN_SUCCESS);
     CHECK(mod_refs(MACH_PORT_DEAD, MACH_PORT_RIGHT_RECEIVE, -1) == KERN_INVALID_NAME);
   }
-  SUBCASE("zero asks only for the right") {
+  SUBCASE("a delta of 0 checks only that the right exists") {
     CHECK(mod_refs(k.receive, MACH_PORT_RIGHT_RECEIVE, 0) == KERN_SUCCESS);
     CHECK(mod_refs(k.set, MACH_PORT_RIGHT_PORT_SET, 0) == KERN_SUCCESS);
   }
 }
 
-TEST_CASE("user references are pegged at 65535") {
+TEST_CASE("user references stay at 65535 once they have reached it") {
   const mach_port_name_t port = new_service();
   CHECK(mod_refs(port, MACH_PORT_RIGHT_SEND, 65536) == KERN_INVALID_VALUE);
   CHECK(mod_refs(port, MACH_PORT_RIGHT_SEND, 65535) == KERN_SUCCESS);
@@ -114,7 +114,7 @@ TEST_CASE("user references are pegged at 65535") {
   CHECK(type_of(port) == MACH_PORT_TYPE_RECEIVE);
 }
 
-TEST_CASE("deallocate releases one reference of any right but receive") {
+TEST_CASE("deallocate releases one reference of any right except a receive right") {
   kinds k;
   CHECK(mach_port_deallocate(mach_task_self(), k.receive) == KERN_INVALID_RIGHT);
   CHECK(mach_port_deallocate(mach_task_self(), k.both) == KERN_SUCCESS);
@@ -128,7 +128,8 @@ TEST_CASE("deallocate releases one reference of any right but receive") {
   CHECK(mach_port_deallocate(mach_task_self(), MACH_PORT_DEAD) == KERN_SUCCESS);
 }
 
-TEST_CASE("a receive right that dies leaves its sends as a dead name; destroy leaves nothing") {
+TEST_CASE(
+    "a dying receive right leaves its send right as a dead name, and destroy leaves no name") {
   const mach_port_name_t port = new_service();
   mod_refs(port, MACH_PORT_RIGHT_SEND, 2);
   CHECK(end_receive(port) == KERN_SUCCESS);
@@ -140,7 +141,7 @@ TEST_CASE("a receive right that dies leaves its sends as a dead name; destroy le
   CHECK(mach_port_destroy(mach_task_self(), other) == KERN_INVALID_NAME);
 }
 
-TEST_CASE("destruct can release sends first") {
+TEST_CASE("destruct releases send references with a negative delta, and refuses other deltas") {
   const mach_port_name_t port = new_service();
   CHECK(mach_port_destruct(mach_task_self(), port, 1, 0) == KERN_INVALID_VALUE);
   CHECK(mach_port_destruct(mach_task_self(), port, -2, 0) == KERN_INVALID_VALUE);
@@ -155,7 +156,7 @@ TEST_CASE("destruct can release sends first") {
         KERN_INVALID_RIGHT);
 }
 
-TEST_CASE("construct") {
+TEST_CASE("construct sets the queue limit and inserts a send right, and refuses bad options") {
   mach_port_options_t options{};
   mach_port_name_t name = 0;
   options.flags = MPO_QLIMIT | MPO_INSERT_SEND_RIGHT;
@@ -172,7 +173,7 @@ TEST_CASE("construct") {
   CHECK(mach_port_construct(mach_task_self(), &options, 0, &name) == KERN_DENIED);
 }
 
-TEST_CASE("insert_right: errors") {
+TEST_CASE("insert_right refuses names in use and rights that are missing, and consumes the right") {
   kinds k;
   const mach_port_name_t other = new_port();
   CHECK(insert(MACH_PORT_NULL, other, MACH_MSG_TYPE_MAKE_SEND) == KERN_INVALID_VALUE);
@@ -180,14 +181,14 @@ TEST_CASE("insert_right: errors") {
   CHECK(insert(other, unknown, MACH_MSG_TYPE_MAKE_SEND) == KERN_INVALID_NAME);
   CHECK(insert(k.both, other, MACH_MSG_TYPE_MAKE_SEND) == KERN_RIGHT_EXISTS);
   CHECK(insert(k.both, other, MACH_MSG_TYPE_MAKE_SEND_ONCE) == KERN_NAME_EXISTS);
-  CHECK(next_id(other) == MACH_NOTIFY_SEND_ONCE);  // a failure has consumed the right
+  CHECK(next_id(other) == MACH_NOTIFY_SEND_ONCE);  // the failed call has consumed the right
   CHECK(insert(other, k.dead, MACH_MSG_TYPE_MOVE_SEND) == KERN_INVALID_CAPABILITY);
   CHECK(type_of(k.dead) == 0);
   CHECK(insert(k.both, k.both, MACH_MSG_TYPE_PORT_NONE) == KERN_INVALID_RIGHT);
   CHECK(insert(k.receive, k.receive, MACH_MSG_TYPE_MOVE_SEND) == KERN_INVALID_RIGHT);
 }
 
-TEST_CASE("insert_right into a free name") {
+TEST_CASE("insert_right puts a send-once right under a free name that the caller chose") {
   const mach_port_name_t port = new_port();
   CHECK(insert(unknown, port, MACH_MSG_TYPE_MAKE_SEND_ONCE) == KERN_SUCCESS);
   CHECK(type_of(unknown) == MACH_PORT_TYPE_SEND_ONCE);
@@ -195,7 +196,7 @@ TEST_CASE("insert_right into a free name") {
   CHECK(type_of(unknown) == 0);
 }
 
-TEST_CASE("extract_right: sends come back under their name, send-once rights under a new one") {
+TEST_CASE("extract_right gives a send right under its name, a send-once right under a new one") {
   const mach_port_name_t port = new_service();
   mach_port_name_t got = 0;
   mach_msg_type_name_t type = 0;
@@ -218,7 +219,7 @@ TEST_CASE("extract_right: sends come back under their name, send-once rights und
   CHECK(got == MACH_PORT_DEAD);
 }
 
-TEST_CASE("the reserved names are there, and the last reference to them stays") {
+TEST_CASE("the reserved names exist, and their last reference cannot be released") {
   CHECK(type_of(mach_task_self()) == MACH_PORT_TYPE_SEND);
   CHECK(mach_port_deallocate(mach_task_self(), mach_task_self()) == KERN_INVALID_CAPABILITY);
   const mach_port_t thread = mach_thread_self();
@@ -230,23 +231,24 @@ TEST_CASE("the reserved names are there, and the last reference to them stays") 
   CHECK(type_of(bootstrap_port) == MACH_PORT_TYPE_SEND);
 }
 
-TEST_CASE("the first argument must be a task") {
+TEST_CASE("allocate refuses a first argument that is not a task") {
   mach_port_name_t name = 0;
   CHECK(mach_port_allocate(MACH_PORT_NULL, MACH_PORT_RIGHT_RECEIVE, &name) ==
         MACH_SEND_INVALID_DEST);
   CHECK(mach_port_allocate(new_service(), MACH_PORT_RIGHT_RECEIVE, &name) == KERN_INVALID_TASK);
 }
 
-TEST_CASE("a name is not used again soon") {
+TEST_CASE("4096 names allocated and freed in turn are all different") {
   std::set<mach_port_name_t> seen;
   for (int each = 0; each < 4096; ++each) {
     const mach_port_name_t name = new_port(MACH_PORT_RIGHT_DEAD_NAME);
+    CAPTURE(each);
     CHECK(seen.insert(name).second);
     mach_port_deallocate(mach_task_self(), name);
   }
 }
 
-TEST_CASE("names lists every name with its type") {
+TEST_CASE("mach_port_names lists every name with its type") {
   kinds k;
   mach_port_name_array_t names = nullptr;
   mach_port_type_array_t types = nullptr;

@@ -1,4 +1,4 @@
-// Mach semaphores (sync_sema.c).
+// Mach semaphores (sync_sema.c): counts, waits, policies, ownership.
 #include <doctest/doctest.h>
 
 #include <mach/semaphore.h>
@@ -26,7 +26,7 @@ semaphore_t new_semaphore(int value = 0, int policy = SYNC_POLICY_FIFO) {
 
 constexpr mach_timespec_t no_time{0, 0}, short_time{0, 1000000};
 
-// Repeats until a thread waits at the semaphore, and wakes it.
+// Waits until a thread waits at the semaphore, and wakes it.
 void wake_one(semaphore_t at) {
   while (semaphore_signal_thread(at, MACH_PORT_NULL) == KERN_NOT_WAITING) std::this_thread::yield();
 }
@@ -36,7 +36,7 @@ const auto several_tasks = doctest::skip(!kedge::mach::kernel::has_many_tasks())
 
 }  // namespace
 
-TEST_CASE("create: a send right; bad arguments") {
+TEST_CASE("semaphore_create gives a send right, and refuses a bad value or policy") {
   const semaphore_t made = new_semaphore(1);
   CHECK(type_of(made) == MACH_PORT_TYPE_SEND);
   CHECK(refs_of(made, MACH_PORT_RIGHT_SEND) == 1);
@@ -49,7 +49,7 @@ TEST_CASE("create: a send right; bad arguments") {
   CHECK(none == MACH_PORT_NULL);
 }
 
-TEST_CASE("the count is taken by waits and given by signals") {
+TEST_CASE("waits lower the count and signals raise it, and a wait at 0 times out") {
   const semaphore_t at = new_semaphore(2);
   CHECK(semaphore_wait(at) == KERN_SUCCESS);
   CHECK(semaphore_timedwait(at, no_time) == KERN_SUCCESS);
@@ -60,7 +60,7 @@ TEST_CASE("the count is taken by waits and given by signals") {
   semaphore_destroy(mach_task_self(), at);
 }
 
-TEST_CASE("a time that is none") {
+TEST_CASE("timedwait refuses a time with bad nanoseconds, and keeps the count") {
   const semaphore_t at = new_semaphore(1);
   CHECK(semaphore_timedwait(at, {0, 1000000000}) == KERN_INVALID_VALUE);
   CHECK(semaphore_timedwait(at, {0, -1}) == KERN_INVALID_VALUE);
@@ -70,10 +70,11 @@ TEST_CASE("a time that is none") {
   semaphore_destroy(mach_task_self(), at);
 }
 
-TEST_CASE("names that denote no semaphore") {
+TEST_CASE("semaphore calls refuse names that are not semaphores") {
   const mach_port_name_t port = new_service(), receive = new_port(),
                          dead = new_port(MACH_PORT_RIGHT_DEAD_NAME);
   for (const auto operation : {semaphore_signal, semaphore_signal_all, semaphore_wait}) {
+    // The same codes for signal, signal_all and wait.
     CHECK(operation(MACH_PORT_NULL) == KERN_INVALID_NAME);
     CHECK(operation(MACH_PORT_DEAD) == KERN_INVALID_NAME);
     CHECK(operation(0x00fff703) == KERN_INVALID_NAME);
@@ -92,7 +93,7 @@ TEST_CASE("names that denote no semaphore") {
   semaphore_destroy(mach_task_self(), at);
 }
 
-TEST_CASE("destroy consumes the right; whoever has another gets KERN_TERMINATED") {
+TEST_CASE("semaphore_destroy consumes the right, and other rights then give KERN_TERMINATED") {
   const semaphore_t at = new_semaphore(1);
   REQUIRE(mach_port_mod_refs(mach_task_self(), at, MACH_PORT_RIGHT_SEND, 1) == KERN_SUCCESS);
   CHECK(semaphore_destroy(mach_task_self(), at) == KERN_SUCCESS);
@@ -108,13 +109,13 @@ TEST_CASE("destroy consumes the right; whoever has another gets KERN_TERMINATED"
   CHECK(semaphore_destroy(mach_task_self(), MACH_PORT_NULL) == KERN_INVALID_ARGUMENT);
 }
 
-TEST_CASE("destroy of what is no semaphore consumes the right all the same") {
+TEST_CASE("semaphore_destroy consumes a send right that is not a semaphore") {
   const mach_port_name_t port = new_service();
   CHECK(semaphore_destroy(mach_task_self(), port) == KERN_INVALID_ARGUMENT);
   CHECK(type_of(port) == MACH_PORT_TYPE_RECEIVE);
 }
 
-TEST_CASE("a wait ends with a signal, once each") {
+TEST_CASE("each signal wakes one of three waiters") {
   const semaphore_t at = new_semaphore(), done = new_semaphore();
   std::vector<std::thread> waiters;
   std::atomic<int> woken{0};
@@ -134,7 +135,7 @@ TEST_CASE("a wait ends with a signal, once each") {
   CHECK(semaphore_timedwait(at, no_time) == KERN_OPERATION_TIMED_OUT);
 }
 
-TEST_CASE("signal_thread without a thread wakes a waiter, and keeps nothing for later") {
+TEST_CASE("signal_thread without a thread wakes a waiter, and does not raise the count") {
   const semaphore_t at = new_semaphore();
   CHECK(semaphore_signal_thread(at, MACH_PORT_NULL) == KERN_NOT_WAITING);
   CHECK(semaphore_timedwait(at, no_time) == KERN_OPERATION_TIMED_OUT);
@@ -143,7 +144,7 @@ TEST_CASE("signal_thread without a thread wakes a waiter, and keeps nothing for 
   waiter.join();
 }
 
-TEST_CASE("signal_thread wakes the thread that is named") {
+TEST_CASE("signal_thread wakes the thread that it names") {
   const semaphore_t at = new_semaphore();
   std::atomic<mach_port_t> thread{MACH_PORT_NULL};
   std::thread waiter([&] {
@@ -153,9 +154,10 @@ TEST_CASE("signal_thread wakes the thread that is named") {
   while (thread == MACH_PORT_NULL) std::this_thread::yield();
   while (semaphore_signal_thread(at, thread) == KERN_NOT_WAITING) std::this_thread::yield();
   waiter.join();
+  CHECK(mach_port_deallocate(mach_task_self(), thread) == KERN_SUCCESS);
 }
 
-TEST_CASE("signal_all wakes all who wait, and keeps nothing for later") {
+TEST_CASE("signal_all wakes all waiters, and does not raise the count") {
   const semaphore_t at = new_semaphore();
   CHECK(semaphore_signal_all(at) == KERN_SUCCESS);
   CHECK(semaphore_timedwait(at, no_time) == KERN_OPERATION_TIMED_OUT);
@@ -174,7 +176,7 @@ TEST_CASE("signal_all wakes all who wait, and keeps nothing for later") {
   for (std::thread& each : waiters) each.join();
 }
 
-TEST_CASE("waiters learn of the semaphore's end") {
+TEST_CASE("destroying a semaphore ends its waits with KERN_TERMINATED") {
   const semaphore_t at = new_semaphore(), begun = new_semaphore();
   std::vector<std::thread> waiters;
   for (int each = 0; each < 2; ++each) {
@@ -187,8 +189,9 @@ TEST_CASE("waiters learn of the semaphore's end") {
   for (std::thread& each : waiters) each.join();
 }
 
-TEST_CASE("of several waiters the first is served first, or with SYNC_POLICY_LIFO the last") {
+TEST_CASE("three waiters are woken in order, with SYNC_POLICY_LIFO in reverse order") {
   for (const bool newest_first : {false, true}) {
+    CAPTURE(newest_first);
     const semaphore_t at = new_semaphore(0, newest_first ? SYNC_POLICY_LIFO : SYNC_POLICY_FIFO),
                       begun = new_semaphore(), done = new_semaphore();
     std::vector<std::thread> waiters;
@@ -199,7 +202,7 @@ TEST_CASE("of several waiters the first is served first, or with SYNC_POLICY_LIF
         order.push_back(each);
         semaphore_signal(done);
       });
-      CHECK(semaphore_wait(begun) == KERN_SUCCESS);  // it stands in the queue now
+      CHECK(semaphore_wait(begun) == KERN_SUCCESS);  // the waiter is queued now
     }
     for (int each = 0; each < 3; ++each) {
       semaphore_signal(at);
@@ -210,7 +213,7 @@ TEST_CASE("of several waiters the first is served first, or with SYNC_POLICY_LIF
   }
 }
 
-TEST_CASE("wait_signal signals, whether it waits or not") {
+TEST_CASE("wait_signal signals the other semaphore, whether it has to wait or times out") {
   const semaphore_t at = new_semaphore(1), other = new_semaphore();
   CHECK(semaphore_wait_signal(at, other) == KERN_SUCCESS);
   CHECK(semaphore_timedwait(other, no_time) == KERN_SUCCESS);
@@ -220,13 +223,13 @@ TEST_CASE("wait_signal signals, whether it waits or not") {
   CHECK(semaphore_timedwait(other, no_time) == KERN_SUCCESS);
 }
 
-TEST_CASE("wait_signal with the same semaphore twice takes what it gives") {
+TEST_CASE("wait_signal with one semaphore twice returns at once and leaves its count at 0") {
   const semaphore_t at = new_semaphore();
   CHECK(semaphore_wait_signal(at, at) == KERN_SUCCESS);
   CHECK(semaphore_timedwait(at, no_time) == KERN_OPERATION_TIMED_OUT);
 }
 
-TEST_CASE("wait_signal does not wait for the answer of a semaphore that has ended") {
+TEST_CASE("wait_signal fails without a wait if the semaphore to signal is destroyed") {
   const semaphore_t at = new_semaphore(), ended = new_semaphore();
   mach_port_mod_refs(mach_task_self(), ended, MACH_PORT_RIGHT_SEND, 1);
   semaphore_destroy(mach_task_self(), ended);
@@ -234,7 +237,7 @@ TEST_CASE("wait_signal does not wait for the answer of a semaphore that has ende
   CHECK(semaphore_signal_thread(at, MACH_PORT_NULL) == KERN_NOT_WAITING);
 }
 
-TEST_CASE("a signal handler ends a wait with KERN_ABORTED, SA_RESTART or not") {
+TEST_CASE("a signal handler with SA_RESTART ends a wait with KERN_ABORTED") {
   const semaphore_t at = new_semaphore();
   struct sigaction action{};
   action.sa_handler = [](int) {};
@@ -253,7 +256,7 @@ TEST_CASE("a signal handler ends a wait with KERN_ABORTED, SA_RESTART or not") {
   CHECK(semaphore_signal_thread(at, MACH_PORT_NULL) == KERN_NOT_WAITING);
 }
 
-TEST_CASE("a semaphore serves several tasks, and ends with its owner" * several_tasks) {
+TEST_CASE("a semaphore shared by two tasks is destroyed when its owner ends" * several_tasks) {
   using kedge::mach::kernel::current_task_guard;
   const auto owner = kedge::mach::kernel::create_task();
   const mach_port_t self = kedge::mach::kernel::task_self_port(owner);
@@ -268,7 +271,7 @@ TEST_CASE("a semaphore serves several tasks, and ends with its owner" * several_
   }
   CHECK(semaphore_wait(at) == KERN_SUCCESS);
   mach_port_mod_refs(mach_task_self(), at, MACH_PORT_RIGHT_SEND, 1);
-  // Not its owner: the right goes, and that is all.
+  // The caller is not the owner: only its right is consumed.
   CHECK(semaphore_destroy(mach_task_self(), at) == KERN_SUCCESS);
   CHECK(semaphore_signal(at) == KERN_SUCCESS);
   CHECK(semaphore_wait(at) == KERN_SUCCESS);
@@ -281,7 +284,8 @@ TEST_CASE("a semaphore serves several tasks, and ends with its owner" * several_
   CHECK(semaphore_create(self, &none, SYNC_POLICY_FIFO, 0) == MACH_SEND_INVALID_DEST);
 }
 
-TEST_CASE("a task that ends while a thread of it waits" * several_tasks) {
+TEST_CASE("terminate_task ends the wait of a thread of the task with KERN_TERMINATED" *
+          several_tasks) {
   using kedge::mach::kernel::current_task_guard;
   const auto other = kedge::mach::kernel::create_task();
   const mach_port_t self = kedge::mach::kernel::task_self_port(other);
@@ -300,7 +304,7 @@ TEST_CASE("a task that ends while a thread of it waits" * several_tasks) {
   CHECK(semaphore_signal_thread(at, MACH_PORT_NULL) == KERN_NOT_WAITING);
 }
 
-TEST_CASE("many threads: what is given is taken") {
+TEST_CASE("6,000 signals of three threads end 6,000 waits of three others") {
   const semaphore_t at = new_semaphore();
   constexpr int pairs = 3, each_gives = 2000;
   std::vector<std::thread> threads;

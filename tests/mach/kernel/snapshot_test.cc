@@ -1,4 +1,4 @@
-// What there is in the kernel (kedge/mach/kernel/snapshot.h).
+// kedge/mach/kernel/snapshot.h: what a snapshot says of names, ports, messages, sets and waiters.
 #include <doctest/doctest.h>
 
 #include <sys/event.h>
@@ -55,12 +55,19 @@ const snapshot::set& set_named(const snapshot& all, mach_port_name_t name) {
   return *found;
 }
 
-// On Darwin there is no such view.
+// Counts the ports whose receive right is in a message.
+std::ptrdiff_t count_in_transit(const snapshot& all) {
+  return std::count_if(all.ports.begin(), all.ports.end(), [](const snapshot::port& each) {
+    return each.serves.empty() && each.alive && each.name == MACH_PORT_NULL;
+  });
+}
+
+// On Darwin a snapshot is empty.
 const auto visible = doctest::skip(!has_many_tasks());
 
 }  // namespace
 
-TEST_CASE("names and rights" * visible) {
+TEST_CASE("a snapshot has every name of the task, with its rights, references and port" * visible) {
   const mach_port_name_t port = new_service(), dead = new_port(MACH_PORT_RIGHT_DEAD_NAME);
   const mach_port_name_t once = new_send_once(port);
   mach_port_mod_refs(mach_task_self(), port, MACH_PORT_RIGHT_SEND, 2);
@@ -85,7 +92,10 @@ TEST_CASE("names and rights" * visible) {
                        [](const auto& one, const auto& other) { return one.name < other.name; }));
 }
 
-TEST_CASE("queues, and what is in messages only" * visible) {
+TEST_CASE("a snapshot has queued messages, and ports whose receive right is in a message" *
+          visible) {
+  // Messages of other cases may hold receive rights too.
+  const auto before = count_in_transit(take_snapshot());
   const mach_port_name_t port = new_service(), carried = new_port();
   REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND, 5).send() == MACH_MSG_SUCCESS);
   REQUIRE(
@@ -99,14 +109,10 @@ TEST_CASE("queues, and what is in messages only" * visible) {
   CHECK(at.queue[1].id == -6);
   CHECK(at.queue[1].size == 40);
   CHECK(at.send_rights == 3);
-  const auto on_its_way =
-      std::count_if(all.ports.begin(), all.ports.end(), [](const snapshot::port& each) {
-        return each.serves.empty() && each.alive && each.name == MACH_PORT_NULL;
-      });
-  CHECK(on_its_way == 1);
+  CHECK(count_in_transit(all) == before + 1);
 }
 
-TEST_CASE("guards, notifications, sets, knotes" * visible) {
+TEST_CASE("a snapshot has guards, requested notifications, set members and knotes" * visible) {
   const mach_port_name_t port = new_service(), notify = new_port(), other = new_port(),
                          set = new_port(MACH_PORT_RIGHT_PORT_SET);
   REQUIRE(request(port, MACH_NOTIFY_NO_SENDERS, 0, notify) == KERN_SUCCESS);
@@ -122,11 +128,11 @@ TEST_CASE("guards, notifications, sets, knotes" * visible) {
   change.flags = EV_ADD;
   REQUIRE(kevent64(queue, &change, 1, nullptr, 0, 0, nullptr) == 0);
   const snapshot all = take_snapshot();
-  const snapshot::number told = right_of(all, notify).of;
+  const snapshot::number notified = right_of(all, notify).of;
   const snapshot::port& at = port_named(all, port);
-  CHECK(at.no_senders == told);
-  CHECK(at.port_destroyed == told);
-  CHECK(right_of(all, port).notify == told);
+  CHECK(at.no_senders == notified);
+  CHECK(at.port_destroyed == notified);
+  CHECK(right_of(all, port).notify == notified);
   CHECK((right_of(all, port).type & MACH_PORT_TYPE_SPREQUEST) != 0);
   CHECK(port_named(all, other).guarded);
   CHECK(port_named(all, other).context == 77);
@@ -142,7 +148,7 @@ TEST_CASE("guards, notifications, sets, knotes" * visible) {
   close(queue);
 }
 
-TEST_CASE("a right of another task" * visible) {
+TEST_CASE("a snapshot has the rights of another task until that ends" * visible) {
   const task other = create_task();
   const mach_port_name_t port = new_port();
   const mach_port_t self = task_self_port(other);
@@ -160,7 +166,7 @@ TEST_CASE("a right of another task" * visible) {
   CHECK(port_named(all, port).send_rights == 0);
 }
 
-TEST_CASE("who waits" * visible) {
+TEST_CASE("a snapshot counts threads that wait to receive and to send" * visible) {
   const mach_port_name_t port = new_service(), full = new_service();
   REQUIRE(set_limit(full, 1) == KERN_SUCCESS);
   REQUIRE(message(full, MACH_MSG_TYPE_COPY_SEND).send() == MACH_MSG_SUCCESS);
@@ -184,7 +190,8 @@ TEST_CASE("who waits" * visible) {
   CHECK(next_id(full) == 9);
 }
 
-TEST_CASE("as text, the same twice" * visible) {
+TEST_CASE("to_string gives the same text for two snapshots of the same state, with Darwin's names" *
+          visible) {
   const mach_port_name_t port = new_service();
   REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND, 5).send() == MACH_MSG_SUCCESS);
   const snapshot all = take_snapshot();
@@ -202,7 +209,8 @@ TEST_CASE("as text, the same twice" * visible) {
   CHECK(text.find(line) != std::string::npos);
 }
 
-TEST_CASE("taken while threads send: every right and message is counted" * visible) {
+TEST_CASE("200 snapshots during sends each count a consistent number of rights and messages" *
+          visible) {
   const mach_port_name_t port = new_service();
   std::atomic<bool> done{false};
   std::thread sender([&] {
@@ -213,7 +221,7 @@ TEST_CASE("taken while threads send: every right and message is counted" * visib
   });
   for (int each = 0; each < 200; ++each) {
     const snapshot all = take_snapshot();
-    // One of the name, one of each message; another may be between the two.
+    // The name has one send right and each message one. The sender may hold another in between.
     const snapshot::port& at = port_named(all, port);
     CHECK(at.send_rights >= 1 + at.queue.size());
     CHECK(at.send_rights <= 2 + at.queue.size());
@@ -222,7 +230,7 @@ TEST_CASE("taken while threads send: every right and message is counted" * visib
   sender.join();
 }
 
-TEST_CASE("an answer of the kernel's to one of its own ports is destroyed" * visible) {
+TEST_CASE("a reply of the kernel to one of its own ports is destroyed" * visible) {
   const mach_port_name_t host = mach_host_self();
   message m(host, MACH_MSG_TYPE_COPY_SEND);
   REQUIRE(m.reply_to(host, MACH_MSG_TYPE_COPY_SEND).send() == MACH_MSG_SUCCESS);

@@ -1,5 +1,5 @@
-// A test that plays seeds: some, or as many as there is time for. KEDGE_SEED is the first one,
-// KEDGE_SOAK_SECONDS the time.
+// play_seeds(), inventory(): run a random test with many seeds. KEDGE_SEED is the first seed (1).
+// KEDGE_SOAK_SECONDS is how long to go on after the first few seeds (0).
 #pragma once
 
 #include <chrono>
@@ -11,23 +11,26 @@
 
 namespace test {
 
+// Returns the number in the environment variable, or `otherwise` if it is not set.
 inline std::uint64_t number_of(const char* variable, std::uint64_t otherwise) {
   const char* const text = std::getenv(variable);
   return text ? std::strtoull(text, nullptr, 10) : otherwise;
 }
 
+// Calls play(seed) for at least `minimum` seeds.
 template <typename Play>
-void play_seeds(std::uint64_t some, Play play) {
+void play_seeds(std::uint64_t minimum, Play play) {
   const std::uint64_t first = number_of("KEDGE_SEED", 1);
   const auto time = std::chrono::seconds(number_of("KEDGE_SOAK_SECONDS", 0));
   const auto start = std::chrono::steady_clock::now();
   std::uint64_t seed = first;
   do {
     play(seed++);
-  } while (seed < first + some || std::chrono::steady_clock::now() - start < time);
+  } while (seed < first + minimum || std::chrono::steady_clock::now() - start < time);
 }
 
-// All there is in the kernel, but how often rights to its own ports were made.
+// Returns the whole state of the kernel as text, except the make-send counts: those of the kernel's
+// own ports rise with every task.
 inline std::string inventory() {
   kedge::mach::kernel::snapshot all = kedge::mach::kernel::take_snapshot();
   for (auto& each : all.ports) each.make_send_count = 0;

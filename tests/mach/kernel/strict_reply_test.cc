@@ -1,5 +1,5 @@
-// MACH_MSG_STRICT_REPLY, which is enforced only where that was asked for: on Linux by an extension,
-// on Darwin by a boot argument.
+// MACH_MSG_STRICT_REPLY. It is enforced only on request: on Linux by enforce_strict_replies(), on
+// Darwin by a boot argument.
 #include <doctest/doctest.h>
 
 #include "kedge/mach/kernel/extension.h"
@@ -10,7 +10,7 @@ namespace extension = kedge::mach::kernel;
 
 namespace {
 
-// While it lives strict replies are enforced, and guard exceptions are recorded.
+// While an object lives, strict replies are enforced and guard exceptions are recorded.
 class strict {
  public:
   strict() {
@@ -31,7 +31,7 @@ mach_msg_return_t send(mach_port_name_t to, mach_port_name_t reply,
 
 }  // namespace
 
-TEST_CASE("by default the option means nothing") {
+TEST_CASE("by default MACH_MSG_STRICT_REPLY has no effect") {
   const mach_port_name_t to = new_service(), reply = new_service();
   CHECK(send(to, reply, MACH_MSG_TYPE_COPY_SEND) == MACH_MSG_SUCCESS);
   CHECK(send(to, MACH_PORT_NULL, MACH_MSG_TYPE_PORT_NONE) == MACH_MSG_SUCCESS);
@@ -41,7 +41,7 @@ TEST_CASE("by default the option means nothing") {
 
 namespace {
 
-// The subcode of the one violation since the last time, which was of this right.
+// Checks that one violation, at this right, was recorded since the last call. Returns its subcode.
 std::uint64_t violation_of(mach_port_name_t name) {
   const auto raised = extension::take_guard_exceptions({});
   REQUIRE(raised.size() == 1);
@@ -56,7 +56,7 @@ constexpr auto bad_port = MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_PORT | KERN_INVAL
 
 }  // namespace
 
-TEST_CASE("a strict reply is a send-once right") {
+TEST_CASE("a strict send accepts a reply port named by make-send-once or move-send-once") {
   const strict enforced;
   const mach_port_name_t to = new_service(), reply = new_port();
   CHECK(send(to, reply, MACH_MSG_TYPE_MAKE_SEND_ONCE) == MACH_MSG_SUCCESS);
@@ -68,7 +68,7 @@ TEST_CASE("a strict reply is a send-once right") {
   CHECK(extension::take_guard_exceptions({}).empty());
 }
 
-TEST_CASE("class 1: no reply port, or another disposition") {
+TEST_CASE("class 1: a strict send refuses a missing reply port and other dispositions") {
   const strict enforced;
   const mach_port_name_t to = new_service(), reply = new_service();
   CHECK(send(to, MACH_PORT_NULL, MACH_MSG_TYPE_PORT_NONE) == MACH_SEND_INVALID_REPLY);
@@ -79,19 +79,19 @@ TEST_CASE("class 1: no reply port, or another disposition") {
   CHECK(status_of(to).mps_msgcount == 0);
 }
 
-TEST_CASE("class 2: a reply port with other send-once rights, or more than one send right") {
+TEST_CASE("class 2: a strict send refuses a reply port to which another send-once right exists") {
   const strict enforced;
   const mach_port_name_t to = new_service(), reply = new_port();
   const mach_port_name_t other = new_send_once(reply);
   CHECK(send(to, reply, MACH_MSG_TYPE_MAKE_SEND_ONCE) == MACH_SEND_INVALID_REPLY);
   CHECK(violation_of(reply) == bad_port);
-  CHECK(next_id(reply) == MACH_NOTIFY_SEND_ONCE);  // the right made for it is destroyed
+  CHECK(next_id(reply) == MACH_NOTIFY_SEND_ONCE);  // the right made for the message is destroyed
   CHECK(mach_port_deallocate(mach_task_self(), other) == KERN_SUCCESS);
   CHECK(next_id(reply) == MACH_NOTIFY_SEND_ONCE);
   CHECK(send(to, reply, MACH_MSG_TYPE_MAKE_SEND_ONCE) == MACH_MSG_SUCCESS);
 }
 
-TEST_CASE("class 2: with MACH_RCV_GUARDED_DESC, a reply port that can be moved") {
+TEST_CASE("class 2: with MACH_RCV_GUARDED_DESC a strict send refuses a movable reply port") {
   const strict enforced;
   const mach_port_name_t to = new_service(), reply = new_port();
   CHECK(send(to, reply, MACH_MSG_TYPE_MAKE_SEND_ONCE, MACH_RCV_GUARDED_DESC) ==
@@ -105,7 +105,7 @@ TEST_CASE("class 2: with MACH_RCV_GUARDED_DESC, a reply port that can be moved")
         MACH_MSG_SUCCESS);
 }
 
-TEST_CASE("a reply port that has died passes") {
+TEST_CASE("a strict send accepts a send-once right whose port is dead") {
   const strict enforced;
   const mach_port_name_t to = new_service(), reply = new_port();
   const mach_port_name_t once = new_send_once(reply);

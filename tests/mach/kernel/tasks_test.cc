@@ -1,4 +1,4 @@
-// Several tasks in one process (kedge/mach/kernel/extension.h).
+// kedge/mach/kernel/extension.h: several tasks in one process.
 #include <doctest/doctest.h>
 
 #include <sys/wait.h>
@@ -23,7 +23,7 @@ constexpr mach_port_name_t chosen = 0x00abcd03;
 // On Darwin a process is one task.
 const auto several_tasks = doctest::skip(!kedge::mach::kernel::has_many_tasks());
 
-// Gives the task a send right to the port under the name `chosen`.
+// Gives the task a send right to the port, under the name `chosen`.
 void give(kedge::mach::kernel::task to, mach_port_name_t port) {
   const mach_port_t self = task_self_port(to);
   REQUIRE(mach_port_insert_right(self, chosen, port, MACH_MSG_TYPE_MAKE_SEND) == KERN_SUCCESS);
@@ -32,7 +32,8 @@ void give(kedge::mach::kernel::task to, mach_port_name_t port) {
 
 }  // namespace
 
-TEST_CASE("each task has names of its own, and the same reserved ones" * several_tasks) {
+TEST_CASE("a name of one task is unknown in another, and both have the reserved names" *
+          several_tasks) {
   const mach_port_name_t port = new_service();
   const auto other = create_task();
   {
@@ -45,7 +46,7 @@ TEST_CASE("each task has names of its own, and the same reserved ones" * several
   terminate_task(other);
 }
 
-TEST_CASE("a message between tasks tells who sent it" * several_tasks) {
+TEST_CASE("the audit token distinguishes two sending tasks of one process" * several_tasks) {
   const mach_port_name_t port = new_service();
   const auto one = create_task(), two = create_task();
   unsigned versions[2]{};
@@ -66,7 +67,8 @@ TEST_CASE("a message between tasks tells who sent it" * several_tasks) {
   terminate_task(two);
 }
 
-TEST_CASE("a task's end releases its rights" * several_tasks) {
+TEST_CASE("terminate_task destroys a task's rights, notifies its peers and fails its later calls" *
+          several_tasks) {
   const mach_port_name_t port = new_port(), notify = new_port();
   const auto other = create_task();
   give(other, port);
@@ -92,7 +94,8 @@ TEST_CASE("a task's end releases its rights" * several_tasks) {
   CHECK(message(chosen, MACH_MSG_TYPE_COPY_SEND).send() == MACH_SEND_INVALID_DEST);
 }
 
-TEST_CASE("a task can end while its threads wait in calls" * several_tasks) {
+TEST_CASE("terminate_task ends a receive and a send on which the task's threads wait" *
+          several_tasks) {
   const mach_port_name_t port = new_port();
   set_limit(port, 0);
   const auto other = create_task();
@@ -120,10 +123,11 @@ TEST_CASE("a task can end while its threads wait in calls" * several_tasks) {
   CHECK(status_of(port).mps_srights == 0);
 }
 
-TEST_CASE("a fork's child has a kernel of its own") {
+TEST_CASE("ten children of forks during calls have no right of the parent and a working kernel") {
   const mach_port_name_t port = new_service();
   std::atomic<bool> stop{false};
-  // The parent's locks may be held at the moment of the fork: the child must not need them.
+  // This thread may hold the parent's locks at the moment of the fork. The child must not need
+  // them.
   std::thread busy([&] {
     message m;
     while (!stop) {
@@ -132,6 +136,7 @@ TEST_CASE("a fork's child has a kernel of its own") {
     }
   });
   for (int round = 0; round < 10; ++round) {
+    CAPTURE(round);
     const pid_t child = fork();
     if (child == 0) {
       if (type_of(port) != 0) _exit(1);

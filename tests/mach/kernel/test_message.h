@@ -1,4 +1,5 @@
-// Messages and ports for the tests, in terms of Darwin's C interface only.
+// message, new_port(), type_of() ...: messages and ports for the tests, by Darwin's C interface
+// only.
 #pragma once
 
 #include <mach/mach.h>
@@ -12,20 +13,21 @@
 
 namespace test {
 
+// Makes a receive right, a port set or a dead name.
 inline mach_port_name_t new_port(mach_port_right_t right = MACH_PORT_RIGHT_RECEIVE) {
   mach_port_name_t name = MACH_PORT_NULL;
   mach_port_allocate(mach_task_self(), right, &name);
   return name;
 }
 
-// A receive right with a send right under the same name.
+// Makes a receive right and a send right to it, under one name.
 inline mach_port_name_t new_service() {
   const mach_port_name_t name = new_port();
   mach_port_insert_right(mach_task_self(), name, name, MACH_MSG_TYPE_MAKE_SEND);
   return name;
 }
 
-// A send-once right to the port.
+// Makes a send-once right to the port.
 inline mach_port_name_t new_send_once(mach_port_name_t port) {
   mach_port_name_t once = MACH_PORT_NULL;
   mach_msg_type_name_t type = 0;
@@ -33,11 +35,13 @@ inline mach_port_name_t new_send_once(mach_port_name_t port) {
   return once;
 }
 
+// Returns the rights and requests of the name; 0 if it is not in use.
 inline mach_port_type_t type_of(mach_port_name_t name) {
   mach_port_type_t type = 0;
   return mach_port_type(mach_task_self(), name, &type) == KERN_SUCCESS ? type : 0;
 }
 
+// Returns the user references of one kind of right; 0xdead if the call fails.
 inline mach_port_urefs_t refs_of(mach_port_name_t name, mach_port_right_t right) {
   mach_port_urefs_t refs = 0xdead;
   return mach_port_get_refs(mach_task_self(), name, right, &refs) == KERN_SUCCESS ? refs : 0xdead;
@@ -58,11 +62,12 @@ inline kern_return_t set_limit(mach_port_name_t name, mach_port_msgcount_t limit
                                   MACH_PORT_LIMITS_INFO_COUNT);
 }
 
+// Destroys the receive right.
 inline kern_return_t end_receive(mach_port_name_t name) {
   return mach_port_mod_refs(mach_task_self(), name, MACH_PORT_RIGHT_RECEIVE, -1);
 }
 
-// A buffer that a message is built in, sent from and received into.
+// A buffer in which a message is built, from which it is sent and into which it is received.
 class message {
  public:
   struct port {
@@ -99,7 +104,7 @@ class message {
     return *this;
   }
 
-  // Adds a descriptor; to be called before any body is there.
+  // Adds a descriptor. Must be called before with_body().
   template <typename Descriptor>
   message& with(const Descriptor& descriptor) {
     if (!MACH_MSGH_BITS_IS_COMPLEX(header().msgh_bits)) {
@@ -115,7 +120,7 @@ class message {
     size = (size + 3) & ~3u;
     return *this;
   }
-  // The descriptor that begins so many bytes behind the count of descriptors.
+  // The descriptor that begins `offset` bytes behind the count of descriptors.
   template <typename Descriptor>
   Descriptor at(std::size_t offset = 0) {
     Descriptor found;
@@ -136,7 +141,7 @@ class message {
     std::memcpy(&found, bytes + round_msg(header().msgh_size), sizeof found);
     return found;
   }
-  // The word of a notification: a name or a count.
+  // The name or count in a notification.
   natural_t notification_word() {
     natural_t word = 0;
     std::memcpy(&word, bytes + sizeof(mach_msg_header_t) + sizeof(NDR_record_t), sizeof word);
@@ -172,8 +177,8 @@ inline mach_msg_port_descriptor_t port_descriptor(mach_port_name_t name,
   return made;
 }
 
-// Pages of the kernel's memory that are gone, and stay so until the end of this object: without it
-// another thread's next allocation could stand in their place.
+// Deallocates pages, and keeps their addresses unused while the object lives: else another thread's
+// next allocation could be there.
 class hole {
  public:
   hole(void* memory, std::size_t size) : memory_(memory), size_(size) {
@@ -228,7 +233,7 @@ inline mach_msg_guarded_port_descriptor_t guarded_descriptor(mach_port_name_t na
   return made;
 }
 
-// The id of the next message at the port, which is received and destroyed; -1 if there is none.
+// Receives and destroys the next message of the port. Returns its id, or -1 if none is queued.
 inline mach_msg_id_t next_id(mach_port_name_t from) {
   message got;
   if (got.receive(from) != MACH_MSG_SUCCESS) return -1;
@@ -237,6 +242,7 @@ inline mach_msg_id_t next_id(mach_port_name_t from) {
   return id;
 }
 
+// Requests a notification to the port `notify`.
 inline kern_return_t request(mach_port_name_t name, mach_msg_id_t id, mach_port_mscount_t sync,
                              mach_port_name_t notify, mach_port_name_t* previous = nullptr) {
   mach_port_t unused = MACH_PORT_NULL;

@@ -1,5 +1,4 @@
-// Virtual copies of large memory, which the kernel makes without copying what it need not: none of
-// it may be seen by either side.
+// Virtual copies of large memory. The kernel shares pages where it can; neither side may notice.
 #include <doctest/doctest.h>
 
 #include <fcntl.h>
@@ -72,7 +71,7 @@ bytes* pass(const void* memory, mach_vm_size_t length, bool deallocate = false) 
 
 }  // namespace
 
-TEST_CASE("each side keeps its own writes, whoever of them sends again") {
+TEST_CASE("sender, receiver and further copies each see only their own writes") {
   bytes* const first = new_memory(size, 1);
   bytes* const second = pass(first, size);
   first[5] = 2;
@@ -98,10 +97,11 @@ TEST_CASE("each side keeps its own writes, whoever of them sends again") {
   }
 }
 
-TEST_CASE("what was written between many copies, in pages far apart") {
+TEST_CASE("six copies each have the writes made before them, in pages far apart") {
   bytes* const memory = new_memory(size, 0);
   std::vector<bytes*> copies;
   for (bytes round = 1; round <= 6; ++round) {
+    CAPTURE(round);
     for (mach_vm_size_t at = 0; at < size; at += size / (round * 16)) memory[at] = round;
     copies.push_back(pass(memory, size));
     REQUIRE(std::memcmp(copies.back(), memory, size) == 0);
@@ -112,7 +112,7 @@ TEST_CASE("what was written between many copies, in pages far apart") {
   release(memory, size);
 }
 
-TEST_CASE("a part of it, that begins and ends within pages") {
+TEST_CASE("a copy of a part that begins and ends within pages has its bytes and its page offset") {
   bytes* const memory = new_memory(size, 4);
   const mach_vm_size_t part = 2 * megabyte + 100;
   memory[megabyte + 10] = 5;
@@ -131,7 +131,7 @@ TEST_CASE("a part of it, that begins and ends within pages") {
   release(memory, size);
 }
 
-TEST_CASE("a part of it is released, the rest can be sent") {
+TEST_CASE("after a part is deallocated, the rest can be sent and the whole cannot") {
   bytes* const memory = new_memory(size, 4);
   const hole h(memory + megabyte, megabyte);
   REQUIRE(h.gone());
@@ -146,7 +146,7 @@ TEST_CASE("a part of it is released, the rest can be sent") {
   release(memory + 2 * megabyte, 2 * megabyte);
 }
 
-TEST_CASE("what a program has put there by itself is sent as it is, and stays") {
+TEST_CASE("pages that the program has mapped over kernel memory are sent, and stay mapped") {
   bytes* const memory = new_memory(size, 4);
   REQUIRE(mmap(memory + megabyte, megabyte, PROT_READ | PROT_WRITE,
                MAP_PRIVATE | MAP_ANON | MAP_FIXED, -1, 0) == memory + megabyte);
@@ -163,7 +163,7 @@ TEST_CASE("what a program has put there by itself is sent as it is, and stays") 
   REQUIRE(munmap(memory, size) == 0);
 }
 
-TEST_CASE("protection stays what it was with the sender; the receiver may write") {
+TEST_CASE("the sender keeps its protection, and the receiver may write") {
   bytes* const memory = new_memory(size, 4);
   const auto at = reinterpret_cast<mach_vm_address_t>(memory);
   REQUIRE(mach_vm_protect(mach_task_self(), at, megabyte, 0, VM_PROT_READ) == KERN_SUCCESS);
@@ -183,7 +183,7 @@ TEST_CASE("protection stays what it was with the sender; the receiver may write"
   release(memory, size);
 }
 
-TEST_CASE("what is deallocated as it is sent is gone at once") {
+TEST_CASE("memory sent with deallocate is gone from the sender at once") {
   const mach_port_name_t port = new_port();
   bytes* const memory = new_memory(size, 4);
   bytes* const other = pass(memory, size);
@@ -202,7 +202,7 @@ TEST_CASE("what is deallocated as it is sent is gone at once") {
   for (bytes* const each : {other, got, again}) release(each, size);
 }
 
-TEST_CASE("a destroyed message takes with it what was deallocated") {
+TEST_CASE("destroying a message destroys the memory that its sender deallocated") {
   const mach_port_name_t port = new_port();
   bytes* const memory = new_memory(size, 4);
   bytes* const other = pass(memory, size);
@@ -214,10 +214,11 @@ TEST_CASE("a destroyed message takes with it what was deallocated") {
   release(other, size);
 }
 
-TEST_CASE("a send that fails gives it back") {
+TEST_CASE("a send to a full queue gives the memory back") {
   const mach_port_name_t port = new_service();
   REQUIRE(set_limit(port, 0) == KERN_SUCCESS);
   for (const bool deallocate : {false, true}) {
+    CAPTURE(deallocate);
     bytes* const memory = new_memory(size, 4);
     message m(port, MACH_MSG_TYPE_COPY_SEND);
     m.with(memory_descriptor(memory, static_cast<mach_msg_size_t>(size), MACH_MSG_VIRTUAL_COPY,
@@ -231,7 +232,7 @@ TEST_CASE("a send that fails gives it back") {
   }
 }
 
-TEST_CASE("what a program has unmapped by itself does not hold files open for long") {
+TEST_CASE("memory that the program has unmapped itself keeps fewer than 100 files open") {
   const auto open_files = [] {
     int count = 0;
     for (int each = 0; each < 1024; ++each) count += fcntl(each, F_GETFD) >= 0;
@@ -243,7 +244,7 @@ TEST_CASE("what a program has unmapped by itself does not hold files open for lo
     mach_vm_address_t at = 0;
     REQUIRE(mach_vm_allocate(mach_task_self(), &at, megabyte, VM_FLAGS_ANYWHERE) == KERN_SUCCESS);
     void* const place = reinterpret_cast<void*>(at);
-    // Something of the program's, so that nothing of the kernel's comes to stand there.
+    // A mapping of the program, so that the kernel allocates nothing else there.
     REQUIRE(mmap(place, megabyte, PROT_NONE, MAP_PRIVATE | MAP_ANON | MAP_FIXED, -1, 0) == place);
     places.push_back(place);
   }
@@ -251,7 +252,7 @@ TEST_CASE("what a program has unmapped by itself does not hold files open for lo
   for (void* const each : places) munmap(each, megabyte);
 }
 
-TEST_CASE("memory is not shared with a child of fork") {
+TEST_CASE("after a fork parent and child see only their own writes") {
   bytes* const written = new_memory(size, 4);
   bytes* const sent = new_memory(size, 5);
   bytes* const got = pass(sent, size);

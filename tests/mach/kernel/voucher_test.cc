@@ -1,4 +1,4 @@
-// Vouchers (ipc_voucher.c), and how messages carry them.
+// Vouchers (ipc_voucher.c): how they are made, and how messages carry them.
 #include <doctest/doctest.h>
 
 #include <mach/mach_host.h>
@@ -12,6 +12,7 @@ using namespace test;
 
 namespace {
 
+// Recipes of a voucher, as host_create_mach_voucher() reads them.
 class recipes {
  public:
   recipes& step(mach_voucher_attr_key_t key, mach_voucher_attr_recipe_command_t command,
@@ -54,11 +55,11 @@ ipc_voucher_t new_voucher() {
   return made;
 }
 
-void let_go(mach_port_name_t right) {
+void release(mach_port_name_t right) {
   CHECK(mach_port_deallocate(mach_task_self(), right) == KERN_SUCCESS);
 }
 
-// A message that carries `voucher`.
+// Makes a message with `voucher` in its header.
 message with_voucher(mach_port_name_t to, mach_port_name_t voucher, mach_msg_type_name_t how) {
   message m(to, MACH_MSG_TYPE_COPY_SEND);
   m.header().msgh_bits |= MACH_MSGH_BITS_SET_PORTS(0u, 0u, how);
@@ -68,17 +69,17 @@ message with_voucher(mach_port_name_t to, mach_port_name_t voucher, mach_msg_typ
 
 }  // namespace
 
-TEST_CASE("a voucher is a send right; one of no recipe is none") {
+TEST_CASE("host_create_mach_voucher gives a send right, or MACH_PORT_NULL without recipes") {
   const ipc_voucher_t made = new_voucher();
   CHECK(type_of(made) == MACH_PORT_TYPE_SEND);
   CHECK(refs_of(made, MACH_PORT_RIGHT_SEND) == 1);
-  let_go(made);
+  release(made);
   ipc_voucher_t none = MACH_PORT_DEAD;
   CHECK(recipes().make(none) == KERN_SUCCESS);
   CHECK(none == MACH_PORT_NULL);
 }
 
-TEST_CASE("it may be made of another") {
+TEST_CASE("a recipe can copy another voucher") {
   const ipc_voucher_t first = new_voucher();
   ipc_voucher_t second = MACH_PORT_NULL;
   CHECK(recipes()
@@ -87,11 +88,11 @@ TEST_CASE("it may be made of another") {
             .step(user_data, store, MACH_PORT_NULL, 3)
             .make(second) == KERN_SUCCESS);
   CHECK(MACH_PORT_VALID(second));
-  let_go(first);
-  let_go(second);
+  release(first);
+  release(second);
 }
 
-TEST_CASE("bad recipes, and a bad host") {
+TEST_CASE("host_create_mach_voucher refuses malformed recipes and a port that is not the host") {
   const mach_port_name_t service = new_service();
   CHECK(recipes().step(user_data, store).cut(1).make() == KERN_INVALID_ARGUMENT);
   CHECK(recipes().step(user_data, store, MACH_PORT_NULL, 8).cut(1).make() == KERN_INVALID_ARGUMENT);
@@ -100,6 +101,7 @@ TEST_CASE("bad recipes, and a bad host") {
   CHECK(recipes().step(user_data, MACH_VOUCHER_ATTR_COPY, MACH_PORT_DEAD).make() ==
         KERN_INVALID_CAPABILITY);
   for (const auto command : {MACH_VOUCHER_ATTR_COPY, MACH_VOUCHER_ATTR_REMOVE}) {
+    CAPTURE(command);
     CHECK(recipes().step(user_data, command, MACH_PORT_NULL, 1).make() == KERN_INVALID_ARGUMENT);
   }
   CHECK(recipes().step(user_data, MACH_VOUCHER_ATTR_SET_VALUE_HANDLE, MACH_PORT_NULL, 8).make() ==
@@ -117,7 +119,7 @@ TEST_CASE("bad recipes, and a bad host") {
   CHECK(none == MACH_PORT_NULL);
 }
 
-TEST_CASE("a message carries it to who asks with MACH_RCV_VOUCHER") {
+TEST_CASE("a receive with MACH_RCV_VOUCHER gets the voucher of the message") {
   const mach_port_name_t port = new_service();
   const ipc_voucher_t made = new_voucher();
   REQUIRE(with_voucher(port, made, MACH_MSG_TYPE_COPY_SEND).send() == MACH_MSG_SUCCESS);
@@ -126,24 +128,24 @@ TEST_CASE("a message carries it to who asks with MACH_RCV_VOUCHER") {
   CHECK(MACH_MSGH_BITS_VOUCHER(got.header().msgh_bits) == MACH_MSG_TYPE_MOVE_SEND);
   CHECK(got.header().msgh_voucher_port == made);
   CHECK(refs_of(made, MACH_PORT_RIGHT_SEND) == 2);
-  SUBCASE("mach_msg_destroy releases it") {
+  SUBCASE("mach_msg_destroy releases the voucher") {
     mach_msg_destroy(&got.header());
     CHECK(refs_of(made, MACH_PORT_RIGHT_SEND) == 1);
   }
-  SUBCASE("it can be passed on, and moved") {
-    let_go(made);
+  SUBCASE("the voucher can be moved into another message") {
+    release(made);
     REQUIRE(with_voucher(port, made, MACH_MSG_TYPE_MOVE_SEND).send() == MACH_MSG_SUCCESS);
     CHECK(type_of(made) == 0);
     message again;
     REQUIRE(again.receive(port, MACH_RCV_VOUCHER) == MACH_MSG_SUCCESS);
     CHECK(type_of(again.header().msgh_voucher_port) == MACH_PORT_TYPE_SEND);
-    let_go(again.header().msgh_voucher_port);
+    release(again.header().msgh_voucher_port);
     return;
   }
-  let_go(made);
+  release(made);
 }
 
-TEST_CASE("who does not ask does not get it, and it is released") {
+TEST_CASE("a receive without MACH_RCV_VOUCHER releases the voucher") {
   const mach_port_name_t port = new_service();
   const ipc_voucher_t made = new_voucher();
   REQUIRE(with_voucher(port, made, MACH_MSG_TYPE_MOVE_SEND).send() == MACH_MSG_SUCCESS);
@@ -154,13 +156,14 @@ TEST_CASE("who does not ask does not get it, and it is released") {
   CHECK(type_of(made) == 0);
 }
 
-TEST_CASE("what is no voucher cannot take its place: nothing is consumed") {
+TEST_CASE("a send with a right that is not a voucher fails and consumes nothing") {
   const mach_port_name_t port = new_service(), other = new_service();
   for (const mach_port_name_t bad : {other, mach_task_self(), mach_port_name_t{0x123400}}) {
+    CAPTURE(bad);
     CHECK(with_voucher(port, bad, MACH_MSG_TYPE_COPY_SEND).send() == MACH_SEND_INVALID_VOUCHER);
   }
   const ipc_voucher_t made = new_voucher();
   CHECK(with_voucher(port, made, MACH_MSG_TYPE_MAKE_SEND).send() == MACH_SEND_INVALID_VOUCHER);
   CHECK(refs_of(made, MACH_PORT_RIGHT_SEND) == 1);
-  let_go(made);
+  release(made);
 }

@@ -1,5 +1,5 @@
-// Who waits for what: order among waiters, and what becomes of them (ipc_mqueue.c, ipc_port.c).
-// Where the kernel can be looked into, each case begins when the threads have begun to wait.
+// Waiting receivers and senders: the order in which they are served, and what ends their waits
+// (ipc_mqueue.c, ipc_port.c). Where snapshots exist, each case goes on only when its threads wait.
 #include <doctest/doctest.h>
 
 #include <atomic>
@@ -34,11 +34,12 @@ std::uint32_t waiting_at(mach_port_name_t name, waits how) {
   return 0;
 }
 
+// Waits until `count` threads wait at the port or set. On Darwin returns at once.
 void await(mach_port_name_t at, waits how, std::uint32_t count) {
   while (has_many_tasks() && waiting_at(at, how) != count) std::this_thread::yield();
 }
 
-// A thread that makes one call, and its result.
+// A thread that makes one call and keeps its result.
 class caller {
  public:
   explicit caller(std::function<mach_msg_return_t(message&)> call)
@@ -79,7 +80,7 @@ void send(mach_port_name_t to, mach_msg_id_t id) {
   REQUIRE(message(to, MACH_MSG_TYPE_COPY_SEND, id).send() == MACH_MSG_SUCCESS);
 }
 
-// A service whose queue, of one, is full with a message of id 0.
+// Makes a service with a queue limit of 1, and queues a message with id 0.
 mach_port_name_t new_full() {
   const mach_port_name_t port = new_service();
   REQUIRE(set_limit(port, 1) == KERN_SUCCESS);
@@ -89,7 +90,7 @@ mach_port_name_t new_full() {
 
 }  // namespace
 
-TEST_CASE("of several receivers each gets one message, the first that waited the first") {
+TEST_CASE("two waiting receivers get one message each, in the order in which they began to wait") {
   const mach_port_name_t port = new_service();
   caller first(receive_from(port));
   await(port, waits::to_receive, 1);
@@ -104,7 +105,7 @@ TEST_CASE("of several receivers each gets one message, the first that waited the
   if (has_many_tasks()) CHECK(one == 1);
 }
 
-TEST_CASE("a receiver on the port itself and one on its set: both are served") {
+TEST_CASE("a receiver on a port and one on its set get one message each") {
   const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
   REQUIRE(mach_port_insert_member(mach_task_self(), port, set) == KERN_SUCCESS);
   caller on_set(receive_from(set)), on_port(receive_from(port));
@@ -117,7 +118,7 @@ TEST_CASE("a receiver on the port itself and one on its set: both are served") {
   CHECK(on_port.m.header().msgh_id + on_set.m.header().msgh_id == 3);
 }
 
-TEST_CASE("a receiver whose port joins a set, or leaves one, waits on") {
+TEST_CASE("a receiver keeps waiting while its port joins and leaves a set") {
   const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
   caller receiver(receive_from(port));
   await(port, waits::to_receive, 1);
@@ -128,7 +129,7 @@ TEST_CASE("a receiver whose port joins a set, or leaves one, waits on") {
   CHECK(receiver.m.header().msgh_id == 4);
 }
 
-TEST_CASE("a receiver on a set whose member dies waits on") {
+TEST_CASE("a receiver on a set keeps waiting when a member dies") {
   const mach_port_name_t dying = new_service(), other = new_service(),
                          set = new_port(MACH_PORT_RIGHT_PORT_SET);
   REQUIRE(mach_port_insert_member(mach_task_self(), dying, set) == KERN_SUCCESS);
@@ -141,7 +142,7 @@ TEST_CASE("a receiver on a set whose member dies waits on") {
   CHECK(receiver.m.header().msgh_id == 5);
 }
 
-TEST_CASE("a member with messages that joins a set serves who waits there") {
+TEST_CASE("a port with a queued message that joins a set wakes a receiver there") {
   const mach_port_name_t port = new_service(), set = new_port(MACH_PORT_RIGHT_PORT_SET);
   send(port, 6);
   caller receiver(receive_from(set));
@@ -151,25 +152,26 @@ TEST_CASE("a member with messages that joins a set serves who waits there") {
   CHECK(receiver.m.header().msgh_local_port == port);
 }
 
-TEST_CASE("the end of a port tells each of its receivers" *
-          doctest::skip(!has_many_tasks())) {  // elsewhere a call may begin after the end
+// On Darwin await() cannot wait, and a call may begin after the port's end.
+TEST_CASE("every waiting receiver fails when its port dies or moves away" *
+          doctest::skip(!has_many_tasks())) {
   const mach_port_name_t port = new_service();
   caller first(receive_from(port)), second(receive_from(port));
   await(port, waits::to_receive, 2);
-  mach_msg_return_t told = MACH_RCV_PORT_DIED;
-  SUBCASE("dead") {
+  mach_msg_return_t expected = MACH_RCV_PORT_DIED;
+  SUBCASE("the port dies") {
     REQUIRE(end_receive(port) == KERN_SUCCESS);
   }
-  SUBCASE("moved away") {
-    told = MACH_RCV_PORT_CHANGED;
+  SUBCASE("the receive right is moved away") {
+    expected = MACH_RCV_PORT_CHANGED;
     REQUIRE(message(new_service(), MACH_MSG_TYPE_COPY_SEND, 0, {{port, MACH_MSG_TYPE_MOVE_RECEIVE}})
                 .send() == MACH_MSG_SUCCESS);
   }
-  CHECK(first.result() == told);
-  CHECK(second.result() == told);
+  CHECK(first.result() == expected);
+  CHECK(second.result() == expected);
 }
 
-TEST_CASE("blocked senders are served in the order in which they came") {
+TEST_CASE("three blocked senders are served in the order in which they began to wait") {
   const mach_port_name_t port = new_full();
   caller first(send_to(port, 1));
   await(port, waits::to_send, 1);
@@ -188,7 +190,7 @@ TEST_CASE("blocked senders are served in the order in which they came") {
   for (caller* each : {&first, &second, &third}) CHECK(each->result() == MACH_MSG_SUCCESS);
 }
 
-TEST_CASE("a sender that gives up leaves its place to the next") {
+TEST_CASE("a sender that times out leaves no trace, and the next one is served") {
   const mach_port_name_t port = new_full();
   caller hasty(send_to(port, 1, 1));
   CHECK(hasty.result() == MACH_SEND_TIMED_OUT);
@@ -200,7 +202,7 @@ TEST_CASE("a sender that gives up leaves its place to the next") {
   CHECK(next_id(port) == -1);
 }
 
-TEST_CASE("a newcomer does not overtake who waits") {
+TEST_CASE("the room that a receive makes goes to the waiting sender, not to a new one") {
   const mach_port_name_t port = new_full();
   caller waiting(send_to(port, 1));
   await(port, waits::to_send, 1);
@@ -210,7 +212,7 @@ TEST_CASE("a newcomer does not overtake who waits") {
   CHECK(next_id(port) == 1);
 }
 
-TEST_CASE("a send-once message and the kernel's pass a full queue") {
+TEST_CASE("a message by a send-once right and a notification are queued beyond the limit") {
   const mach_port_name_t port = new_full(), dying = new_service();
   const mach_port_name_t once = new_send_once(port);
   REQUIRE(request(dying, MACH_NOTIFY_DEAD_NAME, 0, port) == KERN_SUCCESS);
@@ -221,7 +223,7 @@ TEST_CASE("a send-once message and the kernel's pass a full queue") {
   CHECK(next_id(port) == MACH_NOTIFY_DEAD_NAME);
 }
 
-TEST_CASE("a limit of 0 lets nobody in until it is raised") {
+TEST_CASE("a queue limit of 0 blocks every sender until it is raised") {
   const mach_port_name_t port = new_service();
   REQUIRE(set_limit(port, 0) == KERN_SUCCESS);
   CHECK(message(port, MACH_MSG_TYPE_COPY_SEND).send() == MACH_SEND_TIMED_OUT);
@@ -232,16 +234,19 @@ TEST_CASE("a limit of 0 lets nobody in until it is raised") {
   CHECK(next_id(port) == 7);
 }
 
-TEST_CASE("a lowered limit keeps what is queued") {
+TEST_CASE("lowering the queue limit keeps the queued messages") {
   const mach_port_name_t port = new_service();
   for (const mach_msg_id_t id : {1, 2, 3}) send(port, id);
   REQUIRE(set_limit(port, 1) == KERN_SUCCESS);
   CHECK(message(port, MACH_MSG_TYPE_COPY_SEND).send() == MACH_SEND_TIMED_OUT);
-  for (const mach_msg_id_t id : {1, 2, 3}) CHECK(next_id(port) == id);
+  for (const mach_msg_id_t id : {1, 2, 3}) {
+    CAPTURE(id);
+    CHECK(next_id(port) == id);
+  }
   send(port, 4);
 }
 
-TEST_CASE("a blocked sender waits on while the receive right moves") {
+TEST_CASE("a blocked sender keeps waiting while the receive right is moved") {
   const mach_port_name_t port = new_full(), carrier = new_service();
   caller sender(send_to(port, 3));
   await(port, waits::to_send, 1);
@@ -256,7 +261,7 @@ TEST_CASE("a blocked sender waits on while the receive right moves") {
   CHECK(next_id(port) == 3);
 }
 
-TEST_CASE("a blocked sender whose port dies: success, and what it sent is destroyed") {
+TEST_CASE("a blocked sender whose port dies gets success, and its message is destroyed") {
   const mach_port_name_t port = new_full(), cargo = new_service(), notify = new_port();
   REQUIRE(request(cargo, MACH_NOTIFY_NO_SENDERS, 1, notify) == KERN_SUCCESS);
   caller sender([port, cargo](message& m) {

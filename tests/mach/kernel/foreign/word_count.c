@@ -1,7 +1,7 @@
-// A program as one is written for a Mac: it knows <mach/mach.h>, <servers/bootstrap.h> and C, and
-// nothing of this project. A server counts the words of texts that come in out-of-line memory; it
-// waits on a port set for requests and for the deaths of its clients, whom it counts too. Exits
-// with 0 if every answer was right.
+// A program as it is written for a Mac: it uses <mach/mach.h>, <servers/bootstrap.h> and C, and
+// nothing of this project. A server counts the words of texts in out-of-line memory. It waits on a
+// port set for requests, and for the deaths of its clients, which it counts. Exits with 0 if every
+// answer was right.
 #include <mach/mach.h>
 #include <mach/mach_error.h>
 #include <mach/notify.h>
@@ -17,7 +17,7 @@ enum { CLIENTS = 3, ROUNDS = 4, COUNT_WORDS = 1000 };
 
 static const char service_name[] = "org.example.word-count";
 
-// A text, and where its sender lives: a send right to a port that dies with it.
+// A text, and a send right to a port that dies with the sender.
 typedef struct {
   mach_msg_header_t header;
   mach_msg_body_t body;
@@ -30,7 +30,7 @@ typedef struct {
   mach_msg_audit_trailer_t trailer;
 } received_request_t;
 
-// The text in capitals, and how many words it has.
+// The text in capitals, and its number of words.
 typedef struct {
   mach_msg_header_t header;
   mach_msg_body_t body;
@@ -82,7 +82,7 @@ static void answer_request(request_t* request) {
   for (mach_msg_size_t each = 0; each < request->text.size; ++each) {
     text[each] = (char)toupper((unsigned char)text[each]);
   }
-  answer.text = request->text;  // the pages go back
+  answer.text = request->text;  // sends the same pages back
   answer.text.copy = MACH_MSG_VIRTUAL_COPY;
   answer.text.deallocate = 1;
   check(mach_msg(&answer.header, MACH_SEND_MSG, sizeof answer, 0, MACH_PORT_NULL,
@@ -90,7 +90,7 @@ static void answer_request(request_t* request) {
         "answering");
 }
 
-// The first time that a client is seen its end is asked for.
+// Requests a dead-name notification for a client, at its first request.
 static void watch_home(mach_port_t home, mach_port_t deaths) {
   mach_port_type_t type = 0;
   check(mach_port_type(mach_task_self(), home, &type), "type of a home");
@@ -99,7 +99,7 @@ static void watch_home(mach_port_t home, mach_port_t deaths) {
     check(mach_port_request_notification(mach_task_self(), home, MACH_NOTIFY_DEAD_NAME, 0, deaths,
                                          MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous),
           "asking for a death");
-    expect(previous == MACH_PORT_NULL, "nobody had asked before");
+    expect(previous == MACH_PORT_NULL, "no earlier request");
     return;
   }
   check(mach_port_deallocate(mach_task_self(), home), "a second reference");
@@ -134,7 +134,7 @@ static void* serve(void* service_port) {
                    0, sizeof message, set, MACH_MSG_TIMEOUT_NONE, MACH_PORT_NULL),
           "receiving");
     if (message.header.msgh_local_port == deaths) {
-      expect(message.header.msgh_id == MACH_NOTIFY_DEAD_NAME, "a death is told");
+      expect(message.header.msgh_id == MACH_NOTIFY_DEAD_NAME, "a dead-name notification");
       bury(&message.death);
       ++dead;
     } else {
