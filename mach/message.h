@@ -47,7 +47,7 @@ class message {
  public:
   // Empty. The first append makes it a message with id 0.
   message() = default;
-  // A message with `id` (msgh_id), by which the receiver tells kinds of messages apart. Appends
+  // A message with `id` (msgh_id), by which the receiver distinguishes messages. Appends
   // each of `parts`.
   template <class... Parts>
   explicit message(mach_msg_id_t id, Parts&&... parts) : message() {

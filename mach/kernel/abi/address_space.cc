@@ -9,195 +9,22 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <map>
 #include <mutex>
 #include <new>
 #include <utility>
 #include <vector>
 
 #include "kedge/mach/kernel/abi/memory_map.h"
+#include "kedge/mach/kernel/abi/segment_table.h"
 
 namespace kedge::mach::kernel::address_space {
 namespace {
 
 constexpr int readable = PROT_READ | PROT_WRITE;
 
-void* pointer(user_address at) noexcept {
-  return reinterpret_cast<void*>(at);
-}
-
-user_address address(const void* at) noexcept {
-  return reinterpret_cast<std::uintptr_t>(at);
-}
-
-// A range of a file that is mapped at some address.
-struct segment {
-  enum class kind : std::uint8_t {
-    sole,    // MAP_SHARED, and not mapped elsewhere
-    frozen,  // MAP_PRIVATE: the file is never written to again
-    common,  // MAP_SHARED, and mapped elsewhere too
-  };
-  ref<memory_file> file;
-  std::uint64_t offset = 0;
-  std::uint64_t size = 0;
-  kind is = kind::sole;
-};
-
-// A part of a segment that is mapped now, and its protection (PROT_*).
-struct piece {
-  user_address at = 0;
-  segment of;
-  int protection = 0;
-};
-
-// The segments, by address. A segment that the program has unmapped itself stays in the table until
-// something else is mapped there, or until a sweep, which runs when the table has twice as many
-// segments as the last sweep has left.
-class table {
- public:
-  std::mutex lock;
-
-  // Without memory for the entry, the pages are treated as memory that this kernel did not
-  // allocate.
-  void add(user_address at, const segment& what) noexcept {
-    cut(at, at + what.size);
-    try {
-      if (segments_.size() >= swept_) sweep();
-      segments_.emplace(at, what);
-    } catch (const std::bad_alloc&) {
-    }
-  }
-
-  // Removes the range from the table.
-  void cut(user_address start, user_address end) noexcept {
-    try {
-      split(start);
-      split(end);
-      segments_.erase(segments_.lower_bound(start), segments_.lower_bound(end));
-    } catch (const std::bad_alloc&) {
-      // A stale entry is harmless: add_pieces() compares it with what Linux reports.
-    }
-  }
-
-  // Returns the pieces that make up the range, or none if a part of it is not memory of this kernel
-  // or cannot be read.
-  std::vector<piece> find(user_address start, user_address end) {
-    std::vector<piece> found;
-    if (covers(start, end)) add_pieces(start, end, found);
-    user_address next = start;
-    for (const piece& each : found) {
-      if (each.at != next || !(each.protection & PROT_READ)) return {};
-      next += each.of.size;
-    }
-    if (next != end) found.clear();
-    return found;
-  }
-
-  // Turns a `sole` piece `frozen`. Returns false if Linux refuses.
-  bool freeze(const piece& what) {
-    split(what.at);
-    split(what.at + what.of.size);
-    // Takes the pages out of the mapping first, all at once. A thread that touches one before the
-    // mmap below gets it from the file again.
-    void* const unused = mremap(pointer(what.at), what.of.size, what.of.size,
-                                MREMAP_MAYMOVE | MREMAP_DONTUNMAP, nullptr);
-    if (unused != MAP_FAILED) what.of.file->keep(unused, what.of.size);
-    if (mmap(pointer(what.at), what.of.size, what.protection,
-             MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, what.of.file->descriptor(),
-             static_cast<off_t>(what.of.offset)) == MAP_FAILED) {
-      return false;
-    }
-    segments_.at(what.at).is = segment::kind::frozen;
-    return true;
-  }
-
-  // Turns a `sole` range `common`.
-  void open_up(user_address at, std::uint64_t size) {
-    split(at);
-    split(at + size);
-    segments_.at(at).is = segment::kind::common;
-  }
-
-  void freeze_all() {
-    const bool none = std::none_of(segments_.begin(), segments_.end(), [](const auto& each) {
-      return each.second.is == segment::kind::sole;
-    });
-    if (none) return;
-    std::vector<piece> all;
-    add_pieces(0, ~user_address{0}, all);
-    for (const piece& each : all) {
-      if (each.of.is == segment::kind::sole) freeze(each);
-    }
-  }
-
- private:
-  using segments = std::map<user_address, segment>;
-
-  segments::iterator at_or_before(user_address at) {
-    auto next = segments_.upper_bound(at);
-    return next == segments_.begin() ? segments_.end() : --next;
-  }
-
-  void sweep() {
-    std::vector<piece> there;
-    add_pieces(0, ~user_address{0}, there);
-    segments left;
-    for (piece& each : there) left.emplace(each.at, std::move(each.of));
-    segments_ = std::move(left);
-    swept_ = std::max<std::size_t>(32, 2 * segments_.size());
-  }
-
-  void split(user_address at) {
-    const auto found = at_or_before(at);
-    if (found == segments_.end() || found->first == at || found->first + found->second.size <= at) {
-      return;
-    }
-    segment rest = found->second;
-    const std::uint64_t before = at - found->first;
-    rest.offset += before;
-    rest.size -= before;
-    segments_.emplace(at, std::move(rest));
-    found->second.size = before;
-  }
-
-  bool covers(user_address start, user_address end) {
-    for (auto found = at_or_before(start); found != segments_.end() && found->first <= start &&
-                                           found->first + found->second.size > start;
-         ++found) {
-      start = found->first + found->second.size;
-      if (start >= end) return true;
-    }
-    return false;
-  }
-
-  // Appends the parts of the range for which the table and Linux agree.
-  void add_pieces(user_address start, user_address end, std::vector<piece>& to) {
-    for (const mapping& each : mappings(start, end)) {
-      const user_address last = std::min<user_address>(each.end, end);
-      user_address at = std::max<user_address>(each.start, start);
-      auto found = at_or_before(at);
-      if (found == segments_.end()) found = segments_.begin();
-      for (; found != segments_.end() && found->first < last; ++found) {
-        const segment& of = found->second;
-        if (found->first + of.size <= at) continue;
-        at = std::max(at, found->first);
-        const user_address until = std::min(last, found->first + of.size);
-        const std::uint64_t offset = of.offset + (at - found->first);
-        if (of.file->is(each.device, each.file) && offset == each.offset + (at - each.start) &&
-            each.shared == (of.is != segment::kind::frozen)) {
-          to.push_back({at, {of.file, offset, until - at, of.is}, each.protection});
-        }
-      }
-    }
-  }
-
-  segments segments_;
-  std::size_t swept_ = 32;
-};
-
-// Never destroyed: threads may use it when the process ends.
-table& known() {
-  static table& made = *new table;
+// The segments of this process. Never destroyed: threads may use it when the process ends.
+segment_table& known() {
+  static segment_table& made = *new segment_table;
   return made;
 }
 
@@ -219,13 +46,13 @@ void end_fork() {
 [[maybe_unused]] const int watches_forks = pthread_atfork(prepare_fork, end_fork, end_fork);
 
 // Maps a segment and adds it to the table. Requires the table's lock. Returns 0 if Linux refuses.
-user_address map(user_address at, const segment& what, int flags) noexcept {
+user_address map(user_address at, const segment& part, int flags) noexcept {
   void* const made =
-      mmap(pointer(at), what.size, readable,
-           flags | (what.is == segment::kind::frozen ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED),
-           what.file->descriptor(), static_cast<off_t>(what.offset));
+      mmap(pointer(at), part.size, readable,
+           flags | (part.is == segment::kind::frozen ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED),
+           part.file->descriptor(), static_cast<off_t>(part.offset));
   if (made == MAP_FAILED) return 0;
-  known().add(address(made), what);
+  known().add(address(made), part);
   return address(made);
 }
 

@@ -3,7 +3,7 @@
 // Large allocations are pages of files in memory, so that a virtual copy can share them: the file
 // has what was written before the copy, and after the copy each side writes to pages of its own
 // (MAP_PRIVATE). A program may unmap or protect its memory without a call to this kernel. So before
-// anything is mapped over a range, Linux is asked what is mapped there now.
+// mapping anything over a range, these functions ask Linux what is mapped there now.
 //
 // Threads: all functions may be called from any thread.
 #pragma once

@@ -1,0 +1,141 @@
+// Implements segment_table: compares its entries with /proc/self/maps, and remaps with mmap.
+#include "kedge/mach/kernel/abi/segment_table.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <new>
+#include <utility>
+
+#include "kedge/mach/kernel/abi/memory_map.h"
+
+namespace kedge::mach::kernel::address_space {
+
+void segment_table::add(user_address at, const segment& mapped) noexcept {
+  cut(at, at + mapped.size);
+  try {
+    if (segments_.size() >= sweep_threshold_) sweep();
+    segments_.emplace(at, mapped);
+  } catch (const std::bad_alloc&) {
+  }
+}
+
+void segment_table::cut(user_address start, user_address end) noexcept {
+  try {
+    split(start);
+    split(end);
+    segments_.erase(segments_.lower_bound(start), segments_.lower_bound(end));
+  } catch (const std::bad_alloc&) {
+    // A stale entry is harmless: add_pieces() compares it with what Linux reports.
+  }
+}
+
+std::vector<piece> segment_table::find(user_address start, user_address end) {
+  std::vector<piece> found;
+  if (covers(start, end)) add_pieces(start, end, found);
+  user_address next = start;
+  for (const piece& each : found) {
+    if (each.at != next || !(each.protection & PROT_READ)) return {};
+    next += each.of.size;
+  }
+  if (next != end) found.clear();
+  return found;
+}
+
+bool segment_table::freeze(const piece& sole) {
+  split(sole.at);
+  split(sole.at + sole.of.size);
+  // Takes the pages out of the mapping first, all at once. A thread that touches one before the
+  // mmap below gets it from the file again.
+  void* const unused = mremap(pointer(sole.at), sole.of.size, sole.of.size,
+                              MREMAP_MAYMOVE | MREMAP_DONTUNMAP, nullptr);
+  if (unused != MAP_FAILED) sole.of.file->keep(unused, sole.of.size);
+  if (mmap(pointer(sole.at), sole.of.size, sole.protection, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
+           sole.of.file->descriptor(), static_cast<off_t>(sole.of.offset)) == MAP_FAILED) {
+    return false;
+  }
+  segments_.at(sole.at).is = segment::kind::frozen;
+  return true;
+}
+
+void segment_table::freeze_all() {
+  const bool none = std::none_of(segments_.begin(), segments_.end(), [](const auto& each) {
+    return each.second.is == segment::kind::sole;
+  });
+  if (none) return;
+  std::vector<piece> all;
+  add_pieces(0, ~user_address{0}, all);
+  for (const piece& each : all) {
+    if (each.of.is == segment::kind::sole) freeze(each);
+  }
+}
+
+void segment_table::open_up(user_address at, std::uint64_t size) {
+  split(at);
+  split(at + size);
+  segments_.at(at).is = segment::kind::common;
+}
+
+// Returns the last segment that begins at or before the address, or end().
+segment_table::segments::iterator segment_table::at_or_before(user_address at) {
+  auto next = segments_.upper_bound(at);
+  return next == segments_.begin() ? segments_.end() : --next;
+}
+
+// Removes all that Linux does not report as mapped any more.
+void segment_table::sweep() {
+  std::vector<piece> mapped;
+  add_pieces(0, ~user_address{0}, mapped);
+  segments left;
+  for (piece& each : mapped) left.emplace(each.at, std::move(each.of));
+  segments_ = std::move(left);
+  sweep_threshold_ = std::max<std::size_t>(32, 2 * segments_.size());
+}
+
+// Splits the segment that contains the address, so that one begins there.
+void segment_table::split(user_address at) {
+  const auto found = at_or_before(at);
+  if (found == segments_.end() || found->first == at || found->first + found->second.size <= at) {
+    return;
+  }
+  segment rest = found->second;
+  const std::uint64_t before = at - found->first;
+  rest.offset += before;
+  rest.size -= before;
+  segments_.emplace(at, std::move(rest));
+  found->second.size = before;
+}
+
+// Returns true if the table has segments for the whole range.
+bool segment_table::covers(user_address start, user_address end) {
+  for (auto found = at_or_before(start); found != segments_.end() && found->first <= start &&
+                                         found->first + found->second.size > start;
+       ++found) {
+    start = found->first + found->second.size;
+    if (start >= end) return true;
+  }
+  return false;
+}
+
+// Appends the parts of the range for which the table and Linux agree.
+void segment_table::add_pieces(user_address start, user_address end, std::vector<piece>& to) {
+  for (const mapping& each : mappings(start, end)) {
+    const user_address last = std::min<user_address>(each.end, end);
+    user_address at = std::max<user_address>(each.start, start);
+    auto found = at_or_before(at);
+    if (found == segments_.end()) found = segments_.begin();
+    for (; found != segments_.end() && found->first < last; ++found) {
+      const segment& of = found->second;
+      if (found->first + of.size <= at) continue;
+      at = std::max(at, found->first);
+      const user_address until = std::min(last, found->first + of.size);
+      const std::uint64_t offset = of.offset + (at - found->first);
+      if (of.file->is(each.device, each.file) && offset == each.offset + (at - each.start) &&
+          each.shared == (of.is != segment::kind::frozen)) {
+        to.push_back({at, {of.file, offset, until - at, of.is}, each.protection});
+      }
+    }
+  }
+}
+
+}  // namespace kedge::mach::kernel::address_space
