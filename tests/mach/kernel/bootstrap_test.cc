@@ -158,6 +158,7 @@ TEST_CASE(
   CHECK(bootstrap_unprivileged(bootstrap_port, &port) == BOOTSTRAP_SUCCESS);
   CHECK(port == bootstrap_port);
   CHECK(refs_of(bootstrap_port, MACH_PORT_RIGHT_SEND) == before + 1);
+  CHECK(mach_port_deallocate(mach_task_self(), port) == KERN_SUCCESS);
 }
 
 TEST_CASE("bootstrap_strerror has a text of its own for each bootstrap code") {
@@ -231,10 +232,13 @@ TEST_CASE("get_special_port gives the task, bootstrap, host and debug control po
   CHECK(task_get_kernel_port(mach_task_self(), &port) == KERN_SUCCESS);
   CHECK(port == mach_task_self());
   CHECK(refs_of(mach_task_self(), MACH_PORT_RIGHT_SEND) == before + 1);
+  CHECK(mach_port_deallocate(mach_task_self(), port) == KERN_SUCCESS);
   CHECK(task_get_bootstrap_port(mach_task_self(), &port) == KERN_SUCCESS);
   CHECK(port == bootstrap_port);
+  CHECK(mach_port_deallocate(mach_task_self(), port) == KERN_SUCCESS);
   CHECK(task_get_host_port(mach_task_self(), &port) == KERN_SUCCESS);
   CHECK(type_of(port) == MACH_PORT_TYPE_SEND);
+  CHECK(mach_port_deallocate(mach_task_self(), port) == KERN_SUCCESS);
   CHECK(task_get_debug_control_port(mach_task_self(), &port) == KERN_SUCCESS);
   CHECK(port == MACH_PORT_NULL);
   CHECK(task_get_special_port(mach_task_self(), 99, &port) == KERN_INVALID_ARGUMENT);
@@ -276,6 +280,7 @@ TEST_CASE("a new task inherits its creator's bootstrap port and registered ports
   REQUIRE(mach_ports_register(mach_task_self(), ports, 2) == KERN_SUCCESS);
   const kernel::task child = kernel::create_task();
   REQUIRE(task_set_bootstrap_port(mach_task_self(), standard) == KERN_SUCCESS);
+  CHECK(mach_port_deallocate(mach_task_self(), standard) == KERN_SUCCESS);
   {
     const kernel::current_task_guard there(child);
     CHECK(message(bootstrap_port, MACH_MSG_TYPE_COPY_SEND, 5).send() == MACH_MSG_SUCCESS);

@@ -23,7 +23,10 @@ using namespace kedge::mach::kernel;
 // Records the guard exceptions of the current task while an object lives.
 class recorder {
  public:
-  recorder() { set_guard_behaviour(task_of_thread(), guard_behaviour::record); }
+  recorder() {
+    set_guard_behaviour(task_of_thread(), guard_behaviour::record);
+    take_guard_exceptions(task_of_thread());  // of earlier cases
+  }
   ~recorder() { set_guard_behaviour(task_of_thread(), guard_behaviour::ordinary); }
   recorder(const recorder&) = delete;
   recorder& operator=(const recorder&) = delete;

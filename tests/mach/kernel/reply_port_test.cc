@@ -42,7 +42,10 @@ kern_return_t extract(mach_port_name_t name, mach_msg_type_name_t disposition) {
 // Records the guard exceptions of the current task while an object lives.
 class recorder {
  public:
-  recorder() { set_guard_behaviour(task_of_thread(), guard_behaviour::record); }
+  recorder() {
+    set_guard_behaviour(task_of_thread(), guard_behaviour::record);
+    take_guard_exceptions(task_of_thread());  // of earlier cases
+  }
   ~recorder() { set_guard_behaviour(task_of_thread(), guard_behaviour::ordinary); }
   recorder(const recorder&) = delete;
   recorder& operator=(const recorder&) = delete;

@@ -16,6 +16,7 @@ class strict {
   strict() {
     extension::enforce_strict_replies(true);
     extension::set_guard_behaviour({}, extension::guard_behaviour::record);
+    extension::take_guard_exceptions({});  // of earlier cases
   }
   ~strict() {
     extension::set_guard_behaviour({}, extension::guard_behaviour::ordinary);
