@@ -1,8 +1,15 @@
 // list: a doubly linked list through its elements.
 //
-// An element has one list_link for each list that it can be in at the same time. The list owns
-// nothing and never allocates. It is one pointer, since every port has four lists: the `previous`
-// of the first element is the last element.
+//   struct timer { base::list_link<timer> link; };
+//   base::list<timer, &timer::link> timers;
+//   timers.push_back(t);
+//
+// Threads: the caller locks. Ownership: the list owns nothing and never allocates. An element has
+// one list_link for each list that it can be in at the same time, and leaves the list before it is
+// destroyed.
+//
+// A list is one pointer, because every port has four lists: the `previous` of the first element is
+// the last element. So the `previous` of a linked element is never null.
 #pragma once
 
 namespace kedge::base {
@@ -11,7 +18,8 @@ template <typename T>
 struct list_link {
   T* previous = nullptr;
   T* next = nullptr;
-  bool linked = false;
+
+  bool is_linked() const noexcept { return previous != nullptr; }
 };
 
 template <typename T, list_link<T> T::* Link>
@@ -25,11 +33,11 @@ class list {
   void push_back(T& element) noexcept {
     if (!first_) {
       first_ = &element;
-      element.*Link = {&element, nullptr, true};
+      element.*Link = {&element, nullptr};
       return;
     }
     T*& last = (first_->*Link).previous;
-    element.*Link = {last, nullptr, true};
+    element.*Link = {last, nullptr};
     (last->*Link).next = &element;
     last = &element;
   }
@@ -40,8 +48,14 @@ class list {
     if (T* const next = link.next ? link.next : first_) (next->*Link).previous = link.previous;
     link = {};
   }
+  // Removes and returns an end of the list, null if the list is empty.
   T* pop_front() noexcept {
     T* element = first_;
+    if (element) remove(*element);
+    return element;
+  }
+  T* pop_back() noexcept {
+    T* element = back();
     if (element) remove(*element);
     return element;
   }

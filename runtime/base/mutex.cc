@@ -6,7 +6,8 @@
 namespace kedge::base {
 
 void mutex::lock_contended() noexcept {
-  // Holders keep it for tens of instructions, seldom across a system call: spin before sleeping.
+  // A holder keeps the lock for tens of instructions, seldom across a system call: spin before
+  // sleeping.
   for (int spins = 0; spins < 100; ++spins) {
     if (word_.load(std::memory_order_relaxed) == free && try_lock_atomically()) return;
   }

@@ -1,10 +1,14 @@
-// mutex, condition: the lock of both kernels, and what a thread sleeps on until a state under such
-// a lock may have changed.
+// mutex, condition: the lock of both kernels, and the condition variable that goes with it.
 //
-// One word each. A free mutex costs a handful of inlined instructions, and no atomic one while the
-// process has one thread. (A std::mutex costs two calls of some twenty instructions each; a message
-// takes some ten locks, a kevent() call two.) A mutex is a Lockable, not recursive, and leaves
-// errno alone. A held one may be destroyed: after a fork the child abandons its parent's.
+//   const std::lock_guard hold(lock);
+//   while (!is_ready) ready.wait(lock);
+//
+// A mutex is a Lockable. It is not recursive, and it leaves errno alone. A held mutex may be
+// destroyed: after a fork the child abandons the locks of its parent's other threads.
+//
+// Each is one word. A free mutex costs a handful of inlined instructions, none of them atomic while
+// the process has one thread. (A std::mutex costs two calls of some twenty instructions each; a
+// message takes some ten locks, a kevent() call two.)
 #pragma once
 
 #include <atomic>
@@ -27,13 +31,13 @@ class mutex {
     if (!release()) [[unlikely]]
       wake_one();
   }
-  // A process of one thread does not mark the word: nobody else can want it, and no thread is made
-  // under a lock.
+  // A process of one thread does not mark the word: no other thread can want the lock, and no
+  // thread is made under a lock.
   bool try_lock() noexcept { return one_thread() || try_lock_atomically(); }
 
-  // unlock() in two steps, for callers that must not call a function in between. Returns false if
-  // wake_one() has to follow. The word is stored even by a single thread: the mutex may have been
-  // taken while there were several.
+  // unlock() in two steps, for callers that must not call a function between them. Returns false if
+  // wake_one() has to follow. Stores the word even with one thread: the mutex may have been taken
+  // while there were several.
   bool release() noexcept {
     if (one_thread()) [[likely]] {
       word_.store(free, std::memory_order_relaxed);
@@ -43,7 +47,7 @@ class mutex {
   }
   void wake_one() noexcept;
 
-  // The same for callers that have already asked one_thread(), and have other threads.
+  // try_lock() and release() for callers that know from one_thread() that there are other threads.
   bool try_lock_atomically() noexcept {
     int expected = free;
     return word_.compare_exchange_strong(expected, held, std::memory_order_acquire,
@@ -68,7 +72,7 @@ class condition {
   // Requires `lock`. Releases it while asleep and returns with it held, perhaps spuriously.
   void wait(mutex& lock) noexcept;
 
-  // Requires the same lock.
+  // Requires the lock that the sleepers pass to wait().
   void wake_all() noexcept {
     if (sleepers_ != 0) wake_sleepers();
   }

@@ -13,29 +13,29 @@ std::uint64_t monotonic_now() noexcept {
 
 }  // namespace
 
-void deadline::set(const timespec& after) noexcept {
-  const std::uint64_t length =
-      static_cast<std::uint64_t>(after.tv_sec) * second + static_cast<std::uint64_t>(after.tv_nsec);
+void deadline::set(const timespec& timeout) noexcept {
+  const std::uint64_t length = static_cast<std::uint64_t>(timeout.tv_sec) * second +
+                               static_cast<std::uint64_t>(timeout.tv_nsec);
   if (length == 0) return set_now();
   kind_ = kind::later;
-  deadline_ = monotonic_now() + length;
-  left_.tv_sec = static_cast<time_t>(length / second);
-  left_.tv_nsec = static_cast<long>(length % second);
+  ends_at_ = monotonic_now() + length;
+  remaining_.tv_sec = static_cast<time_t>(length / second);
+  remaining_.tv_nsec = static_cast<long>(length % second);
   fresh_ = true;
 }
 
-const timespec* deadline::counted_down() noexcept {
+const timespec* deadline::count_down() noexcept {
   static constexpr timespec nothing{};
   if (kind_ == kind::now) return &nothing;
   if (!fresh_) {
-    const std::uint64_t t = monotonic_now();
-    const std::uint64_t rest = t < deadline_ ? deadline_ - t : 0;
-    left_.tv_sec = static_cast<time_t>(rest / second);
-    left_.tv_nsec = static_cast<long>(rest % second);
+    const std::uint64_t now = monotonic_now();
+    const std::uint64_t rest = now < ends_at_ ? ends_at_ - now : 0;
+    remaining_.tv_sec = static_cast<time_t>(rest / second);
+    remaining_.tv_nsec = static_cast<long>(rest % second);
     if (rest == 0) kind_ = kind::now;
   }
   fresh_ = false;
-  return &left_;
+  return &remaining_;
 }
 
 }  // namespace kedge::kqueue

@@ -1,11 +1,13 @@
-// epoll_wait(2) as kevent() makes it. It is no cancellation point (no_cancellation.h), and where
-// the processor is known it is the bare instruction: nothing is saved for it, and nothing has to be
-// returned from once it is done. A return there costs as much as ten instructions: the kernel has
-// spoilt its prediction.
+// epoll_call: epoll_wait(2) as kevent() makes it, and wait_round: one such call and its events.
+//
+// It is not a cancellation point (no_cancellation.h). Where the processor is known it is the bare
+// instruction, inline: the compiler saves no registers for it, and there is no return after it. A
+// return there costs as much as ten instructions, because the kernel has spoilt its prediction.
 #pragma once
 
 #include <sys/epoll.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -22,8 +24,22 @@
 
 namespace kedge::kqueue {
 
-// Runs `call`, which returns a count, or -1 with errno. Returns the count or a negative errno;
-// errno is not touched.
+inline constexpr unsigned max_ready = 256;  // epoll's events per wait
+
+// One wait and what it brought. Filled in by queue and fast_path.
+struct wait_round {
+  int fd;            // of the kqueue
+  unsigned taken;    // how many of epoll's events are delivered already
+  unsigned room;     // for epoll's events. 0: epoll is not asked
+  int count;         // of epoll's events, or a negative errno
+  unsigned set;      // the epoll set that the wait began with
+  bool sleep;        // the thread may sleep, so that an activation has to wake it
+  unsigned changes;  // descriptor_table::changes() as the wait began
+  epoll_event ready[max_ready];
+};
+
+// Runs `call`, which returns a count, or -1 with errno. Returns the count or a negative errno.
+// Keeps errno.
 template <class Call>
 int errno_in_result(Call call) noexcept {
   const int saved = errno;
@@ -33,12 +49,12 @@ int errno_in_result(Call call) noexcept {
   return result;
 }
 
-// `milliseconds`: -1 for ever. Returns the number of events or a negative errno; errno is not
-// touched.
+// Waits for `milliseconds`, -1 for ever. Returns the number of events or a negative errno. Keeps
+// errno.
 [[gnu::always_inline]] inline int wait_by_epoll(int epoll, epoll_event* events, unsigned room,
                                                 int milliseconds) noexcept {
 #if defined(KEDGE_EPOLL_BY_LIBRARY)
-  // ThreadSanitizer runs signal handlers in calls that it knows to sleep.
+  // ThreadSanitizer runs signal handlers only in calls that it knows to sleep.
   const no_cancellation hold;
   return errno_in_result(
       [=] { return epoll_wait(epoll, events, static_cast<int>(room), milliseconds); });
@@ -55,6 +71,11 @@ int errno_in_result(Call call) noexcept {
       [=] { return syscall(SYS_epoll_pwait, epoll, events, room, milliseconds, nullptr, 0); });
 #endif
 }
+
+// Waits for `timeout`, null for ever. Returns the number of events or a negative errno. Keeps
+// errno.
+int wait_for_events(int epoll, epoll_event* events, unsigned room,
+                    const timespec* timeout) noexcept;
 
 }  // namespace kedge::kqueue
 

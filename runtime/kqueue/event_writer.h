@@ -1,5 +1,5 @@
-// The caller's event array, in either of the two layouts, filled from the front, and what a
-// knote says of itself in it.
+// event_writer: the caller's event array, in the layout of kevent() or of kevent64(), filled from
+// the front; and the functions that write an event.
 #pragma once
 
 #include <sys/event.h>
@@ -13,19 +13,20 @@
 
 namespace kedge::kqueue {
 
-// filter, flags and fflags 0 in one piece, which compilers do not see.
-template <class Record>
-inline void put_head(const knote_record& k, Record& e) noexcept {
-  static_assert(offsetof(Record, fflags) == offsetof(Record, filter) + 4);
+// Writes filter, flags and a zero fflags by one 64-bit store, which compilers do not find
+// themselves. `Event` is one of the two layouts.
+template <class Event>
+inline void put_head(const knote_record& k, Event& e) noexcept {
+  static_assert(offsetof(Event, fflags) == offsetof(Event, filter) + 4);
   static_assert(offsetof(knote, flags) == offsetof(knote, filter) + 2);
   std::uint64_t head = 0;
   std::memcpy(
       &head, reinterpret_cast<const char*>(static_cast<const knote*>(&k)) + offsetof(knote, filter),
       4);
-  std::memcpy(reinterpret_cast<char*>(&e) + offsetof(Record, filter), &head, 8);
+  std::memcpy(reinterpret_cast<char*>(&e) + offsetof(Event, filter), &head, 8);
 }
 
-// An event with fflags and data 0.
+// Write an event of the knote with fflags and data 0.
 inline void put_plain(const knote_record& k, kevent64_s& e) noexcept {
   e.ident = k.ident;
   put_head(k, e);
@@ -41,23 +42,23 @@ inline void put_plain(const knote_record& k, struct kevent& e) noexcept {
   e.udata = reinterpret_cast<void*>(k.udata);
 }
 
-// `data` of READ and WRITE: asked for by the numbers alone, and so with no lock held.
-template <class Record>
-inline void put_amounts(Record* events, unsigned count) noexcept {
-  for (Record* e = events; e != events + count; ++e) {
+// Fills in `data` of READ and WRITE events. Needs only the fds, so no lock.
+template <class Event>
+inline void put_amounts(Event* events, unsigned count) noexcept {
+  for (Event* e = events; e != events + count; ++e) {
     const std::int64_t amount = amount_of(e->filter, static_cast<int>(e->ident));
     e->data = static_cast<decltype(e->data)>(amount);
   }
 }
 
-class records {
+class event_writer {
  public:
-  // `count` of them are filled already.
-  records(struct kevent* array, int capacity, unsigned count = 0) noexcept
+  // The first `count` events of the array are filled already.
+  event_writer(struct kevent* array, int capacity, unsigned count = 0) noexcept
       : narrow_(array),
         capacity_(capacity > 0 ? static_cast<unsigned>(capacity) : 0),
         count_(count) {}
-  records(kevent64_s* array, int capacity, unsigned count = 0) noexcept
+  event_writer(kevent64_s* array, int capacity, unsigned count = 0) noexcept
       : wide_(array),
         capacity_(capacity > 0 ? static_cast<unsigned>(capacity) : 0),
         count_(count) {}
@@ -65,7 +66,7 @@ class records {
   unsigned count() const noexcept { return count_; }
   unsigned room() const noexcept { return capacity_ - count_; }
 
-  // Appends. Needs room.
+  // Appends an event. Requires room.
   void put(const kevent64_s& e) noexcept {
     if (wide_ != nullptr) {
       wide_[count_++] = e;
@@ -79,7 +80,7 @@ class records {
     }
   }
 
-  // Of all: READ and WRITE.
+  // Fills in `data` of all events. Requires that all are READ or WRITE events.
   void put_amounts() noexcept {
     wide_ != nullptr ? kqueue::put_amounts(wide_, count_) : kqueue::put_amounts(narrow_, count_);
   }

@@ -1,3 +1,4 @@
+// The functions of extension.h, but for use_clock(), which is beside the timers' clocks.
 #include "kedge/runtime/kqueue/extension.h"
 
 #include <cerrno>
@@ -8,39 +9,39 @@
 namespace kedge::kqueue {
 namespace {
 
-queue* entered(int kq, call_kind kind) noexcept {
+// Returns the kqueue with its lock held, to be left by leave(). Null if `kq` is not a kqueue.
+queue* enter(int kq, call_kind kind) noexcept {
   queue* const q = kqueue_registry::find(kq);
   return q != nullptr && q->enter(kq, kind) == 0 ? q : nullptr;
 }
 
-}  // namespace
-
-bool opt_out(int kq, unsigned what) noexcept {
-  queue* const q =
-      (what & ~(no_data | not_pollable)) == 0 ? entered(kq, call_kind::undecided) : nullptr;
+bool change_options(int kq, unsigned options, bool is_set) noexcept {
+  if ((options & ~(no_data | not_pollable)) != 0) return false;
+  queue* const q = enter(kq, call_kind::undecided);
   if (q == nullptr) return false;
-  q->leave_out(what);
+  q->set_options(options, is_set);
   q->leave();
   return true;
 }
 
-bool opt_in(int kq, unsigned what) noexcept {
-  queue* const q =
-      (what & ~(no_data | not_pollable)) == 0 ? entered(kq, call_kind::undecided) : nullptr;
-  if (q == nullptr) return false;
-  q->provide(what);
-  q->leave();
-  return true;
+}  // namespace
+
+bool opt_out(int kq, unsigned options) noexcept {
+  return change_options(kq, options, true);
+}
+
+bool opt_in(int kq, unsigned options) noexcept {
+  return change_options(kq, options, false);
 }
 
 int take_active(int kq, kevent64_s* events, int nevents) noexcept {
   const int error = errno;
-  queue* const q = nevents > 0 ? entered(kq, call_kind::wide) : nullptr;
+  queue* const q = nevents > 0 ? enter(kq, call_kind::wide) : nullptr;
   if (q == nullptr) {
     errno = error;
     return 0;
   }
-  records out(events, nevents);
+  event_writer out(events, nevents);
   q->collect_active(out);
   q->leave();
   return static_cast<int>(out.count());

@@ -1,7 +1,10 @@
-// What the Linux kqueue offers its caller beyond Darwin's interface: prices of fidelity that an
-// event loop need not pay. On Darwin these are inline and say "not supported", so that the caller
-// is written once. All may be called from any thread; `kq` that is no kqueue of this process: not
-// supported.
+// extension: what the Linux kqueue offers beyond Darwin's interface. An event loop can opt out of
+// fidelity that costs and that it does not need.
+//
+//   kedge::kqueue::opt_out(kq, kedge::kqueue::no_data | kedge::kqueue::not_pollable);
+//
+// On Darwin these functions are inline and return "not supported", so callers need no #if. Any
+// thread may call them. A `kq` that is not a kqueue of this process is "not supported".
 #pragma once
 
 #include <sys/event.h>
@@ -10,14 +13,16 @@
 
 namespace kedge::kqueue {
 
-// What to leave out, as bits.
-inline constexpr unsigned no_data = 1;  // `data` of READ and WRITE is 0: saves an ioctl per event
-inline constexpr unsigned not_pollable =
-    2;  // the descriptor need not become readable for activations
-        // in user space (USER, Mach ports): saves a write each.
-        // A thread asleep in kevent() is still woken.
+// Options, as bits.
+//
+// no_data: `data` of READ and WRITE events is 0. Saves an ioctl per event.
+//
+// not_pollable: the descriptor need not become readable when a knote is activated in user space
+// (USER, Mach ports). Saves a write per activation. A thread asleep in kevent() is still woken.
+inline constexpr unsigned no_data = 1;
+inline constexpr unsigned not_pollable = 2;
 
-// Nanoseconds of a monotonic clock. Must be callable from any thread.
+// Returns the nanoseconds of a monotonic clock. Must be callable from any thread.
 using clock_function = std::uint64_t (*)() noexcept;
 
 #if defined(__APPLE__)
@@ -37,20 +42,22 @@ inline bool use_clock(clock_function) noexcept {
 
 #else
 
-// Starts leaving out, or again provides, what the bits of `what` say. False: not supported (an
-// unknown bit, no kqueue), nothing changed. opt_in(not_pollable) posts what is pending: if knotes
-// are active, the descriptor is readable when it returns.
-bool opt_out(int kq, unsigned what) noexcept;
-bool opt_in(int kq, unsigned what) noexcept;
+// Sets or clears `options`. Returns false and changes nothing if that is not supported: a bit is
+// unknown, or `kq` is not a kqueue. If knotes are active, opt_in(not_pollable) makes the descriptor
+// readable before it returns.
+bool opt_out(int kq, unsigned options) noexcept;
+bool opt_in(int kq, unsigned options) noexcept;
 
 // Delivers knotes that are already active in user space, like kevent64() with a zero time-out, but
-// without a system call and so without looking at descriptors and timers. Returns their number; 0
-// if there is none, or no such kqueue. The caller bounds how often it does so between full calls.
+// without a system call and so without checking descriptors and timers. Returns the number of
+// events, 0 also if `kq` is not a kqueue. The caller bounds how often it does so between full
+// calls.
 int take_active(int kq, kevent64_s* events, int nevents) noexcept;
 
-// The clock of all EVFILT_TIMER knotes of the process; null: the default, CLOCK_MONOTONIC. With a
-// clock of one's own nobody is woken by a timer: each kevent() call reads the clock and reports
-// what is due. To be called while no timer is armed. False on Darwin.
+// Replaces the clock of all EVFILT_TIMER knotes of the process. Null restores the default,
+// CLOCK_MONOTONIC. With a replaced clock no timer wakes a thread: each kevent() call reads the
+// clock and reports the timers that are due. Requires that no timer is armed. Returns false on
+// Darwin.
 bool use_clock(clock_function) noexcept;
 
 #endif

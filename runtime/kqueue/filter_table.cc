@@ -1,3 +1,4 @@
+// The table of filters with those of this folder in it, and the owner hook.
 #include "kedge/runtime/kqueue/filter_table.h"
 
 #include <atomic>
@@ -5,34 +6,36 @@
 namespace kedge::kqueue {
 namespace {
 
-constinit std::atomic<bool> hook_taken{false};
+constinit std::atomic<bool> hook_is_set{false};
 constinit std::atomic<void* (*)() noexcept> capture_hook{nullptr};
 constinit std::atomic<void (*)(void*) noexcept> disown_hook{nullptr};
 
 }  // namespace
 
-// By index: READ is the first.
-constinit std::atomic<const filter_operations*> all_filters[filter_count]{&read_filter,
-                                                                          &write_filter,
-                                                                          nullptr,
-                                                                          &vnode_filter,
-                                                                          &proc_filter,
-                                                                          &signal_filter,
-                                                                          &timer_filter,
-                                                                          nullptr,
-                                                                          nullptr,
-                                                                          &user_filter,
-                                                                          nullptr,
-                                                                          nullptr,
-                                                                          &continuous_timer_source,
-                                                                          nullptr,
-                                                                          &except_filter,
-                                                                          &write_mark_source};
+// By filter_index().
+constinit std::atomic<const filter_operations*> all_filters[filter_count]{
+    &read_filter,
+    &write_filter,
+    nullptr,
+    &vnode_filter,
+    &proc_filter,
+    &signal_filter,
+    &timer_filter,
+    nullptr,
+    nullptr,
+    &user_filter,
+    nullptr,
+    nullptr,
+    &continuous_timer_filter,
+    nullptr,
+    &except_filter,
+    &low_water_filter,
+};
 static_assert(filter_index(EVFILT_READ) == 0 && filter_index(EVFILT_WRITE) == 1 &&
               filter_index(EVFILT_VNODE) == 3 && filter_index(EVFILT_PROC) == 4 &&
               filter_index(EVFILT_SIGNAL) == 5 && filter_index(EVFILT_TIMER) == 6 &&
               filter_index(EVFILT_USER) == 9 && filter_index(EVFILT_EXCEPT) == 14 &&
-              filter_index(continuous_timer_number) == 12 && filter_index(write_mark_number) == 15);
+              filter_index(continuous_timers) == 12 && filter_index(low_water_polls) == 15);
 
 bool register_filter(std::int16_t filter, const filter_operations& operations) noexcept {
   const unsigned index = filter_index(filter);
@@ -42,7 +45,7 @@ bool register_filter(std::int16_t filter, const filter_operations& operations) n
 }
 
 bool set_owner_hook(const owner_hook& hook) noexcept {
-  if (hook_taken.exchange(true, std::memory_order_acq_rel)) return false;
+  if (hook_is_set.exchange(true, std::memory_order_acq_rel)) return false;
   disown_hook.store(hook.disown, std::memory_order_release);
   capture_hook.store(hook.capture, std::memory_order_release);
   return true;

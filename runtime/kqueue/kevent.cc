@@ -1,5 +1,5 @@
-// The C interface, as kevent_internal() of Darwin's kernel orders it.
-
+// kqueue(), kevent() and kevent64(), in the order of steps of kevent_internal() in Darwin's
+// kern_event.c.
 #include <sys/event.h>
 
 #include <algorithm>
@@ -13,8 +13,8 @@
 namespace kedge::kqueue {
 namespace {
 
-// KEVENT_FLAG_WORKQ, _WORKLOOP, _DYNAMIC_KQ_MUST_EXIST, _DYNAMIC_KQ_MUST_NOT_EXIST of Darwin's own
-// libraries: kqueues of another kind. Bits that it does not know it does not look at.
+// KEVENT_FLAG_WORKQ, _WORKLOOP, _DYNAMIC_KQ_MUST_EXIST and _DYNAMIC_KQ_MUST_NOT_EXIST, which
+// Darwin's own libraries use for kqueues of other kinds. Darwin ignores bits that it does not know.
 constexpr unsigned other_kinds = 0x20 | 0x400 | 0x20000 | 0x40000;
 
 kevent64_s widened(const kevent64_s& change) noexcept {
@@ -27,20 +27,21 @@ kevent64_s widened(const struct kevent& change) noexcept {
 }
 
 bool is_valid(const timespec& t) noexcept {
-  // A nanosecond count of exactly one second passes, as it does there.
+  // Darwin accepts a nanosecond count of exactly one second.
   return t.tv_sec >= 0 && t.tv_sec <= INT32_MAX && t.tv_nsec >= 0 && t.tv_nsec <= 1'000'000'000;
 }
 
-// Applies the changes in order. A failed one, or one with EV_RECEIPT, becomes a record if there is
-// room; else its errno ends the call and is returned. `lost`: the number is another file's, which
-// is EBADF.
-template <class Record>
-int apply_all(queue& q, const Record* changes, int nchanges, records& out, bool& lost) noexcept {
+// Applies the changes in order. A failed change, or one with EV_RECEIPT, becomes an event if there
+// is room. Without room the errno of a failed change ends the call and is returned. `lost`: the fd
+// is another file's, which is EBADF.
+template <class Event>
+int apply_all(queue& q, const Event* changes, int nchanges, event_writer& out,
+              bool& lost) noexcept {
   if (changes == nullptr) return EFAULT;
   for (int i = 0; i < nchanges; ++i) {
     kevent64_s change = widened(changes[i]);
     const int error = q.apply(change);
-    if (error != 0 && !q.number_is_ours()) {
+    if (error != 0 && !q.fd_is_ours()) {
       lost = true;
       return EBADF;
     }
@@ -56,9 +57,10 @@ int apply_all(queue& q, const Record* changes, int nchanges, records& out, bool&
   return 0;
 }
 
-template <class Record>
-int run(int kq, call_kind kind, const Record* changes, int nchanges, records& out, unsigned flags,
-        deadline& limit) noexcept {
+// Returns 0 or an errno.
+template <class Event>
+int run(int kq, call_kind kind, const Event* changes, int nchanges, event_writer& out,
+        unsigned flags, deadline& until) noexcept {
   queue* const q = kqueue_registry::find(kq);
   if (q == nullptr) return EBADF;
   int error = q->enter(kq, kind);
@@ -66,59 +68,59 @@ int run(int kq, call_kind kind, const Record* changes, int nchanges, records& ou
   bool lost = false;
   if (nchanges > 0) {
     error = apply_all(*q, changes, nchanges, out, lost);
-    q->unring();
+    q->retract_wakeup();
   }
   if (error == 0 && out.count() == 0 && out.room() != 0 &&
       (flags & KEVENT_FLAG_ERROR_EVENTS) == 0) {
-    error = q->collect(out, limit);
+    error = q->collect(out, until);
     lost = error == EBADF;
   }
   lost ? q->leave_lost() : q->leave();
   return error;
 }
 
-template <class Record>
-[[gnu::noinline]] int call_in_full(call_kind kind, int kq, const Record* changes, int nchanges,
-                                   Record* events, int nevents, unsigned flags,
-                                   const timespec* timeout) noexcept {
+template <class Event>
+[[gnu::noinline]] int call_slow_path(call_kind kind, int kq, const Event* changes, int nchanges,
+                                     Event* events, int nevents, unsigned flags,
+                                     const timespec* timeout) noexcept {
   int error = (flags & other_kinds) != 0 ? EINVAL : 0;
-  deadline limit;
+  deadline until;
   if ((flags & KEVENT_FLAG_IMMEDIATE) != 0) {
-    limit.set_now();
+    until.set_now();
   } else if (timeout != nullptr) {
     if (is_valid(*timeout)) {
-      limit.set(*timeout);
+      until.set(*timeout);
     } else {
       error = EINVAL;
     }
   }
-  // Without an array it is the first record that fails.
-  Record nowhere;
-  records out(events != nullptr ? events : &nowhere,
-              events != nullptr ? nevents : std::min(nevents, 1));
-  if (error == 0) error = run(kq, kind, changes, nchanges, out, flags, limit);
+  // Without an array the first event fails.
+  Event nowhere;
+  event_writer out(events != nullptr ? events : &nowhere,
+                   events != nullptr ? nevents : std::min(nevents, 1));
+  if (error == 0) error = run(kq, kind, changes, nchanges, out, flags, until);
   if (events == nullptr && out.count() != 0) error = EFAULT;
   if (error == 0) return static_cast<int>(out.count());
   errno = error;
   return -1;
 }
 
-template <class Record>
-[[gnu::always_inline]] inline int call(call_kind kind, int kq, const Record* changes, int nchanges,
-                                       Record* events, int nevents, unsigned flags,
+template <class Event>
+[[gnu::always_inline]] inline int call(call_kind kind, int kq, const Event* changes, int nchanges,
+                                       Event* events, int nevents, unsigned flags,
                                        const timespec* timeout) noexcept {
   queue* q = nullptr;
   if (nchanges > 0 || flags > KEVENT_FLAG_IMMEDIATE || events == nullptr ||
       static_cast<unsigned>(nevents) - 1 >= max_ready || (q = kqueue_registry::find(kq)) == nullptr)
       [[unlikely]] {
-    return call_in_full(kind, kq, changes, nchanges, events, nevents, flags, timeout);
+    return call_slow_path(kind, kq, changes, nchanges, events, nevents, flags, timeout);
   }
   const auto room = static_cast<unsigned>(nevents);
   if (timeout == nullptr) [[likely]]
-    return fast_path<Record>(*q, kq, events, room, flags).run();
+    return fast_path<Event>(*q, kq, events, room, flags).run();
   if (flags == 0 && is_valid(*timeout))
-    return fast_path<Record>::run(*q, kq, events, room, *timeout);
-  return call_in_full(kind, kq, changes, nchanges, events, nevents, flags, timeout);
+    return fast_path<Event>::run(*q, kq, events, room, *timeout);
+  return call_slow_path(kind, kq, changes, nchanges, events, nevents, flags, timeout);
 }
 
 }  // namespace

@@ -1,11 +1,15 @@
-// A knote as the kqueue sees it: the filter's part and the kqueue's own. All of the own part is
-// under the kqueue's lock, but `references`. Blocks are reused within their kqueue and type-stable:
-// a filter that holds one past its end can still ask whose it was.
+// knote_record: a knote as the kqueue sees it, that is the filter's part and the kqueue's own part.
+//
+// The lock of the kqueue guards the own part, except for `references`, which is atomic, and for
+// `polled`, which only changes in an operation of the filter or when the knote ends.
+// Memory is reused within one kqueue and stays a knote_record, so that a filter that holds a knote
+// past its end can still find the knote's kqueue.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 
+#include "kedge/runtime/base/list.h"
 #include "kedge/runtime/kqueue/filter.h"
 
 namespace kedge::kqueue {
@@ -13,27 +17,37 @@ namespace kedge::kqueue {
 struct knote_record : knote {
   queue* home = nullptr;
   std::uint64_t udata = 0;
-  knote_record* chain = nullptr;   // of the same descriptor or hash bucket; of free blocks
-  knote_record* before = nullptr;  // in the list of active knotes
-  knote_record* after = nullptr;
-  std::uint16_t interest = 0;                // epoll's events that are about it, if it is polled
-  std::uint16_t reported = 0;                // the same; 0 if not polled, or disabled
+  knote_record* chain = nullptr;  // the next knote of the same descriptor or hash bucket
+
+  // In the list of active knotes of its filter, if it is active and not disabled; or in the list of
+  // free knotes.
+  base::list_link<knote_record> link;
+
+  std::uint16_t interest = 0;  // if polled: the epoll events that concern the knote
+  std::uint16_t reported = 0;  // `interest`, or 0 while the knote is not polled or is disabled
   std::atomic<std::uint32_t> references{0};  // the kqueue's one and the filter's holds
-  bool by_udata =
-      false;  // EV_UDATA_SPECIFIC: udata is part of the key (`flags` is the filter's during attach)
-  bool busy = false;       // an operation of the filter is running on it
-  bool attaching = false;  // it is `attach`
-  bool active = false;     // there is, or may be, something to report
-  bool queued = false;     // in the list: active and not disabled
+
+  // EV_UDATA_SPECIFIC: udata is part of the key. A copy, because the filter may change `flags`
+  // during attach.
+  bool by_udata = false;
+
+  bool busy = false;       // an operation of the filter runs
+  bool attaching = false;  // the operation is `attach`
+  bool active = false;     // there is, or may be, an event to report
   bool disabled = false;
-  bool dropped = false;  // out of every table, by whoever made it busy, who detaches it
-  bool ending =
-      false;  // EV_DISPATCH2: deleted, or ONESHOT delivered; its end is reported when it is enabled
-  bool wants_vanished = false;  // EV_VANISHED, about a descriptor
-  bool vanished = false;        // its descriptor is closed: `detach` is done, its last event is due
-  bool polled = false;  // the epoll set reports it: never needs `process` by itself, nor `detach`
-  bool examined =
-      false;  // polled, but epoll does not know enough: `process` decides what its events are
+  bool dropped = false;  // in no table any more. The thread that made it busy detaches it.
+
+  // EV_DISPATCH2: the knote is deleted, or its EV_ONESHOT is delivered. When it is enabled, it
+  // reports its end.
+  bool ending = false;
+
+  bool wants_vanished = false;  // EV_VANISHED, and it is about a descriptor
+  bool vanished = false;        // its descriptor is closed: detached, the last event is due
+  bool polled = false;          // registered with epoll, so that its filter has no `detach` to run
+
+  // Polled, but epoll knows too little about the descriptor: `process` probes it and decides what
+  // its events are.
+  bool needs_probe = false;
 };
 
 inline knote_record& record_of(knote& note) noexcept {
@@ -47,30 +61,12 @@ inline bool is_dispatch2(const knote_record& k) noexcept {
   return (k.flags & EV_DISPATCH2) == EV_DISPATCH2;
 }
 
+using knote_list = base::list<knote_record, &knote_record::link>;
+
 // Active knotes of one filter, oldest first.
-class knote_list {
- public:
-  bool empty() const noexcept { return first_ == nullptr; }
-  std::uint32_t size() const noexcept { return size_; }
-  knote_record& front() const noexcept { return *first_; }
-
-  void push_back(knote_record& k) noexcept {
-    k.before = last_;
-    k.after = nullptr;
-    (last_ != nullptr ? last_->after : first_) = &k;
-    last_ = &k;
-    ++size_;
-  }
-  void remove(knote_record& k) noexcept {
-    (k.before != nullptr ? k.before->after : first_) = k.after;
-    (k.after != nullptr ? k.after->before : last_) = k.before;
-    --size_;
-  }
-
- private:
-  knote_record* first_ = nullptr;
-  knote_record* last_ = nullptr;
-  std::uint32_t size_ = 0;
+struct active_knotes {
+  knote_list list;
+  std::uint32_t count = 0;
 };
 
 }  // namespace kedge::kqueue

@@ -18,7 +18,7 @@ void knote_table::remove(knote_record& k) noexcept {
 }
 
 void knote_table::clear() noexcept {
-  decltype(buckets_)().swap(buckets_);  // gives its memory back
+  decltype(buckets_)().swap(buckets_);
   size_ = 0;
 }
 

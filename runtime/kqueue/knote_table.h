@@ -1,5 +1,5 @@
-// The knotes of a kqueue that are not about descriptors, by filter and ident. Grows, never shrinks:
-// adding what was there before allocates nothing.
+// knote_table: the knotes of a kqueue that are not about descriptors, by filter and ident. A hash
+// table that grows and never shrinks, so that adding a knote again allocates nothing.
 #pragma once
 
 #include <cstddef>
@@ -12,11 +12,12 @@ namespace kedge::kqueue {
 
 class knote_table {
  public:
-  // The head of the chain that (filter, ident) would be in; others may be in it too.
+  // Returns the head of the chain for (filter, ident), which may hold other knotes too.
   knote_record* chain(std::int16_t filter, std::uint64_t ident) const noexcept {
     return buckets_.empty() ? nullptr : buckets_[place(filter, ident)];
   }
-  // Any knote from this bucket on, which becomes its own; null if there is none.
+  // Returns a knote of the first bucket in use from `bucket` on, and sets `bucket` to that. Null if
+  // there is none.
   knote_record* any_from(std::size_t& bucket) const noexcept {
     for (; bucket < buckets_.size(); ++bucket) {
       if (buckets_[bucket] != nullptr) return buckets_[bucket];
@@ -26,7 +27,7 @@ class knote_table {
 
   void insert(knote_record& k);  // throws std::bad_alloc
   void remove(knote_record& k) noexcept;
-  void clear() noexcept;
+  void clear() noexcept;  // frees the buckets
 
  private:
   std::size_t place(std::int16_t filter, std::uint64_t ident) const noexcept {

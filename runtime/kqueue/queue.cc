@@ -1,3 +1,4 @@
+// The life of a kqueue, its active knotes and its wakeups.
 #include "kedge/runtime/kqueue/queue.h"
 
 #include <sys/epoll.h>
@@ -5,9 +6,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <bit>
 #include <cerrno>
 #include <mutex>
+#include <new>
 
 #include "kedge/runtime/kqueue/descriptors/internal_fds.h"
 #include "kedge/runtime/kqueue/descriptors/kqueue_registry.h"
@@ -18,86 +19,104 @@ namespace kedge::kqueue {
 int queue::begin() noexcept {
   const int epoll = internal_fds::make([] { return epoll_create1(EPOLL_CLOEXEC); });
   if (epoll < 0) return -1;
-  const int bell = internal_fds::make([] { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); });
-  if (bell < 0 || !add_bell(epoll, bell)) {
-    if (bell >= 0) internal_fds::close(bell);
+  const int wakeup = internal_fds::make([] { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); });
+  if (wakeup < 0 || !add_wakeup(epoll, wakeup)) {
+    if (wakeup >= 0) internal_fds::close(wakeup);
     internal_fds::close(epoll);
     return -1;
   }
   void* const owner = capture_owner();
   const std::lock_guard hold(lock_);
-  number_ = epoll;
-  numbers_ = 1;
-  bell_ = bell;
+  fd_ = epoll;
+  fd_count_ = 1;
+  wakeup_ = wakeup;
   options_ = 0;
   kind_ = call_kind::undecided;
-  rung_ = turn_ = ended_ = false;
+  wakeup_pending_ = epoll_turn_ = ended_ = false;
   in_old_sets_ = 0;
   owner_ = owner;
   return epoll;
 }
 
-bool queue::has_number(int number) const noexcept {
-  return kqueue_registry::find(number) == this;
+bool queue::has_fd(int fd) const noexcept {
+  return kqueue_registry::find(fd) == this;
 }
 
-bool queue::gain_number(int number) noexcept {
+bool queue::count_fd(int fd) noexcept {
   const std::lock_guard hold(lock_);
-  if (ended_ || !has_number(number)) return false;
-  ++numbers_;
+  if (ended_ || !has_fd(fd)) return false;
+  ++fd_count_;
   return true;
 }
 
-void queue::has_gained(int number) noexcept {
+void queue::on_fd_added(int fd) noexcept {
   const std::lock_guard hold(lock_);
-  if (number_ < 0 && !ended_) number_ = number;  // the others were closed meanwhile
+  if (fd_ < 0 && !ended_) fd_ = fd;  // the other fds were closed since count_fd()
 }
 
-void queue::lose_number(int number) noexcept {
+void queue::remove_fd(int fd) noexcept {
   lock_.lock();
   ++users_;
-  if (--numbers_ == 0) return finish();
-  close_short_way();
-  if (number_ == number) number_ = kqueue_registry::any_number_of(*this);
+  if (--fd_count_ == 0) return finish();
+  close_fast_path();
+  if (fd_ == fd) fd_ = kqueue_registry::any_fd_of(*this);
   leave();
 }
 
 void queue::leave_lost() noexcept {
   if (ended_) return leave();
-  kqueue_registry::remove(number_, *this);
-  if (--numbers_ == 0) return finish();
-  close_short_way();
-  number_ = kqueue_registry::any_number_of(*this);
+  kqueue_registry::erase(fd_, *this);
+  if (--fd_count_ == 0) return finish();
+  close_fast_path();
+  fd_ = kqueue_registry::any_fd_of(*this);
   leave();
 }
 
-// The end. Called with the lock held, for a thread that is counted; returns without either.
+// Ends the kqueue. Requires the lock and a thread that is counted in users_. Undoes both.
 void queue::finish() noexcept {
   ended_ = true;
-  number_ = -1;
-  close_short_way();
-  if (sleepers_ != 0) ring();
-  gate_.wake_all();
+  fd_ = -1;
+  close_fast_path();
+  if (sleepers_ != 0) post_wakeup();
+  state_changed_.wake_all();
+  detach_all();
+  close_slots();
+  while (users_ != 1 || sleepers_ != 0) state_changed_.wait(lock_);
+  users_ = 0;
+  while (knote_record* const k = free_knotes_.pop_back()) delete k;
+  const int wakeup = wakeup_;
+  void* const owner = owner_;
+  owner_ = nullptr;
+  lock_.unlock();
+  internal_fds::close(wakeup);
+  disown(owner);
+  kqueue_registry::recycle(*this);
+}
+
+// Releases the lock while it detaches.
+void queue::detach_all() noexcept {
   std::size_t seen[2] = {0, 0};
   for (;;) {
     knote_record* k = descriptors_.any_from(seen[0]);
     if (k == nullptr) k = others_.any_from(seen[1]);
     if (k == nullptr) break;
     if (k->busy) {
-      gate_.wait(lock_);
+      state_changed_.wait(lock_);
       continue;
     }
-    k->polled = false;  // the number may be another file's by now: leave epoll alone
-    k->busy = true;
-    unlink(*k);
-    end_use(*k);
+    k->polled = false;  // the fd may be another file's by now: leave epoll alone
+    drop(*k);
   }
   descriptors_.clear();
   others_.clear();
-  while (pumping_ != 0) gate_.wait(lock_);
+}
+
+// Closes the states of the filters. Releases the lock while it does so.
+void queue::close_slots() noexcept {
+  while (pumping_ != 0) state_changed_.wait(lock_);
   for (unsigned f = 0; f < filter_count; ++f) {
     filter_slot& slot = slots_[f];
-    while (slot.phase == slot_state::opening) gate_.wait(lock_);
+    while (slot.phase == slot_state::opening) state_changed_.wait(lock_);
     if (slot.phase != slot_state::open) continue;
     void* const state = slot.state;
     slot = {};
@@ -105,99 +124,84 @@ void queue::finish() noexcept {
     filter_at(f)->close(state);
     lock_.lock();
   }
-  while (users_ != 1 || sleepers_ != 0) gate_.wait(lock_);
-  users_ = 0;
-  while (free_blocks_ != nullptr) {
-    knote_record* const block = free_blocks_;
-    free_blocks_ = block->chain;
-    delete block;
-  }
-  const int bell = bell_;
-  void* const owner = owner_;
-  owner_ = nullptr;
-  lock_.unlock();
-  internal_fds::close(bell);
-  disown(owner);
-  kqueue_registry::recycle(*this);
 }
 
-void queue::leave_out(unsigned what) noexcept {
-  options_ |= what;
-  close_short_way();
+void queue::set_options(unsigned options, bool is_set) noexcept {
+  options_ = is_set ? options_ | options : options_ & ~options;
+  close_fast_path();
+  if (!is_set && (options & not_pollable) != 0 && active_filters_ != 0) post_wakeup();
 }
 
-void queue::provide(unsigned what) noexcept {
-  options_ &= ~what;
-  close_short_way();
-  if ((what & not_pollable) != 0 && waiting_ != 0) ring();
-}
-
-void queue::clock_changes() noexcept {
+bool queue::has_options(unsigned options) noexcept {
   const std::lock_guard hold(lock_);
-  close_short_way();
+  return (options_ & options) == options;
 }
 
-bool queue::somebody_waits() const noexcept {
+void queue::on_clock_change() noexcept {
+  const std::lock_guard hold(lock_);
+  close_fast_path();
+}
+
+bool queue::has_waiters() const noexcept {
   return (options_ & not_pollable) == 0 || sleepers_ != 0;
 }
 
-bool queue::has_to_ring() const noexcept {
-  return !has_rung() && (sleepers_ != 0 || (collectors_ == 0 && (options_ & not_pollable) == 0));
+bool queue::needs_wakeup() const noexcept {
+  return !has_wakeup() && (sleepers_ != 0 || (collectors_ == 0 && (options_ & not_pollable) == 0));
 }
 
-void queue::enqueue_and_tell(knote_record& k) noexcept {
+void queue::enqueue_and_wake(knote_record& k) noexcept {
   enqueue(k);
-  if (has_to_ring()) ring();
+  if (needs_wakeup()) post_wakeup();
 }
 
-void queue::ring_released() noexcept {
-  rung_ = true;
-  ++striking_;
-  const int bell = bell_;
+void queue::post_wakeup_unlocked() noexcept {
+  wakeup_pending_ = true;
+  ++wakeup_writers_;
+  const int wakeup = wakeup_;
   lock_.unlock();
-  strike(bell);
+  write_wakeup(wakeup);
   lock_.lock();
-  --striking_;
-  unring();
+  --wakeup_writers_;
+  retract_wakeup();
 }
 
-void queue::ring() noexcept {
-  if (has_rung()) return;
-  rung_ = true;
-  strike(bell_);
+void queue::post_wakeup() noexcept {
+  if (has_wakeup()) return;
+  wakeup_pending_ = true;
+  write_wakeup(wakeup_);
 }
 
-// Who sleeps or delivers answers it himself.
-void queue::unring() noexcept {
-  if (!has_rung() || active_count_ != 0 || sleepers_ != 0 || collectors_ != 0 || ended_) return;
-  std::uint64_t rings = 0;
-  syscall(SYS_read, bell_, &rings, sizeof rings);
-  rung_ = false;
+// A thread that sleeps or delivers takes the wakeup itself.
+void queue::retract_wakeup() noexcept {
+  if (!has_wakeup() || active_count_ != 0 || sleepers_ != 0 || collectors_ != 0 || ended_) return;
+  std::uint64_t count = 0;
+  syscall(SYS_read, wakeup_, &count, sizeof count);
+  wakeup_pending_ = false;
 }
 
-void queue::strike(int bell) noexcept {
+void queue::write_wakeup(int wakeup) noexcept {
   // Cannot fail: it would take 2^64 writes to fill an eventfd. Not by write(), which is a
-  // cancellation point: any thread may come here by any call.
+  // cancellation point: any call of any thread may lead here.
   const std::uint64_t one = 1;
-  syscall(SYS_write, bell, &one, sizeof one);
+  syscall(SYS_write, wakeup, &one, sizeof one);
 }
 
 void queue::enqueue(knote_record& k) noexcept {
-  if (k.queued) return;
-  k.queued = true;
+  if (k.link.is_linked()) return;
   const unsigned filter = filter_index(k.filter);
-  active_[filter].push_back(k);
-  waiting_ |= 1u << filter;
-  close_short_way();
+  active_[filter].list.push_back(k);
+  ++active_[filter].count;
+  active_filters_ |= 1u << filter;
+  close_fast_path();
   ++active_count_;
 }
 
 void queue::dequeue(knote_record& k) noexcept {
-  if (!k.queued) return;
-  k.queued = false;
+  if (!k.link.is_linked()) return;
   const unsigned filter = filter_index(k.filter);
-  active_[filter].remove(k);
-  if (active_[filter].empty()) waiting_ &= ~(1u << filter);
+  active_[filter].list.remove(k);
+  if (--active_[filter].count == 0) active_filters_ &= ~(1u << filter);
   --active_count_;
 }
 
@@ -206,28 +210,24 @@ void queue::activate(knote_record& k) noexcept {
   if (k.dropped) return lock_.unlock();
   k.active = true;
   if (!k.disabled) enqueue(k);
-  if (!k.queued || !has_to_ring()) return lock_.unlock();
+  if (!k.link.is_linked() || !needs_wakeup()) return lock_.unlock();
   ++users_;
-  ring_released();
+  post_wakeup_unlocked();
   leave();
 }
 
-knote_record* queue::take_block() noexcept {
-  knote_record* block = free_blocks_;
-  if (block == nullptr) return new (std::nothrow) knote_record{};
-  free_blocks_ = block->chain;
-  return block;
+knote_record* queue::allocate_knote() noexcept {
+  knote_record* const k = free_knotes_.pop_back();
+  return k != nullptr ? k : new (std::nothrow) knote_record{};
 }
 
-void queue::give_back(knote_record& k) noexcept {
-  if (k.references.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  k.chain = free_blocks_;
-  free_blocks_ = &k;
+void queue::release_locked(knote_record& k) noexcept {
+  if (k.references.fetch_sub(1, std::memory_order_acq_rel) == 1) free_knotes_.push_back(k);
 }
 
 void queue::release(knote_record& k) noexcept {
   const std::lock_guard hold(lock_);
-  give_back(k);
+  release_locked(k);
 }
 
 void activate(knote& note) noexcept {

@@ -1,30 +1,33 @@
-// One kqueue. Its descriptor is an epoll descriptor, which watches: the program's descriptors (one
-// registration each, descriptor_table.h), the bell, and the filters' pumps.
+// queue: one kqueue. Its descriptor is an epoll descriptor. The epoll set holds the program's
+// descriptors (one registration each, descriptors/descriptor_table.h), the wakeup descriptor, and
+// the pumps of the filters.
 //
-// Two ways lead to an event. A descriptor that epoll reports is delivered as it comes, without a
-// filter operation (`data` aside). Everything else is a knote that was activated in user space: it
-// stands in the list of its filter, and a kevent() call takes it from there and asks `process`.
+// Two paths lead to an event. A descriptor that epoll reports is delivered as it is, without a
+// filter operation (`data` aside). Every other event comes from a knote that was activated in user
+// space: the knote is in the list of its filter, from where a kevent() call takes it and asks
+// `process`.
 //
-// The bell is an eventfd in the epoll set, edge-triggered: each write makes the kqueue readable
-// until the next epoll_wait. It is read only if what it was rung for is gone before anybody came.
-// It is rung when a knote becomes active in user space and somebody has to notice: a thread asleep
-// in kevent(), or, unless the caller has opted out, an outside poller. `rung_` remembers that this
-// wait is still to come, so a burst of activations is one write; but while a thread is about to
-// write, others do so too, since the kqueue is readable when the call returns that made it so. A
-// thread that is delivering rings when it returns and something is left, so until then only
-// sleepers are rung for.
+// Wakeups. The wakeup descriptor is an eventfd, registered edge-triggered: each write makes the
+// kqueue readable until the next epoll_wait. It is written when a knote becomes active in user
+// space and a thread asleep in kevent() has to notice, or a poller outside, unless the caller has
+// opted out of pollers. `wakeup_pending_` records that epoll's event of a write is still to come,
+// so that a burst of activations is one write. While a thread is about to write, others write too,
+// because the kqueue must be readable when the call returns that made it so. A delivering thread
+// posts a wakeup when it returns and knotes are left, so until then activations wake only sleepers.
+// The eventfd is read only if the cause of the wakeup is gone before a thread has seen it.
 //
-// A queue object is never freed but used again for a later kqueue, so that a thread that comes too
-// late (an activation, a call with a closed number) finds an object whose lock it can take and see.
-// `users_` counts the threads inside kevent(), those on the short way (fast_path.h) apart, which
-// are among the sleepers; who ends the kqueue waits for all of them, and only then is the number
-// closed and the object given back.
+// The fast path (fast_path.h) is a kevent() call that is no more than epoll_wait and one event per
+// descriptor. Whatever makes a wait more than that closes it (close_fast_path()). The end of a wait
+// that finds no such reason opens it again.
 //
-// The short way is closed by whatever makes a wait more than epoll_wait and a record for each event
-// (close_short_way()), and opened again at the end of a wait that finds nothing in its way.
+// Ownership. A queue object is never freed. It is reused for a later kqueue, so that a thread that
+// comes too late (an activation, a call with a closed fd) finds an object whose lock it can take.
+// `users_` counts the threads inside kevent(), except for those on the fast path, which are among
+// the sleepers. The thread that ends the kqueue waits for all of them; only then are the fd closed
+// and the object recycled.
 //
-// Lock order: a filter's locks, then lock_. Filter operations are called with it released, system
-// calls on the epoll set that do not wait are made under it.
+// Lock order: a filter's locks, then lock_. Filter operations are called with lock_ released.
+// System calls on the epoll set that do not wait are made with it held.
 #pragma once
 
 #include <sys/event.h>
@@ -34,6 +37,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kedge/runtime/base/list.h"
 #include "kedge/runtime/base/mutex.h"
 #include "kedge/runtime/kqueue/deadline.h"
 #include "kedge/runtime/kqueue/descriptors/descriptor_table.h"
@@ -49,30 +53,43 @@ namespace kedge::kqueue {
 // Darwin lets a kqueue be used by kevent() or by kevent64(), whichever came first.
 enum class call_kind : std::uint8_t { undecided, narrow, wide };
 
-template <class Record, bool with_data>
+template <class Event, bool with_data>
 class fast_path;
-struct round;  // queue_wait.h
+struct wait_round;  // epoll_call.h
 
 class queue {
  public:
-  // Life. begin() makes the epoll set and returns its descriptor, or -1 with errno. With its last
-  // number the queue ends: all is detached, and the sleepers get EBADF.
-  int begin() noexcept;
-  // The queue of `number` has one more, which has_gained() says when kqueue_registry names it.
-  // False if it has ended.
-  bool gain_number(int number) noexcept;
-  void has_gained(int number) noexcept;
-  // It has lost `number`, which kqueue_registry does not name as its own any more. If that was the
-  // last one, returns when no thread is left in the queue.
-  void lose_number(int number) noexcept;
+  // --- Life and fds. A kqueue has one fd, and one more for each duplicate.
 
-  // A thread's stay. enter() refuses with EBADF a queue that is not `number`'s (any more), with
-  // EINVAL the other kind of call; otherwise the thread holds the lock until leave(). What stands
-  // between the two is called with it held, and may release it meanwhile.
-  int enter(int number, call_kind kind) noexcept {
+  // Makes the epoll set and returns its fd, or -1 with errno.
+  int begin() noexcept;
+
+  // Counts a further fd of the kqueue of `fd`. Returns false if the kqueue has ended. When
+  // kqueue_registry names the further fd, call on_fd_added() with it.
+  bool count_fd(int fd) noexcept;
+  void on_fd_added(int fd) noexcept;
+
+  // Removes `fd`, which kqueue_registry does not name as this kqueue's any more. If it was the last
+  // fd, the kqueue ends: its knotes are detached, its sleepers get EBADF, and the call returns when
+  // no thread is left in the kqueue.
+  void remove_fd(int fd) noexcept;
+
+  // Returns whether the fd of the current call still names our epoll set. It may have been closed
+  // by a raw system call. Requires enter().
+  bool fd_is_ours() const noexcept;
+
+  // Returns whether `fd` names our epoll set. Takes no lock: for the child of a fork.
+  bool owns(int fd) const noexcept;
+
+  // --- A call. enter() takes the lock and counts the thread; leave() undoes both. The functions
+  // between the two require the lock, and may release it while they run.
+
+  // Returns 0, EBADF if `fd` is not (or not any more) this kqueue's, or EINVAL for the other kind
+  // of call.
+  int enter(int fd, call_kind kind) noexcept {
     lock_.lock();
-    const bool is = !ended_ && (number_ == number || has_number(number));
-    if (is) {
+    const bool is_ours = !ended_ && (fd_ == fd || has_fd(fd));
+    if (is_ours) {
       if (kind_ == call_kind::undecided) kind_ = kind;
       if (kind_ == kind || kind == call_kind::undecided) {
         ++users_;
@@ -80,182 +97,202 @@ class queue {
       }
     }
     lock_.unlock();
-    return is ? EINVAL : EBADF;
+    return is_ours ? EINVAL : EBADF;
   }
   void leave() noexcept {
     --users_;
-    if (ended_) gate_.wake_all();
+    if (ended_) state_changed_.wake_all();
     lock_.unlock();
   }
-  // leave() for a thread that has found that its queue's number was closed behind our back.
+  // leave() for a thread that has found that the fd was closed by a raw system call.
   void leave_lost() noexcept;
 
-  // One change. Returns 0 or the errno of its EV_ERROR. Takes from its flags what Darwin's kernel
-  // does, which its record then shows.
+  // Applies one change. Returns 0 or the errno of its EV_ERROR. Clears the flags that Darwin's
+  // kernel clears, which the change's event then shows.
   int apply(kevent64_s& change) noexcept;
 
-  // After changes: a poller outside is not to see what they have deleted or disabled.
-  void unring() noexcept;
+  // Takes back a wakeup for knotes that the changes have deleted or disabled, so that a poller
+  // outside does not see it.
+  void retract_wakeup() noexcept;
 
   // Waits and fills `out`. Returns 0 or an errno.
-  int collect(records& out, deadline& limit) noexcept;
+  int collect(event_writer& out, deadline& until) noexcept;
 
-  // Only what is active in user space; no system call.
-  void collect_active(records& out) noexcept;
+  // Delivers only knotes that are active in user space. Makes no system call.
+  void collect_active(event_writer& out) noexcept;
 
-  // Options of extension.h, as bits.
-  void leave_out(unsigned what) noexcept;
-  void provide(unsigned what) noexcept;
+  // Sets or clears options of extension.h.
+  void set_options(unsigned options, bool is_set) noexcept;
 
-  // True while the number still means our epoll set: it may have been closed behind our back.
-  bool number_is_ours() const noexcept;
+  // --- Notifications. The rest needs no enter().
 
-  // No stay is needed for the rest.
+  // The timers' clock was replaced, or restored.
+  void on_clock_change() noexcept;
 
-  // Whether a number of the queue's is still our epoll set's, asked in the child of a fork: touches
-  // no lock.
-  bool owns(int number) const noexcept;
+  // `fd` is about to be closed: its knotes are dropped, or vanish.
+  void on_close(int fd) noexcept;
+  // The connection of `fd` was shut for sending: its WRITE knotes are probed.
+  void on_shutdown(int fd) noexcept;
+  // The file of `fd` has another offset: READ and WRITE knotes that epoll does not watch are asked.
+  void on_seek(int fd) noexcept;
+  // Another file has taken `fd` over: it is registered with epoll again.
+  void on_replace(int fd) noexcept;
 
-  // The timers' clock is another one, perhaps a virtual one.
-  void clock_changes() noexcept;
+  // --- For the filters (filter.h).
 
-  // The number of a descriptor is about to be closed: its knotes go, or vanish.
-  void descriptor_closes(int fd) noexcept;
-  // The connection behind the number sends no more: its WRITE knotes are examined.
-  void sending_ends(int fd) noexcept;
-  // The file has another offset: its READ and WRITE knotes, which no epoll watches, are asked.
-  void offset_moves(int fd) noexcept;
-  // Another file has taken the number of a descriptor over, with all that was registered.
-  void renew(int fd) noexcept;
-
-  // For the filters' side of the contract (filter.h).
   void activate(knote_record& k) noexcept;
   void release(knote_record& k) noexcept;
   void* owner() const noexcept { return owner_; }
   void* state_of(unsigned filter) const noexcept { return slots_[filter].state; }
 
-  // For READ, in attach: opens the state of another filter here. Returns 0 or an errno.
+  // Opens the state of another filter in this kqueue. For use in attach. Returns 0 or an errno.
   int open_state(unsigned filter) noexcept;
 
-  // For knotes about descriptors, in attach: puts the knote under epoll's watch for the events of
-  // `interest`. Returns 0 or an errno. `examined`: they go through `process`; so does a hang-up or
-  // an error, from when on all do, until the filter says no more of it by examine().
-  int watch(knote_record& k, std::uint32_t interest, bool examined) noexcept;
+  // Registers a knote about a descriptor with epoll, for the events of `interest`. For use in
+  // attach. Returns 0 or an errno.
+  //
+  // With `needs_probe` the knote's events go through `process`. A hang-up or an error turns that
+  // on, until the filter turns it off by set_interest().
+  int watch(knote_record& k, std::uint32_t interest, bool needs_probe) noexcept;
 
-  // The same of a knote under watch, in touch and process. Takes effect when epoll's next look at
-  // the descriptor is arranged, which follows both.
-  void examine(knote_record& k, std::uint32_t interest, bool examined) noexcept;
+  // Changes what watch() has set. For use in touch and process, which are followed by the epoll_ctl
+  // that makes it take effect.
+  void set_interest(knote_record& k, std::uint32_t interest, bool needs_probe) noexcept;
 
-  // Has the caller opted out of these (extension.h)?
-  bool leaves_out(unsigned what) noexcept;
+  // Returns whether all of these options of extension.h are set.
+  bool has_options(unsigned options) noexcept;
 
-  queue* next_free = nullptr;  // lists of kqueue_registry.cc: unused queues, and all
-  queue* next_of_all = nullptr;
+  // --- For kqueue_registry.
+
+  base::list_link<queue> unused_link;  // in the list of unused queues
+  queue* next_of_all = nullptr;        // in the list of all, which threads walk without a lock
 
  private:
-  template <class Record, bool with_data>
+  template <class Event, bool with_data>
   friend class fast_path;
 
-  // Of a kind that is decided, in open_for_.
+  // The index in fast_path_fds_ of a decided kind.
   static constexpr std::size_t index_of(call_kind kind, bool with_data) noexcept {
     return (kind == call_kind::wide ? 1 : 0) + (with_data ? 2 : 0);
   }
 
   enum class slot_state : std::uint8_t { closed, opening, open };
-  struct filter_slot {  // one filter's state here
+  struct filter_slot {  // a filter's state in this kqueue
     void* state = nullptr;
     int pump = -1;
     slot_state phase = slot_state::closed;
   };
 
-  bool has_number(int number) const noexcept;
+  bool has_fd(int fd) const noexcept;
   void finish() noexcept;
+  void detach_all() noexcept;
+  void close_slots() noexcept;
 
-  // The short way.
-  void close_short_way() noexcept { std::ranges::fill(open_for_, -1); }
-  void open_short_way() noexcept;
-  int finish_wait(const round& r, records& out, deadline& limit) noexcept;
+  // The fast path.
+  void close_fast_path() noexcept { std::ranges::fill(fast_path_fds_, -1); }
+  void open_fast_path() noexcept;
+  int finish_wait(const wait_round& r, event_writer& out, deadline& until) noexcept;
 
-  // Changes (queue_change.cc).
+  // Changes (queue_change.cc). Here and below, `inline` marks a part of one other function, which
+  // the compiler puts there.
   knote_record* find(const kevent64_s& change) noexcept;
   int open_slot(unsigned filter) noexcept;
   int attach(kevent64_s& change, unsigned filter) noexcept;
+  inline void initialise(knote_record& k, const kevent64_s& change) noexcept;
+  inline bool insert(knote_record& k) noexcept;
   int touch(knote_record& k, const kevent64_s& change) noexcept;
+  inline int accept_touch(knote_record& k, const kevent64_s& change, bool active) noexcept;
+  int remove(knote_record& k, const kevent64_s& change) noexcept;
   void unlink(knote_record& k) noexcept;
-  void end_use(knote_record& k) noexcept;
+  void end_operation(knote_record& k) noexcept;
+  void drop_polled(knote_record& k) noexcept;
   void drop(knote_record& k) noexcept;
   void vanish(knote_record& k) noexcept;
   void drop_all(int fd, bool but_new) noexcept;
-  knote_record* take_block() noexcept;
-  void give_back(knote_record& k) noexcept;
+  knote_record* allocate_knote() noexcept;
+  void release_locked(knote_record& k) noexcept;
 
   // The epoll set (queue_set.cc).
-  static bool add_bell(int epoll, int bell) noexcept;
-  bool renew_set() noexcept;
+  static bool add_wakeup(int epoll, int wakeup) noexcept;
+  bool replace_set() noexcept;
+  void drop_stale_registrations() noexcept;
+  int fill_set(int epoll) noexcept;
   void wake_old_set() noexcept;
   void leave_old_set() noexcept;
 
-  // Activity.
+  // Active knotes and wakeups.
   void enqueue(knote_record& k) noexcept;
   void dequeue(knote_record& k) noexcept;
-  bool somebody_waits() const noexcept;
-  // The bell is written (not: about to be), and epoll's event of it is still to come.
-  bool has_rung() const noexcept { return rung_ && striking_ == 0; }
-  // For a knote that is in a list: whether somebody has to notice who has not been rung for.
-  bool has_to_ring() const noexcept;
-  void enqueue_and_tell(knote_record& k) noexcept;
-  void ring() noexcept;
-  // By a thread that is counted, and without the lock meanwhile: it is what the thread that is
-  // woken wants first.
-  void ring_released() noexcept;
-  static void strike(int bell) noexcept;
+  void enqueue_and_wake(knote_record& k) noexcept;
+  // A thread sleeps, or there may be a poller.
+  bool has_waiters() const noexcept;
+  // The eventfd is written (not only about to be), and epoll's event of it is still to come.
+  bool has_wakeup() const noexcept { return wakeup_pending_ && wakeup_writers_ == 0; }
+  // For a knote that is in a list: a waiter has to notice, and there is no wakeup for it yet.
+  bool needs_wakeup() const noexcept;
+  void post_wakeup() noexcept;
+  // Releases the lock while it writes, because the woken thread wants it first. Requires that the
+  // thread is counted in users_.
+  void post_wakeup_unlocked() noexcept;
+  static void write_wakeup(int wakeup) noexcept;
 
   // Waiting (queue_wait.cc).
-  static constexpr int one_more_round = -1;  // not an errno
-  int collect_from(int result, records& out, deadline& limit) noexcept;
-  void plan(round& r, unsigned room, const deadline& limit) noexcept;
-  void ask_epoll(round& r, deadline& limit) noexcept;
-  int deliver_round(const round& r, records& out, deadline& limit) noexcept;
-  int deliver_reported(const round& r, records& out, bool& seen_all, bool& is_stuck) noexcept;
-  bool pause(deadline& limit) noexcept;
-  void end_delivery() noexcept;
-  void deliver_ready(std::uint64_t tag, std::uint32_t events, records& out) noexcept;
-  void answer_own(std::uint32_t own) noexcept;
-  bool deliver_active(records& out) noexcept;
-  bool deliver_filter(unsigned filter, records& out) noexcept;
-  void report_end(knote_record& k, records& out) noexcept;
-  void settle(delivery& d, bool still, records& out) noexcept;
+  static constexpr int wait_again = -1;  // not an errno
+  int collect_from(int result, event_writer& out, deadline& until) noexcept;
+  void plan(wait_round& r, unsigned room, const deadline& until) noexcept;
+  void ask_epoll(wait_round& r, deadline& until) noexcept;
+  int deliver_round(const wait_round& r, event_writer& out, deadline& until) noexcept;
+  int deliver_reported(const wait_round& r, event_writer& out, bool& seen_all,
+                       bool& is_stuck) noexcept;
+  inline int check_wait(const wait_round& r) noexcept;
+  bool pause(deadline& until) noexcept;
+  void end_collecting() noexcept;
+  void deliver_ready(std::uint64_t tag, std::uint32_t events, event_writer& out) noexcept;
+  inline bool deliver_polled(knote_record& k, std::uint32_t events, bool is_edge,
+                             event_writer& out) noexcept;
+  void handle_internal(std::uint32_t fds) noexcept;
+  bool deliver_active(event_writer& out) noexcept;
+  bool deliver_filter(unsigned filter, event_writer& out) noexcept;
+  inline std::size_t take_batch(unsigned filter, std::uint32_t& left, delivery* batch,
+                                event_writer& out, bool& tried) noexcept;
+  inline void process_batch(unsigned filter, std::span<delivery> batch, event_writer& out) noexcept;
+  void report_end(knote_record& k, event_writer& out) noexcept;
+  void finish_delivery(delivery& d, bool still_active, event_writer& out) noexcept;
   void run_pumps(std::uint32_t filters) noexcept;
 
   base::mutex lock_;
-  base::condition gate_;  // a knote stopped being busy, a slot opening, a thread pumping
-  int number_ = -1;       // one of them, for calls on the epoll set
-  int numbers_ = 0;       // how many it has
-  int bell_ = -1;
-  int users_ = 0;
-  int sleepers_ = 0;    // threads in epoll_wait, or about to be
-  int collectors_ = 0;  // threads that deliver: they look at waiting_ before they sleep or return
-  int pumping_ = 0;     // threads in a filter's pump
-  // By kind of call, without `data` and with: the number that may go the short way, or -1.
-  int open_for_[4] = {-1, -1, -1, -1};
-  unsigned options_ = 0;
+  // A knote is not busy any more, a slot is not opening any more, a thread has left a pump or, when
+  // the kqueue has ended, the kqueue.
+  base::condition state_changed_;
+  int fd_ = -1;       // one of its fds, for calls on the epoll set
+  int fd_count_ = 0;  // how many fds it has
+  int wakeup_ = -1;   // the eventfd
+  int users_ = 0;     // threads inside kevent(), without those on the fast path
+  int sleepers_ = 0;  // threads in epoll_wait, or about to be
+  int pumping_ = 0;   // threads in a filter's pump
+  // Threads that deliver. They look at active_filters_ before they sleep or return.
+  int collectors_ = 0;
+  // For which fd the fast path is open, or -1. By kind of call, without `data` and with it.
+  int fast_path_fds_[4] = {-1, -1, -1, -1};
+  unsigned options_ = 0;  // of extension.h
   call_kind kind_ = call_kind::undecided;
   bool ended_ = true;
-  bool rung_ = false;    // the bell is written, or is about to be, and its event is not taken yet
-  int striking_ = 0;     // threads that have set rung_ and are about to write
-  bool stale_ = false;   // this wait brought an event of a registration that is no more
-  unsigned set_ = 0;     // which epoll set it is
-  int in_old_sets_ = 0;  // threads asleep in one of those before
-  bool turn_ = false;    // with room for one event: whose turn it is
-  unsigned next_filter_ = 0;   // which list is served first: the next one from here on
-  std::uint32_t waiting_ = 0;  // bit per filter: its list is not empty
+  // The eventfd is written, or is about to be, and epoll's event of it is not taken yet.
+  bool wakeup_pending_ = false;
+  int wakeup_writers_ = 0;    // threads that have set wakeup_pending_ and are about to write
+  bool stale_ = false;        // the wait brought an event of a registration that is gone
+  unsigned set_ = 0;          // counts the epoll sets that the kqueue has had
+  int in_old_sets_ = 0;       // threads asleep in earlier ones
+  bool epoll_turn_ = false;   // with room for one event: epoll is asked, not the lists
+  unsigned next_filter_ = 0;  // the filter whose list is served first
+  std::uint32_t active_filters_ = 0;  // one bit per filter whose list is not empty
   std::uint32_t active_count_ = 0;
   void* owner_ = nullptr;
-  knote_list active_[filter_count];
+  active_knotes active_[filter_count];
   filter_slot slots_[filter_count];
   descriptor_table descriptors_;
   knote_table others_;
-  knote_record* free_blocks_ = nullptr;
+  knote_list free_knotes_;
 };
 
 }  // namespace kedge::kqueue

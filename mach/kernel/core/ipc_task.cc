@@ -55,7 +55,7 @@ void ipc_task::add(pending_call& parked) noexcept {
 
 void ipc_task::remove(pending_call& parked) noexcept {
   parked_lock_.lock();
-  if (parked.parked.linked) parked_.remove(parked);
+  if (parked.parked.is_linked()) parked_.remove(parked);
   parked_lock_.unlock();
 }
 
@@ -69,7 +69,7 @@ bool ipc_task::own(semaphore& made) noexcept {
 
 void ipc_task::disown(semaphore& gone) noexcept {
   semaphores_lock_.lock();
-  if (gone.of_owner.linked) semaphores_.remove(gone);
+  if (gone.of_owner.is_linked()) semaphores_.remove(gone);
   semaphores_lock_.unlock();
 }
 

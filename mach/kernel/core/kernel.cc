@@ -261,7 +261,7 @@ kern_return_t kernel::attach(ipc_task& caller, mach_port_name_t name, watch& by,
 
 void kernel::detach(watch& by, object& at) noexcept {
   const std::lock_guard hold(at.lock);
-  if (!by.link.linked) return;
+  if (!by.link.is_linked()) return;
   if (at.kind == object_kind::port) {
     static_cast<port&>(at).watches.remove(by);
   } else {

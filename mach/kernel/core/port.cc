@@ -70,7 +70,7 @@ void leave_ready(port& empty) noexcept {
   for (membership* each = empty.sets.front(); each; each = member_sets::after(*each)) {
     if (is_stale(*each)) continue;
     each->set->lock.lock();
-    if (each->ready.linked) each->set->ready.remove(*each);
+    if (each->ready.is_linked()) each->set->ready.remove(*each);
     each->set->lock.unlock();
   }
 }
@@ -239,7 +239,7 @@ kern_return_t insert_member(port& member, port_set& set, deferred_work& after) {
     kmsg* message = member.queue().peek();
     if (!hand_over(set.receivers, member, message, after)) break;
     member.queue().take();
-    if (!member.queue().peek() && made->ready.linked) set.ready.remove(*made);
+    if (!member.queue().peek() && made->ready.is_linked()) set.ready.remove(*made);
   }
   set.lock.unlock();
   if (!member.senders.empty()) admit_senders(member, after);
@@ -253,7 +253,7 @@ namespace {
 void unlink(membership& gone) noexcept {
   gone.member->sets.remove(gone);
   gone.set->members.remove(gone);
-  if (gone.ready.linked) gone.set->ready.remove(gone);
+  if (gone.ready.is_linked()) gone.set->ready.remove(gone);
   delete &gone;
 }
 
@@ -355,7 +355,7 @@ void make_stale(port& member, port_set& set) noexcept {
     if (each->set == &set) {
       const std::lock_guard hold_set(set.lock);
       set.members.remove(*each);
-      if (each->ready.linked) set.ready.remove(*each);
+      if (each->ready.is_linked()) set.ready.remove(*each);
       each->set = nullptr;
     }
     if (!is_stale(*each)) continue;

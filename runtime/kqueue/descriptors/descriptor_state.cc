@@ -1,3 +1,5 @@
+// READ, WRITE and EXCEPT as Darwin sees them (filt_soread_common(), filt_sowrite_common(), pipe and
+// FIFO filters), asked of Linux by poll, ioctl and getsockopt.
 #include "kedge/runtime/kqueue/descriptors/descriptor_state.h"
 
 #include <fcntl.h>
@@ -18,14 +20,13 @@
 #include <climits>
 #include <cstddef>
 
-#include "kedge/runtime/kqueue/descriptors/unix_socket_state.h"
 #include "kedge/runtime/kqueue/libc/no_cancellation.h"
 
 namespace kedge::kqueue {
 namespace {
 
-// What a descriptor is, as far as Darwin's filters make a difference.
-enum class kind { connection, datagrams, pipe, fifo, other };
+// The kinds of descriptors that Darwin's filters treat differently.
+enum class fd_kind { connection, datagrams, pipe, fifo, other };
 
 int socket_option(int fd, int option) noexcept {
   int value = 0;
@@ -37,32 +38,32 @@ bool is_unix(int fd) noexcept {
   return socket_option(fd, SO_DOMAIN) == AF_UNIX;
 }
 
-kind kind_of(int fd) noexcept {
+fd_kind kind_of(int fd) noexcept {
   const int type = socket_option(fd, SO_TYPE);
   if (type >= 0)
-    return type == SOCK_STREAM || type == SOCK_SEQPACKET ? kind::connection : kind::datagrams;
+    return type == SOCK_STREAM || type == SOCK_SEQPACKET ? fd_kind::connection : fd_kind::datagrams;
   struct stat status{};
-  if (fstat(fd, &status) != 0 || !S_ISFIFO(status.st_mode)) return kind::other;
+  if (fstat(fd, &status) != 0 || !S_ISFIFO(status.st_mode)) return fd_kind::other;
   struct statfs system{};
-  return fstatfs(fd, &system) == 0 && system.f_type == PIPEFS_MAGIC ? kind::pipe : kind::fifo;
+  return fstatfs(fd, &system) == 0 && system.f_type == PIPEFS_MAGIC ? fd_kind::pipe : fd_kind::fifo;
 }
 
-bool ask_tcp(int fd, tcp_info& info) noexcept {
+bool get_tcp_info(int fd, tcp_info& info) noexcept {
   socklen_t size = sizeof info;
   return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0;
 }
 
-// What a socket's buffers hold, bookkeeping included, and may hold.
+// How much a socket's buffers hold and may hold, the kernel's bookkeeping included.
 struct socket_memory {
   std::uint32_t word[SK_MEMINFO_VARS] = {};
 
-  bool ask(int fd) noexcept {
+  bool query(int fd) noexcept {
     socklen_t size = sizeof word;
     return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, word, &size) == 0;
   }
 };
 
-// -1: the descriptor cannot tell.
+// Returns -1 if the descriptor has no such number.
 std::int64_t queued_bytes(int fd) noexcept {
   int amount = 0;
   return ioctl(fd, FIONREAD, &amount) == 0 ? amount : -1;
@@ -72,18 +73,18 @@ std::int64_t bytes_to_read(int fd) noexcept {
   if (const std::int64_t amount = queued_bytes(fd); amount >= 0) return amount;
   if (socket_option(fd, SO_ACCEPTCONN) <= 0) return 1;
   tcp_info info{};
-  if (ask_tcp(fd, info)) return info.tcpi_unacked;
+  if (get_tcp_info(fd, info)) return info.tcpi_unacked;
   unix_socket_state state;
-  return state.ask(fd) && state.backlog != 0 ? state.backlog : 1;
+  return state.query(fd) && state.backlog != 0 ? state.backlog : 1;
 }
 
 struct write_room {
   std::int64_t free = 1;
-  std::int64_t size = 1;  // what free is when nothing is queued
+  std::int64_t size = 1;  // `free` when no bytes are queued
 };
 
 write_room room_to_write(int fd) noexcept {
-  if (socket_memory memory; memory.ask(fd)) {
+  if (socket_memory memory; memory.query(fd)) {
     const std::int64_t size = memory.word[SK_MEMINFO_SNDBUF];
     const std::int64_t used =
         std::max(memory.word[SK_MEMINFO_WMEM_ALLOC], memory.word[SK_MEMINFO_WMEM_QUEUED]);
@@ -94,13 +95,16 @@ write_room room_to_write(int fd) noexcept {
   return used >= 0 ? write_room{size - used, size} : write_room{};
 }
 
-// The errno of a dead connection. SO_ERROR knows, but forgets when asked. One that once stood was
-// reset: its SYN was acknowledged, or, if it was accepted, its peer has told its window. One that
-// never did was refused if a segment has come in; if none has, it ran out of time or into the
-// network's word, and that is left to the program, as 0.
+// Returns the errno of a dead connection, which SO_ERROR would give but then forget.
+// - A connection that was established was reset. It was established if its SYN was acknowledged or,
+//   for an accepted one, if its peer has announced its window.
+// - One that never was established was refused if a segment has come in.
+// - Without such a segment it timed out, or the network reported an error. That is left to the
+//   program, as 0.
 std::uint32_t connection_error(int fd) noexcept {
   tcp_info info{};
-  if (!ask_tcp(fd, info) || info.tcpi_bytes_acked != 0 || info.tcpi_snd_wnd != 0) return ECONNRESET;
+  if (!get_tcp_info(fd, info) || info.tcpi_bytes_acked != 0 || info.tcpi_snd_wnd != 0)
+    return ECONNRESET;
   return info.tcpi_segs_in != 0 ? ECONNREFUSED : 0;
 }
 
@@ -108,66 +112,87 @@ std::uint32_t connection_error(int fd) noexcept {
 // TIME_WAIT, LAST_ACK, CLOSING.
 constexpr unsigned states_after_fin = 1u << 4 | 1u << 5 | 1u << 6 | 1u << 9 | 1u << 11;
 
-// Has this side ended? `seen`: poll's events.
-bool has_ended(const knote& note, kind what, unsigned seen) noexcept {
-  switch (what) {
-    case kind::connection:
+// Returns whether the side of the descriptor that the knote is about has ended. `seen`: poll's
+// events.
+bool has_ended(const knote& note, fd_kind kind, unsigned seen) noexcept {
+  switch (kind) {
+    case fd_kind::connection:
       if ((seen & (POLLHUP | POLLRDHUP)) == POLLHUP) return false;  // it was never connected
       [[fallthrough]];
-    case kind::datagrams:
+    case fd_kind::datagrams:
       return (seen & (note.filter == EVFILT_WRITE ? POLLHUP : POLLHUP | POLLRDHUP)) != 0;
-    case kind::pipe:
+    case fd_kind::pipe:
       return (seen & (POLLHUP | POLLERR)) != 0;
-    case kind::fifo:
-      return false;  // filt_vnode_common() knows no end of one
+    case fd_kind::fifo:
+      return false;  // filt_vnode_common() reports no end of a FIFO
     default:
       return (seen & POLLHUP) != 0;
   }
 }
 
-// A pipe that has ended: nothing to write, and nothing to read for the end that writes.
-std::int64_t amount_of_ended(const knote& note, kind what) noexcept {
+// amount_of() for an ended descriptor. A pipe that has ended has no room to write, and no bytes to
+// read at the end that writes.
+std::int64_t amount_of_ended(const knote& note, fd_kind kind) noexcept {
   const int fd = static_cast<int>(note.ident);
-  if (what == kind::pipe) {
+  if (kind == fd_kind::pipe) {
     const bool reads = note.filter == EVFILT_READ && (fcntl(fd, F_GETFL) & O_ACCMODE) != O_WRONLY;
     if (!reads) return 0;
   }
   return amount_of(note.filter, fd);
 }
 
-bool asks_for_mark(const knote& note) noexcept {
+bool wants_mark(const knote& note) noexcept {
   return (note.fflags & NOTE_LOWAT) != 0 && note.data > 1;
 }
 
-// Does this kind of descriptor know marks? Of datagrams Linux counts only the next one's bytes.
-bool knows_mark(const knote& note, kind what) noexcept {
-  return what == kind::connection || what == kind::pipe ||
-         (what == kind::datagrams && note.filter == EVFILT_WRITE);
+// Returns whether the filter looks at marks for this kind of descriptor. Of datagrams Linux counts
+// only the bytes of the next one.
+bool supports_mark(const knote& note, fd_kind kind) noexcept {
+  return kind == fd_kind::connection || kind == fd_kind::pipe ||
+         (kind == fd_kind::datagrams && note.filter == EVFILT_WRITE);
 }
 
-// The sender cannot send any more: what has come is all that there will be until it is read.
-bool sender_is_stuck(int fd, kind what, std::int64_t bytes) noexcept {
-  if (what == kind::pipe) {
+// Returns whether the sender cannot send any more, so that no more bytes come until some are read.
+bool sender_is_stuck(int fd, fd_kind kind, std::int64_t bytes) noexcept {
+  if (kind == fd_kind::pipe) {
     const int size = fcntl(fd, F_GETPIPE_SZ);
     return size >= 0 && bytes > size - PIPE_BUF;  // a page that is partly read takes no more
   }
   if (is_unix(fd)) {
     unix_socket_state state;
-    return state.ask(fd) && state.peer_is_stuck;
+    return state.query(fd) && state.peer_is_stuck;
   }
   socket_memory memory;
-  return memory.ask(fd) && memory.word[SK_MEMINFO_RMEM_ALLOC] >= memory.word[SK_MEMINFO_RCVBUF] / 2;
+  return memory.query(fd) &&
+         memory.word[SK_MEMINFO_RMEM_ALLOC] >= memory.word[SK_MEMINFO_RCVBUF] / 2;
 }
 
-bool meets_mark(const knote& note, kind what) noexcept {
+bool meets_mark(const knote& note, fd_kind kind) noexcept {
   const int fd = static_cast<int>(note.ident);
   if (note.filter == EVFILT_WRITE) {
     const write_room room = room_to_write(fd);
     return room.free >= std::min(note.data, room.size);
   }
   const std::int64_t bytes = queued_bytes(fd);
-  // A listening socket has no bytes and knows no mark.
-  return bytes < 0 || bytes >= note.data || sender_is_stuck(fd, what, bytes);
+  // A listening socket has no bytes, and Darwin ignores its mark.
+  return bytes < 0 || bytes >= note.data || sender_is_stuck(fd, kind, bytes);
+}
+
+// Returns whether a knote whose descriptor has not ended has an event. Sets `poll_again` if epoll
+// may not report when it has one.
+bool is_ready(const knote& note, fd_kind kind, unsigned seen, bool& poll_again) noexcept {
+  const int fd = static_cast<int>(note.ident);
+  const bool write = note.filter == EVFILT_WRITE;
+  if ((seen & POLLERR) != 0 && kind != fd_kind::fifo) return true;
+  const bool is_unconnected = kind == fd_kind::connection && (seen & POLLHUP) != 0;
+  if (is_unconnected || (seen & (write ? POLLOUT : POLLIN)) == 0) {
+    // Connecting an AF_UNIX socket produces no event of epoll.
+    poll_again = write && is_unconnected && is_unix(fd);
+    return false;
+  }
+  if (!wants_mark(note) || !supports_mark(note, kind) || meets_mark(note, kind)) return true;
+  poll_again = write;
+  return false;
 }
 
 }  // namespace
@@ -179,71 +204,57 @@ std::int64_t amount_of(std::int16_t filter, int fd) noexcept {
   return amount;
 }
 
-bool has_mark(const knote& note) noexcept {
-  return asks_for_mark(note) && knows_mark(note, kind_of(static_cast<int>(note.ident)));
+bool has_low_water_mark(const knote& note) noexcept {
+  return wants_mark(note) && supports_mark(note, kind_of(static_cast<int>(note.ident)));
 }
 
-std::uint32_t awaited_by(const knote& note) noexcept {
+std::uint32_t epoll_interest_of(const knote& note) noexcept {
   if (note.filter == EVFILT_WRITE) return EPOLLOUT | EPOLLHUP | EPOLLERR;
   const bool urgent = (note.fflags & NOTE_OOB) != 0;
   return EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR | (urgent ? EPOLLPRI : 0u);
 }
 
-bool sending_is_shut(int fd) noexcept {
+bool is_shut_for_sending(int fd) noexcept {
   const no_cancellation here;
   const int error = errno;
   bool is_shut = false;
-  if (tcp_info info{}; ask_tcp(fd, info)) {
+  if (tcp_info info{}; get_tcp_info(fd, info)) {
     is_shut = (states_after_fin >> info.tcpi_state & 1) != 0;
   } else if (errno != ENOTSOCK && is_unix(fd) && socket_option(fd, SO_TYPE) == SOCK_STREAM) {
-    // In a stream, no bytes are nothing; but the kernel looks whether it may send.
+    // Sending no bytes to a stream sends nothing, but the kernel checks whether it may send.
     is_shut = send(fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EPIPE;
   }
   errno = error;
   return is_shut;
 }
 
-sighting look_at(const knote& note, kevent64_s& event, bool with_data) noexcept {
+poll_result probe(const knote& note, kevent64_s& event, bool with_data) noexcept {
   const no_cancellation here;
   const int fd = static_cast<int>(note.ident);
-  const bool write = note.filter == EVFILT_WRITE;
-  // Asked of a writer, too, POLLRDHUP tells a connection that ended from one that never was.
-  pollfd p{fd, static_cast<short>(awaited_by(note) | POLLRDHUP), 0};
+  // POLLRDHUP, for WRITE too, distinguishes a connection that ended from one that never was.
+  pollfd p{fd, static_cast<short>(epoll_interest_of(note) | POLLRDHUP), 0};
   if (poll(&p, 1, 0) < 0 || (p.revents & POLLNVAL) != 0) return {};
   const auto seen = static_cast<unsigned short>(p.revents);
 
-  sighting s;
-  const bool is_shut = write && sending_is_shut(fd);
-  s.unusual = is_shut || (seen & (POLLHUP | POLLERR)) != 0;
-  const bool matters = s.unusual || (seen & POLLRDHUP) != 0 || asks_for_mark(note);
-  const kind what = matters ? kind_of(fd) : kind::other;
-  const bool ended = is_shut || has_ended(note, what, seen);
+  poll_result result;
+  const bool is_shut = note.filter == EVFILT_WRITE && is_shut_for_sending(fd);
+  result.unusual = is_shut || (seen & (POLLHUP | POLLERR)) != 0;
+  const bool kind_matters = result.unusual || (seen & POLLRDHUP) != 0 || wants_mark(note);
+  const fd_kind kind = kind_matters ? kind_of(fd) : fd_kind::other;
+  const bool ended = is_shut || has_ended(note, kind, seen);
   if ((seen & POLLPRI) != 0) {
-    event.fflags = NOTE_OOB;
-    s.reported = true;
-    return s;  // Linux does not tell how much is behind the mark
-  }
-  if (ended) {
+    event.fflags = NOTE_OOB;  // `data` is 0: Linux does not say how much is behind the mark
+    result.reported = true;
+  } else if (ended) {
     event.flags |= EV_EOF;
-    if ((seen & POLLERR) != 0 && what == kind::connection) event.fflags = connection_error(fd);
-    if (with_data) event.data = amount_of_ended(note, what);
-    s.reported = true;
-    return s;
+    if ((seen & POLLERR) != 0 && kind == fd_kind::connection) event.fflags = connection_error(fd);
+    if (with_data) event.data = amount_of_ended(note, kind);
+    result.reported = true;
+  } else if (is_ready(note, kind, seen, result.poll_again)) {
+    if (with_data) event.data = amount_of(note.filter, fd);
+    result.reported = true;
   }
-  const bool failed = (seen & POLLERR) != 0 && what != kind::fifo;
-  const bool unconnected = what == kind::connection && (seen & POLLHUP) != 0;
-  const bool ready = (seen & (write ? POLLOUT : POLLIN)) != 0 && !unconnected;
-  if (!failed && !ready) {
-    s.look_again = write && unconnected && is_unix(fd);  // connecting it tells nobody
-    return s;
-  }
-  if (!failed && asks_for_mark(note) && knows_mark(note, what) && !meets_mark(note, what)) {
-    s.look_again = write;
-    return s;
-  }
-  if (with_data) event.data = amount_of(note.filter, fd);
-  s.reported = true;
-  return s;
+  return result;
 }
 
 }  // namespace kedge::kqueue

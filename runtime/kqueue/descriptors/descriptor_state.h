@@ -1,6 +1,9 @@
-// What READ, WRITE and EXCEPT report of a descriptor besides that it is ready, and whether they
-// report it at all where epoll knows too little: what the filters' f_event of Darwin's kernel see
-// (filt_soread_common() and so on in bsd/kern).
+// descriptor_state: what READ, WRITE and EXCEPT report about a descriptor beyond that it is ready;
+// and whether they report it, where epoll knows too little. It follows the f_event functions of the
+// filters in Darwin's kernel (filt_soread_common() and so on in bsd/kern).
+//
+// Threads: any. No function acts on a cancellation. Errors: a question that Linux does not answer
+// gets the answer that the function's comment names.
 #pragma once
 
 #include <sys/event.h>
@@ -11,29 +14,43 @@
 
 namespace kedge::kqueue {
 
-// `data` of a descriptor that is ready and has neither ended nor failed: READ: bytes to read;
-// connections to accept, 1 where Linux does not tell. WRITE: bytes of room. 1 for a file that
-// cannot say.
+// Returns `data` for a descriptor that is ready and has neither ended nor failed. READ: bytes to
+// read, or connections to accept (1 where Linux does not say). WRITE: bytes of room. 1 for a file
+// without such an amount. Keeps errno.
 std::int64_t amount_of(std::int16_t filter, int fd) noexcept;
 
-// Does the knote's low-water mark ask for more than epoll does? Not if it is 1 or less, or if its
-// descriptor's filter on Darwin does not look at marks, or if Linux cannot count that far.
-bool has_mark(const knote& note) noexcept;
+// Returns whether the knote's low-water mark demands more than epoll checks. It does not if the
+// mark is 1 or less, if Darwin's filter ignores marks for the descriptor, or if Linux cannot count
+// the bytes.
+bool has_low_water_mark(const knote& note) noexcept;
 
-// poll's events (which are epoll's) that may make the knote active.
-std::uint32_t awaited_by(const knote& note) noexcept;
+// Returns the events of poll (which are epoll's) that may make the knote active.
+std::uint32_t epoll_interest_of(const knote& note) noexcept;
 
-// Has this side of a connection been shut for sending? Linux tells nobody who waits.
-bool sending_is_shut(int fd) noexcept;
+// Returns whether this side of a connection was shut for sending, which wakes no waiter on Linux.
+// Keeps errno.
+bool is_shut_for_sending(int fd) noexcept;
 
-struct sighting {
+struct poll_result {
   bool reported = false;    // the event is filled in
-  bool unusual = false;     // an end or an error: whatever follows, epoll's word is not enough
-  bool look_again = false;  // what it wants may come to be without epoll telling: try again soon
+  bool unusual = false;     // an end or an error: later events have to be probed too
+  bool poll_again = false;  // what the knote waits for may come without an event of epoll
 };
 
-// Looks at the descriptor of a READ, WRITE or EXCEPT knote that epoll watches and fills in EV_EOF,
-// fflags and (with_data) `data`. SO_ERROR is left as it is: the program may look at it afterwards.
-sighting look_at(const knote& note, kevent64_s& event, bool with_data) noexcept;
+// Probes the descriptor of a READ, WRITE or EXCEPT knote that is registered with epoll. Fills in
+// EV_EOF, fflags and, with_data, `data`. Does not clear SO_ERROR, which the program may want to
+// read.
+poll_result probe(const knote& note, kevent64_s& event, bool with_data) noexcept;
+
+// What Linux reports about an AF_UNIX socket only by netlink (sock_diag(7)), in
+// unix_socket_state.cc.
+struct unix_socket_state {
+  unsigned backlog = 0;        // of a listener: connections to accept
+  bool peer_is_stuck = false;  // the peer has sent so much that poll does not call it writable
+
+  // Returns false if `fd` is not an AF_UNIX socket, or if the kernel does not answer (built without
+  // sock_diag, another network namespace). Costs five system calls or more.
+  bool query(int fd) noexcept;
+};
 
 }  // namespace kedge::kqueue

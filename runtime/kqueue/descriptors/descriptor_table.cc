@@ -6,10 +6,9 @@
 #include <cerrno>
 
 namespace kedge::kqueue {
-
 namespace {
 
-// As epoll has it.
+// `armed` as epoll takes it.
 std::uint32_t events_of(std::uint16_t armed) noexcept {
   const std::uint32_t events = armed & ~std::uint32_t{descriptor_table::edge};
   return (armed & descriptor_table::edge) != 0 ? events | EPOLLET : events;
@@ -17,6 +16,23 @@ std::uint32_t events_of(std::uint16_t armed) noexcept {
 
 std::uint64_t tag_of(const descriptor_table::entry& e, std::uint32_t fd) noexcept {
   return (static_cast<std::uint64_t>(e.generation) << 32) | fd;
+}
+
+// Sets `reported` of each knote and `plain` of the entry. Returns what `armed` should be.
+std::uint16_t update_knotes(descriptor_table::entry& e) noexcept {
+  std::uint16_t wanted = 0;
+  bool any_edge = false;
+  bool any_level = false;
+  bool all_stay = true;  // no event changes a knote's state
+  for (knote_record* k = e.first; k != nullptr; k = k->chain) {
+    k->reported = k->polled && !k->disabled && !k->ending ? k->interest : std::uint16_t{0};
+    if (k->reported == 0) continue;
+    wanted |= k->reported;
+    ((k->flags & EV_CLEAR) != 0 || k->needs_probe ? any_edge : any_level) = true;
+    if ((k->flags & (EV_ONESHOT | EV_DISPATCH)) != 0 || k->needs_probe) all_stay = false;
+  }
+  e.plain = all_stay && any_edge != any_level ? wanted & (EPOLLIN | EPOLLOUT) : 0;
+  return any_edge ? wanted | descriptor_table::edge : wanted;
 }
 
 }  // namespace
@@ -46,17 +62,7 @@ void descriptor_table::remove(knote_record& k) noexcept {
 
 int descriptor_table::refresh(int epoll, std::uint32_t fd, bool again) noexcept {
   entry& e = entries_[fd];
-  std::uint16_t wanted = 0;
-  bool any_edge = false, any_level = false, all_last = true;
-  for (knote_record* k = e.first; k != nullptr; k = k->chain) {
-    k->reported = k->polled && !k->disabled && !k->ending ? k->interest : std::uint16_t{0};
-    if (k->reported == 0) continue;
-    wanted |= k->reported;
-    ((k->flags & EV_CLEAR) != 0 || k->examined ? any_edge : any_level) = true;
-    if ((k->flags & (EV_ONESHOT | EV_DISPATCH)) != 0 || k->examined) all_last = false;
-  }
-  e.plain = all_last && any_edge != any_level ? wanted & (EPOLLIN | EPOLLOUT) : 0;
-  if (any_edge) wanted |= edge;
+  const std::uint16_t wanted = update_knotes(e);
   if (wanted == e.armed && !(again && wanted != 0)) return 0;
 
   if (e.armed == 0 || wanted == 0) ++generation_;
@@ -67,12 +73,12 @@ int descriptor_table::refresh(int epoll, std::uint32_t fd, bool again) noexcept 
   event.data.u64 = tag_of(e, fd);
   int result = epoll_ctl(epoll, operation, static_cast<int>(fd), &event);
   if (result != 0 && operation == EPOLL_CTL_ADD && errno == EEXIST) {
-    // The same file is back under its number, from a duplicate: epoll has never forgotten it.
+    // A duplicate has brought the same file back under this fd: epoll has kept its registration.
     result = epoll_ctl(epoll, EPOLL_CTL_MOD, static_cast<int>(fd), &event);
   }
   if (result != 0) {
     int error = errno;
-    if (operation != EPOLL_CTL_ADD && error == EPERM) error = ENOENT;  // not what was registered
+    if (operation != EPOLL_CTL_ADD && error == EPERM) error = ENOENT;  // not the registered file
     if (operation != EPOLL_CTL_MOD || error == ENOENT || error == EBADF) e.armed = 0;
     return error;
   }

@@ -1,11 +1,13 @@
-// The knotes of a kqueue that are about descriptors, by number, and their registrations in the
-// epoll set: one per number, whatever its knotes. A registration carries number and generation, so
-// that an event of an earlier one is known as such.
+// descriptor_table: the knotes of a kqueue that are about descriptors, by fd, and their
+// registrations in the epoll set. There is one registration per fd, whatever its knotes. It carries
+// the fd and a generation, so that events of an earlier registration are recognised.
 //
-// It is level-triggered unless one of the enabled knotes has EV_CLEAR, or is one whose events its
-// filter examines: if it does not find them worth a report, epoll must not repeat them. It is
-// absent while none is enabled: epoll would report a hang-up even then. It is gone without our
-// doing when the program has closed the number (and every duplicate); refresh() finds that out.
+// A registration is level-triggered, unless an enabled knote has EV_CLEAR, or needs a probe: if the
+// probe finds nothing to report, epoll must not repeat the event. There is no registration while no
+// knote is enabled, because epoll would report a hang-up even then. A registration disappears by
+// itself when the program closes the fd and all duplicates; refresh() finds that out.
+//
+// Threads: the lock of the kqueue.
 #pragma once
 
 #include <cstddef>
@@ -16,50 +18,64 @@
 
 namespace kedge::kqueue {
 
+// The 64 bits of data of an epoll event. For a descriptor of the program: the fd, below 2^31, in
+// the lower half and the registration's generation in the upper half. For an internal descriptor:
+// one of the tags below.
+inline constexpr std::uint32_t internal_tag = 0x8000'0000;
+inline constexpr std::uint64_t wakeup_tag = 0xffff'ffff;
+
+constexpr std::uint64_t pump_tag(unsigned filter) noexcept {
+  return internal_tag | filter;
+}
+
 class descriptor_table {
  public:
   struct entry {
-    knote_record* first = nullptr;  // its knotes, chained
+    knote_record* first = nullptr;  // the chain of its knotes
     std::uint32_t generation = 0;
-    std::uint16_t armed = 0;  // the events registered, or with `edge`; 0: no registration
-    // Those of EPOLLIN and EPOLLOUT that ask for no more than a record from each knote that reports
-    // them, and leave all as it is: what nearly every event is.
+    std::uint16_t armed = 0;  // the registered events, and perhaps `edge`. 0: no registration
+    // Those of EPOLLIN and EPOLLOUT for which it is enough to write an event for each knote that
+    // reports them, with no change of state. Nearly every event of epoll is plain.
     std::uint16_t plain = 0;
   };
-  static constexpr std::uint16_t edge = 1u << 15;  // EPOLLET's place in `armed`
+  static constexpr std::uint16_t edge = 1u << 15;  // stands for EPOLLET in `armed`
 
-  // The entry of a number; null if it has never had a knote.
+  // Returns the entry of an fd, or null if it has never had a knote.
   entry* find(std::uint64_t fd) noexcept { return fd < entries_.size() ? &entries_[fd] : nullptr; }
   const entry* find(std::uint64_t fd) const noexcept {
     return fd < entries_.size() ? &entries_[fd] : nullptr;
   }
-  // All, by number. Those of numbers that have or had a registration are there.
+  // All entries, by fd. Every fd that has or had a registration has an entry.
   const entry* entries() const noexcept { return entries_.data(); }
-  // Any knote from this place on, which becomes its own; null if there is none.
+  // Returns a knote of the first fd with knotes from `place` on, and sets `place` to that. Null if
+  // there is none.
   knote_record* any_from(std::size_t& place) const noexcept;
 
-  void insert(knote_record& k);  // throws std::bad_alloc. `ident` is an open descriptor's number.
+  // Throws std::bad_alloc. Requires that `ident` is an open fd.
+  void insert(knote_record& k);
   void remove(knote_record& k) noexcept;
-  // Nothing about `fd` is plain until the next refresh().
+  // Until the next refresh() no event of `fd` is plain.
   void forget_plain(std::uint64_t fd) noexcept { entries_[fd].plain = 0; }
-  void clear() noexcept { std::vector<entry>().swap(entries_); }  // gives its memory back
+  void clear() noexcept { std::vector<entry>().swap(entries_); }  // frees the memory
 
-  // Makes the registration what the polled, enabled knotes of `fd` need, and says in each what of
-  // it is its own. `again`: also if it is that already, so that epoll looks at the descriptor anew.
-  // Returns 0 or an errno: ENOENT, EBADF the number was closed since (or the kqueue's was); EPERM
-  // epoll cannot watch this file; ELOOP, EINVAL a kqueue that cannot be nested so; ENOMEM, ENOSPC.
+  // Makes the registration of `fd` what its polled, enabled knotes need, and sets `reported` of
+  // each. With `again`, also if it is that already, so that epoll checks the descriptor again.
+  //
+  // Returns 0 or an errno: ENOENT or EBADF if the fd was closed since (or the kqueue's was); EPERM
+  // if epoll cannot watch the file; ELOOP or EINVAL for a kqueue that cannot be nested; ENOMEM;
+  // ENOSPC.
   int refresh(int epoll, std::uint32_t fd, bool again) noexcept;
 
   // Counts the registrations made and removed.
   unsigned changes() const noexcept { return generation_; }
 
-  // A number from this place on that has a registration, which becomes its own; -1 if there is
-  // none.
+  // Returns the first fd from `place` on that has a registration, and sets `place` to it. -1 if
+  // there is none.
   int any_registered_from(std::size_t& place) const noexcept;
-  // Registers in `epoll` what is registered. Returns 0 or an errno.
+  // Makes the same registrations in `epoll`. Returns 0 or an errno.
   int copy_to(int epoll) const noexcept;
 
-  // Another file has the number: what epoll had about it is gone.
+  // Another file has the fd, so that epoll has dropped the registration.
   void forget_registration(std::uint32_t fd) noexcept { entries_[fd].armed = 0; }
 
  private:

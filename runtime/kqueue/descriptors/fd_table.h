@@ -1,6 +1,8 @@
-// A table with a place for every descriptor number, in two levels, so that a number of a million
-// costs little. The first page is always there: a look-up of a small number is one load. The other
-// places are made on demand and stay. Any thread.
+// fd_table: a table with a place for every fd, in two levels, so that an fd of a million costs
+// little. The first page is always there, so that looking up a small fd is one load. Other places
+// are made on demand and are not freed.
+//
+// Threads: any. A place is an atomic.
 #pragma once
 
 #include <algorithm>
@@ -12,9 +14,9 @@ namespace kedge::kqueue {
 template <class T>
 class fd_table {
  public:
-  // The place of a number; null if it has none (yet).
-  std::atomic<T>* find(int number) const noexcept {
-    const unsigned n = static_cast<unsigned>(number);  // a negative one is beyond every page
+  // Returns the place of an fd, or null if none was made.
+  std::atomic<T>* find(int fd) const noexcept {
+    const unsigned n = static_cast<unsigned>(fd);  // a negative one is beyond every page
     if (n < page_size) [[likely]]
       return &first_.at[n];
     if (n / page_size >= page_count) return nullptr;
@@ -22,20 +24,21 @@ class fd_table {
     return p != nullptr ? &p->at[n % page_size] : nullptr;
   }
 
-  // The same, made if need be. Null: no memory, or a number beyond sixteen million.
-  std::atomic<T>* make(int number) noexcept {
-    const unsigned n = static_cast<unsigned>(number);
-    if (n < page_size || n / page_size >= page_count) return find(number);
+  // Returns the place of an fd, and makes it if need be. Returns null without memory, and for an fd
+  // beyond sixteen million.
+  std::atomic<T>* make(int fd) noexcept {
+    const unsigned n = static_cast<unsigned>(fd);
+    if (n < page_size || n / page_size >= page_count) return find(fd);
     std::atomic<page*>& p = pages_[n / page_size];
     if (p.load(std::memory_order_acquire) == nullptr) {
       page* const fresh = new (std::nothrow) page{};
       page* expected = nullptr;
       if (!p.compare_exchange_strong(expected, fresh, std::memory_order_acq_rel)) delete fresh;
     }
-    return find(number);
+    return find(fd);
   }
 
-  // visit(number, place) for every place in [first, last].
+  // Calls visit(fd, place) for every place in [first, last].
   template <class Visit>
   void each(unsigned first, unsigned last, Visit visit) const noexcept {
     last = std::min(last, page_size * page_count - 1);
@@ -50,7 +53,7 @@ class fd_table {
     }
   }
 
-  // Forgets all. For the child of a fork, where nobody else looks.
+  // Resets all places. Only for the child of a fork, where no other thread uses the table.
   void clear() noexcept {
     for (std::atomic<T>& place : first_.at) {
       if (place.load(std::memory_order_relaxed) != T{}) place.store(T{}, std::memory_order_relaxed);

@@ -10,13 +10,13 @@
 
 namespace kedge::kqueue {
 
-constinit fd_table<std::uintptr_t> fd_watchers::cares_{};
+constinit fd_table<std::uintptr_t> fd_watchers::words_{};
 
 namespace {
 
-constinit std::atomic<pid_t> process{0};  // whose descriptors the numbers are
+constinit std::atomic<pid_t> process{0};  // the process that the fds belong to
 
-// visit(queue) for those that a word names.
+// Calls visit(queue) for the kqueues that a word names.
 template <class Visit>
 void each_watcher(std::uintptr_t word, std::uintptr_t several, Visit visit) noexcept {
   if (word == several) {
@@ -32,41 +32,44 @@ bool fd_watchers::in_own_process() noexcept {
   return getpid() == process.load(std::memory_order_relaxed);
 }
 
-void fd_watchers::tell(int number) noexcept {
+void fd_watchers::notify_close(int fd) noexcept {
   const int error = errno;
   if (in_own_process()) {
-    const std::uintptr_t word = cares_.find(number)->exchange(0, std::memory_order_acq_rel);
-    each_watcher(word & ~is_kqueue, several, [number](queue& q) { q.descriptor_closes(number); });
-    if ((word & is_kqueue) != 0) kqueue_registry::forget(number);
+    const std::uintptr_t word = words_.find(fd)->exchange(0, std::memory_order_acq_rel);
+    each_watcher(word & ~is_kqueue, several, [fd](queue& q) { q.on_close(fd); });
+    if ((word & is_kqueue) != 0) kqueue_registry::forget(fd);
   }
   errno = error;
 }
 
-void fd_watchers::announce_all(unsigned first, unsigned last) noexcept {
-  cares_.each(first, last, [](int number, const std::atomic<std::uintptr_t>& place) {
-    if (place.load(std::memory_order_relaxed) != 0) tell(number);
+void fd_watchers::before_close_range(unsigned first, unsigned last) noexcept {
+  words_.each(first, last, [](int fd, const std::atomic<std::uintptr_t>& word) {
+    if (word.load(std::memory_order_relaxed) != 0) notify_close(fd);
   });
 }
 
-void fd_watchers::tell_watchers(int number, void (queue::*what)(int) noexcept) noexcept {
-  const std::uintptr_t word = cares_.find(number)->load(std::memory_order_acquire);
-  each_watcher(word & ~is_kqueue, several, [number, what](queue& q) { (q.*what)(number); });
-}
-
-void fd_watchers::announce_end_of_sending(int number) noexcept {
+void fd_watchers::notify(int fd, void (queue::*notification)(int) noexcept) noexcept {
+  if (!has_watcher(fd) || !in_own_process()) return;
   const int error = errno;
-  if (concerns(number) && in_own_process()) tell_watchers(number, &queue::sending_ends);
+  const std::uintptr_t word = words_.find(fd)->load(std::memory_order_acquire);
+  each_watcher(word & ~is_kqueue, several, [fd, notification](queue& q) { (q.*notification)(fd); });
   errno = error;
 }
 
-void fd_watchers::announce_new_offset(int number) noexcept {
-  const int error = errno;
-  if (concerns(number) && in_own_process()) tell_watchers(number, &queue::offset_moves);
-  errno = error;
+void fd_watchers::after_shutdown(int fd) noexcept {
+  notify(fd, &queue::on_shutdown);
 }
 
-bool fd_watchers::note_knote(int number, const queue& q) noexcept {
-  std::atomic<std::uintptr_t>* const place = cares_.make(number);
+void fd_watchers::after_seek(int fd) noexcept {
+  notify(fd, &queue::on_seek);
+}
+
+void fd_watchers::after_replace(int fd) noexcept {
+  notify(fd, &queue::on_replace);
+}
+
+bool fd_watchers::add_watcher(int fd, const queue& q) noexcept {
+  std::atomic<std::uintptr_t>* const place = words_.make(fd);
   if (place == nullptr) return false;
   const auto own = reinterpret_cast<std::uintptr_t>(&q);
   std::uintptr_t word = place->load(std::memory_order_relaxed);
@@ -78,20 +81,16 @@ bool fd_watchers::note_knote(int number, const queue& q) noexcept {
   }
 }
 
-bool fd_watchers::note_kqueue(int number) noexcept {
-  std::atomic<std::uintptr_t>* const place = cares_.make(number);
+bool fd_watchers::add_kqueue(int fd) noexcept {
+  std::atomic<std::uintptr_t>* const place = words_.make(fd);
   if (place == nullptr) return false;
   process.store(getpid(), std::memory_order_relaxed);
   place->fetch_or(is_kqueue, std::memory_order_acq_rel);
   return true;
 }
 
-void fd_watchers::renew(int number) noexcept {
-  tell_watchers(number, &queue::renew);
-}
-
 void fd_watchers::after_fork_in_child() noexcept {
-  cares_.clear();
+  words_.clear();
 }
 
 }  // namespace kedge::kqueue

@@ -1,10 +1,11 @@
-// What kqueues have to do when a descriptor number is closed, before it goes: knote_fdclose() for
-// those that have knotes about it, and the end of the kqueue whose number it is. The calls that
-// close numbers (close_calls.cc) come here first.
+// fd_watchers: which kqueues have to be notified of an fd, and the notifications. Before an fd is
+// closed, kqueues drop their knotes about it (knote_fdclose() in Darwin's kernel), and the kqueue
+// whose own fd it is ends. The calls in libc/close_calls.cc come here first.
 //
-// One word per number says whether a kqueue cares; for a number that none does, closing costs one
-// look at it. A process that shares our memory but not our descriptors (the child of vfork) closes
-// nothing of ours.
+// There is one word per fd. For an fd without a watcher, closing costs one look at that word. A
+// process that shares our memory but not our descriptors (the child of vfork) notifies no kqueue.
+//
+// Threads: any. The notifications keep errno.
 #pragma once
 
 #include <atomic>
@@ -18,48 +19,47 @@ class queue;
 
 class fd_watchers {
  public:
-  // Whether a kqueue may care for the number.
-  static bool concerns(int number) noexcept {
-    const std::atomic<std::uintptr_t>* const place = cares_.find(number);
-    return place != nullptr && place->load(std::memory_order_relaxed) != 0;
+  // Returns whether a kqueue may have to be notified of the fd.
+  static bool has_watcher(int fd) noexcept {
+    const std::atomic<std::uintptr_t>* const word = words_.find(fd);
+    return word != nullptr && word->load(std::memory_order_relaxed) != 0;
   }
 
-  // The number is about to go. Keeps errno. What it must wait for: operations on its knotes, and if
-  // it is a kqueue's last number, the threads in that kqueue.
-  static void announce(int number) noexcept {
-    if (concerns(number)) tell(number);
+  // Requires that the fd is still open. Waits for operations on its knotes and, if it is the last
+  // fd of a kqueue, for the threads in that kqueue.
+  static void before_close(int fd) noexcept {
+    if (has_watcher(fd)) notify_close(fd);
   }
-  // The same for all numbers in [first, last].
-  static void announce_all(unsigned first, unsigned last) noexcept;
+  // before_close() for all fds in [first, last].
+  static void before_close_range(unsigned first, unsigned last) noexcept;
 
-  // Its connection sends no more (shutdown()). Keeps errno.
-  static void announce_end_of_sending(int number) noexcept;
-  // Its offset is another one (lseek()). Keeps errno.
-  static void announce_new_offset(int number) noexcept;
+  // shutdown(): the connection of the fd sends no more.
+  static void after_shutdown(int fd) noexcept;
+  // lseek(): the file of the fd has another offset.
+  static void after_seek(int fd) noexcept;
+  // A kqueue has made its fd name another epoll set.
+  static void after_replace(int fd) noexcept;
 
-  // From now on `q` cares: it has a knote about the number. Called with q's lock held, which
-  // announce() takes afterwards. False: no memory.
-  static bool note_knote(int number, const queue& q) noexcept;
-  // The number is a kqueue's. False: no memory.
-  static bool note_kqueue(int number) noexcept;
+  // Makes `q` a watcher of the fd: it has a knote about it. Requires q's lock, which before_close()
+  // takes. Returns false without memory.
+  static bool add_watcher(int fd, const queue& q) noexcept;
+  // Notes that the fd is a kqueue's own. Returns false without memory.
+  static bool add_kqueue(int fd) noexcept;
 
-  // The number is another file's now, by the kqueue's own doing: knotes about it are renewed.
-  static void renew(int number) noexcept;
-
-  // Not so in the child of a vfork, which has the kqueues' memory but numbers of its own.
+  // Returns false in the child of a vfork, which has the memory of the kqueues but fds of its own.
   static bool in_own_process() noexcept;
 
   static void after_fork_in_child() noexcept;
 
  private:
-  static void tell(int number) noexcept;
-  static void tell_watchers(int number, void (queue::*what)(int) noexcept) noexcept;
+  static void notify_close(int fd) noexcept;
+  static void notify(int fd, void (queue::*notification)(int) noexcept) noexcept;
 
-  // 0: nobody. Else the address of the kqueue that has, or had, a knote about the number, or
-  // `several`; and is_kqueue.
+  // A word is 0; or the address of the kqueue that has, or had, a knote about the fd; or `several`
+  // for more than one such kqueue. The bit is_kqueue is added for a kqueue's own fd.
   static constexpr std::uintptr_t is_kqueue = 1;
   static constexpr std::uintptr_t several = 2;
-  static fd_table<std::uintptr_t> cares_;
+  static fd_table<std::uintptr_t> words_;
 };
 
 }  // namespace kedge::kqueue

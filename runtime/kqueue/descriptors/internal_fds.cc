@@ -24,22 +24,22 @@ void internal_fds::forget(int fd) noexcept {
   if (place != nullptr) place->store(false, std::memory_order_relaxed);
 }
 
-void internal_fds::close_at_once(int fd) noexcept {
+void internal_fds::close_raw(int fd) noexcept {
   const int error = errno;
   syscall(SYS_close, fd);
   errno = error;
 }
 
 void internal_fds::close(int fd) noexcept {
-  fd_watchers::announce(fd);
+  fd_watchers::before_close(fd);
   const std::lock_guard hold(lock_);
-  close_at_once(fd);
+  close_raw(fd);
   forget(fd);
 }
 
 void internal_fds::close_all_in_child() noexcept {
-  noted_.each(0, ~0u, [](int number, std::atomic<bool>& place) {
-    if (place.load(std::memory_order_relaxed)) close_at_once(number);
+  noted_.each(0, ~0u, [](int fd, std::atomic<bool>& place) {
+    if (place.load(std::memory_order_relaxed)) close_raw(fd);
   });
   noted_.clear();
   new (&lock_) base::mutex;

@@ -1,10 +1,11 @@
-// The descriptors that kqueues have made for themselves. Those of a kqueue's numbers belong to the
-// program, and are known to kqueue_registry.h; but while one is being made or closed it is noted
-// here, too.
+// internal_fds: the descriptors that kqueues have made for themselves. A kqueue's own fds belong to
+// the program and are in kqueue_registry.h; while one is being made or closed it is noted here too.
 //
-// The child of a fork must close them all, and whatever else knows them may have been in the middle
-// of a change by another thread. So they are noted here in a way that is always whole: a fork waits
-// until no thread is between making one and noting it.
+// The child of a fork must close all of them. Other tables may have been in the middle of a change
+// by another thread. So they are noted here, in a table that is always consistent: a fork waits
+// until no thread is between making a descriptor and noting it.
+//
+// Threads: any.
 #pragma once
 
 #include <cerrno>
@@ -17,48 +18,50 @@ namespace kedge::kqueue {
 
 class internal_fds {
  public:
-  // The descriptor that `make` returns, or -1 with errno, also if there is no memory to note it.
-  // Called with no lock held that `make` takes; it should not take long.
+  // Returns the descriptor that `make` returns, or -1 with errno, also without memory to note it.
+  // `make` runs under the lock of this class, so it should be short. The caller must hold no lock
+  // that `make` takes.
   template <class Make>
   static int make(Make make) noexcept {
     const std::lock_guard hold(lock_);
     const int fd = make();
     if (fd < 0 || note(fd)) return fd;
-    close_at_once(fd);
+    close_raw(fd);
     errno = ENOMEM;
     return -1;
   }
 
-  // Closes one. What kqueues cared for under its number, closed behind our back, goes before: so
-  // not under a kqueue's lock. Keeps errno.
+  // Closes a descriptor. Keeps errno. Must not be called under a kqueue's lock: kqueues may have
+  // knotes about this fd, if the program's file of the same fd was closed by a raw system call, and
+  // drop them first.
   static void close(int fd) noexcept;
 
-  // It is made known elsewhere, or the program's.
+  // The fd is noted elsewhere by now, or belongs to the program.
   static void forget(int fd) noexcept;
 
-  // A kqueue's number on its way out, which kqueue_registry is about to forget. Without memory for
-  // that, a child of a fork meanwhile keeps it.
-  static void leave(int number) noexcept { note(number); }
-  // The call that closes it, or puts another file there. Returns what it returns.
+  // A kqueue's own fd is about to be closed, and kqueue_registry is about to forget it. (Without
+  // memory to note it, the child of a fork that happens just then keeps the descriptor.)
+  static void note_closing(int fd) noexcept { note(fd); }
+  // Runs the call that closes it or makes it name another file. Returns the call's result.
   template <class Call>
-  static int close_by(int number, Call call) noexcept {
+  static int close_by(int fd, Call call) noexcept {
     const std::lock_guard hold(lock_);
     const int result = call();
-    forget(number);
+    forget(fd);
     return result;
   }
+
+  // close(2) without the C library, whose close() is a cancellation point. Keeps errno.
+  static void close_raw(int fd) noexcept;
 
   static void before_fork() noexcept { lock_.lock(); }
   static void after_fork() noexcept { lock_.unlock(); }
   static void close_all_in_child() noexcept;
 
-  // No call of the C library's, which would be a cancellation point.
-  static void close_at_once(int fd) noexcept;
-
  private:
   static bool note(int fd) noexcept;
 
-  static base::mutex lock_;  // nothing else is locked under it
+  static base::mutex lock_;  // no other lock is taken under it
   static fd_table<bool> noted_;
 };
 

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <new>
 
+#include "kedge/runtime/base/list.h"
 #include "kedge/runtime/base/mutex.h"
 #include "kedge/runtime/kqueue/descriptors/fd_watchers.h"
 #include "kedge/runtime/kqueue/descriptors/internal_fds.h"
@@ -15,49 +16,47 @@
 
 namespace kedge::kqueue {
 
-constinit fd_table<queue*> kqueue_registry::numbers_{};
+constinit fd_table<queue*> kqueue_registry::queues_{};
 constinit std::atomic<queue*> kqueue_registry::all_{nullptr};
 
 namespace {
 
-struct makings {
-  base::mutex lock;  // for making
-  queue* unused = nullptr;
-  queue* of_parent = nullptr;  // those of before the fork, for a leak checker's sake
+struct queue_pool {
+  base::mutex lock;
+  base::list<queue, &queue::unused_link> unused;
+  queue* of_parent = nullptr;  // those made before the fork, so that a leak checker finds them
 };
 
-constinit makings all{};
+constinit queue_pool pool{};
 
 }  // namespace
 
-// kqueues do not outlive a fork. Other threads are gone, their locks may be held for ever: none is
-// taken, and the old queues, which those may have been changing, are left as they are.
+// kqueues do not survive a fork. The parent's other threads do not exist here and may have held
+// locks for ever. So no lock is taken, and the old queues, which those threads may have been
+// changing, stay as they are.
 void kqueue_registry::after_fork_in_child() noexcept {
-  numbers_.each(0, ~0u, [](int number, const std::atomic<queue*>& place) {
+  queues_.each(0, ~0u, [](int fd, const std::atomic<queue*>& place) {
     const queue* const q = place.load(std::memory_order_acquire);
-    if (q != nullptr && q->owns(number)) internal_fds::close_at_once(number);
+    if (q != nullptr && q->owns(fd)) internal_fds::close_raw(fd);
   });
-  numbers_.clear();
+  queues_.clear();
   internal_fds::close_all_in_child();
   fd_watchers::after_fork_in_child();
   signal_watch::after_fork_in_child();
-  new (&all.lock) base::mutex;
-  all.unused = nullptr;
-  all.of_parent = all_.exchange(nullptr, std::memory_order_relaxed);
+  new (&pool.lock) base::mutex;
+  pool.unused = {};
+  pool.of_parent = all_.exchange(nullptr, std::memory_order_relaxed);
 }
 
-// As early as there can be a kqueue.
-void kqueue_registry::begin() noexcept {
+// A constructor, so that it runs before there can be a kqueue.
+void kqueue_registry::install_fork_handlers() noexcept {
   pthread_atfork(internal_fds::before_fork, internal_fds::after_fork, after_fork_in_child);
 }
 
 queue* kqueue_registry::take_unused() noexcept {
-  const std::lock_guard hold(all.lock);
-  queue* q = all.unused;
-  if (q != nullptr) {
-    all.unused = q->next_free;
-    return q;
-  }
+  const std::lock_guard hold(pool.lock);
+  queue* q = pool.unused.pop_back();
+  if (q != nullptr) return q;
   q = new (std::nothrow) queue;
   if (q != nullptr) {
     q->next_of_all = all_.load(std::memory_order_relaxed);
@@ -66,78 +65,77 @@ queue* kqueue_registry::take_unused() noexcept {
   return q;
 }
 
-bool kqueue_registry::is_kqueue(int number) noexcept {
-  queue* const q = find(number);
-  if (q == nullptr || q->enter(number, call_kind::undecided) != 0) return false;
-  const bool is = q->number_is_ours();
+bool kqueue_registry::is_kqueue(int fd) noexcept {
+  queue* const q = find(fd);
+  if (q == nullptr || q->enter(fd, call_kind::undecided) != 0) return false;
+  const bool is_ours = q->fd_is_ours();
   q->leave();
-  return is;
+  return is_ours;
 }
 
-void kqueue_registry::set(std::atomic<queue*>& place, int number, queue& q) noexcept {
+void kqueue_registry::set(std::atomic<queue*>& place, int fd, queue& q) noexcept {
   queue* const old = place.exchange(&q, std::memory_order_acq_rel);
-  if (old != nullptr) old->lose_number(number);  // it was closed behind our back
+  if (old != nullptr) old->remove_fd(fd);  // it was closed by a raw system call
 }
 
 int kqueue_registry::make() noexcept {
-  const no_cancellation here;  // in the owner hook there may be anything
+  const no_cancellation here;  // the owner hook may call anything
   queue* const q = take_unused();
   if (q == nullptr) {
     errno = ENOMEM;
     return -1;
   }
-  const int number = q->begin();
-  if (number < 0) {
+  const int fd = q->begin();
+  if (fd < 0) {
     const int error = errno;
     recycle(*q);
     errno = error;
     return -1;
   }
-  std::atomic<queue*>* const place = numbers_.make(number);
-  if (place == nullptr || !fd_watchers::note_kqueue(number)) {
-    q->lose_number(number);
-    internal_fds::close(number);
+  std::atomic<queue*>* const place = queues_.make(fd);
+  if (place == nullptr || !fd_watchers::add_kqueue(fd)) {
+    q->remove_fd(fd);
+    internal_fds::close(fd);
     errno = ENOMEM;
     return -1;
   }
-  set(*place, number, *q);
-  internal_fds::forget(number);
-  return number;
+  set(*place, fd, *q);
+  internal_fds::forget(fd);
+  return fd;
 }
 
-bool kqueue_registry::duplicate(int number, int fresh) noexcept {
-  queue* const q = find(number);
+bool kqueue_registry::duplicate(int fd, int fresh) noexcept {
+  queue* const q = find(fd);
   if (q == nullptr) return true;
-  std::atomic<queue*>* const place = numbers_.make(fresh);
-  if (place == nullptr || !fd_watchers::note_kqueue(fresh)) return false;
-  if (!q->gain_number(number)) return true;
+  std::atomic<queue*>* const place = queues_.make(fresh);
+  if (place == nullptr || !fd_watchers::add_kqueue(fresh)) return false;
+  if (!q->count_fd(fd)) return true;
   set(*place, fresh, *q);
-  q->has_gained(fresh);
+  q->on_fd_added(fresh);
   return true;
 }
 
-void kqueue_registry::forget(int number) noexcept {
-  std::atomic<queue*>* const place = numbers_.find(number);
+void kqueue_registry::forget(int fd) noexcept {
+  std::atomic<queue*>* const place = queues_.find(fd);
   queue* const q = place != nullptr ? place->exchange(nullptr, std::memory_order_acq_rel) : nullptr;
-  if (q != nullptr) q->lose_number(number);
+  if (q != nullptr) q->remove_fd(fd);
 }
 
-void kqueue_registry::remove(int number, queue& q) noexcept {
-  std::atomic<queue*>* const place = numbers_.find(number);
+void kqueue_registry::erase(int fd, queue& q) noexcept {
+  std::atomic<queue*>* const place = queues_.find(fd);
   queue* expected = &q;
   if (place != nullptr) place->compare_exchange_strong(expected, nullptr);
 }
 
-int kqueue_registry::any_number_of(const queue& q) noexcept {
+int kqueue_registry::any_fd_of(const queue& q) noexcept {
   int any = -1;
-  each_number_of(q, [&any](int number) { any = number; });
+  each_fd_of(q, [&any](int fd) { any = fd; });
   return any;
 }
 
 void kqueue_registry::recycle(queue& q) noexcept {
-  const std::lock_guard hold(all.lock);
-  q.next_free = all.unused;
-  all.unused = &q;
+  const std::lock_guard hold(pool.lock);
+  pool.unused.push_back(q);
 }
 
 }  // namespace kedge::kqueue

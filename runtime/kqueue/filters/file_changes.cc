@@ -1,3 +1,5 @@
+// file_changes over inotify. What is posted for which change follows the KNOTE() calls of Darwin's
+// VFS and of its file systems.
 #include "kedge/runtime/kqueue/filters/file_changes.h"
 
 #include <sys/inotify.h>
@@ -18,14 +20,14 @@
 namespace kedge::kqueue {
 namespace {
 
-// What a watch has seen, as bits.
+// What inotify reported of a watch, as bits.
 constexpr unsigned written = 1;          // the file
-constexpr unsigned changed = 2;          // its attributes, links among them
+constexpr unsigned attributes = 2;       // its attributes, the link count among them
 constexpr unsigned moved = 4;            // its name
-constexpr unsigned entries = 8;          // those of the directory
-constexpr unsigned subdirectories = 16;  // their number
-constexpr unsigned removals = 32;        // a directory was removed from this one
-constexpr unsigned anything = written | changed | moved | entries | subdirectories | removals;
+constexpr unsigned entries = 8;          // the entries of the directory
+constexpr unsigned subdirectories = 16;  // the number of its subdirectories
+constexpr unsigned removals = 32;        // a directory was removed from it
+constexpr unsigned anything = written | attributes | moved | entries | subdirectories | removals;
 
 constexpr std::uint32_t entry_events = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO;
 
@@ -33,24 +35,30 @@ bool wants_parent(std::uint32_t fflags) noexcept {
   return (fflags & (NOTE_DELETE | NOTE_LINK)) != 0;
 }
 
-// What inotify has to tell of a file for a knote with these fflags. READ and WRITE are asked
-// whatever happens, which makes a difference to EV_CLEAR only.
-std::uint32_t events_for(const knote& note, std::uint32_t fflags, bool directory) noexcept {
+// Returns the events of inotify that a knote with these fflags needs. READ and WRITE are asked
+// after any change, which only makes a difference to EV_CLEAR.
+std::uint32_t events_for(const knote& note, std::uint32_t fflags, bool is_directory) noexcept {
   if (note.filter != EVFILT_VNODE)
     return (note.flags & EV_CLEAR) != 0 ? IN_MODIFY | IN_ATTRIB | IN_MOVE_SELF : IN_MODIFY;
   std::uint32_t events = 0;
   if ((fflags & NOTE_RENAME) != 0) events |= IN_MOVE_SELF;
-  if (directory) {
+  if (is_directory) {
     if ((fflags & (NOTE_WRITE | NOTE_LINK)) != 0) events |= entry_events;
     if ((fflags & NOTE_ATTRIB) != 0) events |= IN_ATTRIB;
-    // That it was removed is told of the one above it; that another took its name, of itself.
+    // The directory above gets the event of its removal. It itself gets the event when another
+    // directory is renamed over it.
     if (wants_parent(fflags)) events |= IN_MOVE_SELF | IN_ATTRIB;
   } else {
-    // Truncation changes an attribute, on Darwin, and is a modification to inotify.
+    // Truncation changes an attribute on Darwin, and is a modification to inotify.
     if ((fflags & (NOTE_WRITE | NOTE_EXTEND | NOTE_ATTRIB)) != 0) events |= IN_MODIFY;
     if ((fflags & (NOTE_ATTRIB | NOTE_DELETE | NOTE_LINK)) != 0) events |= IN_ATTRIB;
   }
   return events;
+}
+
+// Returns whether the permissions or the owner differ.
+bool has_other_rights(const struct stat& a, const struct stat& b) noexcept {
+  return a.st_mode != b.st_mode || a.st_uid != b.st_uid || a.st_gid != b.st_gid;
 }
 
 }  // namespace
@@ -59,8 +67,9 @@ file_changes::~file_changes() {
   internal_fds::close(inotify_);
 }
 
-// The number of the watch, its mask being at least `events`, or -1 with errno.
-int file_changes::add(const knote& note, const char* suffix, std::uint32_t events) const noexcept {
+// Makes the mask of a watch at least `events`. Returns the wd, or -1 with errno.
+int file_changes::add_inotify_watch(const knote& note, const char* suffix,
+                                    std::uint32_t events) const noexcept {
   char path[40];
   std::snprintf(path, sizeof path, "/proc/self/fd/%d%s", static_cast<int>(note.ident), suffix);
   return inotify_add_watch(inotify_, path, events | IN_MASK_ADD);
@@ -70,106 +79,117 @@ int file_changes::watch(knote& note, std::uint32_t fflags) noexcept {
   const std::lock_guard hold(lock_);
   take_events();
   try {
-    return join(note, fflags);
+    return add(note, fflags);
   } catch (const std::bad_alloc&) {
     return ENOMEM;
   }
 }
 
-int file_changes::join(knote& note, std::uint32_t fflags) {
-  file_interest& interest = interest_of(note);
+// watch(), under the lock.
+int file_changes::add(knote& note, std::uint32_t fflags) {
   struct stat status{};
   if (fstat(static_cast<int>(note.ident), &status) != 0) return EBADF;
-  const bool directory = S_ISDIR(status.st_mode);
-  const std::uint32_t events = events_for(note, fflags, directory);
+  const bool is_directory = S_ISDIR(status.st_mode);
+  const std::uint32_t events = events_for(note, fflags, is_directory);
   if (events == 0) {
     note.fflags = fflags;
     return 0;
   }
-  const int number = add(note, "", events);
-  if (number < 0) return errno;
+  const int wd = add_inotify_watch(note, "", events);
+  if (wd < 0) return errno;
 
   int error = 0;
   try {
-    file_watch& w = watches_[number];
-    if (w.knotes.empty()) {
-      // Once more, now that nothing can be missed.
-      if (fstat(static_cast<int>(note.ident), &w.known) != 0) w.known = status;
-      w.moved_in = 0;
-    } else {
-      look(w, 0);
-    }
-    w.knotes.reserve(w.knotes.size() + 1);
-    if (directory && wants_parent(fflags) && w.parent == 0) error = find_parent(w, note);
-    if (error == 0 && interest.watch != number) {
-      w.knotes.push_back(&note);
-      leave(note);
-      interest = {number, 0};
-    }
+    error = add_to_watch(note, wd, status, is_directory && wants_parent(fflags));
   } catch (const std::bad_alloc&) {
     error = ENOMEM;
   }
   if (error == 0) {
     note.fflags = fflags;
   } else {
-    forget_if_unused(number);
+    forget_if_unused(wd);
   }
   return error;
 }
 
-void file_changes::unwatch(knote& note) noexcept {
-  const std::lock_guard hold(lock_);
-  leave(note);
+// Puts the knote into the file_watch of `wd`, made if need be. Returns 0 or an errno. Throws
+// std::bad_alloc.
+int file_changes::add_to_watch(knote& note, int wd, const struct stat& status, bool needs_parent) {
+  file_watch& w = watches_[wd];
+  if (w.knotes.empty()) {
+    // Again, now that inotify watches the file and no change can be missed.
+    if (fstat(static_cast<int>(note.ident), &w.known) != 0) w.known = status;
+    w.moved_in = 0;
+  } else {
+    compare_status(w, 0);
+  }
+  w.knotes.reserve(w.knotes.size() + 1);
+  if (needs_parent && w.parent == 0) {
+    if (const int error = watch_parent(w, note); error != 0) return error;
+  }
+  if (file_interest_of(note).wd != wd) {
+    w.knotes.push_back(&note);
+    remove(note);
+    file_interest_of(note) = {wd, 0};
+  }
+  return 0;
 }
 
-void file_changes::leave(knote& note) noexcept {
-  const auto place = watches_.find(std::exchange(interest_of(note).watch, 0));
+void file_changes::unwatch(knote& note) noexcept {
+  const std::lock_guard hold(lock_);
+  remove(note);
+}
+
+// Takes the knote out of its file_watch, if it is in one.
+void file_changes::remove(knote& note) noexcept {
+  const auto place = watches_.find(std::exchange(file_interest_of(note).wd, 0));
   if (place == watches_.end()) return;
   std::erase(place->second.knotes, &note);
   forget_if_unused(place->first);
 }
 
-void file_changes::forget_if_unused(int number) noexcept {
-  const auto place = watches_.find(number);
+void file_changes::forget_if_unused(int wd) noexcept {
+  const auto place = watches_.find(wd);
   if (place == watches_.end()) {
-    inotify_rm_watch(inotify_, number);  // there was no memory to make one
+    inotify_rm_watch(inotify_, wd);  // there was no memory for its file_watch
     return;
   }
   file_watch& w = place->second;
   if (!w.knotes.empty()) return;
-  leave_parent(w);
+  unwatch_parent(w);
   if (w.children != 0) return;
   watches_.erase(place);
-  inotify_rm_watch(inotify_, number);
+  inotify_rm_watch(inotify_, wd);
 }
 
-int file_changes::find_parent(file_watch& w, const knote& note) noexcept {
+// Watches the directory above, through the descriptor of the knote. Returns 0 or an errno.
+int file_changes::watch_parent(file_watch& w, const knote& note) noexcept {
   if (w.known.st_nlink == 0) return 0;  // it is removed already
-  const int number = add(note, "/..", IN_DELETE | IN_ONLYDIR);
-  if (number < 0) return errno;
+  const int wd = add_inotify_watch(note, "/..", IN_DELETE | IN_ONLYDIR);
+  if (wd < 0) return errno;
   try {
-    file_watch& parent = watches_[number];
+    file_watch& parent = watches_[wd];
     if (&parent == &w) return 0;  // the root
-    w.parent = number;
+    w.parent = wd;
     ++parent.children;
     return 0;
   } catch (const std::bad_alloc&) {
-    inotify_rm_watch(inotify_, number);
+    inotify_rm_watch(inotify_, wd);
     return ENOMEM;
   }
 }
 
-void file_changes::leave_parent(file_watch& w) noexcept {
+void file_changes::unwatch_parent(file_watch& w) noexcept {
   const auto place = watches_.find(std::exchange(w.parent, 0));
   if (place == watches_.end()) return;
   --place->second.children;
   forget_if_unused(place->first);
 }
 
-std::uint32_t file_changes::news(knote& note, bool taken) noexcept {
+std::uint32_t file_changes::pending_of(knote& note, bool take) noexcept {
   const std::lock_guard hold(lock_);
-  std::uint32_t& news = interest_of(note).news;
-  return taken ? std::exchange(news, 0) : news;
+  std::uint32_t& pending = file_interest_of(note).pending;
+  return take ? std::exchange(pending, 0) : pending;
 }
 
 void file_changes::pump() noexcept {
@@ -177,7 +197,7 @@ void file_changes::pump() noexcept {
   take_events();
 }
 
-// All that has happened by now, and then one look at each file.
+// Reads all events that inotify has by now. Then compares the status of each changed file once.
 void file_changes::take_events() noexcept {
   const no_cancellation here;
   int left = 0;
@@ -190,116 +210,124 @@ void file_changes::take_events() noexcept {
       inotify_event event;
       std::memcpy(&event, bytes + at, sizeof event);
       at += static_cast<ssize_t>(sizeof event + event.len);
-      sort(event.wd, event.mask, event.len != 0);
+      record_event(event.wd, event.mask, event.len != 0);
     }
     left -= static_cast<int>(size);
   }
-  look_at_touched();
+  post_changes();
 }
 
-// `of_entry`: it happened to something in the directory that is watched.
-void file_changes::sort(int number, std::uint32_t events, bool of_entry) noexcept {
+// `is_of_entry`: it happened to an entry of the watched directory.
+void file_changes::record_event(int wd, std::uint32_t events, bool is_of_entry) noexcept {
   if ((events & IN_Q_OVERFLOW) != 0) {
-    for (auto& [any, w] : watches_) touched(w, anything);
+    for (auto& [any, w] : watches_) record_change(w, anything);
     return;
   }
-  const auto place = watches_.find(number);
+  const auto place = watches_.find(wd);
   if (place == watches_.end()) return;
   file_watch& w = place->second;
-  if (!of_entry) {
-    if ((events & IN_MODIFY) != 0) touched(w, written);
-    if ((events & IN_ATTRIB) != 0) touched(w, changed);
-    if ((events & IN_MOVE_SELF) != 0) touched(w, moved);
+  if (!is_of_entry) {
+    if ((events & IN_MODIFY) != 0) record_change(w, written);
+    if ((events & IN_ATTRIB) != 0) record_change(w, attributes);
+    if ((events & IN_MOVE_SELF) != 0) record_change(w, moved);
     return;
   }
   if ((events & entry_events) == 0) return;
-  touched(w, entries);
+  record_change(w, entries);
   if ((events & IN_ISDIR) == 0) return;
-  if ((events & (IN_CREATE | IN_DELETE)) != 0) touched(w, subdirectories);
-  if ((events & IN_DELETE) != 0) touched(w, removals);
+  if ((events & (IN_CREATE | IN_DELETE)) != 0) record_change(w, subdirectories);
+  if ((events & IN_DELETE) != 0) record_change(w, removals);
   if ((events & IN_MOVED_TO) != 0) ++w.moved_in;
   if ((events & IN_MOVED_FROM) != 0) --w.moved_in;
 }
 
-void file_changes::touched(file_watch& w, unsigned what) noexcept {
-  if (w.seen == 0) {
-    w.next_touched = touched_;
-    touched_ = &w;
-  }
-  w.seen |= what;
+void file_changes::record_change(file_watch& w, unsigned change) noexcept {
+  if (!w.changed_link.is_linked()) changed_.push_back(w);
+  w.changes |= change;
 }
 
-void file_changes::look_at_touched() noexcept {
-  unsigned all_seen = 0;
-  while (touched_ != nullptr) {
-    file_watch& w = *touched_;
-    touched_ = w.next_touched;
-    const unsigned seen = std::exchange(w.seen, 0);
-    if (!w.knotes.empty()) look(w, seen);
-    w.has_moved = (seen & moved) != 0;
-    all_seen |= seen;
+void file_changes::post_changes() noexcept {
+  unsigned all_changes = 0;
+  while (file_watch* const w = changed_.pop_back()) {
+    const unsigned changes = std::exchange(w->changes, 0);
+    if (!w->knotes.empty()) compare_status(*w, changes);
+    w->has_moved = (changes & moved) != 0;
+    all_changes |= changes;
   }
-  if ((all_seen & (removals | moved)) == 0) return;
-  for (auto& [number, w] : watches_) {
+  if ((all_changes & (removals | moved)) == 0) return;
+  for (auto& [wd, w] : watches_) {
     const bool has_moved = std::exchange(w.has_moved, false);
     if (w.parent == 0) continue;
-    if ((all_seen & removals) != 0) look(w, 0);  // is it this one?
-    if (has_moved) follow(w);
+    // A removed directory is found by its link count.
+    if ((all_changes & removals) != 0) compare_status(w, 0);
+    if (has_moved) update_parent(w);
   }
 }
 
-// The directory is in another one now. (Where that may not be watched, its removal is not told.)
-void file_changes::follow(file_watch& w) noexcept {
+// The directory is in another directory now. If that may not be watched, its removal is not
+// reported.
+void file_changes::update_parent(file_watch& w) noexcept {
   const int old = std::exchange(w.parent, 0);
-  find_parent(w, *w.knotes.front());
+  watch_parent(w, *w.knotes.front());
   --watches_.find(old)->second.children;
   forget_if_unused(old);
 }
 
-// Posts what a vnode's operations would have posted, by what inotify saw and how the file's status
-// differs.
-void file_changes::look(file_watch& w, unsigned seen) noexcept {
-  struct stat now = w.known;
-  for (knote* const note : w.knotes) {
+// Posts what the operations of a vnode would have posted, by inotify's `changes` and by how the
+// file's status differs from the known one.
+void file_changes::compare_status(file_watch& w, unsigned changes) noexcept {
+  const struct stat old = std::exchange(w.known, status_of(w));
+  if ((changes & moved) != 0) post(w, NOTE_RENAME);
+  S_ISDIR(w.known.st_mode) ? post_directory(w, old, changes) : post_file(w, old, changes);
+}
+
+// Returns the status of the file, or the known one if no descriptor leads to the file any more.
+struct stat file_changes::status_of(const file_watch& w) noexcept {
+  for (const knote* const note : w.knotes) {
     struct stat status{};
     if (fstat(static_cast<int>(note->ident), &status) != 0) continue;
-    if (status.st_dev != now.st_dev || status.st_ino != now.st_ino) continue;  // a reused number
-    now = status;
-    break;
+    // Otherwise the fd was reused for another file.
+    if (status.st_dev == w.known.st_dev && status.st_ino == w.known.st_ino) return status;
   }
-  const struct stat old = std::exchange(w.known, now);
-  const bool links = now.st_nlink != old.st_nlink;
-  const bool rights =
-      now.st_mode != old.st_mode || now.st_uid != old.st_uid || now.st_gid != old.st_gid;
+  return w.known;
+}
 
-  if ((seen & moved) != 0) post(w, NOTE_RENAME);
-  if (S_ISDIR(now.st_mode)) {
-    if ((seen & entries) != 0) {
-      const bool moves = std::exchange(w.moved_in, 0) != 0;
-      const bool linked = links || moves || (seen & subdirectories) != 0;
-      post(w, linked ? NOTE_WRITE | NOTE_LINK : NOTE_WRITE);
-    }
-    const bool removed = links && now.st_nlink == 0;
-    if (removed) post(w, NOTE_DELETE | NOTE_LINK);
-    if (rights || ((seen & changed) != 0 && !removed)) post(w, NOTE_ATTRIB);
-    return;
+void file_changes::post_directory(file_watch& w, const struct stat& old,
+                                  unsigned changes) noexcept {
+  const bool links_differ = w.known.st_nlink != old.st_nlink;
+  if ((changes & entries) != 0) {
+    const bool moves = std::exchange(w.moved_in, 0) != 0;
+    const bool is_linked = links_differ || moves || (changes & subdirectories) != 0;
+    post(w, is_linked ? NOTE_WRITE | NOTE_LINK : NOTE_WRITE);
   }
-  if ((seen & written) != 0) post(w, NOTE_WRITE);
-  if (now.st_size > old.st_size) post(w, NOTE_EXTEND);
-  if (now.st_nlink > old.st_nlink) post(w, NOTE_LINK);
-  if (now.st_nlink < old.st_nlink) post(w, NOTE_DELETE | NOTE_LINK);
-  if (rights || now.st_size < old.st_size || ((seen & changed) != 0 && !links)) {
+  const bool is_removed = links_differ && w.known.st_nlink == 0;
+  if (is_removed) post(w, NOTE_DELETE | NOTE_LINK);
+  if (has_other_rights(w.known, old) || ((changes & attributes) != 0 && !is_removed)) {
     post(w, NOTE_ATTRIB);
   }
 }
 
-// As filt_vnode_common(): a knote that asks for one of the bits is told them all; READ and WRITE
-// look themselves.
+void file_changes::post_file(const file_watch& w, const struct stat& old,
+                             unsigned changes) noexcept {
+  const struct stat& now = w.known;
+  if ((changes & written) != 0) post(w, NOTE_WRITE);
+  if (now.st_size > old.st_size) post(w, NOTE_EXTEND);
+  if (now.st_nlink > old.st_nlink) post(w, NOTE_LINK);
+  if (now.st_nlink < old.st_nlink) post(w, NOTE_DELETE | NOTE_LINK);
+  const bool links_differ = now.st_nlink != old.st_nlink;
+  if (has_other_rights(now, old) || now.st_size < old.st_size ||
+      ((changes & attributes) != 0 && !links_differ)) {
+    post(w, NOTE_ATTRIB);
+  }
+}
+
+// Follows filt_vnode_common(): a knote that asks for one of the bits gets all of them. READ and
+// WRITE check the file themselves.
 void file_changes::post(const file_watch& w, std::uint32_t hint) noexcept {
   for (knote* const note : w.knotes) {
     if (note->filter == EVFILT_VNODE) {
       if ((note->fflags & hint) == 0) continue;
-      interest_of(*note).news |= hint;
+      file_interest_of(*note).pending |= hint;
     }
     activate(*note);
   }

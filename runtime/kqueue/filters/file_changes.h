@@ -1,13 +1,17 @@
-// What happens to files: what Darwin's kernel posts to a vnode's knotes (KNOTE() in bsd/vfs), told
-// by inotify here. Serves EVFILT_VNODE and READ and WRITE of regular files. A kqueue that has such
-// knotes has one of these and one inotify instance, as the state of EVFILT_VNODE.
+// file_changes: what happens to files, as inotify reports it, posted to knotes as Darwin's kernel
+// posts it to the knotes of a vnode (KNOTE() in bsd/vfs). It serves EVFILT_VNODE, and READ and
+// WRITE of regular files. A kqueue with such knotes has one file_changes, the state of
+// EVFILT_VNODE, and in it one inotify instance.
 //
-// inotify has one watch per inode, whatever descriptors lead to it: so one watch here, too, with
-// all knotes of it. Its mask only grows, until the last of them goes. inotify tells that an
-// attribute changed, not which: the file's status is compared with what it was.
+// inotify has one watch per inode, whatever descriptors lead to it. So there is one file_watch per
+// inode too, with all its knotes. Its mask only grows, until the last of its knotes leaves. inotify
+// reports that an attribute changed, but not which: the file's status is compared with the last
+// known one.
 //
-// A directory that is removed while it is open tells its own watch nothing: the directory that it
-// was in is watched for that, and counts such `children`.
+// inotify reports nothing to the watch of a directory that is removed while it is open. So the
+// directory above it, its parent, is watched too, and counts such children.
+//
+// Threads: any. activate() is called under the lock of this class.
 #pragma once
 
 #include <sys/stat.h>
@@ -16,17 +20,18 @@
 #include <map>
 #include <vector>
 
+#include "kedge/runtime/base/list.h"
 #include "kedge/runtime/base/mutex.h"
 #include "kedge/runtime/kqueue/filter.h"
 
 namespace kedge::kqueue {
 
-// The beginning of a watched knote's area.
+// The beginning of the area of a watched knote.
 struct file_interest {
-  int watch;           // inotify's number of it; 0: none
-  std::uint32_t news;  // EVFILT_VNODE: NOTE_* that happened
+  int wd;                 // inotify's watch descriptor, 0: none
+  std::uint32_t pending;  // EVFILT_VNODE: the NOTE_* that happened
 };
-inline file_interest& interest_of(knote& note) noexcept {
+inline file_interest& file_interest_of(knote& note) noexcept {
   return reinterpret_cast<file_interest&>(note.area);
 }
 
@@ -37,52 +42,58 @@ class file_changes {
   file_changes& operator=(const file_changes&) = delete;
   ~file_changes();
 
-  // From now on the knote, whose ident is the descriptor of a file, is activated by what it asks
-  // for: READ and WRITE by writes, VNODE by its fflags. Also for a knote that is watched already
-  // and whose fflags, or file, shall be others: what happened before counts by the old ones.
-  // Returns 0 or an errno, after which all is as before: EACCES no right to read the file; ENOSPC
-  // the user has too many watches; ENOMEM.
+  // Watches the file of a knote, whose ident is the file's descriptor. After this call the knote is
+  // activated by what it asks for: READ and WRITE by writes, VNODE by its fflags. Also changes the
+  // fflags, or the file, of a knote that is watched already; what happened before counts by the old
+  // ones.
+  //
+  // Returns 0, or an errno and then has changed nothing: EACCES without the right to read the file;
+  // ENOSPC if the user has too many watches; ENOMEM.
   int watch(knote& note, std::uint32_t fflags) noexcept;
-  // Nothing if it is not watched.
+  // Has no effect on a knote that is not watched.
   void unwatch(knote& note) noexcept;
 
-  // What happened that a VNODE knote asks for. With `taken` it is forgotten.
-  std::uint32_t news(knote& note, bool taken) noexcept;
+  // Returns the NOTE_* that happened and that a VNODE knote asks for. With `take` forgets them.
+  std::uint32_t pending_of(knote& note, bool take) noexcept;
 
-  // Reads off what happened and activates. Any thread.
+  // Reads inotify's events and activates knotes.
   void pump() noexcept;
 
  private:
   struct file_watch {
     std::vector<knote*> knotes;
-    struct stat known{};     // the file's status at the last look; kept while there are knotes
-    int parent = 0;          // the watch of the directory above, if removal is to be told
+    struct stat known{};     // the file's last known status. Kept while there are knotes.
+    int parent = 0;          // the wd of the directory above, if removal is to be reported
     unsigned children = 0;   // watches whose parent this is
-    unsigned seen = 0;       // what inotify told since the last look, as bits
-    int moved_in = 0;        // directories, since then; negative: moved out
-    bool has_moved = false;  // its parent may be another
-    file_watch* next_touched = nullptr;
+    unsigned changes = 0;    // what inotify reported since `known`, as bits
+    int moved_in = 0;        // directories since then. Negative: moved out
+    bool has_moved = false;  // its parent may be another directory
+    base::list_link<file_watch> changed_link;
   };
 
-  int add(const knote& note, const char* suffix, std::uint32_t events) const noexcept;
-  int join(knote& note, std::uint32_t fflags);
-  void leave(knote& note) noexcept;
-  void forget_if_unused(int number) noexcept;
-  int find_parent(file_watch& w, const knote& note) noexcept;
-  void leave_parent(file_watch& w) noexcept;
-  void follow(file_watch& w) noexcept;
+  int add_inotify_watch(const knote& note, const char* suffix, std::uint32_t events) const noexcept;
+  int add(knote& note, std::uint32_t fflags);
+  int add_to_watch(knote& note, int wd, const struct stat& status, bool needs_parent);
+  void remove(knote& note) noexcept;
+  void forget_if_unused(int wd) noexcept;
+  int watch_parent(file_watch& w, const knote& note) noexcept;
+  void unwatch_parent(file_watch& w) noexcept;
+  void update_parent(file_watch& w) noexcept;
 
   void take_events() noexcept;
-  void sort(int number, std::uint32_t events, bool of_entry) noexcept;
-  void touched(file_watch& w, unsigned what) noexcept;
-  void look_at_touched() noexcept;
-  void look(file_watch& w, unsigned seen) noexcept;
+  void record_event(int wd, std::uint32_t events, bool is_of_entry) noexcept;
+  void record_change(file_watch& w, unsigned change) noexcept;
+  void post_changes() noexcept;
+  void compare_status(file_watch& w, unsigned changes) noexcept;
+  static struct stat status_of(const file_watch& w) noexcept;
+  static void post_directory(file_watch& w, const struct stat& old, unsigned changes) noexcept;
+  static void post_file(const file_watch& w, const struct stat& old, unsigned changes) noexcept;
   static void post(const file_watch& w, std::uint32_t hint) noexcept;
 
-  base::mutex lock_;  // activate() is called under it
+  base::mutex lock_;
   int inotify_;
-  std::map<int, file_watch> watches_;  // by inotify's number
-  file_watch* touched_ = nullptr;      // those with `seen`, chained
+  std::map<int, file_watch> watches_;                          // by wd
+  base::list<file_watch, &file_watch::changed_link> changed_;  // those with `changes`
 };
 
 }  // namespace kedge::kqueue

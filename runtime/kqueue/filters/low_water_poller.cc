@@ -21,29 +21,26 @@ constexpr itimerspec soon{{0, 0}, {0, 10'000'000}};
 
 low_water_poller::~low_water_poller() {
   pump();
-  internal_fds::close(timer_);
+  internal_fds::close(timerfd_);
 }
 
 void low_water_poller::add(knote& note, place& at) noexcept {
   const std::lock_guard lock(lock_);
-  if (at.note != nullptr) return;
+  if (at.link.is_linked()) return;
   hold(note);
-  at = {&note, first_};
-  // Cannot fail: the descriptor is a timer, the time a time.
-  if (first_ == nullptr) timerfd_settime(timer_, 0, &soon, nullptr);
-  first_ = &at;
+  at.note = &note;
+  // Cannot fail: the descriptor is a timerfd, and the time is valid.
+  if (places_.empty()) timerfd_settime(timerfd_, 0, &soon, nullptr);
+  places_.push_back(at);
 }
 
 void low_water_poller::pump() noexcept {
   const no_cancellation here;
   const std::lock_guard lock(lock_);
-  std::uint64_t expirations = 0;  // of no interest: reading makes the timer unreadable
-  [[maybe_unused]] const ssize_t size = read(timer_, &expirations, sizeof expirations);
-  while (first_ != nullptr) {
-    place& at = *first_;
-    first_ = at.next;
-    knote& note = *at.note;
-    at.note = nullptr;
+  std::uint64_t expirations = 0;  // unused: reading makes the timerfd unreadable
+  [[maybe_unused]] const ssize_t size = read(timerfd_, &expirations, sizeof expirations);
+  while (place* const at = places_.pop_back()) {
+    knote& note = *at->note;
     activate(note);
     release(note);
   }
@@ -56,16 +53,16 @@ verdict refuse(knote&, const kevent64_s&) {
 }
 
 int open(queue&, void** state, int* pump_fd) noexcept {
-  const int timer = internal_fds::make(
+  const int timerfd = internal_fds::make(
       [] { return timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK); });
-  if (timer < 0) return errno;
-  low_water_poller* const marks = new (std::nothrow) low_water_poller(timer);
-  if (marks == nullptr) {
-    internal_fds::close(timer);
+  if (timerfd < 0) return errno;
+  low_water_poller* const poller = new (std::nothrow) low_water_poller(timerfd);
+  if (poller == nullptr) {
+    internal_fds::close(timerfd);
     return ENOMEM;
   }
-  *state = marks;
-  *pump_fd = timer;
+  *state = poller;
+  *pump_fd = timerfd;
   return 0;
 }
 
@@ -79,7 +76,7 @@ void close(void* state) noexcept {
 
 }  // namespace
 
-constinit const filter_operations write_mark_source{
+constinit const filter_operations low_water_filter{
     .attach = refuse, .open = open, .pump = pump, .close = close};
 
 }  // namespace kedge::kqueue

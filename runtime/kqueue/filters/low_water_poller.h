@@ -1,11 +1,14 @@
-// WRITE knotes that found less room than their low-water mark wants. Linux tells of room only when
-// there was none before, so they are looked at again and again, every hundredth of a second, as
-// long as there are any. One timerfd for a kqueue that has had such a knote.
+// low_water_poller: polls WRITE knotes that found less room than their low-water mark demands.
+// Linux reports room only after a lack of room, so these knotes are asked again every hundredth of
+// a second, as long as there are any. A kqueue that has had such a knote has one timerfd for that.
 //
-// It stands in the table of filters (filter_table.h) for its pump, under a number that has no
-// knotes.
+// It is the state of low_water_filter, an entry of the table of filters (filter_table.h) that has
+// no knotes, so that its timerfd is the entry's pump.
+//
+// Threads: any. activate() is called under the poller's lock.
 #pragma once
 
+#include "kedge/runtime/base/list.h"
 #include "kedge/runtime/base/mutex.h"
 #include "kedge/runtime/kqueue/filter.h"
 
@@ -13,27 +16,27 @@ namespace kedge::kqueue {
 
 class low_water_poller {
  public:
-  // A knote's place in the list, in its area: zero at first.
+  // A knote's place in the list, in the knote's area. All zero before add().
   struct place {
-    knote* note;  // null: not in the list
-    place* next;
+    knote* note;
+    base::list_link<place> link;
   };
 
-  explicit low_water_poller(int timer) noexcept : timer_(timer) {}
+  explicit low_water_poller(int timerfd) noexcept : timerfd_(timerfd) {}
   low_water_poller(const low_water_poller&) = delete;
   low_water_poller& operator=(const low_water_poller&) = delete;
   ~low_water_poller();
 
-  // Activates the knote once, soon. It is held until then: it may be dropped meanwhile.
+  // Activates the knote once, soon. Holds the knote until then, because it may be dropped before.
   void add(knote& note, place& at) noexcept;
 
-  // Activates all. Any thread.
+  // Activates all knotes of the list and empties it.
   void pump() noexcept;
 
  private:
-  base::mutex lock_;  // activate() is called under it
-  int timer_;
-  place* first_ = nullptr;
+  base::mutex lock_;
+  int timerfd_;
+  base::list<place, &place::link> places_;
 };
 
 }  // namespace kedge::kqueue

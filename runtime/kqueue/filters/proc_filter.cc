@@ -1,15 +1,19 @@
-// EVFILT_PROC: filt_proc* of Darwin's kern_event.c, over pidfds. Those of a kqueue stand in an
-// epoll set, which is the filter's pump. Edge-triggered: a pidfd becomes readable when its process
-// has ended, and hangs up when it was waited for.
-
+// EVFILT_PROC: filt_proc*() of Darwin's kern_event.c, over pidfds. The pidfds of a kqueue are in an
+// epoll set, which is the filter's pump. They are registered edge-triggered: a pidfd becomes
+// readable when its process has ended, and hangs up when a parent has waited for the process.
 #include <poll.h>
+#include <signal.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <climits>
 #include <cstdint>
+#include <cstdio>
 #include <mutex>
 #include <new>
 #include <optional>
@@ -18,24 +22,83 @@
 #include "kedge/runtime/base/mutex.h"
 #include "kedge/runtime/kqueue/descriptors/internal_fds.h"
 #include "kedge/runtime/kqueue/filter_table.h"
-#include "kedge/runtime/kqueue/filters/process_exit.h"
 #include "kedge/runtime/kqueue/libc/no_cancellation.h"
 
 namespace kedge::kqueue {
 namespace {
 
-// Linux tells them to nobody but tracers and listeners of its process connector, which only the
+// Linux reports these only to tracers and to listeners of its process connector, which only the
 // initial namespaces have.
-constexpr std::uint32_t untold = NOTE_FORK | NOTE_EXEC | NOTE_SIGNAL;
-constexpr std::uint32_t following = NOTE_TRACK | NOTE_TRACKERR | NOTE_CHILD;
+constexpr std::uint32_t unsupported = NOTE_FORK | NOTE_EXEC | NOTE_SIGNAL;
+constexpr std::uint32_t tracking = NOTE_TRACK | NOTE_TRACKERR | NOTE_CHILD;
 
-struct watched_process {  // a knote's area, under the lock of `processes`
+// --- How a process ends, through its pidfd.
+
+// Linux's PIDFD_GET_INFO, which is newer than the headers of most systems.
+struct pidfd_info {
+  std::uint64_t mask;
+  std::uint64_t cgroup;
+  std::uint32_t ids[11];
+  std::int32_t exit_code;
+};
+constexpr std::uint64_t info_exit = 1 << 3;
+constexpr unsigned long get_info = _IOWR(0xff, 11, pidfd_info);
+
+bool is_linux_at_least(int major, int minor) noexcept {
+  utsname system{};
+  int its_major = 0;
+  int its_minor = 0;
+  if (uname(&system) != 0 || std::sscanf(system.release, "%d.%d", &its_major, &its_minor) != 2)
+    return false;
+  return its_major > major || (its_major == major && its_minor >= minor);
+}
+
+// waitid() that leaves the process waitable. Returns false if it is not a child, or no longer one.
+bool peek_at_child(int pidfd, siginfo_t& information) noexcept {
+  const no_cancellation here;
+  information.si_pid = 0;
+  return waitid(P_PIDFD, static_cast<id_t>(pidfd), &information, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+// Returns whether this process can get the exit status: as the parent, or because it may signal the
+// process and Linux keeps the status for all, from 6.15 on.
+bool can_get_status(int pidfd) noexcept {
+  siginfo_t information{};
+  if (peek_at_child(pidfd, information)) return true;
+  return is_linux_at_least(6, 15) && syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0) == 0;
+}
+
+// Returns the status of an ended process as wait(2) has it, and leaves it for the process that
+// waits. Returns nothing if it is not available, or not yet: Linux gives it to processes other than
+// the parent only after the parent has waited.
+std::optional<std::uint32_t> exit_status(int pidfd) noexcept {
+  siginfo_t child{};
+  if (peek_at_child(pidfd, child) && child.si_pid != 0) {
+    const auto value = static_cast<std::uint32_t>(child.si_status);
+    if (child.si_code == CLD_EXITED) return (value & 0xff) << 8;
+    return child.si_code == CLD_DUMPED ? value | WCOREFLAG : value;
+  }
+  pidfd_info info{};
+  info.mask = info_exit;
+  if (ioctl(pidfd, get_info, &info) != 0 || (info.mask & info_exit) == 0) return std::nullopt;
+  return static_cast<std::uint32_t>(info.exit_code);
+}
+
+// Returns whether a pidfd hangs up when its process was waited for: from Linux 6.9 on.
+bool reports_reaping() noexcept {
+  return is_linux_at_least(6, 9);
+}
+
+// --- The filter.
+
+// The area of a knote. The lock of `processes` guards it.
+struct watched_process {
   int pidfd;
-  std::uint32_t place;     // among `processes`
+  std::uint32_t place;     // in processes::notes
   std::uint32_t happened;  // NOTE_* not yet reported
   std::uint32_t status;    // not yet reported
   bool exit_seen;
-  bool over;  // nothing more will happen
+  bool over;  // there are no more events
 };
 static_assert(sizeof(watched_process) <= knote::area_size);
 
@@ -50,19 +113,19 @@ struct processes {
   std::vector<knote*> notes;
 };
 
-processes& processes_beside(const knote& note) noexcept {
+processes& processes_of(const knote& note) noexcept {
   return *static_cast<processes*>(filter_state(note));
 }
 
-// What a change may ask for. Returns 0 or an errno.
-int check_wishes(std::uint32_t fflags, int pidfd) noexcept {
-  if ((fflags & untold) != 0) return ENOTSUP;
-  if ((fflags & NOTE_REAP) != 0 && !reaping_is_told()) return ENOTSUP;
-  if ((fflags & NOTE_EXITSTATUS) != 0 && !may_learn_status(pidfd)) return EACCES;
+// Returns 0, or an errno if a change may not ask for these fflags.
+int check_fflags(std::uint32_t fflags, int pidfd) noexcept {
+  if ((fflags & unsupported) != 0) return ENOTSUP;
+  if ((fflags & NOTE_REAP) != 0 && !reports_reaping()) return ENOTSUP;
+  if ((fflags & NOTE_EXITSTATUS) != 0 && !can_get_status(pidfd)) return EACCES;
   return 0;
 }
 
-// A pidfd of a process that has not ended, or -1 with errno.
+// Returns a pidfd of a process that has not ended, or -1 with errno.
 int open_process(std::uint64_t ident) noexcept {
   const no_cancellation here;
   if (ident == 0 || ident > INT_MAX) {
@@ -72,7 +135,7 @@ int open_process(std::uint64_t ident) noexcept {
   const int pidfd = internal_fds::make(
       [ident] { return static_cast<int>(syscall(SYS_pidfd_open, static_cast<pid_t>(ident), 0)); });
   if (pidfd < 0) {
-    // The number of a thread: no process.
+    // The id of a thread that is not a process.
     if (errno == EINVAL || errno == ENOENT) errno = ESRCH;
     if (errno == ENOSYS) errno = ENOTSUP;
     return -1;
@@ -84,8 +147,8 @@ int open_process(std::uint64_t ident) noexcept {
   return -1;
 }
 
-// Puts the knote into the set. Returns 0 or an errno.
-int enter(processes& all, knote& note) noexcept {
+// Adds the knote and its pidfd. Returns 0 or an errno.
+int add(processes& all, knote& note) noexcept {
   const std::lock_guard hold(all.lock);
   try {
     all.notes.push_back(&note);
@@ -104,12 +167,12 @@ int enter(processes& all, knote& note) noexcept {
 }
 
 verdict attach(knote& note, const kevent64_s& change) {
-  if ((change.fflags & following) != 0) return {ENOTSUP, false};
+  if ((change.fflags & tracking) != 0) return {ENOTSUP, false};
   const int pidfd = open_process(note.ident);
   if (pidfd < 0) return {errno, false};
   process_of(note).pidfd = pidfd;
-  int error = check_wishes(change.fflags, pidfd);
-  if (error == 0) error = enter(processes_beside(note), note);
+  int error = check_fflags(change.fflags, pidfd);
+  if (error == 0) error = add(processes_of(note), note);
   if (error != 0) {
     internal_fds::close(pidfd);
     return {error, false};
@@ -120,7 +183,7 @@ verdict attach(knote& note, const kevent64_s& change) {
 }
 
 void detach(knote& note) noexcept {
-  processes& all = processes_beside(note);
+  processes& all = processes_of(note);
   const watched_process& p = process_of(note);
   const std::lock_guard hold(all.lock);
   epoll_ctl(all.set, EPOLL_CTL_DEL, p.pidfd, nullptr);  // a child of fork may still have it open
@@ -132,21 +195,21 @@ void detach(knote& note) noexcept {
 }
 
 verdict touch(knote& note, const kevent64_s& change) {
-  processes& all = processes_beside(note);
+  processes& all = processes_of(note);
   const std::lock_guard hold(all.lock);
   watched_process& p = process_of(note);
-  if (const int error = check_wishes(change.fflags & ~note.fflags, p.pidfd); error != 0)
+  if (const int error = check_fflags(change.fflags & ~note.fflags, p.pidfd); error != 0)
     return {error, false};
   note.fflags = change.fflags;
   return {0, p.happened != 0};
 }
 
-// NOTE_EXIT of filt_procevent(). `reaped`: what the status is has been said, or never will be.
-void notice_exit(const knote& note, watched_process& p, bool reaped) noexcept {
+// NOTE_EXIT of filt_procevent(). `reaped`: the status is available now or never.
+void record_exit(const knote& note, watched_process& p, bool reaped) noexcept {
   if (p.exit_seen) return;
   if ((note.fflags & NOTE_EXITSTATUS) != 0) {
     const std::optional<std::uint32_t> status = exit_status(p.pidfd);
-    if (!status && !reaped) return;  // to be told later
+    if (!status && !reaped) return;  // it comes when the process is reaped
     if (status) {
       p.happened |= NOTE_EXITSTATUS;
       p.status = *status & NOTE_PDATAMASK;
@@ -157,10 +220,10 @@ void notice_exit(const knote& note, watched_process& p, bool reaped) noexcept {
   if ((note.fflags & NOTE_REAP) == 0) p.over = true;
 }
 
-void notice(knote& note, std::uint32_t events) noexcept {
+void record_event(knote& note, std::uint32_t events) noexcept {
   watched_process& p = process_of(note);
   const bool reaped = (events & EPOLLHUP) != 0;
-  notice_exit(note, p, reaped);
+  record_exit(note, p, reaped);
   if (reaped) {
     p.happened |= note.fflags & NOTE_REAP;
     p.over = true;
@@ -169,7 +232,7 @@ void notice(knote& note, std::uint32_t events) noexcept {
 }
 
 void process(std::span<delivery> batch) noexcept {
-  const std::lock_guard hold(processes_beside(*batch.front().note).lock);
+  const std::lock_guard hold(processes_of(*batch.front().note).lock);
   for (delivery& d : batch) {
     watched_process& p = process_of(*d.note);
     d.fired = p.happened != 0;
@@ -180,7 +243,7 @@ void process(std::span<delivery> batch) noexcept {
   }
 }
 
-// The set is looked at under the lock, so that no knote in the answer has left it.
+// Calls epoll_wait under the lock, so that no knote of the result has left the set.
 void pump(void* state) noexcept {
   const no_cancellation here;
   processes& all = *static_cast<processes*>(state);
@@ -190,7 +253,8 @@ void pump(void* state) noexcept {
   int n = room;
   while (n == room) {
     n = epoll_wait(all.set, events, room, 0);
-    for (int i = 0; i < n; ++i) notice(*static_cast<knote*>(events[i].data.ptr), events[i].events);
+    for (int i = 0; i < n; ++i)
+      record_event(*static_cast<knote*>(events[i].data.ptr), events[i].events);
   }
 }
 

@@ -1,5 +1,4 @@
-// EVFILT_SIGNAL: filt_sig* of Darwin's kern_sig.c, over signal_watch.
-
+// EVFILT_SIGNAL: filt_sig*() of Darwin's kern_sig.c, over signal_watch.
 #include <cerrno>
 #include <mutex>
 #include <new>
@@ -16,7 +15,7 @@ std::uint32_t& count_of(knote& note) noexcept {
   return reinterpret_cast<std::uint32_t&>(note.area);
 }
 
-// The signal knotes of one kqueue. All under `lock`, which activate() is called under.
+// The signal knotes of one kqueue, guarded by `lock`. activate() is called under it.
 struct signal_knotes {
   base::mutex lock;
   signal_watch* watch;
@@ -30,26 +29,26 @@ struct signal_knotes {
   }
 };
 
-signal_knotes& knotes_beside(const knote& note) noexcept {
+signal_knotes& knotes_of(const knote& note) noexcept {
   return *static_cast<signal_knotes*>(filter_state(note));
 }
 
-// Darwin takes any number, and what is no signal never comes.
+// Darwin accepts any ident. One that is not a signal never comes.
 bool can_come(const knote& note) noexcept {
   return note.ident > 0 && note.ident < signal_count;
 }
 
-// Reads off what came, for the knotes that there are.
-void count_arrivals(signal_knotes& all) noexcept {
+// Adds what the watch has counted to the present knotes.
+void take_counts(signal_knotes& all) noexcept {
   std::uint64_t done = 0;
   for (const knote* first : all.notes) {
     if (!can_come(*first) || (done >> (first->ident - 1) & 1) != 0) continue;
     done |= std::uint64_t{1} << (first->ident - 1);
-    const std::uint32_t arrived = all.watch->take_count(static_cast<unsigned>(first->ident));
-    if (arrived == 0) continue;
+    const std::uint32_t count = all.watch->take_count(static_cast<unsigned>(first->ident));
+    if (count == 0) continue;
     for (knote* note : all.notes) {
       if (note->ident != first->ident) continue;
-      count_of(*note) += arrived;
+      count_of(*note) += count;
       activate(*note);
     }
   }
@@ -58,11 +57,11 @@ void count_arrivals(signal_knotes& all) noexcept {
 verdict attach(knote& note, const kevent64_s&) {
   note.flags |= EV_CLEAR;
   note.data = 0;
-  signal_knotes& all = knotes_beside(note);
+  signal_knotes& all = knotes_of(note);
   const std::lock_guard hold(all.lock);
-  if (!all.notes.empty()) {  // what came before is not for this one
+  if (!all.notes.empty()) {  // signals that came before this knote count only for the others
     all.watch->drain();
-    count_arrivals(all);
+    take_counts(all);
   }
   try {
     all.notes.push_back(&note);
@@ -74,20 +73,20 @@ verdict attach(knote& note, const kevent64_s&) {
 }
 
 void detach(knote& note) noexcept {
-  signal_knotes& all = knotes_beside(note);
+  signal_knotes& all = knotes_of(note);
   const std::lock_guard hold(all.lock);
   std::erase(all.notes, &note);
   if (can_come(note) && !all.watches(note.ident)) all.watch->end(static_cast<unsigned>(note.ident));
 }
 
 verdict touch(knote& note, const kevent64_s&) {
-  signal_knotes& all = knotes_beside(note);
+  signal_knotes& all = knotes_of(note);
   const std::lock_guard hold(all.lock);
   return {0, count_of(note) != 0};
 }
 
 void process(std::span<delivery> batch) noexcept {
-  signal_knotes& all = knotes_beside(*batch.front().note);
+  signal_knotes& all = knotes_of(*batch.front().note);
   const std::lock_guard hold(all.lock);
   for (delivery& d : batch) {
     d.event.data = count_of(*d.note);
@@ -100,7 +99,7 @@ void pump(void* state) noexcept {
   signal_knotes& all = *static_cast<signal_knotes*>(state);
   const std::lock_guard hold(all.lock);
   all.watch->drain();
-  count_arrivals(all);
+  take_counts(all);
 }
 
 int open(queue&, void** state, int* pump_fd) noexcept {
@@ -112,7 +111,7 @@ int open(queue&, void** state, int* pump_fd) noexcept {
     return ENOMEM;
   }
   *state = all;
-  *pump_fd = watch->descriptor();
+  *pump_fd = watch->fd();
   return 0;
 }
 

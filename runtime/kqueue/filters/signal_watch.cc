@@ -25,7 +25,7 @@ std::uint64_t bit(unsigned signal) noexcept {
   return std::uint64_t{1} << (signal - 1);
 }
 
-// Those of `signals` that are pending for the process or this thread.
+// Returns which of `signals` are pending for the process or this thread.
 std::uint64_t pending_of(std::uint64_t signals) noexcept {
   sigset_t now;
   if (signals == 0 || sigpending(&now) != 0) return 0;
@@ -38,20 +38,20 @@ std::uint64_t pending_of(std::uint64_t signals) noexcept {
 
 }  // namespace
 
-void signal_arrived(unsigned signal) noexcept {
+void signal_delivered(unsigned signal) noexcept {
   for (signal_watch* w = watches.load(std::memory_order_acquire); w != nullptr; w = w->next_) {
-    // In this order, and the other way round in give_back().
+    // First writers_, then signals_. give_back() reads them in the opposite order.
     w->writers_.fetch_add(1);
     if ((w->signals_.load() & bit(signal)) != 0 && !w->forget_pending(signal)) {
       w->counts_[signal].fetch_add(1, std::memory_order_release);
       const std::uint64_t one = 1;
-      syscall(SYS_write, w->event_fd_, &one, sizeof one);  // not by a cancellation point
+      syscall(SYS_write, w->event_fd_, &one, sizeof one);  // write() is a cancellation point
     }
     w->writers_.fetch_sub(1);
   }
 }
 
-void signal_taken(unsigned signal) noexcept {
+void signal_accepted(unsigned signal) noexcept {
   for (signal_watch* w = watches.load(std::memory_order_acquire); w != nullptr; w = w->next_)
     w->forget_pending(signal);
 }
@@ -103,8 +103,8 @@ signal_watch* signal_watch::take() noexcept {
 void signal_watch::give_back() noexcept {
   drain();
   const std::lock_guard hold(lock);
-  // Nothing is watched by now. Whoever is about to write, or has been left by longjmp when he was,
-  // keeps the descriptors from being another's.
+  // No signal is watched by now. A handler that is about to write, or that was left by longjmp just
+  // then, keeps the descriptors open, so that it cannot write to another file.
   if (writers_.load() == 0) close();
   in_use_ = false;
 }
@@ -112,17 +112,17 @@ void signal_watch::give_back() noexcept {
 void signal_watch::begin(unsigned signal) noexcept {
   if ((signals_.load(std::memory_order_relaxed) & bit(signal)) != 0) return;
   counts_[signal].store(0, std::memory_order_relaxed);
-  // What is pending already came before.
+  // A signal that is pending already came before the watch.
   pending_.fetch_or(pending_of(bit(signal)), std::memory_order_acq_rel);
   watch_pending(signals_.fetch_or(bit(signal), std::memory_order_acq_rel) | bit(signal));
-  cover_signal(signal);
+  hook_signal(signal);
 }
 
 void signal_watch::end(unsigned signal) noexcept {
   if ((signals_.load(std::memory_order_relaxed) & bit(signal)) == 0) return;
   watch_pending(signals_.fetch_and(~bit(signal)) & ~bit(signal));
   forget_pending(signal);
-  uncover_signal(signal);
+  unhook_signal(signal);
 }
 
 void signal_watch::watch_pending(std::uint64_t signals) noexcept {
@@ -150,7 +150,9 @@ void signal_watch::drain() noexcept {
   const std::uint64_t pending = pending_of(signals);
   const std::uint64_t fresh = pending & ~pending_.fetch_or(pending, std::memory_order_acq_rel);
   if (fresh == 0) return;
-  // What has been delivered between is the handler's to count, if it has not seen the mark.
+  // A signal may have been delivered just now. If its bit in pending_ is still set, the handler has
+  // not seen the bit and has counted the signal. Otherwise the handler has cleared the bit and has
+  // not.
   const std::uint64_t still = pending_of(fresh);
   for (unsigned signal = 1; signal < signal_count; ++signal) {
     if ((fresh & bit(signal)) == 0) continue;

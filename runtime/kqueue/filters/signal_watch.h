@@ -1,6 +1,12 @@
-// Signals that kqueues watch, and how often each has come. A handler of ours counts what is
-// delivered. What every thread blocks is counted as soon as it is pending: a signalfd, which is
-// never read, tells of it. (To read it would take the signal from the program.)
+// signal_watch: the signals that a kqueue watches, and how often each has come.
+//
+// The library's signal handler (libc/signal_disposition.h) counts delivered signals. A signal that
+// every thread blocks is counted as soon as it is pending, which a signalfd reports. The signalfd
+// is never read, because that would take the signal from the program.
+//
+// Threads: begin(), end(), drain() and take_count() under the caller's lock, the rest any. The two
+// functions at the end may run in a signal handler. Ownership: a signal_watch is never freed,
+// because the handler may look at it at any time. It is reused.
 #pragma once
 
 #include <atomic>
@@ -10,53 +16,53 @@
 
 namespace kedge::kqueue {
 
-// One kqueue's share. Never freed, but used again: the handler may look at it any time.
 class signal_watch {
  public:
-  // One that is not in use, or null with errno.
+  // Returns one that is not in use, or null with errno.
   static signal_watch* take() noexcept;
-  // Watches nothing any more. Its descriptors are closed, unless the handler is busy with them.
+  // Requires that no signal is watched. Closes the descriptors, unless the handler is using them.
   void give_back() noexcept;
 
-  // Begins and ends the watch of a signal in 1 to 64 for this kqueue; not counted.
+  // Begin and end watching a signal from 1 to 64. Calls do not nest.
   void begin(unsigned signal) noexcept;
   void end(unsigned signal) noexcept;
 
-  // Becomes readable when a watched signal has come; drain() makes it not so, and counts those that
-  // are pending.
-  int descriptor() const noexcept { return set_; }
+  // The descriptor that becomes readable when a watched signal has come. drain() makes it
+  // unreadable again, and counts the pending signals.
+  int fd() const noexcept { return set_; }
   void drain() noexcept;
-  // How often it came since the last call.
+  // Returns how often the signal came since the last call.
   std::uint32_t take_count(unsigned signal) noexcept;
 
-  // Nothing is watched there.
+  // In the child no signal is watched.
   static void after_fork_in_child() noexcept;
 
  private:
-  friend void signal_arrived(unsigned signal) noexcept;
-  friend void signal_taken(unsigned signal) noexcept;
+  friend void signal_delivered(unsigned signal) noexcept;
+  friend void signal_accepted(unsigned signal) noexcept;
 
   bool open() noexcept;
   void close() noexcept;
   void watch_pending(std::uint64_t signals) noexcept;
-  // The signal that was counted while it was pending is pending no more. True if there was one.
+  // The signal is not pending any more. Returns whether it was counted while it was pending.
   bool forget_pending(unsigned signal) noexcept;
 
-  int event_fd_ = -1;                      // the handler writes it; -1: none is open
+  int event_fd_ = -1;                      // written by the handler. -1: not open
   int pending_fd_ = -1;                    // the signalfd
   int set_ = -1;                           // an epoll set of both
-  std::atomic<std::uint64_t> signals_{0};  // bit signal - 1, and so in the next
-  std::atomic<std::uint64_t> pending_{0};  // not to be counted when they are delivered
+  std::atomic<std::uint64_t> signals_{0};  // watched. Bit signal - 1
+  std::atomic<std::uint64_t> pending_{0};  // counted already, so not when they are delivered
   std::atomic<std::uint32_t> counts_[signal_count]{};
   std::atomic<std::uint32_t> writers_{0};  // handlers that may be about to write
-  signal_watch* next_ = nullptr;           // of all there are
+  signal_watch* next_ = nullptr;           // in the list of all, walked without a lock
   bool in_use_ = false;
 };
 
-// A signal has come: counts it for every kqueue that watches it. May be called in a handler.
-void signal_arrived(unsigned signal) noexcept;
+// A signal was delivered: counts it for every kqueue that watches it.
+void signal_delivered(unsigned signal) noexcept;
 
-// A signal that was pending has been taken by sigwait() or its like, and will not come.
-void signal_taken(unsigned signal) noexcept;
+// A pending signal was accepted by sigwait(), sigwaitinfo() or sigtimedwait(), so that it will not
+// be delivered.
+void signal_accepted(unsigned signal) noexcept;
 
 }  // namespace kedge::kqueue

@@ -6,8 +6,8 @@
 namespace kedge::kqueue {
 
 std::uint64_t timer_now(clockid_t clock) noexcept {
-  const clock_function instead = clock_of_timers.load(std::memory_order_acquire);
-  if (instead != nullptr) return instead();
+  const clock_function replacement = replaced_clock.load(std::memory_order_acquire);
+  if (replacement != nullptr) return replacement();
   timespec t{};
   clock_gettime(clock, &t);
   return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 +
@@ -15,8 +15,8 @@ std::uint64_t timer_now(clockid_t clock) noexcept {
 }
 
 bool use_clock(clock_function clock) noexcept {
-  clock_of_timers.store(clock, std::memory_order_release);
-  kqueue_registry::each_queue([](queue& q) { q.clock_changes(); });
+  replaced_clock.store(clock, std::memory_order_release);
+  kqueue_registry::each_queue([](queue& q) { q.on_clock_change(); });
   return true;
 }
 

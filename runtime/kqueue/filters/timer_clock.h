@@ -1,6 +1,8 @@
-// The clocks of EVFILT_TIMER: Mach's absolute time, which stands while the machine sleeps, is
-// CLOCK_MONOTONIC here, its continuous time CLOCK_BOOTTIME, both in nanoseconds. use_clock() of
-// extension.h replaces both.
+// timer_clock: the clocks of EVFILT_TIMER. Mach's absolute time, which stands still while the
+// machine sleeps, is CLOCK_MONOTONIC here. Mach's continuous time is CLOCK_BOOTTIME. Both count
+// nanoseconds. use_clock() of extension.h replaces both.
+//
+// Threads: any.
 #pragma once
 
 #include <time.h>
@@ -12,13 +14,13 @@
 
 namespace kedge::kqueue {
 
-inline constinit std::atomic<clock_function> clock_of_timers{nullptr};  // null: the system's
+inline constinit std::atomic<clock_function> replaced_clock{nullptr};  // null: the system's
 
 inline bool clock_is_virtual() noexcept {
-  return clock_of_timers.load(std::memory_order_relaxed) != nullptr;
+  return replaced_clock.load(std::memory_order_relaxed) != nullptr;
 }
 
-// Nanoseconds of the system's clock, or of the one that replaces it.
+// Returns the nanoseconds of `clock`, or of the clock that replaces it.
 std::uint64_t timer_now(clockid_t clock) noexcept;
 
 }  // namespace kedge::kqueue

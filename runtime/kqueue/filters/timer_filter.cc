@@ -1,7 +1,6 @@
-// EVFILT_TIMER: filt_timer* of Darwin's kern_event.c, over timer_queue. Timers with
-// NOTE_MACH_CONTINUOUS_TIME are on a clock of their own, so in a queue of their own, which stands
-// in the table of filters under a number that has no knotes.
-
+// EVFILT_TIMER: filt_timer*() of Darwin's kern_event.c, over timer_queue. Timers with
+// NOTE_MACH_CONTINUOUS_TIME use another clock, so they are in another timer_queue. It is the state
+// of continuous_timer_filter, an entry of the table of filters that has no knotes.
 #include <time.h>
 
 #include <cerrno>
@@ -18,15 +17,15 @@ namespace {
 
 constexpr std::uint64_t second = 1'000'000'000;
 
-// The timer's queue in its kqueue, for these fflags. Null with an errno in `error`.
+// Returns the timer_queue of the knote's kqueue for these fflags, or null with an errno in `error`.
 timer_queue* queue_for(const knote& note, std::uint32_t fflags, int& error) noexcept {
   if ((fflags & NOTE_MACH_CONTINUOUS_TIME) == 0) {
     return static_cast<timer_queue*>(filter_state(note));
   }
   queue& home = *record_of(note).home;
-  error = home.open_state(filter_index(continuous_timer_number));
+  error = home.open_state(filter_index(continuous_timers));
   if (error != 0) return nullptr;
-  return static_cast<timer_queue*>(home.state_of(filter_index(continuous_timer_number)));
+  return static_cast<timer_queue*>(home.state_of(filter_index(continuous_timers)));
 }
 
 struct schedule {
@@ -36,7 +35,8 @@ struct schedule {
   std::uint64_t leeway;
 };
 
-// Wall time is converted once; later clock steps do not move the timer.
+// Returns the deadline on `clock` for a wall time in nanoseconds. The wall time is converted once,
+// so later steps of the wall clock do not move the timer.
 std::uint64_t deadline_of_wall_time(std::uint64_t wanted, clockid_t clock) noexcept {
   timespec wall{};
   clock_gettime(CLOCK_REALTIME, &wall);
@@ -48,26 +48,27 @@ std::uint64_t deadline_of_wall_time(std::uint64_t wanted, clockid_t clock) noexc
                                                                            : deadline;
 }
 
-// filt_timervalidate(). ERANGE: the count of nanoseconds does not fit.
-schedule schedule_of(const kevent64_s& change, clockid_t clock) noexcept {
-  std::uint64_t unit = 0;
-  switch (change.fflags & (NOTE_SECONDS | NOTE_USECONDS | NOTE_NSECONDS | NOTE_MACHTIME)) {
+// Returns the nanoseconds of a unit of the change's `data`, or 0 if its fflags name two units.
+std::uint64_t unit_of(std::uint32_t fflags) noexcept {
+  switch (fflags & (NOTE_SECONDS | NOTE_USECONDS | NOTE_NSECONDS | NOTE_MACHTIME)) {
     case 0:
-      unit = second / 1000;
-      break;
+      return second / 1000;
     case NOTE_SECONDS:
-      unit = second;
-      break;
+      return second;
     case NOTE_USECONDS:
-      unit = 1000;
-      break;
+      return 1000;
     case NOTE_NSECONDS:
     case NOTE_MACHTIME:
-      unit = 1;
-      break;  // a tick of Mach's time is 1 ns here
+      return 1;  // a tick of Mach's time is 1 ns here
     default:
-      return {EINVAL, 0, 0, 0};
+      return 0;
   }
+}
+
+// filt_timervalidate(). ERANGE if the count of nanoseconds does not fit.
+schedule schedule_of(const kevent64_s& change, clockid_t clock) noexcept {
+  const std::uint64_t unit = unit_of(change.fflags);
+  if (unit == 0) return {EINVAL, 0, 0, 0};
   const bool absolute = (change.fflags & NOTE_ABSOLUTE) != 0;
   schedule s{};
   if ((change.fflags & NOTE_LEEWAY) != 0 && __builtin_mul_overflow(change.ext[1], unit, &s.leeway))
@@ -87,8 +88,8 @@ schedule schedule_of(const kevent64_s& change, clockid_t clock) noexcept {
   return s;
 }
 
-// Starts the timer, which is in its queue. Events carry the leeway in ticks, whatever the change's
-// unit.
+// Starts the timer, which is in its timer_queue. Events carry the leeway in ticks, whatever the
+// unit of the change.
 verdict start(knote& note, const schedule& s) noexcept {
   note.ext[1] = s.leeway;
   return {0, timer_of(note).in->start(note, s.deadline, s.interval)};
@@ -98,7 +99,7 @@ clockid_t clock_for(std::uint32_t fflags) noexcept {
   return (fflags & NOTE_MACH_CONTINUOUS_TIME) != 0 ? CLOCK_BOOTTIME : CLOCK_MONOTONIC;
 }
 
-// Puts the timer into the queue that `fflags` ask for. Returns 0 or an errno.
+// Puts the timer into the timer_queue for these fflags. Returns 0 or an errno.
 int enter_queue(knote& note, std::uint32_t fflags) noexcept {
   int error = 0;
   timer_queue* const wanted = queue_for(note, fflags, error);
@@ -151,7 +152,7 @@ int open_on(clockid_t clock, void** state, int* pump_fd) noexcept {
   timer_queue* const timers = timer_queue::make(clock);
   if (timers == nullptr) return errno;
   *state = timers;
-  *pump_fd = timers->descriptor();
+  *pump_fd = timers->fd();
   return 0;
 }
 int open(queue&, void** state, int* pump_fd) noexcept {
@@ -179,7 +180,7 @@ constinit const filter_operations timer_filter{.attach = attach,
                                                .pump = pump,
                                                .close = close};
 
-constinit const filter_operations continuous_timer_source{
+constinit const filter_operations continuous_timer_filter{
     .attach = refuse, .open = open_continuous, .pump = pump, .close = close};
 
 }  // namespace kedge::kqueue

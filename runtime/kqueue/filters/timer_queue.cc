@@ -21,7 +21,7 @@ std::uint64_t sum(std::uint64_t a, std::uint64_t b) noexcept {
              : a + b;
 }
 
-bool earlier(knote& a, knote& b) noexcept {
+bool is_earlier(knote& a, knote& b) noexcept {
   return timer_of(a).deadline < timer_of(b).deadline;
 }
 
@@ -45,7 +45,7 @@ timer_queue::~timer_queue() {
 
 void timer_queue::add(knote& note) {
   {
-    // Room whether it stands in the heap or has fired, so that start() and take() cannot fail.
+    // Makes room for it also while it is not in the heap, so that start() and take() cannot fail.
     const std::lock_guard hold(lock_);
     if (heap_.capacity() == attached_) heap_.reserve(std::max<std::size_t>(16, 2 * attached_));
     ++attached_;
@@ -59,7 +59,7 @@ void timer_queue::remove(knote& note) noexcept {
   const std::lock_guard hold(lock_);
   pull(note);
   --attached_;
-  set(false);
+  set_timerfd(false);
 }
 
 bool timer_queue::start(knote& note, std::uint64_t deadline, std::uint64_t interval) noexcept {
@@ -70,7 +70,7 @@ bool timer_queue::start(knote& note, std::uint64_t deadline, std::uint64_t inter
   t.interval = interval;
   t.fired = deadline <= timer_now(clock_);
   if (!t.fired) push(note);
-  set(false);
+  set_timerfd(false);
   return t.fired;
 }
 
@@ -84,7 +84,7 @@ std::uint64_t timer_queue::take(knote& note, bool again) noexcept {
   if (again) {
     t.deadline = sum(t.deadline, periods * t.interval);
     push(note);
-    set(false);
+    set_timerfd(false);
   }
   return periods;
 }
@@ -98,7 +98,7 @@ void timer_queue::expire() noexcept {
     timer_of(note).fired = true;
     activate(note);
   }
-  set(true);
+  set_timerfd(true);
 }
 
 void timer_queue::place(std::size_t i, knote& note) noexcept {
@@ -108,7 +108,7 @@ void timer_queue::place(std::size_t i, knote& note) noexcept {
 
 void timer_queue::sift_up(std::size_t i) noexcept {
   knote& note = *heap_[i];
-  for (; i != 0 && earlier(note, *heap_[(i - 1) / 4]); i = (i - 1) / 4)
+  for (; i != 0 && is_earlier(note, *heap_[(i - 1) / 4]); i = (i - 1) / 4)
     place(i, *heap_[(i - 1) / 4]);
   place(i, note);
 }
@@ -120,9 +120,9 @@ void timer_queue::sift_down(std::size_t i) noexcept {
     if (from >= heap_.size()) break;
     std::size_t least = from;
     for (std::size_t c = from + 1; c < std::min(from + 4, heap_.size()); ++c) {
-      if (earlier(*heap_[c], *heap_[least])) least = c;
+      if (is_earlier(*heap_[c], *heap_[least])) least = c;
     }
-    if (!earlier(*heap_[least], note)) break;
+    if (!is_earlier(*heap_[least], note)) break;
     place(i, *heap_[least]);
     i = least;
   }
@@ -146,9 +146,9 @@ void timer_queue::pull(knote& note) noexcept {
   sift_down(timer_of(last).place);
 }
 
-// Sets the timerfd to the earliest deadline. `again`: even if it is, which takes back its
-// readiness.
-void timer_queue::set(bool again) noexcept {
+// Sets the timerfd to the earliest deadline. `again`: also if it is set to that already, so that it
+// is not readable any more.
+void timer_queue::set_timerfd(bool again) noexcept {
   const std::uint64_t earliest = heap_.empty() ? 0 : timer_of(*heap_[0]).deadline;
   if ((earliest == set_to_ && !again) || clock_is_virtual()) return;
   set_to_ = earliest;

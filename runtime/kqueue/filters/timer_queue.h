@@ -1,5 +1,8 @@
-// The timers of one kqueue on one clock: a heap by deadline, and a timerfd that is set to the
-// earliest. A fired timer leaves the heap; a periodic one returns when it is delivered.
+// timer_queue: the timers of one kqueue on one clock. A heap (of degree 4) ordered by deadline, and
+// a timerfd that is set to the earliest deadline. A timer that fires leaves the heap; a periodic
+// timer returns to it when its event is delivered.
+//
+// Threads: any. activate() is called under the queue's lock.
 #pragma once
 
 #include <time.h>
@@ -16,14 +19,15 @@ namespace kedge::kqueue {
 
 class timer_queue;
 
-// A timer knote's area. Its queue's lock is over all but `in`.
+// The area of a timer knote. The lock of its timer_queue guards all but `in`, which changes only in
+// the knote's own operations.
 struct timer {
   static constexpr std::uint32_t not_in_heap = std::numeric_limits<std::uint32_t>::max();
 
-  timer_queue* in;         // changes in the knote's own operations only
-  std::uint64_t deadline;  // ns of the clock; 0: at once
-  std::uint64_t interval;  // ns; 0: not periodic
-  std::uint32_t place;     // in the heap
+  timer_queue* in;
+  std::uint64_t deadline;  // ns of the clock, 0: at once
+  std::uint64_t interval;  // ns, 0: not periodic
+  std::uint32_t place;     // in the heap, or not_in_heap
   bool fired;
 };
 static_assert(sizeof(timer) <= knote::area_size);
@@ -34,28 +38,28 @@ inline timer& timer_of(knote& note) noexcept {
 
 class timer_queue {
  public:
-  // Null with errno: EMFILE, ENFILE, ENOMEM.
+  // Returns null with errno: EMFILE, ENFILE, ENOMEM.
   static timer_queue* make(clockid_t clock) noexcept;
   timer_queue(const timer_queue&) = delete;
   timer_queue& operator=(const timer_queue&) = delete;
   ~timer_queue();
 
-  int descriptor() const noexcept { return fd_; }
+  int fd() const noexcept { return fd_; }
 
-  // A knote's stay here, not started; it leaves the queue that it was in. Throws std::bad_alloc,
-  // having changed nothing.
+  // Adds a knote, whose timer is not started. The knote leaves the timer_queue that it was in.
+  // Throws std::bad_alloc and then has changed nothing.
   void add(knote& note);
   void remove(knote& note) noexcept;
 
-  // Starts or restarts the timer, and tells whether it is due already.
+  // Starts or restarts the timer. Returns whether it is due already.
   bool start(knote& note, std::uint64_t deadline, std::uint64_t interval) noexcept;
 
-  // How many periods have passed (1 if it is not periodic) of a timer that has fired, which is set
-  // going again from where it should have fired if it is periodic and `again`. 0: it has not fired,
-  // or was restarted since.
+  // Returns how many periods of a fired timer have passed (1 if it is not periodic), or 0 if it has
+  // not fired, or was restarted since. With `again` a periodic timer continues, counted from when
+  // it should have fired.
   std::uint64_t take(knote& note, bool again) noexcept;
 
-  // Activates what is due. Any thread.
+  // Activates the knotes of all timers that are due.
   void expire() noexcept;
 
  private:
@@ -66,14 +70,14 @@ class timer_queue {
   void sift_down(std::size_t i) noexcept;
   void push(knote& note) noexcept;
   void pull(knote& note) noexcept;
-  void set(bool again) noexcept;
+  void set_timerfd(bool again) noexcept;
 
   const clockid_t clock_;
   const int fd_;
-  base::mutex lock_;          // activate() is called under it
-  std::uint64_t set_to_ = 0;  // what the timerfd is set to; 0: nothing
+  base::mutex lock_;
+  std::uint64_t set_to_ = 0;  // the deadline that the timerfd is set to, 0: none
   std::vector<knote*> heap_;
-  std::size_t attached_ = 0;  // of which the heap has room for all
+  std::size_t attached_ = 0;  // the number of knotes. The heap has room for all of them.
 };
 
 }  // namespace kedge::kqueue

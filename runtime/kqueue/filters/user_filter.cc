@@ -1,5 +1,4 @@
-// EVFILT_USER: filt_user* of Darwin's kern_event.c.
-
+// EVFILT_USER: filt_user*() of Darwin's kern_event.c.
 #include "kedge/runtime/kqueue/filter_table.h"
 
 namespace kedge::kqueue {
@@ -10,7 +9,7 @@ bool& triggered(knote& note) noexcept {
 }
 
 verdict attach(knote& note, const kevent64_s& change) {
-  // The knote keeps fflags whole, NOTE_TRIGGER included, and reports them so.
+  // As on Darwin, the knote keeps and reports all of fflags, NOTE_TRIGGER included.
   triggered(note) = (change.fflags & NOTE_TRIGGER) != 0;
   return {0, triggered(note)};
 }

@@ -1,7 +1,6 @@
-// EVFILT_VNODE: vn_kqfilter() and filt_vnode_common() of Darwin's vfs_vnops.c. What happened comes
-// from file_changes; it adds up in the knote until it is delivered, and without EV_CLEAR after
-// that.
-
+// EVFILT_VNODE: vn_kqfilter() and filt_vnode_common() of Darwin's vfs_vnops.c. file_changes posts
+// what happened. It accumulates in the knote until it is delivered, and without EV_CLEAR after that
+// too.
 #include <linux/magic.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
@@ -17,19 +16,19 @@
 namespace kedge::kqueue {
 namespace {
 
-// Nobody tells these. (Of NOTE_REVOKE there is nothing to tell: no revoke(2), and no file system
-// goes while a file in it is open.)
-constexpr std::uint32_t untold = NOTE_FUNLOCK | NOTE_LEASE_DOWNGRADE | NOTE_LEASE_RELEASE;
+// Linux does not report these. (NOTE_REVOKE never happens: Linux has no revoke(2), and does not
+// unmount a file system while a file in it is open.)
+constexpr std::uint32_t unsupported = NOTE_FUNLOCK | NOTE_LEASE_DOWNGRADE | NOTE_LEASE_RELEASE;
 
 file_changes& changes_of(const knote& note) noexcept {
   return *static_cast<file_changes*>(filter_state(note));
 }
 
-bool asks_in_vain(std::uint32_t fflags) noexcept {
-  return fflags != 0 && (fflags & ~untold) == 0;
+bool asks_only_for_unsupported(std::uint32_t fflags) noexcept {
+  return fflags != 0 && (fflags & ~unsupported) == 0;
 }
 
-// 0 for what has a name in a file system, else an errno.
+// Returns 0 for a file that has a name in a file system, else an errno.
 int check_file(int fd) noexcept {
   struct stat status{};
   if (fstat(fd, &status) != 0) return EBADF;
@@ -51,7 +50,7 @@ int check_file(int fd) noexcept {
 
 verdict attach(knote& note, const kevent64_s& change) {
   int error = check_file(static_cast<int>(note.ident));
-  if (error == 0 && asks_in_vain(change.fflags)) error = ENOTSUP;
+  if (error == 0 && asks_only_for_unsupported(change.fflags)) error = ENOTSUP;
   if (error == 0) error = changes_of(note).watch(note, change.fflags);
   return {error, false};
 }
@@ -61,18 +60,18 @@ void detach(knote& note) noexcept {
 }
 
 verdict touch(knote& note, const kevent64_s& change) {
-  if (asks_in_vain(change.fflags)) return {ENOTSUP, false};
+  if (asks_only_for_unsupported(change.fflags)) return {ENOTSUP, false};
   const int error = changes_of(note).watch(note, change.fflags);
-  return {error, error == 0 && changes_of(note).news(note, false) != 0};
+  return {error, error == 0 && changes_of(note).pending_of(note, false) != 0};
 }
 
 bool peek(knote& note) noexcept {
-  return changes_of(note).news(note, false) != 0;
+  return changes_of(note).pending_of(note, false) != 0;
 }
 
 void process(std::span<delivery> batch) noexcept {
   for (delivery& d : batch) {
-    d.event.fflags = changes_of(*d.note).news(*d.note, (d.note->flags & EV_CLEAR) != 0);
+    d.event.fflags = changes_of(*d.note).pending_of(*d.note, (d.note->flags & EV_CLEAR) != 0);
     d.fired = d.event.fflags != 0;
   }
 }

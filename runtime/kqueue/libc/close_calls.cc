@@ -1,11 +1,12 @@
-// The C library's calls that close descriptor numbers or duplicate them, the one that closes one
-// side of a connection and the one that moves the offset of a file, defined here so that kqueues
-// hear of it. Each runs the next definition: the sanitizer's, if there is one, else the C library's
-// (or what was loaded before it).
+// Defines the C library's calls that close or duplicate fds (close, close_range, closefrom, dup,
+// dup2, dup3, fcntl, fclose, pclose, freopen, closedir), shutdown and lseek. Darwin's kernel does
+// the work of a kqueue in them (knote_fdclose()). Linux's kernel knows nothing of kqueues and
+// reports no close, so the calls have to be defined here. Each notifies the kqueues concerned and
+// runs the next definition (next_definition.h).
 //
-// For a number that no kqueue cares for they do nothing else, and may be called where the originals
-// may. For one that a kqueue does care for, they take locks: not in a signal handler.
-
+// For an fd that no kqueue watches they do nothing else, and may be called wherever the originals
+// may. For an fd that a kqueue watches they take locks, so they may not be called in a signal
+// handler.
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -45,8 +46,8 @@ extern "C" {
 namespace kedge::kqueue {
 namespace {
 
-// Of those that may be called in a signal handler, or in the child of a process with several
-// threads: there the next definition cannot be looked for.
+// For calls that may be made in a signal handler, or in the child of a process with several
+// threads: dlsym() is not allowed there, so they are looked up by a constructor.
 constinit next_definition next_close("close", &__interceptor_close);
 constinit next_definition next_dup("dup", &__interceptor_dup);
 constinit next_definition next_dup2("dup2", &__interceptor_dup2);
@@ -57,7 +58,7 @@ constinit next_definition next_shutdown("shutdown", &__interceptor_shutdown);
 constinit next_definition next_lseek("lseek", &__interceptor_lseek);
 constinit next_definition next_lseek64("lseek64", &__interceptor_lseek64);
 
-[[gnu::constructor]] void begin() noexcept {
+[[gnu::constructor]] void look_up() noexcept {
   next_close.find();
   next_dup.find();
   next_dup2.find();
@@ -69,31 +70,31 @@ constinit next_definition next_lseek64("lseek64", &__interceptor_lseek64);
   next_lseek64.find();
 }
 
-// The number of a stream or directory; -1 for one that has none. Keeps errno.
+// Returns the fd of a stream or directory, -1 if it has none. Keeps errno.
 template <class Stream>
-int number_of(int (*ask)(Stream*), Stream* stream) noexcept {
+int fd_of(int (*get_fd)(Stream*), Stream* stream) noexcept {
   const int error = errno;
-  const int number = ask(stream);
+  const int fd = get_fd(stream);
   errno = error;
-  return number;
+  return fd;
 }
 
-bool is_open(int number) noexcept {
-  return fcntl(number, F_GETFD) >= 0;
+bool is_open(int fd) noexcept {
+  return fcntl(fd, F_GETFD) >= 0;
 }
 
-// Whether the number is a kqueue's, as far as is known.
-bool is_kqueue(int number) noexcept {
-  return kqueue_registry::find(number) != nullptr && fd_watchers::in_own_process();
+// Returns whether the fd is a kqueue's, as far as the registry knows.
+bool is_kqueue(int fd) noexcept {
+  return kqueue_registry::find(fd) != nullptr && fd_watchers::in_own_process();
 }
 
-// `call` makes a duplicate of a number. ENOMEM: it would be a kqueue's, and cannot be noted.
+// `call` makes a duplicate of `fd`. Fails with ENOMEM if the duplicate of a kqueue cannot be noted.
 template <class Call>
-int duplicate(int number, Call call) noexcept {
-  if (!is_kqueue(number)) return call();
+int duplicate(int fd, Call call) noexcept {
+  if (!is_kqueue(fd)) return call();
   const int fresh = internal_fds::make(call);
   if (fresh < 0) return -1;
-  if (!kqueue_registry::duplicate(number, fresh)) {
+  if (!kqueue_registry::duplicate(fd, fresh)) {
     internal_fds::close(fresh);
     errno = ENOMEM;
     return -1;
@@ -102,22 +103,24 @@ int duplicate(int number, Call call) noexcept {
   return fresh;
 }
 
-// The same in place of another descriptor. A call that must fail closes nothing.
+// `call` makes `target` a duplicate of `fd`, and so closes what `target` was. A call that must fail
+// closes nothing.
 template <class Call>
-int duplicate_over(int number, int target, Call call) noexcept {
-  if (!fd_watchers::concerns(target) || !is_open(number)) return duplicate(number, call);
-  const bool ends_number = is_kqueue(target);
-  if (ends_number) internal_fds::leave(target);
-  fd_watchers::announce(target);
-  if (ends_number && !is_kqueue(number)) return internal_fds::close_by(target, call);
-  const int fresh = duplicate(number, call);
-  if (ends_number) internal_fds::forget(target);
+int duplicate_over(int fd, int target, Call call) noexcept {
+  if (!fd_watchers::has_watcher(target) || !is_open(fd)) return duplicate(fd, call);
+  const bool closes_kqueue = is_kqueue(target);
+  if (closes_kqueue) internal_fds::note_closing(target);
+  fd_watchers::before_close(target);
+  if (closes_kqueue && !is_kqueue(fd)) return internal_fds::close_by(target, call);
+  const int fresh = duplicate(fd, call);
+  if (closes_kqueue) internal_fds::forget(target);
   return fresh;
 }
 
+// Returns the result of an lseek().
 template <class Offset>
-Offset moved(int number, Offset offset) noexcept {
-  if (offset >= 0) fd_watchers::announce_new_offset(number);
+Offset notify_seek(int fd, Offset offset) noexcept {
+  if (offset >= 0) fd_watchers::after_seek(fd);
   return offset;
 }
 
@@ -131,10 +134,10 @@ bool duplicates(int command) noexcept {
 using kedge::kqueue::duplicate;
 using kedge::kqueue::duplicate_over;
 using kedge::kqueue::duplicates;
+using kedge::kqueue::fd_of;
 using kedge::kqueue::fd_watchers;
 using kedge::kqueue::internal_fds;
 using kedge::kqueue::is_kqueue;
-using kedge::kqueue::moved;
 using kedge::kqueue::next_close;
 using kedge::kqueue::next_definition;
 using kedge::kqueue::next_dup;
@@ -145,107 +148,108 @@ using kedge::kqueue::next_fcntl64;
 using kedge::kqueue::next_lseek;
 using kedge::kqueue::next_lseek64;
 using kedge::kqueue::next_shutdown;
-using kedge::kqueue::number_of;
+using kedge::kqueue::notify_seek;
 
-extern "C" int close(int number) {
-  if (!fd_watchers::concerns(number)) return next_close(number);
-  pthread_testcancel();  // a cancellation point, but all or nothing
+extern "C" int close(int fd) {
+  if (!fd_watchers::has_watcher(fd)) return next_close(fd);
+  // A cancellation point, but it must not be left halfway.
+  pthread_testcancel();
   const kedge::kqueue::no_cancellation hold;
-  if (!is_kqueue(number)) {
-    fd_watchers::announce(number);
-    return next_close(number);
+  if (!is_kqueue(fd)) {
+    fd_watchers::before_close(fd);
+    return next_close(fd);
   }
-  internal_fds::leave(number);
-  fd_watchers::announce(number);
-  return internal_fds::close_by(number, [number] { return next_close(number); });
+  internal_fds::note_closing(fd);
+  fd_watchers::before_close(fd);
+  return internal_fds::close_by(fd, [fd] { return next_close(fd); });
 }
 
 extern "C" int close_range(unsigned first, unsigned last, int flags) noexcept {
   static constinit next_definition next("close_range", &__interceptor_close_range);
   if ((static_cast<unsigned>(flags) & CLOSE_RANGE_CLOEXEC) == 0)
-    fd_watchers::announce_all(first, last);
+    fd_watchers::before_close_range(first, last);
   return next(first, last, flags);
 }
 
 extern "C" void closefrom(int first) noexcept {
   static constinit next_definition next("closefrom", &__interceptor_closefrom);
-  fd_watchers::announce_all(first < 0 ? 0 : static_cast<unsigned>(first), INT_MAX);
+  fd_watchers::before_close_range(first < 0 ? 0 : static_cast<unsigned>(first), INT_MAX);
   next(first);
 }
 
-extern "C" int dup(int number) noexcept {
-  return duplicate(number, [number] { return next_dup(number); });
+extern "C" int dup(int fd) noexcept {
+  return duplicate(fd, [fd] { return next_dup(fd); });
 }
 
-extern "C" int dup2(int number, int target) noexcept {
-  if (number == target) return next_dup2(number, target);
-  return duplicate_over(number, target, [=] { return next_dup2(number, target); });
+extern "C" int dup2(int fd, int target) noexcept {
+  if (fd == target) return next_dup2(fd, target);
+  return duplicate_over(fd, target, [=] { return next_dup2(fd, target); });
 }
 
-extern "C" int dup3(int number, int target, int flags) noexcept {
-  if (number == target || (flags & ~O_CLOEXEC) != 0) return next_dup3(number, target, flags);
-  return duplicate_over(number, target, [=] { return next_dup3(number, target, flags); });
+extern "C" int dup3(int fd, int target, int flags) noexcept {
+  if (fd == target || (flags & ~O_CLOEXEC) != 0) return next_dup3(fd, target, flags);
+  return duplicate_over(fd, target, [=] { return next_dup3(fd, target, flags); });
 }
 
-extern "C" int fcntl(int number, int command, ...) {
+extern "C" int fcntl(int fd, int command, ...) {
   va_list arguments;
   va_start(arguments, command);
-  void* const argument = va_arg(arguments, void*);  // whatever it is, if there is one
+  void* const argument = va_arg(arguments, void*);  // of any type, or none
   va_end(arguments);
-  const auto call = [=] { return next_fcntl(number, command, argument); };
-  return duplicates(command) ? duplicate(number, call) : call();
+  const auto call = [=] { return next_fcntl(fd, command, argument); };
+  return duplicates(command) ? duplicate(fd, call) : call();
 }
 
-extern "C" int fcntl64(int number, int command, ...) {
+extern "C" int fcntl64(int fd, int command, ...) {
   va_list arguments;
   va_start(arguments, command);
   void* const argument = va_arg(arguments, void*);
   va_end(arguments);
-  const auto call = [=] { return next_fcntl64(number, command, argument); };
-  return duplicates(command) ? duplicate(number, call) : call();
+  const auto call = [=] { return next_fcntl64(fd, command, argument); };
+  return duplicates(command) ? duplicate(fd, call) : call();
 }
 
 extern "C" int fclose(FILE* stream) {
   static constinit next_definition next("fclose", &__interceptor_fclose);
-  fd_watchers::announce(number_of(fileno, stream));
+  fd_watchers::before_close(fd_of(fileno, stream));
   return next(stream);
 }
 
 extern "C" int pclose(FILE* stream) {
   static constinit next_definition next("pclose", &__interceptor_pclose);
-  fd_watchers::announce(number_of(fileno, stream));
+  fd_watchers::before_close(fd_of(fileno, stream));
   return next(stream);
 }
 
 extern "C" FILE* freopen(const char* path, const char* mode, FILE* stream) {
   static constinit next_definition next("freopen", &__interceptor_freopen);
-  fd_watchers::announce(number_of(fileno, stream));
+  fd_watchers::before_close(fd_of(fileno, stream));
   return next(path, mode, stream);
 }
 
 extern "C" FILE* freopen64(const char* path, const char* mode, FILE* stream) {
   static constinit next_definition next("freopen64", &__interceptor_freopen64);
-  fd_watchers::announce(number_of(fileno, stream));
+  fd_watchers::before_close(fd_of(fileno, stream));
   return next(path, mode, stream);
 }
 
 extern "C" int closedir(DIR* directory) {
   static constinit next_definition next("closedir", &__interceptor_closedir);
-  fd_watchers::announce(number_of(dirfd, directory));
+  fd_watchers::before_close(fd_of(dirfd, directory));
   return next(directory);
 }
 
-// SHUT_RD shows in what epoll tells, and so does the end of both sides.
-extern "C" int shutdown(int number, int side) noexcept {
-  const int result = next_shutdown(number, side);
-  if (result == 0 && side == SHUT_WR) fd_watchers::announce_end_of_sending(number);
+// epoll reports SHUT_RD, and the end of both sides. Only SHUT_WR needs a notification.
+extern "C" int shutdown(int fd, int side) noexcept {
+  const int result = next_shutdown(fd, side);
+  if (result == 0 && side == SHUT_WR) fd_watchers::after_shutdown(fd);
   return result;
 }
 
-extern "C" off_t lseek(int number, off_t offset, int whence) noexcept {
-  return moved(number, next_lseek(number, offset, whence));
+extern "C" off_t lseek(int fd, off_t offset, int whence) noexcept {
+  return notify_seek(fd, next_lseek(fd, offset, whence));
 }
 
-extern "C" off64_t lseek64(int number, off64_t offset, int whence) noexcept {
-  return moved(number, next_lseek64(number, offset, whence));
+extern "C" off64_t lseek64(int fd, off64_t offset, int whence) noexcept {
+  return notify_seek(fd, next_lseek64(fd, offset, whence));
 }

@@ -1,6 +1,13 @@
-// The definition that comes after one of ours, for functions of the C library that this library
-// defines too: a sanitizer's interceptor, which must hear of the call, or the C library's (or that
-// of whatever was loaded before it).
+// next_definition: the definition that a function of the C library would have without ours. It is a
+// sanitizer's interceptor, which must see the call; or the C library's; or that of a library that
+// was loaded before the C library.
+//
+//   extern "C" { [[gnu::weak]] decltype(dup) __interceptor_dup; }
+//   constinit next_definition next_dup("dup", &__interceptor_dup);
+//   return next_dup(fd);
+//
+// It is looked up by the first call, which may be before main(). Threads: any. Without a next
+// definition the process is aborted with a message.
 #pragma once
 
 #include <dlfcn.h>
@@ -11,11 +18,10 @@
 
 namespace kedge::kqueue {
 
-// Found with the first call, which may be before main.
 template <class Function>
 class next_definition {
  public:
-  // `interceptor`: the address of the sanitizer's, a weak symbol.
+  // `interceptor`: the address of the sanitizer's interceptor, which is a weak symbol.
   constexpr next_definition(const char* name, Function* interceptor) noexcept
       : name_(name), interceptor_(interceptor) {}
 
@@ -25,7 +31,8 @@ class next_definition {
     return find()(arguments...);
   }
 
-  // For one that may be called in a signal handler, where it cannot be looked for.
+  // Looks the definition up. To be called early for a function that may be called in a signal
+  // handler, where dlsym() is not allowed.
   Function* find() noexcept {
     Function* f = found_.load(std::memory_order_relaxed);
     if (f == nullptr) {

@@ -1,13 +1,16 @@
-// The calls about kqueues are no cancellation points on Darwin (none of them has a _nocancel twin
-// in bsd/kern/syscalls.master), but some of what they call of the C library is here: read, poll,
-// send and the like are called with this, or as bare system calls.
+// no_cancellation: keeps the thread from acting on a cancellation.
+//
+//   const no_cancellation here;
+//
+// The calls about kqueues are not cancellation points on Darwin (none of them has a _nocancel twin
+// in bsd/kern/syscalls.master). But on Linux they call functions of the C library that are: read,
+// poll, send and the like. Those are called under a no_cancellation, or as bare system calls.
 #pragma once
 
 #include <pthread.h>
 
 namespace kedge::kqueue {
 
-// As long as it lives, the thread does not act on a cancellation.
 class no_cancellation {
  public:
   no_cancellation() noexcept { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before_); }

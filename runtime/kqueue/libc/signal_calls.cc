@@ -1,8 +1,9 @@
-// The C library's calls that look at or change the disposition of a signal, defined here so that
-// they speak of the program's when a handler of ours stands in front (signal_disposition.h), and
-// those that take a pending one, which is counted already (signal_watch.h). As the C library
-// defines them, and as safe in a handler as its own.
-
+// Defines the C library's calls that read or change the disposition of a signal (sigaction, signal,
+// bsd_signal, ssignal, sysv_signal, sigset, sigignore, siginterrupt), because they must see the
+// program's disposition while the library's handler is installed (signal_disposition.h). And those
+// that accept a pending signal (sigwait, sigwaitinfo, sigtimedwait), because that signal is counted
+// already (filters/signal_watch.h). They behave as the C library's, and are as safe in a signal
+// handler.
 #include <signal.h>
 
 #include <atomic>
@@ -25,7 +26,7 @@ using kedge::kqueue::next_definition;
 
 using handler_function = void (*)(int);
 
-// Signals that siginterrupt() made interrupting: signal() leaves them so. Bit signal - 1.
+// Signals that siginterrupt() made interrupting, which signal() does not change. Bit signal - 1.
 constinit std::atomic<std::uint64_t> interrupting{0};
 
 bool is_signal(int signal) noexcept {
@@ -36,7 +37,7 @@ std::uint64_t bit(int signal) noexcept {
   return std::uint64_t{1} << (signal - 1);
 }
 
-// Returns the handler before, or SIG_ERR with errno.
+// Returns the previous handler, or SIG_ERR with errno.
 handler_function replace(int signal, handler_function handler, int flags,
                          bool mask_itself) noexcept {
   struct sigaction wanted{};
@@ -62,7 +63,7 @@ handler_function replace_as_system_v(int signal, handler_function handler) noexc
   return replace(signal, handler, static_cast<int>(SA_RESETHAND | SA_NODEFER), false);
 }
 
-// Blocks or unblocks, and tells whether the signal was blocked. False with errno: no signal.
+// Blocks or unblocks a signal. Returns false with errno if there is no such signal.
 bool mask(int how, int signal, bool& was_blocked) noexcept {
   sigset_t only;
   sigset_t before;
@@ -95,7 +96,7 @@ extern "C" handler_function sysv_signal(int signal, handler_function handler) no
   return replace_as_system_v(signal, handler);
 }
 
-// What signal() is under a strict _XOPEN_SOURCE.
+// The signal() of a strict _XOPEN_SOURCE.
 extern "C" handler_function __sysv_signal(int signal, handler_function handler) noexcept {
   return replace_as_system_v(signal, handler);
 }
@@ -131,24 +132,24 @@ extern "C" int siginterrupt(int signal, int interrupts) noexcept {
   return kedge::kqueue::change_disposition(signal, &action, nullptr);
 }
 
-// These three are cancellation points: not noexcept.
+// These three are cancellation points, so they are not noexcept.
 extern "C" int sigwait(const sigset_t* set, int* signal) {
   static constinit next_definition next("sigwait", &__interceptor_sigwait);
   const int error = next(set, signal);
-  if (error == 0) kedge::kqueue::signal_taken(static_cast<unsigned>(*signal));
+  if (error == 0) kedge::kqueue::signal_accepted(static_cast<unsigned>(*signal));
   return error;
 }
 
 extern "C" int sigwaitinfo(const sigset_t* set, siginfo_t* info) {
   static constinit next_definition next("sigwaitinfo", &__interceptor_sigwaitinfo);
   const int signal = next(set, info);
-  if (signal > 0) kedge::kqueue::signal_taken(static_cast<unsigned>(signal));
+  if (signal > 0) kedge::kqueue::signal_accepted(static_cast<unsigned>(signal));
   return signal;
 }
 
 extern "C" int sigtimedwait(const sigset_t* set, siginfo_t* info, const timespec* time_out) {
   static constinit next_definition next("sigtimedwait", &__interceptor_sigtimedwait);
   const int signal = next(set, info, time_out);
-  if (signal > 0) kedge::kqueue::signal_taken(static_cast<unsigned>(signal));
+  if (signal > 0) kedge::kqueue::signal_accepted(static_cast<unsigned>(signal));
   return signal;
 }

@@ -1,3 +1,4 @@
+// The program's dispositions, the library's signal handler, and what becomes of both in a fork.
 #include "kedge/runtime/kqueue/libc/signal_disposition.h"
 
 #include <pthread.h>
@@ -26,13 +27,13 @@ constexpr int reset_hand = static_cast<int>(SA_RESETHAND);
 
 constinit next_definition next_sigaction("sigaction", &__interceptor_sigaction);
 
-// As the kernel sees it: whatever the flags say.
+// As the kernel sees it, whatever the flags say.
 bool has_function(const struct sigaction& action) noexcept {
   return action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN;
 }
 
-// The part of a disposition that our handler acts on.
-struct answer {
+// The part of a disposition that the handler acts on.
+struct reaction {
   handler_function handler;  // null if there is an action instead
   action_function action;    // of SA_SIGINFO
   bool once;                 // SA_RESETHAND
@@ -44,13 +45,15 @@ struct answer {
 
 class disposition {
  public:
-  unsigned covers = 0;  // this and the next: under the lock
-  const struct sigaction& programs() const noexcept { return programs_; }
+  unsigned hooks = 0;  // calls of hook_signal(). Under the lock
 
+  // Require the lock.
+  const struct sigaction& of_program() const noexcept { return of_program_; }
   void set(const struct sigaction& action) noexcept {
-    programs_ = action;
+    of_program_ = action;
     const bool has_action = has_function(action) && (action.sa_flags & SA_SIGINFO) != 0;
-    // Odd while it is written. Only release and acquire operations, no fences, for ThreadSanitizer.
+    // A sequence lock: odd while a thread writes. Release and acquire operations instead of fences,
+    // for ThreadSanitizer.
     version_.fetch_add(1, std::memory_order_relaxed);
     handler_.store(has_action ? nullptr : action.sa_handler, std::memory_order_release);
     action_.store(has_action ? action.sa_sigaction : nullptr, std::memory_order_release);
@@ -58,19 +61,19 @@ class disposition {
     version_.fetch_add(1, std::memory_order_release);
   }
 
-  // Any thread, also in a handler: who writes has all signals blocked.
-  answer get() const noexcept {
+  // Any thread, also in a signal handler: a writer has all signals blocked.
+  reaction get() const noexcept {
     for (;;) {
       const unsigned version = version_.load(std::memory_order_acquire);
-      const answer a{handler_.load(std::memory_order_acquire),
-                     action_.load(std::memory_order_acquire),
-                     once_.load(std::memory_order_acquire)};
+      const reaction a{handler_.load(std::memory_order_acquire),
+                       action_.load(std::memory_order_acquire),
+                       once_.load(std::memory_order_acquire)};
       if (version % 2 == 0 && version_.load(std::memory_order_relaxed) == version) return a;
     }
   }
 
  private:
-  struct sigaction programs_{};
+  struct sigaction of_program_{};
   std::atomic<unsigned> version_{0};
   std::atomic<handler_function> handler_{nullptr};
   std::atomic<action_function> action_{nullptr};
@@ -79,27 +82,27 @@ class disposition {
 
 disposition dispositions[signal_count];
 constinit base::mutex lock;
-constinit std::atomic<pid_t> process{0};  // whose dispositions these are
+constinit std::atomic<pid_t> process{0};  // the process that the dispositions belong to
 
-// Not so in the child of a vfork, which has our memory, but dispositions of its own.
+// Returns false in the child of a vfork, which has our memory but dispositions of its own.
 bool in_own_process() noexcept {
   return process.load(std::memory_order_relaxed) == getpid();
 }
 
-// Holds the lock, with all signals blocked: a handler may want it, too.
-class locked {
+// Holds the lock, with all signals blocked, because a signal handler takes the lock too.
+class scoped_lock {
  public:
-  locked() noexcept {
+  scoped_lock() noexcept {
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     lock.lock();
-    before_ = before;  // under the lock, like the rest: for a fork all threads use one place
+    before_ = before;  // under the lock: all threads that fork share held_for_fork
   }
-  locked(const locked&) = delete;
-  locked& operator=(const locked&) = delete;
-  ~locked() {
+  scoped_lock(const scoped_lock&) = delete;
+  scoped_lock& operator=(const scoped_lock&) = delete;
+  ~scoped_lock() {
     const sigset_t before = before_;
     lock.unlock();
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
@@ -113,41 +116,42 @@ bool is_ignored_by_default(int signal) noexcept {
   return signal == SIGCHLD || signal == SIGCONT || signal == SIGURG || signal == SIGWINCH;
 }
 
-// Not noexcept: the thread may be cancelled in the program's handler.
+// The library's handler. Not noexcept: the thread may be cancelled in the program's handler.
 void on_signal(int signal, siginfo_t* info, void* context);
 
 bool is_ours(const struct sigaction& action) noexcept {
   return (action.sa_flags & SA_SIGINFO) != 0 && action.sa_sigaction == on_signal;
 }
 
-// What the kernel is told for a covered signal.
-struct sigaction covering(const struct sigaction& programs) noexcept {
-  struct sigaction action = programs;
+// Returns the action that installs our handler for the program's disposition.
+struct sigaction hooked(const struct sigaction& of_program) noexcept {
+  struct sigaction action = of_program;
   action.sa_sigaction = on_signal;
   action.sa_flags &= ~reset_hand;
   action.sa_flags |= SA_SIGINFO;
-  if (!has_function(programs)) {
-    // Nothing that the program does is to notice our handler.
+  if (!has_function(of_program)) {
+    // The program's calls must not notice our handler.
     sigemptyset(&action.sa_mask);
     action.sa_flags |= SA_RESTART | SA_ONSTACK;
-    // Ignoring SIGCHLD is what reaps children unasked.
-    if (programs.sa_handler == SIG_IGN) action.sa_flags |= SA_NOCLDWAIT;
+    // A program that ignores SIGCHLD has its children reaped automatically.
+    if (of_program.sa_handler == SIG_IGN) action.sa_flags |= SA_NOCLDWAIT;
   }
   return action;
 }
 
-// With the lock held.
+// Makes `wanted` the program's disposition of a hooked signal. Requires the lock. Returns 0, or -1
+// with errno.
 int set(disposition& d, int signal, const struct sigaction& wanted) noexcept {
-  const struct sigaction action = covering(wanted);
+  const struct sigaction action = hooked(wanted);
   if (next_sigaction(signal, &action, static_cast<struct sigaction*>(nullptr)) != 0) return -1;
   d.set(wanted);
   return 0;
 }
 
-// The default action of a signal that ends or stops the process; returns from the latter. Others
-// wait for the lock meanwhile: they are stopped, too.
+// Takes the default action of a signal that ends or stops the process, and returns when a stopped
+// process continues. Other threads wait for the lock in that time: they are stopped too.
 void take_default_action(int signal) noexcept {
-  const locked hold;
+  const scoped_lock hold;
   struct sigaction by_default{};
   by_default.sa_handler = SIG_DFL;
   struct sigaction before{};
@@ -162,13 +166,13 @@ void take_default_action(int signal) noexcept {
   next_sigaction(signal, &before, static_cast<struct sigaction*>(nullptr));
 }
 
-// SA_RESETHAND: one delivery gets the handler, the next the default action.
-answer take_once(int signal) noexcept {
+// SA_RESETHAND: the first delivery runs the handler, the next takes the default action.
+reaction take_once(int signal) noexcept {
   disposition& d = dispositions[signal];
-  const locked hold;
-  const answer a = d.get();
+  const scoped_lock hold;
+  const reaction a = d.get();
   if (a.once && a.is_function()) {
-    struct sigaction reset = d.programs();
+    struct sigaction reset = d.of_program();
     reset.sa_handler = SIG_DFL;
     if (in_own_process()) {
       set(d, signal, reset);
@@ -181,8 +185,8 @@ answer take_once(int signal) noexcept {
 
 void on_signal(int signal, siginfo_t* info, void* context) {
   const int error = errno;
-  if (in_own_process()) signal_arrived(static_cast<unsigned>(signal));
-  answer a = dispositions[signal].get();
+  if (in_own_process()) signal_delivered(static_cast<unsigned>(signal));
+  reaction a = dispositions[signal].get();
   if (a.once && a.is_function()) a = take_once(signal);
   if (!a.is_function() && (a.handler == SIG_IGN || is_ignored_by_default(signal))) {
     if (interrupted == interruption::none) interrupted = interruption::ignored;
@@ -202,36 +206,38 @@ void on_signal(int signal, siginfo_t* info, void* context) {
   errno = error;
 }
 
-// With the lock held, of a signal that is covered no more. Something else may stand there: system()
-// ignores signals behind our back, and brings our handler back.
-void put_back(int signal) noexcept {
+// Removes our handler of a signal that is not hooked any more. Requires the lock. Another action
+// may be installed: system() ignores signals without our knowing, and restores our handler
+// afterwards.
+void restore(int signal) noexcept {
   struct sigaction now{};
   if (next_sigaction(signal, static_cast<const struct sigaction*>(nullptr), &now) != 0) return;
   if (!is_ours(now)) return;
-  next_sigaction(signal, &dispositions[signal].programs(), static_cast<struct sigaction*>(nullptr));
+  next_sigaction(signal, &dispositions[signal].of_program(),
+                 static_cast<struct sigaction*>(nullptr));
 }
 
-// A fork waits until no thread is in the middle of a change. In the child nothing is covered.
-alignas(locked) unsigned char held_for_fork[sizeof(locked)];
+// A fork waits until no thread is in the middle of a change. In the child no signal is hooked.
+alignas(scoped_lock) unsigned char held_for_fork[sizeof(scoped_lock)];
 
 void before_fork() noexcept {
-  new (held_for_fork) locked;
+  new (held_for_fork) scoped_lock;
 }
 void after_fork() noexcept {
-  reinterpret_cast<locked*>(held_for_fork)->~locked();
+  reinterpret_cast<scoped_lock*>(held_for_fork)->~scoped_lock();
 }
 void after_fork_in_child() noexcept {
   process.store(getpid(), std::memory_order_relaxed);
   for (unsigned signal = 1; signal < signal_count; ++signal) {
     disposition& d = dispositions[signal];
-    if (d.covers == 0) continue;
-    d.covers = 0;
-    put_back(static_cast<int>(signal));
+    if (d.hooks == 0) continue;
+    d.hooks = 0;
+    restore(static_cast<int>(signal));
   }
   after_fork();
 }
 
-// As early as a handler can need it.
+// A constructor, so that it runs before a handler can need it.
 [[gnu::constructor]] void begin() noexcept {
   next_sigaction.find();
   process.store(getpid(), std::memory_order_relaxed);
@@ -240,22 +246,22 @@ void after_fork_in_child() noexcept {
 
 }  // namespace
 
-void cover_signal(unsigned signal) noexcept {
-  pid_t nobody = 0;  // some program's constructor comes before ours
-  process.compare_exchange_strong(nobody, getpid(), std::memory_order_relaxed);
+void hook_signal(unsigned signal) noexcept {
+  pid_t unset = 0;  // a constructor of the program may run before ours
+  process.compare_exchange_strong(unset, getpid(), std::memory_order_relaxed);
   disposition& d = dispositions[signal];
-  const int number = static_cast<int>(signal);
-  const locked hold;
-  if (++d.covers != 1) return;
+  const int signo = static_cast<int>(signal);
+  const scoped_lock hold;
+  if (++d.hooks != 1) return;
   struct sigaction now{};
-  if (next_sigaction(number, static_cast<const struct sigaction*>(nullptr), &now) != 0) return;
-  set(d, number, is_ours(now) ? d.programs() : now);
+  if (next_sigaction(signo, static_cast<const struct sigaction*>(nullptr), &now) != 0) return;
+  set(d, signo, is_ours(now) ? d.of_program() : now);
 }
 
-void uncover_signal(unsigned signal) noexcept {
+void unhook_signal(unsigned signal) noexcept {
   disposition& d = dispositions[signal];
-  const locked hold;
-  if (--d.covers == 0) put_back(static_cast<int>(signal));
+  const scoped_lock hold;
+  if (--d.hooks == 0) restore(static_cast<int>(signal));
 }
 
 int change_disposition(int signal, const struct sigaction* wanted,
@@ -263,10 +269,10 @@ int change_disposition(int signal, const struct sigaction* wanted,
   if (signal < 1 || signal >= static_cast<int>(signal_count) || !in_own_process())
     return next_sigaction(signal, wanted, before);
   disposition& d = dispositions[signal];
-  const locked hold;
-  const struct sigaction old = d.programs();
+  const scoped_lock hold;
+  const struct sigaction old = d.of_program();
   int result = 0;
-  if (d.covers == 0) {
+  if (d.hooks == 0) {
     result = next_sigaction(signal, wanted, before);
     if (result == 0 && before != nullptr && is_ours(*before)) *before = old;
     return result;

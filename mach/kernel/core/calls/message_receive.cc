@@ -132,7 +132,7 @@ status message_call::receive_at(port_set& from) {
     }
     if (after_.kernel.profile().serves_members_in_turn()) {
       from.lock.lock();
-      if (link->ready.linked) {
+      if (link->ready.is_linked()) {
         from.ready.remove(*link);
         from.ready.push_back(*link);
       }

@@ -1,27 +1,17 @@
 /*
- * <sys/event.h> for hosts without kqueue(2): Darwin's interface, number for number and byte for
+ * <sys/event.h>: Darwin's kqueue(2) interface for hosts without it, value for value and byte for
  * byte.
  *
- * A program written for macOS compiles against this header unchanged, in C or C++. What is served
- * and what is answered with an error is listed in runtime/kqueue/README.md; every constant is here
- * whether or not its filter is.
+ * A program written for macOS compiles against this header unchanged, in C or C++. Every constant
+ * is here, whether or not its filter is implemented. runtime/kqueue/README.md lists the filters and
+ * what differs from Darwin.
  *
- * kqueue()    A new kqueue as a file descriptor: close-on-exec, confined to this process, usable
- * with poll(2), select(2) and inside another kqueue (EVFILT_READ). -1 with EMFILE, ENFILE, ENOMEM.
- * kevent()    Applies `changelist` in order, then waits for at most `timeout` (null: for ever;
- * zero: not at all) and stores at most `nevents` events. Returns their number, 0 on a time-out, -1
- * with errno. A change that fails, or asks for EV_RECEIPT, becomes a record with EV_ERROR and the
- * errno (0 for a receipt) in `data`; such records suppress waiting. EBADF not a kqueue (of this
- * process), EINTR a signal handler ran, EINVAL a bad time-out or a kqueue that the other call has
- * been used on; with no room for a failed change, its errno. kevent64()  The same with ext[2] and
- * `flags` (KEVENT_FLAG_*). One kqueue takes one of the two calls.
- *
- * All three may be called from any thread at any time.
+ * All three calls may be made from any thread at any time.
  */
 #ifndef _SYS_EVENT_H_
 #define _SYS_EVENT_H_
 
-#pragma GCC system_header /* kevent() hides kevent's constructor: -Wshadow */
+#pragma GCC system_header /* -Wshadow: kevent() hides the constructor of struct kevent */
 
 #include <stdint.h>
 #include <sys/queue.h>
@@ -93,8 +83,8 @@ struct kevent64_s {
 /* Flags of the call (kevent64). */
 #define KEVENT_FLAG_NONE 0x000000
 #define KEVENT_FLAG_IMMEDIATE 0x000001 /* do not wait, whatever `timeout` says */
-#define KEVENT_FLAG_ERROR_EVENTS \
-  0x000002 /* output is for change errors only: register, collect nothing */
+/* Applies changes and collects no events: the array is for change errors only. */
+#define KEVENT_FLAG_ERROR_EVENTS 0x000002
 
 /* Actions on a knote. */
 #define EV_ADD 0x0001
@@ -105,7 +95,7 @@ struct kevent64_s {
 /* Modes of a knote. */
 #define EV_ONESHOT 0x0010        /* deleted by its first delivery */
 #define EV_CLEAR 0x0020          /* reset by each delivery */
-#define EV_RECEIPT 0x0040        /* this change is answered, success included */
+#define EV_RECEIPT 0x0040        /* this change is reported, success included */
 #define EV_DISPATCH 0x0080       /* disabled by each delivery */
 #define EV_UDATA_SPECIFIC 0x0100 /* udata is part of the knote's key */
 #define EV_DISPATCH2 (EV_DISPATCH | EV_UDATA_SPECIFIC)
@@ -190,9 +180,31 @@ SLIST_HEAD(klist, knote);
 extern "C" {
 #endif
 
+/*
+ * Makes a kqueue and returns its descriptor: close-on-exec, confined to this process, usable with
+ * poll(2), select(2) and inside another kqueue (EVFILT_READ). Returns -1 with EMFILE, ENFILE or
+ * ENOMEM.
+ */
 int kqueue(void);
+
+/*
+ * Applies `changelist` in order. Then waits for at most `timeout` (null: for ever; zero: not at
+ * all) and stores at most `nevents` events. Returns their number, or 0 after a time-out.
+ *
+ * A change that fails, or asks for EV_RECEIPT, becomes an event with EV_ERROR and the errno (0 for
+ * a receipt) in `data`. With such an event the call does not wait. A failed change for which there
+ * is no room ends the call with its errno.
+ *
+ * Returns -1 with EBADF if `kq` is not a kqueue of this process, EINTR if a signal handler ran,
+ * EINVAL for a bad time-out or for a kqueue that kevent64() has been used on.
+ */
 int kevent(int kq, const struct kevent* changelist, int nchanges, struct kevent* eventlist,
            int nevents, const struct timespec* timeout);
+
+/*
+ * kevent() with ext[2] and with `flags` (KEVENT_FLAG_*). A kqueue takes only one of the two calls:
+ * the one that came first.
+ */
 int kevent64(int kq, const struct kevent64_s* changelist, int nchanges,
              struct kevent64_s* eventlist, int nevents, unsigned int flags,
              const struct timespec* timeout);
