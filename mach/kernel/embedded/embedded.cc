@@ -159,7 +159,7 @@ bool embedded::call_of_process(ipc_task& caller, const request& what, reply& ans
       }
       return true;
     case call_number::set_profile:
-      kernel_.profile() = static_cast<profile::age>(what.words[0]);
+      kernel_.profile() = static_cast<profile::os_version>(what.words[0]);
       return true;
     case call_number::set_strict_replies:
       kernel_.strict_replies() = what.words[0] != 0;

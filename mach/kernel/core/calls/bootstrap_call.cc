@@ -7,6 +7,7 @@
 #include <mutex>
 #include <string_view>
 
+#include "kedge/mach/kernel/core/copy_in.h"
 #include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/name_server.h"
 #include "kedge/mach/kernel/core/port.h"
@@ -38,7 +39,7 @@ kern_return_t do_bootstrap_call(ipc_task& caller, const request& what, reply& an
   const std::size_t length = std::min<std::uint64_t>(what.words[1], text.size());
   if (!memory.in(what.words[0], text.data(), length)) return KERN_INVALID_ADDRESS;
   const std::string_view name(text.data(), length);
-  name_server& names = after.kernel.names();
+  name_server& names = after.owner.names();
   mach_port_name_t right = MACH_PORT_NULL;
   kern_return_t result = KERN_SUCCESS;
   switch (what.call) {

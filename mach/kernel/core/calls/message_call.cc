@@ -38,7 +38,7 @@ status message_call::resume() {
     return done(MACH_MSG_SUCCESS);
   }
   if (state_.outcome == MACH_RCV_TOO_LARGE) {
-    return done(tell_needed_size(state_.needed_size, state_.identity));
+    return done(report_needed_size(state_.needed_size, state_.identity));
   }
   if (!message) return done(state_.outcome);
   return finish_receive(message);

@@ -4,8 +4,8 @@
 
 #include <mutex>
 
+#include "kedge/mach/kernel/core/copy_in.h"
 #include "kedge/mach/kernel/core/port.h"
-#include "kedge/mach/kernel/core/right.h"
 
 namespace kedge::mach::kernel {
 namespace {
@@ -28,23 +28,23 @@ kern_return_t semaphore_call::create(ipc_task& owner, const request& what) {
       ref<semaphore>::adopt(new semaphore(owner, static_cast<std::uint32_t>(value), newest_first));
   const auto at = ref<port>::adopt(new port(kernel_object::semaphore, ref<object>(made.get())));
   if (!owner.own(*made)) return KERN_INVALID_TASK;
-  return after_.kernel.name_send_right(caller_, *at, answer_);
+  return after_.owner.name_send_right(caller_, *at, answer_);
 }
 
 kern_return_t semaphore_call::destroy(ipc_task& owner, mach_port_name_t name) {
   if (name == MACH_PORT_NULL || name == MACH_PORT_DEAD) return KERN_INVALID_ARGUMENT;
   // The right is moved into the call, whatever comes of it.
   carried_right right;
-  owed then;
+  deferred_notifications then;
   {
     const std::lock_guard hold(caller_.space.lock);
     entry* found = caller_.space.find(name);
-    if (!found || copy_in(caller_.space, name, *found, MACH_MSG_TYPE_MOVE_SEND, purpose::carrying,
-                          right, then, answer_.guard, after_) != KERN_SUCCESS) {
+    if (!found || copy_in({caller_.space, then, answer_.guard, after_}, name, *found,
+                          {MACH_MSG_TYPE_MOVE_SEND}, right) != KERN_SUCCESS) {
       return MACH_SEND_INVALID_RIGHT;
     }
   }
-  then.settle(after_);
+  then.flush(after_);
   semaphore* const at = right.target ? served_by(*right.target) : nullptr;
   if (at && at->owner.get() == &owner) at->end(after_);
   release_right(right, after_);

@@ -5,9 +5,11 @@
 #include <array>
 #include <mutex>
 
+#include "kedge/mach/kernel/core/copy_in.h"
+#include "kedge/mach/kernel/core/copy_out.h"
 #include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/port.h"
-#include "kedge/mach/kernel/core/right.h"
+#include "kedge/mach/kernel/core/right_release.h"
 #include "kedge/mach/kernel/core/special_ports.h"
 
 namespace kedge::mach::kernel {
@@ -47,23 +49,23 @@ kern_return_t give(ipc_task& to, carried_right right, mach_port_name_t& name,
 }
 
 void take_back(ipc_task& from, mach_port_name_t name, deferred_work& after) {
-  owed then;
+  deferred_notifications then;
   guard_violation none;
   from.space.lock.lock();
   if (entry* const found = MACH_PORT_VALID(name) ? from.space.find(name) : nullptr) {
-    deallocate_right(from.space, name, *found, then, none);
+    deallocate_right({from.space, then, none, after}, name, *found);
   }
   from.space.lock.unlock();
-  then.settle(after);
+  then.flush(after);
 }
 
 kern_return_t get(ipc_task& caller, ipc_task& target, int which, reply& answer,
                   deferred_work& after) {
   if (which == TASK_KERNEL_PORT) {
-    return after.kernel.name_send_right(caller, target.self_port(), answer);
+    return after.owner.name_send_right(caller, target.self_port(), answer);
   }
   if (which == TASK_HOST_PORT) {
-    return after.kernel.name_send_right(caller, after.kernel.host_port(), answer);
+    return after.owner.name_send_right(caller, after.owner.host_port(), answer);
   }
   slot at{};
   if (!slot_of(which, at)) return KERN_INVALID_ARGUMENT;

@@ -76,7 +76,7 @@ kern_return_t create_voucher(ipc_task& caller, const request& what, reply& answe
   if (!memory.in_checked(what.words[1], recipes.data(), recipes.size())) return KERN_MEMORY_ERROR;
   if (const kern_return_t failed = check(caller, recipes); failed != KERN_SUCCESS) return failed;
   const auto made = ref<port>::adopt(new port(kernel_object::voucher, 0));
-  return after.kernel.name_send_right(caller, *made, answer);
+  return after.owner.name_send_right(caller, *made, answer);
 }
 
 }  // namespace kedge::mach::kernel
