@@ -23,7 +23,7 @@ class object {
   object(const object&) = delete;
   object& operator=(const object&) = delete;
 
-  void retain() noexcept { references_.add(); }
+  [[gnu::always_inline]] void retain() noexcept { references_.add(); }
   void release() noexcept {
     if (references_.remove()) delete this;
   }

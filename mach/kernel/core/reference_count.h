@@ -11,7 +11,8 @@ namespace kedge::mach::kernel {
 
 class reference_count {
  public:
-  void add() noexcept {
+  // Forced inline, with its callers: every message adds references, and g++ would call a function.
+  [[gnu::always_inline]] void add() noexcept {
     if (base::one_thread()) {
       count_.store(count_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     } else {
