@@ -47,16 +47,16 @@ class copyio {
   // KERN_INVALID_ADDRESS: some of the bytes cannot be read, and nothing is deallocated.
   virtual kern_return_t take(user_address from, std::uint64_t size, ool_transfer_mode mode,
                              carried_memory& taken) noexcept = 0;
-  // Maps memory into the caller's address space and writes its address to `at`. After this call
-  // the caller owns the whole pages that the memory lies in, and deallocates them. The memory is
-  // mapped at `given.origin` if there is room; only memory that comes from this address space may
-  // have one. KERN_NO_SPACE, KERN_RESOURCE_SHORTAGE: `given` is unchanged.
-  virtual kern_return_t give(carried_memory& given, user_address& at) noexcept = 0;
+  // Maps memory into the caller's address space and writes its address to `address`. After this
+  // call the caller owns the whole pages that the memory lies in, and deallocates them. The memory
+  // is mapped at `given.origin` if there is room; only memory that comes from this address space
+  // may have one. KERN_NO_SPACE, KERN_RESOURCE_SHORTAGE: `given` is unchanged.
+  virtual kern_return_t give(carried_memory& given, user_address& address) noexcept = 0;
 
   // Maps zeroed pages into the caller's address space. KERN_NO_SPACE.
-  virtual kern_return_t allocate(std::uint64_t size, user_address& at) noexcept = 0;
-  // Releases the pages that [at, at + size) lies in.
-  virtual void deallocate(user_address at, std::uint64_t size) noexcept = 0;
+  virtual kern_return_t allocate(std::uint64_t size, user_address& address) noexcept = 0;
+  // Releases the pages that [address, address + size) lies in.
+  virtual void deallocate(user_address address, std::uint64_t size) noexcept = 0;
 
  protected:
   // `direct`: caller and kernel share an address space, so that a copy is a memcpy. A bad address

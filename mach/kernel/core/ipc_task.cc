@@ -21,7 +21,7 @@ ipc_task::ipc_task(std::uint64_t number, const name_policy& policy, const identi
                    port& host, ipc_task* parent, port& bootstrap)
     : id(number),
       who(identified),
-      space(policy),
+      names(policy),
       self_port_(ref<port>::adopt(new port(kernel_object::task, number))),
       thread_port_(ref<port>::adopt(new port(kernel_object::thread, number))) {
   reserve(task_self_name, new_send_right(*self_port_), true);
@@ -42,12 +42,12 @@ ipc_task::~ipc_task() = default;
 
 void ipc_task::reserve(mach_port_name_t name, port* send_right, bool pinned) {
   entry* made = nullptr;
-  space.make_reserved(name, made);
+  names.make_reserved(name, made);
   made->target = send_right;
   made->type = MACH_PORT_TYPE_SEND;
   made->urefs = 1;
   made->pinned = pinned;
-  space.remember_send(*send_right, name);
+  names.remember_send(*send_right, name);
 }
 
 void ipc_task::add(pending_call& parked) noexcept {
@@ -79,7 +79,7 @@ void ipc_task::abort_parked(deferred_work& cleanup) noexcept {
     if (each->progress != pending_call::state::parked) continue;
     queue_of(*each).remove(*each);
     complete(*each,
-             each->stage == pending_call::stage::semaphore ? KERN_TERMINATED
+             each->stage == pending_call::phase::semaphore ? KERN_TERMINATED
              : each->sending()                             ? MACH_SEND_INVALID_DEST
                                                            : MACH_RCV_PORT_DIED,
              cleanup);
@@ -88,13 +88,13 @@ void ipc_task::abort_parked(deferred_work& cleanup) noexcept {
 
 void ipc_task::release_rights(deferred_work& cleanup) {
   guard_violation none;  // the end of a task ignores guards
-  std::unique_lock locked(space.lock);
-  space.active = false;
-  for (std::uint32_t index = 1; index < space.table_size(); ++index) {
-    const mach_port_name_t name = space.name_at(index);
+  std::unique_lock locked(names.lock);
+  names.active = false;
+  for (std::uint32_t index = 1; index < names.table_size(); ++index) {
+    const mach_port_name_t name = names.name_at(index);
     if (name == MACH_PORT_NULL) continue;
     deferred_notifications deferred;
-    terminate_rights({space, deferred, none, cleanup}, name, *space.find(name));
+    terminate_rights({names, deferred, none, cleanup}, name, *names.find(name));
     const scoped_unlock gap(locked);
     deferred.flush(cleanup);
   }

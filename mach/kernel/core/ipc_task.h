@@ -46,7 +46,7 @@ class ipc_task {
 
   const std::uint64_t id;
   const identity who;
-  class space space;
+  space names;
   guard_policy guards;
   special_ports special;
 

@@ -74,8 +74,8 @@ kern_return_t name_server::hand_out(ipc_task& caller, service& from,
     copy_send_right(target);
   }
   carried_right right{&target, MACH_MSG_TYPE_MOVE_SEND, false};
-  const std::lock_guard hold(caller.space.lock);
-  const kern_return_t result = copy_out(caller.space, right, send);
+  const std::lock_guard hold(caller.names.lock);
+  const kern_return_t result = copy_out(caller.names, right, send);
   if (result != KERN_SUCCESS) {
     // The service keeps its own send right, so this one can be released without a notification.
     const std::lock_guard hold_port(target.lock);
@@ -97,8 +97,8 @@ kern_return_t name_server::check_in(ipc_task& caller, std::string_view name,
   carried_right right{found->target.get(), MACH_MSG_TYPE_MOVE_RECEIVE, false};
   found->target->retain();
   const kern_return_t result = [&] {
-    const std::lock_guard hold_space(caller.space.lock);
-    return copy_out(caller.space, right, receive);
+    const std::lock_guard hold_space(caller.names.lock);
+    return copy_out(caller.names, right, receive);
   }();
   if (result == KERN_SUCCESS) {
     found->waiting = false;

@@ -33,14 +33,14 @@ class pending_call {
   // How long a parked call waits, in nanoseconds from the moment it was parked. The time-out of
   // mach_msg starts again for each half.
   std::uint64_t limit() const noexcept {
-    const bool limited = stage == stage::send      ? (option & MACH_SEND_TIMEOUT) != 0
-                         : stage == stage::receive ? (option & MACH_RCV_TIMEOUT) != 0
+    const bool limited = stage == phase::send      ? (option & MACH_SEND_TIMEOUT) != 0
+                         : stage == phase::receive ? (option & MACH_RCV_TIMEOUT) != 0
                                                    : true;
     return limited ? timeout : forever;
   }
   static constexpr std::uint64_t forever = ~std::uint64_t{0};
 
-  bool sending() const noexcept { return stage == stage::send; }
+  bool sending() const noexcept { return stage == phase::send; }
 
  protected:
   pending_call() = default;
@@ -48,7 +48,7 @@ class pending_call {
 
  public:
   // The members below belong to the core.
-  enum class stage : std::uint8_t { send, receive, semaphore };
+  enum class phase : std::uint8_t { send, receive, semaphore };
   enum class state : std::uint8_t { idle, parked, completed };
 
   // What the call asked for; written when it begins.
@@ -64,8 +64,8 @@ class pending_call {
 
   // The progress of the call. The lock of `waits_on` guards `progress`, `message` and `outcome`
   // while the call is parked.
-  enum stage stage = stage::send;
-  enum state progress = state::idle;
+  phase stage = phase::send;
+  state progress = state::idle;
   kmsg* message = nullptr;  // to be sent; or received and not yet copied out
   mach_msg_return_t outcome = MACH_MSG_SUCCESS;
   mach_msg_size_t needed_size;  // of a message that was too large

@@ -202,8 +202,8 @@ void consume_send_once_right(port* target) noexcept;
 port* make_send_right(port& target) noexcept;
 port* make_send_once_right(port& target) noexcept;
 
-// Makes another send right from an existing one, with a reference. Requires the port lock. A step of
-// the fast path of mach_msg: forced inline, since g++ would call a function.
+// Makes another send right from an existing one, with a reference. Requires the port lock. A step
+// of the fast path of mach_msg: forced inline, since g++ would call a function.
 [[gnu::always_inline]] inline void copy_send_right(port& target) noexcept {
   ++target.send_rights;
   target.retain();

@@ -11,16 +11,22 @@
 
 namespace kedge::mach::kernel {
 
-// mach_port_deallocate.
+// mach_port_deallocate: drops one user reference of a send right or a dead name; releases a
+// send-once right; destroys a set. KERN_INVALID_RIGHT for a receive right alone.
+// KERN_INVALID_CAPABILITY for the last reference of a pinned right.
 kern_return_t deallocate_right(const right_context& context, mach_port_name_t name, entry& held);
-// mach_port_destroy.
+// mach_port_destroy: gives up all rights of the name. KERN_INVALID_RIGHT if the port is guarded,
+// KERN_INVALID_CAPABILITY if the right is pinned.
 kern_return_t destroy_rights(const right_context& context, mach_port_name_t name, entry& held);
-// The same without regard to guards, for a space that is ending (Darwin: ipc_right_terminate).
+// The same without regard to guards and pins, for a space that is ending (Darwin:
+// ipc_right_terminate).
 void terminate_rights(const right_context& context, mach_port_name_t name, entry& held);
-// mach_port_mod_refs.
+// mach_port_mod_refs: adds `delta` to the user references of one right of the name. A receive
+// right, a send-once right and a set have one reference.
 kern_return_t change_refs(const right_context& context, mach_port_name_t name, entry& held,
                           mach_port_right_t right, mach_port_delta_t delta);
-// mach_port_destruct. `guard` must be the port's guard, if it has one.
+// mach_port_destruct: drops `-send_delta` send rights, and destroys the receive right. `guard` must
+// be the port's guard, if it has one.
 kern_return_t destruct_receive(const right_context& context, mach_port_name_t name, entry& held,
                                mach_port_delta_t send_delta, mach_port_context_t guard);
 

@@ -22,19 +22,19 @@ carried_right copy_of(const carried_right& stored) noexcept {
 
 }  // namespace
 
-carried_right special_ports::exchange(slot at, carried_right next) noexcept {
+carried_right special_ports::exchange(slot which, carried_right next) noexcept {
   const std::lock_guard hold(lock_);
-  return std::exchange(rights_[static_cast<std::size_t>(at)], next);
+  return std::exchange(rights_[static_cast<std::size_t>(which)], next);
 }
 
-carried_right special_ports::copy(slot at) noexcept {
+carried_right special_ports::copy(slot which) noexcept {
   const std::lock_guard hold(lock_);
-  return copy_of(rights_[static_cast<std::size_t>(at)]);
+  return copy_of(rights_[static_cast<std::size_t>(which)]);
 }
 
-bool special_ports::empty(slot at) noexcept {
+bool special_ports::empty(slot which) noexcept {
   const std::lock_guard hold(lock_);
-  return !rights_[static_cast<std::size_t>(at)].target;
+  return !rights_[static_cast<std::size_t>(which)].target;
 }
 
 void special_ports::inherit(special_ports& parent) noexcept {

@@ -33,10 +33,10 @@ class special_ports {
   special_ports& operator=(const special_ports&) = delete;
 
   // Stores a send right, or a null or dead one, and returns the previous one.
-  carried_right exchange(slot at, carried_right next) noexcept;
+  carried_right exchange(slot which, carried_right next) noexcept;
   // Returns a copy of the stored send right, or a null or dead one.
-  carried_right copy(slot at) noexcept;
-  bool empty(slot at) noexcept;
+  carried_right copy(slot which) noexcept;
+  bool empty(slot which) noexcept;
   // Copies the inherited ports of the parent of a new task.
   void inherit(special_ports& parent) noexcept;
   void release_all(deferred_work& cleanup) noexcept;

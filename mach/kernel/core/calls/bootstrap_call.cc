@@ -17,9 +17,9 @@ namespace kedge::mach::kernel {
 namespace {
 
 kern_return_t check_bootstrap_port(ipc_task& caller, mach_port_name_t name) {
-  const std::lock_guard hold(caller.space.lock);
-  entry* found = MACH_PORT_VALID(name) ? caller.space.find(name) : nullptr;
-  if (!found || convert_if_dead(caller.space, name, *found) ||
+  const std::lock_guard hold(caller.names.lock);
+  entry* found = MACH_PORT_VALID(name) ? caller.names.find(name) : nullptr;
+  if (!found || convert_if_dead(caller.names, name, *found) ||
       (found->type & MACH_PORT_TYPE_SEND) == 0) {
     return MACH_SEND_INVALID_DEST;
   }
@@ -54,7 +54,7 @@ kern_return_t do_bootstrap_call(ipc_task& caller, const request& what, reply& an
       break;
     case call_number::bootstrap_register: {
       carried_right send;
-      result = take_copy(caller.space, static_cast<mach_port_name_t>(what.words[2]), send,
+      result = take_copy(caller.names, static_cast<mach_port_name_t>(what.words[2]), send,
                          answer.guard, after);
       return result == KERN_SUCCESS ? names.enter(caller, name, send, after) : result;
     }

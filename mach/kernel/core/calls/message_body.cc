@@ -33,21 +33,21 @@ std::uint32_t descriptor_count(kmsg& message) noexcept {
 }
 
 template <typename Descriptor>
-Descriptor read(const std::byte* at) noexcept {
+Descriptor read(const std::byte* position) noexcept {
   static_assert(std::is_trivially_copyable_v<Descriptor>);
   Descriptor descriptor;
-  std::memcpy(&descriptor, at, sizeof descriptor);
+  std::memcpy(&descriptor, position, sizeof descriptor);
   return descriptor;
 }
 
 template <typename Descriptor>
-std::size_t write(std::byte* at, const Descriptor& descriptor) noexcept {
-  std::memcpy(at, &descriptor, sizeof descriptor);
+std::size_t write(std::byte* position, const Descriptor& descriptor) noexcept {
+  std::memcpy(position, &descriptor, sizeof descriptor);
   return sizeof descriptor;
 }
 
-mach_msg_descriptor_type_t type_at(const std::byte* at) noexcept {
-  return read<mach_msg_type_descriptor_t>(at).type;
+mach_msg_descriptor_type_t type_at(const std::byte* position) noexcept {
+  return read<mach_msg_type_descriptor_t>(position).type;
 }
 
 bool is_known(mach_msg_descriptor_type_t type) noexcept {
@@ -68,24 +68,25 @@ class body_measure {
   std::uint64_t physical = 0;  // bytes to be copied by the kernel
 
   // Adds the descriptor, or refuses it: MACH_SEND_INVALID_TYPE.
-  mach_msg_return_t add(const std::byte* at, bool checks_array_copy) noexcept {
-    switch (type_at(at)) {
+  mach_msg_return_t add(const std::byte* position, bool checks_array_copy) noexcept {
+    switch (type_at(position)) {
       case MACH_MSG_PORT_DESCRIPTOR:
         ++ports;
         return MACH_MSG_SUCCESS;
       case MACH_MSG_OOL_DESCRIPTOR:
       case MACH_MSG_OOL_VOLATILE_DESCRIPTOR:
-        return add_memory(read<mach_msg_ool_descriptor_t>(at));
+        return add_memory(read<mach_msg_ool_descriptor_t>(position));
       case MACH_MSG_OOL_PORTS_DESCRIPTOR: {
-        const auto array = read<mach_msg_ool_ports_descriptor_t>(at);
+        const auto array = read<mach_msg_ool_ports_descriptor_t>(position);
         ports += array.count;
         return !checks_array_copy || is_copy_option(array.copy) ? MACH_MSG_SUCCESS
                                                                 : MACH_SEND_INVALID_TYPE;
       }
       case MACH_MSG_GUARDED_PORT_DESCRIPTOR:
         ++ports;
-        return is_possible(read<mach_msg_guarded_port_descriptor_t>(at)) ? MACH_MSG_SUCCESS
-                                                                         : MACH_SEND_INVALID_TYPE;
+        return is_possible(read<mach_msg_guarded_port_descriptor_t>(position))
+                   ? MACH_MSG_SUCCESS
+                   : MACH_SEND_INVALID_TYPE;
       default:
         return MACH_MSG_SUCCESS;
     }
@@ -115,23 +116,24 @@ class body_measure {
 }  // namespace
 
 mach_msg_return_t message_call::check_body(kmsg& message) noexcept {
-  const profile answers = after_.owner.profile();
+  const profile answers = cleanup_.owner.profile();
   const std::uint32_t count = descriptor_count(message);
   std::size_t left = message.size - sizeof(mach_msg_base_t);
-  const std::byte* at = descriptors(message);
+  const std::byte* position = descriptors(message);
   body_measure needs;
   mach_msg_return_t wrong = MACH_MSG_SUCCESS;
   for (std::uint32_t index = 0; index < count; ++index) {
     if (left < sizeof(mach_msg_type_descriptor_t)) return MACH_SEND_MSG_TOO_SMALL;
-    const mach_msg_descriptor_type_t type = type_at(at);
+    const mach_msg_descriptor_type_t type = type_at(position);
     // An older kernel refuses the descriptor only when it copies it in.
     if (!is_known(type) && answers.checks_descriptors_first()) return MACH_SEND_INVALID_TYPE;
     const std::size_t size = size_of(type);
     if (left < size) return MACH_SEND_MSG_TOO_SMALL;
-    if (wrong == MACH_MSG_SUCCESS) wrong = needs.add(at, !answers.ignores_copy_option_of_arrays());
+    if (wrong == MACH_MSG_SUCCESS)
+      wrong = needs.add(position, !answers.ignores_copy_option_of_arrays());
     // A newer kernel measures all descriptors before it refuses one.
     if (wrong != MACH_MSG_SUCCESS && !answers.checks_descriptors_first()) return wrong;
-    at += size;
+    position += size;
     left -= size;
   }
   if (wrong != MACH_MSG_SUCCESS) return wrong;
@@ -150,30 +152,30 @@ class message_call::body_copy_in {
       : call_(call), context_(context), message_(message), names_(context.names.lock) {}
 
   mach_msg_return_t run() {
-    std::byte* at = descriptors(message_);
+    std::byte* position = descriptors(message_);
     for (std::uint32_t left = descriptor_count(message_); left > 0; --left) {
-      const mach_msg_descriptor_type_t type = type_at(at);
+      const mach_msg_descriptor_type_t type = type_at(position);
       mach_msg_return_t result = MACH_MSG_SUCCESS;
       switch (type) {
         case MACH_MSG_PORT_DESCRIPTOR:
-          result = take_port(at);
+          result = take_port(position);
           break;
         case MACH_MSG_OOL_PORTS_DESCRIPTOR:
-          result = take_ports(at);
+          result = take_ports(position);
           break;
         case MACH_MSG_GUARDED_PORT_DESCRIPTOR:
-          result = take_guarded_port(at);
+          result = take_guarded_port(position);
           break;
         case MACH_MSG_OOL_DESCRIPTOR:
         case MACH_MSG_OOL_VOLATILE_DESCRIPTOR:
-          result = take_memory(at);
+          result = take_memory(position);
           break;
         default:
           result = MACH_SEND_INVALID_TYPE;
           break;
       }
       if (result != MACH_MSG_SUCCESS) return result;
-      at += size_of(type);
+      position += size_of(type);
     }
     return MACH_MSG_SUCCESS;
   }
@@ -182,7 +184,7 @@ class message_call::body_copy_in {
   mach_msg_return_t take_right(mach_port_name_t name, const copy_in_mode& mode) {
     if (context_.deferred.full()) {
       const scoped_unlock gap(names_);
-      context_.deferred.flush(call_.after_);
+      context_.deferred.flush(call_.cleanup_);
     }
     carried_right& right = message_.rights()[next_right_++];
     if (!MACH_PORT_VALID(name)) {
@@ -198,33 +200,33 @@ class message_call::body_copy_in {
     }
     if (result != KERN_SUCCESS) return MACH_SEND_INVALID_RIGHT;
     if (right.disposition == MACH_MSG_TYPE_MOVE_RECEIVE &&
-        !call_.after_.owner.transit().bind(*right.target, *message_.destination.target)) {
+        !call_.cleanup_.owner.transit().bind(*right.target, *message_.destination.target)) {
       message_.circular = true;
     }
     return MACH_MSG_SUCCESS;
   }
 
-  mach_msg_return_t take_port(std::byte* at) {
-    auto descriptor = read<mach_msg_port_descriptor_t>(at);
+  mach_msg_return_t take_port(std::byte* position) {
+    auto descriptor = read<mach_msg_port_descriptor_t>(position);
     const mach_msg_return_t result = take_right(descriptor.name, {descriptor.disposition});
     descriptor.name = MACH_PORT_NULL;
     descriptor.disposition = arrives_as(descriptor.disposition) & 0xff;
-    write(at, descriptor);
+    write(position, descriptor);
     return result;
   }
 
-  mach_msg_return_t take_guarded_port(std::byte* at) {
-    auto descriptor = read<mach_msg_guarded_port_descriptor_t>(at);
+  mach_msg_return_t take_guarded_port(std::byte* position) {
+    auto descriptor = read<mach_msg_guarded_port_descriptor_t>(position);
     const mach_msg_return_t result =
         take_right(descriptor.name, {descriptor.disposition, copy_in_use::carried, &descriptor});
     descriptor.name = MACH_PORT_NULL;
     descriptor.context = 0;
-    write(at, descriptor);
+    write(position, descriptor);
     return result;
   }
 
-  mach_msg_return_t take_memory(std::byte* at) {
-    auto descriptor = read<mach_msg_ool_descriptor_t>(at);
+  mach_msg_return_t take_memory(std::byte* position) {
+    auto descriptor = read<mach_msg_ool_descriptor_t>(position);
     carried_memory& memory = message_.memories()[next_memory_++];
     if (descriptor.size > 0) {
       const ool_transfer_mode mode{descriptor.copy == MACH_MSG_VIRTUAL_COPY,
@@ -237,19 +239,19 @@ class message_call::body_copy_in {
       if (result != KERN_SUCCESS) return MACH_SEND_INVALID_MEMORY;
     }
     descriptor.address = nullptr;
-    write(at, descriptor);
+    write(position, descriptor);
     return MACH_MSG_SUCCESS;
   }
 
-  mach_msg_return_t take_ports(std::byte* at) {
-    auto descriptor = read<mach_msg_ool_ports_descriptor_t>(at);
+  mach_msg_return_t take_ports(std::byte* position) {
+    auto descriptor = read<mach_msg_ool_ports_descriptor_t>(position);
     if (descriptor.count > 0) {
       const mach_msg_return_t result = take_array(descriptor);
       if (result != MACH_MSG_SUCCESS) return result;
     }
     descriptor.address = nullptr;
     descriptor.disposition = arrives_as(descriptor.disposition) & 0xff;
-    write(at, descriptor);
+    write(position, descriptor);
     return MACH_MSG_SUCCESS;
   }
 
@@ -280,9 +282,9 @@ class message_call::body_copy_in {
   // Releases the rights of an array as a whole, before the rights that were taken ahead of it.
   void give_back(std::uint32_t first) {
     const scoped_unlock gap(names_);
-    context_.deferred.flush(call_.after_);
+    context_.deferred.flush(call_.cleanup_);
     for (std::uint32_t index = first; index < next_right_; ++index) {
-      release_right(message_.rights()[index], call_.after_);
+      release_right(message_.rights()[index], call_.cleanup_);
     }
   }
 
@@ -306,7 +308,7 @@ mach_msg_return_t message_call::copy_in_body(const right_context& context, kmsg&
 class message_call::body_copy_out {
  public:
   body_copy_out(message_call& call, kmsg& message, bool pseudo) noexcept
-      : call_(call), message_(message), pseudo_(pseudo), names_(call.caller_.space.lock) {}
+      : call_(call), message_(message), pseudo_(pseudo), names_(call.caller_.names.lock) {}
 
   // From the last descriptor to the first (Darwin: ipc_kmsg_copyout_body). A descriptor that waits
   // for its turn holds the length of the descriptor before it, in the place of its name or address.
@@ -352,9 +354,9 @@ class message_call::body_copy_out {
   mach_port_name_t give_right(carried_right& right, bool immovable = false) {
     port* const target = right.target;
     const bool receive = target && right.disposition == MACH_MSG_TYPE_MOVE_RECEIVE;
-    if (receive) call_.after_.owner.transit().unbind(*target);
+    if (receive) call_.cleanup_.owner.transit().unbind(*target);
     mach_port_name_t name = MACH_PORT_NULL;
-    if (copy_out(call_.caller_.space, right, name) != KERN_SUCCESS) {
+    if (copy_out(call_.caller_.names, right, name) != KERN_SUCCESS) {
       result_ |= MACH_MSG_IPC_SPACE;
     } else if (receive && immovable && name != MACH_PORT_DEAD) {
       // The space holds the port now, and is locked.
@@ -384,10 +386,10 @@ class message_call::body_copy_out {
       mach_msg_port_descriptor_t plain{};
       plain.type = MACH_MSG_PORT_DESCRIPTOR;
       plain.disposition = right.disposition;
-      if (right.target) call_.after_.owner.transit().unbind(*right.target);
+      if (right.target) call_.cleanup_.owner.transit().unbind(*right.target);
       {
         const scoped_unlock gap(names_);
-        release_right(right, call_.after_);
+        release_right(right, call_.cleanup_);
       }
       return put(plain);
     }
@@ -407,19 +409,19 @@ class message_call::body_copy_out {
   void give_memory(const std::byte* from) {
     auto descriptor = read<mach_msg_ool_descriptor_t>(from);
     carried_memory& memory = message_.memories()[--memories_left_];
-    user_address at = 0;
+    user_address position = 0;
     if (memory.object) {
       if (!pseudo_) memory.origin = 0;
       const kern_return_t result = [&] {
         const scoped_unlock gap(names_);
-        return call_.memory_.give(memory, at);
+        return call_.memory_.give(memory, position);
       }();
       if (result != KERN_SUCCESS) {
         result_ |= result == KERN_RESOURCE_SHORTAGE ? MACH_MSG_VM_KERNEL : MACH_MSG_VM_SPACE;
         descriptor.size = 0;
       }
     }
-    descriptor.address = reinterpret_cast<void*>(at);
+    descriptor.address = reinterpret_cast<void*>(position);
     descriptor.deallocate = descriptor.copy == MACH_MSG_VIRTUAL_COPY;
     put(descriptor);
   }
@@ -428,25 +430,25 @@ class message_call::body_copy_out {
     auto descriptor = read<mach_msg_ool_ports_descriptor_t>(from);
     const std::size_t size = descriptor.count * sizeof(mach_port_name_t);
     rights_left_ -= descriptor.count;
-    user_address at = 0;
+    user_address position = 0;
     if (size > 0) {
       const std::unique_ptr<mach_port_name_t[]> array(new (std::nothrow)
                                                           mach_port_name_t[descriptor.count]);
       const bool has_room = [&] {
         const scoped_unlock gap(names_);
-        return array && call_.memory_.allocate(size, at) == KERN_SUCCESS;
+        return array && call_.memory_.allocate(size, position) == KERN_SUCCESS;
       }();
       if (has_room) {
         for (std::uint32_t index = 0; index < descriptor.count; ++index) {
           array[index] = give_right(message_.rights()[rights_left_ + index]);
         }
-        call_.memory_.out(array.get(), at, size);
+        call_.memory_.out(array.get(), position, size);
       } else {
         // The rights are destroyed with the message.
         result_ |= array ? MACH_MSG_VM_SPACE : MACH_MSG_VM_KERNEL;
       }
     }
-    descriptor.address = reinterpret_cast<void*>(at);
+    descriptor.address = reinterpret_cast<void*>(position);
     descriptor.deallocate = 1;
     descriptor.copy = MACH_MSG_VIRTUAL_COPY;
     put(descriptor);
@@ -471,11 +473,11 @@ class message_call::body_copy_out {
 mach_msg_size_t size_inside(kmsg& message) noexcept {
   mach_msg_size_t size = message.size + 2 * sizeof(mach_port_name_t);
   if (!message.complex) return size;
-  const std::byte* at = descriptors(message);
+  const std::byte* position = descriptors(message);
   for (std::uint32_t left = descriptor_count(message); left > 0; --left) {
-    const std::size_t length = size_of(type_at(at));
+    const std::size_t length = size_of(type_at(position));
     size += static_cast<mach_msg_size_t>(sizeof(mach_msg_ool_descriptor_t) - length);
-    at += length;
+    position += length;
   }
   return size;
 }

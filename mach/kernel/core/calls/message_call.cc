@@ -30,8 +30,8 @@ status message_call::resume() {
   if (state_.sending()) {
     // What is left of the message: the destination has died, or the task has.
     if (message) {
-      after_.destroy_later(message);
-      after_.reap();
+      cleanup_.destroy_later(message);
+      cleanup_.reap();
     }
     if (state_.outcome != MACH_MSG_SUCCESS) return done(state_.outcome);
     if (state_.option & MACH_RCV_MSG) return receive();

@@ -19,8 +19,8 @@ mach_msg_size_t size_inside(kmsg& message) noexcept;
 class message_call {
  public:
   message_call(ipc_task& caller, pending_call& state, reply& answer, copyio& memory,
-               deferred_work& after) noexcept
-      : caller_(caller), state_(state), answer_(answer), memory_(memory), after_(after) {}
+               deferred_work& cleanup) noexcept
+      : caller_(caller), state_(state), answer_(answer), memory_(memory), cleanup_(cleanup) {}
 
   // Each returns how the call stands; `done` means that answer.result is final.
   status begin();
@@ -86,7 +86,7 @@ class message_call {
   pending_call& state_;
   reply& answer_;
   copyio& memory_;
-  deferred_work& after_;
+  deferred_work& cleanup_;
   bool always_ = false;     // room was seen: the send must not time out
   bool announced_ = false;  // the task knows of the receive
 };

@@ -15,7 +15,7 @@ namespace kedge::mach::kernel {
 
 // The port or set of the name that the call receives from, or null.
 ref<object> message_call::find_receive() noexcept {
-  space& names = caller_.space;
+  space& names = caller_.names;
   const std::lock_guard hold(names.lock);
   const entry* const found = names.active ? names.find(state_.receive_name) : nullptr;
   if (!found) return {};
@@ -23,7 +23,7 @@ ref<object> message_call::find_receive() noexcept {
     return ref<object>(found->target);
   }
   const bool raises = found->type != MACH_PORT_TYPE_DEAD_NAME ||
-                      after_.owner.profile().tells_receive_from_dead_name();
+                      cleanup_.owner.profile().tells_receive_from_dead_name();
   if (raises && !found->had_receive) {
     answer_.guard = {kGUARD_EXC_RCV_INVALID_NAME, state_.receive_name, 0};
   }
@@ -31,7 +31,7 @@ ref<object> message_call::find_receive() noexcept {
 }
 
 status message_call::receive() {
-  state_.stage = pending_call::stage::receive;
+  state_.stage = pending_call::phase::receive;
   const ref<object> from = find_receive();
   if (!from) return done(MACH_RCV_INVALID_NAME);
   if (from->kind == object_kind::port) return receive_at(static_cast<port&>(*from));
@@ -70,13 +70,13 @@ status message_call::receive_at(port& from) {
     mach_msg_return_t failed = MACH_MSG_SUCCESS;
     {
       const std::lock_guard hold(from.lock);
-      if (from.receiver != &caller_.space) {
+      if (from.receiver != &caller_.names) {
         failed = from.active ? MACH_RCV_PORT_CHANGED : MACH_RCV_PORT_DIED;
       } else if (const kmsg* next = from.queue().peek()) {
         if (too_large_stays(*next, from)) {
           failed = MACH_RCV_TOO_LARGE;
         } else {
-          message = take(from, after_);
+          message = take(from, cleanup_);
         }
       } else if (state_.poll_receive) {
         failed = MACH_RCV_TIMED_OUT;
@@ -126,14 +126,14 @@ mach_msg_return_t message_call::take_from_member(port& member, port_set& from, k
   while (link && link->set != &from) link = member_sets::after(*link);
   if (!first || !link) return MACH_MSG_SUCCESS;
   if (too_large_stays(*first, member)) return MACH_RCV_TOO_LARGE;
-  if (after_.owner.profile().serves_members_in_turn()) {
+  if (cleanup_.owner.profile().serves_members_in_turn()) {
     const std::lock_guard hold_set(from.lock);
     if (link->ready.linked) {
       from.ready.remove(*link);
       from.ready.push_back(*link);
     }
   }
-  message = take(member, after_);
+  message = take(member, cleanup_);
   return MACH_MSG_SUCCESS;
 }
 
@@ -168,10 +168,10 @@ void message_call::notify_of_room(port& from) {
       request.armed = false;
       if (!deferred.full()) continue;
       const scoped_unlock gap(locked);
-      deferred.flush(after_);
+      deferred.flush(cleanup_);
     }
   }
-  deferred.flush(after_);
+  deferred.flush(cleanup_);
 }
 
 // Consumes the destination right of a message that has arrived. Returns the name of the receive
@@ -181,7 +181,7 @@ mach_port_name_t message_call::copy_out_destination(kmsg& message,
   using kind = deferred_notifications::kind;
   port* const to = std::exchange(message.destination.target, nullptr);
   object_lock locked(to->lock);
-  const bool is_here = to->receiver == &caller_.space;
+  const bool is_here = to->receiver == &caller_.names;
   const mach_port_name_t name = is_here      ? to->receiver_name
                                 : to->active ? mach_port_name_t{MACH_PORT_NULL}
                                              : MACH_PORT_DEAD;
@@ -202,7 +202,7 @@ mach_port_name_t message_call::copy_out_destination(kmsg& message,
 
 // Puts the rights of the header into the caller's space and fills in the header.
 mach_msg_return_t message_call::copy_out_header(kmsg& message, deferred_notifications& deferred) {
-  space& names = caller_.space;
+  space& names = caller_.names;
   std::unique_lock locked(names.lock, std::defer_lock);
   // Without rights to be copied out the space is not needed.
   if (message.reply.target || message.complex || message.voucher.target) {
@@ -239,8 +239,8 @@ mach_msg_return_t message_call::deliver(kmsg* message) {
     lose(message);
     return result;
   }
-  deferred.flush(after_);
-  if (message->voucher.target) release_right(message->voucher, after_);
+  deferred.flush(cleanup_);
+  if (message->voucher.target) release_right(message->voucher, cleanup_);
   if (message->complex) result = copy_out_body(*message, false);
   message->header().msgh_size = message->size;
   if (result != MACH_MSG_SUCCESS) result |= MACH_RCV_BODY_ERROR;
@@ -253,8 +253,8 @@ mach_msg_return_t message_call::deliver(kmsg* message) {
   if (result == MACH_MSG_SUCCESS) {
     kmsg_pool::give_back(message);
   } else {
-    after_.destroy_later(message);
-    after_.reap();
+    cleanup_.destroy_later(message);
+    cleanup_.reap();
   }
   return result;
 }
@@ -282,7 +282,7 @@ mach_msg_return_t message_call::discard_too_large(kmsg* message) {
   const mach_msg_size_t trailer = add_trailer(*message, state_.option, bare.trailer);
   bare.header.msgh_local_port = lose(message);
   auto written = static_cast<mach_msg_size_t>(sizeof bare.header + trailer);
-  if (after_.owner.profile().respects_tiny_buffers()) {
+  if (cleanup_.owner.profile().respects_tiny_buffers()) {
     if (state_.receive_size < sizeof bare.header) return MACH_RCV_INVALID_DATA;
     written = std::min(written, state_.receive_size);
   }
@@ -297,12 +297,12 @@ mach_port_name_t message_call::lose(kmsg* message) {
   deferred_notifications deferred;
   mach_port_name_t name = MACH_PORT_NULL;
   {
-    const std::lock_guard hold(caller_.space.lock);
+    const std::lock_guard hold(caller_.names.lock);
     name = copy_out_destination(*message, deferred);
   }
-  deferred.flush(after_);
-  after_.destroy_later(message);
-  after_.reap();
+  deferred.flush(cleanup_);
+  cleanup_.destroy_later(message);
+  cleanup_.reap();
   return name;
 }
 
@@ -311,7 +311,7 @@ mach_msg_return_t message_call::report_needed_size(mach_msg_size_t size,
                                                    mach_port_name_t identity) {
   constexpr std::size_t size_at = offsetof(mach_msg_header_t, msgh_size);
   constexpr std::size_t local_at = offsetof(mach_msg_header_t, msgh_local_port);
-  if (state_.receive_size >= after_.owner.profile().smallest_buffer_for_size()) {
+  if (state_.receive_size >= cleanup_.owner.profile().smallest_buffer_for_size()) {
     memory_.out(&size, state_.receive_buffer + size_at, sizeof size);
   }
   if ((state_.option & MACH_RCV_LARGE_IDENTITY) &&

@@ -91,10 +91,10 @@ mach_port_name_t swallow_reply(const space& names, carried_right& right) noexcep
 // header and of the descriptors that were taken.
 status message_call::send() {
   const mach_msg_size_t size = state_.send_size;
-  state_.stage = pending_call::stage::send;
+  state_.stage = pending_call::phase::send;
   if (size < sizeof(mach_msg_header_t) || size % 4 != 0) return done(MACH_SEND_MSG_TOO_SMALL);
   if (size > max_body) return done(MACH_SEND_TOO_LARGE);
-  kmsg* message = after_.owner.messages(this).take(size);
+  kmsg* message = cleanup_.owner.messages(this).take(size);
   if (!message) return done(MACH_SEND_NO_BUFFER);
   mach_msg_return_t result = MACH_SEND_INVALID_DATA;
   bool taken = false;
@@ -108,18 +108,18 @@ status message_call::send() {
       message->sender = caller_.who.security;
       message->audit = caller_.who.audit;
       deferred_notifications deferred;
-      const right_context context{caller_.space, deferred, answer_.guard, after_};
+      const right_context context{caller_.names, deferred, answer_.guard, cleanup_};
       result = copy_in_header(context, *message);
       taken = result == MACH_MSG_SUCCESS;
       if (taken) result = copy_in_rest(context, *message);
-      deferred.flush(after_);
+      deferred.flush(cleanup_);
     }
   }
   if (result == MACH_MSG_SUCCESS) return post_or_park(message);
   if (taken) {
     // Class 2.
-    after_.destroy_later(message);
-    after_.reap();
+    cleanup_.destroy_later(message);
+    cleanup_.reap();
   } else {
     kmsg_pool::give_back(message);
   }
@@ -127,18 +127,18 @@ status message_call::send() {
 }
 
 bool message_call::is_strict() const noexcept {
-  return (state_.option & MACH_MSG_STRICT_REPLY) && after_.owner.strict_replies();
+  return (state_.option & MACH_MSG_STRICT_REPLY) && cleanup_.owner.strict_replies();
 }
 
 mach_msg_return_t message_call::copy_in_rest(const right_context& context, kmsg& message) {
   if (is_strict() && message.reply.target &&
-      !is_strict_reply(*message.reply.target, caller_.space, state_.option)) {
+      !is_strict_reply(*message.reply.target, caller_.names, state_.option)) {
     answer_.guard = {kGUARD_EXC_STRICT_REPLY, message.header().msgh_local_port,
                      MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_PORT | KERN_INVALID_CAPABILITY};
     return MACH_SEND_INVALID_REPLY;
   }
   if (!message.complex) return MACH_MSG_SUCCESS;
-  if (!after_.owner.profile().checks_descriptors_first()) {
+  if (!cleanup_.owner.profile().checks_descriptors_first()) {
     const mach_msg_return_t bad = check_body(message);
     if (bad != MACH_MSG_SUCCESS) return bad;
   }
@@ -152,7 +152,7 @@ mach_msg_return_t message_call::invalid_voucher(const mach_msg_header_t& header)
 
 // Checks what a header shows without a look at names (Darwin: ipc_kmsg_copyin_header_validate).
 mach_msg_return_t message_call::check_header(mach_msg_header_t& header) noexcept {
-  const profile answers = after_.owner.profile();
+  const profile answers = cleanup_.owner.profile();
   header.msgh_bits &= MACH_MSGH_BITS_USER;
   const mach_msg_type_name_t to_type = MACH_MSGH_BITS_REMOTE(header.msgh_bits);
   const mach_msg_type_name_t reply_type = MACH_MSGH_BITS_LOCAL(header.msgh_bits);
@@ -199,9 +199,9 @@ mach_msg_return_t message_call::copy_in_header(const right_context& context, kms
 bool message_call::is_reply_port(const mach_msg_header_t& header) noexcept {
   const mach_port_name_t name = header.msgh_local_port;
   const mach_msg_type_name_t type = MACH_MSGH_BITS_LOCAL(header.msgh_bits);
-  const entry* const found = caller_.space.find(name);
+  const entry* const found = caller_.names.find(name);
   if (!found || must_stay(*found, type)) return false;
-  if (found->type == MACH_PORT_TYPE_DEAD_NAME && after_.owner.profile().refuses_dead_reply()) {
+  if (found->type == MACH_PORT_TYPE_DEAD_NAME && cleanup_.owner.profile().refuses_dead_reply()) {
     return false;
   }
   if (found->type & MACH_PORT_TYPE_PORT_RIGHTS) {
@@ -230,7 +230,7 @@ struct message_call::header_dispositions {
 // dispositions (pair_up). Requires the space lock.
 mach_msg_return_t message_call::check_ports(const right_context& context, kmsg& message,
                                             header_dispositions& types) {
-  const profile answers = after_.owner.profile();
+  const profile answers = cleanup_.owner.profile();
   const mach_msg_header_t& header = message.header();
   const mach_port_name_t to = header.msgh_remote_port;
   const mach_port_name_t reply_to = header.msgh_local_port;
@@ -325,8 +325,8 @@ void message_call::arm_send_possible(port& to, const entry& held) noexcept {
 // Destroys the message. The send is a success to the caller (class 4 of failed sends) unless
 // `result` says otherwise.
 status message_call::send_lost(kmsg* message, mach_msg_return_t result) {
-  after_.destroy_later(message);
-  after_.reap();
+  cleanup_.destroy_later(message);
+  cleanup_.reap();
   return done(result);
 }
 
@@ -346,7 +346,7 @@ status message_call::post_or_park(kmsg* message) {
     const bool passes =
         always_ || !to.full() || message->destination.disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE;
     if (passes && to.queue().reserve(*message)) {
-      post(to, message, after_);
+      post(to, message, cleanup_);
       return done(MACH_MSG_SUCCESS);
     }
     if (passes || state_.poll_send) {
@@ -373,7 +373,7 @@ void message_call::serve(kmsg* message) {
   // Messages do not reach the kernel's MIG servers here. The answer is MIG_BAD_ID, as for an
   // unknown routine.
   kmsg* answer =
-      message->reply.target ? after_.owner.messages().take(sizeof(mig_reply_error_t)) : nullptr;
+      message->reply.target ? cleanup_.owner.messages().take(sizeof(mig_reply_error_t)) : nullptr;
   if (answer) {
     mig_reply_error_t error{};
     error.NDR = {0, 0, 0, NDR_PROTOCOL_2_0, NDR_INT_LITTLE_ENDIAN, NDR_CHAR_ASCII, NDR_FLOAT_IEEE,
@@ -385,10 +385,10 @@ void message_call::serve(kmsg* message) {
     answer->id = static_cast<mach_msg_id_t>(static_cast<std::uint32_t>(message->id) + 100);
     answer->sender = KERNEL_SECURITY_TOKEN_VALUE;
     answer->audit = KERNEL_AUDIT_TOKEN_VALUE;
-    post_from_kernel(answer, after_);
+    post_from_kernel(answer, cleanup_);
   }
-  after_.destroy_later(message);
-  after_.reap();
+  cleanup_.destroy_later(message);
+  cleanup_.reap();
 }
 
 // Gives the message back to the sender, with new names (Darwin: ipc_kmsg_copyout_pseudo). Class 3
@@ -396,8 +396,8 @@ void message_call::serve(kmsg* message) {
 status message_call::send_failed(kmsg* message, mach_msg_return_t why) {
   bool alive = false;
   {
-    const std::lock_guard hold(caller_.space.lock);
-    alive = caller_.space.active;
+    const std::lock_guard hold(caller_.names.lock);
+    alive = caller_.names.active;
     if (alive) why |= return_header(*message);
   }
   if (!alive) return send_lost(message, MACH_SEND_INVALID_DEST);
@@ -411,7 +411,7 @@ status message_call::send_failed(kmsg* message, mach_msg_return_t why) {
 // Puts the rights of the header back into the sender's space. Returns MACH_MSG_IPC_SPACE if a right
 // got no name. Requires the space lock.
 mach_msg_return_t message_call::return_header(kmsg& message) {
-  space& names = caller_.space;
+  space& names = caller_.names;
   mach_msg_header_t& header = message.header();
   mach_msg_return_t result = MACH_MSG_SUCCESS;
   const bool copied_voucher = MACH_MSGH_BITS_VOUCHER(header.msgh_bits) == MACH_MSG_TYPE_COPY_SEND &&

@@ -29,8 +29,8 @@ namespace kedge::mach::kernel {
 template <typename Memory, bool alone>
 class plain_message {
  public:
-  plain_message(kernel& in, ipc_task& caller, reply& answer) noexcept
-      : after_(in), caller_(caller), answer_(answer) {}
+  plain_message(kernel& whole, ipc_task& caller, reply& answer) noexcept
+      : cleanup_(whole), caller_(caller), answer_(answer) {}
 
   // Does a mach_msg call if it is one of these, and returns true. Returns false if it is another
   // one, or would wait, fail, or send a notification: then nothing has happened.
@@ -88,7 +88,7 @@ class plain_message {
         (bits & ~mach_msg_bits_t{MACH_MSGH_BITS_COMPLEX}) != copied_send_right) {
       return false;
     }
-    kmsg* const message = after_.owner.messages(this).take(size);
+    kmsg* const message = cleanup_.owner.messages(this).take(size);
     if (!message) return false;
     message->size = size;
     if (Memory::in(buffer, message->bytes(), size)) {
@@ -110,7 +110,7 @@ class plain_message {
   // The port that the header names by a send right, or null. Requires the space lock or a shard of
   // it.
   port* find_destination(kmsg& message) noexcept {
-    space& names = caller_.space;
+    space& names = caller_.names;
     const entry* const found =
         names.active ? names.find(message.header().msgh_remote_port) : nullptr;
     return found && (found->type & MACH_PORT_TYPE_SEND) ? &port_of(*found) : nullptr;
@@ -129,19 +129,19 @@ class plain_message {
   }
 
   bool post_without_rights(kmsg& message) noexcept {
-    hold names(caller_.space.lock.shard_near(this));
+    hold names(caller_.names.lock.shard_near(this));
     port* const to = find_destination(message);
     if (!to) return false;
     const hold locked(to->lock);
     const bool addressed = address(message, *to);
     names.unlock();
-    if (addressed) post(*to, &message, after_);
+    if (addressed) post(*to, &message, cleanup_);
     return addressed;
   }
 
   bool post_with_rights(kmsg& message) noexcept {
     std::array<entry*, kmsg::few> from;
-    hold names(caller_.space.lock);
+    hold names(caller_.names.lock);
     const std::uint32_t count = find_ports(message, from);
     port* const to = count != 0 ? find_destination(message) : nullptr;
     if (!to) return false;
@@ -165,7 +165,7 @@ class plain_message {
     }
     hold locked(to->lock);
     if (result == KERN_SUCCESS && to->active) {
-      post(*to, &message, after_);
+      post(*to, &message, cleanup_);
     } else {
       to->queue().abort(message);
       locked.unlock();
@@ -177,8 +177,8 @@ class plain_message {
   // Destroys a message that has taken rights of the caller's but cannot arrive (class 2 or 4 of
   // failed sends).
   void lose(kmsg& message, kern_return_t why) noexcept {
-    after_.destroy_later(&message);
-    after_.reap();
+    cleanup_.destroy_later(&message);
+    cleanup_.reap();
     if (answer_.guard.code != 0) caller_.guards.apply(answer_.guard);
     if (why != KERN_SUCCESS) answer_.result = MACH_SEND_INVALID_RIGHT;
   }
@@ -208,7 +208,7 @@ class plain_message {
   [[gnu::noinline]] kern_return_t take_rest(kmsg& message, std::uint32_t count,
                                             hold<space_lock>& names) noexcept {
     deferred_notifications deferred;
-    const right_context context{caller_.space, deferred, answer_.guard, after_};
+    const right_context context{caller_.names, deferred, answer_.guard, cleanup_};
     kern_return_t result = KERN_SUCCESS;
     while (message.right_count < count && result == KERN_SUCCESS) {
       const mach_msg_port_descriptor_t& each = descriptors(message)[message.right_count];
@@ -223,7 +223,7 @@ class plain_message {
       if (result == KERN_SUCCESS) ++message.right_count;
     }
     names.unlock();
-    deferred.flush(after_);
+    deferred.flush(cleanup_);
     return result;
   }
 
@@ -248,7 +248,7 @@ class plain_message {
           (!moved && each.disposition != MACH_MSG_TYPE_COPY_SEND)) {
         return 0;
       }
-      from[index] = caller_.space.find(each.name);
+      from[index] = caller_.names.find(each.name);
       if (!from[index] || !(from[index]->type & MACH_PORT_TYPE_SEND)) return 0;
     }
     return count;
@@ -257,7 +257,7 @@ class plain_message {
   // Whether a message of the port can be received without a notification or an error: the oldest
   // one is plain and has at most `room` bytes. Requires the port lock.
   bool has_plain(port& from, mach_msg_size_t room) noexcept {
-    const kmsg* const oldest = from.receiver == &caller_.space ? from.queue().peek() : nullptr;
+    const kmsg* const oldest = from.receiver == &caller_.names ? from.queue().peek() : nullptr;
     const bool notifies = from.send_possible_armed || (from.send_rights == 1 && from.no_senders);
     return oldest && !notifies && is_plain(*oldest) && oldest->size <= room;
   }
@@ -265,7 +265,7 @@ class plain_message {
   // Takes the oldest message of the port under the name, if it is a plain one that fits, and
   // consumes the send right that it came by. Writes the name of the receive right to `name`.
   kmsg* take_plain(mach_port_name_t& name, mach_msg_size_t room) noexcept {
-    space& names = caller_.space;
+    space& names = caller_.names;
     hold names_held(names.lock.shard_near(this));
     const entry* const found = names.active ? names.find(name) : nullptr;
     if (!found || !(found->type & MACH_PORT_TYPE_RECEIVE)) return nullptr;
@@ -273,7 +273,7 @@ class plain_message {
     hold locked(from.lock);
     names_held.unlock();
     if (!has_plain(from, room)) return nullptr;
-    kmsg* const message = take(from, after_);
+    kmsg* const message = take(from, cleanup_);
     name = from.receiver_name;
     --from.send_rights;
     locked.unlock();
@@ -304,8 +304,8 @@ class plain_message {
       message->right_count = 0;
       kmsg_pool::recycle(message);
     } else {
-      after_.destroy_later(message);
-      after_.reap();
+      cleanup_.destroy_later(message);
+      cleanup_.reap();
     }
     return true;
   }
@@ -314,7 +314,7 @@ class plain_message {
   mach_msg_return_t copy_out_ports(kmsg& message) noexcept {
     message.header().msgh_bits |= MACH_MSGH_BITS_COMPLEX;
     mach_msg_return_t result = MACH_MSG_SUCCESS;
-    const hold names(caller_.space.lock);
+    const hold names(caller_.names.lock);
     for (std::uint32_t left = message.right_count; left > 0; --left) {
       carried_right& right = message.rights()[left - 1];
       mach_msg_port_descriptor_t& each = descriptors(message)[left - 1];
@@ -322,7 +322,7 @@ class plain_message {
       each.disposition = right.disposition;
       each.type = MACH_MSG_PORT_DESCRIPTOR;
       if (!join_own_port(right, each.name) &&
-          copy_out(caller_.space, right, each.name) != KERN_SUCCESS) {
+          copy_out(caller_.names, right, each.name) != KERN_SUCCESS) {
         result = MACH_RCV_BODY_ERROR | MACH_MSG_IPC_SPACE;
       }
     }
@@ -336,16 +336,16 @@ class plain_message {
     if (!target || right.disposition != MACH_MSG_TYPE_MOVE_SEND) return false;
     {
       const hold locked(target->lock);
-      if (!target->active || target->receiver != &caller_.space) return false;
+      if (!target->active || target->receiver != &caller_.names) return false;
       name = target->receiver_name;
-      join_send_right(*caller_.space.find(name), *target);
+      join_send_right(*caller_.names.find(name), *target);
     }
     target->release();
     right.target = nullptr;
     return true;
   }
 
-  deferred_work after_;
+  deferred_work cleanup_;
   ipc_task& caller_;
   reply& answer_;
 };

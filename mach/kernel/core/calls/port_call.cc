@@ -31,7 +31,7 @@ class port_call {
   port_call(ipc_task& caller, ipc_task& target, const request& what, reply& answer, copyio& memory,
             deferred_work& after) noexcept
       : caller_(caller),
-        space_(target.space),
+        space_(target.names),
         what_(what),
         answer_(answer),
         memory_(memory),
@@ -238,10 +238,10 @@ kern_return_t port_call::check_kind(std::uint32_t flags) {
   const mach_port_name_t service = name(3);
   if (service == MACH_PORT_NULL) return KERN_INVALID_ARGUMENT;
   if (service == MACH_PORT_DEAD) return KERN_INVALID_NAME;
-  const std::lock_guard hold(caller_.space.lock);
-  entry* found = caller_.space.find(service);
+  const std::lock_guard hold(caller_.names.lock);
+  entry* found = caller_.names.find(service);
   if (!found) return KERN_INVALID_NAME;
-  if (convert_if_dead(caller_.space, service, *found) || (found->type & MACH_PORT_TYPE_SEND) == 0) {
+  if (convert_if_dead(caller_.names, service, *found) || (found->type & MACH_PORT_TYPE_SEND) == 0) {
     return KERN_INVALID_RIGHT;
   }
   return static_cast<const port&>(*found->target).service ? KERN_SUCCESS : KERN_INVALID_CAPABILITY;
@@ -352,20 +352,20 @@ kern_return_t port_call::insert_right() {
   const auto disposition = argument<mach_msg_type_name_t>(2);
   carried_right right;
   {
-    const std::lock_guard hold(caller_.space.lock);
-    entry* found = is_null_or_dead(poly) ? nullptr : caller_.space.find(poly);
+    const std::lock_guard hold(caller_.names.lock);
+    entry* found = is_null_or_dead(poly) ? nullptr : caller_.names.find(poly);
     if (!found) return KERN_INVALID_NAME;
-    if (poly == name() && disposition == MACH_MSG_TYPE_MAKE_SEND && &caller_.space == &space_ &&
+    if (poly == name() && disposition == MACH_MSG_TYPE_MAKE_SEND && &caller_.names == &space_ &&
         convert_if_dead(space_, poly, *found)) {
       return KERN_INVALID_CAPABILITY;
     }
     // A copy into its own name does not find out that the port is dead: the name stays what it is.
-    if (poly == name() && disposition == MACH_MSG_TYPE_COPY_SEND && &caller_.space == &space_ &&
+    if (poly == name() && disposition == MACH_MSG_TYPE_COPY_SEND && &caller_.names == &space_ &&
         type_of(*found) == MACH_PORT_TYPE_DEAD_NAME) {
       return KERN_INVALID_CAPABILITY;
     }
     const kern_return_t result =
-        copy_in(rights_in(caller_.space), poly, *found, {disposition}, right);
+        copy_in(rights_in(caller_.names), poly, *found, {disposition}, right);
     if (result != KERN_SUCCESS) return result;
   }
   // From here on a failure has consumed the right.
@@ -397,9 +397,9 @@ kern_return_t port_call::extract_right() {
   }
   then_.flush(after_);
   mach_port_name_t as = MACH_PORT_NULL;
-  caller_.space.lock.lock();
-  const kern_return_t result = copy_out(caller_.space, right, as);
-  caller_.space.lock.unlock();
+  caller_.names.lock.lock();
+  const kern_return_t result = copy_out(caller_.names, right, as);
+  caller_.names.lock.unlock();
   if (result != KERN_SUCCESS) {
     release_right(right, after_);
     return result;
@@ -498,10 +498,10 @@ kern_return_t port_call::take_notify(mach_port_name_t notify, mach_msg_type_name
   bool known = false;
   kern_return_t result = KERN_INVALID_NAME;
   {
-    const std::lock_guard hold(caller_.space.lock);
-    if (entry* found = caller_.space.find(notify)) {
+    const std::lock_guard hold(caller_.names.lock);
+    if (entry* found = caller_.names.find(notify)) {
       known = true;
-      result = copy_in(rights_in(caller_.space), notify, *found, {as}, taken);
+      result = copy_in(rights_in(caller_.names), notify, *found, {as}, taken);
     }
   }
   then_.flush(after_);
@@ -541,9 +541,9 @@ kern_return_t port_call::request_notification() {
   }
   carried_right back{previous, MACH_MSG_TYPE_MOVE_SEND_ONCE, false};
   mach_port_name_t as = MACH_PORT_NULL;
-  caller_.space.lock.lock();
-  const kern_return_t copied = copy_out(caller_.space, back, as);
-  caller_.space.lock.unlock();
+  caller_.names.lock.lock();
+  const kern_return_t copied = copy_out(caller_.names, back, as);
+  caller_.names.lock.unlock();
   if (copied != KERN_SUCCESS) release_right(back, after_);
   // The new request stands all the same.
   if (as == MACH_PORT_DEAD && notify) return KERN_INVALID_CAPABILITY;

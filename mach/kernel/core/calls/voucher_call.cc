@@ -18,9 +18,9 @@ using recipe = mach_voucher_attr_recipe_data_t;
 
 // Whether `name` is a send right to a port of this kind.
 bool names(ipc_task& caller, mach_port_name_t name, kernel_object kind) noexcept {
-  const std::lock_guard hold(caller.space.lock);
-  entry* const found = MACH_PORT_VALID(name) ? caller.space.find(name) : nullptr;
-  return found && !convert_if_dead(caller.space, name, *found) &&
+  const std::lock_guard hold(caller.names.lock);
+  entry* const found = MACH_PORT_VALID(name) ? caller.names.find(name) : nullptr;
+  return found && !convert_if_dead(caller.names, name, *found) &&
          (found->type & MACH_PORT_TYPE_SEND) != 0 &&
          static_cast<const port&>(*found->target).serves == kind;
 }
