@@ -31,7 +31,7 @@ class memory_of_process final : public copyio {
     return true;
   }
 
-  kern_return_t take(user_address from, std::uint64_t size, taking how,
+  kern_return_t take(user_address from, std::uint64_t size, ool_transfer_mode how,
                      carried_memory& taken) noexcept override {
     if (from + size < from) return KERN_INVALID_ADDRESS;
     const std::uint64_t offset = how.keeps_offset ? address_space::offset_in_page(from) : 0;

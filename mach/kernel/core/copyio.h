@@ -1,5 +1,5 @@
-// The kernel's only way to a caller's memory. Addresses are plain numbers of the caller's address
-// space.
+// copyio: the kernel's only access to a caller's memory. Addresses are numbers in the caller's
+// address space.
 #pragma once
 
 #include <mach/kern_return.h>
@@ -14,16 +14,16 @@ namespace kedge::mach::kernel {
 
 using user_address = std::uint64_t;
 
-// How a sender parts with memory out of line.
-struct taking {
-  bool keeps_offset = false;  // arrives as far into a page as it was (a virtual copy)
-  bool deallocates = false;   // the sender's whole pages go
+// How out-of-line memory is taken from its sender.
+struct ool_transfer_mode {
+  bool keeps_offset = false;  // arrives at the same offset in its page (a virtual copy)
+  bool deallocates = false;   // the sender loses all pages that the memory lies in
 };
 
 class copyio {
  public:
-  // False: the caller has no such memory. The null address is never readable or writable, whoever
-  // copies.
+  // Each returns false if the caller has no such memory. The null address is never readable or
+  // writable, in no implementation.
   bool in(user_address from, void* to, std::size_t size) noexcept {
     if (from == 0 || size == 0) [[unlikely]]
       return size == 0;
@@ -39,28 +39,28 @@ class copyio {
     return true;
   }
 
-  // The same as in(), of an address that anybody may have made up: false, and no fault, if any of
-  // it cannot be read.
+  // The same as in(), for an address that is not trusted: returns false, without a fault, if any of
+  // the bytes cannot be read.
   virtual bool in_checked(user_address from, void* to, std::size_t size) noexcept = 0;
 
-  // Takes [from, from + size) as it is now. KERN_INVALID_ADDRESS (some of it cannot be read; then
-  // nothing is deallocated), KERN_RESOURCE_SHORTAGE. `size` is not 0.
-  virtual kern_return_t take(user_address from, std::uint64_t size, taking how,
+  // Takes [from, from + size) as it is now. `size` is not 0. KERN_RESOURCE_SHORTAGE.
+  // KERN_INVALID_ADDRESS: some of the bytes cannot be read, and nothing is deallocated.
+  virtual kern_return_t take(user_address from, std::uint64_t size, ool_transfer_mode mode,
                              carried_memory& taken) noexcept = 0;
-  // Puts memory into the caller's address space; what was given is the caller's from then on, whole
-  // pages of it, to be deallocated. It stands at its origin again if there is room; that is to be
-  // asked only of the space that it came from. KERN_NO_SPACE, KERN_RESOURCE_SHORTAGE: `given` stays
-  // as it is.
-  virtual kern_return_t give(carried_memory& given, user_address& at) noexcept = 0;
+  // Maps memory into the caller's address space and writes its address to `address`. After this
+  // call the caller owns the whole pages that the memory lies in, and deallocates them. The memory
+  // is mapped at `given.origin` if there is room; only memory that comes from this address space
+  // may have one. KERN_NO_SPACE, KERN_RESOURCE_SHORTAGE: `given` is unchanged.
+  virtual kern_return_t give(carried_memory& given, user_address& address) noexcept = 0;
 
-  // Fresh pages of the caller's, full of zeros. KERN_NO_SPACE.
-  virtual kern_return_t allocate(std::uint64_t size, user_address& at) noexcept = 0;
-  // Releases the pages that [at, at + size) lies in.
-  virtual void deallocate(user_address at, std::uint64_t size) noexcept = 0;
+  // Maps zeroed pages into the caller's address space. KERN_NO_SPACE.
+  virtual kern_return_t allocate(std::uint64_t size, user_address& address) noexcept = 0;
+  // Releases the pages that [address, address + size) lies in.
+  virtual void deallocate(user_address address, std::uint64_t size) noexcept = 0;
 
  protected:
-  // `direct`: caller and kernel share an address space, so that a copy is a memcpy. What a bad
-  // address does then is what it does in any C program.
+  // `direct`: caller and kernel share an address space, so that a copy is a memcpy. A bad address
+  // then does what it does in any C program.
   explicit constexpr copyio(bool direct) noexcept : direct_(direct) {}
   ~copyio() = default;
 
@@ -71,8 +71,8 @@ class copyio {
   const bool direct_;
 };
 
-// The memory of this process, for a caller and a kernel in it. Defined where the process's memory
-// is looked after (abi).
+// The memory of this process, for a caller and a kernel in it. Defined in abi, which manages the
+// memory of the process.
 extern copyio& memory_of_this_process;
 inline copyio& own_memory() noexcept {
   return memory_of_this_process;

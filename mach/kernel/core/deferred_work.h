@@ -1,7 +1,9 @@
-// What a call has brought about but may do only when it holds no lock: waking waiters, and
-// destroying messages. A destroyed message releases rights, which can destroy ports, which destroy
-// messages: they are taken one after the other from a list, never by recursion (Darwin:
-// ipc_kmsg_delayed_destroy, ipc_kmsg_reap_delayed). One of these lives on the stack of every call.
+// deferred_work: what a call has caused but may do only when it holds no lock: waking waiters and
+// destroying messages. One lives on the stack of every call.
+//
+// Destroying a message releases rights, which can destroy ports, which destroy messages. They are
+// taken from a list one by one, never by recursion (Darwin: ipc_kmsg_delayed_destroy,
+// ipc_kmsg_reap_delayed).
 #pragma once
 
 #include "kedge/mach/kernel/core/kmsg.h"
@@ -13,21 +15,21 @@ class kernel;
 
 class deferred_work {
  public:
-  explicit deferred_work(class kernel& owner) noexcept : kernel(owner) {}
+  explicit deferred_work(kernel& whole) noexcept : owner(whole) {}
   ~deferred_work() {
     if (first_to_wake_) wake_all();
   }
   deferred_work(const deferred_work&) = delete;
   deferred_work& operator=(const deferred_work&) = delete;
 
-  class kernel& kernel;
+  kernel& owner;
 
-  // The pending_call has been completed and will be woken. Any lock may be held.
+  // Wakes the completed call later. Any lock may be held.
   void wake(pending_call& completed) noexcept {
     completed.next_to_wake = first_to_wake_;
     first_to_wake_ = &completed;
   }
-  // No lock may be held. To be called before the calling thread waits.
+  // Wakes all completed calls. Must be called before the calling thread waits. No lock may be held.
   void wake_all() noexcept;
 
   // Destroys the message later, by reap(). Any lock may be held.
@@ -36,8 +38,8 @@ class deferred_work {
     (last_ ? last_->next : first_) = message;
     last_ = message;
   }
-  // Destroys what is on the list, in order, with every right in it. No lock may be held. A call
-  // from within does nothing: the outermost one goes on until the list is empty.
+  // Destroys the listed messages in order, with every right in them. A nested call does nothing:
+  // the outermost one continues until the list is empty. No lock may be held.
   void reap() noexcept;
 
  private:

@@ -1,4 +1,6 @@
-// What a task does about the guard exceptions that its calls raise.
+// guard_policy: what a task does about the guard exceptions that its calls raise.
+//
+// Threads: any.
 #pragma once
 
 #include <cstddef>
@@ -13,18 +15,18 @@ namespace kedge::mach::kernel {
 
 class guard_policy {
  public:
-  // As extension.h has them.
+  // The same values as in extension.h.
   enum class behaviour : std::uint8_t {
-    ordinary,  // the always-fatal ones are delivered
-    hardened,  // all are
-    record,    // none is; all are kept to be looked at
+    ordinary,  // delivers those that are always fatal
+    hardened,  // delivers all
+    record,    // delivers none, and keeps all for take()
   };
 
   void set(behaviour chosen) noexcept {
     const std::lock_guard hold(lock_);
     behaviour_ = chosen;
   }
-  // Decides about a violation; empties it unless it is to be delivered.
+  // Decides about a violation, and empties it unless it is to be delivered.
   void apply(guard_violation& raised) {
     const std::lock_guard hold(lock_);
     if (behaviour_ == behaviour::record) recorded_.push_back(raised);
@@ -33,7 +35,7 @@ class guard_policy {
       raised = {};
     }
   }
-  // The oldest recorded one; false if there is none.
+  // Takes the oldest recorded violation. Returns false if there is none.
   bool take(guard_violation& oldest) {
     const std::lock_guard hold(lock_);
     if (recorded_.empty()) return false;

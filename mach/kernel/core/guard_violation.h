@@ -1,5 +1,5 @@
-// A guard exception (EXC_GUARD of type GUARD_TYPE_MACH_PORT) that a call has raised. What becomes
-// of it is for the task's guard_policy to decide; the call itself has failed.
+// guard_violation: a guard exception (EXC_GUARD of type GUARD_TYPE_MACH_PORT) that a failed call
+// has raised. The task's guard_policy decides whether it is delivered.
 #pragma once
 
 #include <mach/port.h>
@@ -13,7 +13,7 @@ struct guard_violation {
   mach_port_name_t name = MACH_PORT_NULL;
   std::uint64_t subcode = 0;
 
-  // Darwin kills every task for these; for the others those that asked for it.
+  // Darwin kills every task for these exceptions. For the others it kills only hardened tasks.
   bool always_fatal() const noexcept { return code <= kGUARD_EXC_MSG_FILTERED; }
 };
 

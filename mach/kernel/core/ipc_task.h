@@ -1,5 +1,7 @@
-// A task: a space, the ports by which the kernel serves it, and the identity that its messages
-// carry.
+// ipc_task: a task: a space, the ports by which the kernel serves it, and the identity that its
+// messages carry.
+//
+// Ownership: counted by references. Threads: any.
 #pragma once
 
 #include <mach/message.h>
@@ -22,7 +24,7 @@ namespace kedge::mach::kernel {
 class deferred_work;
 class port;
 
-// Who a task is to the receivers of its messages.
+// What the trailers of a task's messages say of it.
 struct identity {
   security_token_t security{};
   audit_token_t audit{};
@@ -30,8 +32,8 @@ struct identity {
 
 class ipc_task {
  public:
-  // Its special ports are its parent's; without a parent `bootstrap` is one.
-  ipc_task(std::uint64_t id, const name_policy& names, const identity& who, port& host,
+  // The special ports are inherited from the parent. Without a parent, `bootstrap` is the only one.
+  ipc_task(std::uint64_t number, const name_policy& policy, const identity& identified, port& host,
            ipc_task* parent, port& bootstrap);
   ~ipc_task();
   ipc_task(const ipc_task&) = delete;
@@ -44,28 +46,30 @@ class ipc_task {
 
   const std::uint64_t id;
   const identity who;
-  class space space;
+  space names;
   guard_policy guards;
   special_ports special;
 
   bool terminated() const noexcept { return terminated_.load(std::memory_order_acquire); }
   port& self_port() noexcept { return *self_port_; }
 
-  // Parked tickets of this task. add() is called before the pending_call is queued anywhere,
-  // remove() when it is in no queue.
+  // The parked calls of this task. add() is called before the call is in a queue, remove() when it
+  // is not in a queue any more.
   void add(pending_call& parked) noexcept;
   void remove(pending_call& parked) noexcept;
 
-  // The semaphores of this task. False: it has been terminated. A semaphore takes itself out when
-  // it is freed.
+  // The semaphores of this task. own() returns false if the task has been terminated. A semaphore
+  // that is deleted disowns itself.
   bool own(semaphore& made) noexcept;
   void disown(semaphore& gone) noexcept;
 
-  // Destroys all rights, in order of their indices, ends its semaphores, and aborts parked calls.
-  // Legal at any moment; once.
-  void terminate(deferred_work& after);
+  // Aborts parked calls, ends the semaphores, and destroys all rights in order of their indices.
+  // Allowed at any moment. Later calls do nothing. No lock may be held.
+  void terminate(deferred_work& cleanup);
 
  private:
+  void abort_parked(deferred_work& cleanup) noexcept;
+  void release_rights(deferred_work& cleanup);
   void reserve(mach_port_name_t name, port* send_right, bool pinned);
 
   reference_count references_;

@@ -12,35 +12,12 @@
 #include "kedge/mach/kernel/core/calls/semaphore_call.h"
 #include "kedge/mach/kernel/core/calls/special_port_call.h"
 #include "kedge/mach/kernel/core/calls/voucher_call.h"
+#include "kedge/mach/kernel/core/copy_out.h"
 #include "kedge/mach/kernel/core/deferred_work.h"
 #include "kedge/mach/kernel/core/port_set.h"
 #include "kedge/mach/kernel/core/right.h"
 
 namespace kedge::mach::kernel {
-
-void deferred_work::wake_all() noexcept {
-  while (pending_call* next = first_to_wake_) {
-    first_to_wake_ = next->next_to_wake;
-    next->wake();
-  }
-}
-
-void deferred_work::reap() noexcept {
-  if (reaping_) return;
-  reaping_ = true;
-  while (kmsg* message = first_) {
-    first_ = message->next;
-    if (!first_) last_ = nullptr;
-    release_right(message->destination, *this);
-    release_right(message->reply, *this);
-    release_right(message->voucher, *this);
-    for (std::uint32_t index = 0; index < message->right_count; ++index) {
-      release_right(message->rights()[index], *this);
-    }
-    kmsg_pool::give_back(message);
-  }
-  reaping_ = false;
-}
 
 kernel::kernel()
     : host_port_(ref<port>::adopt(new port(kernel_object::host, 0))),
@@ -105,9 +82,9 @@ kern_return_t kernel::name_send_right(ipc_task& caller, port& to, reply& answer)
   carried_right right{make_send_right(to), MACH_MSG_TYPE_MOVE_SEND, false};
   to.lock.unlock();
   mach_port_name_t name = MACH_PORT_NULL;
-  caller.space.lock.lock();
-  const kern_return_t result = copy_out(caller.space, right, name);
-  caller.space.lock.unlock();
+  caller.names.lock.lock();
+  const kern_return_t result = copy_out(caller.names, right, name);
+  caller.names.lock.unlock();
   deferred_work after(*this);
   if (result != KERN_SUCCESS) release_right(right, after);
   answer.words[0] = name;
@@ -116,9 +93,9 @@ kern_return_t kernel::name_send_right(ipc_task& caller, port& to, reply& answer)
 
 ref<object> kernel::find_served(ipc_task& caller, mach_port_name_t name,
                                 kernel_object kind) noexcept {
-  const std::lock_guard hold(caller.space.lock);
-  entry* found = MACH_PORT_VALID(name) ? caller.space.find(name) : nullptr;
-  if (!found || convert_if_dead(caller.space, name, *found) ||
+  const std::lock_guard hold(caller.names.lock);
+  entry* found = MACH_PORT_VALID(name) ? caller.names.find(name) : nullptr;
+  if (!found || convert_if_dead(caller.names, name, *found) ||
       (found->type & MACH_PORT_TYPE_SEND) == 0) {
     return {};
   }
@@ -140,9 +117,9 @@ kern_return_t resolve_task(kernel& in, ipc_task& caller, mach_port_name_t name,
   }
   std::uint64_t id = 0;
   {
-    const std::lock_guard hold(caller.space.lock);
-    entry* at = caller.space.find(name);
-    if (!at || convert_if_dead(caller.space, name, *at) || (at->type & MACH_PORT_TYPE_SEND) == 0) {
+    const std::lock_guard hold(caller.names.lock);
+    entry* at = caller.names.find(name);
+    if (!at || convert_if_dead(caller.names, name, *at) || (at->type & MACH_PORT_TYPE_SEND) == 0) {
       return MACH_SEND_INVALID_DEST;
     }
     const port& named = static_cast<const port&>(*at->target);
@@ -226,7 +203,7 @@ kern_return_t kernel::call_at_once(ipc_task& caller, const request& what, reply&
 
 status kernel::resume(ipc_task& caller, pending_call& woken, reply& answer, copyio& memory) {
   deferred_work after(*this);
-  if (woken.stage == pending_call::stage::semaphore) {
+  if (woken.stage == pending_call::phase::semaphore) {
     return semaphore_call(caller, woken, answer, after).resume();
   }
   const status now = message_call(caller, woken, answer, memory, after).resume();
@@ -236,16 +213,16 @@ status kernel::resume(ipc_task& caller, pending_call& woken, reply& answer, copy
 bool kernel::cancel(ipc_task& caller, pending_call& waiting, give_up why, reply& answer,
                     copyio& memory) {
   deferred_work after(*this);
-  if (waiting.stage == pending_call::stage::semaphore) {
+  if (waiting.stage == pending_call::phase::semaphore) {
     return semaphore_call(caller, waiting, answer, after).cancel(why);
   }
   return message_call(caller, waiting, answer, memory, after).cancel(why);
 }
 
 kern_return_t kernel::attach(ipc_task& caller, mach_port_name_t name, watch& by, ref<object>& at) {
-  const std::lock_guard hold(caller.space.lock);
-  entry* found = caller.space.active ? caller.space.find(name) : nullptr;
-  if (!found || convert_if_dead(caller.space, name, *found)) return KERN_INVALID_NAME;
+  const std::lock_guard hold(caller.names.lock);
+  entry* found = caller.names.active ? caller.names.find(name) : nullptr;
+  if (!found || convert_if_dead(caller.names, name, *found)) return KERN_INVALID_NAME;
   if ((found->type & (MACH_PORT_TYPE_RECEIVE | MACH_PORT_TYPE_PORT_SET)) == 0) {
     return KERN_INVALID_RIGHT;
   }
@@ -294,7 +271,7 @@ void kernel::receive_from(ipc_task& caller, object& at, mach_msg_option_t option
                           user_address buffer, mach_msg_size_t size, reply& answer, copyio& memory,
                           pending_call& unused) {
   deferred_work after(*this);
-  unused.stage = pending_call::stage::receive;
+  unused.stage = pending_call::phase::receive;
   unused.option = option;
   unused.receive_size = size;
   unused.receive_buffer = buffer;

@@ -16,9 +16,8 @@
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/profile.h"
 #include "kedge/mach/kernel/core/request.h"
-#include "kedge/mach/kernel/core/shard_of_stack.h"
+#include "kedge/mach/kernel/core/space_lock.h"
 #include "kedge/mach/kernel/core/transit.h"
-#include "kedge/mach/kernel/core/watch.h"
 #include "kedge/runtime/base/mutex.h"
 
 namespace kedge::mach::kernel {
@@ -96,7 +95,7 @@ class kernel {
 
   std::array<kmsg_pool, stack_shards> pools_;
   class transit transit_;
-  class profile profile_ = profile::age::macos15;
+  class profile profile_ = profile::os_version::macos15;
   bool strict_replies_ = false;
   ref<port> host_port_;
   ref<port> bootstrap_port_;

@@ -1,5 +1,7 @@
+// The tables of a message, and the pool of free messages (Darwin: ipc_kmsg_alloc, ipc_kmsg_free).
 #include "kedge/mach/kernel/core/kmsg.h"
 
+#include <mutex>
 #include <new>
 
 namespace kedge::mach::kernel {
@@ -20,25 +22,36 @@ bool kmsg::reserve(std::uint32_t rights, std::uint32_t memories) noexcept {
   return true;
 }
 
+kmsg* kmsg_pool::size_class::take_listed() noexcept {
+  const std::lock_guard hold(lock);
+  kmsg* const message = first;
+  if (!message) return nullptr;
+  first = message->next;
+  --count;
+  return message;
+}
+
+bool kmsg_pool::size_class::list(kmsg* message, std::uint32_t at_most) noexcept {
+  const std::lock_guard hold(lock);
+  if (count >= at_most) return false;
+  message->next = first;
+  first = message;
+  ++count;
+  return true;
+}
+
 kmsg* kmsg_pool::find_or_make(mach_msg_size_t size) noexcept {
   std::size_t needed = std::size_t{size} + sizeof(mach_msg_max_trailer_t);
-  std::uint8_t size_class = 0;
-  while (size_class < classes && capacities[size_class] < needed) ++size_class;
-  if (size_class < classes) {
-    shelf& from = shelves_[size_class];
-    if (kmsg* handy = from.take_handy()) return handy;
-    from.lock.lock();
-    kmsg* message = from.first;
-    if (message) {
-      from.first = message->next;
-      --from.count;
-    }
-    from.lock.unlock();
-    if (message) return message;
-    needed = capacities[size_class];
+  std::uint8_t index = 0;
+  while (index < classes && capacities[index] < needed) ++index;
+  if (index < classes) {
+    size_class& from = classes_[index];
+    if (kmsg* const cached = from.take_cached()) return cached;
+    if (kmsg* const listed = from.take_listed()) return listed;
+    needed = capacities[index];
   }
-  void* memory = ::operator new(sizeof(kmsg) + needed, std::nothrow);
-  return memory ? new (memory) kmsg(*this, size_class) : nullptr;
+  void* const memory = ::operator new(sizeof(kmsg) + needed, std::nothrow);
+  return memory ? new (memory) kmsg(*this, index) : nullptr;
 }
 
 void kmsg_pool::give_back(kmsg* message) noexcept {
@@ -55,20 +68,11 @@ void kmsg_pool::give_back(kmsg* message) noexcept {
   recycle(message);
 }
 
-void kmsg_pool::shelve(kmsg* message) noexcept {
-  if (message->size_class_ < classes) {
-    shelf& to = message->home_.shelves_[message->size_class_];
-    to.lock.lock();
-    const bool kept = to.count < kept_at_most[message->size_class_];
-    if (kept) {
-      message->next = to.first;
-      to.first = message;
-      ++to.count;
-    }
-    to.lock.unlock();
-    if (kept) return;
+void kmsg_pool::keep(kmsg* message) noexcept {
+  const std::uint8_t index = message->size_class_;
+  if (index == classes || !message->home_.classes_[index].list(message, kept_at_most[index])) {
+    destroy(message);
   }
-  destroy(message);
 }
 
 void kmsg_pool::destroy(kmsg* message) noexcept {
@@ -77,12 +81,9 @@ void kmsg_pool::destroy(kmsg* message) noexcept {
 }
 
 kmsg_pool::~kmsg_pool() {
-  for (shelf& each : shelves_) {
-    if (kmsg* handy = each.handy.load(std::memory_order_acquire)) destroy(handy);
-    while (kmsg* message = each.first) {
-      each.first = message->next;
-      destroy(message);
-    }
+  for (size_class& each : classes_) {
+    if (kmsg* const cached = each.cached.load(std::memory_order_acquire)) destroy(cached);
+    while (kmsg* const message = each.take_listed()) destroy(message);
   }
 }
 

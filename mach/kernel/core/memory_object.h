@@ -1,5 +1,5 @@
-// Memory on its way from one task to another. The core holds it by reference, offset and length;
-// where the bytes are is known only to the binding that took them from a caller (copyio).
+// memory_object: memory in transit from one task to another. The core holds it by reference, offset
+// and length. Only the binding that took it from a caller (copyio) knows where the bytes are.
 #pragma once
 
 #include <cstddef>
@@ -31,12 +31,13 @@ class memory_object {
   reference_count references_;
 };
 
-// Bytes [offset, offset + size) of an object; without an object, none.
+// Bytes [offset, offset + size) of an object. Without an object there are no bytes.
 struct carried_memory {
   ref<memory_object> object;
   std::uint64_t offset = 0;
   std::uint64_t size = 0;
-  // Where it stood in the space that it was taken out of; 0: it is still there, or does not matter.
+  // Its address in the address space that it was taken out of. 0: it was copied, or the address
+  // does not matter.
   std::uint64_t origin = 0;
 };
 

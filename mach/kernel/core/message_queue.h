@@ -1,6 +1,8 @@
-// The queue of one port, as an interface, so that another kind of storage (a ring in shared memory)
-// can take the place of the list that serves now. The port's lock is held around every call.
-// Limits, blocked senders, sequence numbers and death are the port's business, not the queue's.
+// message_queue: the queue of one port, as an interface, so that other storage (a ring in shared
+// memory) can replace the list.
+//
+// Locks: each call requires the port lock. The port looks after limits, blocked senders, sequence
+// numbers and death; the queue does not.
 #pragma once
 
 #include <cstdint>
@@ -11,21 +13,20 @@ namespace kedge::mach::kernel {
 
 class message_queue {
  public:
-  // Sets room aside for the message; false if the storage has none left. Room set aside counts.
+  // Reserves room for the message. Returns false if the storage is full. Reserved room counts.
   virtual bool reserve(const kmsg& message) noexcept = 0;
-  // The message, for which room was reserved, becomes the last of the queue, which owns it from
-  // here on.
+  // Appends the message, for which room was reserved. The queue owns it after this call.
   virtual void commit(kmsg* message) noexcept = 0;
-  // Gives reserved room back; the message stays the caller's.
+  // Gives reserved room back. The message stays the caller's.
   virtual void abort(const kmsg& message) noexcept = 0;
-  // The oldest message, or null; it stays.
+  // The oldest message, or null. It stays in the queue.
   virtual kmsg* peek() noexcept = 0;
-  // The one that so many others are before, or null; it stays.
+  // The message behind so many others, or null. It stays in the queue.
   virtual kmsg* peek_beyond(std::uint32_t others) noexcept = 0;
-  // Removes the oldest message; the caller owns it.
+  // Removes the oldest message, or returns null. The caller owns it.
   virtual kmsg* take() noexcept = 0;
 
-  // Messages queued and rooms reserved.
+  // Messages queued and reserved.
   std::uint32_t count() const noexcept { return count_; }
 
  protected:

@@ -1,3 +1,4 @@
+// The table of requests, with Darwin's order of slots (Darwin: ipc_port_request_alloc, _grow).
 #include "kedge/mach/kernel/core/name_request.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Services by name (Darwin: launchd's bootstrap subset, bootstrap_check_in and the like).
 #include "kedge/mach/kernel/core/name_server.h"
 
 #include <mach/message.h>
@@ -7,7 +8,7 @@
 #include <mutex>
 #include <utility>
 
-#include "kedge/mach/kernel/core/right.h"
+#include "kedge/mach/kernel/core/copy_out.h"
 
 namespace kedge::mach::kernel {
 namespace {
@@ -16,41 +17,40 @@ std::string_view shortened(std::string_view name) noexcept {
   return name.substr(0, name_server::max_length);
 }
 
-bool is_dead(port& at) noexcept {
-  const std::lock_guard hold(at.lock);
-  return !at.active;
+bool is_dead(port& target) noexcept {
+  const std::lock_guard hold(target.lock);
+  return !target.active;
 }
 
 }  // namespace
 
-// The lock is held by each of these. Releasing a send right can only end in notifications, and a
-// waiting port's end only in those and in messages destroyed: neither comes back here.
-void name_server::remove(services::iterator gone, deferred_work& after) noexcept {
+void name_server::remove(services::iterator gone, deferred_work& cleanup) noexcept {
   service& ended = gone->second;
-  carried_right send{ended.at.get(), MACH_MSG_TYPE_MOVE_SEND, false};
-  ended.at->retain();
-  release_right(send, after);
+  carried_right send{ended.target.get(), MACH_MSG_TYPE_MOVE_SEND, false};
+  ended.target->retain();
+  release_right(send, cleanup);
   if (ended.waiting) {
-    ended.at->retain();
-    destroy_port(ended.at.get(), after);
+    ended.target->retain();
+    destroy_port(ended.target.get(), cleanup);
   }
   services_.erase(gone);
 }
 
-name_server::service* name_server::find(std::string_view name, deferred_work& after) noexcept {
+name_server::service* name_server::find(std::string_view name, deferred_work& cleanup) noexcept {
   const auto found = services_.find(shortened(name));
   if (found == services_.end()) return nullptr;
-  if (!is_dead(*found->second.at)) return &found->second;
-  remove(found, after);
+  if (!is_dead(*found->second.target)) return &found->second;
+  remove(found, cleanup);
   return nullptr;
 }
 
-// Names whose ports have died are looked for when there are twice as many as were left last time.
-void name_server::sweep(deferred_work& after) noexcept {
+// Removes services whose ports have died, when there are twice as many services as the last sweep
+// left.
+void name_server::sweep(deferred_work& cleanup) noexcept {
   if (services_.size() < swept_) return;
   for (auto each = services_.begin(); each != services_.end();) {
     const auto next = std::next(each);
-    if (is_dead(*each->second.at)) remove(each, after);
+    if (is_dead(*each->second.target)) remove(each, cleanup);
     each = next;
   }
   swept_ = std::max<std::size_t>(16, services_.size() * 2);
@@ -60,7 +60,7 @@ name_server::service& name_server::make(ipc_task& owner, std::string_view name) 
   auto fresh = ref<port>::adopt(new port);
   fresh->service = fresh->immovable = true;
   service& made = services_[std::string(shortened(name))];
-  // The right moves to its server with a make-send count of 0.
+  // The receive right moves to its server with a make-send count of 0.
   fresh->send_rights = 1;
   made = {std::move(fresh), owner.id, true};
   return made;
@@ -68,110 +68,111 @@ name_server::service& name_server::make(ipc_task& owner, std::string_view name) 
 
 kern_return_t name_server::hand_out(ipc_task& caller, service& from,
                                     mach_port_name_t& send) noexcept {
-  port& at = *from.at;
-  at.lock.lock();
-  carried_right right{&at, MACH_MSG_TYPE_MOVE_SEND, false};
-  ++at.send_rights;
-  at.retain();
-  at.lock.unlock();
-  const std::lock_guard hold(caller.space.lock);
-  const kern_return_t result = copy_out(caller.space, right, send);
+  port& target = *from.target;
+  {
+    const std::lock_guard hold(target.lock);
+    copy_send_right(target);
+  }
+  carried_right right{&target, MACH_MSG_TYPE_MOVE_SEND, false};
+  const std::lock_guard hold(caller.names.lock);
+  const kern_return_t result = copy_out(caller.names, right, send);
   if (result != KERN_SUCCESS) {
-    // The service's own right remains: nothing can follow from this.
-    const std::lock_guard hold_port(at.lock);
-    --at.send_rights;
-    at.release();
+    // The service keeps its own send right, so this one can be released without a notification.
+    const std::lock_guard hold_port(target.lock);
+    --target.send_rights;
+    target.release();
   }
   return result;
 }
 
 kern_return_t name_server::check_in(ipc_task& caller, std::string_view name,
-                                    mach_port_name_t& receive, deferred_work& after) {
+                                    mach_port_name_t& receive, deferred_work& cleanup) {
   const std::lock_guard hold(lock_);
-  sweep(after);
-  service* found = find(name, after);
+  sweep(cleanup);
+  service* found = find(name, cleanup);
   if (found && found->owner != caller.id) return BOOTSTRAP_NOT_PRIVILEGED;
   if (found && !found->waiting) return BOOTSTRAP_SERVICE_ACTIVE;
   const bool fresh = found == nullptr;
   if (fresh) found = &make(caller, name);
-  carried_right right{found->at.get(), MACH_MSG_TYPE_MOVE_RECEIVE, false};
-  found->at->retain();
-  caller.space.lock.lock();
-  const kern_return_t result = copy_out(caller.space, right, receive);
-  caller.space.lock.unlock();
+  carried_right right{found->target.get(), MACH_MSG_TYPE_MOVE_RECEIVE, false};
+  found->target->retain();
+  const kern_return_t result = [&] {
+    const std::lock_guard hold_space(caller.names.lock);
+    return copy_out(caller.names, right, receive);
+  }();
   if (result == KERN_SUCCESS) {
     found->waiting = false;
   } else {
-    found->at->release();
-    if (fresh) remove(services_.find(shortened(name)), after);
+    found->target->release();
+    if (fresh) remove(services_.find(shortened(name)), cleanup);
   }
   return result;
 }
 
 kern_return_t name_server::look_up(ipc_task& caller, std::string_view name, mach_port_name_t& send,
-                                   deferred_work& after) {
+                                   deferred_work& cleanup) {
   const std::lock_guard hold(lock_);
-  service* const found = find(name, after);
+  service* const found = find(name, cleanup);
   return found ? hand_out(caller, *found, send) : BOOTSTRAP_UNKNOWN_SERVICE;
 }
 
 kern_return_t name_server::create(ipc_task& caller, std::string_view name, mach_port_name_t& send,
-                                  deferred_work& after) {
+                                  deferred_work& cleanup) {
   const std::lock_guard hold(lock_);
-  sweep(after);
-  service* found = find(name, after);
+  sweep(cleanup);
+  service* found = find(name, cleanup);
   if (found && found->owner != caller.id) return BOOTSTRAP_NOT_PRIVILEGED;
   if (found && !found->waiting) return BOOTSTRAP_SERVICE_ACTIVE;
   if (found) return hand_out(caller, *found, send);
   const kern_return_t result = hand_out(caller, make(caller, name), send);
-  if (result != KERN_SUCCESS) remove(services_.find(shortened(name)), after);
+  if (result != KERN_SUCCESS) remove(services_.find(shortened(name)), cleanup);
   return result;
 }
 
 kern_return_t name_server::enter(ipc_task& caller, std::string_view name, carried_right send,
-                                 deferred_work& after) {
+                                 deferred_work& cleanup) {
   kern_return_t result = KERN_SUCCESS;
   {
     const std::lock_guard hold(lock_);
-    sweep(after);
-    const service* const found = find(name, after);
+    sweep(cleanup);
+    const service* const found = find(name, cleanup);
     if (caller.terminated()) {
-      result = KERN_TERMINATED;  // its names have gone already, or will
+      result = KERN_TERMINATED;  // task_ended() has removed its names, or will
     } else if (found && (found->owner != caller.id || (found->waiting && send.target))) {
       result = BOOTSTRAP_NOT_PRIVILEGED;
     } else if (found && !found->waiting) {
       result = BOOTSTRAP_SERVICE_ACTIVE;
     } else if (found) {
-      remove(services_.find(shortened(name)), after);
+      remove(services_.find(shortened(name)), cleanup);
     } else if (send.target && !is_dead(*send.target)) {
       service& made = services_[std::string(shortened(name))];
       made = {ref<port>::adopt(std::exchange(send.target, nullptr)), caller.id, false};
     }
   }
-  release_right(send, after);
+  release_right(send, cleanup);
   return result;
 }
 
-kern_return_t name_server::status(std::string_view name, int& is, deferred_work& after) {
+kern_return_t name_server::status(std::string_view name, int& state, deferred_work& cleanup) {
   const std::lock_guard hold(lock_);
-  const service* const found = find(name, after);
+  const service* const found = find(name, cleanup);
   if (!found) return BOOTSTRAP_UNKNOWN_SERVICE;
-  is = found->waiting ? BOOTSTRAP_STATUS_ON_DEMAND : BOOTSTRAP_STATUS_ACTIVE;
+  state = found->waiting ? BOOTSTRAP_STATUS_ON_DEMAND : BOOTSTRAP_STATUS_ACTIVE;
   return KERN_SUCCESS;
 }
 
-void name_server::task_ended(std::uint64_t id, deferred_work& after) noexcept {
+void name_server::task_ended(std::uint64_t id, deferred_work& cleanup) noexcept {
   const std::lock_guard hold(lock_);
   for (auto each = services_.begin(); each != services_.end();) {
     const auto next = std::next(each);
-    if (each->second.owner == id) remove(each, after);
+    if (each->second.owner == id) remove(each, cleanup);
     each = next;
   }
 }
 
-void name_server::end(deferred_work& after) noexcept {
+void name_server::end(deferred_work& cleanup) noexcept {
   const std::lock_guard hold(lock_);
-  while (!services_.empty()) remove(services_.begin(), after);
+  while (!services_.empty()) remove(services_.begin(), cleanup);
 }
 
 }  // namespace kedge::mach::kernel

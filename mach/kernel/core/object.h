@@ -1,10 +1,13 @@
-// What a name can stand for, a port or a port set, and what a port of the kernel's can serve.
-// Counted by references; the last one frees it. `lock` guards everything in the object but the
-// count. An object whose receive right (or set) is destroyed is no longer active; references keep
-// only its memory.
+// object: what a name can stand for (a port or a port set), and what a kernel port can serve.
+//
+// Ownership: counted by references. The last release() deletes the object.
+// Threads: `lock` guards everything in the object but the count.
+// Once the receive right (or the set) is destroyed, the object is not active any more. References
+// then only keep its memory.
 #pragma once
 
 #include <cstdint>
+#include <mutex>
 #include <utility>
 
 #include "kedge/mach/kernel/core/reference_count.h"
@@ -16,11 +19,11 @@ enum class object_kind : std::uint8_t { port, port_set, semaphore, file, memory_
 
 class object {
  public:
-  explicit object(object_kind what) noexcept : kind(what) {}
+  explicit object(object_kind which) noexcept : kind(which) {}
   object(const object&) = delete;
   object& operator=(const object&) = delete;
 
-  void retain() noexcept { references_.add(); }
+  [[gnu::always_inline]] void retain() noexcept { references_.add(); }
   void release() noexcept {
     if (references_.remove()) delete this;
   }
@@ -36,38 +39,56 @@ class object {
   reference_count references_;
 };
 
+// Holds the lock of an object. A function that takes one by value requires the lock and releases
+// it.
+using object_lock = std::unique_lock<base::mutex>;
+
+// Releases a held lock until the end of the scope.
+template <typename Lock>
+class scoped_unlock {
+ public:
+  explicit scoped_unlock(Lock& held) : held_(held) { held_.unlock(); }
+  ~scoped_unlock() { held_.lock(); }
+  scoped_unlock(const scoped_unlock&) = delete;
+  scoped_unlock& operator=(const scoped_unlock&) = delete;
+
+ private:
+  Lock& held_;
+};
+
 // A counted reference.
 template <typename T>
 class ref {
  public:
   ref() = default;
-  explicit ref(T* object) noexcept : object_(object) {
-    if (object_) object_->retain();
+  explicit ref(T* target) noexcept : target_(target) {
+    if (target_) target_->retain();
   }
-  static ref adopt(T* object) noexcept {
+  // Takes over the caller's reference.
+  static ref adopt(T* target) noexcept {
     ref made;
-    made.object_ = object;
+    made.target_ = target;
     return made;
   }
-  ref(const ref& other) noexcept : ref(other.object_) {}
-  ref(ref&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
+  ref(const ref& other) noexcept : ref(other.target_) {}
+  ref(ref&& other) noexcept : target_(std::exchange(other.target_, nullptr)) {}
   ref& operator=(ref other) noexcept {
-    std::swap(object_, other.object_);
+    std::swap(target_, other.target_);
     return *this;
   }
   ~ref() {
-    if (object_) object_->release();
+    if (target_) target_->release();
   }
 
-  T* get() const noexcept { return object_; }
-  T* operator->() const noexcept { return object_; }
-  T& operator*() const noexcept { return *object_; }
-  explicit operator bool() const noexcept { return object_ != nullptr; }
+  T* get() const noexcept { return target_; }
+  T* operator->() const noexcept { return target_; }
+  T& operator*() const noexcept { return *target_; }
+  explicit operator bool() const noexcept { return target_ != nullptr; }
   // Gives up the reference without releasing it.
-  T* detach() noexcept { return std::exchange(object_, nullptr); }
+  T* detach() noexcept { return std::exchange(target_, nullptr); }
 
  private:
-  T* object_ = nullptr;
+  T* target_ = nullptr;
 };
 
 }  // namespace kedge::mach::kernel

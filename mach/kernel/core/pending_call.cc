@@ -1,3 +1,4 @@
+// Waiters in queues of ports, sets and semaphores.
 #include "kedge/mach/kernel/core/pending_call.h"
 
 #include <mutex>
@@ -10,14 +11,15 @@
 namespace kedge::mach::kernel {
 
 waiters& queue_of(pending_call& parked) noexcept {
-  object& at = *parked.waits_on;
-  switch (at.kind) {
+  object& target = *parked.waits_on;
+  switch (target.kind) {
     case object_kind::port_set:
-      return static_cast<port_set&>(at).receivers;
+      return static_cast<port_set&>(target).receivers;
     case object_kind::semaphore:
-      return static_cast<semaphore&>(at).waiting;
+      return static_cast<semaphore&>(target).waiting;
     default:
-      return parked.sending() ? static_cast<port&>(at).senders : static_cast<port&>(at).receivers;
+      return parked.sending() ? static_cast<port&>(target).senders
+                              : static_cast<port&>(target).receivers;
   }
 }
 
@@ -29,10 +31,14 @@ bool withdraw(pending_call& parked) noexcept {
   return true;
 }
 
-void complete(pending_call& waiting, kern_return_t outcome, deferred_work& after) noexcept {
+void complete(pending_call& waiting, kern_return_t outcome, deferred_work& cleanup) noexcept {
   waiting.outcome = outcome;
   waiting.progress = pending_call::state::completed;
-  after.wake(waiting);
+  cleanup.wake(waiting);
+}
+
+void complete_all(waiters& queue, kern_return_t outcome, deferred_work& cleanup) noexcept {
+  while (pending_call* each = queue.pop_front()) complete(*each, outcome, cleanup);
 }
 
 }  // namespace kedge::mach::kernel

@@ -1,9 +1,10 @@
-// A call in progress that may wait: mach_msg, or a wait for a semaphore. The caller owns it and
-// keeps it alive until the call is over; while the call waits it stands in one queue of a port, a
-// set or a semaphore, which is how the core finds it. The core never blocks: it *parks* the
-// pending_call, and whoever brings what it waits for completes it and calls wake(). The caller (the
-// binding) blocks its thread as it likes and then goes on by kernel::resume, or gives up by
-// kernel::cancel.
+// pending_call: a call in progress that may wait: mach_msg, or a wait for a semaphore.
+//
+// Ownership: the caller owns it and keeps it alive until the call is done. While the call waits,
+// the pending_call is in one queue of a port, a set or a semaphore, where the core finds it.
+// Threads: the core never blocks. It *parks* the pending_call. The thread that brings the message,
+// the room or the signal completes it and calls wake(). The binding blocks the caller's thread as
+// it likes, then continues by kernel::resume, or gives up by kernel::cancel.
 #pragma once
 
 #include <mach/message.h>
@@ -24,30 +25,30 @@ class pending_call {
   pending_call(const pending_call&) = delete;
   pending_call& operator=(const pending_call&) = delete;
 
-  // Called exactly once after each completion, on the thread that caused it, with no lock held.
-  // After it the core does not touch the pending_call until it is parked again. Must not call the
-  // kernel.
+  // Called exactly once after each completion, on the thread that completed the call, with no lock
+  // held. After it the core does not touch the pending_call until the call is parked again. Must
+  // not call the kernel.
   virtual void wake() noexcept = 0;
 
-  // How long a call that has been parked waits, in nanoseconds from then. The time-out of mach_msg
-  // runs anew for each half.
+  // How long a parked call waits, in nanoseconds from the moment it was parked. The time-out of
+  // mach_msg starts again for each half.
   std::uint64_t limit() const noexcept {
-    const bool limited = stage == stage::send      ? (option & MACH_SEND_TIMEOUT) != 0
-                         : stage == stage::receive ? (option & MACH_RCV_TIMEOUT) != 0
+    const bool limited = stage == phase::send      ? (option & MACH_SEND_TIMEOUT) != 0
+                         : stage == phase::receive ? (option & MACH_RCV_TIMEOUT) != 0
                                                    : true;
     return limited ? timeout : forever;
   }
   static constexpr std::uint64_t forever = ~std::uint64_t{0};
 
-  bool sending() const noexcept { return stage == stage::send; }
+  bool sending() const noexcept { return stage == phase::send; }
 
  protected:
   pending_call() = default;
   ~pending_call() = default;
 
  public:
-  // The rest is the core's.
-  enum class stage : std::uint8_t { send, receive, semaphore };
+  // The members below belong to the core.
+  enum class phase : std::uint8_t { send, receive, semaphore };
   enum class state : std::uint8_t { idle, parked, completed };
 
   // What the call asked for; written when it begins.
@@ -61,31 +62,34 @@ class pending_call {
   bool poll_send;  // fail instead of waiting
   bool poll_receive;
 
-  // Where it stands. `progress`, `message` and `outcome` are guarded by the lock of `waits_on`
-  // while parked.
-  enum stage stage = stage::send;
-  enum state progress = state::idle;
-  kmsg* message = nullptr;  // to be sent; or received, not yet copied out
+  // The progress of the call. The lock of `waits_on` guards `progress`, `message` and `outcome`
+  // while the call is parked.
+  phase stage = phase::send;
+  state progress = state::idle;
+  kmsg* message = nullptr;  // to be sent; or received and not yet copied out
   mach_msg_return_t outcome = MACH_MSG_SUCCESS;
   mach_msg_size_t needed_size;  // of a message that was too large
-  mach_port_name_t identity;    // the port it is queued at
+  mach_port_name_t identity;    // the port that holds that message
   std::uint64_t task = 0;       // id of the caller that waits for a semaphore
   ref<object> waits_on;
-  base::list_link<pending_call> queue;   // of the waiters of what it waits on
-  base::list_link<pending_call> parked;  // of the task's parked tickets
+  base::list_link<pending_call> queue;   // of the waiters of `waits_on`
+  base::list_link<pending_call> parked;  // of the task's parked calls
   pending_call* next_to_wake = nullptr;
 };
 
 using waiters = base::list<pending_call, &pending_call::queue>;
 
-// The queue in which a parked pending_call stands. What it waits on is locked.
+// The queue that the parked call is in. Requires the lock of `parked.waits_on`.
 waiters& queue_of(pending_call& parked) noexcept;
 
-// Takes the pending_call out of its queue. False: it has been completed meanwhile.
+// Takes the call out of its queue. Returns false if it was completed concurrently. Takes the lock
+// of `parked.waits_on`.
 bool withdraw(pending_call& parked) noexcept;
 
-// The wait is over: whoever waits will be woken. The pending_call stands in no queue any more; what
-// it waited on is locked.
-void complete(pending_call& waiting, kern_return_t outcome, deferred_work& after) noexcept;
+// Ends the wait of a call that is not in a queue any more. `cleanup` wakes it. Requires the lock of
+// the object that the call waited on.
+void complete(pending_call& waiting, kern_return_t outcome, deferred_work& cleanup) noexcept;
+// The same for all calls of a queue, which is empty afterwards.
+void complete_all(waiters& queue, kern_return_t outcome, deferred_work& cleanup) noexcept;
 
 }  // namespace kedge::mach::kernel

@@ -1,9 +1,10 @@
-// A port set: receives for its members, which take turns. For locks see port.h.
+// port_set: receives for its members, which take turns (Darwin: ipc_pset.c).
+//
+// Locks: see port.h. The receive rights of all members are in the space that holds the set.
 #pragma once
 
 #include <mach/port.h>
 
-#include "kedge/mach/kernel/core/membership.h"
 #include "kedge/mach/kernel/core/object.h"
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/profile.h"
@@ -16,7 +17,7 @@ class port_set final : public object {
 
   mach_port_name_t name = MACH_PORT_NULL;
   base::list<membership, &membership::in_set> members;
-  base::list<membership, &membership::ready> ready;  // the next to be served first
+  base::list<membership, &membership::ready> ready;  // members with messages, the next one first
   waiters receivers;
   watchers watches;
 
@@ -24,16 +25,20 @@ class port_set final : public object {
   ~port_set() override = default;
 };
 
-// KERN_ALREADY_IN_SET if it is a member. Both must be active and belong to the same space, which is
-// locked.
-kern_return_t insert_member(port& member, port_set& set, deferred_work& after);
-// KERN_NOT_IN_SET if it is not a member; in macOS 11, also if it was one among several sets', which
-// it leaves all the same. No lock of either may be held.
+// KERN_ALREADY_IN_SET. Requires the lock of the space that holds both, and that both are active. No
+// lock of either may be held.
+kern_return_t insert_member(port& member, port_set& set, deferred_work& cleanup);
+// KERN_NOT_IN_SET; in the macos11 profile see macos11_set_chain.h. Requires the lock of the space
+// that holds both. No lock of either may be held.
 kern_return_t extract_member(port& member, port_set& set, profile answers);
-// Leaves all sets. The port is locked.
+// Leaves all sets, and returns whether the port was in any. Requires the port lock.
 bool leave_all_sets(port& member) noexcept;
-// The end of a set: members leave, receivers get MACH_RCV_PORT_DIED. Releases the reference. No
-// lock may be held but the space's.
-void destroy_port_set(ref<port_set> set, deferred_work& after) noexcept;
+
+// Removes the membership from port and set, and deletes it. Requires both locks.
+void unlink(membership& gone) noexcept;
+
+// Destroys a set: members leave, receivers get MACH_RCV_PORT_DIED. Releases the reference. No lock
+// may be held but the space's.
+void destroy_port_set(ref<port_set> set, deferred_work& cleanup) noexcept;
 
 }  // namespace kedge::mach::kernel

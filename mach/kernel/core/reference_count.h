@@ -1,4 +1,5 @@
-// How many hold an object; the last one frees it. Begins with one.
+// reference_count: counts the references to an object, from one. Not atomic while the process has
+// one thread.
 #pragma once
 
 #include <atomic>
@@ -10,14 +11,15 @@ namespace kedge::mach::kernel {
 
 class reference_count {
  public:
-  void add() noexcept {
+  // Forced inline, with its callers: every message adds references, and g++ would call a function.
+  [[gnu::always_inline]] void add() noexcept {
     if (base::one_thread()) {
       count_.store(count_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     } else {
       count_.fetch_add(1, std::memory_order_relaxed);
     }
   }
-  // True: that was the last one.
+  // Returns true if this was the last reference.
   bool remove() noexcept {
     if (!base::one_thread()) return count_.fetch_sub(1, std::memory_order_acq_rel) == 1;
     const std::uint32_t before = count_.load(std::memory_order_relaxed);

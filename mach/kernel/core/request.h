@@ -77,7 +77,7 @@ enum class call_number : std::uint32_t {
   task_take_guard,     // id -> code and name (32 bits each), subcode; KERN_FAILURE: none left
   task_limit_names,    // id, count
   snapshot,            // @, room (words) -> words (core/snapshot.h); copied if all fit
-  set_profile,         // profile::age
+  set_profile,         // profile::os_version
   set_strict_replies,  // whether MACH_MSG_STRICT_REPLY is enforced
 };
 

@@ -1,3 +1,4 @@
+// The table of names (Darwin: ipc_entry_alloc, ipc_entry_dealloc; ipc_hash.c).
 #include "kedge/mach/kernel/core/space.h"
 
 #include <algorithm>
@@ -10,7 +11,7 @@ namespace kedge::mach::kernel {
 namespace {
 
 constexpr std::uint32_t max_size = 1u << 22;
-// So many slots lie idle before one is used again, so that a name comes back late.
+// A freed slot is used again only after so many others, so that a name comes back late.
 constexpr std::uint32_t idle_slots = 64;
 
 }  // namespace
@@ -123,7 +124,7 @@ void space::spread_sends() noexcept try {
     }
   }
 } catch (const std::bad_alloc&) {
-  // The chains are longer, then.
+  // The old buckets stay in use, with longer chains.
 }
 
 void space::remember_send(const port& target, mach_port_name_t name) noexcept {

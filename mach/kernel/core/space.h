@@ -1,6 +1,8 @@
-// The names of one task. A name is an index into the table and, in its low eight bits, a generation
-// that changes each time the slot is used again, so that a stale name is an unknown one. The lock
-// guards everything; it is taken before any port's.
+// space: the names of one task (Darwin: ipc_space, ipc_entry.c).
+//
+// A name is an index into the table and, in its low eight bits, a generation. The generation
+// changes each time the slot is used again, so that a stale name is an unknown name. Locks: `lock`
+// guards everything, and is taken before the lock of any port.
 #pragma once
 
 #include <mach/port.h>
@@ -16,17 +18,18 @@ namespace kedge::mach::kernel {
 
 class port;
 
-// How new names are chosen. Shuffled: slots in an order drawn from the seed, and a freed one is
-// used again as late as possible. Ordered: the lowest first, and a freed one at once, as a replay
-// of recordings needs.
+// How new names are chosen. Shuffled: slots in an order drawn from the seed, and a freed slot is
+// used again as late as possible. Ordered: the lowest slot first, and a freed one at once, as a
+// replay of recordings needs.
 struct name_policy {
   bool shuffled = true;
   std::uint64_t seed = 1;
-  std::uint32_t first_index =
-      1;  // of the names that are not reserved; tasks of a replay are kept disjoint by it
+  // The index of the first name that is not reserved. It keeps the names of a replay's tasks
+  // disjoint.
+  std::uint32_t first_index = 1;
 };
 
-// These stand for the same right in every space.
+// Reserved names, which stand for the same kind of right in every space.
 inline constexpr mach_port_name_t task_self_name = 0x103;
 inline constexpr mach_port_name_t thread_self_name = 0x203;
 inline constexpr mach_port_name_t host_self_name = 0x303;
@@ -34,14 +37,15 @@ inline constexpr mach_port_name_t bootstrap_name = 0x403;
 inline constexpr std::uint32_t reserved_size = 5;  // indices below it
 
 struct entry {
-  object* target = nullptr;                     // with a reference; null: a dead name
+  object* target = nullptr;                     // with a reference; null in a dead name
   mach_port_type_t type = MACH_PORT_TYPE_NONE;  // the rights; NONE: the slot is free
   mach_port_urefs_t urefs = 0;                  // of the send rights, or of the dead name
   std::uint32_t request = 0;                    // slot in the port's request table; 0: none
   std::uint32_t previous = 0, next = 0;  // in the list of free slots; `next` also in a hash chain
   std::uint8_t generation = 0;
   bool pinned = false;  // the last user reference cannot be released
-  // It was a receive right once (Darwin: EX_RECEIVE): to be taken for one still is forgiven.
+  // It was a receive right (Darwin: EX_RECEIVE). Calls that take it for one still fail, but raise
+  // no guard exception.
   bool had_receive = false;
 };
 
@@ -53,10 +57,11 @@ class space {
 
   space_lock lock;
   bool active = true;
-  // Besides the reserved ones; names that are there already stay.
+  // Not counting the reserved names. A lower limit leaves existing names alone.
   std::uint32_t max_names = 1u << 22;
 
-  // The entry of a name in use, or null. Valid until the next name is made.
+  // The entry of a name in use, or null. Valid until the next name is made. A shard of the lock is
+  // enough.
   entry* find(mach_port_name_t name) noexcept {
     const std::uint32_t index = name >> 8;
     if (index >= entries_.size()) return nullptr;
@@ -65,13 +70,13 @@ class space {
                                                                                   : nullptr;
   }
 
-  // A new name, or MACH_PORT_NULL if there is none left, nor memory for one. The caller fills the
-  // entry in.
+  // Makes a new name, whose entry the caller fills in. Returns MACH_PORT_NULL if there are no more
+  // names or memory is short.
   mach_port_name_t make(entry*& made) noexcept;
-  // The same with a name that the caller chose. False: its slot is in use, out of bounds, or there
-  // is no room.
+  // The same with a name that the caller chose. Returns false if the slot is in use or out of
+  // bounds, or if there is no room.
   bool make_at(mach_port_name_t name, entry*& made) noexcept;
-  // Whether some name has the slot of this one, or it is for reserved names.
+  // Whether a name uses the slot of this name, or the slot is for reserved names.
   bool is_used(mach_port_name_t name) const noexcept {
     const std::uint32_t index = name >> 8;
     return index < std::max(reserved_size, policy_.first_index) ||
@@ -79,10 +84,10 @@ class space {
   }
   // The same with a reserved name.
   void make_reserved(mach_port_name_t name, entry*& made) noexcept { made = &entries_[name >> 8]; }
-  // Frees the slot. Its reference must have been taken out.
+  // Frees the slot. The caller must have taken the reference out of the entry.
   void free(mach_port_name_t name, entry& gone) noexcept;
 
-  // The name under which a send right (without the receive right) to the port is held, or
+  // The send rights without a receive right, by port. find_send() returns the name, or
   // MACH_PORT_NULL.
   mach_port_name_t find_send(const port& target) const noexcept;
   void remember_send(const port& target, mach_port_name_t name) noexcept;
@@ -92,7 +97,7 @@ class space {
   template <typename Visitor>
   void each(Visitor&& visit) {
     for (std::uint32_t index = 1; index < entries_.size(); ++index) {
-      // Between the reserved names and the first that was handed out there is none.
+      // There are no names between the reserved ones and the first index.
       if (index == reserved_size) index = std::max(index, policy_.first_index);
       if (index == entries_.size()) return;
       entry& found = entries_[index];
@@ -110,7 +115,7 @@ class space {
   }
 
  private:
-  // False: there can be no more, or there is no memory for them.
+  // Returns false if the table cannot be larger or memory is short.
   bool grow(std::uint32_t size) noexcept;
   void spread_sends() noexcept;
   void add_free(std::uint32_t index, bool first) noexcept;

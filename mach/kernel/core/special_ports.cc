@@ -1,3 +1,4 @@
+// The special ports of a task (Darwin: task_get_special_port, mach_ports_register, ipc_task_init).
 #include "kedge/mach/kernel/core/special_ports.h"
 
 #include <mach/message.h>
@@ -10,31 +11,30 @@
 namespace kedge::mach::kernel {
 namespace {
 
-carried_right another(const carried_right& of) noexcept {
-  port* const target = of.target;
-  if (!target) return of;
+carried_right copy_of(const carried_right& stored) noexcept {
+  port* const target = stored.target;
+  if (!target) return stored;
   const std::lock_guard hold(target->lock);
   if (!target->active) return {nullptr, MACH_MSG_TYPE_MOVE_SEND, true};
-  ++target->send_rights;
-  target->retain();
-  return of;
+  copy_send_right(*target);
+  return stored;
 }
 
 }  // namespace
 
-carried_right special_ports::exchange(slot at, carried_right next) noexcept {
+carried_right special_ports::exchange(slot which, carried_right next) noexcept {
   const std::lock_guard hold(lock_);
-  return std::exchange(rights_[static_cast<std::size_t>(at)], next);
+  return std::exchange(rights_[static_cast<std::size_t>(which)], next);
 }
 
-carried_right special_ports::copy(slot at) noexcept {
+carried_right special_ports::copy(slot which) noexcept {
   const std::lock_guard hold(lock_);
-  return another(rights_[static_cast<std::size_t>(at)]);
+  return copy_of(rights_[static_cast<std::size_t>(which)]);
 }
 
-bool special_ports::empty(slot at) noexcept {
+bool special_ports::empty(slot which) noexcept {
   const std::lock_guard hold(lock_);
-  return !rights_[static_cast<std::size_t>(at)].target;
+  return !rights_[static_cast<std::size_t>(which)].target;
 }
 
 void special_ports::inherit(special_ports& parent) noexcept {
@@ -44,10 +44,10 @@ void special_ports::inherit(special_ports& parent) noexcept {
   }
 }
 
-void special_ports::release_all(deferred_work& after) noexcept {
+void special_ports::release_all(deferred_work& cleanup) noexcept {
   for (std::size_t index = 0; index < rights_.size(); ++index) {
     carried_right gone = exchange(static_cast<slot>(index), {});
-    release_right(gone, after);
+    release_right(gone, cleanup);
   }
 }
 

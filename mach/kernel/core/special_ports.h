@@ -1,5 +1,8 @@
-// Send rights that the kernel keeps for a task, outside its space: its special ports, and those
-// that it has registered for its children (Darwin: itk_bootstrap and its kind, itk_registered).
+// special_ports: send rights that the kernel keeps for a task outside of its space: its special
+// ports, and the ports that it has registered for its children (Darwin: itk_bootstrap,
+// itk_registered and the like).
+//
+// Threads: any.
 #pragma once
 
 #include <array>
@@ -29,14 +32,14 @@ class special_ports {
   special_ports(const special_ports&) = delete;
   special_ports& operator=(const special_ports&) = delete;
 
-  // Puts a send right, null or dead there; returns what was there.
-  carried_right exchange(slot at, carried_right next) noexcept;
-  // Another send right to what is there; null, or dead.
-  carried_right copy(slot at) noexcept;
-  bool empty(slot at) noexcept;
-  // A new task has those of its parent that are inherited.
+  // Stores a send right, or a null or dead one, and returns the previous one.
+  carried_right exchange(slot which, carried_right next) noexcept;
+  // Returns a copy of the stored send right, or a null or dead one.
+  carried_right copy(slot which) noexcept;
+  bool empty(slot which) noexcept;
+  // Copies the inherited ports of the parent of a new task.
   void inherit(special_ports& parent) noexcept;
-  void release_all(deferred_work& after) noexcept;
+  void release_all(deferred_work& cleanup) noexcept;
 
  private:
   base::mutex lock_;

@@ -1,7 +1,12 @@
-// Which port's queue each moving receive right is bound for. A receive right must not get into its
-// own queue, nor a ring of ports into each other's: nobody could ever receive them (Darwin:
-// ipc_port_check_circularity).
+// transit: notes for which port's queue each moving receive right is bound. A receive right must
+// not get into its own queue, nor ports into each other's queues in a ring: no task could ever
+// receive them (Darwin: ipc_port_check_circularity).
+//
+// Threads: any. Its lock is a leaf.
 #pragma once
+
+#include <mutex>
+#include <utility>
 
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/runtime/base/mutex.h"
@@ -10,26 +15,24 @@ namespace kedge::mach::kernel {
 
 class transit {
  public:
-  // Notes that `moving` is bound for `to`; true, and nothing noted, if that would close a ring.
+  // Notes that `moving` is bound for `to`. Returns false, and notes nothing, if that would close a
+  // ring.
   bool bind(port& moving, port& to) noexcept {
-    lock_.lock();
+    const std::lock_guard hold(lock_);
     for (port* next = &to; next; next = next->destination) {
-      if (next == &moving) {
-        lock_.unlock();
-        return true;
-      }
+      if (next == &moving) return false;
     }
     to.retain();
     moving.destination = &to;
-    lock_.unlock();
-    return false;
+    return true;
   }
-  // The right has arrived, come back or been destroyed.
+  // The right has arrived, was returned to the sender, or was destroyed.
   void unbind(port& moving) noexcept {
-    lock_.lock();
-    port* to = moving.destination;
-    moving.destination = nullptr;
-    lock_.unlock();
+    port* to = nullptr;
+    {
+      const std::lock_guard hold(lock_);
+      to = std::exchange(moving.destination, nullptr);
+    }
     if (to) to->release();
   }
 

@@ -142,8 +142,8 @@ bool embedded::call_of_process(ipc_task& caller, const request& what, reply& ans
     }
     case call_number::task_limit_names:
       if (ref<ipc_task> of = find(what.words[0])) {
-        const std::lock_guard<space_lock> hold(of->space.lock);
-        of->space.max_names = static_cast<std::uint32_t>(what.words[1]);
+        const std::lock_guard<space_lock> hold(of->names.lock);
+        of->names.max_names = static_cast<std::uint32_t>(what.words[1]);
       }
       return true;
     case call_number::snapshot:
@@ -159,7 +159,7 @@ bool embedded::call_of_process(ipc_task& caller, const request& what, reply& ans
       }
       return true;
     case call_number::set_profile:
-      kernel_.profile() = static_cast<profile::age>(what.words[0]);
+      kernel_.profile() = static_cast<profile::os_version>(what.words[0]);
       return true;
     case call_number::set_strict_replies:
       kernel_.strict_replies() = what.words[0] != 0;

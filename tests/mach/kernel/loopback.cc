@@ -146,7 +146,7 @@ class kernel_end {
     bool in_checked(user_address from, void* to, std::size_t size) noexcept override {
       return copy_in(from, to, size);
     }
-    kern_return_t take(user_address from, std::uint64_t size, taking how,
+    kern_return_t take(user_address from, std::uint64_t size, ool_transfer_mode how,
                        carried_memory& taken) noexcept override {
       const std::uint64_t offset = how.keeps_offset ? from % page : 0;
       auto* const copy = new byte_object(offset + size);

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <string_view>
 
+#include "kedge/mach/kernel/core/copy_in.h"
 #include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/name_server.h"
 #include "kedge/mach/kernel/core/port.h"
@@ -16,9 +17,9 @@ namespace kedge::mach::kernel {
 namespace {
 
 kern_return_t check_bootstrap_port(ipc_task& caller, mach_port_name_t name) {
-  const std::lock_guard hold(caller.space.lock);
-  entry* found = MACH_PORT_VALID(name) ? caller.space.find(name) : nullptr;
-  if (!found || convert_if_dead(caller.space, name, *found) ||
+  const std::lock_guard hold(caller.names.lock);
+  entry* found = MACH_PORT_VALID(name) ? caller.names.find(name) : nullptr;
+  if (!found || convert_if_dead(caller.names, name, *found) ||
       (found->type & MACH_PORT_TYPE_SEND) == 0) {
     return MACH_SEND_INVALID_DEST;
   }
@@ -38,7 +39,7 @@ kern_return_t do_bootstrap_call(ipc_task& caller, const request& what, reply& an
   const std::size_t length = std::min<std::uint64_t>(what.words[1], text.size());
   if (!memory.in(what.words[0], text.data(), length)) return KERN_INVALID_ADDRESS;
   const std::string_view name(text.data(), length);
-  name_server& names = after.kernel.names();
+  name_server& names = after.owner.names();
   mach_port_name_t right = MACH_PORT_NULL;
   kern_return_t result = KERN_SUCCESS;
   switch (what.call) {
@@ -53,7 +54,7 @@ kern_return_t do_bootstrap_call(ipc_task& caller, const request& what, reply& an
       break;
     case call_number::bootstrap_register: {
       carried_right send;
-      result = take_copy(caller.space, static_cast<mach_port_name_t>(what.words[2]), send,
+      result = take_copy(caller.names, static_cast<mach_port_name_t>(what.words[2]), send,
                          answer.guard, after);
       return result == KERN_SUCCESS ? names.enter(caller, name, send, after) : result;
     }

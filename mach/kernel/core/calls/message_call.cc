@@ -30,15 +30,15 @@ status message_call::resume() {
   if (state_.sending()) {
     // What is left of the message: the destination has died, or the task has.
     if (message) {
-      after_.destroy_later(message);
-      after_.reap();
+      cleanup_.destroy_later(message);
+      cleanup_.reap();
     }
     if (state_.outcome != MACH_MSG_SUCCESS) return done(state_.outcome);
     if (state_.option & MACH_RCV_MSG) return receive();
     return done(MACH_MSG_SUCCESS);
   }
   if (state_.outcome == MACH_RCV_TOO_LARGE) {
-    return done(tell_needed_size(state_.needed_size, state_.identity));
+    return done(report_needed_size(state_.needed_size, state_.identity));
   }
   if (!message) return done(state_.outcome);
   return finish_receive(message);

@@ -19,15 +19,15 @@ mach_msg_size_t size_inside(kmsg& message) noexcept;
 class message_call {
  public:
   message_call(ipc_task& caller, pending_call& state, reply& answer, copyio& memory,
-               deferred_work& after) noexcept
-      : caller_(caller), state_(state), answer_(answer), memory_(memory), after_(after) {}
+               deferred_work& cleanup) noexcept
+      : caller_(caller), state_(state), answer_(answer), memory_(memory), cleanup_(cleanup) {}
 
   // Each returns how the call stands; `done` means that answer.result is final.
   status begin();
   status resume();
   bool cancel(give_up why);
   // Receives from the object without waiting.
-  void receive_from(object& at);
+  void receive_from(object& from);
 
  private:
   status done(mach_msg_return_t result) noexcept {
@@ -37,6 +37,7 @@ class message_call {
 
   class body_copy_in;
   class body_copy_out;
+  struct header_dispositions;
 
   // Sending.
   status send();
@@ -45,29 +46,38 @@ class message_call {
   mach_msg_return_t check_header(mach_msg_header_t& header) noexcept;
   mach_msg_return_t invalid_voucher(const mach_msg_header_t& header) noexcept;
   bool is_reply_port(const mach_msg_header_t& header) noexcept;
-  mach_msg_return_t copy_in_header(kmsg& message, owed& then);
-  mach_msg_return_t copy_in_ports(kmsg& message, owed& then);
-  mach_msg_return_t copy_in_rest(kmsg& message, owed& then);
-  mach_msg_return_t copy_in_body(kmsg& message, owed& then);
+  mach_msg_return_t copy_in_header(const right_context& context, kmsg& message);
+  mach_msg_return_t check_ports(const right_context& context, kmsg& message,
+                                header_dispositions& types);
+  mach_msg_return_t copy_in_ports(const right_context& context, kmsg& message);
+  mach_msg_return_t copy_in_rest(const right_context& context, kmsg& message);
+  mach_msg_return_t copy_in_body(const right_context& context, kmsg& message);
   status post_or_park(kmsg* message);
   void serve(kmsg* message);  // the destination is the kernel's
-  void arm_send_possible(port& to, const entry& found) noexcept;
+  void arm_send_possible(port& to, const entry& held) noexcept;
+  status send_lost(kmsg* message, mach_msg_return_t result);
   status send_failed(kmsg* message, mach_msg_return_t why);  // pseudo-receive
+  mach_msg_return_t return_header(kmsg& message);
 
   // Receiving.
   status receive();
+  ref<object> find_receive() noexcept;
+  void announce(object& from) noexcept;
+  status end_receive(mach_msg_return_t result, kmsg* message);
   status receive_at(port& from);
   status receive_at(port_set& from);
+  mach_msg_return_t take_from_member(port& member, port_set& from, kmsg*& message);
   bool too_large_stays(const kmsg& next, const port& from);
   status finish_receive(kmsg* message);
-  void tell_of_room(port& from);  // the armed send-possible requests
+  void notify_of_room(port& from);
+  mach_msg_return_t copy_out_header(kmsg& message, deferred_notifications& deferred);
   mach_msg_return_t deliver(kmsg* message);
   mach_msg_return_t discard_too_large(kmsg* message);
   mach_port_name_t lose(kmsg* message);
-  mach_msg_return_t tell_needed_size(mach_msg_size_t size, mach_port_name_t identity);
+  mach_msg_return_t report_needed_size(mach_msg_size_t size, mach_port_name_t identity);
   // To the receiver; or, in a pseudo-receive, back to the sender. No lock is held.
   mach_msg_return_t copy_out_body(kmsg& message, bool pseudo);
-  mach_port_name_t copy_out_destination(kmsg& message, bool& ours, owed& then);
+  mach_port_name_t copy_out_destination(kmsg& message, deferred_notifications& deferred);
 
   // The pending_call takes its place in a queue of what it waits on, which is locked.
   status park(waiters& queue);
@@ -76,8 +86,9 @@ class message_call {
   pending_call& state_;
   reply& answer_;
   copyio& memory_;
-  deferred_work& after_;
-  bool always_ = false;  // room was seen: the send must not time out
+  deferred_work& cleanup_;
+  bool always_ = false;     // room was seen: the send must not time out
+  bool announced_ = false;  // the task knows of the receive
 };
 
 }  // namespace kedge::mach::kernel

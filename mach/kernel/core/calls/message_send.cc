@@ -1,4 +1,4 @@
-// The sending half of mach_msg.
+// The sending half of mach_msg (Darwin: ipc_kmsg_get, ipc_kmsg_copyin_header, ipc_mqueue_send).
 #include <mach/mig_errors.h>
 
 #include <algorithm>
@@ -9,57 +9,58 @@
 #include <utility>
 
 #include "kedge/mach/kernel/core/calls/message_call.h"
+#include "kedge/mach/kernel/core/copy_in.h"
+#include "kedge/mach/kernel/core/copy_out.h"
 #include "kedge/mach/kernel/core/notification.h"
 #include "kedge/mach/kernel/core/port.h"
-#include "kedge/mach/kernel/core/right.h"
 
 namespace kedge::mach::kernel {
 namespace {
 
 constexpr mach_msg_size_t max_body = 48u * 1024 * 1024 - sizeof(mach_msg_max_trailer_t);
 
-// Whether it is the last reference of a right that cannot be moved away.
-bool must_stay(const entry& found, mach_msg_type_name_t disposition) noexcept {
-  return found.pinned && found.urefs == 1 && disposition == MACH_MSG_TYPE_MOVE_SEND;
+// Whether the disposition would move away the last reference of a pinned right.
+bool must_stay(const entry& held, mach_msg_type_name_t disposition) noexcept {
+  return held.pinned && held.urefs == 1 && disposition == MACH_MSG_TYPE_MOVE_SEND;
 }
 
-bool is_voucher(const entry& found) noexcept {
-  return (found.type & MACH_PORT_TYPE_SEND) &&
-         static_cast<const port&>(*found.target).serves == kernel_object::voucher;
+bool is_voucher(const entry& held) noexcept {
+  return (held.type & MACH_PORT_TYPE_SEND) && port_of(held).serves == kernel_object::voucher;
 }
 
-// Two rights out of one name: false if it does not hold them. The first is to be taken first.
-bool pair_up(const entry& found, mach_msg_type_name_t& first,
+// Whether one name gives two rights with these dispositions. Swaps the dispositions if the second
+// right must be taken first.
+bool pair_up(const entry& held, mach_msg_type_name_t& first,
              mach_msg_type_name_t& second) noexcept {
   if (first == MACH_MSG_TYPE_MOVE_SEND_ONCE || second == MACH_MSG_TYPE_MOVE_SEND_ONCE) return false;
   if (first == MACH_MSG_TYPE_MOVE_SEND && second == MACH_MSG_TYPE_MOVE_SEND) {
-    return found.urefs >= 2;
+    return held.urefs >= 2;
   }
   if (first == MACH_MSG_TYPE_MOVE_SEND && second == MACH_MSG_TYPE_COPY_SEND) {
-    // The copy first, whichever it is for: the move may take the last reference.
+    // The move may take the last reference, so the copy is made first, whichever port it is for.
     std::swap(first, second);
   }
   return true;
 }
 
-// Whether the destination takes messages only with a reply port that was made as one, and this is
-// none.
+// Whether the destination takes messages only with a port that was made as a reply port, and
+// `reply_to` is not such a port.
 bool lacks_reply_port(const entry& to, const entry& reply_to) noexcept {
   if ((reply_to.type & MACH_PORT_TYPE_PORT_RIGHTS) == 0) return false;
   {
-    port& reply = static_cast<port&>(*reply_to.target);
-    const std::lock_guard locked(reply.lock);
+    port& reply = port_of(reply_to);
+    const std::lock_guard hold(reply.lock);
     if (!reply.active || reply.reply || reply.provisional_reply) return false;
   }
-  port& destination = static_cast<port&>(*to.target);
-  const std::lock_guard locked(destination.lock);
+  port& destination = port_of(to);
+  const std::lock_guard hold(destination.lock);
   return destination.active && destination.wants_reply_port;
 }
 
-// What a strict reply asks of the reply port while it is alive (Darwin:
+// Whether the reply port may serve for MACH_MSG_STRICT_REPLY. A dead one may (Darwin:
 // ipc_kmsg_validate_reply_port_locked).
 bool is_strict_reply(port& reply, const space& names, mach_msg_option_t option) noexcept {
-  const std::lock_guard locked(reply.lock);
+  const std::lock_guard hold(reply.lock);
   if (!reply.active) return true;
   const bool wants_immovable =
       (option & MACH_RCV_GUARDED_DESC) != 0 && (option & MACH_RCV_MSG) == 0;
@@ -67,13 +68,13 @@ bool is_strict_reply(port& reply, const space& names, mach_msg_option_t option) 
          (!wants_immovable || reply.immovable);
 }
 
-// Lets go of the send-once right of a reply port: the name of its receive right, if that is here.
-// The space is locked.
+// Consumes the send-once right of a reply port. Returns the name of the receive right in the space,
+// MACH_PORT_NULL if the space does not hold it, or MACH_PORT_DEAD. Requires the space lock.
 mach_port_name_t swallow_reply(const space& names, carried_right& right) noexcept {
   port* const reply = std::exchange(right.target, nullptr);
   mach_port_name_t name = MACH_PORT_NULL;
   {
-    const std::lock_guard locked(reply->lock);
+    const std::lock_guard hold(reply->lock);
     if (!reply->active) {
       name = MACH_PORT_DEAD;
     } else if (reply->receiver == &names) {
@@ -86,13 +87,14 @@ mach_port_name_t swallow_reply(const space& names, carried_right& right) noexcep
 
 }  // namespace
 
-// Every error up to here has consumed nothing (class 1 of failed sends).
+// Errors of class 1 of failed sends have consumed nothing; those of class 2 lose the rights of the
+// header and of the descriptors that were taken.
 status message_call::send() {
   const mach_msg_size_t size = state_.send_size;
-  state_.stage = pending_call::stage::send;
+  state_.stage = pending_call::phase::send;
   if (size < sizeof(mach_msg_header_t) || size % 4 != 0) return done(MACH_SEND_MSG_TOO_SMALL);
   if (size > max_body) return done(MACH_SEND_TOO_LARGE);
-  kmsg* message = after_.kernel.messages(this).take(size);
+  kmsg* message = cleanup_.owner.messages(this).take(size);
   if (!message) return done(MACH_SEND_NO_BUFFER);
   mach_msg_return_t result = MACH_SEND_INVALID_DATA;
   bool taken = false;
@@ -105,18 +107,19 @@ status message_call::send() {
     if (!message->complex || size >= sizeof(mach_msg_base_t)) {
       message->sender = caller_.who.security;
       message->audit = caller_.who.audit;
-      owed then;
-      result = copy_in_header(*message, then);
+      deferred_notifications deferred;
+      const right_context context{caller_.names, deferred, answer_.guard, cleanup_};
+      result = copy_in_header(context, *message);
       taken = result == MACH_MSG_SUCCESS;
-      if (taken) result = copy_in_rest(*message, then);
-      then.settle(after_);
+      if (taken) result = copy_in_rest(context, *message);
+      deferred.flush(cleanup_);
     }
   }
   if (result == MACH_MSG_SUCCESS) return post_or_park(message);
   if (taken) {
-    // Class 2: the header's rights and the descriptors so far are lost.
-    after_.destroy_later(message);
-    after_.reap();
+    // Class 2.
+    cleanup_.destroy_later(message);
+    cleanup_.reap();
   } else {
     kmsg_pool::give_back(message);
   }
@@ -124,22 +127,22 @@ status message_call::send() {
 }
 
 bool message_call::is_strict() const noexcept {
-  return (state_.option & MACH_MSG_STRICT_REPLY) && after_.kernel.strict_replies();
+  return (state_.option & MACH_MSG_STRICT_REPLY) && cleanup_.owner.strict_replies();
 }
 
-mach_msg_return_t message_call::copy_in_rest(kmsg& message, owed& then) {
+mach_msg_return_t message_call::copy_in_rest(const right_context& context, kmsg& message) {
   if (is_strict() && message.reply.target &&
-      !is_strict_reply(*message.reply.target, caller_.space, state_.option)) {
+      !is_strict_reply(*message.reply.target, caller_.names, state_.option)) {
     answer_.guard = {kGUARD_EXC_STRICT_REPLY, message.header().msgh_local_port,
                      MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_PORT | KERN_INVALID_CAPABILITY};
     return MACH_SEND_INVALID_REPLY;
   }
   if (!message.complex) return MACH_MSG_SUCCESS;
-  if (!after_.kernel.profile().checks_descriptors_first()) {
+  if (!cleanup_.owner.profile().checks_descriptors_first()) {
     const mach_msg_return_t bad = check_body(message);
     if (bad != MACH_MSG_SUCCESS) return bad;
   }
-  return copy_in_body(message, then);
+  return copy_in_body(context, message);
 }
 
 mach_msg_return_t message_call::invalid_voucher(const mach_msg_header_t& header) noexcept {
@@ -147,9 +150,9 @@ mach_msg_return_t message_call::invalid_voucher(const mach_msg_header_t& header)
   return MACH_SEND_INVALID_VOUCHER;
 }
 
-// What can be said of a header without looking at names (Darwin: ipc_kmsg_copyin_header_validate).
+// Checks what a header shows without a look at names (Darwin: ipc_kmsg_copyin_header_validate).
 mach_msg_return_t message_call::check_header(mach_msg_header_t& header) noexcept {
-  const profile age = after_.kernel.profile();
+  const profile answers = cleanup_.owner.profile();
   header.msgh_bits &= MACH_MSGH_BITS_USER;
   const mach_msg_type_name_t to_type = MACH_MSGH_BITS_REMOTE(header.msgh_bits);
   const mach_msg_type_name_t reply_type = MACH_MSGH_BITS_LOCAL(header.msgh_bits);
@@ -162,18 +165,18 @@ mach_msg_return_t message_call::check_header(mach_msg_header_t& header) noexcept
       voucher_type != MACH_MSG_TYPE_PORT_NONE &&
       ((voucher_type != MACH_MSG_TYPE_MOVE_SEND && voucher_type != MACH_MSG_TYPE_COPY_SEND) ||
        header.msgh_voucher_port == MACH_PORT_DEAD);
-  if (bad_voucher && age.checks_voucher_before_destination()) return invalid_voucher(header);
+  if (bad_voucher && answers.checks_voucher_before_destination()) return invalid_voucher(header);
   if (!MACH_MSG_TYPE_PORT_ANY_SEND(to_type)) return MACH_SEND_INVALID_HEADER;
   if (!MACH_PORT_VALID(header.msgh_remote_port)) return MACH_SEND_INVALID_DEST;
   return bad_voucher ? invalid_voucher(header) : MACH_MSG_SUCCESS;
 }
 
-mach_msg_return_t message_call::copy_in_header(kmsg& message, owed& then) {
+mach_msg_return_t message_call::copy_in_header(const right_context& context, kmsg& message) {
   mach_msg_header_t& header = message.header();
   const mach_msg_return_t bad = check_header(header);
   if (bad != MACH_MSG_SUCCESS) return bad;
-  space& names = caller_.space;
-  const std::lock_guard locked(names.lock);
+  space& names = context.names;
+  const std::lock_guard hold(names.lock);
   if (!names.active) return MACH_SEND_INVALID_DEST;
   if (MACH_MSGH_BITS_VOUCHER(header.msgh_bits) != MACH_MSG_TYPE_PORT_NONE &&
       header.msgh_voucher_port != MACH_PORT_NULL) {
@@ -188,23 +191,24 @@ mach_msg_return_t message_call::copy_in_header(kmsg& message, owed& then) {
                      MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_DISP | reply_type};
     return MACH_SEND_INVALID_REPLY;
   }
-  return copy_in_ports(message, then);
+  return copy_in_ports(context, message);
 }
 
-// Whether the reply port can be copied in, whatever becomes of the destination.
+// Whether the reply port can be copied in, whatever becomes of the destination. Requires the space
+// lock.
 bool message_call::is_reply_port(const mach_msg_header_t& header) noexcept {
   const mach_port_name_t name = header.msgh_local_port;
   const mach_msg_type_name_t type = MACH_MSGH_BITS_LOCAL(header.msgh_bits);
-  const entry* const found = caller_.space.find(name);
+  const entry* const found = caller_.names.find(name);
   if (!found || must_stay(*found, type)) return false;
-  if (found->type == MACH_PORT_TYPE_DEAD_NAME && after_.kernel.profile().refuses_dead_reply()) {
+  if (found->type == MACH_PORT_TYPE_DEAD_NAME && cleanup_.owner.profile().refuses_dead_reply()) {
     return false;
   }
   if (found->type & MACH_PORT_TYPE_PORT_RIGHTS) {
-    port& at = static_cast<port&>(*found->target);
-    const std::lock_guard locked(at.lock);
-    if (at.active && at.reply && type != MACH_MSG_TYPE_MAKE_SEND_ONCE) return false;
-    if (at.active && at.immovable_send && type != MACH_MSG_TYPE_MAKE_SEND &&
+    port& target = port_of(*found);
+    const std::lock_guard hold(target.lock);
+    if (target.active && target.reply && type != MACH_MSG_TYPE_MAKE_SEND_ONCE) return false;
+    if (target.active && target.immovable_send && type != MACH_MSG_TYPE_MAKE_SEND &&
         type != MACH_MSG_TYPE_MAKE_SEND_ONCE) {
       answer_.guard = {kGUARD_EXC_IMMOVABLE, name, 0};
       return false;
@@ -215,54 +219,75 @@ bool message_call::is_reply_port(const mach_msg_header_t& header) noexcept {
   return !is_voucher_too && may_copy_in(*found, type);
 }
 
-// The three names of the header, all or none. The space is locked.
-mach_msg_return_t message_call::copy_in_ports(kmsg& message, owed& then) {
-  space& names = caller_.space;
-  const profile age = after_.kernel.profile();
+// How the rights of a header are copied in.
+struct message_call::header_dispositions {
+  mach_msg_type_name_t destination;
+  mach_msg_type_name_t reply;
+  mach_msg_type_name_t voucher;
+};
+
+// Checks that the three names of the header hold what the dispositions ask for. May swap
+// dispositions (pair_up). Requires the space lock.
+mach_msg_return_t message_call::check_ports(const right_context& context, kmsg& message,
+                                            header_dispositions& types) {
+  const profile answers = cleanup_.owner.profile();
   const mach_msg_header_t& header = message.header();
   const mach_port_name_t to = header.msgh_remote_port;
   const mach_port_name_t reply_to = header.msgh_local_port;
-  mach_msg_type_name_t to_type = MACH_MSGH_BITS_REMOTE(header.msgh_bits);
-  mach_msg_type_name_t reply_type = MACH_MSGH_BITS_LOCAL(header.msgh_bits);
-  mach_msg_type_name_t voucher_type = MACH_MSGH_BITS_VOUCHER(header.msgh_bits);
   const bool has_reply = MACH_PORT_VALID(reply_to);
   const bool has_voucher =
-      voucher_type != MACH_MSG_TYPE_PORT_NONE && header.msgh_voucher_port != MACH_PORT_NULL;
+      types.voucher != MACH_MSG_TYPE_PORT_NONE && header.msgh_voucher_port != MACH_PORT_NULL;
 
-  entry* found = names.find(to);
+  entry* const found = context.names.find(to);
   const bool is_port = found && (found->type & MACH_PORT_TYPE_PORT_RIGHTS) != 0;
-  if (!found || (!is_port && age.checks_destination_before_reply())) return MACH_SEND_INVALID_DEST;
+  if (!found || (!is_port && answers.checks_destination_before_reply())) {
+    return MACH_SEND_INVALID_DEST;
+  }
   if (has_reply && !is_reply_port(header)) {
     if (answer_.guard.code == 0) answer_.guard = {kGUARD_EXC_SEND_INVALID_REPLY, reply_to, 0};
     return MACH_SEND_INVALID_REPLY;
   }
-  if (has_reply && is_port && lacks_reply_port(*found, *names.find(reply_to))) [[unlikely]] {
+  if (has_reply && is_port && lacks_reply_port(*found, *context.names.find(reply_to)))
+      [[unlikely]] {
     answer_.guard = {kGUARD_EXC_REQUIRE_REPLY_PORT_SEMANTICS, reply_to, 0};
     return MACH_SEND_INVALID_REPLY;
   }
-  if (!is_port || !may_copy_in(*found, to_type) || must_stay(*found, to_type)) {
+  if (!is_port || !may_copy_in(*found, types.destination) || must_stay(*found, types.destination)) {
     return MACH_SEND_INVALID_DEST;
   }
-  // A send-once right of a dead port passes, unless it is known to be dead, or to be made known.
-  if ((to_type != MACH_MSG_TYPE_MOVE_SEND_ONCE || found->request != 0) &&
-      convert_if_dead(names, to, *found)) {
+  // A send-once right to a dead port passes, unless the name is a dead name already or has a
+  // request that must make it one.
+  if ((types.destination != MACH_MSG_TYPE_MOVE_SEND_ONCE || found->request != 0) &&
+      convert_if_dead(context.names, to, *found)) {
     return MACH_SEND_INVALID_DEST;
   }
-  if ((has_voucher && header.msgh_voucher_port == to && !pair_up(*found, to_type, voucher_type)) ||
-      (has_reply && reply_to == to && !pair_up(*found, to_type, reply_type))) {
+  if ((has_voucher && header.msgh_voucher_port == to &&
+       !pair_up(*found, types.destination, types.voucher)) ||
+      (has_reply && reply_to == to && !pair_up(*found, types.destination, types.reply))) {
     return MACH_SEND_INVALID_DEST;
   }
-  if (message.complex && age.checks_descriptors_first()) {
-    if (const mach_msg_return_t bad = check_body(message); bad != MACH_MSG_SUCCESS) return bad;
-  }
+  return message.complex && answers.checks_descriptors_first() ? check_body(message)
+                                                               : MACH_MSG_SUCCESS;
+}
 
-  const auto take = [&](mach_port_name_t name, mach_msg_type_name_t type, purpose use,
-                        carried_right& right) {
-    return copy_in(names, name, *names.find(name), type, use, right, then, answer_.guard, after_);
+// Copies in the three names of the header, all or none. Requires the space lock.
+mach_msg_return_t message_call::copy_in_ports(const right_context& context, kmsg& message) {
+  space& names = context.names;
+  const mach_msg_header_t& header = message.header();
+  header_dispositions types{MACH_MSGH_BITS_REMOTE(header.msgh_bits),
+                            MACH_MSGH_BITS_LOCAL(header.msgh_bits),
+                            MACH_MSGH_BITS_VOUCHER(header.msgh_bits)};
+  const mach_msg_return_t bad = check_ports(context, message, types);
+  if (bad != MACH_MSG_SUCCESS) return bad;
+
+  const auto take = [&](mach_port_name_t name, const copy_in_mode& mode, carried_right& right) {
+    return copy_in(context, name, *names.find(name), mode, right);
   };
-  const bool notifies = (state_.option & MACH_SEND_NOTIFY) && found->request != 0 &&
-                        arrives_as(to_type) != MACH_MSG_TYPE_MOVE_SEND_ONCE;
-  if (take(to, to_type, purpose::destination, message.destination) != KERN_SUCCESS) {
+  const mach_port_name_t to = header.msgh_remote_port;
+  const bool notifies = (state_.option & MACH_SEND_NOTIFY) && names.find(to)->request != 0 &&
+                        arrives_as(types.destination) != MACH_MSG_TYPE_MOVE_SEND_ONCE;
+  if (take(to, {types.destination, copy_in_use::destination}, message.destination) !=
+      KERN_SUCCESS) {
     return MACH_SEND_INVALID_DEST;
   }
   if (notifies) {
@@ -270,21 +295,24 @@ mach_msg_return_t message_call::copy_in_ports(kmsg& message, owed& then) {
       arm_send_possible(*message.destination.target, *still);
     }
   }
-  message.reply = {nullptr, static_cast<std::uint8_t>(arrives_as(reply_type)),
+  const mach_port_name_t reply_to = header.msgh_local_port;
+  message.reply = {nullptr, static_cast<std::uint8_t>(arrives_as(types.reply)),
                    reply_to == MACH_PORT_DEAD};
-  if (has_reply) take(reply_to, reply_type, purpose::reply, message.reply);
-  message.voucher.disposition =
-      voucher_type == MACH_MSG_TYPE_PORT_NONE ? MACH_MSG_TYPE_PORT_NONE : MACH_MSG_TYPE_MOVE_SEND;
-  if (has_voucher) {
-    take(header.msgh_voucher_port, voucher_type, purpose::carrying, message.voucher);
+  if (MACH_PORT_VALID(reply_to)) take(reply_to, {types.reply, copy_in_use::reply}, message.reply);
+  if (types.voucher != MACH_MSG_TYPE_PORT_NONE) {
+    message.voucher.disposition = MACH_MSG_TYPE_MOVE_SEND;
+    if (header.msgh_voucher_port != MACH_PORT_NULL) {
+      take(header.msgh_voucher_port, {types.voucher}, message.voucher);
+    }
   }
   return MACH_MSG_SUCCESS;
 }
 
-void message_call::arm_send_possible(port& to, const entry& found) noexcept {
-  const std::lock_guard locked(to.lock);
+// Arms the send-possible request of the name if the queue is full; otherwise the message has room.
+void message_call::arm_send_possible(port& to, const entry& held) noexcept {
+  const std::lock_guard hold(to.lock);
   if (!to.active) return;
-  name_request& request = to.requests[found.request];
+  name_request& request = to.requests[held.request];
   if (!request.notify || !request.send_possible) return;
   if (to.full()) {
     request.armed = true;
@@ -294,59 +322,58 @@ void message_call::arm_send_possible(port& to, const entry& found) noexcept {
   }
 }
 
+// Destroys the message. The send is a success to the caller (class 4 of failed sends) unless
+// `result` says otherwise.
+status message_call::send_lost(kmsg* message, mach_msg_return_t result) {
+  cleanup_.destroy_later(message);
+  cleanup_.reap();
+  return done(result);
+}
+
 status message_call::post_or_park(kmsg* message) {
   port& to = *message->destination.target;
-  to.lock.lock();
-  if (to.serves != kernel_object::none && to.active) {
-    to.lock.unlock();
-    serve(message);
-    return done(MACH_MSG_SUCCESS);
+  {
+    object_lock locked(to.lock);
+    if (to.serves != kernel_object::none && to.active) {
+      locked.unlock();
+      serve(message);
+      return done(MACH_MSG_SUCCESS);
+    }
+    if (!to.active || message->circular) {
+      locked.unlock();
+      return send_lost(message, MACH_MSG_SUCCESS);
+    }
+    const bool passes =
+        always_ || !to.full() || message->destination.disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE;
+    if (passes && to.queue().reserve(*message)) {
+      post(to, message, cleanup_);
+      return done(MACH_MSG_SUCCESS);
+    }
+    if (passes || state_.poll_send) {
+      locked.unlock();
+      return send_failed(message, passes ? MACH_SEND_NO_BUFFER : MACH_SEND_TIMED_OUT);
+    }
   }
-  if (!to.active || message->circular) {
-    // Class 4: success, and the message is destroyed.
-    to.lock.unlock();
-    after_.destroy_later(message);
-    after_.reap();
-    return done(MACH_MSG_SUCCESS);
-  }
-  const bool passes =
-      always_ || !to.full() || message->destination.disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE;
-  if (passes && to.queue().reserve(*message)) {
-    post(to, message, after_);
-    to.lock.unlock();
-    return done(MACH_MSG_SUCCESS);
-  }
-  if (passes || state_.poll_send) {
-    to.lock.unlock();
-    return send_failed(message, passes ? MACH_SEND_NO_BUFFER : MACH_SEND_TIMED_OUT);
-  }
-  to.lock.unlock();
-
-  // terminate() must find the pending_call in the task before it can stand in the queue.
+  // terminate() must find the call in the task before the call can be in the queue.
   state_.message = message;
   state_.waits_on = ref<object>(&to);
   caller_.add(state_);
-  to.lock.lock();
-  if (!caller_.terminated() && to.active && to.full()) {
-    const status parked = park(to.senders);
-    to.lock.unlock();
-    return parked;
+  {
+    const std::lock_guard hold(to.lock);
+    if (!caller_.terminated() && to.active && to.full()) return park(to.senders);
   }
-  to.lock.unlock();
   caller_.remove(state_);
   state_.waits_on = {};
   state_.message = nullptr;
   if (!caller_.terminated()) return post_or_park(message);
-  after_.destroy_later(message);
-  after_.reap();
-  return done(MACH_SEND_INVALID_DEST);
+  return send_lost(message, MACH_SEND_INVALID_DEST);
 }
 
 void message_call::serve(kmsg* message) {
-  // The kernel's MIG servers are not reached by messages here: as for an unknown routine, the
-  // answer is MIG_BAD_ID.
+  // Messages do not reach the kernel's MIG servers here. The answer is MIG_BAD_ID, as for an
+  // unknown routine.
   kmsg* answer =
-      message->reply.target ? after_.kernel.messages().take(sizeof(mig_reply_error_t)) : nullptr;
+      message->reply.target ? cleanup_.owner.messages().take(sizeof(mig_reply_error_t)) : nullptr;
   if (answer) {
     mig_reply_error_t error{};
     error.NDR = {0, 0, 0, NDR_PROTOCOL_2_0, NDR_INT_LITTLE_ENDIAN, NDR_CHAR_ASCII, NDR_FLOAT_IEEE,
@@ -358,55 +385,61 @@ void message_call::serve(kmsg* message) {
     answer->id = static_cast<mach_msg_id_t>(static_cast<std::uint32_t>(message->id) + 100);
     answer->sender = KERNEL_SECURITY_TOKEN_VALUE;
     answer->audit = KERNEL_AUDIT_TOKEN_VALUE;
-    post_from_kernel(answer, after_);
+    post_from_kernel(answer, cleanup_);
   }
-  after_.destroy_later(message);
-  after_.reap();
+  cleanup_.destroy_later(message);
+  cleanup_.reap();
 }
 
+// Gives the message back to the sender, with new names (Darwin: ipc_kmsg_copyout_pseudo). Class 3
+// of failed sends.
 status message_call::send_failed(kmsg* message, mach_msg_return_t why) {
-  space& names = caller_.space;
-  mach_msg_header_t& header = message->header();
-  names.lock.lock();
-  if (!names.active) {
-    names.lock.unlock();
-    after_.destroy_later(message);
-    after_.reap();
-    return done(MACH_SEND_INVALID_DEST);
+  bool alive = false;
+  {
+    const std::lock_guard hold(caller_.names.lock);
+    alive = caller_.names.active;
+    if (alive) why |= return_header(*message);
   }
+  if (!alive) return send_lost(message, MACH_SEND_INVALID_DEST);
+  if (message->complex) why |= copy_out_body(*message, true);
+  message->header().msgh_size = message->size;
+  memory_.out(message->bytes(), state_.send_buffer, message->size);
+  // Rights that got no name are destroyed with the message.
+  return send_lost(message, why);
+}
+
+// Puts the rights of the header back into the sender's space. Returns MACH_MSG_IPC_SPACE if a right
+// got no name. Requires the space lock.
+mach_msg_return_t message_call::return_header(kmsg& message) {
+  space& names = caller_.names;
+  mach_msg_header_t& header = message.header();
+  mach_msg_return_t result = MACH_MSG_SUCCESS;
   const bool copied_voucher = MACH_MSGH_BITS_VOUCHER(header.msgh_bits) == MACH_MSG_TYPE_COPY_SEND &&
-                              message->voucher.target != nullptr;
+                              message.voucher.target != nullptr;
   header.msgh_bits =
-      MACH_MSGH_BITS_SET(message->destination.disposition, message->reply.disposition,
-                         copied_voucher ? MACH_MSG_TYPE_COPY_SEND : message->voucher.disposition,
-                         message->complex ? MACH_MSGH_BITS_COMPLEX : 0u);
+      MACH_MSGH_BITS_SET(message.destination.disposition, message.reply.disposition,
+                         copied_voucher ? MACH_MSG_TYPE_COPY_SEND : message.voucher.disposition,
+                         message.complex ? MACH_MSGH_BITS_COMPLEX : 0u);
   mach_port_name_t name = MACH_PORT_NULL;
-  if (copy_out(names, message->destination, name) != KERN_SUCCESS) why |= MACH_MSG_IPC_SPACE;
+  if (copy_out(names, message.destination, name) != KERN_SUCCESS) result = MACH_MSG_IPC_SPACE;
   header.msgh_remote_port = name;
-  if (message->reply.target && message->reply.target->reply) {
-    // No send-once right is given for it: the receive right's name is, to make one again.
-    name = swallow_reply(names, message->reply);
+  if (message.reply.target && message.reply.target->reply) {
+    // A reply port gets no send-once right back: its receive right is named, to make one again.
+    name = swallow_reply(names, message.reply);
     if (MACH_PORT_VALID(name)) {
       header.msgh_bits &= ~std::uint32_t{MACH_MSGH_BITS_LOCAL_MASK};
       header.msgh_bits |= MACH_MSGH_BITS(0u, MACH_MSG_TYPE_MAKE_SEND_ONCE);
     }
-  } else if (copy_out(names, message->reply, name) != KERN_SUCCESS) {
-    why |= MACH_MSG_IPC_SPACE;
+  } else if (copy_out(names, message.reply, name) != KERN_SUCCESS) {
+    result = MACH_MSG_IPC_SPACE;
   }
   header.msgh_local_port = name;
-  // A voucher that was copied in stands there still: its copy goes with the message.
-  if (message->voucher.target && !copied_voucher) {
-    if (copy_out(names, message->voucher, name) != KERN_SUCCESS) why |= MACH_MSG_IPC_SPACE;
+  // The name of a copied voucher is still in the header. The copy is destroyed with the message.
+  if (message.voucher.target && !copied_voucher) {
+    if (copy_out(names, message.voucher, name) != KERN_SUCCESS) result = MACH_MSG_IPC_SPACE;
     header.msgh_voucher_port = name;
   }
-  names.lock.unlock();
-  if (message->complex) why |= copy_out_body(*message, true);
-  header.msgh_size = message->size;
-  memory_.out(message->bytes(), state_.send_buffer, message->size);
-  // What found no name is destroyed with the message.
-  after_.destroy_later(message);
-  after_.reap();
-  return done(why);
+  return result;
 }
 
 }  // namespace kedge::mach::kernel

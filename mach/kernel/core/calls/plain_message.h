@@ -1,33 +1,39 @@
-// The calls of mach_msg that nearly all are: sending a message by a copied send right to a port
-// that has room, with no reply port and no descriptors but a few ports'; and taking such a message
-// that is there. They do at once what message_call does in steps.
+// plain_message: the fast path of mach_msg.
 //
-// A template and inline, since most of what they cost would be the calls between their parts.
-// `Memory` reaches the caller's memory as copyio does, by static functions. `alone`: the process
-// has one thread, and nothing needs to be locked.
+// It does the calls that nearly all are: sending a message by a copied send right to a port that
+// has room, without a reply port and with no descriptors but a few ports; and receiving such a
+// message that is queued already. It does at once what message_call does in steps, and shares the
+// steps of copy_in.h and copy_out.h. Any other call it leaves to message_call.
+//
+// It is a template and inline, since calls between its parts would be most of its cost. `Memory`
+// reaches the caller's memory as copyio does, by static functions. `alone`: the process has one
+// thread, and no lock needs to be taken.
 #pragma once
 
 #include <array>
+#include <cstdint>
+#include <mutex>
 
+#include "kedge/mach/kernel/core/copy_in.h"
+#include "kedge/mach/kernel/core/copy_out.h"
 #include "kedge/mach/kernel/core/copyio.h"
 #include "kedge/mach/kernel/core/deferred_work.h"
 #include "kedge/mach/kernel/core/ipc_task.h"
 #include "kedge/mach/kernel/core/kernel.h"
+#include "kedge/mach/kernel/core/kmsg.h"
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/request.h"
-#include "kedge/mach/kernel/core/right.h"
-#include "kedge/mach/kernel/core/trailer.h"
 
 namespace kedge::mach::kernel {
 
 template <typename Memory, bool alone>
 class plain_message {
  public:
-  plain_message(kernel& in, ipc_task& caller, reply& answer) noexcept
-      : after_(in), caller_(caller), answer_(answer) {}
+  plain_message(kernel& whole, ipc_task& caller, reply& answer) noexcept
+      : cleanup_(whole), caller_(caller), answer_(answer) {}
 
-  // Does a mach_msg call if it is one of these. False: it is another one, or this one would wait,
-  // fail, or owe somebody a notification; nothing has happened, and it is message_call's to do.
+  // Does a mach_msg call if it is one of these, and returns true. Returns false if it is another
+  // one, or would wait, fail, or send a notification: then nothing has happened.
   bool pass(const request& what) noexcept {
     const auto option = static_cast<mach_msg_option_t>(what.words[0]);
     switch (option & (MACH_SEND_MSG | MACH_RCV_MSG | beyond_sending)) {
@@ -41,19 +47,32 @@ class plain_message {
   }
 
  private:
-  // What asks for more than to be sent, or taken.
+  // Options that ask for more than to send or to receive.
   static constexpr mach_msg_option_t beyond_sending = MACH_SEND_NOTIFY | MACH_MSG_STRICT_REPLY;
   static constexpr mach_msg_size_t largest = 8192;
   static constexpr mach_msg_bits_t copied_send_right = MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0);
 
+  // Holds a lock to the end of its scope, or until it is unlocked. Does nothing if `alone`.
   template <typename Lock>
-  static void lock(Lock& what) noexcept {
-    if constexpr (!alone) what.lock();
-  }
-  template <typename Lock>
-  static void unlock(Lock& what) noexcept {
-    if constexpr (!alone) what.unlock();
-  }
+  class hold {
+   public:
+    explicit hold(Lock& lock) noexcept : lock_(&lock) {
+      if constexpr (!alone) lock.lock();
+    }
+    ~hold() { unlock(); }
+    hold(const hold&) = delete;
+    hold& operator=(const hold&) = delete;
+
+    void unlock() noexcept {
+      if constexpr (!alone) {
+        if (lock_) lock_->unlock();
+        lock_ = nullptr;
+      }
+    }
+
+   private:
+    Lock* lock_;
+  };
 
   static bool is_plain(const kmsg& message) noexcept {
     return message.destination.disposition == MACH_MSG_TYPE_MOVE_SEND &&
@@ -69,11 +88,11 @@ class plain_message {
         (bits & ~mach_msg_bits_t{MACH_MSGH_BITS_COMPLEX}) != copied_send_right) {
       return false;
     }
-    kmsg* const message = after_.kernel.messages(this).take(size);
+    kmsg* const message = cleanup_.owner.messages(this).take(size);
     if (!message) return false;
     message->size = size;
     if (Memory::in(buffer, message->bytes(), size)) {
-      // Looked at once more: the caller's memory may change meanwhile.
+      // The bits are checked again: another thread may have changed the caller's memory.
       const mach_msg_header_t& header = message->header();
       message->id = header.msgh_id;
       message->sender = caller_.who.security;
@@ -88,48 +107,48 @@ class plain_message {
     return false;
   }
 
-  // The port under the name, locked, with room set aside for the message and a send right taken for
-  // it; or null. The space, or a part of its lock, is locked.
-  port* lock_destination(kmsg& message) noexcept {
-    space& names = caller_.space;
+  // The port that the header names by a send right, or null. Requires the space lock or a shard of
+  // it.
+  port* find_destination(kmsg& message) noexcept {
+    space& names = caller_.names;
     const entry* const found =
         names.active ? names.find(message.header().msgh_remote_port) : nullptr;
-    if (!found || !(found->type & MACH_PORT_TYPE_SEND)) return nullptr;
-    port& to = static_cast<port&>(*found->target);
-    lock(to.lock);
-    if (!to.active || to.serves != kernel_object::none || to.full() ||
-        !to.queue().reserve(message)) {
-      unlock(to.lock);
-      return nullptr;
-    }
-    ++to.send_rights;
-    to.retain();
-    message.destination = {&to, MACH_MSG_TYPE_MOVE_SEND, false};
-    return &to;
+    return found && (found->type & MACH_PORT_TYPE_SEND) ? &port_of(*found) : nullptr;
   }
 
-  bool post_without_rights(kmsg& message) noexcept {
-    base::mutex& names = caller_.space.lock.part_near(this);
-    lock(names);
-    port* const to = lock_destination(message);
-    unlock(names);
-    if (!to) return false;
-    post(*to, &message, after_);
-    unlock(to->lock);
+  // Reserves room for the message and copies the send right into it. Returns false if the port is
+  // dead, full or the kernel's. Requires the port lock.
+  static bool address(kmsg& message, port& to) noexcept {
+    if (!to.active || to.serves != kernel_object::none || to.full() ||
+        !to.queue().reserve(message)) {
+      return false;
+    }
+    copy_send_right(to);
+    message.destination = {&to, MACH_MSG_TYPE_MOVE_SEND, false};
     return true;
   }
 
+  bool post_without_rights(kmsg& message) noexcept {
+    hold names(caller_.names.lock.shard_near(this));
+    port* const to = find_destination(message);
+    if (!to) return false;
+    const hold locked(to->lock);
+    const bool addressed = address(message, *to);
+    names.unlock();
+    if (addressed) post(*to, &message, cleanup_);
+    return addressed;
+  }
+
   bool post_with_rights(kmsg& message) noexcept {
-    space& names = caller_.space;
     std::array<entry*, kmsg::few> from;
-    lock(names.lock);
+    hold names(caller_.names.lock);
     const std::uint32_t count = find_ports(message, from);
-    port* const to = count != 0 ? lock_destination(message) : nullptr;
-    if (!to) {
-      unlock(names.lock);
-      return false;
+    port* const to = count != 0 ? find_destination(message) : nullptr;
+    if (!to) return false;
+    {
+      const hold locked(to->lock);
+      if (!address(message, *to)) return false;
     }
-    unlock(to->lock);
     message.complex = message.only_few_ports = true;
     const mach_msg_port_descriptor_t* const each = descriptors(message);
     std::uint32_t taken = 0;
@@ -140,74 +159,71 @@ class plain_message {
     message.right_count = taken;
     kern_return_t result = KERN_SUCCESS;
     if (taken == count) {
-      unlock(names.lock);
+      names.unlock();
     } else {
-      result = take_rest(message, count);
+      result = take_rest(message, count, names);
     }
-    lock(to->lock);
+    hold locked(to->lock);
     if (result == KERN_SUCCESS && to->active) {
-      post(*to, &message, after_);
-      unlock(to->lock);
+      post(*to, &message, cleanup_);
     } else {
-      lose(message, *to, result);
+      to->queue().abort(message);
+      locked.unlock();
+      lose(message, result);
     }
     return true;
   }
 
-  // The message, which has been made of rights of the caller's, cannot arrive (class 2 or 4 of
-  // failed sends). The port is locked; afterwards it is not.
-  void lose(kmsg& message, port& to, kern_return_t why) noexcept {
-    to.queue().abort(message);
-    unlock(to.lock);
-    after_.destroy_later(&message);
-    after_.reap();
+  // Destroys a message that has taken rights of the caller's but cannot arrive (class 2 or 4 of
+  // failed sends).
+  void lose(kmsg& message, kern_return_t why) noexcept {
+    cleanup_.destroy_later(&message);
+    cleanup_.reap();
     if (answer_.guard.code != 0) caller_.guards.apply(answer_.guard);
     if (why != KERN_SUCCESS) answer_.result = MACH_SEND_INVALID_RIGHT;
   }
 
-  // What copy_in does with a send right whose name stays. False: it is something else, nothing has
-  // happened. The space is locked.
+  // Copies in a send right whose name stays in use. Returns false, with nothing changed, if it is
+  // something else. Requires the space lock.
   static bool take_send_right(entry& from, mach_msg_type_name_t disposition,
                               carried_right& right) noexcept {
     if (!(from.type & MACH_PORT_TYPE_SEND)) return false;
     const bool moved = disposition == MACH_MSG_TYPE_MOVE_SEND;
-    const bool last = moved && from.urefs == 1;
-    if (last && !(from.type & MACH_PORT_TYPE_RECEIVE)) return false;
-    port& target = static_cast<port&>(*from.target);
-    lock(target.lock);
-    const bool is_good = target.active && !target.reply && !target.immovable_send;
-    if (is_good) {
-      if (last) {
-        from.type = MACH_PORT_TYPE_RECEIVE;
-      } else {
-        ++target.send_rights;
-      }
-      if (moved && from.urefs < max_urefs) --from.urefs;
-      target.retain();
-      right = {&target, MACH_MSG_TYPE_MOVE_SEND, false};
+    if (moved && !keeps_name(from)) return false;
+    port& target = port_of(from);
+    const hold locked(target.lock);
+    if (!target.active || guard_code_for(target, disposition, copy_in_use::carried) != 0) {
+      return false;
     }
-    unlock(target.lock);
-    return is_good;
+    if (moved) {
+      move_send_reference(from, target);
+    } else {
+      copy_send_right(target);
+    }
+    right = {&target, MACH_MSG_TYPE_MOVE_SEND, false};
+    return true;
   }
 
-  // Takes the rest of the ports, whatever they are. The space is locked; afterwards it is not.
-  [[gnu::noinline]] kern_return_t take_rest(kmsg& message, std::uint32_t count) noexcept {
-    space& names = caller_.space;
-    owed then;
+  // Copies in the remaining ports, whatever rights they are. Requires the space lock. Releases it.
+  [[gnu::noinline]] kern_return_t take_rest(kmsg& message, std::uint32_t count,
+                                            hold<space_lock>& names) noexcept {
+    deferred_notifications deferred;
+    const right_context context{caller_.names, deferred, answer_.guard, cleanup_};
     kern_return_t result = KERN_SUCCESS;
     while (message.right_count < count && result == KERN_SUCCESS) {
       const mach_msg_port_descriptor_t& each = descriptors(message)[message.right_count];
-      entry* const found = names.find(each.name);
-      result = found ? copy_in(names, each.name, *found, each.disposition, purpose::carrying,
-                               message.rights()[message.right_count], then, answer_.guard, after_)
-                     : KERN_INVALID_NAME;  // an earlier descriptor has moved it away
+      entry* const found = context.names.find(each.name);
+      // Without an entry: an earlier descriptor has moved the right away.
+      result = found ? copy_in(context, each.name, *found, {each.disposition},
+                               message.rights()[message.right_count])
+                     : KERN_INVALID_NAME;
       if (result == KERN_INVALID_RIGHT) {
         answer_.guard = {kGUARD_EXC_SEND_INVALID_RIGHT, each.name, 0};
       }
       if (result == KERN_SUCCESS) ++message.right_count;
     }
-    unlock(names.lock);
-    then.settle(after_);
+    names.unlock();
+    deferred.flush(cleanup_);
     return result;
   }
 
@@ -215,8 +231,9 @@ class plain_message {
     return reinterpret_cast<mach_msg_port_descriptor_t*>(message.bytes() + sizeof(mach_msg_base_t));
   }
 
-  // How many port descriptors the message has, and the entries that they name; 0 if it has others,
-  // too many, or one of them might not be copied in. The space is locked.
+  // Returns how many port descriptors the message has, and writes the entries that they name.
+  // Returns 0 if it has other descriptors or too many, or if one may fail to be copied in. Requires
+  // the space lock.
   std::uint32_t find_ports(kmsg& message, std::array<entry*, kmsg::few>& from) noexcept {
     if (message.size < sizeof(mach_msg_base_t)) return 0;
     const auto& base = *reinterpret_cast<const mach_msg_base_t*>(message.bytes());
@@ -231,36 +248,35 @@ class plain_message {
           (!moved && each.disposition != MACH_MSG_TYPE_COPY_SEND)) {
         return 0;
       }
-      from[index] = caller_.space.find(each.name);
+      from[index] = caller_.names.find(each.name);
       if (!from[index] || !(from[index]->type & MACH_PORT_TYPE_SEND)) return 0;
     }
     return count;
   }
 
-  // Takes the oldest message of the port under the name, if it is a plain one that fits, and the
-  // send right that it came by. `name` becomes the one that the port is received under.
+  // Whether a message of the port can be received without a notification or an error: the oldest
+  // one is plain and has at most `room` bytes. Requires the port lock.
+  bool has_plain(port& from, mach_msg_size_t room) noexcept {
+    const kmsg* const oldest = from.receiver == &caller_.names ? from.queue().peek() : nullptr;
+    const bool notifies = from.send_possible_armed || (from.send_rights == 1 && from.no_senders);
+    return oldest && !notifies && is_plain(*oldest) && oldest->size <= room;
+  }
+
+  // Takes the oldest message of the port under the name, if it is a plain one that fits, and
+  // consumes the send right that it came by. Writes the name of the receive right to `name`.
   kmsg* take_plain(mach_port_name_t& name, mach_msg_size_t room) noexcept {
-    space& names = caller_.space;
-    base::mutex& hold_names = names.lock.part_near(this);
-    lock(hold_names);
+    space& names = caller_.names;
+    hold names_held(names.lock.shard_near(this));
     const entry* const found = names.active ? names.find(name) : nullptr;
-    if (!found || !(found->type & MACH_PORT_TYPE_RECEIVE)) {
-      unlock(hold_names);
-      return nullptr;
-    }
-    port& from = static_cast<port&>(*found->target);
-    lock(from.lock);
-    unlock(hold_names);
-    const kmsg* const oldest = from.receiver == &names ? from.queue().peek() : nullptr;
-    const bool owes = from.send_possible_armed || (from.send_rights == 1 && from.no_senders);
-    if (!oldest || owes || !is_plain(*oldest) || oldest->size > room) {
-      unlock(from.lock);
-      return nullptr;
-    }
-    kmsg* const message = take(from, after_);
+    if (!found || !(found->type & MACH_PORT_TYPE_RECEIVE)) return nullptr;
+    port& from = port_of(*found);
+    hold locked(from.lock);
+    names_held.unlock();
+    if (!has_plain(from, room)) return nullptr;
+    kmsg* const message = take(from, cleanup_);
     name = from.receiver_name;
     --from.send_rights;
-    unlock(from.lock);
+    locked.unlock();
     message->destination = {};
     from.release();
     return message;
@@ -288,58 +304,48 @@ class plain_message {
       message->right_count = 0;
       kmsg_pool::recycle(message);
     } else {
-      after_.destroy_later(message);
-      after_.reap();
+      cleanup_.destroy_later(message);
+      cleanup_.reap();
     }
     return true;
   }
 
+  // From the last descriptor to the first, as message_call does.
   mach_msg_return_t copy_out_ports(kmsg& message) noexcept {
     message.header().msgh_bits |= MACH_MSGH_BITS_COMPLEX;
     mach_msg_return_t result = MACH_MSG_SUCCESS;
-    lock(caller_.space.lock);
-    // From the last to the first, as message_call does.
+    const hold names(caller_.names.lock);
     for (std::uint32_t left = message.right_count; left > 0; --left) {
       carried_right& right = message.rights()[left - 1];
       mach_msg_port_descriptor_t& each = descriptors(message)[left - 1];
       each = {};
       each.disposition = right.disposition;
       each.type = MACH_MSG_PORT_DESCRIPTOR;
-      if (!join_receive_right(right, each.name) &&
-          copy_out(caller_.space, right, each.name) != KERN_SUCCESS) {
+      if (!join_own_port(right, each.name) &&
+          copy_out(caller_.names, right, each.name) != KERN_SUCCESS) {
         result = MACH_RCV_BODY_ERROR | MACH_MSG_IPC_SPACE;
       }
     }
-    unlock(caller_.space.lock);
     return result;
   }
 
-  // What copy_out does with a send right of a port that the caller itself receives from. False: it
-  // is something else, nothing has happened. The space is locked.
-  bool join_receive_right(carried_right& right, mach_port_name_t& name) noexcept {
+  // Copies out a send right to a port that the caller itself receives from. Returns false, with
+  // nothing changed, if it is something else. Requires the space lock.
+  bool join_own_port(carried_right& right, mach_port_name_t& name) noexcept {
     port* const target = right.target;
     if (!target || right.disposition != MACH_MSG_TYPE_MOVE_SEND) return false;
-    lock(target->lock);
-    const bool is_here = target->active && target->receiver == &caller_.space;
-    if (is_here) {
+    {
+      const hold locked(target->lock);
+      if (!target->active || target->receiver != &caller_.names) return false;
       name = target->receiver_name;
-      entry& found = *caller_.space.find(name);
-      if (found.type & MACH_PORT_TYPE_SEND) {
-        --target->send_rights;
-        if (found.urefs < max_urefs) ++found.urefs;
-      } else {
-        found.type |= MACH_PORT_TYPE_SEND;
-        found.urefs = 1;
-      }
+      join_send_right(*caller_.names.find(name), *target);
     }
-    unlock(target->lock);
-    if (!is_here) return false;
     target->release();
     right.target = nullptr;
     return true;
   }
 
-  deferred_work after_;
+  deferred_work cleanup_;
   ipc_task& caller_;
   reply& answer_;
 };

@@ -109,7 +109,7 @@ kern_return_t set_attributes(space& in, mach_port_name_t name, mach_port_flavor_
                              deferred_work& after) {
   mach_port_limits_t limits{};
   std::uint32_t word = 0;
-  const profile answers = after.kernel.profile();
+  const profile answers = after.owner.profile();
   const bool throttles = is_service_throttled(flavor, answers);
   switch (flavor) {
     case MACH_PORT_LIMITS_INFO:

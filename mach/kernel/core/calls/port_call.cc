@@ -9,13 +9,14 @@
 #include <utility>
 
 #include "kedge/mach/kernel/core/calls/message_call.h"
-#include "kedge/mach/kernel/core/calls/notification_request.h"
 #include "kedge/mach/kernel/core/calls/port_attributes.h"
+#include "kedge/mach/kernel/core/copy_in.h"
+#include "kedge/mach/kernel/core/copy_out.h"
 #include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/notification.h"
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/port_set.h"
-#include "kedge/mach/kernel/core/right.h"
+#include "kedge/mach/kernel/core/right_release.h"
 
 namespace kedge::mach::kernel {
 namespace {
@@ -30,7 +31,7 @@ class port_call {
   port_call(ipc_task& caller, ipc_task& target, const request& what, reply& answer, copyio& memory,
             deferred_work& after) noexcept
       : caller_(caller),
-        space_(target.space),
+        space_(target.names),
         what_(what),
         answer_(answer),
         memory_(memory),
@@ -42,7 +43,7 @@ class port_call {
       result = dispatch();
     } catch (const std::bad_alloc&) {
     }
-    then_.settle(after_);
+    then_.flush(after_);
     return result;
   }
 
@@ -50,6 +51,7 @@ class port_call {
   mach_port_name_t name(std::size_t word = 0) const noexcept {
     return static_cast<mach_port_name_t>(what_.words[word]);
   }
+  right_context rights_in(space& names) noexcept { return {names, then_, answer_.guard, after_}; }
   template <typename T>
   T argument(std::size_t word) const noexcept {
     return static_cast<T>(what_.words[word]);
@@ -87,7 +89,7 @@ class port_call {
   reply& answer_;
   copyio& memory_;
   deferred_work& after_;
-  owed then_;
+  deferred_notifications then_;
 };
 
 kern_return_t port_call::dispatch() {
@@ -126,14 +128,14 @@ kern_return_t port_call::dispatch() {
       return request_notification();
     case call_number::get_attributes:
       return get_attributes(space_, name(), argument<mach_port_flavor_t>(1), what_.words[2],
-                            argument<std::uint32_t>(3), answer_, memory_, after_.kernel.profile());
+                            argument<std::uint32_t>(3), answer_, memory_, after_.owner.profile());
     case call_number::set_attributes:
       return set_attributes(space_, name(), argument<mach_port_flavor_t>(1), what_.words[2],
                             argument<std::uint32_t>(3), memory_, after_);
     case call_number::peek:
       return peek();
     case call_number::rename:
-      return after_.kernel.profile().knows_rename() ? KERN_NOT_SUPPORTED : MIG_BAD_ID;
+      return after_.owner.profile().knows_rename() ? KERN_NOT_SUPPORTED : MIG_BAD_ID;
     case call_number::get_srights:
     case call_number::set_mscount:
     case call_number::set_seqno:
@@ -236,10 +238,10 @@ kern_return_t port_call::check_kind(std::uint32_t flags) {
   const mach_port_name_t service = name(3);
   if (service == MACH_PORT_NULL) return KERN_INVALID_ARGUMENT;
   if (service == MACH_PORT_DEAD) return KERN_INVALID_NAME;
-  const std::lock_guard hold(caller_.space.lock);
-  entry* found = caller_.space.find(service);
+  const std::lock_guard hold(caller_.names.lock);
+  entry* found = caller_.names.find(service);
   if (!found) return KERN_INVALID_NAME;
-  if (convert_if_dead(caller_.space, service, *found) || (found->type & MACH_PORT_TYPE_SEND) == 0) {
+  if (convert_if_dead(caller_.names, service, *found) || (found->type & MACH_PORT_TYPE_SEND) == 0) {
     return KERN_INVALID_RIGHT;
   }
   return static_cast<const port&>(*found->target).service ? KERN_SUCCESS : KERN_INVALID_CAPABILITY;
@@ -248,7 +250,7 @@ kern_return_t port_call::check_kind(std::uint32_t flags) {
 kern_return_t port_call::construct() {
   auto flags = argument<std::uint32_t>(0);
   const auto limit = argument<std::uint32_t>(1);
-  if (after_.kernel.profile().knows_kinds_of_ports()) {
+  if (after_.owner.profile().knows_kinds_of_ports()) {
     const kern_return_t refused = check_kind(flags);
     if (refused != KERN_SUCCESS) return refused;
   } else {
@@ -296,8 +298,8 @@ kern_return_t port_call::destruct() {
   const std::lock_guard hold(space_.lock);
   entry* found = space_.find(name());
   if (!found) return refused(name(), KERN_INVALID_NAME);
-  return destruct_receive(space_, name(), *found, argument<mach_port_delta_t>(1), what_.words[2],
-                          then_, answer_.guard, after_);
+  return destruct_receive(rights_in(space_), name(), *found, argument<mach_port_delta_t>(1),
+                          what_.words[2]);
 }
 
 kern_return_t port_call::release(bool all) {
@@ -305,8 +307,8 @@ kern_return_t port_call::release(bool all) {
   const std::lock_guard hold(space_.lock);
   entry* found = space_.find(name());
   if (!found) return refused(name(), KERN_INVALID_NAME);
-  return all ? destroy_rights(space_, name(), *found, then_, answer_.guard, after_)
-             : deallocate_right(space_, name(), *found, then_, answer_.guard);
+  return all ? destroy_rights(rights_in(space_), name(), *found)
+             : deallocate_right(rights_in(space_), name(), *found);
 }
 
 kern_return_t port_call::get_refs() {
@@ -342,7 +344,7 @@ kern_return_t port_call::mod_refs() {
   const std::lock_guard hold(space_.lock);
   entry* found = space_.find(name());
   if (!found) return refused(name(), KERN_INVALID_NAME);
-  return change_refs(space_, name(), *found, right, delta, then_, answer_.guard, after_);
+  return change_refs(rights_in(space_), name(), *found, right, delta);
 }
 
 kern_return_t port_call::insert_right() {
@@ -350,24 +352,24 @@ kern_return_t port_call::insert_right() {
   const auto disposition = argument<mach_msg_type_name_t>(2);
   carried_right right;
   {
-    const std::lock_guard hold(caller_.space.lock);
-    entry* found = is_null_or_dead(poly) ? nullptr : caller_.space.find(poly);
+    const std::lock_guard hold(caller_.names.lock);
+    entry* found = is_null_or_dead(poly) ? nullptr : caller_.names.find(poly);
     if (!found) return KERN_INVALID_NAME;
-    if (poly == name() && disposition == MACH_MSG_TYPE_MAKE_SEND && &caller_.space == &space_ &&
+    if (poly == name() && disposition == MACH_MSG_TYPE_MAKE_SEND && &caller_.names == &space_ &&
         convert_if_dead(space_, poly, *found)) {
       return KERN_INVALID_CAPABILITY;
     }
     // A copy into its own name does not find out that the port is dead: the name stays what it is.
-    if (poly == name() && disposition == MACH_MSG_TYPE_COPY_SEND && &caller_.space == &space_ &&
+    if (poly == name() && disposition == MACH_MSG_TYPE_COPY_SEND && &caller_.names == &space_ &&
         type_of(*found) == MACH_PORT_TYPE_DEAD_NAME) {
       return KERN_INVALID_CAPABILITY;
     }
-    const kern_return_t result = copy_in(caller_.space, poly, *found, disposition,
-                                         purpose::carrying, right, then_, answer_.guard, after_);
+    const kern_return_t result =
+        copy_in(rights_in(caller_.names), poly, *found, {disposition}, right);
     if (result != KERN_SUCCESS) return result;
   }
   // From here on a failure has consumed the right.
-  then_.settle(after_);
+  then_.flush(after_);
   if (is_null_or_dead(name())) {
     release_right(right, after_);
     return KERN_INVALID_VALUE;
@@ -390,15 +392,14 @@ kern_return_t port_call::extract_right() {
     const std::lock_guard hold(space_.lock);
     entry* found = space_.find(name());
     if (!found) return KERN_INVALID_NAME;
-    const kern_return_t result = copy_in(space_, name(), *found, disposition, purpose::carrying,
-                                         right, then_, answer_.guard, after_);
+    const kern_return_t result = copy_in(rights_in(space_), name(), *found, {disposition}, right);
     if (result != KERN_SUCCESS) return result;
   }
-  then_.settle(after_);
+  then_.flush(after_);
   mach_port_name_t as = MACH_PORT_NULL;
-  caller_.space.lock.lock();
-  const kern_return_t result = copy_out(caller_.space, right, as);
-  caller_.space.lock.unlock();
+  caller_.names.lock.lock();
+  const kern_return_t result = copy_out(caller_.names, right, as);
+  caller_.names.lock.unlock();
   if (result != KERN_SUCCESS) {
     release_right(right, after_);
     return result;
@@ -447,14 +448,14 @@ kern_return_t port_call::change_members() {
     return failed;
   }
   if (what_.call == call_number::extract_member) {
-    return extract_member(*member, *set, after_.kernel.profile());
+    return extract_member(*member, *set, after_.owner.profile());
   }
   if (what_.call == call_number::move_member) {
     const std::lock_guard hold_member(member->lock);
     const bool left = leave_all_sets(*member);
     if (leaves_all) {
-      return left || !after_.kernel.profile().wants_a_set_to_leave() ? KERN_SUCCESS
-                                                                     : KERN_NOT_IN_SET;
+      return left || !after_.owner.profile().wants_a_set_to_leave() ? KERN_SUCCESS
+                                                                    : KERN_NOT_IN_SET;
     }
   }
   return insert_member(*member, *set, after_);
@@ -497,14 +498,13 @@ kern_return_t port_call::take_notify(mach_port_name_t notify, mach_msg_type_name
   bool known = false;
   kern_return_t result = KERN_INVALID_NAME;
   {
-    const std::lock_guard hold(caller_.space.lock);
-    if (entry* found = caller_.space.find(notify)) {
+    const std::lock_guard hold(caller_.names.lock);
+    if (entry* found = caller_.names.find(notify)) {
       known = true;
-      result = copy_in(caller_.space, notify, *found, as, purpose::carrying, taken, then_,
-                       answer_.guard, after_);
+      result = copy_in(rights_in(caller_.names), notify, *found, {as}, taken);
     }
   }
-  then_.settle(after_);
+  then_.flush(after_);
   if (!once) {
     // Darwin's wrapper sends a message then: MIG refuses the type, or the copy-in fails.
     if (result != KERN_SUCCESS) {
@@ -531,20 +531,19 @@ kern_return_t port_call::request_notification() {
   port* previous = nullptr;
   kern_return_t result = KERN_RESOURCE_SHORTAGE;
   try {
-    result = request_notification_at(space_, name(), id, sync, notify, previous,
-                                     after_.kernel.profile(), answer_.guard, then_);
+    result = request_notification_at(rights_in(space_), name(), {id, sync, notify}, previous);
   } catch (const std::bad_alloc&) {
   }
-  then_.settle(after_);
+  then_.flush(after_);
   if (result != KERN_SUCCESS) {
     if (notify) release_send_once_right(notify, after_);
     return result;
   }
   carried_right back{previous, MACH_MSG_TYPE_MOVE_SEND_ONCE, false};
   mach_port_name_t as = MACH_PORT_NULL;
-  caller_.space.lock.lock();
-  const kern_return_t copied = copy_out(caller_.space, back, as);
-  caller_.space.lock.unlock();
+  caller_.names.lock.lock();
+  const kern_return_t copied = copy_out(caller_.names, back, as);
+  caller_.names.lock.unlock();
   if (copied != KERN_SUCCESS) release_right(back, after_);
   // The new request stands all the same.
   if (as == MACH_PORT_DEAD && notify) return KERN_INVALID_CAPABILITY;

@@ -4,8 +4,8 @@
 
 #include <mutex>
 
+#include "kedge/mach/kernel/core/copy_in.h"
 #include "kedge/mach/kernel/core/port.h"
-#include "kedge/mach/kernel/core/right.h"
 
 namespace kedge::mach::kernel {
 namespace {
@@ -28,23 +28,23 @@ kern_return_t semaphore_call::create(ipc_task& owner, const request& what) {
       ref<semaphore>::adopt(new semaphore(owner, static_cast<std::uint32_t>(value), newest_first));
   const auto at = ref<port>::adopt(new port(kernel_object::semaphore, ref<object>(made.get())));
   if (!owner.own(*made)) return KERN_INVALID_TASK;
-  return after_.kernel.name_send_right(caller_, *at, answer_);
+  return after_.owner.name_send_right(caller_, *at, answer_);
 }
 
 kern_return_t semaphore_call::destroy(ipc_task& owner, mach_port_name_t name) {
   if (name == MACH_PORT_NULL || name == MACH_PORT_DEAD) return KERN_INVALID_ARGUMENT;
   // The right is moved into the call, whatever comes of it.
   carried_right right;
-  owed then;
+  deferred_notifications then;
   {
-    const std::lock_guard hold(caller_.space.lock);
-    entry* found = caller_.space.find(name);
-    if (!found || copy_in(caller_.space, name, *found, MACH_MSG_TYPE_MOVE_SEND, purpose::carrying,
-                          right, then, answer_.guard, after_) != KERN_SUCCESS) {
+    const std::lock_guard hold(caller_.names.lock);
+    entry* found = caller_.names.find(name);
+    if (!found || copy_in({caller_.names, then, answer_.guard, after_}, name, *found,
+                          {MACH_MSG_TYPE_MOVE_SEND}, right) != KERN_SUCCESS) {
       return MACH_SEND_INVALID_RIGHT;
     }
   }
-  then.settle(after_);
+  then.flush(after_);
   semaphore* const at = right.target ? served_by(*right.target) : nullptr;
   if (at && at->owner.get() == &owner) at->end(after_);
   release_right(right, after_);
@@ -54,7 +54,7 @@ kern_return_t semaphore_call::destroy(ipc_task& owner, mach_port_name_t name) {
 // Darwin: port_name_to_semaphore.
 kern_return_t semaphore_call::find(mach_port_name_t name, ref<semaphore>& found) const noexcept {
   if (!MACH_PORT_VALID(name)) return KERN_INVALID_NAME;
-  space& names = caller_.space;
+  space& names = caller_.names;
   const std::lock_guard hold(names.lock);
   entry* at = names.find(name);
   if (!at) return KERN_INVALID_NAME;
@@ -72,9 +72,9 @@ kern_return_t semaphore_call::signal(const request& what) const noexcept {
   std::uint64_t task = 0;
   if (one_thread && thread != MACH_PORT_NULL) {
     // The threads of a task share their port here.
-    const std::lock_guard hold(caller_.space.lock);
-    entry* at = MACH_PORT_VALID(thread) ? caller_.space.find(thread) : nullptr;
-    if (!at || convert_if_dead(caller_.space, thread, *at) ||
+    const std::lock_guard hold(caller_.names.lock);
+    entry* at = MACH_PORT_VALID(thread) ? caller_.names.find(thread) : nullptr;
+    if (!at || convert_if_dead(caller_.names, thread, *at) ||
         (at->type & MACH_PORT_TYPE_SEND) == 0) {
       return KERN_INVALID_ARGUMENT;
     }
@@ -92,7 +92,7 @@ status semaphore_call::begin(const request& what) {
   const bool waits =
       what.call == call_number::semaphore_wait || what.call == call_number::semaphore_wait_signal;
   if (!waits) return done(signal(what));
-  state_.stage = pending_call::stage::semaphore;
+  state_.stage = pending_call::phase::semaphore;
   state_.timeout = what.words[1];
   state_.task = caller_.id;
   ref<semaphore> at, then_signal;

@@ -34,7 +34,7 @@ class still_picture {
   // Locks whatever there is: spaces, then ports, then sets.
   void take() {
     for (const ref<ipc_task>& each : tasks_) {
-      owners_.emplace(&each->space, each->id).first->first->lock.lock();
+      owners_.emplace(&each->names, each->id).first->first->lock.lock();
     }
     for_each_right([this](const entry& found) {
       if (found.target && found.target->kind == object_kind::port) {
@@ -53,7 +53,7 @@ class still_picture {
   std::vector<std::uint64_t> words() {
     for (const ref<ipc_task>& each : tasks_) {
       add(record_kind::task, {each->id});
-      each->space.each(
+      each->names.each(
           [this](mach_port_name_t name, const entry& found) { add_right(name, found); });
     }
     for (const ref<port>& each : ports_) add_port(*each);
@@ -65,7 +65,7 @@ class still_picture {
   template <typename Visitor>
   void for_each_right(Visitor&& visit) {
     for (const ref<ipc_task>& each : tasks_) {
-      each->space.each([&visit](mach_port_name_t, const entry& found) { visit(found); });
+      each->names.each([&visit](mach_port_name_t, const entry& found) { visit(found); });
     }
   }
 
@@ -133,7 +133,7 @@ class still_picture {
   void add_set(port_set& at) {
     std::uint64_t owner = 0;
     for (const ref<ipc_task>& each : tasks_) {
-      const entry* const found = each->space.find(at.name);
+      const entry* const found = each->names.find(at.name);
       if (found && found->target == &at) owner = each->id;
     }
     add(record_kind::set,

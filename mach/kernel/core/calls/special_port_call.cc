@@ -5,9 +5,11 @@
 #include <array>
 #include <mutex>
 
+#include "kedge/mach/kernel/core/copy_in.h"
+#include "kedge/mach/kernel/core/copy_out.h"
 #include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/port.h"
-#include "kedge/mach/kernel/core/right.h"
+#include "kedge/mach/kernel/core/right_release.h"
 #include "kedge/mach/kernel/core/special_ports.h"
 
 namespace kedge::mach::kernel {
@@ -39,31 +41,31 @@ bool slot_of(int which, slot& at) noexcept {
 
 kern_return_t give(ipc_task& to, carried_right right, mach_port_name_t& name,
                    deferred_work& after) {
-  to.space.lock.lock();
-  const kern_return_t result = copy_out(to.space, right, name);
-  to.space.lock.unlock();
+  to.names.lock.lock();
+  const kern_return_t result = copy_out(to.names, right, name);
+  to.names.lock.unlock();
   if (result != KERN_SUCCESS) release_right(right, after);
   return result;
 }
 
 void take_back(ipc_task& from, mach_port_name_t name, deferred_work& after) {
-  owed then;
+  deferred_notifications then;
   guard_violation none;
-  from.space.lock.lock();
-  if (entry* const found = MACH_PORT_VALID(name) ? from.space.find(name) : nullptr) {
-    deallocate_right(from.space, name, *found, then, none);
+  from.names.lock.lock();
+  if (entry* const found = MACH_PORT_VALID(name) ? from.names.find(name) : nullptr) {
+    deallocate_right({from.names, then, none, after}, name, *found);
   }
-  from.space.lock.unlock();
-  then.settle(after);
+  from.names.lock.unlock();
+  then.flush(after);
 }
 
 kern_return_t get(ipc_task& caller, ipc_task& target, int which, reply& answer,
                   deferred_work& after) {
   if (which == TASK_KERNEL_PORT) {
-    return after.kernel.name_send_right(caller, target.self_port(), answer);
+    return after.owner.name_send_right(caller, target.self_port(), answer);
   }
   if (which == TASK_HOST_PORT) {
-    return after.kernel.name_send_right(caller, after.kernel.host_port(), answer);
+    return after.owner.name_send_right(caller, after.owner.host_port(), answer);
   }
   slot at{};
   if (!slot_of(which, at)) return KERN_INVALID_ARGUMENT;
@@ -85,7 +87,7 @@ kern_return_t set(ipc_task& target, slot at, carried_right right, deferred_work&
 kern_return_t set(ipc_task& caller, ipc_task& target, int which, mach_port_name_t name,
                   reply& answer, deferred_work& after) {
   carried_right right;
-  const kern_return_t failed = take_copy(caller.space, name, right, answer.guard, after);
+  const kern_return_t failed = take_copy(caller.names, name, right, answer.guard, after);
   if (failed != KERN_SUCCESS) return failed;
   slot at{};
   kern_return_t result = KERN_SUCCESS;
@@ -106,7 +108,7 @@ kern_return_t enter(ipc_task& caller, ipc_task& target, const request& what, rep
   std::array<carried_right, registered.size()> rights{};
   kern_return_t result = KERN_SUCCESS;
   for (std::size_t each = 0; each < rights.size() && result == KERN_SUCCESS; ++each) {
-    result = take_copy(caller.space, static_cast<mach_port_name_t>(what.words[each]), rights[each],
+    result = take_copy(caller.names, static_cast<mach_port_name_t>(what.words[each]), rights[each],
                        answer.guard, after);
   }
   for (std::size_t each = 0; each < rights.size(); ++each) {

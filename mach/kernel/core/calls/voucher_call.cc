@@ -18,9 +18,9 @@ using recipe = mach_voucher_attr_recipe_data_t;
 
 // Whether `name` is a send right to a port of this kind.
 bool names(ipc_task& caller, mach_port_name_t name, kernel_object kind) noexcept {
-  const std::lock_guard hold(caller.space.lock);
-  entry* const found = MACH_PORT_VALID(name) ? caller.space.find(name) : nullptr;
-  return found && !convert_if_dead(caller.space, name, *found) &&
+  const std::lock_guard hold(caller.names.lock);
+  entry* const found = MACH_PORT_VALID(name) ? caller.names.find(name) : nullptr;
+  return found && !convert_if_dead(caller.names, name, *found) &&
          (found->type & MACH_PORT_TYPE_SEND) != 0 &&
          static_cast<const port&>(*found->target).serves == kind;
 }
@@ -76,7 +76,7 @@ kern_return_t create_voucher(ipc_task& caller, const request& what, reply& answe
   if (!memory.in_checked(what.words[1], recipes.data(), recipes.size())) return KERN_MEMORY_ERROR;
   if (const kern_return_t failed = check(caller, recipes); failed != KERN_SUCCESS) return failed;
   const auto made = ref<port>::adopt(new port(kernel_object::voucher, 0));
-  return after.kernel.name_send_right(caller, *made, answer);
+  return after.owner.name_send_right(caller, *made, answer);
 }
 
 }  // namespace kedge::mach::kernel

@@ -1,0 +1,35 @@
+// copy_out: puts a carried right into a space (Darwin: ipc_right_copyout, ipc_object_copyout).
+//
+// Locks: each function requires the lock of the space and leaves it held.
+// The step at the top is shared with plain_message, the fast path of mach_msg.
+#pragma once
+
+#include <mach/message.h>
+
+#include "kedge/mach/kernel/core/kmsg.h"
+#include "kedge/mach/kernel/core/right.h"
+
+namespace kedge::mach::kernel {
+
+// A send right joins the entry that has the port's name already. The carried reference to the port
+// remains the caller's. Requires the port lock.
+inline void join_send_right(entry& held, port& target) noexcept {
+  if (held.type & MACH_PORT_TYPE_SEND) {
+    --target.send_rights;
+    if (held.urefs < max_urefs) ++held.urefs;
+  } else {
+    held.type |= MACH_PORT_TYPE_SEND;
+    held.urefs = 1;
+  }
+}
+
+// Puts a right into the space, under the name that it has there or a new one, and empties `right`.
+// Null and dead rights give MACH_PORT_NULL and MACH_PORT_DEAD. KERN_NO_SPACE: `right` is unchanged.
+kern_return_t copy_out(space& names, carried_right& right, mach_port_name_t& name);
+
+// The same under a given name. That name must be free, or denote the same port for a send or
+// receive right. KERN_NAME_EXISTS, KERN_NO_SPACE, KERN_RIGHT_EXISTS, or KERN_INVALID_CAPABILITY if
+// the port is dead: `right` is unchanged.
+kern_return_t copy_out_at(space& names, carried_right& right, mach_port_name_t name);
+
+}  // namespace kedge::mach::kernel
