@@ -9,9 +9,9 @@ namespace kedge::mach::kernel {
 
 class profile {
  public:
-  enum class age : std::uint8_t { macos11, macos15 };
+  enum class os_version : std::uint8_t { macos11, macos15 };
 
-  constexpr profile(age of) noexcept : age_(of) {}
+  constexpr profile(os_version of) noexcept : version_(of) {}
 
   // set-order: the member of a set that was served goes behind the others.
   constexpr bool serves_members_in_turn() const noexcept { return newer(); }
@@ -57,10 +57,10 @@ class profile {
   constexpr bool sorts_members() const noexcept { return newer(); }
 
  private:
-  constexpr bool older() const noexcept { return age_ == age::macos11; }
-  constexpr bool newer() const noexcept { return age_ == age::macos15; }
+  constexpr bool older() const noexcept { return version_ == os_version::macos11; }
+  constexpr bool newer() const noexcept { return version_ == os_version::macos15; }
 
-  age age_;
+  os_version version_;
 };
 
 }  // namespace kedge::mach::kernel

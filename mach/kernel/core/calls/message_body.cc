@@ -188,9 +188,9 @@ class message_call::body_copy_in {
     entry* found = names.find(name);
     if (!found) return MACH_SEND_INVALID_RIGHT;
     const kern_return_t failed = copy_in(names, name, *found, disposition, purpose::carrying, right,
-                                         then_, call_.answer_.guard, call_.after_, guarded);
+                                         then_, call_.reply_.guard, call_.after_, guarded);
     if (failed == KERN_INVALID_RIGHT) {
-      call_.answer_.guard = {kGUARD_EXC_SEND_INVALID_RIGHT, name, 0};
+      call_.reply_.guard = {kGUARD_EXC_SEND_INVALID_RIGHT, name, 0};
     }
     if (failed != KERN_SUCCESS) return MACH_SEND_INVALID_RIGHT;
     if (right.disposition == MACH_MSG_TYPE_MOVE_RECEIVE &&

@@ -130,8 +130,8 @@ bool message_call::is_strict() const noexcept {
 mach_msg_return_t message_call::copy_in_rest(kmsg& message, owed& then) {
   if (is_strict() && message.reply.target &&
       !is_strict_reply(*message.reply.target, caller_.space, state_.option)) {
-    answer_.guard = {kGUARD_EXC_STRICT_REPLY, message.header().msgh_local_port,
-                     MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_PORT | KERN_INVALID_CAPABILITY};
+    reply_.guard = {kGUARD_EXC_STRICT_REPLY, message.header().msgh_local_port,
+                    MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_PORT | KERN_INVALID_CAPABILITY};
     return MACH_SEND_INVALID_REPLY;
   }
   if (!message.complex) return MACH_MSG_SUCCESS;
@@ -143,7 +143,7 @@ mach_msg_return_t message_call::copy_in_rest(kmsg& message, owed& then) {
 }
 
 mach_msg_return_t message_call::invalid_voucher(const mach_msg_header_t& header) noexcept {
-  answer_.guard = {kGUARD_EXC_SEND_INVALID_VOUCHER, header.msgh_voucher_port, 0};
+  reply_.guard = {kGUARD_EXC_SEND_INVALID_VOUCHER, header.msgh_voucher_port, 0};
   return MACH_SEND_INVALID_VOUCHER;
 }
 
@@ -184,8 +184,8 @@ mach_msg_return_t message_call::copy_in_header(kmsg& message, owed& then) {
   if (is_strict() &&
       (!MACH_PORT_VALID(header.msgh_local_port) || (reply_type != MACH_MSG_TYPE_MAKE_SEND_ONCE &&
                                                     reply_type != MACH_MSG_TYPE_MOVE_SEND_ONCE))) {
-    answer_.guard = {kGUARD_EXC_STRICT_REPLY, header.msgh_local_port,
-                     MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_DISP | reply_type};
+    reply_.guard = {kGUARD_EXC_STRICT_REPLY, header.msgh_local_port,
+                    MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_DISP | reply_type};
     return MACH_SEND_INVALID_REPLY;
   }
   return copy_in_ports(message, then);
@@ -206,7 +206,7 @@ bool message_call::is_reply_port(const mach_msg_header_t& header) noexcept {
     if (at.active && at.reply && type != MACH_MSG_TYPE_MAKE_SEND_ONCE) return false;
     if (at.active && at.immovable_send && type != MACH_MSG_TYPE_MAKE_SEND &&
         type != MACH_MSG_TYPE_MAKE_SEND_ONCE) {
-      answer_.guard = {kGUARD_EXC_IMMOVABLE, name, 0};
+      reply_.guard = {kGUARD_EXC_IMMOVABLE, name, 0};
       return false;
     }
   }
@@ -233,11 +233,11 @@ mach_msg_return_t message_call::copy_in_ports(kmsg& message, owed& then) {
   const bool is_port = found && (found->type & MACH_PORT_TYPE_PORT_RIGHTS) != 0;
   if (!found || (!is_port && age.checks_destination_before_reply())) return MACH_SEND_INVALID_DEST;
   if (has_reply && !is_reply_port(header)) {
-    if (answer_.guard.code == 0) answer_.guard = {kGUARD_EXC_SEND_INVALID_REPLY, reply_to, 0};
+    if (reply_.guard.code == 0) reply_.guard = {kGUARD_EXC_SEND_INVALID_REPLY, reply_to, 0};
     return MACH_SEND_INVALID_REPLY;
   }
   if (has_reply && is_port && lacks_reply_port(*found, *names.find(reply_to))) [[unlikely]] {
-    answer_.guard = {kGUARD_EXC_REQUIRE_REPLY_PORT_SEMANTICS, reply_to, 0};
+    reply_.guard = {kGUARD_EXC_REQUIRE_REPLY_PORT_SEMANTICS, reply_to, 0};
     return MACH_SEND_INVALID_REPLY;
   }
   if (!is_port || !may_copy_in(*found, to_type) || must_stay(*found, to_type)) {
@@ -258,7 +258,7 @@ mach_msg_return_t message_call::copy_in_ports(kmsg& message, owed& then) {
 
   const auto take = [&](mach_port_name_t name, mach_msg_type_name_t type, purpose use,
                         carried_right& right) {
-    return copy_in(names, name, *names.find(name), type, use, right, then, answer_.guard, after_);
+    return copy_in(names, name, *names.find(name), type, use, right, then, reply_.guard, after_);
   };
   const bool notifies = (state_.option & MACH_SEND_NOTIFY) && found->request != 0 &&
                         arrives_as(to_type) != MACH_MSG_TYPE_MOVE_SEND_ONCE;

@@ -23,18 +23,17 @@ namespace kedge::mach::kernel {
 template <typename Memory, bool alone>
 class plain_message {
  public:
-  plain_message(kernel& in, ipc_task& caller, reply& answer) noexcept
-      : after_(in), caller_(caller), answer_(answer) {}
+  plain_message(kernel& in, ipc_task& caller, any_reply& reply) noexcept
+      : after_(in), caller_(caller), reply_(reply) {}
 
   // Does a mach_msg call if it is one of these. False: it is another one, or this one would wait,
   // fail, or owe somebody a notification; nothing has happened, and it is message_call's to do.
-  bool pass(const request& what) noexcept {
-    const auto option = static_cast<mach_msg_option_t>(what.words[0]);
-    switch (option & (MACH_SEND_MSG | MACH_RCV_MSG | beyond_sending)) {
+  bool pass(const requests::message& request) noexcept {
+    switch (request.option & (MACH_SEND_MSG | MACH_RCV_MSG | beyond_sending)) {
       case MACH_SEND_MSG:
-        return send(what.words[6], static_cast<mach_msg_size_t>(what.words[1]));
+        return send(request.send, request.send_size);
       case MACH_RCV_MSG:
-        return what.words[7] != 0 && receive(what, option);
+        return request.receive != 0 && receive(request);
       default:
         return false;
     }
@@ -161,8 +160,8 @@ class plain_message {
     unlock(to.lock);
     after_.destroy_later(&message);
     after_.reap();
-    if (answer_.guard.code != 0) caller_.guards.apply(answer_.guard);
-    if (why != KERN_SUCCESS) answer_.result = MACH_SEND_INVALID_RIGHT;
+    if (reply_.guard.code != 0) caller_.guards.apply(reply_.guard);
+    if (why != KERN_SUCCESS) reply_.result = MACH_SEND_INVALID_RIGHT;
   }
 
   // What copy_in does with a send right whose name stays. False: it is something else, nothing has
@@ -199,10 +198,10 @@ class plain_message {
       const mach_msg_port_descriptor_t& each = descriptors(message)[message.right_count];
       entry* const found = names.find(each.name);
       result = found ? copy_in(names, each.name, *found, each.disposition, purpose::carrying,
-                               message.rights()[message.right_count], then, answer_.guard, after_)
+                               message.rights()[message.right_count], then, reply_.guard, after_)
                      : KERN_INVALID_NAME;  // an earlier descriptor has moved it away
       if (result == KERN_INVALID_RIGHT) {
-        answer_.guard = {kGUARD_EXC_SEND_INVALID_RIGHT, each.name, 0};
+        reply_.guard = {kGUARD_EXC_SEND_INVALID_RIGHT, each.name, 0};
       }
       if (result == KERN_SUCCESS) ++message.right_count;
     }
@@ -266,24 +265,23 @@ class plain_message {
     return message;
   }
 
-  bool receive(const request& what, mach_msg_option_t option) noexcept {
-    const auto size = static_cast<mach_msg_size_t>(what.words[2]);
-    const mach_msg_size_t trailer = REQUESTED_TRAILER_SIZE(option);
-    if (size < trailer) return false;
-    auto name = static_cast<mach_port_name_t>(what.words[3]);
-    kmsg* const message = take_plain(name, size - trailer);
+  bool receive(const requests::message& request) noexcept {
+    const mach_msg_size_t trailer = REQUESTED_TRAILER_SIZE(request.option);
+    if (request.receive_size < trailer) return false;
+    mach_port_name_t name = request.receive_name;
+    kmsg* const message = take_plain(name, request.receive_size - trailer);
     if (!message) return false;
     mach_msg_header_t& header = message->header();
     header.msgh_bits = MACH_MSGH_BITS(0, MACH_MSG_TYPE_MOVE_SEND);
     header.msgh_size = message->size;
     header.msgh_remote_port = MACH_PORT_NULL;
     header.msgh_local_port = name;
-    if (message->complex) answer_.result = copy_out_ports(*message);
-    add_trailer(*message, option, message->bytes() + message->size);
-    if (!Memory::out(message->bytes(), what.words[7], message->size + trailer)) {
-      answer_.result = MACH_RCV_INVALID_DATA;
+    if (message->complex) reply_.result = copy_out_ports(*message);
+    add_trailer(*message, request.option, message->bytes() + message->size);
+    if (!Memory::out(message->bytes(), request.receive, message->size + trailer)) {
+      reply_.result = MACH_RCV_INVALID_DATA;
     }
-    if (answer_.result == MACH_MSG_SUCCESS) {
+    if (reply_.result == MACH_MSG_SUCCESS) {
       message->complex = message->only_few_ports = false;
       message->right_count = 0;
       kmsg_pool::recycle(message);
@@ -341,7 +339,7 @@ class plain_message {
 
   deferred_work after_;
   ipc_task& caller_;
-  reply& answer_;
+  any_reply& reply_;
 };
 
 }  // namespace kedge::mach::kernel
