@@ -9,19 +9,22 @@
 #include "kedge/mach/kernel/abi/current_binding.h"
 
 using kedge::mach::kernel::call;
-using kedge::mach::kernel::call_number;
-using kedge::mach::kernel::reply;
+using kedge::mach::kernel::user_buffer;
+namespace replies = kedge::mach::kernel::replies;
+namespace requests = kedge::mach::kernel::requests;
 
 namespace {
 
-reply ask(call_number number, mach_port_t bp, const char* name, mach_port_t port = MACH_PORT_NULL) {
-  return call(number, bp, reinterpret_cast<std::uintptr_t>(name), std::strlen(name), port);
+user_buffer text(const char* name) {
+  return kedge::mach::kernel::user_buffer_of(name, std::strlen(name));
 }
 
-kern_return_t give(const reply& answer, mach_port_t* right) {
-  *right = answer.result == KERN_SUCCESS ? static_cast<mach_port_t>(answer.words[0])
-                                         : mach_port_t{MACH_PORT_NULL};
-  return answer.result;
+// Stores the right of the reply, or MACH_PORT_NULL if the call has failed.
+template <typename Request>
+kern_return_t store_right(const kedge::mach::kernel::answer_to<Request>& answer,
+                          mach_port_name_t Request::reply::* field, mach_port_t* right) {
+  *right = MACH_PORT_NULL;
+  return store(answer, field, right);
 }
 
 kern_return_t refuse(mach_port_t* right) {
@@ -34,28 +37,28 @@ kern_return_t refuse(mach_port_t* right) {
 extern "C" {
 
 kern_return_t bootstrap_check_in(mach_port_t bp, const name_t service_name, mach_port_t* sp) {
-  return give(ask(call_number::bootstrap_check_in, bp, service_name), sp);
+  return store_right(call(requests::bootstrap_check_in{text(service_name)}, bp),
+                     &replies::bootstrap_check_in::receive, sp);
 }
 
 kern_return_t bootstrap_look_up(mach_port_t bp, const name_t service_name, mach_port_t* sp) {
-  return give(ask(call_number::bootstrap_look_up, bp, service_name), sp);
+  return store_right(call(requests::bootstrap_look_up{text(service_name)}, bp),
+                     &replies::bootstrap_look_up::send, sp);
 }
 
 kern_return_t bootstrap_create_service(mach_port_t bp, name_t service_name, mach_port_t* sp) {
-  return give(ask(call_number::bootstrap_create_service, bp, service_name), sp);
+  return store_right(call(requests::bootstrap_create_service{text(service_name)}, bp),
+                     &replies::bootstrap_create_service::send, sp);
 }
 
 kern_return_t bootstrap_register(mach_port_t bp, name_t service_name, mach_port_t sp) {
-  return ask(call_number::bootstrap_register, bp, service_name, sp).result;
+  return call(requests::bootstrap_register{.service = text(service_name), .send = sp}, bp).result;
 }
 
 kern_return_t bootstrap_status(mach_port_t bp, name_t service_name,
                                bootstrap_status_t* service_active) {
-  const reply answer = ask(call_number::bootstrap_status, bp, service_name);
-  if (answer.result == KERN_SUCCESS) {
-    *service_active = static_cast<bootstrap_status_t>(answer.words[0]);
-  }
-  return answer.result;
+  return store(call(requests::bootstrap_status{text(service_name)}, bp),
+               &replies::bootstrap_status::status, service_active);
 }
 
 kern_return_t bootstrap_create_server(mach_port_t, cmd_t, uid_t, boolean_t,

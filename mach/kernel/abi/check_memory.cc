@@ -14,7 +14,7 @@ namespace kedge::mach::kernel {
 
 kern_return_t check_memory_task(mach_port_t task) {
   if (task == mach_task_self()) return KERN_SUCCESS;
-  const kern_return_t is = call(call_number::check_task, task).result;
+  const kern_return_t is = call(requests::check_task{}, task).result;
   return is == KERN_INVALID_TASK ? KERN_INVALID_ARGUMENT : is;
 }
 

@@ -13,8 +13,22 @@ namespace {
 [[maybe_unused]] const int watch_forks = pthread_atfork(
     nullptr, nullptr, [] { binding_in_use.store(nullptr, std::memory_order_relaxed); });
 
-const char* name_of(call_number number) noexcept {
+}  // namespace
+
+binding* bind(binding* binding) noexcept {
+  return binding_in_use.exchange(binding);
+}
+
+binding& use_default_binding() {
+  binding* none = nullptr;
+  binding& found = default_binding();
+  return binding_in_use.compare_exchange_strong(none, &found) ? found : *none;
+}
+
+const char* function_of(call_number number) noexcept {
   switch (number) {
+    case call_number::message:
+      return "mach_msg";
     case call_number::destruct:
       return "mach_port_destruct";
     case call_number::destroy:
@@ -68,27 +82,9 @@ const char* name_of(call_number number) noexcept {
   }
 }
 
-}  // namespace
-
-binding* bind(binding* binding) noexcept {
-  return binding_in_use.exchange(binding);
-}
-
-binding& use_default_binding() {
-  binding* none = nullptr;
-  binding& found = default_binding();
-  return binding_in_use.compare_exchange_strong(none, &found) ? found : *none;
-}
-
-reply call(call_number number, mach_port_name_t target, std::uint64_t word0, std::uint64_t word1,
-           std::uint64_t word2, std::uint64_t word3, std::uint64_t word4) {
-  request what;
-  what.call = number;
-  what.target = target;
-  what.words = {word0, word1, word2, word3, word4};
-  reply answer;
-  call(what, answer, name_of(number));
-  return answer;
+void make_call(const any_request& request, any_reply& reply, attachment* file) {
+  current_binding().call(task_of_thread().id, request, reply, own_memory(), file);
+  if (reply.guard.code != 0) raise_guard_exception(reply.guard, function_of(request.number));
 }
 
 }  // namespace kedge::mach::kernel

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 
 #include "kedge/mach/kernel/abi/guard_exception.h"
 #include "kedge/mach/kernel/core/binding.h"
@@ -13,7 +14,7 @@ inline constinit std::atomic<binding*> binding_in_use{nullptr};  // null: not ch
 binding& use_default_binding();
 
 // Returns the binding in use: the default one, unless bind() has chosen another.
-inline binding& bound() {
+inline binding& current_binding() {
   binding* const found = binding_in_use.load(std::memory_order_acquire);
   return found ? *found : use_default_binding();
 }
@@ -22,18 +23,49 @@ inline binding& bound() {
 // For tests. Requires that no call is in progress. A fork's child uses the default binding.
 binding* bind(binding* chosen) noexcept;
 
-// Makes a call as the thread's current task.
-reply call(call_number number, mach_port_name_t target, std::uint64_t word0 = 0,
-           std::uint64_t word1 = 0, std::uint64_t word2 = 0, std::uint64_t word3 = 0,
-           std::uint64_t word4 = 0);
+// The function of the C interface that makes the call, for a message about it.
+const char* function_of(call_number number) noexcept;
 
-// The same, for a request that has everything but the task. Raises the guard violation of the
-// reply, if any; `name` is the Darwin function that its report names.
-inline void call(request& what, reply& answer, const char* name) {
-  what.task = task_of_thread().id;
-  bound().call(what, answer, own_memory());
-  if (answer.guard.code != 0) [[unlikely]]
-    raise_guard_exception(answer.guard, name);
+// Makes a call of the thread's current task. Raises the guard exception of the reply, if it has
+// one.
+void make_call(const any_request& request, any_reply& reply, attachment* file);
+
+// The same without a file, inlined for mach_msg.
+inline void make_call_inline(const any_request& request, any_reply& reply) {
+  current_binding().call(task_of_thread().id, request, reply, own_memory(), nullptr);
+  if (reply.guard.code != 0) [[unlikely]]
+    raise_guard_exception(reply.guard, function_of(request.number));
+}
+
+inline user_buffer user_buffer_of(const void* at, std::uint64_t size) noexcept {
+  return {reinterpret_cast<std::uintptr_t>(at), size};
+}
+
+// What a call has returned. The reply is valid only if the result is KERN_SUCCESS.
+template <typename Request>
+struct answer_to {
+  kern_return_t result;
+  typename Request::reply reply;
+};
+
+// Makes a call by its own struct:
+//
+//   const auto answer = call(requests::get_refs{.name = name, .right = right}, task);
+//   if (answer.result == KERN_SUCCESS) *refs = answer.reply.references;
+template <typename Request>
+answer_to<Request> call(const Request& request, mach_port_name_t target = mach_task_self(),
+                        attachment* file = nullptr) {
+  any_reply reply;
+  make_call(any_request(request, target), reply, file);
+  return {reply.result, reply.as<typename Request::reply>()};
+}
+
+// Stores one field of the reply if the call has succeeded. Returns the call's result.
+template <typename Request, typename Field, typename Result>
+kern_return_t store(const answer_to<Request>& answer, Field Request::reply::* field,
+                    Result* result) noexcept {
+  if (answer.result == KERN_SUCCESS) *result = answer.reply.*field;
+  return answer.result;
 }
 
 }  // namespace kedge::mach::kernel

@@ -7,7 +7,7 @@
 #include "kedge/mach/kernel/core/space.h"
 
 using kedge::mach::kernel::call;
-using kedge::mach::kernel::call_number;
+namespace requests = kedge::mach::kernel::requests;
 
 extern "C" {
 
@@ -18,12 +18,12 @@ NDR_record_t NDR_record = {
     0, 0, 0, NDR_PROTOCOL_2_0, NDR_INT_LITTLE_ENDIAN, NDR_CHAR_ASCII, NDR_FLOAT_IEEE, 0};
 
 mach_port_t mach_host_self(void) {
-  call(call_number::self, mach_task_self(), kedge::mach::kernel::host_self_name);
+  call(requests::self{kedge::mach::kernel::host_self_name});
   return kedge::mach::kernel::host_self_name;
 }
 
 mach_port_t mach_thread_self(void) {
-  call(call_number::self, mach_task_self(), kedge::mach::kernel::thread_self_name);
+  call(requests::self{kedge::mach::kernel::thread_self_name});
   return kedge::mach::kernel::thread_self_name;
 }
 

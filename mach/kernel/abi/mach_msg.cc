@@ -7,10 +7,10 @@
 
 #include "kedge/mach/kernel/abi/current_binding.h"
 
-using kedge::mach::kernel::call;
-using kedge::mach::kernel::call_number;
-using kedge::mach::kernel::reply;
-using kedge::mach::kernel::request;
+using kedge::mach::kernel::any_reply;
+using kedge::mach::kernel::any_request;
+using kedge::mach::kernel::make_call_inline;
+namespace requests = kedge::mach::kernel::requests;
 
 namespace {
 
@@ -98,31 +98,31 @@ bool release_descriptor(const char*& at) {
 
 // Restarts an interrupted call, as Darwin's C library does: without MACH_SEND_INTERRUPT or
 // MACH_RCV_INTERRUPT the interrupted half starts again, with the full time-out.
-[[gnu::noinline]] mach_msg_return_t begin_again(request& what, mach_msg_return_t result) {
-  const mach_msg_option_t option = static_cast<mach_msg_option_t>(what.words[0]);
+[[gnu::noinline]] mach_msg_return_t begin_again(requests::message message,
+                                                mach_msg_return_t result) {
   for (;;) {
-    if (result == MACH_RCV_INTERRUPTED && !(option & MACH_RCV_INTERRUPT)) {
-      what.words[0] &= ~std::uint64_t{MACH_SEND_MSG};
-    } else if (result != MACH_SEND_INTERRUPTED || (option & MACH_SEND_INTERRUPT)) {
+    if (result == MACH_RCV_INTERRUPTED && !(message.option & MACH_RCV_INTERRUPT)) {
+      message.option &= ~MACH_SEND_MSG;
+    } else if (result != MACH_SEND_INTERRUPTED || (message.option & MACH_SEND_INTERRUPT)) {
       return result;
     }
-    reply answer;
-    call(what, answer, "mach_msg");
-    result = answer.result;
+    any_reply reply;
+    make_call_inline(any_request(message, MACH_PORT_NULL), reply);
+    result = reply.result;
   }
 }
 
-inline mach_msg_return_t pass_message(mach_msg_header_t* to_send, mach_msg_option_t option,
-                                      mach_msg_size_t send_size, mach_msg_size_t rcv_size,
-                                      mach_port_name_t rcv_name, mach_msg_timeout_t timeout,
-                                      mach_port_name_t notify, mach_msg_header_t* to_fill) {
-  request what{.call = call_number::message,
-               .words = {static_cast<std::uint64_t>(option), send_size, rcv_size, rcv_name, timeout,
-                         notify, reinterpret_cast<std::uintptr_t>(to_send),
-                         reinterpret_cast<std::uintptr_t>(to_fill)}};
-  reply answer;
-  call(what, answer, "mach_msg");
-  return answer.result == MACH_MSG_SUCCESS ? MACH_MSG_SUCCESS : begin_again(what, answer.result);
+inline mach_msg_return_t pass_message(const requests::message& message) {
+  const any_request request(message, MACH_PORT_NULL);
+  any_reply reply;
+  make_call_inline(request, reply);
+  return reply.result == MACH_MSG_SUCCESS
+             ? MACH_MSG_SUCCESS
+             : begin_again(request.as<requests::message>(), reply.result);
+}
+
+kedge::mach::kernel::user_address address(const void* of) noexcept {
+  return reinterpret_cast<std::uintptr_t>(of);
 }
 
 }  // namespace
@@ -133,7 +133,14 @@ mach_msg_return_t mach_msg(mach_msg_header_t* msg, mach_msg_option_t option,
                            mach_msg_size_t send_size, mach_msg_size_t rcv_size,
                            mach_port_name_t rcv_name, mach_msg_timeout_t timeout,
                            mach_port_name_t notify) {
-  return pass_message(msg, option, send_size, rcv_size, rcv_name, timeout, notify, msg);
+  return pass_message({.option = option,
+                       .send_size = send_size,
+                       .receive_size = rcv_size,
+                       .receive_name = rcv_name,
+                       .timeout = timeout,
+                       .notify = notify,
+                       .send = address(msg),
+                       .receive = address(msg)});
 }
 
 mach_msg_return_t mach_msg_overwrite(mach_msg_header_t* msg, mach_msg_option_t option,
@@ -141,8 +148,14 @@ mach_msg_return_t mach_msg_overwrite(mach_msg_header_t* msg, mach_msg_option_t o
                                      mach_port_name_t rcv_name, mach_msg_timeout_t timeout,
                                      mach_port_name_t notify, mach_msg_header_t* rcv_msg,
                                      mach_msg_size_t) {
-  return pass_message(msg, option, send_size, rcv_size, rcv_name, timeout, notify,
-                      rcv_msg ? rcv_msg : msg);
+  return pass_message({.option = option,
+                       .send_size = send_size,
+                       .receive_size = rcv_size,
+                       .receive_name = rcv_name,
+                       .timeout = timeout,
+                       .notify = notify,
+                       .send = address(msg),
+                       .receive = address(rcv_msg ? rcv_msg : msg)});
 }
 
 mach_msg_return_t mach_msg_send(mach_msg_header_t* header) {

@@ -7,25 +7,11 @@
 #include "kedge/mach/kernel/abi/current_binding.h"
 
 using kedge::mach::kernel::call;
-using kedge::mach::kernel::call_number;
-using kedge::mach::kernel::reply;
+using kedge::mach::kernel::user_buffer_of;
+namespace replies = kedge::mach::kernel::replies;
+namespace requests = kedge::mach::kernel::requests;
 
 namespace {
-
-std::uint64_t address(const void* of) noexcept {
-  return reinterpret_cast<std::uintptr_t>(of);
-}
-
-// Signed arguments are sign-extended.
-std::uint64_t word(std::int64_t value) noexcept {
-  return static_cast<std::uint64_t>(value);
-}
-
-template <typename T>
-kern_return_t give(const reply& answer, T* result) noexcept {
-  if (answer.result == KERN_SUCCESS) *result = static_cast<T>(answer.words[0]);
-  return answer.result;
-}
 
 // Gets arrays of names whose length only the kernel knows. Allocates room for `room` names, calls
 // fetch(arrays, room), and tries again with more room if that was not enough. The caller owns the
@@ -43,9 +29,9 @@ kern_return_t fetch_arrays(std::size_t arrays, mach_port_name_t** out,
         return KERN_RESOURCE_SHORTAGE;
       }
     }
-    const reply answer = fetch(memory, room);
-    if (answer.result == KERN_SUCCESS && answer.words[0] <= room) {
-      *count = static_cast<mach_msg_type_number_t>(answer.words[0]);
+    const auto answer = fetch(memory, room);
+    if (answer.result == KERN_SUCCESS && answer.reply.count <= room) {
+      *count = answer.reply.count;
       for (std::size_t each = 0; each < arrays; ++each) {
         out[each] = *count ? reinterpret_cast<mach_port_name_t*>(memory[each]) : nullptr;
         // The caller deallocates `count` names. Releases the pages behind them.
@@ -59,7 +45,7 @@ kern_return_t fetch_arrays(std::size_t arrays, mach_port_name_t** out,
       vm_deallocate(mach_task_self(), memory[each], bytes);
     }
     if (answer.result != KERN_SUCCESS) return answer.result;
-    room = answer.words[0] + 64;
+    room = answer.reply.count + 64;
   }
 }
 
@@ -73,7 +59,8 @@ kern_return_t mach_port_names(ipc_space_t task, mach_port_name_array_t* names,
   mach_port_name_t* arrays[2]{};
   const kern_return_t result =
       fetch_arrays(2, arrays, names_count, [task](const vm_address_t* memory, std::uint64_t room) {
-        return call(call_number::names, task, memory[0], memory[1], room);
+        return call(requests::names{.to_names = memory[0], .to_types = memory[1], .room = room},
+                    task);
       });
   if (result == KERN_SUCCESS) {
     *names = arrays[0];
@@ -89,124 +76,135 @@ kern_return_t mach_port_get_set_status(ipc_space_t task, mach_port_name_t name,
   mach_port_name_t* array = nullptr;
   const kern_return_t result = fetch_arrays(
       1, &array, members_count, [task, name](const vm_address_t* memory, std::uint64_t room) {
-        return call(call_number::get_set_status, task, name, memory[0], room);
+        return call(requests::get_set_status{.members = {memory[0], room}, .name = name}, task);
       });
   if (result == KERN_SUCCESS) *members = array;
   return result;
 }
 
 kern_return_t mach_port_type(ipc_space_t task, mach_port_name_t name, mach_port_type_t* type) {
-  return give(call(call_number::type, task, name), type);
+  return store(call(requests::type{name}, task), &replies::type::value, type);
 }
 
 kern_return_t mach_port_allocate(ipc_space_t task, mach_port_right_t right,
                                  mach_port_name_t* name) {
-  return give(call(call_number::allocate, task, right), name);
+  return store(call(requests::allocate{right}, task), &replies::allocate::name, name);
 }
 
 kern_return_t mach_port_construct(ipc_space_t task, mach_port_options_ptr_t options,
                                   mach_port_context_t context, mach_port_name_t* name) {
   if (!options) return KERN_INVALID_ARGUMENT;
-  return give(call(call_number::construct, task, options->flags, options->mpl.mpl_qlimit, context,
-                   options->service_port_name),
-              name);
+  return store(call(requests::construct{.flags = options->flags,
+                                        .queue_limit = options->mpl.mpl_qlimit,
+                                        .context = context,
+                                        .service = options->service_port_name},
+                    task),
+               &replies::construct::name, name);
 }
 
 kern_return_t mach_port_destruct(ipc_space_t task, mach_port_name_t name, mach_port_delta_t srdelta,
                                  mach_port_context_t guard) {
-  return call(call_number::destruct, task, name, word(srdelta), guard).result;
+  return call(requests::destruct{.name = name, .send_delta = srdelta, .guard = guard}, task).result;
 }
 
 kern_return_t mach_port_destroy(ipc_space_t task, mach_port_name_t name) {
-  return call(call_number::destroy, task, name).result;
+  return call(requests::destroy{name}, task).result;
 }
 
 kern_return_t mach_port_deallocate(ipc_space_t task, mach_port_name_t name) {
-  return call(call_number::deallocate, task, name).result;
+  return call(requests::deallocate{name}, task).result;
 }
 
 kern_return_t mach_port_get_refs(ipc_space_t task, mach_port_name_t name, mach_port_right_t right,
                                  mach_port_urefs_t* refs) {
-  return give(call(call_number::get_refs, task, name, right), refs);
+  return store(call(requests::get_refs{.name = name, .right = right}, task),
+               &replies::get_refs::references, refs);
 }
 
 kern_return_t mach_port_mod_refs(ipc_space_t task, mach_port_name_t name, mach_port_right_t right,
                                  mach_port_delta_t delta) {
-  return call(call_number::mod_refs, task, name, right, word(delta)).result;
+  return call(requests::mod_refs{.name = name, .right = right, .delta = delta}, task).result;
 }
 
 kern_return_t mach_port_insert_right(ipc_space_t task, mach_port_name_t name, mach_port_t poly,
                                      mach_msg_type_name_t polyPoly) {
-  return call(call_number::insert_right, task, name, poly, polyPoly).result;
+  return call(requests::insert_right{.name = name, .right = poly, .disposition = polyPoly}, task)
+      .result;
 }
 
 kern_return_t mach_port_extract_right(ipc_space_t task, mach_port_name_t name,
                                       mach_msg_type_name_t msgt_name, mach_port_t* poly,
                                       mach_msg_type_name_t* polyPoly) {
-  const reply answer = call(call_number::extract_right, task, name, msgt_name);
-  if (answer.result == KERN_SUCCESS) {
-    *polyPoly = static_cast<mach_msg_type_name_t>(answer.words[1]);
-  }
-  return give(answer, poly);
+  const auto answer = call(requests::extract_right{.name = name, .disposition = msgt_name}, task);
+  store(answer, &replies::extract_right::disposition, polyPoly);
+  return store(answer, &replies::extract_right::name, poly);
 }
 
 kern_return_t mach_port_move_member(ipc_space_t task, mach_port_name_t member,
                                     mach_port_name_t after) {
-  return call(call_number::move_member, task, member, after).result;
+  return call(requests::move_member{.member = member, .set = after}, task).result;
 }
 
 kern_return_t mach_port_insert_member(ipc_space_t task, mach_port_name_t name,
                                       mach_port_name_t pset) {
-  return call(call_number::insert_member, task, name, pset).result;
+  return call(requests::insert_member{.member = name, .set = pset}, task).result;
 }
 
 kern_return_t mach_port_extract_member(ipc_space_t task, mach_port_name_t name,
                                        mach_port_name_t pset) {
-  return call(call_number::extract_member, task, name, pset).result;
+  return call(requests::extract_member{.member = name, .set = pset}, task).result;
 }
 
 kern_return_t mach_port_request_notification(ipc_space_t task, mach_port_name_t name,
                                              mach_msg_id_t msgid, mach_port_mscount_t sync,
                                              mach_port_t notify, mach_msg_type_name_t notifyPoly,
                                              mach_port_t* previous) {
-  return give(
-      call(call_number::request_notification, task, name, word(msgid), sync, notify, notifyPoly),
-      previous);
+  return store(
+      call(
+          requests::request_notification{
+              .name = name, .id = msgid, .sync = sync, .notify = notify, .disposition = notifyPoly},
+          task),
+      &replies::request_notification::previous, previous);
 }
 
 kern_return_t mach_port_get_attributes(ipc_space_t task, mach_port_name_t name,
                                        mach_port_flavor_t flavor, mach_port_info_t info,
                                        mach_msg_type_number_t* info_count) {
-  return give(
-      call(call_number::get_attributes, task, name, word(flavor), address(info), *info_count),
-      info_count);
+  return store(call(
+                   requests::get_attributes{
+                       .name = name, .flavor = flavor, .info = user_buffer_of(info, *info_count)},
+                   task),
+               &replies::get_attributes::count, info_count);
 }
 
 kern_return_t mach_port_set_attributes(ipc_space_t task, mach_port_name_t name,
                                        mach_port_flavor_t flavor, mach_port_info_t info,
                                        mach_msg_type_number_t info_count) {
-  return call(call_number::set_attributes, task, name, word(flavor), address(info), info_count)
+  return call(
+             requests::set_attributes{
+                 .name = name, .flavor = flavor, .info = user_buffer_of(info, info_count)},
+             task)
       .result;
 }
 
 kern_return_t mach_port_set_mscount(ipc_space_t task, mach_port_name_t name,
                                     mach_port_mscount_t mscount) {
-  return call(call_number::set_mscount, task, name, mscount).result;
+  return call(requests::set_mscount{.name = name, .count = mscount}, task).result;
 }
 
 kern_return_t mach_port_set_seqno(ipc_space_t task, mach_port_name_t name,
                                   mach_port_seqno_t seqno) {
-  return call(call_number::set_seqno, task, name, seqno).result;
+  return call(requests::set_seqno{.name = name, .sequence_number = seqno}, task).result;
 }
 
 kern_return_t mach_port_get_context(ipc_space_t task, mach_port_name_t name,
                                     mach_port_context_t* context) {
-  return give(call(call_number::get_context, task, name), context);
+  return store(call(requests::get_context{name}, task), &replies::get_context::context, context);
 }
 
 kern_return_t mach_port_set_context(ipc_space_t task, mach_port_name_t name,
                                     mach_port_context_t context) {
-  return call(call_number::set_context, task, name, context).result;
+  return call(requests::set_context{.context = context, .name = name}, task).result;
 }
 
 kern_return_t mach_port_guard(ipc_space_t task, mach_port_name_t name, mach_port_context_t guard,
@@ -216,22 +214,25 @@ kern_return_t mach_port_guard(ipc_space_t task, mach_port_name_t name, mach_port
 
 kern_return_t mach_port_guard_with_flags(ipc_space_t task, mach_port_name_t name,
                                          mach_port_context_t guard, uint64_t flags) {
-  return call(call_number::guard, task, name, guard, flags).result;
+  return call(requests::guard{.context = guard, .flags = flags, .name = name}, task).result;
 }
 
 kern_return_t mach_port_unguard(ipc_space_t task, mach_port_name_t name,
                                 mach_port_context_t guard) {
-  return call(call_number::unguard, task, name, guard).result;
+  return call(requests::unguard{.context = guard, .name = name}, task).result;
 }
 
 kern_return_t mach_port_swap_guard(ipc_space_t task, mach_port_name_t name,
                                    mach_port_context_t old_guard, mach_port_context_t new_guard) {
-  return call(call_number::swap_guard, task, name, old_guard, new_guard).result;
+  return call(
+             requests::swap_guard{.old_context = old_guard, .new_context = new_guard, .name = name},
+             task)
+      .result;
 }
 
 kern_return_t mach_port_get_srights(ipc_space_t task, mach_port_name_t name,
                                     mach_port_rights_t* srights) {
-  return give(call(call_number::get_srights, task, name), srights);
+  return store(call(requests::get_srights{name}, task), &replies::get_srights::count, srights);
 }
 
 kern_return_t mach_port_peek(ipc_space_t task, mach_port_name_t name,
@@ -239,26 +240,28 @@ kern_return_t mach_port_peek(ipc_space_t task, mach_port_name_t name,
                              mach_port_seqno_t* request_seqnop, mach_msg_size_t* msg_sizep,
                              mach_msg_id_t* msg_idp, mach_msg_trailer_info_t trailer_infop,
                              mach_msg_type_number_t* trailer_infopCnt) {
-  const reply answer = call(call_number::peek, task, name, trailer_type, *request_seqnop,
-                            address(trailer_infop), *trailer_infopCnt);
-  if (answer.result != KERN_SUCCESS) return answer.result;
-  *request_seqnop = static_cast<mach_port_seqno_t>(answer.words[0] >> 32);
-  *msg_sizep = static_cast<mach_msg_size_t>(answer.words[0]);
-  *msg_idp = static_cast<mach_msg_id_t>(answer.words[1] >> 32);
-  *trailer_infopCnt = static_cast<mach_msg_type_number_t>(answer.words[1]);
-  return KERN_SUCCESS;
+  const auto answer =
+      call(requests::peek{.trailer = user_buffer_of(trailer_infop, *trailer_infopCnt),
+                          .name = name,
+                          .elements = trailer_type,
+                          .sequence_number = *request_seqnop},
+           task);
+  store(answer, &replies::peek::sequence_number, request_seqnop);
+  store(answer, &replies::peek::size, msg_sizep);
+  store(answer, &replies::peek::id, msg_idp);
+  return store(answer, &replies::peek::trailer_size, trailer_infopCnt);
 }
 
 kern_return_t mach_port_rename(ipc_space_t task, mach_port_name_t old_name,
                                mach_port_name_t new_name) {
-  return call(call_number::rename, task, old_name, new_name).result;
+  return call(requests::rename{.old_name = old_name, .new_name = new_name}, task).result;
 }
 
 // Makes a receive right. Returns MACH_PORT_NULL if the kernel refuses.
 mach_port_name_t mach_reply_port(void) {
-  const reply answer = call(call_number::reply_port, mach_task_self());
-  return answer.result == KERN_SUCCESS ? static_cast<mach_port_name_t>(answer.words[0])
-                                       : mach_port_name_t{MACH_PORT_NULL};
+  mach_port_name_t name = MACH_PORT_NULL;
+  store(call(requests::reply_port{}), &replies::reply_port::name, &name);
+  return name;
 }
 
 }  // extern "C"

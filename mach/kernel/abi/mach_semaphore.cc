@@ -5,19 +5,21 @@
 #include "kedge/mach/kernel/core/pending_call.h"
 
 using kedge::mach::kernel::call;
-using kedge::mach::kernel::call_number;
-using kedge::mach::kernel::reply;
+namespace replies = kedge::mach::kernel::replies;
+namespace requests = kedge::mach::kernel::requests;
 
 namespace {
 
 constexpr std::uint64_t forever = kedge::mach::kernel::pending_call::forever;
 
 kern_return_t wait(semaphore_t at, std::uint64_t nanoseconds) {
-  return call(call_number::semaphore_wait, mach_task_self(), at, nanoseconds).result;
+  return call(requests::semaphore_wait{.timeout = nanoseconds, .name = at}).result;
 }
 
-kern_return_t wait_signal(semaphore_t at, semaphore_t then, std::uint64_t nanoseconds) {
-  return call(call_number::semaphore_wait_signal, mach_task_self(), at, nanoseconds, then).result;
+kern_return_t wait_signal(semaphore_t at, semaphore_t to_signal, std::uint64_t nanoseconds) {
+  return call(requests::semaphore_wait_signal{
+                  .timeout = nanoseconds, .name = at, .signal = to_signal})
+      .result;
 }
 
 std::uint64_t nanoseconds_of(mach_timespec_t time) {
@@ -29,26 +31,24 @@ std::uint64_t nanoseconds_of(mach_timespec_t time) {
 extern "C" {
 
 kern_return_t semaphore_create(task_t task, semaphore_t* semaphore, int policy, int value) {
-  const reply answer = call(call_number::semaphore_create, task, static_cast<std::uint32_t>(policy),
-                            static_cast<std::uint32_t>(value));
-  if (answer.result == KERN_SUCCESS) *semaphore = static_cast<semaphore_t>(answer.words[0]);
-  return answer.result;
+  return store(call(requests::semaphore_create{.policy = policy, .value = value}, task),
+               &replies::semaphore_create::name, semaphore);
 }
 
 kern_return_t semaphore_destroy(task_t task, semaphore_t semaphore) {
-  return call(call_number::semaphore_destroy, task, semaphore).result;
+  return call(requests::semaphore_destroy{semaphore}, task).result;
 }
 
 kern_return_t semaphore_signal(semaphore_t semaphore) {
-  return call(call_number::semaphore_signal, mach_task_self(), semaphore).result;
+  return call(requests::semaphore_signal{semaphore}).result;
 }
 
 kern_return_t semaphore_signal_all(semaphore_t semaphore) {
-  return call(call_number::semaphore_signal_all, mach_task_self(), semaphore).result;
+  return call(requests::semaphore_signal_all{semaphore}).result;
 }
 
 kern_return_t semaphore_signal_thread(semaphore_t semaphore, thread_t thread) {
-  return call(call_number::semaphore_signal_thread, mach_task_self(), semaphore, thread).result;
+  return call(requests::semaphore_signal_thread{.name = semaphore, .thread = thread}).result;
 }
 
 kern_return_t semaphore_wait(semaphore_t semaphore) {

@@ -12,8 +12,7 @@
 namespace kernel = kedge::mach::kernel;
 namespace address_space = kedge::mach::kernel::address_space;
 using kernel::call;
-using kernel::call_number;
-using kernel::reply;
+namespace requests = kedge::mach::kernel::requests;
 
 namespace {
 
@@ -25,27 +24,26 @@ struct entry {
 };
 
 kern_return_t open_entry(mem_entry_name_port_t name, entry& found) {
-  const reply range = call(call_number::memory_entry_range, mach_task_self(), name);
+  const auto range = call(requests::memory_entry_range{name});
   if (range.result != KERN_SUCCESS) return range.result;
-  const reply opened = call(call_number::memory_entry_open, mach_task_self(), name);
+  kernel::attachment file;
+  const auto opened = call(requests::memory_entry_open{name}, mach_task_self(), &file);
   if (opened.result != KERN_SUCCESS) return opened.result;
-  const int descriptor = static_cast<int>(static_cast<std::int64_t>(opened.words[0]));
-  if (descriptor < 0) return KERN_RESOURCE_SHORTAGE;
-  found = {kernel::memory_file::adopt(descriptor), range.words[0], range.words[1],
-           static_cast<vm_prot_t>(opened.words[1])};
+  if (!file) return KERN_RESOURCE_SHORTAGE;
+  found = {kernel::memory_file::adopt(file.release()), range.reply.offset, range.reply.size,
+           opened.reply.permission};
   return found.file ? KERN_SUCCESS : KERN_RESOURCE_SHORTAGE;
 }
 
 kern_return_t name_entry(const entry& made, mach_port_t* name) {
   const int descriptor = made.file->open_again();
   if (descriptor < 0) return KERN_RESOURCE_SHORTAGE;
-  const reply answer =
-      call(call_number::memory_entry_make, mach_task_self(), static_cast<std::uint64_t>(descriptor),
-           made.offset, made.size, static_cast<std::uint64_t>(made.permission));
-  if (answer.result == KERN_TERMINATED)
-    kernel::close_file(descriptor);  // the kernel has not taken it
-  if (answer.result == KERN_SUCCESS) *name = static_cast<mach_port_t>(answer.words[0]);
-  return answer.result;
+  kernel::attachment file(descriptor, kernel::close_file);
+  return store(call(
+                   requests::memory_entry_make{
+                       .offset = made.offset, .size = made.size, .permission = made.permission},
+                   mach_task_self(), &file),
+               &kernel::replies::memory_entry_make::name, name);
 }
 
 bool place_of(int flags, mach_vm_address_t address, mach_vm_offset_t mask,

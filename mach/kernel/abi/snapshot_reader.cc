@@ -15,15 +15,15 @@ namespace {
 
 std::vector<std::uint64_t> fetch() {
   for (std::vector<std::uint64_t> words(1024);;) {
-    const reply answer = call(call_number::snapshot, mach_task_self(),
-                              reinterpret_cast<std::uintptr_t>(words.data()), words.size());
+    const auto answer = call(requests::snapshot{user_buffer_of(words.data(), words.size())});
     if (answer.result != KERN_SUCCESS) {
       if (answer.result == KERN_TERMINATED) return {};
       throw std::bad_alloc();
     }
-    const bool all = answer.words[0] <= words.size();
+    const std::uint64_t needed = answer.reply.words;
+    const bool all = needed <= words.size();
     // The next snapshot may be larger still.
-    words.resize(all ? answer.words[0] : answer.words[0] + answer.words[0] / 4);
+    words.resize(all ? needed : needed + needed / 4);
     if (all) return words;
   }
 }

@@ -10,10 +10,10 @@
 #include "kedge/mach/kernel/abi/current_binding.h"
 #include "kedge/mach/kernel/abi/file_calls.h"
 
+using kedge::mach::kernel::attachment;
 using kedge::mach::kernel::call;
-using kedge::mach::kernel::call_number;
 using kedge::mach::kernel::close_file;
-using kedge::mach::kernel::reply;
+namespace requests = kedge::mach::kernel::requests;
 
 namespace {
 
@@ -38,21 +38,20 @@ int fileport_makeport(int fd, fileport_t* port) {
   if (!can_be_sent(file)) return fail(EINVAL);
   const int held = fcntl(fd, F_DUPFD_CLOEXEC, 0);
   if (held < 0) return fail(errno == EBADF ? EBADF : EAGAIN);
-  const reply answer =
-      call(call_number::fileport_make, mach_task_self(), static_cast<std::uint64_t>(held));
+  attachment file_to_send(held, close_file);
+  const auto answer = call(requests::fileport_make{}, mach_task_self(), &file_to_send);
   if (answer.result != KERN_SUCCESS) {
-    if (answer.result == KERN_TERMINATED) close_file(held);  // the kernel has not taken it
     return fail(answer.result == KERN_RESOURCE_SHORTAGE ? EAGAIN : EINVAL);
   }
-  *port = static_cast<fileport_t>(answer.words[0]);
+  *port = answer.reply.name;
   return 0;
 }
 
 int fileport_makefd(fileport_t port) {
-  const reply answer = call(call_number::fileport_open, mach_task_self(), port);
+  attachment opened;
+  const auto answer = call(requests::fileport_open{port}, mach_task_self(), &opened);
   if (answer.result != KERN_SUCCESS) return fail(EINVAL);
-  const int opened = static_cast<int>(static_cast<std::int64_t>(answer.words[0]));
-  return opened >= 0 ? opened : fail(-opened);
+  return opened ? opened.release() : fail(answer.reply.error);
 }
 
 }  // extern "C"

@@ -2,36 +2,34 @@
 // mach_ports_lookup().
 #include <mach/mach.h>
 
+#include <algorithm>
+
 #include "kedge/mach/kernel/abi/current_binding.h"
 
 using kedge::mach::kernel::call;
-using kedge::mach::kernel::call_number;
-using kedge::mach::kernel::reply;
+namespace replies = kedge::mach::kernel::replies;
+namespace requests = kedge::mach::kernel::requests;
 
 extern "C" {
 
 kern_return_t task_get_special_port(task_inspect_t task, int which_port,
                                     mach_port_t* special_port) {
-  const reply answer =
-      call(call_number::get_special_port, task, static_cast<std::uint32_t>(which_port));
-  if (answer.result == KERN_SUCCESS) *special_port = static_cast<mach_port_t>(answer.words[0]);
-  return answer.result;
+  return store(call(requests::get_special_port{which_port}, task), &replies::get_special_port::name,
+               special_port);
 }
 
 kern_return_t task_set_special_port(task_t task, int which_port, mach_port_t special_port) {
-  return call(call_number::set_special_port, task, static_cast<std::uint32_t>(which_port),
-              special_port)
-      .result;
+  return call(requests::set_special_port{.which = which_port, .name = special_port}, task).result;
 }
 
 kern_return_t mach_ports_register(task_t target_task, mach_port_array_t init_port_set,
                                   mach_msg_type_number_t init_port_setCnt) {
   if (init_port_setCnt > MACH_PORTS_SLOTS_USED) return KERN_INVALID_ARGUMENT;
-  mach_port_t names[MACH_PORTS_SLOTS_USED]{};
+  requests::register_ports request{};
   for (mach_msg_type_number_t each = 0; each < init_port_setCnt; ++each) {
-    names[each] = init_port_set[each];
+    request.names[each] = init_port_set[each];
   }
-  return call(call_number::register_ports, target_task, names[0], names[1], names[2]).result;
+  return call(request, target_task).result;
 }
 
 kern_return_t mach_ports_lookup(task_t target_task, mach_port_array_t* init_port_set,
@@ -40,15 +38,13 @@ kern_return_t mach_ports_lookup(task_t target_task, mach_port_array_t* init_port
   constexpr vm_size_t size = MACH_PORTS_SLOTS_USED * sizeof(mach_port_t);
   const kern_return_t failed = vm_allocate(mach_task_self(), &memory, size, VM_FLAGS_ANYWHERE);
   if (failed != KERN_SUCCESS) return failed;
-  const reply answer = call(call_number::look_up_ports, target_task);
+  const auto answer = call(requests::look_up_ports{}, target_task);
   if (answer.result != KERN_SUCCESS) {
     vm_deallocate(mach_task_self(), memory, size);
     return answer.result;
   }
   auto* const names = reinterpret_cast<mach_port_t*>(memory);
-  names[0] = static_cast<mach_port_t>(answer.words[0]);
-  names[1] = static_cast<mach_port_t>(answer.words[0] >> 32);
-  names[2] = static_cast<mach_port_t>(answer.words[1]);
+  std::copy(answer.reply.names.begin(), answer.reply.names.end(), names);
   *init_port_set = names;
   *init_port_setCnt = MACH_PORTS_SLOTS_USED;
   return KERN_SUCCESS;

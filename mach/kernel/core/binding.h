@@ -1,7 +1,10 @@
-// What connects callers to a kernel: in the same process, by bytes to another thread, later by
-// bytes to another process.
+// binding: what connects callers to a kernel: in the same process, by bytes to another thread,
+// later by bytes to another process.
 #pragma once
 
+#include <cstdint>
+
+#include "kedge/mach/kernel/core/attachment.h"
 #include "kedge/mach/kernel/core/copyio.h"
 #include "kedge/mach/kernel/core/request.h"
 
@@ -10,17 +13,24 @@ namespace kedge::mach::kernel {
 class binding {
  public:
   // Does the call and returns when it is done; blocks the calling thread if the call waits. Any
-  // thread. Time-outs run against one deadline; a signal handler that ran meanwhile ends a wait
-  // with MACH_SEND_INTERRUPTED or MACH_RCV_INTERRUPTED.
-  virtual void call(const request& what, reply& answer, copyio& memory) = 0;
+  // thread. A time-out runs against one deadline. A signal handler that runs while the call waits
+  // ends the wait with MACH_SEND_INTERRUPTED or MACH_RCV_INTERRUPTED.
+  //
+  // `caller` is the id of the task that makes the call, or 0 for the process's own. It is not a
+  // part of the request: a binding to another process knows which process is at the other end, and
+  // accepts only ids of tasks that this process has made.
+  // `file` is null unless the call transfers a file. It holds the request's; the kernel empties it
+  // if it takes the file, and puts the reply's there.
+  virtual void call(std::uint64_t caller, const any_request& request, any_reply& reply,
+                    copyio& memory, attachment* file) = 0;
 
  protected:
   binding() = default;
   ~binding() = default;
 };
 
-// The binding of programs that choose none: the kernel inside this process. Another one after a
-// fork.
+// The binding of programs that choose none: the kernel inside this process. A fork's child has
+// another one than its parent.
 binding& default_binding();
 
 }  // namespace kedge::mach::kernel

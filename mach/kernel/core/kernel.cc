@@ -1,3 +1,5 @@
+// The kernel's tasks, and which part of it does which call. The calls that may wait begin, resume
+// and are cancelled here; what each call does is in calls/.
 #include "kedge/mach/kernel/core/kernel.h"
 
 #include <servers/bootstrap.h>
@@ -26,17 +28,17 @@ kernel::kernel()
 kernel::~kernel() {
   std::map<std::uint64_t, ref<ipc_task>> tasks = std::move(tasks_);
   for (auto& [id, each] : tasks) {
-    deferred_work after(*this);
-    each->terminate(after);
+    deferred_work deferred(*this);
+    each->terminate(deferred);
   }
-  deferred_work after(*this);
-  names_.end(after);
+  deferred_work deferred(*this);
+  names_.end(deferred);
 }
 
 ref<ipc_task> kernel::create_task(const name_policy& names, const identity& who, ipc_task* parent) {
   const std::lock_guard hold(tasks_lock_);
   const std::uint64_t id = next_task_id_;
-  // Its place first: what a task holds can only be given back by its end.
+  // The map's entry is made first: only the end of a task returns what it holds.
   const auto place = tasks_.try_emplace(id).first;
   try {
     place->second =
@@ -72,22 +74,24 @@ void kernel::terminate_task(ipc_task& ending) {
     last = std::move(found->second);
     tasks_.erase(found);
   }
-  deferred_work after(*this);
-  last->terminate(after);
-  names_.task_ended(last->id, after);
+  deferred_work deferred(*this);
+  last->terminate(deferred);
+  names_.task_ended(last->id, deferred);
 }
 
-kern_return_t kernel::name_send_right(ipc_task& caller, port& to, reply& answer) {
-  to.lock.lock();
-  carried_right right{make_send_right(to), MACH_MSG_TYPE_MOVE_SEND, false};
-  to.lock.unlock();
-  mach_port_name_t name = MACH_PORT_NULL;
-  caller.names.lock.lock();
-  const kern_return_t result = copy_out(caller.names, right, name);
-  caller.names.lock.unlock();
-  deferred_work after(*this);
-  if (result != KERN_SUCCESS) release_right(right, after);
-  answer.words[0] = name;
+kern_return_t kernel::name_send_right(ipc_task& caller, port& to, mach_port_name_t& name) {
+  carried_right right;
+  {
+    const std::lock_guard hold(to.lock);
+    right = {make_send_right(to), MACH_MSG_TYPE_MOVE_SEND, false};
+  }
+  kern_return_t result = KERN_SUCCESS;
+  {
+    const std::lock_guard hold(caller.names.lock);
+    result = copy_out(caller.names, right, name);
+  }
+  deferred_work deferred(*this);
+  if (result != KERN_SUCCESS) release_right(right, deferred);
   return result;
 }
 
@@ -107,116 +111,124 @@ namespace {
 
 constexpr std::uint64_t nanoseconds_per_millisecond = 1000000;
 
-// The task that `name` denotes in the caller's space: itself, or the one whose self port it is a
-// send right to.
-kern_return_t resolve_task(kernel& in, ipc_task& caller, mach_port_name_t name,
-                           ref<ipc_task>& found) {
+// Finds the task that `name` denotes in the caller's space: the caller itself, or the task to whose
+// self port it is a send right.
+kern_return_t resolve_task(kernel& all, ipc_task& caller, mach_port_name_t name,
+                           ref<ipc_task>& target) {
   if (name == task_self_name) {
-    found = ref<ipc_task>(&caller);
+    target = ref<ipc_task>(&caller);
     return KERN_SUCCESS;
   }
   std::uint64_t id = 0;
   {
     const std::lock_guard hold(caller.names.lock);
-    entry* at = caller.names.find(name);
-    if (!at || convert_if_dead(caller.names, name, *at) || (at->type & MACH_PORT_TYPE_SEND) == 0) {
+    entry* const found = caller.names.find(name);
+    if (!found || convert_if_dead(caller.names, name, *found) ||
+        (found->type & MACH_PORT_TYPE_SEND) == 0) {
       return MACH_SEND_INVALID_DEST;
     }
-    const port& named = static_cast<const port&>(*at->target);
+    const port& named = static_cast<const port&>(*found->target);
     if (named.serves != kernel_object::task) return KERN_INVALID_TASK;
     id = named.served_task;
   }
-  found = in.find_task(id);
-  return found ? KERN_SUCCESS : MACH_SEND_INVALID_DEST;
+  target = all.find_task(id);
+  return target ? KERN_SUCCESS : MACH_SEND_INVALID_DEST;
 }
 
-// What becomes of the guard exception that the call has raised, if it has.
-status judge(ipc_task& caller, reply& answer, status now) {
-  if (answer.guard.code != 0) [[unlikely]]
-    caller.guards.apply(answer.guard);
+// Leaves the guard exception that the call has raised in the reply if the caller's policy is to
+// deliver it. Returns `now`.
+status apply_guard_policy(ipc_task& caller, any_reply& reply, status now) {
+  if (reply.guard.code != 0) [[unlikely]]
+    caller.guards.apply(reply.guard);
   return now;
+}
+
+void set_up(pending_call& waiting, const requests::message& request) noexcept {
+  waiting.option = request.option;
+  waiting.send_size = request.send_size;
+  waiting.receive_size = request.receive_size;
+  waiting.receive_name = request.receive_name;
+  waiting.timeout = request.timeout * nanoseconds_per_millisecond;
+  waiting.poll_send = (request.option & MACH_SEND_TIMEOUT) && request.timeout == 0;
+  waiting.poll_receive = (request.option & MACH_RCV_TIMEOUT) && request.timeout == 0;
+  waiting.send_buffer = request.send;
+  waiting.receive_buffer = request.receive;
 }
 
 }  // namespace
 
-status kernel::begin(ipc_task& caller, const request& what, reply& answer, copyio& memory,
+status kernel::begin(ipc_task& caller, const any_request& request, any_reply& reply, copyio& memory,
                      pending_call& waiting) {
-  deferred_work after(*this);
-  if (what.call == call_number::message) {
-    const auto option = static_cast<mach_msg_option_t>(what.words[0]);
-    waiting.option = option;
-    waiting.send_size = static_cast<mach_msg_size_t>(what.words[1]);
-    waiting.receive_size = static_cast<mach_msg_size_t>(what.words[2]);
-    waiting.receive_name = static_cast<mach_port_name_t>(what.words[3]);
-    waiting.timeout = what.words[4] * nanoseconds_per_millisecond;
-    waiting.poll_send = (option & MACH_SEND_TIMEOUT) && what.words[4] == 0;
-    waiting.poll_receive = (option & MACH_RCV_TIMEOUT) && what.words[4] == 0;
-    waiting.send_buffer = what.words[6];
-    waiting.receive_buffer = what.words[7];
-    const status now = message_call(caller, waiting, answer, memory, after).begin();
-    return judge(caller, answer, now);
+  deferred_work deferred(*this);
+  if (request.number == call_number::message) {
+    set_up(waiting, request.as<requests::message>());
+    const status now = message_call(caller, waiting, reply, memory, deferred).begin();
+    return apply_guard_policy(caller, reply, now);
   }
   if (caller.terminated()) {
-    answer.result = KERN_TERMINATED;
+    reply.result = KERN_TERMINATED;
     return status::done;
   }
-  semaphore_call of_semaphore(caller, waiting, answer, after);
-  if (of_semaphore.serves(what.call)) return of_semaphore.begin(what);
+  semaphore_call of_semaphore(caller, waiting, reply, deferred);
+  if (of_semaphore.serves(request.number)) return of_semaphore.begin(request);
   try {
-    answer.result = call_at_once(caller, what, answer, memory, after, of_semaphore);
+    reply.result = call_nonblocking(caller, request, reply, memory, deferred, of_semaphore);
   } catch (const std::bad_alloc&) {
-    answer.result = is_bootstrap_call(what.call) ? BOOTSTRAP_NO_MEMORY : KERN_RESOURCE_SHORTAGE;
+    reply.result = is_bootstrap_call(request.number) ? BOOTSTRAP_NO_MEMORY : KERN_RESOURCE_SHORTAGE;
   }
-  return judge(caller, answer, status::done);
+  return apply_guard_policy(caller, reply, status::done);
 }
 
 // The calls that do not wait.
-kern_return_t kernel::call_at_once(ipc_task& caller, const request& what, reply& answer,
-                                   copyio& memory, deferred_work& after,
-                                   semaphore_call& of_semaphore) {
-  if (is_bootstrap_call(what.call)) return do_bootstrap_call(caller, what, answer, memory, after);
-  // Those without a task argument act on the caller.
-  const bool bare = what.call == call_number::reply_port || what.call == call_number::self;
+kern_return_t kernel::call_nonblocking(ipc_task& caller, const any_request& request,
+                                       any_reply& reply, copyio& memory, deferred_work& deferred,
+                                       semaphore_call& of_semaphore) {
+  if (is_bootstrap_call(request.number)) {
+    return bootstrap_call(caller, reply.guard, memory, deferred).run(request, reply);
+  }
+  const bool acts_on_caller =
+      request.number == call_number::reply_port || request.number == call_number::self;
   ref<ipc_task> target;
   const kern_return_t failed =
-      resolve_task(*this, caller, bare ? task_self_name : what.target, target);
+      resolve_task(*this, caller, acts_on_caller ? task_self_name : request.target, target);
   if (failed != KERN_SUCCESS) return failed;
-  switch (what.call) {
+  switch (request.number) {
     case call_number::check_task:
       return KERN_SUCCESS;
     case call_number::semaphore_create:
-      return of_semaphore.create(*target, what);
+      return of_semaphore.create(*target, request.as<requests::semaphore_create>(),
+                                 reply.as<replies::semaphore_create>());
     case call_number::semaphore_destroy:
-      return of_semaphore.destroy(*target, static_cast<mach_port_name_t>(what.words[0]));
+      return of_semaphore.destroy(*target, request.as<requests::semaphore_destroy>());
     case call_number::voucher_create:
-      return create_voucher(caller, what, answer, memory, after);
+      return create_voucher(caller, request.as<requests::voucher_create>(),
+                            reply.as<replies::voucher_create>(), memory, deferred);
     case call_number::get_special_port:
     case call_number::set_special_port:
     case call_number::register_ports:
     case call_number::look_up_ports:
-      return do_special_port_call(caller, *target, what, answer, after);
+      return special_port_call(caller, *target, reply.guard, deferred).run(request, reply);
     default:
-      do_port_call(caller, *target, what, answer, memory, after);
-      return answer.result;
+      return port_call(caller, *target, reply.guard, memory, deferred).run(request, reply);
   }
 }
 
-status kernel::resume(ipc_task& caller, pending_call& woken, reply& answer, copyio& memory) {
-  deferred_work after(*this);
+status kernel::resume(ipc_task& caller, pending_call& woken, any_reply& reply, copyio& memory) {
+  deferred_work deferred(*this);
   if (woken.stage == pending_call::phase::semaphore) {
-    return semaphore_call(caller, woken, answer, after).resume();
+    return semaphore_call(caller, woken, reply, deferred).resume();
   }
-  const status now = message_call(caller, woken, answer, memory, after).resume();
-  return judge(caller, answer, now);
+  const status now = message_call(caller, woken, reply, memory, deferred).resume();
+  return apply_guard_policy(caller, reply, now);
 }
 
-bool kernel::cancel(ipc_task& caller, pending_call& waiting, give_up why, reply& answer,
+bool kernel::cancel(ipc_task& caller, pending_call& waiting, give_up why, any_reply& reply,
                     copyio& memory) {
-  deferred_work after(*this);
+  deferred_work deferred(*this);
   if (waiting.stage == pending_call::phase::semaphore) {
-    return semaphore_call(caller, waiting, answer, after).cancel(why);
+    return semaphore_call(caller, waiting, reply, deferred).cancel(why);
   }
-  return message_call(caller, waiting, answer, memory, after).cancel(why);
+  return message_call(caller, waiting, reply, memory, deferred).cancel(why);
 }
 
 kern_return_t kernel::attach(ipc_task& caller, mach_port_name_t name, watch& by, ref<object>& at) {
@@ -254,30 +266,28 @@ mach_port_name_t kernel::peek(object& at) noexcept {
   }
   port_set& set = static_cast<port_set&>(at);
   for (;;) {
-    set.lock.lock();
-    membership* first = set.ready.front();
-    if (!first) {
-      set.lock.unlock();
-      return MACH_PORT_NULL;
+    ref<port> member;
+    {
+      const std::lock_guard hold(set.lock);
+      membership* const first = set.ready.front();
+      if (!first) return MACH_PORT_NULL;
+      member = ref<port>(first->member);
     }
-    const ref<port> member(first->member);
-    set.lock.unlock();
     const std::lock_guard hold(member->lock);
     if (member->receiver && member->queue().peek()) return member->receiver_name;
   }
 }
 
-void kernel::receive_from(ipc_task& caller, object& at, mach_msg_option_t option,
-                          user_address buffer, mach_msg_size_t size, reply& answer, copyio& memory,
-                          pending_call& unused) {
-  deferred_work after(*this);
+void kernel::receive_from(ipc_task& caller, object& at, const requests::message& request,
+                          any_reply& reply, copyio& memory, pending_call& unused) {
+  deferred_work deferred(*this);
   unused.stage = pending_call::phase::receive;
-  unused.option = option;
-  unused.receive_size = size;
-  unused.receive_buffer = buffer;
+  unused.option = request.option;
+  unused.receive_size = request.receive_size;
+  unused.receive_buffer = request.receive;
   unused.poll_receive = true;
-  message_call(caller, unused, answer, memory, after).receive_from(at);
-  judge(caller, answer, status::done);
+  message_call(caller, unused, reply, memory, deferred).receive_from(at);
+  apply_guard_policy(caller, reply, status::done);
 }
 
 }  // namespace kedge::mach::kernel

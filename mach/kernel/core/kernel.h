@@ -1,6 +1,10 @@
-// The kernel: all tasks and what they share. It blocks no thread, reads no clock, and knows no
-// process: whoever binds it to callers brings their memory (copyio), their identity, the seed of
-// names, and does the waiting (pending_call).
+// kernel: all tasks and what they share.
+//
+// It blocks no thread, reads no clock, and knows no process. A binding connects it to callers: it
+// brings their memory (copyio), their identity and the seed of names, and it does the waiting
+// (pending_call).
+//
+// Threads: any thread may make any call, unless its comment says otherwise.
 #pragma once
 
 #include <array>
@@ -22,7 +26,7 @@
 
 namespace kedge::mach::kernel {
 
-// How a call stands: done, its reply written; or parked, to be woken.
+// How far a call is: `done` means that its reply is written, `parked` that it will be woken.
 enum class status { done, parked };
 
 // Why a caller gives up waiting.
@@ -38,60 +42,64 @@ class kernel {
   kernel& operator=(const kernel&) = delete;
 
   // A new task, with a reference for the caller. Throws std::bad_alloc. Ids start at
-  // `first_task_id` and are not used again.
-  // Special ports are inherited from the parent, if there is one.
+  // `first_task_id` and are not used again. A task inherits the special ports of its parent, if it
+  // has one.
   ref<ipc_task> create_task(const name_policy& names, const identity& who, ipc_task* parent);
-  // Null if there is no such task, or no longer.
+  // Returns null if there is no task of this id, or it has been terminated.
   ref<ipc_task> find_task(std::uint64_t id) noexcept;
   void terminate_task(ipc_task& ending);
-  // Those that have not been ended, by their ids.
+  // All tasks that have not been terminated, in the order of their ids.
   std::vector<ref<ipc_task>> tasks();
-  // A new send right to the port, for the caller: its name in answer.words[0]. KERN_NO_SPACE.
-  kern_return_t name_send_right(ipc_task& caller, port& to, reply& answer);
-  // What the port serves to which the name is a send right; null: it is none, or serves another
-  // kind.
+  // Makes a send right to the port and puts it into the caller's space. KERN_NO_SPACE.
+  kern_return_t name_send_right(ipc_task& caller, port& to, mach_port_name_t& name);
+  // Returns the kernel object behind the send right `name`, or null if `name` is not a send right
+  // or its port serves a different kind.
   ref<object> find_served(ipc_task& caller, mach_port_name_t name, kernel_object kind) noexcept;
 
-  // Begins a call. `waiting` is used by those that may wait, and must live until the call is done.
-  // The calls that make and end tasks are the binding's own: they need identities.
-  status begin(ipc_task& caller, const request& what, reply& answer, copyio& memory,
+  // Begins a call. `waiting` is used by the calls that may wait. It must live until the call is
+  // done. The calls on files, tasks and the kernel itself (the last group of call_number) are the
+  // binding's.
+  status begin(ipc_task& caller, const any_request& request, any_reply& reply, copyio& memory,
                pending_call& waiting);
-  // Goes on after a wake().
-  status resume(ipc_task& caller, pending_call& woken, reply& answer, copyio& memory);
-  // Gives up. True: the call is done, its reply written. False: it was completed meanwhile; await
-  // wake(), then resume().
-  bool cancel(ipc_task& caller, pending_call& waiting, give_up why, reply& answer, copyio& memory);
+  // Continues a parked call after its wake().
+  status resume(ipc_task& caller, pending_call& woken, any_reply& reply, copyio& memory);
+  // Gives up waiting. Returns true if the call is done and its reply written. Returns false if it
+  // has been completed concurrently: then await wake(), and resume().
+  bool cancel(ipc_task& caller, pending_call& waiting, give_up why, any_reply& reply,
+              copyio& memory);
 
-  // Watching a receive right or a set: KERN_INVALID_NAME (no such name, or a dead one),
-  // KERN_INVALID_RIGHT. `at` is then the object, which stays the same whatever becomes of the name.
+  // Watches a receive right or a set. KERN_INVALID_NAME (no such name, or a dead one),
+  // KERN_INVALID_RIGHT. Puts the object into `at`: it stays the same one whatever happens to the
+  // name.
   kern_return_t attach(ipc_task& caller, mach_port_name_t name, watch& by, ref<object>& at);
   static void detach(watch& by, object& at) noexcept;
-  // The name of a port with a message: the watched one, or a member of the watched set.
-  // MACH_PORT_NULL: none has one.
+  // Returns the name of a port with a queued message: the watched port's, or that of a member of
+  // the watched set. MACH_PORT_NULL: no message is queued.
   static mach_port_name_t peek(object& at) noexcept;
-  // A receive without waiting from the watched object; writes the size of message and trailer to
-  // answer.words[0].
-  void receive_from(ipc_task& caller, object& at, mach_msg_option_t option, user_address buffer,
-                    mach_msg_size_t size, reply& answer, copyio& memory, pending_call& unused);
+  // Receives from a watched object without waiting, by option, buffer and size of the request. The
+  // reply is replies::message.
+  void receive_from(ipc_task& caller, object& at, const requests::message& request,
+                    any_reply& reply, copyio& memory, pending_call& unused);
 
   // The parts.
   kmsg_pool& messages() noexcept { return pools_[0]; }
-  // The pool for a thread, of which `own` is an address on the stack.
+  // The pool for the thread on whose stack the address `own` is.
   kmsg_pool& messages(const void* own) noexcept { return pools_[shard_of_stack(own)]; }
   class transit& transit() noexcept { return transit_; }
   // Changed only while no call is in progress.
   class profile& profile() noexcept { return profile_; }
   name_server& names() noexcept { return names_; }
   port& host_port() noexcept { return *host_port_; }
-  // Whether MACH_MSG_STRICT_REPLY is enforced, as by Darwin's boot argument ipc_strict_reply; it is
-  // not by default. Changed only while no call is in progress.
+  // Whether MACH_MSG_STRICT_REPLY is enforced, as by Darwin's boot argument ipc_strict_reply. The
+  // default is that it is not. Changed only while no call is in progress.
   bool& strict_replies() noexcept { return strict_replies_; }
 
   static constexpr std::uint64_t first_task_id = 1;
 
  private:
-  kern_return_t call_at_once(ipc_task& caller, const request& what, reply& answer, copyio& memory,
-                             deferred_work& after, semaphore_call& of_semaphore);
+  kern_return_t call_nonblocking(ipc_task& caller, const any_request& request, any_reply& reply,
+                                 copyio& memory, deferred_work& deferred,
+                                 semaphore_call& of_semaphore);
 
   std::array<kmsg_pool, stack_shards> pools_;
   class transit transit_;

@@ -1,98 +1,147 @@
-// A call as plain data: what crosses the boundary between a caller and the kernel, wherever the
-// kernel runs. Memory of the caller is named by address and reached through copyio.
+// any_request, any_reply: a call as plain data, whichever call it is. They are what crosses the
+// boundary between a caller and the kernel, wherever the kernel runs.
+//
+// Each is a tagged union of the structs in requests.h and replies.h, and call_number is the tag.
+// std::variant would dispatch no faster, but its layout is the library's: a request could not be
+// sent as bytes, nor be made of bytes that have arrived.
+//
+// Threads: a value; no sharing. Ownership: none. Errors: as() of another call than the request's is
+// undefined; assign() checks what has arrived from outside.
 #pragma once
 
-#include <mach/message.h>
-
-#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <new>
+#include <span>
+#include <type_traits>
 
+#include "kedge/mach/kernel/core/call_number.h"
 #include "kedge/mach/kernel/core/guard_violation.h"
+#include "kedge/mach/kernel/core/replies.h"
+#include "kedge/mach/kernel/core/requests.h"
 
 namespace kedge::mach::kernel {
 
-// After each call: its words in order; after the arrow those of the reply. `@` is an address in the
-// caller's memory.
-enum class call_number : std::uint32_t {
-  message,         // option, send size, receive size, receive name, ms, notify, @send, @receive
-  reply_port,      // -> name
-  self,            // reserved name -> name, with one user reference more
-  names,           // @names, @types, room (elements) -> count; copied only if all fit
-  type,            // name -> type
-  allocate,        // right -> name
-  construct,       // flags, queue limit, context, service port's name -> name
-  destruct,        // name, send delta, guard
-  destroy,         // name
-  deallocate,      // name
-  get_refs,        // name, right -> references
-  mod_refs,        // name, right, delta
-  insert_right,    // name, right's name, disposition
-  extract_right,   // name, disposition -> name, disposition
-  move_member,     // member, set or null
-  insert_member,   // member, set
-  extract_member,  // member, set
-  get_set_status,  // set, @names, room -> count; copied only if all fit
-  request_notification,     // name, id, sync, notify, disposition -> previous
-  get_attributes,           // name, flavor, @info, room (words) -> count
-  set_attributes,           // name, flavor, @info, count
-  set_mscount,              // name, count
-  set_seqno,                // name, seqno
-  get_context,              // name -> context
-  set_context,              // name, context
-  guard,                    // name, guard, MPG_* flags
-  unguard,                  // name, guard
-  swap_guard,               // name, old, new
-  semaphore_create,         // policy, value -> name
-  semaphore_destroy,        // name
-  semaphore_signal,         // name
-  semaphore_signal_all,     // name
-  semaphore_signal_thread,  // name, thread or null
-  semaphore_wait,           // name, ns or all ones
-  semaphore_wait_signal,    // name, ns or all ones, name to signal
-  get_srights,              // name -> count
-  peek,        // name, trailer elements, seqno, @trailer, room -> seqno and size, id and trailer
-               // size (32 bits each)
-  rename,      // name, name
-  check_task,  // whether the target is a task
-  get_special_port,  // which -> name
-  set_special_port,  // which, name
-  register_ports,    // three names
-  look_up_ports,     // -> names: the first, and in the upper half the second; the third
-  // The target is the bootstrap port; @ and length of a service's name come first.
-  bootstrap_check_in,        // -> name
-  bootstrap_look_up,         // -> name
-  bootstrap_create_service,  // -> name
-  bootstrap_register,        // ..., name
-  bootstrap_status,          // -> status
-  voucher_create,            // host, @recipes, bytes -> name
-  fileport_make,             // descriptor, the kernel's from here on -> name
-  fileport_open,             // name -> descriptor, or -errno
-  memory_entry_make,   // descriptor, the kernel's from here on, offset, size, permission -> name
-  memory_entry_open,   // name -> descriptor, or -errno; permission
-  memory_entry_range,  // name -> offset, size
-  task_create,         // first index of ordered names, or 0 for shuffled ones -> id
-  task_terminate,      // id
-  task_self_port,      // id -> name
-  task_set_guards,     // id, guard_policy::behaviour
-  task_take_guard,     // id -> code and name (32 bits each), subcode; KERN_FAILURE: none left
-  task_limit_names,    // id, count
-  snapshot,            // @, room (words) -> words (core/snapshot.h); copied if all fit
-  set_profile,         // profile::os_version
-  set_strict_replies,  // whether MACH_MSG_STRICT_REPLY is enforced
+// A struct that can be sent as the bytes that it is.
+template <typename T>
+inline constexpr bool is_plain_data =
+    std::is_trivially_copyable_v<T> && alignof(T) <= alignof(std::uint64_t) &&
+    (std::is_empty_v<T> || std::has_unique_object_representations_v<T>);
+
+template <typename... Requests>
+struct request_list {
+  static constexpr std::size_t count = sizeof...(Requests);
+
+  // Bytes of each request, by its call_number.
+  static constexpr std::size_t sizes[] = {std::is_empty_v<Requests> ? 0 : sizeof(Requests)...};
+
+  static constexpr bool is_in_order() noexcept {
+    std::uint32_t index = 0;
+    return ((Requests::number == static_cast<call_number>(index++)) && ...);
+  }
+  static constexpr bool is_plain() noexcept {
+    return ((is_plain_data<Requests> && is_plain_data<typename Requests::reply>) && ...);
+  }
+  template <typename T>
+  static constexpr bool has = (std::is_same_v<T, Requests> || ...);
+  template <typename T>
+  static constexpr bool has_reply = (std::is_same_v<T, typename Requests::reply> || ...);
 };
 
-struct request {
-  call_number call = call_number::message;
-  // The first argument of mach_port_*: whose space is meant.
+// In the order of call_number.
+using all_requests = request_list<
+    requests::message, requests::reply_port, requests::self, requests::names, requests::type,
+    requests::allocate, requests::construct, requests::destruct, requests::destroy,
+    requests::deallocate, requests::get_refs, requests::mod_refs, requests::insert_right,
+    requests::extract_right, requests::move_member, requests::insert_member,
+    requests::extract_member, requests::get_set_status, requests::request_notification,
+    requests::get_attributes, requests::set_attributes, requests::set_mscount, requests::set_seqno,
+    requests::get_context, requests::set_context, requests::guard, requests::unguard,
+    requests::swap_guard, requests::semaphore_create, requests::semaphore_destroy,
+    requests::semaphore_signal, requests::semaphore_signal_all, requests::semaphore_signal_thread,
+    requests::semaphore_wait, requests::semaphore_wait_signal, requests::get_srights,
+    requests::peek, requests::rename, requests::check_task, requests::get_special_port,
+    requests::set_special_port, requests::register_ports, requests::look_up_ports,
+    requests::bootstrap_check_in, requests::bootstrap_look_up, requests::bootstrap_create_service,
+    requests::bootstrap_register, requests::bootstrap_status, requests::voucher_create,
+    requests::fileport_make, requests::fileport_open, requests::memory_entry_make,
+    requests::memory_entry_open, requests::memory_entry_range, requests::task_create,
+    requests::task_terminate, requests::task_self_port, requests::task_set_guards,
+    requests::task_take_guard, requests::task_limit_names, requests::snapshot,
+    requests::set_profile, requests::set_strict_replies>;
+static_assert(all_requests::is_in_order(), "a request is not where call_number has it");
+static_assert(all_requests::is_plain(), "a request or a reply has padding, or is no plain data");
+static_assert(all_requests::count ==
+              std::size_t{static_cast<std::uint32_t>(call_number::set_strict_replies)} + 1);
+
+class any_request {
+ public:
+  static constexpr std::size_t max_size = sizeof(requests::message);
+
+  any_request() = default;
+  template <typename Request>
+  any_request(const Request& request, mach_port_name_t acts_on) noexcept
+      : number(Request::number), target(acts_on) {
+    static_assert(all_requests::has<Request> && sizeof(Request) <= max_size);
+    ::new (static_cast<void*>(body_)) Request(request);
+  }
+
+  call_number number = call_number::message;
+  // The caller's name for the task that the call acts on, which is the first argument of
+  // mach_port_*; or for the bootstrap port.
   mach_port_name_t target = MACH_PORT_NULL;
-  std::uint64_t task = 0;  // id of the task that calls
-  std::array<std::uint64_t, 8> words{};
-};
 
-struct reply {
-  kern_return_t result = KERN_SUCCESS;
-  guard_violation guard;
-  std::array<std::uint64_t, 2> words{};
+  template <typename Request>
+  const Request& as() const noexcept {
+    static_assert(all_requests::has<Request>);
+    return *std::launder(reinterpret_cast<const Request*>(body_));
+  }
+
+  // What of the request has to be sent, beside number and target.
+  std::span<const std::byte> body() const noexcept {
+    return {body_, all_requests::sizes[static_cast<std::size_t>(number)]};
+  }
+  // Makes the request of what has arrived. Returns false, and changes nothing, if there is no such
+  // call, or its request is not as long.
+  bool assign(std::uint32_t arrived_number, mach_port_name_t arrived_target,
+              std::span<const std::byte> arrived_body) noexcept {
+    if (arrived_number >= all_requests::count ||
+        arrived_body.size() != all_requests::sizes[arrived_number]) {
+      return false;
+    }
+    number = static_cast<call_number>(arrived_number);
+    target = arrived_target;
+    if (!arrived_body.empty()) std::memcpy(body_, arrived_body.data(), arrived_body.size());
+    return true;
+  }
+
+ private:
+  alignas(std::uint64_t) std::byte body_[max_size];
 };
+static_assert(std::is_trivially_copyable_v<any_request>);
+
+class any_reply {
+ public:
+  static constexpr std::size_t max_size = 16;
+
+  kern_return_t result = KERN_SUCCESS;
+  // The guard exception that the call has raised and that is to be delivered; code 0: none.
+  guard_violation guard;
+
+  // The struct of the call's answer, zero until the call writes it.
+  template <typename Reply>
+  Reply& as() noexcept {
+    static_assert(all_requests::has_reply<Reply> && sizeof(Reply) <= max_size);
+    return *std::launder(reinterpret_cast<Reply*>(body_));
+  }
+
+  // All replies are sent at full size.
+  std::span<std::byte, max_size> body() noexcept { return std::span<std::byte, max_size>(body_); }
+
+ private:
+  alignas(std::uint64_t) std::byte body_[max_size]{};
+};
+static_assert(std::is_trivially_copyable_v<any_reply>);
 
 }  // namespace kedge::mach::kernel

@@ -1,3 +1,5 @@
+// The binding inside one process: which calls are its own, how the others wait, and how a fork's
+// child begins.
 #include "kedge/mach/kernel/embedded/embedded.h"
 
 #include <errno.h>
@@ -26,7 +28,7 @@
 namespace kedge::mach::kernel {
 namespace {
 
-// Never destroyed: threads may be in it when the process ends.
+// Never destroyed: threads may be in the kernel when the process ends.
 std::atomic<embedded*> current{nullptr};
 embedded* parents = nullptr;
 
@@ -35,7 +37,7 @@ void begin_child() {
   set_current_task({});
 }
 
-// At start-up: before there are threads or kqueues.
+// At start-up, before there are threads or kqueues.
 [[maybe_unused]] const int watches_forks = pthread_atfork(nullptr, nullptr, begin_child);
 [[maybe_unused]] const bool has_filter = register_machport_filter();
 
@@ -47,8 +49,8 @@ std::uint64_t random_seed() noexcept {
   return seed;
 }
 
-// What the receivers of a task's messages learn of it. The pid version tells the tasks of one
-// process apart.
+// The identity that receivers of a task's messages see. The tasks of one process differ by the pid
+// version.
 identity identity_of_process(unsigned version) noexcept {
   identity who;
   const auto uid = static_cast<unsigned>(getuid()), gid = static_cast<unsigned>(getgid());
@@ -58,13 +60,25 @@ identity identity_of_process(unsigned version) noexcept {
   return who;
 }
 
-// The caller has ended.
-void refuse(const request& what, reply& answer) noexcept {
-  if (what.call != call_number::message) {
-    answer.result = KERN_TERMINATED;
-  } else {
-    answer.result = what.words[0] & MACH_SEND_MSG ? MACH_SEND_INVALID_DEST : MACH_RCV_INVALID_NAME;
-  }
+// The result of a call of a task that has ended.
+kern_return_t refuse(const any_request& request) noexcept {
+  if (request.number != call_number::message) return KERN_TERMINATED;
+  return request.as<requests::message>().option & MACH_SEND_MSG ? MACH_SEND_INVALID_DEST
+                                                                : MACH_RCV_INVALID_NAME;
+}
+
+// Makes a port that serves the object, and a send right to it in the caller's space.
+kern_return_t name_object(kernel& owner, ipc_task& caller, kernel_object kind,
+                          const ref<object>& served, mach_port_name_t& name) {
+  const auto at = ref<port>::adopt(new port(kind, served));
+  return owner.name_send_right(caller, *at, name);
+}
+
+// Puts a newly opened fd into the attachment. Returns 0, or the errno of the failed opening.
+std::int32_t attach(int opened, attachment& file) noexcept {
+  if (opened < 0) return errno;
+  file = attachment(opened, held_file::close);
+  return 0;
 }
 
 // The caller's memory, which is this process's.
@@ -107,148 +121,207 @@ ref<ipc_task> embedded::create_task(ipc_task* parent, std::uint32_t first_ordere
   return kernel_.create_task(names, identity_of_process(++version), parent);
 }
 
-bool embedded::call_of_process(ipc_task& caller, const request& what, reply& answer,
-                               copyio& memory) {
-  switch (what.call) {
-    case call_number::task_create:
-      try {
-        answer.words[0] = create_task(&caller, static_cast<std::uint32_t>(what.words[0]))->id;
-      } catch (const std::bad_alloc&) {
-        answer.result = KERN_RESOURCE_SHORTAGE;
+bool embedded::call_of_process(ipc_task& caller, const any_request& request, any_reply& reply,
+                               copyio& memory, attachment* file) {
+  try {
+    switch (request.number) {
+      case call_number::snapshot:
+        reply.result =
+            copy_snapshot(request.as<requests::snapshot>(), reply.as<replies::snapshot>(), memory);
+        return true;
+      case call_number::set_profile:
+        kernel_.profile() =
+            static_cast<profile::os_version>(request.as<requests::set_profile>().version);
+        return true;
+      case call_number::set_strict_replies:
+        kernel_.strict_replies() = request.as<requests::set_strict_replies>().enforced != 0;
+        return true;
+      default: {
+        attachment none;
+        return call_of_tasks(caller, request, reply) ||
+               call_of_files(caller, request, reply, file ? *file : none);
       }
+    }
+  } catch (const std::bad_alloc&) {
+    reply.result = KERN_RESOURCE_SHORTAGE;
+    return true;
+  }
+}
+
+bool embedded::call_of_tasks(ipc_task& caller, const any_request& request, any_reply& reply) {
+  switch (request.number) {
+    case call_number::task_create:
+      reply.result =
+          make_task(caller, request.as<requests::task_create>(), reply.as<replies::task_create>());
       return true;
-    case call_number::task_terminate:
-      if (ref<ipc_task> ending = what.words[0] == 0 ? ref<ipc_task>() : find(what.words[0])) {
+    case call_number::task_terminate: {
+      const std::uint64_t id = request.as<requests::task_terminate>().id;
+      // The process's own task, 0, cannot be ended this way.
+      if (ref<ipc_task> ending = id == 0 ? ref<ipc_task>() : find(id)) {
         kernel_.terminate_task(*ending);
       }
       return true;
-    case call_number::task_self_port: {
-      ref<ipc_task> of = find(what.words[0]);
-      answer.result =
-          of ? kernel_.name_send_right(caller, of->self_port(), answer) : KERN_TERMINATED;
-      return true;
     }
-    case call_number::task_set_guards:
-      if (ref<ipc_task> of = find(what.words[0])) {
-        of->guards.set(static_cast<guard_policy::behaviour>(what.words[1]));
+    case call_number::task_self_port:
+      reply.result = name_task(caller, request.as<requests::task_self_port>(),
+                               reply.as<replies::task_self_port>());
+      return true;
+    case call_number::task_set_guards: {
+      const auto& asked = request.as<requests::task_set_guards>();
+      if (ref<ipc_task> of = find(asked.id)) {
+        of->guards.set(static_cast<guard_policy::behaviour>(asked.behaviour));
       }
       return true;
-    case call_number::task_take_guard: {
-      ref<ipc_task> of = find(what.words[0]);
-      guard_violation oldest;
-      answer.result = of && of->guards.take(oldest) ? KERN_SUCCESS : KERN_FAILURE;
-      answer.words = {std::uint64_t{oldest.code} << 32 | oldest.name, oldest.subcode};
-      return true;
     }
+    case call_number::task_take_guard:
+      reply.result =
+          take_guard(request.as<requests::task_take_guard>(), reply.as<replies::task_take_guard>());
+      return true;
     case call_number::task_limit_names:
-      if (ref<ipc_task> of = find(what.words[0])) {
-        const std::lock_guard<space_lock> hold(of->names.lock);
-        of->names.max_names = static_cast<std::uint32_t>(what.words[1]);
-      }
-      return true;
-    case call_number::snapshot:
-      try {
-        const std::vector<std::uint64_t> words = take_snapshot(kernel_);
-        answer.words[0] = words.size();
-        if (words.size() > what.words[1]) return true;
-        if (!memory.out(words.data(), what.words[0], words.size() * sizeof words.front())) {
-          answer.result = KERN_INVALID_ADDRESS;
-        }
-      } catch (const std::bad_alloc&) {
-        answer.result = KERN_RESOURCE_SHORTAGE;
-      }
-      return true;
-    case call_number::set_profile:
-      kernel_.profile() = static_cast<profile::os_version>(what.words[0]);
-      return true;
-    case call_number::set_strict_replies:
-      kernel_.strict_replies() = what.words[0] != 0;
+      limit_names(request.as<requests::task_limit_names>());
       return true;
     default:
-      return call_of_files(caller, what, answer);
+      return false;
   }
 }
 
-bool embedded::call_of_memory(ipc_task& caller, const request& what, reply& answer) {
-  if (what.call == call_number::memory_entry_make) {
-    const auto descriptor = static_cast<int>(what.words[0]);
-    ref<object> entry;
-    try {
-      entry = ref<object>::adopt(new memory_entry(descriptor, what.words[1], what.words[2],
-                                                  static_cast<int>(what.words[3])));
-      const auto at = ref<port>::adopt(new port(kernel_object::memory_entry, entry));
-      answer.result = kernel_.name_send_right(caller, *at, answer);
-    } catch (const std::bad_alloc&) {
-      if (!entry) held_file::close(descriptor);
-      answer.result = KERN_RESOURCE_SHORTAGE;
-    }
-    return true;
-  }
-  const bool opens = what.call == call_number::memory_entry_open;
-  if (!opens && what.call != call_number::memory_entry_range) return false;
-  const ref<object> found = kernel_.find_served(
-      caller, static_cast<mach_port_name_t>(what.words[0]), kernel_object::memory_entry);
-  answer.result = found ? KERN_SUCCESS : KERN_INVALID_ARGUMENT;
-  if (!found) return true;
-  const auto& entry = static_cast<const memory_entry&>(*found);
-  answer.words = {entry.offset, entry.size};
-  if (opens) {
-    const int opened = entry.open();
-    answer.words = {static_cast<std::uint64_t>(std::int64_t{opened < 0 ? -errno : opened}),
-                    static_cast<std::uint64_t>(entry.permission)};
-  }
-  return true;
+kern_return_t embedded::make_task(ipc_task& caller, const requests::task_create& request,
+                                  replies::task_create& reply) {
+  reply.id = create_task(&caller, request.first_index)->id;
+  return KERN_SUCCESS;
 }
 
-bool embedded::call_of_files(ipc_task& caller, const request& what, reply& answer) {
-  switch (what.call) {
-    case call_number::fileport_make: {
-      const auto descriptor = static_cast<int>(what.words[0]);
-      ref<object> file;
-      try {
-        file = ref<object>::adopt(new held_file(descriptor));
-        const auto at = ref<port>::adopt(new port(kernel_object::file, file));
-        answer.result = kernel_.name_send_right(caller, *at, answer);
-      } catch (const std::bad_alloc&) {
-        if (!file) held_file::close(descriptor);
-        answer.result = KERN_RESOURCE_SHORTAGE;
-      }
+kern_return_t embedded::name_task(ipc_task& caller, const requests::task_self_port& request,
+                                  replies::task_self_port& reply) {
+  const ref<ipc_task> of = find(request.id);
+  return of ? kernel_.name_send_right(caller, of->self_port(), reply.name) : KERN_TERMINATED;
+}
+
+kern_return_t embedded::take_guard(const requests::task_take_guard& request,
+                                   replies::task_take_guard& reply) {
+  const ref<ipc_task> of = find(request.id);
+  return of && of->guards.take(reply.oldest) ? KERN_SUCCESS : KERN_FAILURE;
+}
+
+void embedded::limit_names(const requests::task_limit_names& request) {
+  const ref<ipc_task> of = find(request.id);
+  if (!of) return;
+  const std::lock_guard hold(of->names.lock);
+  of->names.max_names = request.count;
+}
+
+kern_return_t embedded::copy_snapshot(const requests::snapshot& request, replies::snapshot& reply,
+                                      copyio& memory) {
+  const std::vector<std::uint64_t> words = take_snapshot(kernel_);
+  reply.words = words.size();
+  if (words.size() > request.words.size) return KERN_SUCCESS;
+  return memory.out(words.data(), request.words.at, words.size() * sizeof words.front())
+             ? KERN_SUCCESS
+             : KERN_INVALID_ADDRESS;
+}
+
+bool embedded::call_of_files(ipc_task& caller, const any_request& request, any_reply& reply,
+                             attachment& file) {
+  switch (request.number) {
+    case call_number::fileport_make:
+      reply.result = make_fileport(caller, file, reply.as<replies::fileport_make>());
       return true;
-    }
-    case call_number::fileport_open: {
-      const auto name = static_cast<mach_port_name_t>(what.words[0]);
-      const ref<object> file = kernel_.find_served(caller, name, kernel_object::file);
-      answer.result = file ? KERN_SUCCESS : KERN_INVALID_ARGUMENT;
-      if (!file) return true;
-      const int opened = static_cast<const held_file&>(*file).open_again();
-      answer.words[0] = static_cast<std::uint64_t>(std::int64_t{opened < 0 ? -errno : opened});
+    case call_number::fileport_open:
+      reply.result = open_fileport(caller, request.as<requests::fileport_open>(), file,
+                                   reply.as<replies::fileport_open>());
       return true;
-    }
+    case call_number::memory_entry_make:
+      reply.result = make_entry(caller, request.as<requests::memory_entry_make>(), file,
+                                reply.as<replies::memory_entry_make>());
+      return true;
+    case call_number::memory_entry_open:
+      reply.result = open_entry(caller, request.as<requests::memory_entry_open>(), file,
+                                reply.as<replies::memory_entry_open>());
+      return true;
+    case call_number::memory_entry_range:
+      reply.result = range_of_entry(caller, request.as<requests::memory_entry_range>(),
+                                    reply.as<replies::memory_entry_range>());
+      return true;
     default:
-      return call_of_memory(caller, what, answer);
+      return false;
   }
 }
 
-void embedded::call(const request& what, reply& answer, copyio& memory) {
-  if (what.task != 0 || what.call != call_number::message) return call_as(what, answer, memory);
-  const bool passed = base::one_thread()
-                          ? plain_message<direct_memory, true>(kernel_, *own_, answer).pass(what)
-                          : plain_message<direct_memory, false>(kernel_, *own_, answer).pass(what);
-  if (!passed) perform(*own_, what, answer, memory);
+kern_return_t embedded::make_fileport(ipc_task& caller, attachment& file,
+                                      replies::fileport_make& reply) {
+  if (!file) return KERN_INVALID_ARGUMENT;
+  const auto held = ref<object>::adopt(new held_file(file.fd()));
+  file.release();
+  return name_object(kernel_, caller, kernel_object::file, held, reply.name);
 }
 
-void embedded::call_as(const request& what, reply& answer, copyio& memory) {
-  const ref<ipc_task> caller = find(what.task);
-  if (!caller) return refuse(what, answer);
-  const bool passed = what.call == call_number::message
-                          ? plain_message<direct_memory, false>(kernel_, *caller, answer).pass(what)
-                          : call_of_process(*caller, what, answer, memory);
-  if (!passed) perform(*caller, what, answer, memory);
+kern_return_t embedded::open_fileport(ipc_task& caller, const requests::fileport_open& request,
+                                      attachment& file, replies::fileport_open& reply) {
+  const ref<object> held = kernel_.find_served(caller, request.name, kernel_object::file);
+  if (!held) return KERN_INVALID_ARGUMENT;
+  reply.error = attach(static_cast<const held_file&>(*held).open_again(), file);
+  return KERN_SUCCESS;
 }
 
-void embedded::perform(ipc_task& caller, const request& what, reply& answer, copyio& memory) {
+kern_return_t embedded::make_entry(ipc_task& caller, const requests::memory_entry_make& request,
+                                   attachment& file, replies::memory_entry_make& reply) {
+  if (!file) return KERN_INVALID_ARGUMENT;
+  const auto made = ref<object>::adopt(
+      new memory_entry(file.fd(), request.offset, request.size, request.permission));
+  file.release();
+  return name_object(kernel_, caller, kernel_object::memory_entry, made, reply.name);
+}
+
+kern_return_t embedded::open_entry(ipc_task& caller, const requests::memory_entry_open& request,
+                                   attachment& file, replies::memory_entry_open& reply) {
+  const ref<object> found = kernel_.find_served(caller, request.name, kernel_object::memory_entry);
+  if (!found) return KERN_INVALID_ARGUMENT;
+  const auto& named = static_cast<const memory_entry&>(*found);
+  reply.error = attach(named.open(), file);
+  reply.permission = named.permission;
+  return KERN_SUCCESS;
+}
+
+kern_return_t embedded::range_of_entry(ipc_task& caller,
+                                       const requests::memory_entry_range& request,
+                                       replies::memory_entry_range& reply) {
+  const ref<object> found = kernel_.find_served(caller, request.name, kernel_object::memory_entry);
+  if (!found) return KERN_INVALID_ARGUMENT;
+  const auto& named = static_cast<const memory_entry&>(*found);
+  reply = {.offset = named.offset, .size = named.size};
+  return KERN_SUCCESS;
+}
+
+void embedded::call(std::uint64_t caller, const any_request& request, any_reply& reply,
+                    copyio& memory, attachment* file) {
+  if (caller != 0 || request.number != call_number::message) {
+    return call_as(caller, request, reply, memory, file);
+  }
+  const auto& message = request.as<requests::message>();
+  const bool passed =
+      base::one_thread() ? plain_message<direct_memory, true>(kernel_, *own_, reply).pass(message)
+                         : plain_message<direct_memory, false>(kernel_, *own_, reply).pass(message);
+  if (!passed) perform(*own_, request, reply, memory);
+}
+
+void embedded::call_as(std::uint64_t id, const any_request& request, any_reply& reply,
+                       copyio& memory, attachment* file) {
+  const ref<ipc_task> caller = find(id);
+  if (!caller) {
+    reply.result = refuse(request);
+    return;
+  }
+  const bool is_done = request.number == call_number::message
+                           ? plain_message<direct_memory, false>(kernel_, *caller, reply)
+                                 .pass(request.as<requests::message>())
+                           : call_of_process(*caller, request, reply, memory, file);
+  if (!is_done) perform(*caller, request, reply, memory);
+}
+
+void embedded::perform(ipc_task& caller, const any_request& request, any_reply& reply,
+                       copyio& memory) {
   futex_call waiting;
-  status now = kernel_.begin(caller, what, answer, memory, waiting);
+  status now = kernel_.begin(caller, request, reply, memory, waiting);
   while (now == status::parked) [[unlikely]] {
     const std::uint64_t limit = waiting.limit();
     const std::uint64_t deadline =
@@ -257,11 +330,11 @@ void embedded::perform(ipc_task& caller, const request& what, reply& answer, cop
     if (ended != futex_call::ended::woken) {
       const give_up why =
           ended == futex_call::ended::timed_out ? give_up::timed_out : give_up::interrupted;
-      if (kernel_.cancel(caller, waiting, why, answer, memory)) return;
+      if (kernel_.cancel(caller, waiting, why, reply, memory)) return;
       waiting.wait_until_woken();
     }
     waiting.prepare();
-    now = kernel_.resume(caller, waiting, answer, memory);
+    now = kernel_.resume(caller, waiting, reply, memory);
   }
 }
 

@@ -1,6 +1,10 @@
-// The kernel inside the process that calls it: memory is copied directly, waits are futexes. One
-// per process; the child of a fork starts with a new one, empty, and leaves the parent's alone: it
+// embedded: the kernel inside the process that calls it. Memory is copied directly, waits are
+// futexes.
+//
+// One per process. A fork's child starts with a new, empty one, and leaves its parent's alone: it
 // takes none of its locks and runs none of its destructors.
+//
+// Threads: any.
 #pragma once
 
 #include "kedge/mach/kernel/core/binding.h"
@@ -11,32 +15,54 @@ namespace kedge::mach::kernel {
 
 class embedded final : public binding {
  public:
-  // This process's.
+  // The process's kernel, made by the first call.
   static embedded& instance();
 
-  void call(const request& what, reply& answer, copyio& memory) override;
+  void call(std::uint64_t caller, const any_request& request, any_reply& reply, copyio& memory,
+            attachment* file) override;
 
-  // The parts, for other ways to reach the same kernel (EVFILT_MACHPORT, the loopback of the
+  // The rest is for other ways to reach the same kernel (EVFILT_MACHPORT, the loopback of the
   // tests).
-  class kernel& kernel() noexcept { return kernel_; }
-  // Id 0 is the process's own task. Null: it has ended.
+  kernel& core() noexcept { return kernel_; }
+  // Id 0 is the process's own task. Returns null if the task has ended.
   ref<ipc_task> find(std::uint64_t id) noexcept { return id == 0 ? own_ : kernel_.find_task(id); }
-  // The calls of extension.h, which are about tasks and the kernel itself, and those about files:
-  // what only a process has. False: it is none of these.
-  bool call_of_process(ipc_task& caller, const request& what, reply& answer, copyio& memory);
+  // Does the calls of extension.h, which are about tasks and the kernel itself, and the calls on
+  // files, which only a process has. Returns false, and does nothing, if it is another call.
+  bool call_of_process(ipc_task& caller, const any_request& request, any_reply& reply,
+                       copyio& memory, attachment* file);
 
  private:
   embedded();
   ~embedded() = default;
   static embedded& make();
 
-  bool call_of_files(ipc_task& caller, const request& what, reply& answer);
-  bool call_of_memory(ipc_task& caller, const request& what, reply& answer);
-  void call_as(const request& what, reply& answer, copyio& memory);
-  void perform(ipc_task& caller, const request& what, reply& answer, copyio& memory);
+  bool call_of_tasks(ipc_task& caller, const any_request& request, any_reply& reply);
+  bool call_of_files(ipc_task& caller, const any_request& request, any_reply& reply,
+                     attachment& file);
+  kern_return_t make_task(ipc_task& caller, const requests::task_create& request,
+                          replies::task_create& reply);
+  kern_return_t name_task(ipc_task& caller, const requests::task_self_port& request,
+                          replies::task_self_port& reply);
+  kern_return_t take_guard(const requests::task_take_guard& request,
+                           replies::task_take_guard& reply);
+  void limit_names(const requests::task_limit_names& request);
+  kern_return_t copy_snapshot(const requests::snapshot& request, replies::snapshot& reply,
+                              copyio& memory);
+  kern_return_t make_fileport(ipc_task& caller, attachment& file, replies::fileport_make& reply);
+  kern_return_t open_fileport(ipc_task& caller, const requests::fileport_open& request,
+                              attachment& file, replies::fileport_open& reply);
+  kern_return_t make_entry(ipc_task& caller, const requests::memory_entry_make& request,
+                           attachment& file, replies::memory_entry_make& reply);
+  kern_return_t open_entry(ipc_task& caller, const requests::memory_entry_open& request,
+                           attachment& file, replies::memory_entry_open& reply);
+  kern_return_t range_of_entry(ipc_task& caller, const requests::memory_entry_range& request,
+                               replies::memory_entry_range& reply);
+  void call_as(std::uint64_t caller, const any_request& request, any_reply& reply, copyio& memory,
+               attachment* file);
+  void perform(ipc_task& caller, const any_request& request, any_reply& reply, copyio& memory);
   ref<ipc_task> create_task(ipc_task* parent, std::uint32_t first_ordered_index = 0);
 
-  class kernel kernel_;
+  kernel kernel_;
   ref<ipc_task> own_;
   embedded* abandoned_ = nullptr;  // the parent's, in a fork's child
 };

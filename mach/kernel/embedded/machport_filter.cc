@@ -63,7 +63,7 @@ kqueue::verdict attach(knote& note, const kevent64_s&) {
   made->receiver = kernel.find(id);
   if (!made->receiver) return {ENOENT, false};
   const auto name = static_cast<mach_port_name_t>(note.ident);
-  switch (kernel.kernel().attach(*made->receiver, name, *made, made->at)) {
+  switch (kernel.core().attach(*made->receiver, name, *made, made->at)) {
     case KERN_SUCCESS:
       break;
     case KERN_INVALID_RIGHT:
@@ -103,21 +103,24 @@ void receive(port_watch& at, kqueue::delivery& to) noexcept {
   auto option = static_cast<mach_msg_option_t>(note.fflags) & direct_options;
   // Without a buffer the message stays, and its port is told.
   if (note.ext[1] == 0) option |= MACH_RCV_LARGE | MACH_RCV_LARGE_IDENTITY;
-  reply answer;
+  requests::message request{};
+  request.option = option;
+  request.receive = note.ext[0];
+  request.receive_size = static_cast<mach_msg_size_t>(note.ext[1]);
+  any_reply reply;
   futex_call unused;
-  kernel.kernel().receive_from(*at.receiver, *at.at, option, note.ext[0],
-                               static_cast<mach_msg_size_t>(note.ext[1]), answer, own_memory(),
-                               unused);
+  kernel.core().receive_from(*at.receiver, *at.at, request, reply, own_memory(), unused);
   // Somebody else took the message, or the right; the latter is told by the watch.
-  if (answer.result == MACH_RCV_TIMED_OUT || answer.result == MACH_RCV_PORT_CHANGED ||
-      answer.result == MACH_RCV_PORT_DIED) {
+  if (reply.result == MACH_RCV_TIMED_OUT || reply.result == MACH_RCV_PORT_CHANGED ||
+      reply.result == MACH_RCV_PORT_DIED) {
     return;
   }
-  to.event.fflags = static_cast<std::uint32_t>(answer.result);
+  const auto& received = reply.as<replies::message>();
+  to.event.fflags = static_cast<std::uint32_t>(reply.result);
   to.event.ext[0] = note.ext[0];
-  to.event.ext[1] = answer.words[0];
-  if (answer.result == MACH_RCV_TOO_LARGE && (option & MACH_RCV_LARGE_IDENTITY)) {
-    to.event.data = static_cast<std::int64_t>(answer.words[1]);
+  to.event.ext[1] = received.size;
+  if (reply.result == MACH_RCV_TOO_LARGE && (option & MACH_RCV_LARGE_IDENTITY)) {
+    to.event.data = static_cast<std::int64_t>(received.identity);
   }
   to.fired = true;
 }

@@ -1,5 +1,8 @@
+// A kernel's end and a caller's end that exchange letters of bytes. A call is a conversation: it
+// begins, the kernel's end asks for memory and reports that it waits, and it is done.
 #include "loopback.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstddef>
 #include <cstring>
@@ -7,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -20,21 +24,21 @@ namespace {
 
 using bytes = std::vector<std::byte>;
 
-// Of the caller's; any power of two would do.
+// The page size of the caller's memory. Any power of two would do.
 constexpr std::uint64_t page = 4096;
 
-// What a letter is about; its first word.
+// The kind of a letter: its first word.
 enum class letter : std::uint64_t {
-  begin,     // to the kernel: call, target, task, 8 words
+  begin,     // to the kernel: caller, call_number, target, then the body of the request
   give_up,   // to the kernel: why
-  memory,    // to the kernel: ok or address, then what was read
+  memory,    // to the kernel: ok or address, then the bytes that were read
   woken,     // to the kernel, from itself
   read,      // to the caller: address, size
-  write,     // to the caller: address, then what to write
+  write,     // to the caller: address, then the bytes to write
   allocate,  // to the caller: size
   release,   // to the caller: address, size
   parked,    // to the caller: how long to wait
-  done,      // to the caller: result, guard code, name, subcode, 2 words
+  done,      // to the caller: result, guard code, name, subcode, then the body of the reply
 };
 
 bytes pack(letter kind, std::initializer_list<std::uint64_t> words) {
@@ -48,6 +52,14 @@ bytes pack(letter kind, std::initializer_list<std::uint64_t> words) {
   return made;
 }
 
+void append(bytes& to, std::span<const std::byte> more) {
+  to.insert(to.end(), more.begin(), more.end());
+}
+
+std::span<const std::byte> after_words(const bytes& of, std::size_t count) {
+  return std::span(of).subspan(count * sizeof(std::uint64_t));
+}
+
 std::uint64_t word(const bytes& of, std::size_t index) {
   std::uint64_t value = 0;
   std::memcpy(&value, of.data() + index * sizeof value, sizeof value);
@@ -58,17 +70,23 @@ letter kind_of(const bytes& of) {
   return static_cast<letter>(word(of, 0));
 }
 
-// The caller's end: letters arrive while it waits, which a signal may interrupt.
+// A letter as it travels: its bytes, and a file, as SCM_RIGHTS would send it.
+struct envelope {
+  bytes contents;
+  attachment file;
+};
+
+// The caller's end. Letters arrive while it waits; a signal may interrupt the wait.
 class caller_end {
  public:
-  void deliver(bytes&& arrived) {
+  void deliver(envelope&& arrived) {
     const std::lock_guard<std::mutex> hold(lock_);
     letters_.push_back(std::move(arrived));
     signal_.wake();
   }
 
   enum class outcome { letter, timed_out, interrupted };
-  outcome wait(std::uint64_t deadline, bytes& next) {
+  outcome wait(std::uint64_t deadline, envelope& next) {
     for (;;) {
       signal_.prepare();
       {
@@ -87,7 +105,7 @@ class caller_end {
 
  private:
   std::mutex lock_;
-  std::deque<bytes> letters_;
+  std::deque<envelope> letters_;
   futex_call signal_;
 };
 
@@ -106,11 +124,14 @@ class kernel_end {
     const std::lock_guard<std::mutex> hold(lock_);
     callers_.erase(id);
   }
-  void deliver(std::uint64_t from, bytes&& arrived) {
+  void deliver(std::uint64_t from, bytes&& arrived, attachment file = {}) {
     const std::lock_guard<std::mutex> hold(lock_);
-    // What the kernel is waiting for in the middle of a call does not queue behind new calls.
-    (kind_of(arrived) == letter::memory ? memory_ : letters_)
-        .emplace_back(from, std::move(arrived));
+    if (kind_of(arrived) == letter::memory) {
+      // The kernel waits for these in the middle of a call: they do not queue behind new calls.
+      memory_.push_back(std::move(arrived));
+    } else {
+      letters_.emplace_back(from, envelope{std::move(arrived), std::move(file)});
+    }
     some_.notify_one();
   }
 
@@ -127,10 +148,11 @@ class kernel_end {
    public:
     const std::uint64_t id;
     ref<ipc_task> task;
-    reply answer;
+    any_reply reply;
+    attachment file;
 
    private:
-    // Memory out of line is bytes here.
+    // Out-of-line memory is held as bytes.
     class byte_object final : public memory_object {
      public:
       explicit byte_object(std::size_t size) : bytes_(size) {}
@@ -194,22 +216,22 @@ class kernel_end {
     }
   };
 
-  void answer(std::uint64_t to, bytes&& what) {
+  void answer(std::uint64_t to, bytes&& contents, attachment file = {}) {
     const std::lock_guard<std::mutex> hold(lock_);
-    callers_.at(to)->deliver(std::move(what));
+    callers_.at(to)->deliver({std::move(contents), std::move(file)});
   }
 
   bytes await_memory() {
     std::unique_lock<std::mutex> hold(lock_);
     some_.wait(hold, [this] { return !memory_.empty(); });
-    bytes got = std::move(memory_.front().second);
+    bytes got = std::move(memory_.front());
     memory_.pop_front();
     return got;
   }
 
   void run() {
     for (;;) {
-      std::pair<std::uint64_t, bytes> next;
+      std::pair<std::uint64_t, envelope> next;
       {
         std::unique_lock<std::mutex> hold(lock_);
         some_.wait(hold, [this] { return !letters_.empty(); });
@@ -220,57 +242,63 @@ class kernel_end {
     }
   }
 
-  void handle(std::uint64_t from, const bytes& what) {
-    embedded& in = embedded::instance();
-    if (kind_of(what) == letter::begin) return begin(from, what);
+  void handle(std::uint64_t from, envelope& arrived) {
+    embedded& local = embedded::instance();
+    const bytes& contents = arrived.contents;
+    if (kind_of(contents) == letter::begin) return begin(from, arrived);
     const auto found = sessions_.find(from);
     if (found == sessions_.end()) return;  // given up after it was done
     session& one = *found->second;
-    if (kind_of(what) == letter::woken) {
-      return tell(one, in.kernel().resume(*one.task, one, one.answer, one));
+    if (kind_of(contents) == letter::woken) {
+      return report(one, local.core().resume(*one.task, one, one.reply, one));
     }
-    const auto why = static_cast<give_up>(word(what, 1));
-    if (one.waits_on && in.kernel().cancel(*one.task, one, why, one.answer, one)) {
-      tell(one, status::done);
+    const auto why = static_cast<give_up>(word(contents, 1));
+    if (one.waits_on && local.core().cancel(*one.task, one, why, one.reply, one)) {
+      report(one, status::done);
     }
   }
 
-  void begin(std::uint64_t from, const bytes& what) {
-    embedded& in = embedded::instance();
-    request asked;
-    asked.call = static_cast<call_number>(word(what, 1));
-    asked.target = static_cast<mach_port_name_t>(word(what, 2));
-    asked.task = word(what, 3);
-    for (std::size_t index = 0; index < asked.words.size(); ++index) {
-      asked.words[index] = word(what, 4 + index);
-    }
+  void begin(std::uint64_t from, envelope& arrived) {
+    embedded& local = embedded::instance();
+    const bytes& contents = arrived.contents;
+    const std::uint64_t caller = word(contents, 1);
     session& one = *(sessions_[from] = std::make_unique<session>(*this, from));
-    one.task = in.find(asked.task);
-    if (!one.task) {
-      // The same answers as without the detour.
-      in.call(asked, one.answer, one);
-      return tell(one, status::done);
+    one.file = std::move(arrived.file);
+    any_request request;
+    if (!request.assign(static_cast<std::uint32_t>(word(contents, 2)),
+                        static_cast<mach_port_name_t>(word(contents, 3)),
+                        after_words(contents, 4))) {
+      one.reply.result = KERN_INVALID_ARGUMENT;
+      return report(one, status::done);
     }
-    if (in.call_of_process(*one.task, asked, one.answer, one)) return tell(one, status::done);
-    tell(one, in.kernel().begin(*one.task, asked, one.answer, one, one));
+    one.task = local.find(caller);
+    if (!one.task) {
+      // The result is the embedded binding's.
+      local.call(caller, request, one.reply, one, &one.file);
+      return report(one, status::done);
+    }
+    if (local.call_of_process(*one.task, request, one.reply, one, &one.file)) {
+      return report(one, status::done);
+    }
+    report(one, local.core().begin(*one.task, request, one.reply, one, one));
   }
 
-  void tell(session& one, status now) {
-    if (now == status::parked) {
-      return answer(one.id, pack(letter::parked, {one.limit()}));
-    }
-    const reply& got = one.answer;
+  void report(session& one, status now) {
     const std::uint64_t id = one.id;
-    bytes out =
-        pack(letter::done, {static_cast<std::uint64_t>(std::int64_t{got.result}), got.guard.code,
-                            got.guard.name, got.guard.subcode, got.words[0], got.words[1]});
+    if (now == status::parked) return answer(id, pack(letter::parked, {one.limit()}));
+    any_reply& reply = one.reply;
+    bytes contents = pack(letter::done, {static_cast<std::uint64_t>(std::int64_t{reply.result}),
+                                         reply.guard.code, reply.guard.name, reply.guard.subcode});
+    append(contents, reply.body());
+    attachment file = std::move(one.file);
     sessions_.erase(id);
-    answer(id, std::move(out));
+    answer(id, std::move(contents), std::move(file));
   }
 
   std::mutex lock_;
   std::condition_variable some_;
-  std::deque<std::pair<std::uint64_t, bytes>> letters_, memory_;
+  std::deque<std::pair<std::uint64_t, envelope>> letters_;
+  std::deque<bytes> memory_;
   std::map<std::uint64_t, caller_end*> callers_;
   std::uint64_t last_ = 0;
   std::map<std::uint64_t, std::unique_ptr<session>> sessions_;  // the kernel's thread's own
@@ -278,18 +306,19 @@ class kernel_end {
 
 class loopback final : public binding {
  public:
-  void call(const request& what, reply& answer, copyio& memory) override {
+  void call(std::uint64_t caller, const any_request& request, any_reply& reply, copyio& memory,
+            attachment* file) override {
     caller_end here;
     const std::uint64_t id = kernel_.connect(here);
     bytes begin =
-        pack(letter::begin, {static_cast<std::uint64_t>(what.call), what.target, what.task});
-    const auto* words = reinterpret_cast<const std::byte*>(what.words.data());
-    begin.insert(begin.end(), words, words + sizeof what.words);
-    kernel_.deliver(id, std::move(begin));
+        pack(letter::begin, {caller, static_cast<std::uint64_t>(request.number), request.target});
+    append(begin, request.body());
+    kernel_.deliver(id, std::move(begin), file ? std::move(*file) : attachment());
     std::uint64_t deadline = futex_call::never;
     bool parked = false;
-    for (bytes next;;) {
+    for (envelope next;;) {
       const caller_end::outcome came = here.wait(deadline, next);
+      const bytes& contents = next.contents;
       if (came != caller_end::outcome::letter) {
         if (!parked) continue;
         const give_up why =
@@ -297,24 +326,29 @@ class loopback final : public binding {
         kernel_.deliver(id, pack(letter::give_up, {static_cast<std::uint64_t>(why)}));
         parked = false;
         deadline = futex_call::never;
-      } else if (kind_of(next) == letter::parked) {
-        const std::uint64_t limit = word(next, 1);
+      } else if (kind_of(contents) == letter::parked) {
+        const std::uint64_t limit = word(contents, 1);
         deadline = limit == pending_call::forever ? futex_call::never : monotonic_now() + limit;
         parked = true;
-      } else if (kind_of(next) == letter::done) {
+      } else if (kind_of(contents) == letter::done) {
         kernel_.disconnect(id);
-        answer.result = static_cast<kern_return_t>(static_cast<std::int64_t>(word(next, 1)));
-        answer.guard = {static_cast<std::uint32_t>(word(next, 2)),
-                        static_cast<mach_port_name_t>(word(next, 3)), word(next, 4)};
-        answer.words = {word(next, 5), word(next, 6)};
-        return;
+        if (file) *file = std::move(next.file);
+        return read(contents, reply);
       } else {
-        copy(id, next, memory);
+        copy(id, contents, memory);
       }
     }
   }
 
  private:
+  static void read(const bytes& done, any_reply& reply) {
+    reply.result = static_cast<kern_return_t>(static_cast<std::int64_t>(word(done, 1)));
+    reply.guard = {static_cast<std::uint32_t>(word(done, 2)),
+                   static_cast<mach_port_name_t>(word(done, 3)), word(done, 4)};
+    const auto body = after_words(done, 5);
+    std::copy(body.begin(), body.end(), reply.body().begin());
+  }
+
   void copy(std::uint64_t id, const bytes& asked, copyio& memory) {
     if (kind_of(asked) == letter::write) {
       const std::size_t head = 2 * sizeof(std::uint64_t);

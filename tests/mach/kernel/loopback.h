@@ -1,7 +1,7 @@
-// A second binding: every call is turned into bytes and sent to another thread, which runs the
-// kernel and asks, again by bytes, for the caller's memory. Nothing but bytes passes between the
-// two, as if they were two processes. The kernel is the embedded one, so that EVFILT_MACHPORT
-// reaches the same ports.
+// use_loopback: a second binding, which turns every call into bytes for another thread. That thread
+// runs the kernel, and asks for the caller's memory by bytes too. Only bytes and attachments pass
+// between the two threads, as if they were two processes. The kernel is the embedded one, so that
+// EVFILT_MACHPORT reaches the same ports.
 #pragma once
 
 #include "kedge/mach/kernel/core/binding.h"

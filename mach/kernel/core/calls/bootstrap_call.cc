@@ -1,72 +1,101 @@
+// The bootstrap_* calls (Darwin: launchd's, of <servers/bootstrap.h>).
 #include "kedge/mach/kernel/core/calls/bootstrap_call.h"
 
 #include <mach/mig_errors.h>
 
 #include <algorithm>
-#include <array>
 #include <mutex>
-#include <string_view>
 
+#include "kedge/mach/kernel/core/calls/dispatch.h"
 #include "kedge/mach/kernel/core/copy_in.h"
 #include "kedge/mach/kernel/core/kernel.h"
-#include "kedge/mach/kernel/core/name_server.h"
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/right.h"
 
 namespace kedge::mach::kernel {
-namespace {
 
-kern_return_t check_bootstrap_port(ipc_task& caller, mach_port_name_t name) {
-  const std::lock_guard hold(caller.names.lock);
-  entry* found = MACH_PORT_VALID(name) ? caller.names.find(name) : nullptr;
-  if (!found || convert_if_dead(caller.names, name, *found) ||
-      (found->type & MACH_PORT_TYPE_SEND) == 0) {
+bootstrap_call::bootstrap_call(ipc_task& caller, guard_violation& guard, copyio& memory,
+                               deferred_work& deferred) noexcept
+    : caller_(caller),
+      guard_(guard),
+      memory_(memory),
+      deferred_(deferred),
+      services_(deferred.owner.names()) {}
+
+kern_return_t bootstrap_call::run(const any_request& request, any_reply& reply) {
+  const kern_return_t failed = check_bootstrap_port(request.target);
+  if (failed != KERN_SUCCESS) return failed;
+  const dispatcher run(*this, request, reply);
+  switch (request.number) {
+    case call_number::bootstrap_check_in:
+      return run(&bootstrap_call::check_in);
+    case call_number::bootstrap_look_up:
+      return run(&bootstrap_call::look_up);
+    case call_number::bootstrap_create_service:
+      return run(&bootstrap_call::create_service);
+    case call_number::bootstrap_register:
+      return run(&bootstrap_call::register_port);
+    case call_number::bootstrap_status:
+      return run(&bootstrap_call::get_status);
+    default:
+      return KERN_INVALID_ARGUMENT;
+  }
+}
+
+kern_return_t bootstrap_call::check_bootstrap_port(mach_port_name_t name) {
+  space& names = caller_.names;
+  const std::lock_guard hold(names.lock);
+  entry* const found = MACH_PORT_VALID(name) ? names.find(name) : nullptr;
+  if (!found || convert_if_dead(names, name, *found) || (found->type & MACH_PORT_TYPE_SEND) == 0) {
     return MACH_SEND_INVALID_DEST;
   }
   const port& at = static_cast<const port&>(*found->target);
   return at.serves == kernel_object::bootstrap ? KERN_SUCCESS : MIG_BAD_ID;
 }
 
-}  // namespace
+kern_return_t bootstrap_call::read_name(const user_buffer& service,
+                                        std::string_view& name) noexcept {
+  const std::size_t length = std::min<std::uint64_t>(service.size, text_.size());
+  name = {text_.data(), length};
+  return memory_.in(service.at, text_.data(), length) ? KERN_SUCCESS : KERN_INVALID_ADDRESS;
+}
 
-kern_return_t do_bootstrap_call(ipc_task& caller, const request& what, reply& answer,
-                                copyio& memory, deferred_work& after) {
-  if (const kern_return_t failed = check_bootstrap_port(caller, what.target);
-      failed != KERN_SUCCESS) {
-    return failed;
-  }
-  std::array<char, name_server::max_length> text;
-  const std::size_t length = std::min<std::uint64_t>(what.words[1], text.size());
-  if (!memory.in(what.words[0], text.data(), length)) return KERN_INVALID_ADDRESS;
-  const std::string_view name(text.data(), length);
-  name_server& names = after.owner.names();
-  mach_port_name_t right = MACH_PORT_NULL;
-  kern_return_t result = KERN_SUCCESS;
-  switch (what.call) {
-    case call_number::bootstrap_check_in:
-      result = names.check_in(caller, name, right, after);
-      break;
-    case call_number::bootstrap_look_up:
-      result = names.look_up(caller, name, right, after);
-      break;
-    case call_number::bootstrap_create_service:
-      result = names.create(caller, name, right, after);
-      break;
-    case call_number::bootstrap_register: {
-      carried_right send;
-      result = take_copy(caller.names, static_cast<mach_port_name_t>(what.words[2]), send,
-                         answer.guard, after);
-      return result == KERN_SUCCESS ? names.enter(caller, name, send, after) : result;
-    }
-    default: {
-      int is = 0;
-      result = names.status(name, is, after);
-      answer.words[0] = static_cast<std::uint64_t>(is);
-      return result;
-    }
-  }
-  answer.words[0] = right;
-  return result;
+kern_return_t bootstrap_call::check_in(const requests::bootstrap_check_in& request,
+                                       replies::bootstrap_check_in& reply) {
+  std::string_view name;
+  const kern_return_t failed = read_name(request.service, name);
+  return failed == KERN_SUCCESS ? services_.check_in(caller_, name, reply.receive, deferred_)
+                                : failed;
+}
+
+kern_return_t bootstrap_call::look_up(const requests::bootstrap_look_up& request,
+                                      replies::bootstrap_look_up& reply) {
+  std::string_view name;
+  const kern_return_t failed = read_name(request.service, name);
+  return failed == KERN_SUCCESS ? services_.look_up(caller_, name, reply.send, deferred_) : failed;
+}
+
+kern_return_t bootstrap_call::create_service(const requests::bootstrap_create_service& request,
+                                             replies::bootstrap_create_service& reply) {
+  std::string_view name;
+  const kern_return_t failed = read_name(request.service, name);
+  return failed == KERN_SUCCESS ? services_.create(caller_, name, reply.send, deferred_) : failed;
+}
+
+kern_return_t bootstrap_call::register_port(const requests::bootstrap_register& request) {
+  std::string_view name;
+  kern_return_t failed = read_name(request.service, name);
+  if (failed != KERN_SUCCESS) return failed;
+  carried_right send;
+  failed = take_copy(caller_.names, request.send, send, guard_, deferred_);
+  return failed == KERN_SUCCESS ? services_.enter(caller_, name, send, deferred_) : failed;
+}
+
+kern_return_t bootstrap_call::get_status(const requests::bootstrap_status& request,
+                                         replies::bootstrap_status& reply) {
+  std::string_view name;
+  const kern_return_t failed = read_name(request.service, name);
+  return failed == KERN_SUCCESS ? services_.status(name, reply.status, deferred_) : failed;
 }
 
 }  // namespace kedge::mach::kernel

@@ -7,7 +7,7 @@ namespace kedge::mach::kernel {
 status message_call::begin() {
   if (state_.option & MACH_SEND_MSG) {
     const status sent = send();
-    if (sent == status::parked || answer_.result != MACH_MSG_SUCCESS) return sent;
+    if (sent == status::parked || reply_.result != MACH_MSG_SUCCESS) return sent;
   }
   if (state_.option & MACH_RCV_MSG) return receive();
   return done(MACH_MSG_SUCCESS);

@@ -18,11 +18,11 @@ mach_msg_size_t size_inside(kmsg& message) noexcept;
 
 class message_call {
  public:
-  message_call(ipc_task& caller, pending_call& state, reply& answer, copyio& memory,
+  message_call(ipc_task& caller, pending_call& state, any_reply& reply, copyio& memory,
                deferred_work& cleanup) noexcept
-      : caller_(caller), state_(state), answer_(answer), memory_(memory), cleanup_(cleanup) {}
+      : caller_(caller), state_(state), reply_(reply), memory_(memory), cleanup_(cleanup) {}
 
-  // Each returns how the call stands; `done` means that answer.result is final.
+  // Each returns how the call stands; `done` means that reply.result is final.
   status begin();
   status resume();
   bool cancel(give_up why);
@@ -31,7 +31,7 @@ class message_call {
 
  private:
   status done(mach_msg_return_t result) noexcept {
-    answer_.result = result;
+    reply_.result = result;
     return status::done;
   }
 
@@ -84,7 +84,7 @@ class message_call {
 
   ipc_task& caller_;
   pending_call& state_;
-  reply& answer_;
+  any_reply& reply_;
   copyio& memory_;
   deferred_work& cleanup_;
   bool always_ = false;     // room was seen: the send must not time out

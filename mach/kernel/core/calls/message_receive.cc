@@ -25,7 +25,7 @@ ref<object> message_call::find_receive() noexcept {
   const bool raises = found->type != MACH_PORT_TYPE_DEAD_NAME ||
                       cleanup_.owner.profile().tells_receive_from_dead_name();
   if (raises && !found->had_receive) {
-    answer_.guard = {kGUARD_EXC_RCV_INVALID_NAME, state_.receive_name, 0};
+    reply_.guard = {kGUARD_EXC_RCV_INVALID_NAME, state_.receive_name, 0};
   }
   return {};
 }
@@ -248,7 +248,7 @@ mach_msg_return_t message_call::deliver(kmsg* message) {
   const mach_msg_size_t trailer =
       add_trailer(*message, state_.option, message->bytes() + message->size);
   const mach_msg_size_t total = message->size + trailer;
-  answer_.words[0] = total;
+  reply_.as<replies::message>().size = total;
   if (!memory_.out(message->bytes(), state_.receive_buffer, total)) result = MACH_RCV_INVALID_DATA;
   if (result == MACH_MSG_SUCCESS) {
     kmsg_pool::give_back(message);
@@ -287,7 +287,7 @@ mach_msg_return_t message_call::discard_too_large(kmsg* message) {
     written = std::min(written, state_.receive_size);
   }
   memory_.out(&bare, state_.receive_buffer, written);
-  answer_.words[0] = written;
+  reply_.as<replies::message>().size = written;
   return MACH_RCV_TOO_LARGE;
 }
 
@@ -318,8 +318,7 @@ mach_msg_return_t message_call::report_needed_size(mach_msg_size_t size,
       state_.receive_size >= local_at + sizeof identity) {
     memory_.out(&identity, state_.receive_buffer + local_at, sizeof identity);
   }
-  answer_.words[0] = size;
-  answer_.words[1] = identity;
+  reply_.as<replies::message>() = {.size = size, .identity = identity};
   return MACH_RCV_TOO_LARGE;
 }
 

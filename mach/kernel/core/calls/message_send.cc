@@ -108,7 +108,7 @@ status message_call::send() {
       message->sender = caller_.who.security;
       message->audit = caller_.who.audit;
       deferred_notifications deferred;
-      const right_context context{caller_.names, deferred, answer_.guard, cleanup_};
+      const right_context context{caller_.names, deferred, reply_.guard, cleanup_};
       result = copy_in_header(context, *message);
       taken = result == MACH_MSG_SUCCESS;
       if (taken) result = copy_in_rest(context, *message);
@@ -133,8 +133,8 @@ bool message_call::is_strict() const noexcept {
 mach_msg_return_t message_call::copy_in_rest(const right_context& context, kmsg& message) {
   if (is_strict() && message.reply.target &&
       !is_strict_reply(*message.reply.target, caller_.names, state_.option)) {
-    answer_.guard = {kGUARD_EXC_STRICT_REPLY, message.header().msgh_local_port,
-                     MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_PORT | KERN_INVALID_CAPABILITY};
+    reply_.guard = {kGUARD_EXC_STRICT_REPLY, message.header().msgh_local_port,
+                    MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_PORT | KERN_INVALID_CAPABILITY};
     return MACH_SEND_INVALID_REPLY;
   }
   if (!message.complex) return MACH_MSG_SUCCESS;
@@ -146,7 +146,7 @@ mach_msg_return_t message_call::copy_in_rest(const right_context& context, kmsg&
 }
 
 mach_msg_return_t message_call::invalid_voucher(const mach_msg_header_t& header) noexcept {
-  answer_.guard = {kGUARD_EXC_SEND_INVALID_VOUCHER, header.msgh_voucher_port, 0};
+  reply_.guard = {kGUARD_EXC_SEND_INVALID_VOUCHER, header.msgh_voucher_port, 0};
   return MACH_SEND_INVALID_VOUCHER;
 }
 
@@ -187,8 +187,8 @@ mach_msg_return_t message_call::copy_in_header(const right_context& context, kms
   if (is_strict() &&
       (!MACH_PORT_VALID(header.msgh_local_port) || (reply_type != MACH_MSG_TYPE_MAKE_SEND_ONCE &&
                                                     reply_type != MACH_MSG_TYPE_MOVE_SEND_ONCE))) {
-    answer_.guard = {kGUARD_EXC_STRICT_REPLY, header.msgh_local_port,
-                     MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_DISP | reply_type};
+    reply_.guard = {kGUARD_EXC_STRICT_REPLY, header.msgh_local_port,
+                    MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_DISP | reply_type};
     return MACH_SEND_INVALID_REPLY;
   }
   return copy_in_ports(context, message);
@@ -210,7 +210,7 @@ bool message_call::is_reply_port(const mach_msg_header_t& header) noexcept {
     if (target.active && target.reply && type != MACH_MSG_TYPE_MAKE_SEND_ONCE) return false;
     if (target.active && target.immovable_send && type != MACH_MSG_TYPE_MAKE_SEND &&
         type != MACH_MSG_TYPE_MAKE_SEND_ONCE) {
-      answer_.guard = {kGUARD_EXC_IMMOVABLE, name, 0};
+      reply_.guard = {kGUARD_EXC_IMMOVABLE, name, 0};
       return false;
     }
   }
@@ -244,12 +244,12 @@ mach_msg_return_t message_call::check_ports(const right_context& context, kmsg& 
     return MACH_SEND_INVALID_DEST;
   }
   if (has_reply && !is_reply_port(header)) {
-    if (answer_.guard.code == 0) answer_.guard = {kGUARD_EXC_SEND_INVALID_REPLY, reply_to, 0};
+    if (reply_.guard.code == 0) reply_.guard = {kGUARD_EXC_SEND_INVALID_REPLY, reply_to, 0};
     return MACH_SEND_INVALID_REPLY;
   }
   if (has_reply && is_port && lacks_reply_port(*found, *context.names.find(reply_to)))
       [[unlikely]] {
-    answer_.guard = {kGUARD_EXC_REQUIRE_REPLY_PORT_SEMANTICS, reply_to, 0};
+    reply_.guard = {kGUARD_EXC_REQUIRE_REPLY_PORT_SEMANTICS, reply_to, 0};
     return MACH_SEND_INVALID_REPLY;
   }
   if (!is_port || !may_copy_in(*found, types.destination) || must_stay(*found, types.destination)) {

@@ -29,18 +29,17 @@ namespace kedge::mach::kernel {
 template <typename Memory, bool alone>
 class plain_message {
  public:
-  plain_message(kernel& whole, ipc_task& caller, reply& answer) noexcept
-      : cleanup_(whole), caller_(caller), answer_(answer) {}
+  plain_message(kernel& whole, ipc_task& caller, any_reply& reply) noexcept
+      : cleanup_(whole), caller_(caller), reply_(reply) {}
 
   // Does a mach_msg call if it is one of these, and returns true. Returns false if it is another
   // one, or would wait, fail, or send a notification: then nothing has happened.
-  bool pass(const request& what) noexcept {
-    const auto option = static_cast<mach_msg_option_t>(what.words[0]);
-    switch (option & (MACH_SEND_MSG | MACH_RCV_MSG | beyond_sending)) {
+  bool pass(const requests::message& request) noexcept {
+    switch (request.option & (MACH_SEND_MSG | MACH_RCV_MSG | beyond_sending)) {
       case MACH_SEND_MSG:
-        return send(what.words[6], static_cast<mach_msg_size_t>(what.words[1]));
+        return send(request.send, request.send_size);
       case MACH_RCV_MSG:
-        return what.words[7] != 0 && receive(what, option);
+        return request.receive != 0 && receive(request);
       default:
         return false;
     }
@@ -179,8 +178,8 @@ class plain_message {
   void lose(kmsg& message, kern_return_t why) noexcept {
     cleanup_.destroy_later(&message);
     cleanup_.reap();
-    if (answer_.guard.code != 0) caller_.guards.apply(answer_.guard);
-    if (why != KERN_SUCCESS) answer_.result = MACH_SEND_INVALID_RIGHT;
+    if (reply_.guard.code != 0) caller_.guards.apply(reply_.guard);
+    if (why != KERN_SUCCESS) reply_.result = MACH_SEND_INVALID_RIGHT;
   }
 
   // Copies in a send right whose name stays in use. Returns false, with nothing changed, if it is
@@ -208,7 +207,7 @@ class plain_message {
   [[gnu::noinline]] kern_return_t take_rest(kmsg& message, std::uint32_t count,
                                             hold<space_lock>& names) noexcept {
     deferred_notifications deferred;
-    const right_context context{caller_.names, deferred, answer_.guard, cleanup_};
+    const right_context context{caller_.names, deferred, reply_.guard, cleanup_};
     kern_return_t result = KERN_SUCCESS;
     while (message.right_count < count && result == KERN_SUCCESS) {
       const mach_msg_port_descriptor_t& each = descriptors(message)[message.right_count];
@@ -218,7 +217,7 @@ class plain_message {
                                message.rights()[message.right_count])
                      : KERN_INVALID_NAME;
       if (result == KERN_INVALID_RIGHT) {
-        answer_.guard = {kGUARD_EXC_SEND_INVALID_RIGHT, each.name, 0};
+        reply_.guard = {kGUARD_EXC_SEND_INVALID_RIGHT, each.name, 0};
       }
       if (result == KERN_SUCCESS) ++message.right_count;
     }
@@ -282,24 +281,23 @@ class plain_message {
     return message;
   }
 
-  bool receive(const request& what, mach_msg_option_t option) noexcept {
-    const auto size = static_cast<mach_msg_size_t>(what.words[2]);
-    const mach_msg_size_t trailer = REQUESTED_TRAILER_SIZE(option);
-    if (size < trailer) return false;
-    auto name = static_cast<mach_port_name_t>(what.words[3]);
-    kmsg* const message = take_plain(name, size - trailer);
+  bool receive(const requests::message& request) noexcept {
+    const mach_msg_size_t trailer = REQUESTED_TRAILER_SIZE(request.option);
+    if (request.receive_size < trailer) return false;
+    mach_port_name_t name = request.receive_name;
+    kmsg* const message = take_plain(name, request.receive_size - trailer);
     if (!message) return false;
     mach_msg_header_t& header = message->header();
     header.msgh_bits = MACH_MSGH_BITS(0, MACH_MSG_TYPE_MOVE_SEND);
     header.msgh_size = message->size;
     header.msgh_remote_port = MACH_PORT_NULL;
     header.msgh_local_port = name;
-    if (message->complex) answer_.result = copy_out_ports(*message);
-    add_trailer(*message, option, message->bytes() + message->size);
-    if (!Memory::out(message->bytes(), what.words[7], message->size + trailer)) {
-      answer_.result = MACH_RCV_INVALID_DATA;
+    if (message->complex) reply_.result = copy_out_ports(*message);
+    add_trailer(*message, request.option, message->bytes() + message->size);
+    if (!Memory::out(message->bytes(), request.receive, message->size + trailer)) {
+      reply_.result = MACH_RCV_INVALID_DATA;
     }
-    if (answer_.result == MACH_MSG_SUCCESS) {
+    if (reply_.result == MACH_MSG_SUCCESS) {
       message->complex = message->only_few_ports = false;
       message->right_count = 0;
       kmsg_pool::recycle(message);
@@ -347,7 +345,7 @@ class plain_message {
 
   deferred_work cleanup_;
   ipc_task& caller_;
-  reply& answer_;
+  any_reply& reply_;
 };
 
 }  // namespace kedge::mach::kernel

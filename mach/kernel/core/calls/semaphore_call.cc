@@ -1,3 +1,4 @@
+// The calls on semaphores (Darwin: sync_sema.c).
 #include "kedge/mach/kernel/core/calls/semaphore_call.h"
 
 #include <mach/sync_policy.h>
@@ -17,37 +18,38 @@ semaphore* served_by(const port& at) noexcept {
 
 }  // namespace
 
-kern_return_t semaphore_call::create(ipc_task& owner, const request& what) {
+kern_return_t semaphore_call::create(ipc_task& owner, const requests::semaphore_create& request,
+                                     replies::semaphore_create& reply) {
   // Of the policies only the order of waiters is left, as on Darwin.
   constexpr std::uint32_t known = SYNC_POLICY_REVERSED | 4;
-  const auto policy = static_cast<std::uint32_t>(what.words[0]);
-  const auto value = static_cast<std::int32_t>(what.words[1]);
-  if (value < 0 || (policy & ~known)) return KERN_INVALID_ARGUMENT;
+  const auto policy = static_cast<std::uint32_t>(request.policy);
+  if (request.value < 0 || (policy & ~known)) return KERN_INVALID_ARGUMENT;
   const bool newest_first = (policy & SYNC_POLICY_REVERSED) != 0;
-  const auto made =
-      ref<semaphore>::adopt(new semaphore(owner, static_cast<std::uint32_t>(value), newest_first));
+  const auto made = ref<semaphore>::adopt(
+      new semaphore(owner, static_cast<std::uint32_t>(request.value), newest_first));
   const auto at = ref<port>::adopt(new port(kernel_object::semaphore, ref<object>(made.get())));
   if (!owner.own(*made)) return KERN_INVALID_TASK;
-  return after_.owner.name_send_right(caller_, *at, answer_);
+  return deferred_.owner.name_send_right(caller_, *at, reply.name);
 }
 
-kern_return_t semaphore_call::destroy(ipc_task& owner, mach_port_name_t name) {
-  if (name == MACH_PORT_NULL || name == MACH_PORT_DEAD) return KERN_INVALID_ARGUMENT;
-  // The right is moved into the call, whatever comes of it.
+kern_return_t semaphore_call::destroy(ipc_task& owner, const requests::semaphore_destroy& request) {
+  const mach_port_name_t name = request.name;
+  if (!MACH_PORT_VALID(name)) return KERN_INVALID_ARGUMENT;
+  // The right is moved into the call, and consumed whatever the call returns.
   carried_right right;
-  deferred_notifications then;
+  deferred_notifications notifications;
   {
     const std::lock_guard hold(caller_.names.lock);
-    entry* found = caller_.names.find(name);
-    if (!found || copy_in({caller_.names, then, answer_.guard, after_}, name, *found,
+    entry* const found = caller_.names.find(name);
+    if (!found || copy_in({caller_.names, notifications, reply_.guard, deferred_}, name, *found,
                           {MACH_MSG_TYPE_MOVE_SEND}, right) != KERN_SUCCESS) {
       return MACH_SEND_INVALID_RIGHT;
     }
   }
-  then.flush(after_);
+  notifications.flush(deferred_);
   semaphore* const at = right.target ? served_by(*right.target) : nullptr;
-  if (at && at->owner.get() == &owner) at->end(after_);
-  release_right(right, after_);
+  if (at && at->owner.get() == &owner) at->end(deferred_);
+  release_right(right, deferred_);
   return at ? KERN_SUCCESS : KERN_INVALID_ARGUMENT;
 }
 
@@ -56,78 +58,103 @@ kern_return_t semaphore_call::find(mach_port_name_t name, ref<semaphore>& found)
   if (!MACH_PORT_VALID(name)) return KERN_INVALID_NAME;
   space& names = caller_.names;
   const std::lock_guard hold(names.lock);
-  entry* at = names.find(name);
-  if (!at) return KERN_INVALID_NAME;
-  if (convert_if_dead(names, name, *at) || (at->type & MACH_PORT_TYPE_SEND) == 0) {
+  entry* const under = names.find(name);
+  if (!under) return KERN_INVALID_NAME;
+  if (convert_if_dead(names, name, *under) || (under->type & MACH_PORT_TYPE_SEND) == 0) {
     return KERN_INVALID_RIGHT;
   }
-  found = ref<semaphore>(served_by(static_cast<const port&>(*at->target)));
+  found = ref<semaphore>(served_by(static_cast<const port&>(*under->target)));
   return found ? KERN_SUCCESS : KERN_INVALID_CAPABILITY;
 }
 
-kern_return_t semaphore_call::signal(const request& what) const noexcept {
-  const auto name = static_cast<mach_port_name_t>(what.words[0]);
-  const auto thread = static_cast<mach_port_name_t>(what.words[1]);
-  const bool one_thread = what.call == call_number::semaphore_signal_thread;
+kern_return_t semaphore_call::signal(mach_port_name_t name) const noexcept {
+  ref<semaphore> at;
+  const kern_return_t failed = find(name, at);
+  return failed == KERN_SUCCESS ? at->signal(true, deferred_) : failed;
+}
+
+kern_return_t semaphore_call::signal_all(mach_port_name_t name) const noexcept {
+  ref<semaphore> at;
+  const kern_return_t failed = find(name, at);
+  return failed == KERN_SUCCESS ? at->signal_all(deferred_) : failed;
+}
+
+kern_return_t semaphore_call::signal_thread(
+    const requests::semaphore_signal_thread& request) const noexcept {
+  const mach_port_name_t thread = request.thread;
   std::uint64_t task = 0;
-  if (one_thread && thread != MACH_PORT_NULL) {
-    // The threads of a task share their port here.
+  if (thread != MACH_PORT_NULL) {
+    // The threads of a task share one port.
     const std::lock_guard hold(caller_.names.lock);
-    entry* at = MACH_PORT_VALID(thread) ? caller_.names.find(thread) : nullptr;
-    if (!at || convert_if_dead(caller_.names, thread, *at) ||
-        (at->type & MACH_PORT_TYPE_SEND) == 0) {
+    entry* const found = MACH_PORT_VALID(thread) ? caller_.names.find(thread) : nullptr;
+    if (!found || convert_if_dead(caller_.names, thread, *found) ||
+        (found->type & MACH_PORT_TYPE_SEND) == 0) {
       return KERN_INVALID_ARGUMENT;
     }
-    const port& of = static_cast<const port&>(*at->target);
+    const port& of = static_cast<const port&>(*found->target);
     if (of.serves != kernel_object::thread) return KERN_INVALID_ARGUMENT;
     task = of.served_task;
   }
   ref<semaphore> at;
-  if (const kern_return_t failed = find(name, at); failed != KERN_SUCCESS) return failed;
-  if (what.call == call_number::semaphore_signal_all) return at->signal_all(after_);
-  return task != 0 ? at->signal_one_of(task, after_) : at->signal(!one_thread, after_);
+  if (const kern_return_t failed = find(request.name, at); failed != KERN_SUCCESS) return failed;
+  return task != 0 ? at->signal_one_of(task, deferred_) : at->signal(false, deferred_);
 }
 
-status semaphore_call::begin(const request& what) {
-  const bool waits =
-      what.call == call_number::semaphore_wait || what.call == call_number::semaphore_wait_signal;
-  if (!waits) return done(signal(what));
-  state_.stage = pending_call::phase::semaphore;
-  state_.timeout = what.words[1];
-  state_.task = caller_.id;
-  ref<semaphore> at, then_signal;
-  kern_return_t failed = KERN_SUCCESS;
-  if (what.call == call_number::semaphore_wait_signal) {
-    failed = find(static_cast<mach_port_name_t>(what.words[2]), then_signal);
+status semaphore_call::begin(const any_request& request) {
+  switch (request.number) {
+    case call_number::semaphore_signal:
+      return done(signal(request.as<requests::semaphore_signal>().name));
+    case call_number::semaphore_signal_all:
+      return done(signal_all(request.as<requests::semaphore_signal_all>().name));
+    case call_number::semaphore_signal_thread:
+      return done(signal_thread(request.as<requests::semaphore_signal_thread>()));
+    case call_number::semaphore_wait:
+      return begin_wait(request.as<requests::semaphore_wait>());
+    default:
+      return begin_wait_signal(request.as<requests::semaphore_wait_signal>());
   }
-  if (failed == KERN_SUCCESS) failed = find(static_cast<mach_port_name_t>(what.words[0]), at);
-  if (failed != KERN_SUCCESS) return done(failed);
-  return wait(at, then_signal.get());
 }
 
-// The other semaphore is signalled once this call stands in the queue, and also if it need not
-// wait.
-status semaphore_call::wait(const ref<semaphore>& at, semaphore* then_signal) {
-  // terminate() must find the pending_call in the task before it can stand in the queue.
+status semaphore_call::begin_wait(const requests::semaphore_wait& request) {
+  ref<semaphore> at;
+  const kern_return_t failed = find(request.name, at);
+  return failed == KERN_SUCCESS ? wait(at, request.timeout, nullptr) : done(failed);
+}
+
+status semaphore_call::begin_wait_signal(const requests::semaphore_wait_signal& request) {
+  ref<semaphore> at, to_signal;
+  kern_return_t failed = find(request.signal, to_signal);
+  if (failed == KERN_SUCCESS) failed = find(request.name, at);
+  return failed == KERN_SUCCESS ? wait(at, request.timeout, to_signal.get()) : done(failed);
+}
+
+// Signals the other semaphore once this call is queued at the first, and also if it need not wait.
+status semaphore_call::wait(const ref<semaphore>& at, std::uint64_t timeout, semaphore* to_signal) {
+  state_.stage = pending_call::phase::semaphore;
+  state_.timeout = timeout;
+  state_.task = caller_.id;
+  // terminate() must find the pending_call in the task before it can be in the queue.
   state_.waits_on = ref<object>(at.get());
   caller_.add(state_);
-  at->lock.lock();
   kern_return_t result = KERN_SUCCESS;
   bool waits = false;
-  if (!at->active || caller_.terminated()) {
-    result = KERN_TERMINATED;
-  } else if (at->count > 0) {
-    --at->count;
-  } else if (state_.timeout == 0) {
-    result = KERN_OPERATION_TIMED_OUT;
-  } else {
-    waits = true;
-    state_.progress = pending_call::state::parked;
-    at->waiting.push_back(state_);
+  {
+    const std::lock_guard hold(at->lock);
+    if (!at->active || caller_.terminated()) {
+      result = KERN_TERMINATED;
+    } else if (at->count > 0) {
+      --at->count;
+    } else if (timeout == 0) {
+      result = KERN_OPERATION_TIMED_OUT;
+    } else {
+      waits = true;
+      state_.progress = pending_call::state::parked;
+      at->waiting.push_back(state_);
+    }
   }
-  at->lock.unlock();
-  if (then_signal && then_signal->signal(true, after_) == KERN_TERMINATED && waits) {
-    // Nobody will answer this wait: unless it has been woken already, it ends.
+  if (to_signal && to_signal->signal(true, deferred_) == KERN_TERMINATED && waits) {
+    // The other semaphore has ended, so no peer will answer: the wait ends too, unless it has been
+    // completed concurrently.
     if (!withdraw(state_)) return status::parked;
     waits = false;
     result = KERN_TERMINATED;

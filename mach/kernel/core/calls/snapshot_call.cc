@@ -1,3 +1,4 @@
+// Takes a snapshot of the whole kernel under all of its locks.
 #include "kedge/mach/kernel/core/calls/snapshot_call.h"
 
 #include <initializer_list>
@@ -19,33 +20,33 @@ std::uint64_t length(const List& of) noexcept {
   return count;
 }
 
-// The kernel, locked.
-class still_picture {
+// Holds the locks that it has taken until it is destroyed.
+class locked_kernel {
  public:
-  explicit still_picture(std::vector<ref<ipc_task>> tasks) : tasks_(std::move(tasks)) {}
-  still_picture(const still_picture&) = delete;
-  still_picture& operator=(const still_picture&) = delete;
-  ~still_picture() {
+  explicit locked_kernel(std::vector<ref<ipc_task>> tasks) : tasks_(std::move(tasks)) {}
+  locked_kernel(const locked_kernel&) = delete;
+  locked_kernel& operator=(const locked_kernel&) = delete;
+  ~locked_kernel() {
     for (const ref<port_set>& each : sets_) each->lock.unlock();
     for (const ref<port>& each : ports_) each->lock.unlock();
     for (const auto& [each, id] : owners_) each->lock.unlock();
   }
 
-  // Locks whatever there is: spaces, then ports, then sets.
-  void take() {
+  // Locks the spaces, then all ports, then all sets.
+  void lock() {
     for (const ref<ipc_task>& each : tasks_) {
       owners_.emplace(&each->names, each->id).first->first->lock.lock();
     }
-    for_each_right([this](const entry& found) {
-      if (found.target && found.target->kind == object_kind::port) {
-        reach(static_cast<port*>(found.target));
+    for_each_right([this](const entry& each) {
+      if (each.target && each.target->kind == object_kind::port) {
+        reach(static_cast<port*>(each.target));
       }
     });
-    // Those to which no name leads are in messages, or await a notification.
+    // A port without a name is in a message, or awaits a notification.
     for (std::size_t index = 0; index < ports_.size(); ++index) follow(*ports_[index]);
-    for_each_right([this](const entry& found) {
-      if (found.target && found.target->kind == object_kind::port_set) {
-        reach(static_cast<port_set*>(found.target));
+    for_each_right([this](const entry& each) {
+      if (each.target && each.target->kind == object_kind::port_set) {
+        reach(static_cast<port_set*>(each.target));
       }
     });
   }
@@ -54,7 +55,7 @@ class still_picture {
     for (const ref<ipc_task>& each : tasks_) {
       add(record_kind::task, {each->id});
       each->names.each(
-          [this](mach_port_name_t name, const entry& found) { add_right(name, found); });
+          [this](mach_port_name_t name, const entry& right) { add_right(name, right); });
     }
     for (const ref<port>& each : ports_) add_port(*each);
     for (const ref<port_set>& each : sets_) add_set(*each);
@@ -65,7 +66,7 @@ class still_picture {
   template <typename Visitor>
   void for_each_right(Visitor&& visit) {
     for (const ref<ipc_task>& each : tasks_) {
-      each->names.each([&visit](mach_port_name_t, const entry& found) { visit(found); });
+      each->names.each([&visit](mach_port_name_t, const entry& right) { visit(right); });
     }
   }
 
@@ -108,15 +109,15 @@ class still_picture {
     words_.push_back(static_cast<std::uint64_t>(kind));
     words_.insert(words_.end(), words);
   }
-  void add_right(mach_port_name_t name, const entry& found) {
-    mach_port_type_t type = found.type;
+  void add_right(mach_port_name_t name, const entry& right) {
+    mach_port_type_t type = right.type;
     const object* notify = nullptr;
-    if (found.request != 0) {
-      const name_request& request = static_cast<port&>(*found.target).requests[found.request];
+    if (right.request != 0) {
+      const name_request& request = static_cast<port&>(*right.target).requests[right.request];
       notify = request.notify;
       type |= type_of(request);
     }
-    add(record_kind::right, {name, type, found.urefs, number_of(found.target), number_of(notify)});
+    add(record_kind::right, {name, type, right.urefs, number_of(right.target), number_of(notify)});
   }
   void add_port(port& at) {
     const std::uint64_t receiver = id_of(at.receiver);
@@ -155,9 +156,9 @@ class still_picture {
 }  // namespace
 
 std::vector<std::uint64_t> take_snapshot(kernel& of) {
-  still_picture picture(of.tasks());
-  picture.take();
-  return picture.words();
+  locked_kernel locked(of.tasks());
+  locked.lock();
+  return locked.words();
 }
 
 }  // namespace kedge::mach::kernel

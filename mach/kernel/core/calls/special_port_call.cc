@@ -1,3 +1,4 @@
+// Special and registered ports of a task (Darwin: ipc_tt.c).
 #include "kedge/mach/kernel/core/calls/special_port_call.h"
 
 #include <mach/task_special_ports.h>
@@ -5,6 +6,7 @@
 #include <array>
 #include <mutex>
 
+#include "kedge/mach/kernel/core/calls/dispatch.h"
 #include "kedge/mach/kernel/core/copy_in.h"
 #include "kedge/mach/kernel/core/copy_out.h"
 #include "kedge/mach/kernel/core/kernel.h"
@@ -20,7 +22,8 @@ using slot = special_ports::slot;
 constexpr std::array<slot, 3> registered{slot::registered_first, slot::registered_second,
                                          slot::registered_third};
 
-bool slot_of(int which, slot& at) noexcept {
+// Returns false if tasks have no slot for this special port.
+bool slot_of(std::int32_t which, slot& at) noexcept {
   switch (which) {
     case TASK_BOOTSTRAP_PORT:
       at = slot::bootstrap;
@@ -39,119 +42,114 @@ bool slot_of(int which, slot& at) noexcept {
   }
 }
 
-kern_return_t give(ipc_task& to, carried_right right, mach_port_name_t& name,
-                   deferred_work& after) {
-  to.names.lock.lock();
-  const kern_return_t result = copy_out(to.names, right, name);
-  to.names.lock.unlock();
-  if (result != KERN_SUCCESS) release_right(right, after);
+}  // namespace
+
+kern_return_t special_port_call::run(const any_request& request, any_reply& reply) {
+  const dispatcher run(*this, request, reply);
+  switch (request.number) {
+    case call_number::get_special_port:
+      return run(&special_port_call::get);
+    case call_number::set_special_port:
+      return run(&special_port_call::set);
+    case call_number::register_ports:
+      return run(&special_port_call::register_ports);
+    case call_number::look_up_ports:
+      return run(&special_port_call::look_up);
+    default:
+      return KERN_INVALID_ARGUMENT;
+  }
+}
+
+kern_return_t special_port_call::copy_out_to_caller(carried_right right, mach_port_name_t& name) {
+  kern_return_t result = KERN_SUCCESS;
+  {
+    const std::lock_guard hold(caller_.names.lock);
+    result = copy_out(caller_.names, right, name);
+  }
+  if (result != KERN_SUCCESS) release_right(right, deferred_);
   return result;
 }
 
-void take_back(ipc_task& from, mach_port_name_t name, deferred_work& after) {
-  deferred_notifications then;
+void special_port_call::deallocate_for_caller(mach_port_name_t name) {
+  deferred_notifications notifications;
   guard_violation none;
-  from.names.lock.lock();
-  if (entry* const found = MACH_PORT_VALID(name) ? from.names.find(name) : nullptr) {
-    deallocate_right({from.names, then, none, after}, name, *found);
+  {
+    const std::lock_guard hold(caller_.names.lock);
+    if (entry* const found = MACH_PORT_VALID(name) ? caller_.names.find(name) : nullptr) {
+      deallocate_right({caller_.names, notifications, none, deferred_}, name, *found);
+    }
   }
-  from.names.lock.unlock();
-  then.flush(after);
+  notifications.flush(deferred_);
 }
 
-kern_return_t get(ipc_task& caller, ipc_task& target, int which, reply& answer,
-                  deferred_work& after) {
-  if (which == TASK_KERNEL_PORT) {
-    return after.owner.name_send_right(caller, target.self_port(), answer);
+kern_return_t special_port_call::get(const requests::get_special_port& request,
+                                     replies::get_special_port& reply) {
+  if (request.which == TASK_KERNEL_PORT) {
+    return deferred_.owner.name_send_right(caller_, target_.self_port(), reply.name);
   }
-  if (which == TASK_HOST_PORT) {
-    return after.owner.name_send_right(caller, after.owner.host_port(), answer);
+  if (request.which == TASK_HOST_PORT) {
+    return deferred_.owner.name_send_right(caller_, deferred_.owner.host_port(), reply.name);
   }
   slot at{};
-  if (!slot_of(which, at)) return KERN_INVALID_ARGUMENT;
-  mach_port_name_t name = MACH_PORT_NULL;
-  const kern_return_t result = give(caller, target.special.copy(at), name, after);
-  answer.words[0] = name;
-  return result;
+  if (!slot_of(request.which, at)) return KERN_INVALID_ARGUMENT;
+  return copy_out_to_caller(target_.special.copy(at), reply.name);
 }
 
-// One after the other; those set before a task ended are released with it.
-kern_return_t set(ipc_task& target, slot at, carried_right right, deferred_work& after) {
-  carried_right previous = target.special.exchange(at, right);
-  release_right(previous, after);
-  if (!target.terminated()) return KERN_SUCCESS;
-  target.special.release_all(after);
+// One slot after the other. What has been put into a slot before the target ended is released with
+// the target.
+kern_return_t special_port_call::fill(slot at, carried_right right) {
+  carried_right previous = target_.special.exchange(at, right);
+  release_right(previous, deferred_);
+  if (!target_.terminated()) return KERN_SUCCESS;
+  target_.special.release_all(deferred_);
   return KERN_FAILURE;
 }
 
-kern_return_t set(ipc_task& caller, ipc_task& target, int which, mach_port_name_t name,
-                  reply& answer, deferred_work& after) {
+kern_return_t special_port_call::set(const requests::set_special_port& request) {
   carried_right right;
-  const kern_return_t failed = take_copy(caller.names, name, right, answer.guard, after);
+  const kern_return_t failed = take_copy(caller_.names, request.name, right, guard_, deferred_);
   if (failed != KERN_SUCCESS) return failed;
   slot at{};
   kern_return_t result = KERN_SUCCESS;
-  if (which == TASK_KERNEL_PORT || which == TASK_HOST_PORT) {
+  if (request.which == TASK_KERNEL_PORT || request.which == TASK_HOST_PORT) {
     result = KERN_NO_ACCESS;
-  } else if (!slot_of(which, at)) {
+  } else if (!slot_of(request.which, at)) {
     result = KERN_INVALID_ARGUMENT;
-  } else if (at == slot::access && !target.special.empty(at)) {
-    result = KERN_NO_ACCESS;  // once there, it stays
+  } else if (at == slot::access && !target_.special.empty(at)) {
+    result = KERN_NO_ACCESS;  // an access port stays once it is set
   }
-  if (result == KERN_SUCCESS) return set(target, at, right, after);
-  release_right(right, after);
+  if (result == KERN_SUCCESS) return fill(at, right);
+  release_right(right, deferred_);
   return result;
 }
 
-kern_return_t enter(ipc_task& caller, ipc_task& target, const request& what, reply& answer,
-                    deferred_work& after) {
+kern_return_t special_port_call::register_ports(const requests::register_ports& request) {
   std::array<carried_right, registered.size()> rights{};
   kern_return_t result = KERN_SUCCESS;
   for (std::size_t each = 0; each < rights.size() && result == KERN_SUCCESS; ++each) {
-    result = take_copy(caller.names, static_cast<mach_port_name_t>(what.words[each]), rights[each],
-                       answer.guard, after);
+    result = take_copy(caller_.names, request.names[each], rights[each], guard_, deferred_);
   }
   for (std::size_t each = 0; each < rights.size(); ++each) {
     if (result == KERN_SUCCESS) {
-      if (set(target, registered[each], rights[each], after) != KERN_SUCCESS) {
-        result = KERN_INVALID_ARGUMENT;
-      }
+      if (fill(registered[each], rights[each]) != KERN_SUCCESS) result = KERN_INVALID_ARGUMENT;
     } else {
-      release_right(rights[each], after);
+      release_right(rights[each], deferred_);
     }
   }
   return result;
 }
 
-kern_return_t look_up(ipc_task& caller, ipc_task& target, reply& answer, deferred_work& after) {
-  std::array<mach_port_name_t, registered.size()> names{};
-  for (std::size_t each = 0; each < names.size(); ++each) {
+kern_return_t special_port_call::look_up(const requests::look_up_ports&,
+                                         replies::look_up_ports& reply) {
+  static_assert(std::tuple_size_v<decltype(reply.names)> == registered.size());
+  for (std::size_t each = 0; each < registered.size(); ++each) {
     const kern_return_t result =
-        give(caller, target.special.copy(registered[each]), names[each], after);
+        copy_out_to_caller(target_.special.copy(registered[each]), reply.names[each]);
     if (result == KERN_SUCCESS) continue;
-    while (each-- > 0) take_back(caller, names[each], after);
+    while (each-- > 0) deallocate_for_caller(reply.names[each]);
     return result;
   }
-  answer.words = {names[0] | std::uint64_t{names[1]} << 32, names[2]};
   return KERN_SUCCESS;
-}
-
-}  // namespace
-
-kern_return_t do_special_port_call(ipc_task& caller, ipc_task& target, const request& what,
-                                   reply& answer, deferred_work& after) {
-  const auto which = static_cast<std::int32_t>(what.words[0]);
-  switch (what.call) {
-    case call_number::get_special_port:
-      return get(caller, target, which, answer, after);
-    case call_number::set_special_port:
-      return set(caller, target, which, static_cast<mach_port_name_t>(what.words[1]), answer,
-                 after);
-    case call_number::register_ports:
-      return enter(caller, target, what, answer, after);
-    default:
-      return look_up(caller, target, answer, after);
-  }
 }
 
 }  // namespace kedge::mach::kernel

@@ -1,3 +1,4 @@
+// host_create_mach_voucher (Darwin: ipc_voucher.c).
 #include "kedge/mach/kernel/core/calls/voucher_call.h"
 
 #include <mach/mach_voucher_types.h>
@@ -25,8 +26,8 @@ bool names(ipc_task& caller, mach_port_name_t name, kernel_object kind) noexcept
          static_cast<const port&>(*found->target).serves == kind;
 }
 
-// What Darwin says of a command before it asks the key's manager, who always agrees here
-// (ipc_execute_voucher_recipe_command).
+// What Darwin checks of a command before it asks the key's manager (Darwin:
+// ipc_execute_voucher_recipe_command). There are no managers here: they always agree.
 kern_return_t check(const recipe& step) noexcept {
   constexpr std::uint32_t keys = MACH_VOUCHER_ATTR_KEY_NUM_WELL_KNOWN;
   const bool one_key = step.key > MACH_VOUCHER_ATTR_KEY_NONE && step.key <= keys;
@@ -64,19 +65,18 @@ kern_return_t check(ipc_task& caller, const std::vector<std::byte>& recipes) noe
 
 }  // namespace
 
-kern_return_t create_voucher(ipc_task& caller, const request& what, reply& answer, copyio& memory,
-                             deferred_work& after) {
-  const std::uint64_t size = what.words[2];
-  if (!names(caller, static_cast<mach_port_name_t>(what.words[0]), kernel_object::host)) {
-    return MACH_SEND_INVALID_DEST;
-  }
-  if (size > MACH_VOUCHER_ATTR_MAX_RAW_RECIPE_ARRAY_SIZE) return MIG_ARRAY_TOO_LARGE;
-  if (size == 0) return KERN_SUCCESS;  // of no content: MACH_PORT_NULL
-  std::vector<std::byte> recipes(size);
-  if (!memory.in_checked(what.words[1], recipes.data(), recipes.size())) return KERN_MEMORY_ERROR;
+kern_return_t create_voucher(ipc_task& caller, const requests::voucher_create& request,
+                             replies::voucher_create& reply, copyio& memory,
+                             deferred_work& deferred) {
+  if (!names(caller, request.host, kernel_object::host)) return MACH_SEND_INVALID_DEST;
+  const user_buffer& from = request.recipes;
+  if (from.size > MACH_VOUCHER_ATTR_MAX_RAW_RECIPE_ARRAY_SIZE) return MIG_ARRAY_TOO_LARGE;
+  if (from.size == 0) return KERN_SUCCESS;  // the voucher without content is MACH_PORT_NULL
+  std::vector<std::byte> recipes(from.size);
+  if (!memory.in_checked(from.at, recipes.data(), recipes.size())) return KERN_MEMORY_ERROR;
   if (const kern_return_t failed = check(caller, recipes); failed != KERN_SUCCESS) return failed;
   const auto made = ref<port>::adopt(new port(kernel_object::voucher, 0));
-  return after.owner.name_send_right(caller, *made, answer);
+  return deferred.owner.name_send_right(caller, *made, reply.name);
 }
 
 }  // namespace kedge::mach::kernel

@@ -1,5 +1,5 @@
-// Vouchers: ports that messages carry along, and whose content nobody here looks at (Darwin:
-// ipc_voucher.c).
+// create_voucher: makes vouchers, which are ports that messages carry. Their content is opaque to
+// this kernel (Darwin: ipc_voucher.c).
 #pragma once
 
 #include "kedge/mach/kernel/core/copyio.h"
@@ -10,7 +10,8 @@
 namespace kedge::mach::kernel {
 
 // host_create_mach_voucher. Throws std::bad_alloc.
-kern_return_t create_voucher(ipc_task& caller, const request& what, reply& answer, copyio& memory,
-                             deferred_work& after);
+kern_return_t create_voucher(ipc_task& caller, const requests::voucher_create& request,
+                             replies::voucher_create& reply, copyio& memory,
+                             deferred_work& deferred);
 
 }  // namespace kedge::mach::kernel
