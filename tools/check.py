@@ -69,6 +69,7 @@ ARROWS = {
     "tests/mach/kernel": ("<doctest/", "<bsm/", "<mach/", "<servers/", "<sys/event.h>", "<sys/fileport.h>", '"kedge/runtime/kqueue/extension.h"',
                           '"kedge/mach/kernel/abi/', '"kedge/mach/kernel/core/', '"kedge/mach/kernel/embedded/',
                           '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"'),
+    "tests/consumers": ("<mach/", "<sys/event.h>", '"kedge/mach/', '"kedge/runtime/'),  # programs of users
     "tests/mach/kernel/foreign": ("<bsm/", "<mach/", "<servers/", "<sys/fileport.h>"),  # the same
     "tests/conformance": ("<doctest/", "<mach/", '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"',
                           '"tests/tools/program.h"'),
@@ -77,15 +78,22 @@ ARROWS = {
 }
 
 # Rooms that may know the system they run on. Core is pure and not among them; a benchmark has a peer to beat.
-KNOW_THE_HOST = ("runtime/kqueue", "mach/kernel", "mach/kernel/abi", "mach/kernel/embedded", "tests/runtime/kqueue",
-                 "tests/mach/kernel")
+KNOW_THE_HOST = ("runtime/kqueue", "mach/kernel", "mach/kernel/abi", "mach/kernel/embedded", "tests/consumers",
+                 "tests/runtime/kqueue", "tests/mach/kernel")
 HOST_FILES = re.compile(r"(net/host\.(h|cc)|tools/bench/.*)$")
 
 SHAPELESS_NAMES = {"utils", "util", "common", "helper", "helpers", "misc", "manager", "impl"}
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX)\b")
 INCLUDE = re.compile(r'^\s*#\s*include\s*(<[^>]*>|"[^"]*")', re.MULTILINE)
 COMMENT = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.DOTALL)
-SNIPPET = re.compile(r"<!-- (\S+) -->\n```cpp\n(.*?)```", re.DOTALL)
+SNIPPET = re.compile(r"<!-- (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
+VERSION = {  # where the version stands, and how
+    "runtime/version.h": re.compile(r'^#define KEDGE_VERSION_STRING "(.*)"$', re.MULTILINE),
+    "MODULE.bazel": re.compile(r'^    version = "(.*)",$', re.MULTILINE),
+    "tests/consumers/bazel/MODULE.bazel": re.compile(r'^bazel_dep\(name = "kedge", version = "(.*)"\)$', re.MULTILINE),
+    "CHANGELOG.md": re.compile(r"^## \[?(\d[^] ]*)", re.MULTILINE),
+}
+VERSION_PARTS = re.compile(r"^#define KEDGE_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)$", re.MULTILINE)
 
 
 def room_of(path):
@@ -142,17 +150,30 @@ def breaches_of_readme(tree, text):
             yield line, f"{match[1]} is not there"
 
 
+def breaches_of_version(tree):
+    """One version: that of the three numbers in runtime/version.h."""
+    def text_of(path):
+        with open(os.path.join(tree, path), encoding="utf-8") as file:
+            return file.read()
+    version = ".".join(VERSION_PARTS.findall(text_of("runtime/version.h")))
+    for path, place in VERSION.items():
+        match = place.search(text_of(path))
+        if match is None or match[1] != version:
+            yield path, 1, f"does not give the version {version}"
+
+
 def files_of(tree):
-    """Paths of all files from the top, without what git or Bazel put there."""
+    """Paths of all files from the top, without what git or a build put there."""
     for folder, folders, files in os.walk(tree):
         folders[:] = sorted(name for name in folders
-                            if name not in (".git", ".bazel", "__pycache__") and not name.startswith("bazel-"))
+                            if name not in (".git", ".bazel", "out", "__pycache__") and not name.startswith("bazel-"))
         for name in sorted(files):
             yield os.path.relpath(os.path.join(folder, name), tree)
 
 
 def breaches_of(tree):
     """Yields path, line and what is wrong there."""
+    yield from breaches_of_version(tree)
     for path in files_of(tree):
         if SHAPELESS_NAMES & set(re.split(r"[/._-]", path)):
             yield path, 1, "a file is named for the one thing it defines"

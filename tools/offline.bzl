@@ -18,6 +18,13 @@ cc_flags_supplier = rule(_nothing)
 compiler_flag = rule(_nothing)
 """
 
+# Where Debian's packages of Bazel put what every build by its Bazel 4.2.3 loads.
+_OF_DEBIAN = {
+    "platforms": "/usr/share/bazel/tools/platforms",
+    "rules_java": "/usr/share/bazel/rules/java",
+    "rules_proto": "/usr/share/bazel/rules/proto",
+}
+
 def _written_impl(repository_ctx):
     for path, text in repository_ctx.attr.files.items():
         repository_ctx.file(path, text)
@@ -33,26 +40,40 @@ _written = repository_rule(
     },
 )
 
-def offline_repositories():
+def kedge_repositories():
+    """What a workspace needs that depends on Kedge: @rules_cc, @platforms, and what Debian's Bazel itself asks for.
+
+    Call it after the workspace's own declarations. A repository that is declared already stays as it is.
+    """
+
     # Debian's bazel-rules-cc asks for a newer Bazel than Debian's own.
-    _written(
-        name = "rules_cc",
-        files = {
-            "BUILD": "",
-            "cc/BUILD": "",
-            "cc/defs.bzl": _RULES_CC,
-        },
-    )
+    if not native.existing_rule("rules_cc"):
+        _written(
+            name = "rules_cc",
+            files = {
+                "BUILD": "",
+                "cc/BUILD": "",
+                "cc/defs.bzl": _RULES_CC,
+            },
+        )
 
     # Named by every test, used only when coverage is collected.
-    _written(
-        name = "remote_coverage_tools",
-        files = {"BUILD": """filegroup(
+    if not native.existing_rule("remote_coverage_tools"):
+        _written(
+            name = "remote_coverage_tools",
+            files = {"BUILD": """filegroup(
     name = "coverage_report_generator",
     visibility = ["//visibility:public"],
 )
 """},
-    )
+        )
+
+    for name, path in _OF_DEBIAN.items():
+        if not native.existing_rule(name):
+            native.local_repository(name = name, path = path)
+
+def development_repositories():
+    """What only the tests of this tree need."""
 
     # doctest-dev puts the header where this host's compiler looks anyway, and one for another system must not look.
     _written(
@@ -66,6 +87,3 @@ def offline_repositories():
 """},
         links = {"doctest/include/doctest": "/usr/include/doctest"},
     )
-    native.local_repository(name = "platforms", path = "/usr/share/bazel/tools/platforms")
-    native.local_repository(name = "rules_java", path = "/usr/share/bazel/rules/java")
-    native.local_repository(name = "rules_proto", path = "/usr/share/bazel/rules/proto")

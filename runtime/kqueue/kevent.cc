@@ -8,6 +8,7 @@
 
 #include "kedge/runtime/kqueue/descriptors/kqueue_registry.h"
 #include "kedge/runtime/kqueue/fast_path.h"
+#include "kedge/runtime/kqueue/libc/bypassed_calls.h"
 #include "kedge/runtime/kqueue/queue.h"
 
 namespace kedge::kqueue {
@@ -127,6 +128,7 @@ template <class Event>
 }  // namespace kedge::kqueue
 
 extern "C" int kqueue(void) {
+  kedge::kqueue::report_bypassed_calls();
   return kedge::kqueue::kqueue_registry::make();
 }
 

@@ -16,18 +16,27 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "kedge/runtime/kqueue/libc/call_probe.h"
+
 namespace kedge::kqueue {
+
+// An address in the program or shared library that this code is part of.
+[[gnu::visibility("hidden")]] inline constinit const char any_of_ours = 0;
 
 template <class Function>
 class next_definition {
  public:
-  // `interceptor`: the address of the sanitizer's interceptor, which is a weak symbol.
+  // `interceptor`: the address of the sanitizer's interceptor, which is a weak symbol. It is the
+  // next definition if it lies in the module of ours, as a statically linked sanitizer's does. In
+  // another module it is found by the order of the modules, like any other definition: it may stand
+  // in front of ours, and call ours.
   constexpr next_definition(const char* name, Function* interceptor) noexcept
       : name_(name), interceptor_(interceptor) {}
 
   // Not noexcept: a thread may be cancelled in it.
   template <class... Arguments>
   auto operator()(Arguments... arguments) {
+    call_probe::note();
     return find()(arguments...);
   }
 
@@ -36,8 +45,7 @@ class next_definition {
   Function* find() noexcept {
     Function* f = found_.load(std::memory_order_relaxed);
     if (f == nullptr) {
-      f = interceptor_;
-      if (f == nullptr) f = reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name_));
+      f = look_up();
       if (f == nullptr) fail();
       found_.store(f, std::memory_order_relaxed);
     }
@@ -45,6 +53,23 @@ class next_definition {
   }
 
  private:
+  // Null if there is no further one.
+  Function* look_up() const noexcept {
+    if (is_in_our_module(interceptor_)) return interceptor_;
+    if (void* const next = dlsym(RTLD_NEXT, name_); next != nullptr)
+      return reinterpret_cast<Function*>(next);
+    // This library was linked behind the C library, which bypassed_calls.h reports.
+    auto* const first = reinterpret_cast<Function*>(dlsym(RTLD_DEFAULT, name_));
+    return is_in_our_module(first) ? nullptr : first;
+  }
+
+  static bool is_in_our_module(Function* function) noexcept {
+    Dl_info of_function{};
+    Dl_info of_ours{};
+    return function != nullptr && dladdr(reinterpret_cast<void*>(function), &of_function) != 0 &&
+           dladdr(&any_of_ours, &of_ours) != 0 && of_function.dli_fbase == of_ours.dli_fbase;
+  }
+
   [[noreturn]] void fail() const noexcept {
     std::fprintf(stderr, "kqueue: no further definition of %s: linked statically?\n", name_);
     std::abort();
