@@ -1,5 +1,5 @@
 // A test that plays seeds: some, or as many as there is time for. KEDGE_SEED is the first one,
-// KEDGE_SOAK_SECONDS the time.
+// KEDGE_SOAK_SECONDS the time, KEDGE_SEED_DIVISOR divides the number of seeds (at least one is played).
 #pragma once
 
 #include <chrono>
@@ -21,6 +21,7 @@ void play_seeds(std::uint64_t some, Play play) {
   const std::uint64_t first = number_of("KEDGE_SEED", 1);
   const auto time = std::chrono::seconds(number_of("KEDGE_SOAK_SECONDS", 0));
   const auto start = std::chrono::steady_clock::now();
+  some /= number_of("KEDGE_SEED_DIVISOR", 1);
   std::uint64_t seed = first;
   do {
     play(seed++);
