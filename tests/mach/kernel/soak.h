@@ -1,5 +1,6 @@
 // A test that plays seeds: some, or as many as there is time for. KEDGE_SEED is the first one,
-// KEDGE_SOAK_SECONDS the time, KEDGE_SEED_DIVISOR divides the number of seeds (at least one is played).
+// KEDGE_SOAK_SECONDS the time. KEDGE_SEED_DIVISOR divides the number of seeds; at least one is
+// played.
 #pragma once
 
 #include <chrono>
