@@ -1,4 +1,4 @@
-"""Counts what one Bazel run tested: doctest's test cases, a test of another kind as one, what did not build as one.
+"""Counts what one Bazel run tested: the test cases of a test program, a test of another kind as one, a failed build as one.
 
 Usage: tally.py BUILD_EVENTS_JSON. Prints "P F", and on standard error the name of each target that failed.
 """
@@ -9,11 +9,12 @@ import sys
 import urllib.parse
 import urllib.request
 
-CASES = re.compile(r"\[doctest\] test cases: +\d+ \| +(\d+) passed \| +(\d+) failed")
+# The last line of tests/doctest_main.cc. A file that crashed has one failure at least.
+CASES = re.compile(r"^\d+ files: (\d+) passed, (\d+) failed", re.MULTILINE)
 
 
 def log_of(result):
-    """The text of a test's log, empty where there is none."""
+    """Returns the text of a test's log, or an empty string if there is none."""
     for output in result.get("testActionOutput", []):
         if output["name"] == "test.log":
             path = urllib.request.url2pathname(urllib.parse.urlparse(output["uri"]).path)
@@ -24,10 +25,10 @@ def log_of(result):
 
 def counts_of_test(result):
     cases = CASES.findall(log_of(result))
-    passed, failed = sum(int(case[0]) for case in cases), sum(int(case[1]) for case in cases)
+    passed, failed = (int(count) for count in cases[-1]) if cases else (0, 0)
     if result["status"] == "PASSED":
         return (passed, failed) if cases else (1, 0)
-    return passed, max(failed, 1)  # a crash or a time-out prints no summary
+    return passed, max(failed, 1)  # a program that Bazel stopped prints no last line
 
 
 def main():

@@ -85,6 +85,16 @@ HOST_FILES = re.compile(r"(net/host\.(h|cc)|tools/bench/.*)$")
 SHAPELESS_NAMES = {"utils", "util", "common", "helper", "helpers", "misc", "manager", "impl"}
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX)\b")
 INCLUDE = re.compile(r'^\s*#\s*include\s*(<[^>]*>|"[^"]*")', re.MULTILINE)
+# Names that are gone, each with the name that took its place. The single words are English, and stay free in prose.
+GONE_NAMES = {
+    "answer_port": "reply_port", "call_at_once": "call_nonblocking", "kqueue_numbers": "kqueue_registry",
+    "name_waiter_line": "waiter_queue", "number_close": "fd_watchers", "own_descriptors": "internal_fds",
+    "private_ports": "reply_port_cache", "receive_now": "try_receive", "short_call": "fast_path",
+    "stack_share": "shard_of_stack", "word_lock": "mutex", "write_marks": "low_water_poller",
+}
+GONE_WORDS = {"aftermath": "deferred_work", "sighting": "poll_result", "turnstile": "condition"}
+LIBRARIES = ("runtime/", "mach/", "net/")
+LONGEST_FILE = 600  # lines of a file of a library
 COMMENT = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.DOTALL)
 SNIPPET = re.compile(r"<!-- (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
 VERSION = {  # where the version stands, and how
@@ -125,6 +135,8 @@ def breaches_of_arrows(tree, path, text):
     for match in INCLUDE.finditer(text):
         include, place = match[1], place_of(match[1])
         line = text.count("\n", 0, match.start(1)) + 1
+        if include.startswith('"kedge/') and not os.path.isfile(os.path.join(tree, include[7:-1])):
+            yield line, f"{include} is no file of this tree"
         if place is None and include.startswith('"'):
             if not is_private_header(tree, path, include[1:-1]):
                 yield line, f"{room} may not include {include}"
@@ -137,6 +149,11 @@ def breaches_of_arrows(tree, path, text):
     if not may_know_host:
         for match in HOST_WORDS.finditer(text):
             yield text.count("\n", 0, match.start()) + 1, f"{room} knows no host, and says {match[0]}"
+
+
+def breaches_of_names(text, names):
+    for match in re.finditer(r"\b(" + "|".join(names) + r")\b", text):
+        yield text.count("\n", 0, match.start()) + 1, f"says {match[0]}, which is now {names[match[0]]}"
 
 
 def breaches_of_readme(tree, text):
@@ -185,6 +202,9 @@ def breaches_of(tree):
         if os.path.abspath(os.path.join(tree, path)) != os.path.abspath(__file__):
             for match in UNFINISHED.finditer(text):
                 yield path, text.count("\n", 0, match.start()) + 1, f"says {match[0]}"
+        if path.endswith((".h", ".c", ".cc", ".md")):
+            for line, wrong in breaches_of_names(text, GONE_NAMES):
+                yield path, line, wrong
         if path == "README.md":
             for line, wrong in breaches_of_readme(tree, text):
                 yield path, line, wrong
@@ -194,7 +214,10 @@ def breaches_of(tree):
                 continue
             if path.endswith(".h") and "/include/" not in path and "#pragma once" not in text:
                 yield path, 1, "has no #pragma once"
-            for line, wrong in breaches_of_arrows(tree, path, without_comments(text)):
+            if path.startswith(LIBRARIES) and text.count("\n") > LONGEST_FILE:
+                yield path, 1, f"has more than {LONGEST_FILE} lines"
+            code = without_comments(text)
+            for line, wrong in [*breaches_of_names(code, GONE_WORDS), *breaches_of_arrows(tree, path, code)]:
                 yield path, line, wrong
 
 

@@ -80,6 +80,11 @@ OTHER_BREACHES = [
     ("README.md", "<!-- tests/doctest_main.cc -->\n```cpp\nint main() {}\n```\n", "not what tests/doctest_main.cc says"),
     ("MODULE.bazel", 'module(name = "kedge")\n', "does not give the version"),
     ("attic/wrong.cc", "\n", "lies in no room of the house"),
+    ("tools/wrong/absent.cc", '#include "kedge/runtime/absent.h"\n', '"kedge/runtime/absent.h" is no file of this tree'),
+    ("mach/wrong/beside.cc", '#include "right.h"\n', 'mach may not include "right.h"'),
+    ("tools/wrong/name.cc", "// short_" + "call\n", "which is now fast_path"),
+    ("tools/wrong/word.cc", "int after" + "math;\n", "which is now deferred_work"),
+    ("runtime/wrong/long.cc", "\n" * 601, "has more than 600 lines"),
 ]
 
 

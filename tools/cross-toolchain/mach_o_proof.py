@@ -1,7 +1,8 @@
 """Checks a cross build: its targets became Mach-O files, and it left out exactly the targets that docs/darwin.md names.
 
-Usage: mach_o_proof.py CPU BUILD_EVENTS_JSON DARWIN_MD. Prints the targets that were left out, and "cross: N passed,
-N failed", where each target counts as one and the document's list as one more. Exits with 1 if anything failed.
+Usage: mach_o_proof.py CPU BUILD_EVENTS_JSON DARWIN_MD //FOLDER/... [...]. Prints the targets that were left out, and "cross:
+N passed, N failed", where each target counts as one and the document's list as one more. Exits with 1 if anything failed. The
+folders are those that were built: the document's rows for other folders are ignored.
 """
 
 import fnmatch
@@ -84,11 +85,12 @@ class Build:
 
 
 def main():
-    cpu, events_path, document_path = sys.argv[1:]
+    cpu, events_path, document_path, *built = sys.argv[1:]
+    folders = tuple(pattern.removesuffix("...").rstrip("/") for pattern in built)
     with open(events_path, encoding="utf-8") as file:
         build = Build([json.loads(line) for line in file])
     with open(document_path, encoding="utf-8") as file:
-        documented = set(ROW.findall(file.read()))
+        documented = {row for row in ROW.findall(file.read()) if row.startswith(folders)}
 
     for label in sorted(build.failed):
         print(f"FAILED: {label} does not build for {cpu}")

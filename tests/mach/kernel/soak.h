@@ -1,5 +1,6 @@
 // play_seeds(), inventory(): run a random test with many seeds. KEDGE_SEED is the first seed (1).
-// KEDGE_SOAK_SECONDS is how long to go on after the first few seeds (0).
+// KEDGE_SOAK_SECONDS is how long to go on after the first few seeds (0). KEDGE_SEED_DIVISOR divides
+// the number of seeds (1). At least one seed is played.
 #pragma once
 
 #include <chrono>
@@ -23,6 +24,7 @@ void play_seeds(std::uint64_t minimum, Play play) {
   const std::uint64_t first = number_of("KEDGE_SEED", 1);
   const auto time = std::chrono::seconds(number_of("KEDGE_SOAK_SECONDS", 0));
   const auto start = std::chrono::steady_clock::now();
+  minimum /= number_of("KEDGE_SEED_DIVISOR", 1);
   std::uint64_t seed = first;
   do {
     play(seed++);
