@@ -28,11 +28,11 @@ kernel::kernel()
 kernel::~kernel() {
   std::map<std::uint64_t, ref<ipc_task>> tasks = std::move(tasks_);
   for (auto& [id, each] : tasks) {
-    deferred_work deferred(*this);
-    each->terminate(deferred);
+    deferred_work cleanup(*this);
+    each->terminate(cleanup);
   }
-  deferred_work deferred(*this);
-  names_.end(deferred);
+  deferred_work cleanup(*this);
+  names_.end(cleanup);
 }
 
 ref<ipc_task> kernel::create_task(const name_policy& names, const identity& who, ipc_task* parent) {
@@ -74,9 +74,9 @@ void kernel::terminate_task(ipc_task& ending) {
     last = std::move(found->second);
     tasks_.erase(found);
   }
-  deferred_work deferred(*this);
-  last->terminate(deferred);
-  names_.task_ended(last->id, deferred);
+  deferred_work cleanup(*this);
+  last->terminate(cleanup);
+  names_.task_ended(last->id, cleanup);
 }
 
 kern_return_t kernel::name_send_right(ipc_task& caller, port& to, mach_port_name_t& name) {
@@ -90,8 +90,8 @@ kern_return_t kernel::name_send_right(ipc_task& caller, port& to, mach_port_name
     const std::lock_guard hold(caller.names.lock);
     result = copy_out(caller.names, right, name);
   }
-  deferred_work deferred(*this);
-  if (result != KERN_SUCCESS) release_right(right, deferred);
+  deferred_work cleanup(*this);
+  if (result != KERN_SUCCESS) release_right(right, cleanup);
   return result;
 }
 
@@ -159,20 +159,20 @@ void set_up(pending_call& waiting, const requests::message& request) noexcept {
 
 status kernel::begin(ipc_task& caller, const any_request& request, any_reply& reply, copyio& memory,
                      pending_call& waiting) {
-  deferred_work deferred(*this);
+  deferred_work cleanup(*this);
   if (request.number == call_number::message) {
     set_up(waiting, request.as<requests::message>());
-    const status now = message_call(caller, waiting, reply, memory, deferred).begin();
+    const status now = message_call(caller, waiting, reply, memory, cleanup).begin();
     return apply_guard_policy(caller, reply, now);
   }
   if (caller.terminated()) {
     reply.result = KERN_TERMINATED;
     return status::done;
   }
-  semaphore_call of_semaphore(caller, waiting, reply, deferred);
+  semaphore_call of_semaphore(caller, waiting, reply, cleanup);
   if (of_semaphore.serves(request.number)) return of_semaphore.begin(request);
   try {
-    reply.result = call_nonblocking(caller, request, reply, memory, deferred, of_semaphore);
+    reply.result = call_nonblocking(caller, request, reply, memory, cleanup, of_semaphore);
   } catch (const std::bad_alloc&) {
     reply.result = is_bootstrap_call(request.number) ? BOOTSTRAP_NO_MEMORY : KERN_RESOURCE_SHORTAGE;
   }
@@ -181,10 +181,10 @@ status kernel::begin(ipc_task& caller, const any_request& request, any_reply& re
 
 // The calls that do not wait.
 kern_return_t kernel::call_nonblocking(ipc_task& caller, const any_request& request,
-                                       any_reply& reply, copyio& memory, deferred_work& deferred,
+                                       any_reply& reply, copyio& memory, deferred_work& cleanup,
                                        semaphore_call& of_semaphore) {
   if (is_bootstrap_call(request.number)) {
-    return bootstrap_call(caller, reply.guard, memory, deferred).run(request, reply);
+    return bootstrap_call(caller, reply.guard, memory, cleanup).run(request, reply);
   }
   const bool acts_on_caller =
       request.number == call_number::reply_port || request.number == call_number::self;
@@ -202,33 +202,33 @@ kern_return_t kernel::call_nonblocking(ipc_task& caller, const any_request& requ
       return of_semaphore.destroy(*target, request.as<requests::semaphore_destroy>());
     case call_number::voucher_create:
       return create_voucher(caller, request.as<requests::voucher_create>(),
-                            reply.as<replies::voucher_create>(), memory, deferred);
+                            reply.as<replies::voucher_create>(), memory, cleanup);
     case call_number::get_special_port:
     case call_number::set_special_port:
     case call_number::register_ports:
     case call_number::look_up_ports:
-      return special_port_call(caller, *target, reply.guard, deferred).run(request, reply);
+      return special_port_call(caller, *target, reply.guard, cleanup).run(request, reply);
     default:
-      return port_call(caller, *target, reply.guard, memory, deferred).run(request, reply);
+      return port_call(caller, *target, reply.guard, memory, cleanup).run(request, reply);
   }
 }
 
 status kernel::resume(ipc_task& caller, pending_call& woken, any_reply& reply, copyio& memory) {
-  deferred_work deferred(*this);
+  deferred_work cleanup(*this);
   if (woken.stage == pending_call::phase::semaphore) {
-    return semaphore_call(caller, woken, reply, deferred).resume();
+    return semaphore_call(caller, woken, reply, cleanup).resume();
   }
-  const status now = message_call(caller, woken, reply, memory, deferred).resume();
+  const status now = message_call(caller, woken, reply, memory, cleanup).resume();
   return apply_guard_policy(caller, reply, now);
 }
 
 bool kernel::cancel(ipc_task& caller, pending_call& waiting, give_up why, any_reply& reply,
                     copyio& memory) {
-  deferred_work deferred(*this);
+  deferred_work cleanup(*this);
   if (waiting.stage == pending_call::phase::semaphore) {
-    return semaphore_call(caller, waiting, reply, deferred).cancel(why);
+    return semaphore_call(caller, waiting, reply, cleanup).cancel(why);
   }
-  return message_call(caller, waiting, reply, memory, deferred).cancel(why);
+  return message_call(caller, waiting, reply, memory, cleanup).cancel(why);
 }
 
 kern_return_t kernel::attach(ipc_task& caller, mach_port_name_t name, watch& by, ref<object>& at) {
@@ -280,13 +280,13 @@ mach_port_name_t kernel::peek(object& at) noexcept {
 
 void kernel::receive_from(ipc_task& caller, object& at, const requests::message& request,
                           any_reply& reply, copyio& memory, pending_call& unused) {
-  deferred_work deferred(*this);
+  deferred_work cleanup(*this);
   unused.stage = pending_call::phase::receive;
   unused.option = request.option;
   unused.receive_size = request.receive_size;
   unused.receive_buffer = request.receive;
   unused.poll_receive = true;
-  message_call(caller, unused, reply, memory, deferred).receive_from(at);
+  message_call(caller, unused, reply, memory, cleanup).receive_from(at);
   apply_guard_policy(caller, reply, status::done);
 }
 

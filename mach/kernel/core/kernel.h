@@ -98,7 +98,7 @@ class kernel {
 
  private:
   kern_return_t call_nonblocking(ipc_task& caller, const any_request& request, any_reply& reply,
-                                 copyio& memory, deferred_work& deferred,
+                                 copyio& memory, deferred_work& cleanup,
                                  semaphore_call& of_semaphore);
 
   std::array<kmsg_pool, stack_shards> pools_;

@@ -15,12 +15,12 @@
 namespace kedge::mach::kernel {
 
 bootstrap_call::bootstrap_call(ipc_task& caller, guard_violation& guard, copyio& memory,
-                               deferred_work& deferred) noexcept
+                               deferred_work& cleanup) noexcept
     : caller_(caller),
       guard_(guard),
       memory_(memory),
-      deferred_(deferred),
-      services_(deferred.owner.names()) {}
+      cleanup_(cleanup),
+      services_(cleanup.owner.names()) {}
 
 kern_return_t bootstrap_call::run(const any_request& request, any_reply& reply) {
   const kern_return_t failed = check_bootstrap_port(request.target);
@@ -64,7 +64,7 @@ kern_return_t bootstrap_call::check_in(const requests::bootstrap_check_in& reque
                                        replies::bootstrap_check_in& reply) {
   std::string_view name;
   const kern_return_t failed = read_name(request.service, name);
-  return failed == KERN_SUCCESS ? services_.check_in(caller_, name, reply.receive, deferred_)
+  return failed == KERN_SUCCESS ? services_.check_in(caller_, name, reply.receive, cleanup_)
                                 : failed;
 }
 
@@ -72,14 +72,14 @@ kern_return_t bootstrap_call::look_up(const requests::bootstrap_look_up& request
                                       replies::bootstrap_look_up& reply) {
   std::string_view name;
   const kern_return_t failed = read_name(request.service, name);
-  return failed == KERN_SUCCESS ? services_.look_up(caller_, name, reply.send, deferred_) : failed;
+  return failed == KERN_SUCCESS ? services_.look_up(caller_, name, reply.send, cleanup_) : failed;
 }
 
 kern_return_t bootstrap_call::create_service(const requests::bootstrap_create_service& request,
                                              replies::bootstrap_create_service& reply) {
   std::string_view name;
   const kern_return_t failed = read_name(request.service, name);
-  return failed == KERN_SUCCESS ? services_.create(caller_, name, reply.send, deferred_) : failed;
+  return failed == KERN_SUCCESS ? services_.create(caller_, name, reply.send, cleanup_) : failed;
 }
 
 kern_return_t bootstrap_call::register_port(const requests::bootstrap_register& request) {
@@ -87,15 +87,15 @@ kern_return_t bootstrap_call::register_port(const requests::bootstrap_register& 
   kern_return_t failed = read_name(request.service, name);
   if (failed != KERN_SUCCESS) return failed;
   carried_right send;
-  failed = take_copy(caller_.names, request.send, send, guard_, deferred_);
-  return failed == KERN_SUCCESS ? services_.enter(caller_, name, send, deferred_) : failed;
+  failed = take_copy(caller_.names, request.send, send, guard_, cleanup_);
+  return failed == KERN_SUCCESS ? services_.enter(caller_, name, send, cleanup_) : failed;
 }
 
 kern_return_t bootstrap_call::get_status(const requests::bootstrap_status& request,
                                          replies::bootstrap_status& reply) {
   std::string_view name;
   const kern_return_t failed = read_name(request.service, name);
-  return failed == KERN_SUCCESS ? services_.status(name, reply.status, deferred_) : failed;
+  return failed == KERN_SUCCESS ? services_.status(name, reply.status, cleanup_) : failed;
 }
 
 }  // namespace kedge::mach::kernel

@@ -20,7 +20,7 @@ inline bool is_bootstrap_call(call_number number) noexcept {
 class bootstrap_call {
  public:
   bootstrap_call(ipc_task& caller, guard_violation& guard, copyio& memory,
-                 deferred_work& deferred) noexcept;
+                 deferred_work& cleanup) noexcept;
 
   // The request's target is the bootstrap port. For any other the result is what a client of
   // launchd's gets that sends its request there: MACH_SEND_INVALID_DEST, or MIG_BAD_ID from another
@@ -45,7 +45,7 @@ class bootstrap_call {
   ipc_task& caller_;
   guard_violation& guard_;
   copyio& memory_;
-  deferred_work& deferred_;
+  deferred_work& cleanup_;
   name_server& services_;
   std::array<char, name_server::max_length> text_;
 };

@@ -1,3 +1,5 @@
+// The course of a mach_msg call: sent, then received; parked, resumed, cancelled (Darwin:
+// mach_msg_overwrite_trap).
 #include "kedge/mach/kernel/core/calls/message_call.h"
 
 #include <utility>
@@ -21,14 +23,14 @@ status message_call::park(waiters& queue) {
 
 status message_call::resume() {
   caller_.remove(state_);
-  // Whoever completed the pending_call did so under this lock, and wakes only after having released
-  // it.
+  // The thread that completed the call did so under the lock of this object, and called wake() only
+  // after it had released the lock.
   state_.waits_on = {};
   state_.progress = pending_call::state::idle;
   kmsg* message = std::exchange(state_.message, nullptr);
 
   if (state_.sending()) {
-    // What is left of the message: the destination has died, or the task has.
+    // The message is still here: the destination has died, or the task.
     if (message) {
       cleanup_.destroy_later(message);
       cleanup_.reap();

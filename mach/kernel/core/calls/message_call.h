@@ -1,4 +1,8 @@
-// mach_msg (Darwin: mach_msg.c, ipc_kmsg.c, ipc_mqueue.c). The request is in the pending_call.
+// message_call: one call of mach_msg (Darwin: mach_msg.c, ipc_kmsg.c, ipc_mqueue.c). The request is
+// in the pending_call.
+//
+// Files: message_call.cc (the course of a call), message_send.cc, message_receive.cc,
+// message_body.cc (descriptors). plain_message.h is the fast path.
 #pragma once
 
 #include "kedge/mach/kernel/core/copyio.h"
@@ -12,8 +16,8 @@
 
 namespace kedge::mach::kernel {
 
-// A queued message's size as mach_port_peek tells it: inside Darwin's kernel a header takes 32
-// bytes, not 24, and a port descriptor 16, not 12.
+// The size of a queued message as mach_port_peek reports it: inside Darwin's kernel a header takes
+// 32 bytes, not 24, and a port descriptor 16, not 12.
 mach_msg_size_t size_inside(kmsg& message) noexcept;
 
 class message_call {
@@ -22,7 +26,7 @@ class message_call {
                deferred_work& cleanup) noexcept
       : caller_(caller), state_(state), reply_(reply), memory_(memory), cleanup_(cleanup) {}
 
-  // Each returns how the call stands; `done` means that reply.result is final.
+  // Each returns how far the call is. `done` means that the result of the reply is final.
   status begin();
   status resume();
   bool cancel(give_up why);
@@ -75,11 +79,11 @@ class message_call {
   mach_msg_return_t discard_too_large(kmsg* message);
   mach_port_name_t lose(kmsg* message);
   mach_msg_return_t report_needed_size(mach_msg_size_t size, mach_port_name_t identity);
-  // To the receiver; or, in a pseudo-receive, back to the sender. No lock is held.
+  // To the receiver, or back to the sender in a pseudo-receive. No lock may be held.
   mach_msg_return_t copy_out_body(kmsg& message, bool pseudo);
   mach_port_name_t copy_out_destination(kmsg& message, deferred_notifications& deferred);
 
-  // The pending_call takes its place in a queue of what it waits on, which is locked.
+  // Puts the call into a queue of the object that it waits on. Requires the lock of that object.
   status park(waiters& queue);
 
   ipc_task& caller_;

@@ -104,7 +104,7 @@ kern_return_t read_attributes(const requests::set_attributes& request, bool thro
 kern_return_t port_call::get_attributes(const requests::get_attributes& request,
                                         replies::get_attributes& reply) {
   const mach_port_flavor_t flavor = request.flavor;
-  const bool throttled = is_service_throttled(flavor, deferred_.owner.profile());
+  const bool throttled = is_service_throttled(flavor, cleanup_.owner.profile());
   const std::uint32_t words = throttled ? 1 : words_of(flavor);
   if (words == 0) return KERN_INVALID_ARGUMENT;
   if (request.info.size < words && !throttled) return KERN_FAILURE;
@@ -134,7 +134,7 @@ kern_return_t port_call::get_attributes(const requests::get_attributes& request,
 }
 
 kern_return_t port_call::set_attributes(const requests::set_attributes& request) {
-  const profile answers = deferred_.owner.profile();
+  const profile answers = cleanup_.owner.profile();
   const bool throttles = is_service_throttled(request.flavor, answers);
   new_attributes wanted;
   kern_return_t failed = read_attributes(request, throttles, memory_, wanted);
@@ -146,7 +146,7 @@ kern_return_t port_call::set_attributes(const requests::set_attributes& request)
   const std::lock_guard hold_port(of->lock);
   if (request.flavor == MACH_PORT_LIMITS_INFO) {
     of->queue_limit = wanted.limits.mpl_qlimit;
-    admit_senders(*of, deferred_);
+    admit_senders(*of, cleanup_);
   } else if (request.flavor == MACH_PORT_DNREQUESTS_SIZE) {
     if (answers.grows_request_tables()) {
       of->requests.grow(std::min(wanted.word, max_request_slots));

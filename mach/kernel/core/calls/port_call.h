@@ -30,22 +30,13 @@ inline bool is_null_or_dead(mach_port_name_t name) noexcept {
 class port_call {
  public:
   port_call(ipc_task& caller, ipc_task& target, guard_violation& guard, copyio& memory,
-            deferred_work& deferred) noexcept
-      : caller_(caller),
-        space_(target.names),
-        guard_(guard),
-        memory_(memory),
-        deferred_(deferred) {}
+            deferred_work& cleanup) noexcept
+      : caller_(caller), space_(target.names), guard_(guard), memory_(memory), cleanup_(cleanup) {}
 
   // KERN_INVALID_ARGUMENT if it is not a call on ports. Throws nothing: KERN_RESOURCE_SHORTAGE.
   kern_return_t run(const any_request& request, any_reply& reply) noexcept;
 
  private:
-  // What the operations on rights need besides the name, of the target's space or the caller's.
-  right_context context_of(space& names) noexcept {
-    return {names, notifications_, guard_, deferred_};
-  }
-
   kern_return_t dispatch(const any_request& request, any_reply& reply);
 
   // Names, and new ports.
@@ -119,12 +110,15 @@ class port_call {
   // Raises a guard exception of the port under `name`. Returns KERN_INVALID_ARGUMENT.
   kern_return_t violate(std::uint32_t code, mach_port_name_t name, std::uint64_t subcode) noexcept;
 
+  // The rights of a space, for the operations of copy_in.h and right_release.h.
+  right_context rights_in(space& names) noexcept { return {names, deferred_, guard_, cleanup_}; }
+
   ipc_task& caller_;
   space& space_;
   guard_violation& guard_;
   copyio& memory_;
-  deferred_work& deferred_;
-  deferred_notifications notifications_;  // settled once the space is unlocked
+  deferred_work& cleanup_;
+  deferred_notifications deferred_;  // flushed once the space is unlocked
 };
 
 }  // namespace kedge::mach::kernel

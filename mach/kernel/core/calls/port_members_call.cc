@@ -12,8 +12,8 @@ namespace kedge::mach::kernel {
 namespace {
 
 // The functions of port_set.h, whose names are hidden in a port_call.
-kern_return_t join(port& member, port_set& set, deferred_work& deferred) {
-  return insert_member(member, set, deferred);
+kern_return_t join(port& member, port_set& set, deferred_work& cleanup) {
+  return insert_member(member, set, cleanup);
 }
 kern_return_t leave(port& member, port_set& set, profile answers) {
   return extract_member(member, set, answers);
@@ -64,7 +64,7 @@ kern_return_t port_call::move_member(const requests::move_member& request) {
     const std::lock_guard hold_member(member->lock);
     leave_all_sets(*member);
   }
-  return join(*member, *set, deferred_);
+  return join(*member, *set, cleanup_);
 }
 
 // Requires the space lock.
@@ -75,8 +75,8 @@ kern_return_t port_call::leave_sets(mach_port_name_t name) {
   port& member = static_cast<port&>(*found->target);
   const std::lock_guard hold(member.lock);
   const bool has_left = leave_all_sets(member);
-  return has_left || !deferred_.owner.profile().wants_a_set_to_leave() ? KERN_SUCCESS
-                                                                       : KERN_NOT_IN_SET;
+  return has_left || !cleanup_.owner.profile().wants_a_set_to_leave() ? KERN_SUCCESS
+                                                                      : KERN_NOT_IN_SET;
 }
 
 kern_return_t port_call::insert_member(const requests::insert_member& request) {
@@ -89,7 +89,7 @@ kern_return_t port_call::insert_member(const requests::insert_member& request) {
     failed = find_member_and_set(request.member, request.set, member, set);
   }
   if (failed != KERN_SUCCESS) return failed;
-  return join(*member, *set, deferred_);
+  return join(*member, *set, cleanup_);
 }
 
 kern_return_t port_call::extract_member(const requests::extract_member& request) {
@@ -99,7 +99,7 @@ kern_return_t port_call::extract_member(const requests::extract_member& request)
   port_set* set = nullptr;
   const kern_return_t failed = find_member_and_set(request.member, request.set, member, set);
   if (failed != KERN_SUCCESS) return failed;
-  return leave(*member, *set, deferred_.owner.profile());
+  return leave(*member, *set, cleanup_.owner.profile());
 }
 
 kern_return_t port_call::get_set_status(const requests::get_set_status& request,

@@ -30,17 +30,17 @@ kern_return_t port_call::take_notify(mach_port_name_t notify, mach_msg_type_name
     const std::lock_guard hold(caller_.names.lock);
     if (entry* const found = caller_.names.find(notify)) {
       known = true;
-      result = copy_in(context_of(caller_.names), notify, *found, {disposition}, taken);
+      result = copy_in(rights_in(caller_.names), notify, *found, {disposition}, taken);
     }
   }
-  notifications_.flush(deferred_);
+  deferred_.flush(cleanup_);
   if (!once) {
     // Darwin's wrapper sends a message then: MIG refuses the type, or the copy-in fails.
     if (result != KERN_SUCCESS) {
       if (known && guard_.code == 0) guard_ = {kGUARD_EXC_SEND_INVALID_RIGHT, notify, 0};
       return MACH_SEND_INVALID_RIGHT;
     }
-    release_right(taken, deferred_);
+    release_right(taken, cleanup_);
     return MIG_TYPE_ERROR;
   }
   if (result != KERN_SUCCESS) return result;
@@ -57,13 +57,13 @@ kern_return_t port_call::request_notification(const requests::request_notificati
   port* previous = nullptr;
   kern_return_t result = KERN_RESOURCE_SHORTAGE;
   try {
-    result = request_notification_at(context_of(space_), request.name,
+    result = request_notification_at(rights_in(space_), request.name,
                                      {request.id, request.sync, notify}, previous);
   } catch (const std::bad_alloc&) {
   }
-  notifications_.flush(deferred_);
+  deferred_.flush(cleanup_);
   if (result != KERN_SUCCESS) {
-    if (notify) release_send_once_right(notify, deferred_);
+    if (notify) release_send_once_right(notify, cleanup_);
     return result;
   }
   // The new request stands, whether or not there is room for the right of the previous one.

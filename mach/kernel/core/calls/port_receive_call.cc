@@ -24,7 +24,7 @@ kern_return_t port_call::destruct(const requests::destruct& request) {
   const std::lock_guard hold(space_.lock);
   entry* const found = space_.find(request.name);
   if (!found) return refuse(request.name, KERN_INVALID_NAME);
-  return destruct_receive(context_of(space_), request.name, *found, request.send_delta,
+  return destruct_receive(rights_in(space_), request.name, *found, request.send_delta,
                           request.guard);
 }
 

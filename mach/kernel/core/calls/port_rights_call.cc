@@ -15,7 +15,7 @@ kern_return_t port_call::destroy(const requests::destroy& request) {
   const std::lock_guard hold(space_.lock);
   entry* const found = space_.find(request.name);
   if (!found) return refuse(request.name, KERN_INVALID_NAME);
-  return destroy_rights(context_of(space_), request.name, *found);
+  return destroy_rights(rights_in(space_), request.name, *found);
 }
 
 kern_return_t port_call::deallocate(const requests::deallocate& request) {
@@ -23,7 +23,7 @@ kern_return_t port_call::deallocate(const requests::deallocate& request) {
   const std::lock_guard hold(space_.lock);
   entry* const found = space_.find(request.name);
   if (!found) return refuse(request.name, KERN_INVALID_NAME);
-  return deallocate_right(context_of(space_), request.name, *found);
+  return deallocate_right(rights_in(space_), request.name, *found);
 }
 
 kern_return_t port_call::get_refs(const requests::get_refs& request, replies::get_refs& reply) {
@@ -56,7 +56,7 @@ kern_return_t port_call::mod_refs(const requests::mod_refs& request) {
   const std::lock_guard hold(space_.lock);
   entry* const found = space_.find(request.name);
   if (!found) return refuse(request.name, KERN_INVALID_NAME);
-  return change_refs(context_of(space_), request.name, *found, right, request.delta);
+  return change_refs(rights_in(space_), request.name, *found, right, request.delta);
 }
 
 kern_return_t port_call::self(const requests::self& request) {
@@ -78,7 +78,7 @@ kern_return_t port_call::copy_in_to_insert(const requests::insert_right& request
       type_of(*found) == MACH_PORT_TYPE_DEAD_NAME) {
     return KERN_INVALID_CAPABILITY;
   }
-  return copy_in(context_of(caller_.names), request.right, *found, {request.disposition}, right);
+  return copy_in(rights_in(caller_.names), request.right, *found, {request.disposition}, right);
 }
 
 kern_return_t port_call::insert_right(const requests::insert_right& request) {
@@ -86,9 +86,9 @@ kern_return_t port_call::insert_right(const requests::insert_right& request) {
   const kern_return_t failed = copy_in_to_insert(request, right);
   if (failed != KERN_SUCCESS) return failed;
   // After this a failure has consumed the right.
-  notifications_.flush(deferred_);
+  deferred_.flush(cleanup_);
   if (is_null_or_dead(request.name)) {
-    release_right(right, deferred_);
+    release_right(right, cleanup_);
     return KERN_INVALID_VALUE;
   }
   if (!right.target) return KERN_INVALID_CAPABILITY;
@@ -97,7 +97,7 @@ kern_return_t port_call::insert_right(const requests::insert_right& request) {
     const std::lock_guard hold(space_.lock);
     if (space_.active) result = copy_out_at(space_, right, request.name);
   }
-  if (result != KERN_SUCCESS) release_right(right, deferred_);
+  if (result != KERN_SUCCESS) release_right(right, cleanup_);
   return result;
 }
 
@@ -111,10 +111,10 @@ kern_return_t port_call::extract_right(const requests::extract_right& request,
     entry* const found = space_.find(request.name);
     if (!found) return KERN_INVALID_NAME;
     const kern_return_t failed =
-        copy_in(context_of(space_), request.name, *found, {request.disposition}, right);
+        copy_in(rights_in(space_), request.name, *found, {request.disposition}, right);
     if (failed != KERN_SUCCESS) return failed;
   }
-  notifications_.flush(deferred_);
+  deferred_.flush(cleanup_);
   reply.disposition = arrives_as(request.disposition);
   return copy_out_to_caller(right, reply.name);
 }
@@ -125,7 +125,7 @@ kern_return_t port_call::copy_out_to_caller(carried_right& right, mach_port_name
     const std::lock_guard hold(caller_.names.lock);
     result = copy_out(caller_.names, right, name);
   }
-  if (result != KERN_SUCCESS) release_right(right, deferred_);
+  if (result != KERN_SUCCESS) release_right(right, cleanup_);
   return result;
 }
 

@@ -1,12 +1,13 @@
 // The calls on semaphores (Darwin: sync_sema.c).
 #include "kedge/mach/kernel/core/calls/semaphore_call.h"
+#include "kedge/mach/kernel/core/copy_in.h"
 
 #include <mach/sync_policy.h>
 
 #include <mutex>
 
-#include "kedge/mach/kernel/core/copy_in.h"
 #include "kedge/mach/kernel/core/port.h"
+#include "kedge/mach/kernel/core/right.h"
 
 namespace kedge::mach::kernel {
 namespace {
@@ -29,7 +30,7 @@ kern_return_t semaphore_call::create(ipc_task& owner, const requests::semaphore_
       new semaphore(owner, static_cast<std::uint32_t>(request.value), newest_first));
   const auto at = ref<port>::adopt(new port(kernel_object::semaphore, ref<object>(made.get())));
   if (!owner.own(*made)) return KERN_INVALID_TASK;
-  return deferred_.owner.name_send_right(caller_, *at, reply.name);
+  return cleanup_.owner.name_send_right(caller_, *at, reply.name);
 }
 
 kern_return_t semaphore_call::destroy(ipc_task& owner, const requests::semaphore_destroy& request) {
@@ -37,19 +38,19 @@ kern_return_t semaphore_call::destroy(ipc_task& owner, const requests::semaphore
   if (!MACH_PORT_VALID(name)) return KERN_INVALID_ARGUMENT;
   // The right is moved into the call, and consumed whatever the call returns.
   carried_right right;
-  deferred_notifications notifications;
+  deferred_notifications deferred;
   {
     const std::lock_guard hold(caller_.names.lock);
     entry* const found = caller_.names.find(name);
-    if (!found || copy_in({caller_.names, notifications, reply_.guard, deferred_}, name, *found,
+    if (!found || copy_in({caller_.names, deferred, reply_.guard, cleanup_}, name, *found,
                           {MACH_MSG_TYPE_MOVE_SEND}, right) != KERN_SUCCESS) {
       return MACH_SEND_INVALID_RIGHT;
     }
   }
-  notifications.flush(deferred_);
+  deferred.flush(cleanup_);
   semaphore* const at = right.target ? served_by(*right.target) : nullptr;
-  if (at && at->owner.get() == &owner) at->end(deferred_);
-  release_right(right, deferred_);
+  if (at && at->owner.get() == &owner) at->end(cleanup_);
+  release_right(right, cleanup_);
   return at ? KERN_SUCCESS : KERN_INVALID_ARGUMENT;
 }
 
@@ -70,13 +71,13 @@ kern_return_t semaphore_call::find(mach_port_name_t name, ref<semaphore>& found)
 kern_return_t semaphore_call::signal(mach_port_name_t name) const noexcept {
   ref<semaphore> at;
   const kern_return_t failed = find(name, at);
-  return failed == KERN_SUCCESS ? at->signal(true, deferred_) : failed;
+  return failed == KERN_SUCCESS ? at->signal(true, cleanup_) : failed;
 }
 
 kern_return_t semaphore_call::signal_all(mach_port_name_t name) const noexcept {
   ref<semaphore> at;
   const kern_return_t failed = find(name, at);
-  return failed == KERN_SUCCESS ? at->signal_all(deferred_) : failed;
+  return failed == KERN_SUCCESS ? at->signal_all(cleanup_) : failed;
 }
 
 kern_return_t semaphore_call::signal_thread(
@@ -97,7 +98,7 @@ kern_return_t semaphore_call::signal_thread(
   }
   ref<semaphore> at;
   if (const kern_return_t failed = find(request.name, at); failed != KERN_SUCCESS) return failed;
-  return task != 0 ? at->signal_one_of(task, deferred_) : at->signal(false, deferred_);
+  return task != 0 ? at->signal_one_of(task, cleanup_) : at->signal(false, cleanup_);
 }
 
 status semaphore_call::begin(const any_request& request) {
@@ -152,7 +153,7 @@ status semaphore_call::wait(const ref<semaphore>& at, std::uint64_t timeout, sem
       at->waiting.push_back(state_);
     }
   }
-  if (to_signal && to_signal->signal(true, deferred_) == KERN_TERMINATED && waits) {
+  if (to_signal && to_signal->signal(true, cleanup_) == KERN_TERMINATED && waits) {
     // The other semaphore has ended, so no peer will answer: the wait ends too, unless it has been
     // completed concurrently.
     if (!withdraw(state_)) return status::parked;

@@ -14,8 +14,8 @@ namespace kedge::mach::kernel {
 class semaphore_call {
  public:
   semaphore_call(ipc_task& caller, pending_call& state, any_reply& reply,
-                 deferred_work& deferred) noexcept
-      : caller_(caller), state_(state), reply_(reply), deferred_(deferred) {}
+                 deferred_work& cleanup) noexcept
+      : caller_(caller), state_(state), reply_(reply), cleanup_(cleanup) {}
 
   // Whether begin() does this call: those that have no task argument.
   static bool serves(call_number call) noexcept {
@@ -49,7 +49,7 @@ class semaphore_call {
   ipc_task& caller_;
   pending_call& state_;
   any_reply& reply_;
-  deferred_work& deferred_;
+  deferred_work& cleanup_;
 };
 
 }  // namespace kedge::mach::kernel

@@ -11,6 +11,7 @@
 #include "kedge/mach/kernel/core/copy_out.h"
 #include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/port.h"
+#include "kedge/mach/kernel/core/right.h"
 #include "kedge/mach/kernel/core/right_release.h"
 #include "kedge/mach/kernel/core/special_ports.h"
 
@@ -66,29 +67,29 @@ kern_return_t special_port_call::copy_out_to_caller(carried_right right, mach_po
     const std::lock_guard hold(caller_.names.lock);
     result = copy_out(caller_.names, right, name);
   }
-  if (result != KERN_SUCCESS) release_right(right, deferred_);
+  if (result != KERN_SUCCESS) release_right(right, cleanup_);
   return result;
 }
 
 void special_port_call::deallocate_for_caller(mach_port_name_t name) {
-  deferred_notifications notifications;
+  deferred_notifications deferred;
   guard_violation none;
   {
     const std::lock_guard hold(caller_.names.lock);
     if (entry* const found = MACH_PORT_VALID(name) ? caller_.names.find(name) : nullptr) {
-      deallocate_right({caller_.names, notifications, none, deferred_}, name, *found);
+      deallocate_right({caller_.names, deferred, none, cleanup_}, name, *found);
     }
   }
-  notifications.flush(deferred_);
+  deferred.flush(cleanup_);
 }
 
 kern_return_t special_port_call::get(const requests::get_special_port& request,
                                      replies::get_special_port& reply) {
   if (request.which == TASK_KERNEL_PORT) {
-    return deferred_.owner.name_send_right(caller_, target_.self_port(), reply.name);
+    return cleanup_.owner.name_send_right(caller_, target_.self_port(), reply.name);
   }
   if (request.which == TASK_HOST_PORT) {
-    return deferred_.owner.name_send_right(caller_, deferred_.owner.host_port(), reply.name);
+    return cleanup_.owner.name_send_right(caller_, cleanup_.owner.host_port(), reply.name);
   }
   slot at{};
   if (!slot_of(request.which, at)) return KERN_INVALID_ARGUMENT;
@@ -99,15 +100,15 @@ kern_return_t special_port_call::get(const requests::get_special_port& request,
 // the target.
 kern_return_t special_port_call::fill(slot at, carried_right right) {
   carried_right previous = target_.special.exchange(at, right);
-  release_right(previous, deferred_);
+  release_right(previous, cleanup_);
   if (!target_.terminated()) return KERN_SUCCESS;
-  target_.special.release_all(deferred_);
+  target_.special.release_all(cleanup_);
   return KERN_FAILURE;
 }
 
 kern_return_t special_port_call::set(const requests::set_special_port& request) {
   carried_right right;
-  const kern_return_t failed = take_copy(caller_.names, request.name, right, guard_, deferred_);
+  const kern_return_t failed = take_copy(caller_.names, request.name, right, guard_, cleanup_);
   if (failed != KERN_SUCCESS) return failed;
   slot at{};
   kern_return_t result = KERN_SUCCESS;
@@ -119,7 +120,7 @@ kern_return_t special_port_call::set(const requests::set_special_port& request) 
     result = KERN_NO_ACCESS;  // an access port stays once it is set
   }
   if (result == KERN_SUCCESS) return fill(at, right);
-  release_right(right, deferred_);
+  release_right(right, cleanup_);
   return result;
 }
 
@@ -127,13 +128,13 @@ kern_return_t special_port_call::register_ports(const requests::register_ports& 
   std::array<carried_right, registered.size()> rights{};
   kern_return_t result = KERN_SUCCESS;
   for (std::size_t each = 0; each < rights.size() && result == KERN_SUCCESS; ++each) {
-    result = take_copy(caller_.names, request.names[each], rights[each], guard_, deferred_);
+    result = take_copy(caller_.names, request.names[each], rights[each], guard_, cleanup_);
   }
   for (std::size_t each = 0; each < rights.size(); ++each) {
     if (result == KERN_SUCCESS) {
       if (fill(registered[each], rights[each]) != KERN_SUCCESS) result = KERN_INVALID_ARGUMENT;
     } else {
-      release_right(rights[each], deferred_);
+      release_right(rights[each], cleanup_);
     }
   }
   return result;

@@ -13,8 +13,8 @@ namespace kedge::mach::kernel {
 class special_port_call {
  public:
   special_port_call(ipc_task& caller, ipc_task& target, guard_violation& guard,
-                    deferred_work& deferred) noexcept
-      : caller_(caller), target_(target), guard_(guard), deferred_(deferred) {}
+                    deferred_work& cleanup) noexcept
+      : caller_(caller), target_(target), guard_(guard), cleanup_(cleanup) {}
 
   // KERN_INVALID_ARGUMENT if it is not one of these calls.
   kern_return_t run(const any_request& request, any_reply& reply);
@@ -35,7 +35,7 @@ class special_port_call {
   ipc_task& caller_;
   ipc_task& target_;
   guard_violation& guard_;
-  deferred_work& deferred_;
+  deferred_work& cleanup_;
 };
 
 }  // namespace kedge::mach::kernel

@@ -67,7 +67,7 @@ kern_return_t check(ipc_task& caller, const std::vector<std::byte>& recipes) noe
 
 kern_return_t create_voucher(ipc_task& caller, const requests::voucher_create& request,
                              replies::voucher_create& reply, copyio& memory,
-                             deferred_work& deferred) {
+                             deferred_work& cleanup) {
   if (!names(caller, request.host, kernel_object::host)) return MACH_SEND_INVALID_DEST;
   const user_buffer& from = request.recipes;
   if (from.size > MACH_VOUCHER_ATTR_MAX_RAW_RECIPE_ARRAY_SIZE) return MIG_ARRAY_TOO_LARGE;
@@ -76,7 +76,7 @@ kern_return_t create_voucher(ipc_task& caller, const requests::voucher_create& r
   if (!memory.in_checked(from.at, recipes.data(), recipes.size())) return KERN_MEMORY_ERROR;
   if (const kern_return_t failed = check(caller, recipes); failed != KERN_SUCCESS) return failed;
   const auto made = ref<port>::adopt(new port(kernel_object::voucher, 0));
-  return deferred.owner.name_send_right(caller, *made, reply.name);
+  return cleanup.owner.name_send_right(caller, *made, reply.name);
 }
 
 }  // namespace kedge::mach::kernel

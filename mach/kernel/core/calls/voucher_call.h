@@ -12,6 +12,6 @@ namespace kedge::mach::kernel {
 // host_create_mach_voucher. Throws std::bad_alloc.
 kern_return_t create_voucher(ipc_task& caller, const requests::voucher_create& request,
                              replies::voucher_create& reply, copyio& memory,
-                             deferred_work& deferred);
+                             deferred_work& cleanup);
 
 }  // namespace kedge::mach::kernel
