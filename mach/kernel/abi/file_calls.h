@@ -3,6 +3,7 @@
 // functions.
 #pragma once
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -15,8 +16,11 @@ namespace kedge::mach::kernel {
 inline int open_to_read(const char* path) noexcept {
   return static_cast<int>(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC));
 }
+// Leaves errno alone: it closes files on the way out of a call that has already failed.
 inline void close_file(int descriptor) noexcept {
+  const int error = errno;
   syscall(SYS_close, descriptor);
+  errno = error;
 }
 inline ssize_t read_file(int descriptor, void* to, std::size_t size) noexcept {
   return syscall(SYS_read, descriptor, to, size);

@@ -45,7 +45,7 @@ kern_return_t fetch_arrays(std::size_t arrays, mach_port_name_t** out,
       vm_deallocate(mach_task_self(), memory[each], bytes);
     }
     if (answer.result != KERN_SUCCESS) return answer.result;
-    room = answer.reply.count + 64;
+    room = std::uint64_t{answer.reply.count} + 64;
   }
 }
 

@@ -67,8 +67,8 @@ inline void move_send_reference(entry& held, port& target) noexcept {
   target.retain();
 }
 
-// The disposition with which a right arrives that was sent with this one; MACH_MSG_TYPE_PORT_NONE
-// if this is none.
+// Returns the disposition that a right has in the receiver's message if it was sent with
+// `disposition`, or MACH_MSG_TYPE_PORT_NONE if `disposition` is not one.
 mach_msg_type_name_t arrives_as(mach_msg_type_name_t disposition) noexcept;
 
 // Whether the entry holds what the disposition asks for. Changes nothing.
@@ -77,6 +77,7 @@ bool may_copy_in(const entry& held, mach_msg_type_name_t disposition) noexcept;
 // Takes a right out of the space, or makes a copy of it, and writes it to `taken`. A receive right
 // that was taken out must next be bound (transit) or put into a space.
 //
+// A failure leaves `taken` as it is.
 // KERN_INVALID_RIGHT: the entry does not hold what the disposition asks for.
 // KERN_INVALID_CAPABILITY: see copy_in_use; or the port's rights may not be used so, which raises a
 // guard exception; or the right is pinned.

@@ -132,8 +132,9 @@ class kmsg_pool {
       cached.store(message, std::memory_order_relaxed);
       return true;
     }
-    // The same for the list: null if it is empty, false if it is full.
+    // Takes a message from the list. Returns null if the list is empty.
     kmsg* take_listed() noexcept;
+    // Puts a message into the list. Returns false if the list has `at_most` messages already.
     bool list(kmsg* message, std::uint32_t at_most) noexcept;
   };
   kmsg* find_or_make(mach_msg_size_t size) noexcept;

@@ -7,8 +7,9 @@
 // request says which task makes the call, and none holds a descriptor: the binding knows the caller
 // and passes files as an attachment (binding.h).
 //
-// A name is a name in the caller's space, but for names of rights that a call on another task is
-// about: these are in the space of the call's target (any_request).
+// A name is looked up in the space of the call's target (any_request) if it names the right that the
+// call works on, and in the caller's space otherwise. The two spaces differ only in a call on
+// another task.
 #pragma once
 
 #include <mach/message.h>

@@ -1,3 +1,4 @@
+// A pending call that blocks its thread on a futex.
 #include "kedge/mach/kernel/embedded/futex_call.h"
 
 #include <errno.h>

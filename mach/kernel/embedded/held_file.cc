@@ -1,3 +1,4 @@
+// The descriptors of held files, which the child of a fork closes.
 #include "kedge/mach/kernel/embedded/held_file.h"
 
 #include <fcntl.h>

@@ -1,22 +1,22 @@
-// Open files of this process that ports stand for (Darwin: fileport_alloc and its kind).
+// held_file: an open file of this process that a port stands for (Darwin: fileport_alloc).
 #pragma once
 
 #include "kedge/mach/kernel/core/object.h"
 
 namespace kedge::mach::kernel {
 
-// Keeps an open file open, by a descriptor of its own, until nobody has a right to its port. In the
-// child of a fork all of them are closed: its kernel is a new one.
+// Keeps an open file open, by a descriptor of its own, until no right to its port is left. The child
+// of a fork closes the descriptors of all held files, because it begins with a new kernel.
 class held_file final : public object {
  public:
-  // The descriptor is its own from here on.
+  // Takes the descriptor over.
   explicit held_file(int descriptor);
 
-  // For one that no object has taken. By a bare system call: close() is a cancellation point, and
-  // no call of Mach's is one.
+  // Closes a descriptor that no object has taken over, by a bare system call: close() is a
+  // cancellation point, and no Mach call is one.
   static void close(int descriptor) noexcept;
 
-  // Another descriptor for the file, closed by exec; -1 and errno.
+  // Returns another descriptor for the file, which exec closes, or -1 with errno.
   int open_again() const noexcept;
 
  private:

@@ -101,7 +101,7 @@ void receive(port_watch& at, kqueue::delivery& to) noexcept {
   embedded& kernel = embedded::instance();
   const knote& note = *to.note;
   auto option = static_cast<mach_msg_option_t>(note.fflags) & direct_options;
-  // Without a buffer the message stays, and its port is told.
+  // Without a buffer the message stays queued, and the event names its port.
   if (note.ext[1] == 0) option |= MACH_RCV_LARGE | MACH_RCV_LARGE_IDENTITY;
   requests::message request{};
   request.option = option;
@@ -110,7 +110,7 @@ void receive(port_watch& at, kqueue::delivery& to) noexcept {
   any_reply reply;
   futex_call unused;
   kernel.core().receive_from(*at.receiver, *at.at, request, reply, own_memory(), unused);
-  // Somebody else took the message, or the right; the latter is told by the watch.
+  // Another thread took the message, or the right is gone. The watch reports the second case.
   if (reply.result == MACH_RCV_TIMED_OUT || reply.result == MACH_RCV_PORT_CHANGED ||
       reply.result == MACH_RCV_PORT_DIED) {
     return;

@@ -1,4 +1,4 @@
-// Memory that ports stand for: a part of a file in memory (Darwin: vm_named_entry).
+// memory_entry: memory that a port stands for, a part of a file in memory (Darwin: vm_named_entry).
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@ namespace kedge::mach::kernel {
 
 class memory_entry final : public object {
  public:
-  // The descriptor is its own from here on.
+  // Takes the descriptor over.
   memory_entry(int descriptor, std::uint64_t start, std::uint64_t length, int may)
       : object(object_kind::memory_entry),
         offset(start),
