@@ -66,13 +66,18 @@ function(kedge_library name)
   file(GLOB sources CONFIGURE_DEPENDS ${patterns})
   add_library(${objects} OBJECT ${sources})
   target_compile_features(${objects} PRIVATE cxx_std_20)
-  set_target_properties(${objects} PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_EXTENSIONS OFF)
+  # A project that adds this one may have set other defaults. A hidden close() would not replace the C library's. Two files
+  # of a folder use the same names, so a unity build fails.
+  set_target_properties(${objects} PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_EXTENSIONS OFF
+    CXX_VISIBILITY_PRESET default VISIBILITY_INLINES_HIDDEN OFF UNITY_BUILD OFF)
   target_include_directories(${objects} PRIVATE ${kedge_include})
   # Calls within a shared library are not left to other libraries to replace, so that they can be inlined.
   target_compile_options(${objects} PRIVATE $<$<NOT:$<PLATFORM_ID:Darwin>>:-fno-semantic-interposition>)
   if(arg_ONE_OBJECT)
     # A handler of a signal reads thread-local variables: it must not be the one that allocates them.
     target_compile_options(${objects} PRIVATE -ftls-model=initial-exec)
+    # The one object is linked from machine code.
+    target_compile_options(${objects} PRIVATE -fno-lto)
   endif()
   foreach(dependency IN LISTS arg_DEPENDS)
     target_link_libraries(${objects} PRIVATE kedge-${dependency}-headers)
@@ -112,12 +117,13 @@ macro(kedge_library_of_kind name kind)
       target_link_options(${target} PRIVATE LINKER:--no-undefined)
     endif()
   elseif(arg_ONE_OBJECT)
+    separate_arguments(flags NATIVE_COMMAND "${CMAKE_CXX_FLAGS}")
     set(one_object ${PROJECT_BINARY_DIR}/one-object/$<CONFIG>/${arg_FILE}.o)
     add_custom_command(OUTPUT ${one_object}
       COMMAND ${CMAKE_COMMAND} -E make_directory ${PROJECT_BINARY_DIR}/one-object/$<CONFIG>
       COMMAND ${CMAKE_CXX_COMPILER}
         "$<$<BOOL:${CMAKE_CXX_COMPILER_TARGET}>:${CMAKE_CXX_COMPILE_OPTIONS_TARGET}${CMAKE_CXX_COMPILER_TARGET}>"
-        -nostdlib -r -o ${one_object} $<TARGET_OBJECTS:${objects}>
+        ${flags} -fno-lto -nostdlib -r -o ${one_object} $<TARGET_OBJECTS:${objects}>
       DEPENDS $<TARGET_OBJECTS:${objects}>
       COMMAND_EXPAND_LISTS VERBATIM)
     add_library(${target} STATIC ${one_object})
@@ -128,7 +134,7 @@ macro(kedge_library_of_kind name kind)
     add_library(${target} STATIC $<TARGET_OBJECTS:${objects}>)
   endif()
   add_library(kedge::${name}-${kind} ALIAS ${target})
-  set_target_properties(${target} PROPERTIES OUTPUT_NAME ${arg_FILE} EXPORT_NAME ${name}-${kind})
+  set_target_properties(${target} PROPERTIES OUTPUT_NAME ${arg_FILE} DEBUG_POSTFIX "" EXPORT_NAME ${name}-${kind})
   if(arg_COMPILE_FEATURES)
     target_compile_features(${target} INTERFACE ${arg_COMPILE_FEATURES})
   endif()
@@ -164,12 +170,24 @@ endfunction()
 
 # Called by kedge_library, whose arguments it reads.
 macro(kedge_install_pkg_config name)
-  # Relative to the file, so that an installed tree can be moved.
-  file(RELATIVE_PATH prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
-  string(REGEX REPLACE "/$" "" prefix "${prefix}")
+  # Relative to the file, so that an installed tree can be moved, unless the project names an absolute folder.
+  if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}")
+    set(prefix ${CMAKE_INSTALL_PREFIX})
+  else()
+    file(RELATIVE_PATH prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+    string(REGEX REPLACE "/$" "" prefix "\${pcfiledir}/${prefix}")
+  endif()
+  set(libdir ${CMAKE_INSTALL_LIBDIR})
+  set(includedir ${CMAKE_INSTALL_INCLUDEDIR})
+  foreach(folder libdir includedir)
+    if(NOT IS_ABSOLUTE "${${folder}}")
+      string(PREPEND ${folder} "\${prefix}/")
+    endif()
+  endforeach()
   set(cflags "-I\${includedir}")
   foreach(folder IN LISTS arg_SYSTEM_INCLUDES)
-    string(APPEND cflags " -isystem \${includedir}/kedge/${folder}")
+    # Without a blank, pkg-config escapes the blanks of a path.
+    string(APPEND cflags " -isystem\${includedir}/kedge/${folder}")
   endforeach()
   set(requires "")
   if(CMAKE_SYSTEM_NAME STREQUAL Linux)
