@@ -20,8 +20,7 @@ enum class errc {
   // The destination's queue has no room (try_send only).
   queue_full,
   // The kernel has refused a right or memory in the message, and has consumed an unknown part of
-  // the
-  // message. The rest is leaked, since releasing it could release a right twice.
+  // the message. The rest is leaked, since releasing it could release a right twice.
   rights_lost,
 };
 

@@ -23,7 +23,7 @@
 namespace kedge::mach {
 
 class port_source;
-class receive_awaitable;
+class receive_awaitable;  // include "kedge/mach/receive.h"
 
 class receive_right {
  public:

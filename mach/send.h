@@ -8,9 +8,9 @@
 // live until the co_await begins, and may be destroyed during the wait. A right that is moved in is
 // consumed, even if the send fails.
 //
-// Errors: failures are values, and hand the whole message back: errc::peer_died, errc::queue_full
+// Errors: failures are values, and hand the whole message back: mach::errc::peer_died, queue_full
 // (try_send only), or the kernel's code (category "mach.msg") for a lack of resources or a message
-// that is too large. Only errc::rights_lost loses the message. Success is not delivery: the kernel
+// that is too large. Only mach::errc::rights_lost loses the message. Success is not delivery: the kernel
 // accepts a message for a port that dies during the call.
 //
 // Senders of one loop to one port are served in the order in which they began to wait. None of them

@@ -51,6 +51,7 @@ struct epoll_event;
 namespace kedge::kqueue {
 
 // Darwin lets a kqueue be used by kevent() or by kevent64(), whichever came first.
+// narrow: kevent(). wide: kevent64().
 enum class call_kind : std::uint8_t { undecided, narrow, wide };
 
 template <class Event, bool with_data>

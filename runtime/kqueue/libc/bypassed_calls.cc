@@ -68,31 +68,6 @@ void try_signal(void* definition) noexcept {
   as<decltype(signal)>(definition)(SIGKILL, SIG_DFL);
 }
 
-const tried_call tried_calls[] = {
-    {"close", address(&close), [](void* d) noexcept { as<decltype(close)>(d)(-1); }},
-    {"closefrom", address(&closefrom),
-     [](void* d) noexcept { as<decltype(closefrom)>(d)(INT_MAX); }},
-    {"close_range", address(&close_range),
-     [](void* d) noexcept {
-       as<decltype(close_range)>(d)(UINT_MAX, UINT_MAX, CLOSE_RANGE_CLOEXEC);
-     }},
-    {"dup", address(&dup), [](void* d) noexcept { as<decltype(dup)>(d)(-1); }},
-    {"dup2", address(&dup2), [](void* d) noexcept { as<decltype(dup2)>(d)(-1, -1); }},
-    {"dup3", address(&dup3), [](void* d) noexcept { as<decltype(dup3)>(d)(-1, -1, 0); }},
-    {"fcntl", address(&fcntl), [](void* d) noexcept { as<decltype(fcntl)>(d)(-1, F_GETFD); }},
-    {"fcntl64", address(&fcntl64), [](void* d) noexcept { as<decltype(fcntl64)>(d)(-1, F_GETFD); }},
-    {"fclose", address(&fclose), try_fclose},
-    {"shutdown", address(&shutdown),
-     [](void* d) noexcept { as<decltype(shutdown)>(d)(-1, SHUT_RDWR); }},
-    {"lseek", address(&lseek), [](void* d) noexcept { as<decltype(lseek)>(d)(-1, 0, SEEK_CUR); }},
-    {"lseek64", address(&lseek64),
-     [](void* d) noexcept { as<decltype(lseek64)>(d)(-1, 0, SEEK_CUR); }},
-    {"sigaction", address<decltype(sigaction)>(&sigaction), try_sigaction},
-    {"signal", address(&signal), try_signal},
-    {"sysv_signal", address(&sysv_signal), try_signal},
-    {"sigtimedwait", address(&sigtimedwait), try_sigtimedwait},
-};
-
 // One line, cut where it is too long, for a single write.
 class line {
  public:
@@ -121,6 +96,33 @@ const char* file_of(void* definition) noexcept {
 }
 
 void try_all() noexcept {
+  // Filled in here: a static constructor may make the first kqueue, before one of this file has
+  // run.
+  const tried_call tried_calls[] = {
+      {"close", address(&close), [](void* d) noexcept { as<decltype(close)>(d)(-1); }},
+      {"closefrom", address(&closefrom),
+       [](void* d) noexcept { as<decltype(closefrom)>(d)(INT_MAX); }},
+      {"close_range", address(&close_range),
+       [](void* d) noexcept {
+         as<decltype(close_range)>(d)(UINT_MAX, UINT_MAX, CLOSE_RANGE_CLOEXEC);
+       }},
+      {"dup", address(&dup), [](void* d) noexcept { as<decltype(dup)>(d)(-1); }},
+      {"dup2", address(&dup2), [](void* d) noexcept { as<decltype(dup2)>(d)(-1, -1); }},
+      {"dup3", address(&dup3), [](void* d) noexcept { as<decltype(dup3)>(d)(-1, -1, 0); }},
+      {"fcntl", address(&fcntl), [](void* d) noexcept { as<decltype(fcntl)>(d)(-1, F_GETFD); }},
+      {"fcntl64", address(&fcntl64),
+       [](void* d) noexcept { as<decltype(fcntl64)>(d)(-1, F_GETFD); }},
+      {"fclose", address(&fclose), try_fclose},
+      {"shutdown", address(&shutdown),
+       [](void* d) noexcept { as<decltype(shutdown)>(d)(-1, SHUT_RDWR); }},
+      {"lseek", address(&lseek), [](void* d) noexcept { as<decltype(lseek)>(d)(-1, 0, SEEK_CUR); }},
+      {"lseek64", address(&lseek64),
+       [](void* d) noexcept { as<decltype(lseek64)>(d)(-1, 0, SEEK_CUR); }},
+      {"sigaction", address<decltype(sigaction)>(&sigaction), try_sigaction},
+      {"signal", address(&signal), try_signal},
+      {"sysv_signal", address(&sysv_signal), try_signal},
+      {"sigtimedwait", address(&sigtimedwait), try_sigtimedwait},
+  };
   line report;
   const char* file = nullptr;  // of the call before
   for (const tried_call& tried : tried_calls) {
