@@ -5,9 +5,9 @@
 // Waits for room in the service's queue first, like send(). The request carries a send-once right
 // for the reply, which replaces the right that reply_to() has set.
 //
-// Gives result<received>. Errors: those of send(), mach::errc::peer_died among them, if the request was
-// not sent; mach::errc::no_reply if the service destroys the reply right or dies with the request.
-// with_timeout() adds a deadline.
+// Gives result<received>. Errors: those of send(), mach::errc::peer_died among them, if the request
+// was not sent; mach::errc::no_reply if the service destroys the reply right or dies with the
+// request. with_timeout() adds a deadline.
 //
 // Every call has a reply port of its own, so a late reply cannot reach a newer call; the kernel
 // destroys it. Cancellation loses the request if it was not sent yet, else the reply.

@@ -10,8 +10,8 @@
 //
 // Errors: failures are values, and hand the whole message back: mach::errc::peer_died, queue_full
 // (try_send only), or the kernel's code (category "mach.msg") for a lack of resources or a message
-// that is too large. Only mach::errc::rights_lost loses the message. Success is not delivery: the kernel
-// accepts a message for a port that dies during the call.
+// that is too large. Only mach::errc::rights_lost loses the message. Success is not delivery: the
+// kernel accepts a message for a port that dies during the call.
 //
 // Senders of one loop to one port are served in the order in which they began to wait. None of them
 // blocks the thread. Cancellation loses the message: it was not sent, and is destroyed.
