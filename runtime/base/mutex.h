@@ -6,9 +6,9 @@
 // A mutex is a Lockable. It is not recursive, and it leaves errno alone. A held mutex may be
 // destroyed: after a fork the child abandons the locks of its parent's other threads.
 //
-// A mutex is one word. A free mutex costs a handful of inlined instructions, none of them atomic while
-// the process has one thread. (A std::mutex costs two calls of some twenty instructions each; a
-// message takes some ten locks, a kevent() call two.)
+// A mutex is one word. A free mutex costs a handful of inlined instructions, none of them atomic
+// while the process has one thread. (A std::mutex costs two calls of some twenty instructions each;
+// a message takes some ten locks, a kevent() call two.)
 #pragma once
 
 #include <atomic>

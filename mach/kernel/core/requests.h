@@ -7,8 +7,8 @@
 // request says which task makes the call, and none holds a descriptor: the binding knows the caller
 // and passes files as an attachment (binding.h).
 //
-// A name is looked up in the space of the call's target (any_request) if it names the right that the
-// call works on, and in the caller's space otherwise. The two spaces differ only in a call on
+// A name is looked up in the space of the call's target (any_request) if it names the right that
+// the call works on, and in the caller's space otherwise. The two spaces differ only in a call on
 // another task.
 #pragma once
 

@@ -5,8 +5,8 @@
 
 namespace kedge::mach::kernel {
 
-// Keeps an open file open, by a descriptor of its own, until no right to its port is left. The child
-// of a fork closes the descriptors of all held files, because it begins with a new kernel.
+// Keeps an open file open, by a descriptor of its own, until no right to its port is left. The
+// child of a fork closes the descriptors of all held files, because it begins with a new kernel.
 class held_file final : public object {
  public:
   // Takes the descriptor over.

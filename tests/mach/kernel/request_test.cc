@@ -78,7 +78,9 @@ TEST_CASE("a reply is zero until the call writes it, and is sent with what was w
 }
 
 TEST_CASE("an attachment closes its file once, unless it was handed over") {
-  { const attachment file(7, close_and_remember); }
+  {
+    const attachment file(7, close_and_remember);
+  }
   CHECK(last_closed == 7);
   last_closed = -1;
   {

@@ -1,5 +1,5 @@
-// Dispatches each mach_port_* call to its function. The calls on names and the calls that make ports
-// are here too (Darwin: mach_port.c, ipc_port.c).
+// Dispatches each mach_port_* call to its function. The calls on names and the calls that make
+// ports are here too (Darwin: mach_port.c, ipc_port.c).
 #include "kedge/mach/kernel/core/calls/port_call.h"
 
 #include <mach/mig_errors.h>
