@@ -17,6 +17,7 @@ void segment_table::add(user_address at, const segment& mapped) noexcept {
     if (segments_.size() >= sweep_threshold_) sweep();
     segments_.emplace(at, mapped);
   } catch (const std::bad_alloc&) {
+    return;  // an unknown segment is copied where a known one is shared
   }
 }
 

@@ -80,9 +80,8 @@ status message_call::receive_at(port& from) {
         }
       } else if (state_.poll_receive) {
         failed = MACH_RCV_TIMED_OUT;
-      } else if (announced_ && !caller_.terminated()) {
-        return park(from.receivers);
       } else if (announced_) {
+        if (!caller_.terminated()) return park(from.receivers);
         failed = MACH_RCV_PORT_DIED;
       }
     }
@@ -103,9 +102,8 @@ status message_call::receive_at(port_set& from) {
         member = ref<port>(next->member);
       } else if (state_.poll_receive) {
         failed = MACH_RCV_TIMED_OUT;
-      } else if (announced_ && !caller_.terminated()) {
-        return park(from.receivers);
       } else if (announced_) {
+        if (!caller_.terminated()) return park(from.receivers);
         failed = MACH_RCV_PORT_DIED;
       }
     }

@@ -16,10 +16,11 @@
 namespace kedge::mach::kernel {
 
 kern_return_t port_call::run(const any_request& request, any_reply& reply) noexcept {
-  kern_return_t result = KERN_RESOURCE_SHORTAGE;
+  kern_return_t result = KERN_SUCCESS;
   try {
     result = dispatch(request, reply);
   } catch (const std::bad_alloc&) {
+    result = KERN_RESOURCE_SHORTAGE;
   }
   deferred_.flush(cleanup_);
   return result;

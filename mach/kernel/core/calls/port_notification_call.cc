@@ -55,11 +55,12 @@ kern_return_t port_call::request_notification(const requests::request_notificati
   const kern_return_t failed = take_notify(request.notify, request.disposition, notify);
   if (failed != KERN_SUCCESS) return failed;
   port* previous = nullptr;
-  kern_return_t result = KERN_RESOURCE_SHORTAGE;
+  kern_return_t result = KERN_SUCCESS;
   try {
     result = request_notification_at(rights_in(space_), request.name,
                                      {request.id, request.sync, notify}, previous);
   } catch (const std::bad_alloc&) {
+    result = KERN_RESOURCE_SHORTAGE;
   }
   deferred_.flush(cleanup_);
   if (result != KERN_SUCCESS) {
