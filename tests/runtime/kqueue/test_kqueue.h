@@ -17,13 +17,16 @@
 #include <string_view>
 #include <vector>
 
-inline kevent64_s change(std::uint64_t ident, std::int16_t filter, unsigned flags,
-                         std::uint32_t fflags = 0, std::int64_t data = 0, std::uint64_t udata = 0) {
-  return {ident, filter, static_cast<std::uint16_t>(flags), fflags, data, udata, {0, 0}};
-}
-inline kevent64_s change(int fd, std::int16_t filter, unsigned flags, std::uint32_t fflags = 0,
-                         std::int64_t data = 0, std::uint64_t udata = 0) {
-  return change(static_cast<std::uint64_t>(fd), filter, flags, fflags, data, udata);
+template <class Ident>
+kevent64_s change(Ident ident, std::int16_t filter, unsigned flags, std::uint32_t fflags = 0,
+                  std::int64_t data = 0, std::uint64_t udata = 0) {
+  return {static_cast<std::uint64_t>(ident),
+          filter,
+          static_cast<std::uint16_t>(flags),
+          fflags,
+          data,
+          udata,
+          {0, 0}};
 }
 
 // An event or a record of a change, to compare with. It has the fields of a change.
