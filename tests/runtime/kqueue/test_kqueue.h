@@ -18,7 +18,7 @@
 #include <vector>
 
 template <class Ident>
-kevent64_s change(Ident ident, std::int16_t filter, unsigned flags, std::uint32_t fflags = 0,
+kevent64_s change(const Ident& ident, std::int16_t filter, unsigned flags, std::uint32_t fflags = 0,
                   std::int64_t data = 0, std::uint64_t udata = 0) {
   return {static_cast<std::uint64_t>(ident),
           filter,
