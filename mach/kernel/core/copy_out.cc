@@ -2,6 +2,7 @@
 // ipc_object_copyout_name).
 #include "kedge/mach/kernel/core/copy_out.h"
 
+#include <mutex>
 #include <utility>
 
 namespace kedge::mach::kernel {
@@ -83,6 +84,17 @@ kern_return_t copy_out(space& names, carried_right& right, mach_port_name_t& nam
   }
   right.target = nullptr;
   return KERN_SUCCESS;
+}
+
+kern_return_t copy_out_or_release(space& names, carried_right& right, mach_port_name_t& name,
+                                  deferred_work& cleanup) {
+  kern_return_t result = KERN_SUCCESS;
+  {
+    const std::lock_guard hold(names.lock);
+    result = copy_out(names, right, name);
+  }
+  if (result != KERN_SUCCESS) release_right(right, cleanup);
+  return result;
 }
 
 kern_return_t copy_out_at(space& names, carried_right& right, mach_port_name_t name) {

@@ -1,6 +1,6 @@
 // copy_out: puts a carried right into a space (Darwin: ipc_right_copyout, ipc_object_copyout).
 //
-// Locks: each function requires the lock of the space and leaves it held.
+// Locks: each function but copy_out_or_release() requires the lock of the space and leaves it held.
 // The step at the top is shared with plain_message, the fast path of mach_msg.
 #pragma once
 
@@ -27,9 +27,14 @@ inline void join_send_right(entry& held, port& target) noexcept {
 // Null and dead rights give MACH_PORT_NULL and MACH_PORT_DEAD. KERN_NO_SPACE: `right` is unchanged.
 kern_return_t copy_out(space& names, carried_right& right, mach_port_name_t& name);
 
-// The same under a given name. That name must be free, or denote the same port for a send or
-// receive right. KERN_NAME_EXISTS, KERN_NO_SPACE, KERN_RIGHT_EXISTS, or KERN_INVALID_CAPABILITY if
-// the port is dead: `right` is unchanged.
+// The same for the last step of a call: locks the space, and releases the right if it has no room.
+// No lock may be held.
+kern_return_t copy_out_or_release(space& names, carried_right& right, mach_port_name_t& name,
+                                  deferred_work& cleanup);
+
+// The same as copy_out() under a given name. That name must be free, or denote the same port for a
+// send or receive right. KERN_NAME_EXISTS, KERN_NO_SPACE, KERN_RIGHT_EXISTS, or
+// KERN_INVALID_CAPABILITY if the port is dead: `right` is unchanged.
 kern_return_t copy_out_at(space& names, carried_right& right, mach_port_name_t name);
 
 }  // namespace kedge::mach::kernel

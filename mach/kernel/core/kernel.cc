@@ -85,26 +85,16 @@ kern_return_t kernel::name_send_right(ipc_task& caller, port& to, mach_port_name
     const std::lock_guard hold(to.lock);
     right = {make_send_right(to), MACH_MSG_TYPE_MOVE_SEND, false};
   }
-  kern_return_t result = KERN_SUCCESS;
-  {
-    const std::lock_guard hold(caller.names.lock);
-    result = copy_out(caller.names, right, name);
-  }
   deferred_work cleanup(*this);
-  if (result != KERN_SUCCESS) release_right(right, cleanup);
-  return result;
+  return copy_out_or_release(caller.names, right, name, cleanup);
 }
 
 ref<object> kernel::find_served(ipc_task& caller, mach_port_name_t name,
                                 kernel_object kind) noexcept {
   const std::lock_guard hold(caller.names.lock);
-  entry* found = MACH_PORT_VALID(name) ? caller.names.find(name) : nullptr;
-  if (!found || convert_if_dead(caller.names, name, *found) ||
-      (found->type & MACH_PORT_TYPE_SEND) == 0) {
-    return {};
-  }
-  const port& at = static_cast<const port&>(*found->target);
-  return at.serves == kind ? at.served_object : ref<object>();
+  port* found = nullptr;
+  if (find_send_right(caller.names, name, found) != KERN_SUCCESS) return {};
+  return found->serves == kind ? found->served_object : ref<object>();
 }
 
 namespace {
@@ -122,14 +112,10 @@ kern_return_t resolve_task(kernel& all, ipc_task& caller, mach_port_name_t name,
   std::uint64_t id = 0;
   {
     const std::lock_guard hold(caller.names.lock);
-    entry* const found = caller.names.find(name);
-    if (!found || convert_if_dead(caller.names, name, *found) ||
-        (found->type & MACH_PORT_TYPE_SEND) == 0) {
-      return MACH_SEND_INVALID_DEST;
-    }
-    const port& named = static_cast<const port&>(*found->target);
-    if (named.serves != kernel_object::task) return KERN_INVALID_TASK;
-    id = named.served_task;
+    port* found = nullptr;
+    if (find_send_right(caller.names, name, found) != KERN_SUCCESS) return MACH_SEND_INVALID_DEST;
+    if (found->serves != kernel_object::task) return KERN_INVALID_TASK;
+    id = found->served_task;
   }
   target = all.find_task(id);
   return target ? KERN_SUCCESS : MACH_SEND_INVALID_DEST;

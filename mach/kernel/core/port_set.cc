@@ -28,7 +28,7 @@ void serve_receivers(membership& link, deferred_work& cleanup) noexcept {
 
 }  // namespace
 
-kern_return_t insert_member(port& member, port_set& set, deferred_work& cleanup) {
+kern_return_t join_set(port& member, port_set& set, deferred_work& cleanup) {
   auto made = std::make_unique<membership>();
   made->member = &member;
   made->set = &set;
@@ -50,7 +50,7 @@ kern_return_t insert_member(port& member, port_set& set, deferred_work& cleanup)
   return KERN_SUCCESS;
 }
 
-kern_return_t extract_member(port& member, port_set& set, profile answers) {
+kern_return_t leave_set(port& member, port_set& set, profile answers) {
   const std::lock_guard hold(member.lock);
   if (answers.loses_extracted_members()) {
     return extract_from_chain(member, set) ? KERN_SUCCESS : KERN_NOT_IN_SET;
@@ -82,15 +82,15 @@ void unlink(membership& gone) noexcept {
   delete &gone;
 }
 
-void destroy_port_set(ref<port_set> set, deferred_work& cleanup) noexcept {
-  object_lock locked(set->lock);
-  set->active = false;
-  complete_all(set->receivers, MACH_RCV_PORT_DIED, cleanup);
-  notify_watchers(set->watches, watch_event::gone);
-  while (membership* each = set->members.front()) {
+void destroy_port_set(port_set& set, deferred_work& cleanup) noexcept {
+  object_lock locked(set.lock);
+  set.active = false;
+  complete_all(set.receivers, MACH_RCV_PORT_DIED, cleanup);
+  notify_watchers(set.watches, watch_event::gone);
+  while (membership* each = set.members.front()) {
     const ref<port> member(each->member);
     const scoped_unlock gap(locked);
-    make_stale(*member, *set);
+    make_stale(*member, set);
   }
 }
 

@@ -27,18 +27,18 @@ class port_set final : public object {
 
 // KERN_ALREADY_IN_SET. Requires the lock of the space that holds both, and that both are active. No
 // lock of either may be held.
-kern_return_t insert_member(port& member, port_set& set, deferred_work& cleanup);
+kern_return_t join_set(port& member, port_set& set, deferred_work& cleanup);
 // KERN_NOT_IN_SET; in the macos11 profile see macos11_set_chain.h. Requires the lock of the space
 // that holds both. No lock of either may be held.
-kern_return_t extract_member(port& member, port_set& set, profile answers);
+kern_return_t leave_set(port& member, port_set& set, profile answers);
 // Leaves all sets, and returns whether the port was in any. Requires the port lock.
 bool leave_all_sets(port& member) noexcept;
 
 // Removes the membership from port and set, and deletes it. Requires both locks.
 void unlink(membership& gone) noexcept;
 
-// Destroys a set: members leave, receivers get MACH_RCV_PORT_DIED. Releases the reference. No lock
-// may be held but the space's.
-void destroy_port_set(ref<port_set> set, deferred_work& cleanup) noexcept;
+// Destroys a set: members leave, receivers get MACH_RCV_PORT_DIED. The caller has a reference, and
+// keeps it until the call has returned. No lock may be held but the space's.
+void destroy_port_set(port_set& set, deferred_work& cleanup) noexcept;
 
 }  // namespace kedge::mach::kernel

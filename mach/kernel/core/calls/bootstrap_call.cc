@@ -43,14 +43,10 @@ kern_return_t bootstrap_call::run(const any_request& request, any_reply& reply) 
 }
 
 kern_return_t bootstrap_call::check_bootstrap_port(mach_port_name_t name) {
-  space& names = caller_.names;
-  const std::lock_guard hold(names.lock);
-  entry* const found = MACH_PORT_VALID(name) ? names.find(name) : nullptr;
-  if (!found || convert_if_dead(names, name, *found) || (found->type & MACH_PORT_TYPE_SEND) == 0) {
-    return MACH_SEND_INVALID_DEST;
-  }
-  const port& at = static_cast<const port&>(*found->target);
-  return at.serves == kernel_object::bootstrap ? KERN_SUCCESS : MIG_BAD_ID;
+  const std::lock_guard hold(caller_.names.lock);
+  port* found = nullptr;
+  if (find_send_right(caller_.names, name, found) != KERN_SUCCESS) return MACH_SEND_INVALID_DEST;
+  return found->serves == kernel_object::bootstrap ? KERN_SUCCESS : MIG_BAD_ID;
 }
 
 kern_return_t bootstrap_call::read_name(const user_buffer& service,

@@ -190,14 +190,11 @@ kern_return_t port_call::check_kind(std::uint32_t flags, mach_port_name_t servic
   if (flags & MPO_SERVICE_PORT) return KERN_DENIED;  // only launchd makes them
   if ((flags & MPO_CONNECTION_PORT) == 0) return KERN_SUCCESS;
   if (service == MACH_PORT_NULL) return KERN_INVALID_ARGUMENT;
-  if (service == MACH_PORT_DEAD) return KERN_INVALID_NAME;
   const std::lock_guard hold(caller_.names.lock);
-  entry* const found = caller_.names.find(service);
-  if (!found) return KERN_INVALID_NAME;
-  if (convert_if_dead(caller_.names, service, *found) || (found->type & MACH_PORT_TYPE_SEND) == 0) {
-    return KERN_INVALID_RIGHT;
-  }
-  return static_cast<const port&>(*found->target).service ? KERN_SUCCESS : KERN_INVALID_CAPABILITY;
+  port* found = nullptr;
+  const kern_return_t failed = find_send_right(caller_.names, service, found);
+  if (failed != KERN_SUCCESS) return failed;
+  return found->service ? KERN_SUCCESS : KERN_INVALID_CAPABILITY;
 }
 
 namespace {

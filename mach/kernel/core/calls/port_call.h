@@ -63,8 +63,6 @@ class port_call {
   kern_return_t copy_in_to_insert(const requests::insert_right& request, carried_right& right);
   kern_return_t extract_right(const requests::extract_right& request,
                               replies::extract_right& reply);
-  // Puts a right into the caller's space, or releases it if there is no room.
-  kern_return_t copy_out_to_caller(carried_right& right, mach_port_name_t& name);
 
   // Members of sets.
   kern_return_t move_member(const requests::move_member& request);
@@ -75,20 +73,29 @@ class port_call {
                                replies::get_set_status& reply);
   kern_return_t find_member_and_set(mach_port_name_t member_name, mach_port_name_t set_name,
                                     port*& member, port_set*& set) noexcept;
-  kern_return_t find_set_to_join(mach_port_name_t set_name) noexcept;
+  kern_return_t find_member_and_set_to_join(mach_port_name_t member_name, mach_port_name_t set_name,
+                                            port*& member, port_set*& set) noexcept;
 
   // Receive rights.
   // Finds the receive right under a name. KERN_INVALID_NAME, KERN_INVALID_RIGHT, or for a null or a
   // dead name `if_null_or_dead`. Requires the space lock.
   kern_return_t find_receive_right(mach_port_name_t name, port*& found,
                                    kern_return_t if_null_or_dead = KERN_INVALID_RIGHT) noexcept;
+  // The same, and returns what work(port&) returns under the locks of the space and the port. No
+  // lock may be held.
+  template <typename Work>
+  kern_return_t with_receive_right(mach_port_name_t name, Work work,
+                                   kern_return_t if_null_or_dead = KERN_INVALID_RIGHT);
+  // The same for the calls on guards, which raise a guard exception for a name that is refused, but
+  // not for a null or a dead one.
+  template <typename Work>
+  kern_return_t with_right_to_guard(mach_port_name_t name, Work work);
   kern_return_t destruct(const requests::destruct& request);
   kern_return_t set_mscount(const requests::set_mscount& request);
   kern_return_t set_seqno(const requests::set_seqno& request);
   kern_return_t get_srights(const requests::get_srights& request, replies::get_srights& reply);
   kern_return_t get_context(const requests::get_context& request, replies::get_context& reply);
   kern_return_t set_context(const requests::set_context& request);
-  kern_return_t find_to_guard(mach_port_name_t name, port*& found) noexcept;
   kern_return_t guard(const requests::guard& request);
   kern_return_t unguard(const requests::unguard& request);
   kern_return_t swap_guard(const requests::swap_guard& request);

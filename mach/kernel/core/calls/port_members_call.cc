@@ -9,17 +9,6 @@
 #include "kedge/mach/kernel/core/port_set.h"
 
 namespace kedge::mach::kernel {
-namespace {
-
-// The functions of port_set.h, whose names are hidden in a port_call.
-kern_return_t join(port& member, port_set& set, deferred_work& cleanup) {
-  return insert_member(member, set, cleanup);
-}
-kern_return_t leave(port& member, port_set& set, profile answers) {
-  return extract_member(member, set, answers);
-}
-
-}  // namespace
 
 // Looks both names up before either right (Darwin: ipc_object_translate_two). Darwin takes a name
 // that once was a receive right for a forgivable error, and raises no guard exception for it.
@@ -36,17 +25,20 @@ kern_return_t port_call::find_member_and_set(mach_port_name_t member_name,
   if (second->type != MACH_PORT_TYPE_PORT_SET) {
     return second->had_receive ? KERN_INVALID_RIGHT : refuse(set_name, KERN_INVALID_RIGHT);
   }
-  member = static_cast<port*>(first->target);
+  member = &port_of(*first);
   set = static_cast<port_set*>(second->target);
   return KERN_SUCCESS;
 }
 
 // The calls that add a member look for the set first, and raise no guard exception for it. Requires
 // the space lock.
-kern_return_t port_call::find_set_to_join(mach_port_name_t set_name) noexcept {
+kern_return_t port_call::find_member_and_set_to_join(mach_port_name_t member_name,
+                                                     mach_port_name_t set_name, port*& member,
+                                                     port_set*& set) noexcept {
   const entry* const found = space_.find(set_name);
   if (!found) return KERN_INVALID_NAME;
-  return found->type == MACH_PORT_TYPE_PORT_SET ? KERN_SUCCESS : KERN_INVALID_RIGHT;
+  if (found->type != MACH_PORT_TYPE_PORT_SET) return KERN_INVALID_RIGHT;
+  return find_member_and_set(member_name, set_name, member, set);
 }
 
 kern_return_t port_call::move_member(const requests::move_member& request) {
@@ -55,16 +47,14 @@ kern_return_t port_call::move_member(const requests::move_member& request) {
   if (request.set == MACH_PORT_NULL) return leave_sets(request.member);
   port* member = nullptr;
   port_set* set = nullptr;
-  kern_return_t failed = find_set_to_join(request.set);
-  if (failed == KERN_SUCCESS) {
-    failed = find_member_and_set(request.member, request.set, member, set);
-  }
+  const kern_return_t failed =
+      find_member_and_set_to_join(request.member, request.set, member, set);
   if (failed != KERN_SUCCESS) return failed;
   {
     const std::lock_guard hold_member(member->lock);
     leave_all_sets(*member);
   }
-  return join(*member, *set, cleanup_);
+  return join_set(*member, *set, cleanup_);
 }
 
 // Requires the space lock.
@@ -72,7 +62,7 @@ kern_return_t port_call::leave_sets(mach_port_name_t name) {
   const entry* const found = space_.find(name);
   if (!found) return KERN_INVALID_NAME;
   if ((found->type & MACH_PORT_TYPE_RECEIVE) == 0) return KERN_INVALID_RIGHT;
-  port& member = static_cast<port&>(*found->target);
+  port& member = port_of(*found);
   const std::lock_guard hold(member.lock);
   const bool has_left = leave_all_sets(member);
   return has_left || !cleanup_.owner.profile().wants_a_set_to_leave() ? KERN_SUCCESS
@@ -84,12 +74,10 @@ kern_return_t port_call::insert_member(const requests::insert_member& request) {
   const std::lock_guard hold(space_.lock);
   port* member = nullptr;
   port_set* set = nullptr;
-  kern_return_t failed = find_set_to_join(request.set);
-  if (failed == KERN_SUCCESS) {
-    failed = find_member_and_set(request.member, request.set, member, set);
-  }
+  const kern_return_t failed =
+      find_member_and_set_to_join(request.member, request.set, member, set);
   if (failed != KERN_SUCCESS) return failed;
-  return join(*member, *set, cleanup_);
+  return join_set(*member, *set, cleanup_);
 }
 
 kern_return_t port_call::extract_member(const requests::extract_member& request) {
@@ -99,7 +87,7 @@ kern_return_t port_call::extract_member(const requests::extract_member& request)
   port_set* set = nullptr;
   const kern_return_t failed = find_member_and_set(request.member, request.set, member, set);
   if (failed != KERN_SUCCESS) return failed;
-  return leave(*member, *set, cleanup_.owner.profile());
+  return leave_set(*member, *set, cleanup_.owner.profile());
 }
 
 kern_return_t port_call::get_set_status(const requests::get_set_status& request,

@@ -8,6 +8,7 @@
 
 #include "kedge/mach/kernel/core/calls/port_call.h"
 #include "kedge/mach/kernel/core/copy_in.h"
+#include "kedge/mach/kernel/core/copy_out.h"
 #include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/notification.h"
 #include "kedge/mach/kernel/core/port.h"
@@ -69,7 +70,7 @@ kern_return_t port_call::request_notification(const requests::request_notificati
   }
   // The new request stands, whether or not there is room for the right of the previous one.
   carried_right right{previous, MACH_MSG_TYPE_MOVE_SEND_ONCE, false};
-  copy_out_to_caller(right, reply.previous);
+  (void)copy_out_or_release(caller_.names, right, reply.previous, cleanup_);
   return reply.previous == MACH_PORT_DEAD && notify ? KERN_INVALID_CAPABILITY : KERN_SUCCESS;
 }
 

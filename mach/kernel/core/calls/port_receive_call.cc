@@ -15,7 +15,7 @@ kern_return_t port_call::find_receive_right(mach_port_name_t name, port*& found,
   const entry* const under = space_.find(name);
   if (!under) return KERN_INVALID_NAME;
   if ((under->type & MACH_PORT_TYPE_RECEIVE) == 0) return KERN_INVALID_RIGHT;
-  found = static_cast<port*>(under->target);
+  found = &port_of(*under);
   return KERN_SUCCESS;
 }
 
@@ -28,108 +28,104 @@ kern_return_t port_call::destruct(const requests::destruct& request) {
                           request.guard);
 }
 
-kern_return_t port_call::set_mscount(const requests::set_mscount& request) {
+template <typename Work>
+kern_return_t port_call::with_receive_right(mach_port_name_t name, Work work,
+                                            kern_return_t if_null_or_dead) {
   const std::lock_guard hold(space_.lock);
-  port* of = nullptr;
-  const kern_return_t failed = find_receive_right(request.name, of);
+  port* found = nullptr;
+  const kern_return_t failed = find_receive_right(name, found, if_null_or_dead);
   if (failed != KERN_SUCCESS) return failed;
-  const std::lock_guard hold_port(of->lock);
-  of->make_send_count = request.count;
-  return KERN_SUCCESS;
+  const std::lock_guard hold_port(found->lock);
+  return work(*found);
+}
+
+kern_return_t port_call::set_mscount(const requests::set_mscount& request) {
+  return with_receive_right(request.name, [&](port& of) {
+    of.make_send_count = request.count;
+    return KERN_SUCCESS;
+  });
 }
 
 kern_return_t port_call::set_seqno(const requests::set_seqno& request) {
-  const std::lock_guard hold(space_.lock);
-  port* of = nullptr;
-  const kern_return_t failed = find_receive_right(request.name, of);
-  if (failed != KERN_SUCCESS) return failed;
-  const std::lock_guard hold_port(of->lock);
-  of->sequence = request.sequence_number;
-  return KERN_SUCCESS;
+  return with_receive_right(request.name, [&](port& of) {
+    of.sequence = request.sequence_number;
+    return KERN_SUCCESS;
+  });
 }
 
 kern_return_t port_call::get_srights(const requests::get_srights& request,
                                      replies::get_srights& reply) {
-  const std::lock_guard hold(space_.lock);
-  port* of = nullptr;
-  const kern_return_t failed = find_receive_right(request.name, of, KERN_INVALID_NAME);
-  if (failed != KERN_SUCCESS) return failed;
-  const std::lock_guard hold_port(of->lock);
-  reply.count = of->send_rights;
-  return KERN_SUCCESS;
+  return with_receive_right(
+      request.name,
+      [&](port& of) {
+        reply.count = of.send_rights;
+        return KERN_SUCCESS;
+      },
+      KERN_INVALID_NAME);
 }
 
 kern_return_t port_call::get_context(const requests::get_context& request,
                                      replies::get_context& reply) {
-  const std::lock_guard hold(space_.lock);
-  port* of = nullptr;
-  const kern_return_t failed = find_receive_right(request.name, of);
-  if (failed != KERN_SUCCESS) return failed;
-  const std::lock_guard hold_port(of->lock);
-  reply.context = of->strict_guard ? 0 : of->context;
-  return KERN_SUCCESS;
+  return with_receive_right(request.name, [&](port& of) {
+    reply.context = of.strict_guard ? 0 : of.context;
+    return KERN_SUCCESS;
+  });
 }
 
 kern_return_t port_call::set_context(const requests::set_context& request) {
-  const std::lock_guard hold(space_.lock);
-  port* of = nullptr;
-  const kern_return_t failed = find_receive_right(request.name, of);
-  if (failed != KERN_SUCCESS) return failed;
-  const std::lock_guard hold_port(of->lock);
-  if (of->strict_guard) return violate(kGUARD_EXC_SET_CONTEXT, request.name, of->context);
-  of->context = request.context;
-  return KERN_SUCCESS;
+  return with_receive_right(request.name, [&](port& of) {
+    if (of.strict_guard) return violate(kGUARD_EXC_SET_CONTEXT, request.name, of.context);
+    of.context = request.context;
+    return KERN_SUCCESS;
+  });
 }
 
-// The calls on guards raise a guard exception for a name that is refused, but not for a null or a
-// dead one.
-kern_return_t port_call::find_to_guard(mach_port_name_t name, port*& found) noexcept {
-  const kern_return_t failed = find_receive_right(name, found, KERN_INVALID_NAME);
-  return failed == KERN_SUCCESS || is_null_or_dead(name) ? failed : refuse(name, failed);
+template <typename Work>
+kern_return_t port_call::with_right_to_guard(mach_port_name_t name, Work work) {
+  bool is_found = false;
+  const kern_return_t result = with_receive_right(
+      name,
+      [&](port& of) {
+        is_found = true;
+        return work(of);
+      },
+      KERN_INVALID_NAME);
+  return is_found || is_null_or_dead(name) ? result : refuse(name, result);
 }
 
 kern_return_t port_call::guard(const requests::guard& request) {
-  const std::lock_guard hold(space_.lock);
-  port* of = nullptr;
-  const kern_return_t failed = find_to_guard(request.name, of);
-  if (failed != KERN_SUCCESS) return failed;
-  const std::lock_guard hold_port(of->lock);
-  if (of->context != 0) return violate(kGUARD_EXC_INVALID_ARGUMENT, request.name, 0);
-  of->guarded = true;
-  of->context = request.context;
-  of->strict_guard = (request.flags & MPG_STRICT) != 0;
-  if (request.flags & MPG_IMMOVABLE_RECEIVE) of->immovable = true;
-  return KERN_SUCCESS;
+  return with_right_to_guard(request.name, [&](port& of) {
+    if (of.context != 0) return violate(kGUARD_EXC_INVALID_ARGUMENT, request.name, 0);
+    of.guarded = true;
+    of.context = request.context;
+    of.strict_guard = (request.flags & MPG_STRICT) != 0;
+    if (request.flags & MPG_IMMOVABLE_RECEIVE) of.immovable = true;
+    return KERN_SUCCESS;
+  });
 }
 
 kern_return_t port_call::unguard(const requests::unguard& request) {
-  const std::lock_guard hold(space_.lock);
-  port* of = nullptr;
-  const kern_return_t failed = find_to_guard(request.name, of);
-  if (failed != KERN_SUCCESS) return failed;
-  const std::lock_guard hold_port(of->lock);
-  if (!of->guarded) return violate(kGUARD_EXC_UNGUARDED, request.name, 0);
-  if (of->context != request.context) {
-    return violate(kGUARD_EXC_INCORRECT_GUARD, request.name, of->context);
-  }
-  of->guarded = of->strict_guard = false;  // an immovable right stays so
-  of->context = 0;
-  return KERN_SUCCESS;
+  return with_right_to_guard(request.name, [&](port& of) {
+    if (!of.guarded) return violate(kGUARD_EXC_UNGUARDED, request.name, 0);
+    if (of.context != request.context) {
+      return violate(kGUARD_EXC_INCORRECT_GUARD, request.name, of.context);
+    }
+    of.guarded = of.strict_guard = false;  // an immovable right stays so
+    of.context = 0;
+    return KERN_SUCCESS;
+  });
 }
 
 kern_return_t port_call::swap_guard(const requests::swap_guard& request) {
-  const std::lock_guard hold(space_.lock);
-  port* of = nullptr;
-  const kern_return_t failed = find_to_guard(request.name, of);
-  if (failed != KERN_SUCCESS) return failed;
-  const std::lock_guard hold_port(of->lock);
-  if (!of->guarded) return violate(kGUARD_EXC_UNGUARDED, request.name, 0);
-  if (of->strict_guard) return violate(kGUARD_EXC_SET_CONTEXT, request.name, of->context);
-  if (of->context != request.old_context) {
-    return violate(kGUARD_EXC_INCORRECT_GUARD, request.name, of->context);
-  }
-  of->context = request.new_context;
-  return KERN_SUCCESS;
+  return with_right_to_guard(request.name, [&](port& of) {
+    if (!of.guarded) return violate(kGUARD_EXC_UNGUARDED, request.name, 0);
+    if (of.strict_guard) return violate(kGUARD_EXC_SET_CONTEXT, request.name, of.context);
+    if (of.context != request.old_context) {
+      return violate(kGUARD_EXC_INCORRECT_GUARD, request.name, of.context);
+    }
+    of.context = request.new_context;
+    return KERN_SUCCESS;
+  });
 }
 
 kern_return_t port_call::peek(const requests::peek& request, replies::peek& reply) {

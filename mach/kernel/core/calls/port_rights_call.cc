@@ -116,17 +116,7 @@ kern_return_t port_call::extract_right(const requests::extract_right& request,
   }
   deferred_.flush(cleanup_);
   reply.disposition = arrives_as(request.disposition);
-  return copy_out_to_caller(right, reply.name);
-}
-
-kern_return_t port_call::copy_out_to_caller(carried_right& right, mach_port_name_t& name) {
-  kern_return_t result = KERN_SUCCESS;
-  {
-    const std::lock_guard hold(caller_.names.lock);
-    result = copy_out(caller_.names, right, name);
-  }
-  if (result != KERN_SUCCESS) release_right(right, cleanup_);
-  return result;
+  return copy_out_or_release(caller_.names, right, reply.name, cleanup_);
 }
 
 }  // namespace kedge::mach::kernel

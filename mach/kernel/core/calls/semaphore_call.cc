@@ -56,15 +56,11 @@ kern_return_t semaphore_call::destroy(ipc_task& owner, const requests::semaphore
 
 // Darwin: port_name_to_semaphore.
 kern_return_t semaphore_call::find(mach_port_name_t name, ref<semaphore>& found) const noexcept {
-  if (!MACH_PORT_VALID(name)) return KERN_INVALID_NAME;
-  space& names = caller_.names;
-  const std::lock_guard hold(names.lock);
-  entry* const under = names.find(name);
-  if (!under) return KERN_INVALID_NAME;
-  if (convert_if_dead(names, name, *under) || (under->type & MACH_PORT_TYPE_SEND) == 0) {
-    return KERN_INVALID_RIGHT;
-  }
-  found = ref<semaphore>(served_by(static_cast<const port&>(*under->target)));
+  const std::lock_guard hold(caller_.names.lock);
+  port* named = nullptr;
+  const kern_return_t failed = find_send_right(caller_.names, name, named);
+  if (failed != KERN_SUCCESS) return failed;
+  found = ref<semaphore>(served_by(*named));
   return found ? KERN_SUCCESS : KERN_INVALID_CAPABILITY;
 }
 
@@ -87,14 +83,12 @@ kern_return_t semaphore_call::signal_thread(
   if (thread != MACH_PORT_NULL) {
     // The threads of a task share one port.
     const std::lock_guard hold(caller_.names.lock);
-    entry* const found = MACH_PORT_VALID(thread) ? caller_.names.find(thread) : nullptr;
-    if (!found || convert_if_dead(caller_.names, thread, *found) ||
-        (found->type & MACH_PORT_TYPE_SEND) == 0) {
+    port* found = nullptr;
+    if (find_send_right(caller_.names, thread, found) != KERN_SUCCESS ||
+        found->serves != kernel_object::thread) {
       return KERN_INVALID_ARGUMENT;
     }
-    const port& of = static_cast<const port&>(*found->target);
-    if (of.serves != kernel_object::thread) return KERN_INVALID_ARGUMENT;
-    task = of.served_task;
+    task = found->served_task;
   }
   ref<semaphore> at;
   if (const kern_return_t failed = find(request.name, at); failed != KERN_SUCCESS) return failed;

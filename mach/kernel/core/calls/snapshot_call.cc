@@ -113,7 +113,7 @@ class locked_kernel {
     mach_port_type_t type = right.type;
     const object* notify = nullptr;
     if (right.request != 0) {
-      const name_request& request = static_cast<port&>(*right.target).requests[right.request];
+      const name_request& request = port_of(right).requests[right.request];
       notify = request.notify;
       type |= type_of(request);
     }

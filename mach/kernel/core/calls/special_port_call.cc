@@ -61,16 +61,6 @@ kern_return_t special_port_call::run(const any_request& request, any_reply& repl
   }
 }
 
-kern_return_t special_port_call::copy_out_to_caller(carried_right right, mach_port_name_t& name) {
-  kern_return_t result = KERN_SUCCESS;
-  {
-    const std::lock_guard hold(caller_.names.lock);
-    result = copy_out(caller_.names, right, name);
-  }
-  if (result != KERN_SUCCESS) release_right(right, cleanup_);
-  return result;
-}
-
 void special_port_call::deallocate_for_caller(mach_port_name_t name) {
   deferred_notifications deferred;
   guard_violation none;
@@ -93,7 +83,8 @@ kern_return_t special_port_call::get(const requests::get_special_port& request,
   }
   slot at{};
   if (!slot_of(request.which, at)) return KERN_INVALID_ARGUMENT;
-  return copy_out_to_caller(target_.special.copy(at), reply.name);
+  carried_right right = target_.special.copy(at);
+  return copy_out_or_release(caller_.names, right, reply.name, cleanup_);
 }
 
 // One slot after the other. What has been put into a slot before the target ended is released with
@@ -111,12 +102,11 @@ kern_return_t special_port_call::set(const requests::set_special_port& request) 
   const kern_return_t failed = take_copy(caller_.names, request.name, right, guard_, cleanup_);
   if (failed != KERN_SUCCESS) return failed;
   slot at{};
+  const bool is_fixed = request.which == TASK_KERNEL_PORT || request.which == TASK_HOST_PORT;
   kern_return_t result = KERN_SUCCESS;
-  if (request.which == TASK_KERNEL_PORT || request.which == TASK_HOST_PORT) {
-    result = KERN_NO_ACCESS;
-  } else if (!slot_of(request.which, at)) {
+  if (!is_fixed && !slot_of(request.which, at)) {
     result = KERN_INVALID_ARGUMENT;
-  } else if (at == slot::access && !target_.special.empty(at)) {
+  } else if (is_fixed || (at == slot::access && !target_.special.empty(at))) {
     result = KERN_NO_ACCESS;  // an access port stays once it is set
   }
   if (result == KERN_SUCCESS) return fill(at, right);
@@ -144,8 +134,9 @@ kern_return_t special_port_call::look_up(const requests::look_up_ports&,
                                          replies::look_up_ports& reply) {
   static_assert(std::tuple_size_v<decltype(reply.names)> == registered.size());
   for (std::size_t each = 0; each < registered.size(); ++each) {
+    carried_right right = target_.special.copy(registered[each]);
     const kern_return_t result =
-        copy_out_to_caller(target_.special.copy(registered[each]), reply.names[each]);
+        copy_out_or_release(caller_.names, right, reply.names[each], cleanup_);
     if (result == KERN_SUCCESS) continue;
     while (each-- > 0) deallocate_for_caller(reply.names[each]);
     return result;

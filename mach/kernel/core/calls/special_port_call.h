@@ -29,7 +29,6 @@ class special_port_call {
 
   // Puts the right, which is consumed, into a slot.
   kern_return_t fill(slot at, carried_right right);
-  kern_return_t copy_out_to_caller(carried_right right, mach_port_name_t& name);
   void deallocate_for_caller(mach_port_name_t name);
 
   ipc_task& caller_;

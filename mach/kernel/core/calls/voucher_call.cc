@@ -20,10 +20,8 @@ using recipe = mach_voucher_attr_recipe_data_t;
 // Whether `name` is a send right to a port of this kind.
 bool names(ipc_task& caller, mach_port_name_t name, kernel_object kind) noexcept {
   const std::lock_guard hold(caller.names.lock);
-  entry* const found = MACH_PORT_VALID(name) ? caller.names.find(name) : nullptr;
-  return found && !convert_if_dead(caller.names, name, *found) &&
-         (found->type & MACH_PORT_TYPE_SEND) != 0 &&
-         static_cast<const port&>(*found->target).serves == kind;
+  port* found = nullptr;
+  return find_send_right(caller.names, name, found) == KERN_SUCCESS && found->serves == kind;
 }
 
 // What Darwin checks of a command before it asks the key's manager (Darwin:
