@@ -9,6 +9,7 @@ import glob
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -130,9 +131,15 @@ def consume_static_of_both(shop):
 
 
 def consume_by_subdirectory(shop):
+    """In a project whose defaults would break the library, or hide its close() from the program."""
     folder = shop.consumer("cmake_subdirectory", "cmake_subdirectory")
     out = os.path.join(folder, "out")
-    run("cmake", "-S", folder, "-B", out, "-DCMAKE_CXX_FLAGS=-O0")
+    run("cmake", "-S", folder, "-B", out, "-DCMAKE_CXX_FLAGS=-O0", "-DCMAKE_CXX_VISIBILITY_PRESET=hidden",
+        "-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_INCLUDE_CURRENT_DIR=ON", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
+    with open(os.path.join(out, "compile_commands.json"), encoding="utf-8") as file:
+        of_mach = [command["command"] for command in json.load(file) if command["file"].endswith("mach_msg.cc")]
+    if not of_mach or any(f"-I{shop.tree}" in command.split() for command in of_mach):
+        raise Failure(f"<mach/message.h> would be the library's: {of_mach}")
     run("cmake", "--build", out, "--parallel", str(os.cpu_count()), "--target", "pipes")
     expect(os.path.join(out, "pipes"))
 
@@ -154,6 +161,24 @@ def consume_by_bazel(shop, kind):
     run("bazel", "build", *flags, "//...", cwd=folder)
     for program in SAYS:
         expect(os.path.join(folder, "out-bin", program))
+
+
+def consume_by_pkg_config_elsewhere(shop):
+    """The installed copy in a folder with a blank in its name; and library folders that the builder names absolutely."""
+    blank = shop.at("a blank")
+    os.symlink(shop.at("shared"), blank)
+    where = {"PKG_CONFIG_PATH": shop.environment("shared")["PKG_CONFIG_PATH"].replace(shop.at("shared"), blank)}
+    flags = shlex.split(run("pkg-config", "--cflags", "--libs", "kedge-kqueue", env=where)[0])
+    program = os.path.join(shop.consumer("make", "pkg_config"), "pipes")
+    run("cc", "-o", program, program + ".c", *flags)
+    expect(program, env=shop.environment("shared"))
+
+    run("cmake", "-S", shop.tree, "-B", shop.at("absolute"), "-DCMAKE_INSTALL_PREFIX=/opt/kedge",
+        "-DCMAKE_INSTALL_LIBDIR=/opt/kedge/lib64")
+    for variable, folder in (("libdir", "/opt/kedge/lib64"), ("includedir", "/opt/kedge/include")):
+        said = run("pkg-config", f"--variable={variable}", "kedge-kqueue", env={"PKG_CONFIG_PATH": shop.at("absolute")})[0]
+        if said != folder + "\n":
+            raise Failure(f"{variable} is {said}")
 
 
 def look_at_shared_libraries(shop):
@@ -289,6 +314,7 @@ def cases(shop):
         yield f"CMake, {kind}", lambda kind=kind: consume_by_cmake(shop, kind)
         yield f"Make and pkg-config, {kind}", lambda kind=kind: consume_by_make(shop, kind)
         yield f"Bazel, {kind}", lambda kind=kind: consume_by_bazel(shop, kind)
+    yield "pkg-config, elsewhere", lambda: consume_by_pkg_config_elsewhere(shop)
     yield "CMake, a component", lambda: consume_static_of_both(shop)
     yield "CMake, a subdirectory", lambda: consume_by_subdirectory(shop)
     yield from ((f"linked {what}", case) for what, case in wrong_links(shop))
