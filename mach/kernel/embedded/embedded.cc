@@ -130,7 +130,7 @@ bool embedded::call_of_process(ipc_task& caller, const any_request& request, any
             copy_snapshot(request.as<requests::snapshot>(), reply.as<replies::snapshot>(), memory);
         return true;
       case call_number::set_profile:
-        kernel_.profile() =
+        kernel_.os_profile() =
             static_cast<profile::os_version>(request.as<requests::set_profile>().version);
         return true;
       case call_number::set_strict_replies:
