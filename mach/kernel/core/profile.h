@@ -2,7 +2,8 @@
 // each known difference between xnu-7195 (macOS 11) and xnu-11417 (macOS 15). The one place where
 // the difference matters asks the condition; no other code looks at a version.
 //
-// The words before the colons are the tags of the differences in SEMANTICS.
+// The words before the colons are the tags that the recordings of tests/conformance give the
+// differences.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-// Out-of-line memory (SEMANTICS 29, 31, 32).
+// Out-of-line memory (Darwin: ipc_kmsg_copyin_ool_descriptor, ipc_kmsg_copyout_ool_descriptor).
+// The classes are those of failed sends in mach/kernel/README.md.
 #include <doctest/doctest.h>
 
 #include <sys/mman.h>
