@@ -123,6 +123,8 @@ TEST_CASE(
   const mach_port_name_t to = new_service(), guarded = new_guarded(7), bare = new_port();
   const auto refused = [&](mach_port_name_t moving, mach_msg_guard_flags_t flags,
                            mach_port_context_t context, std::uint64_t guard) {
+    CAPTURE(flags);
+    CAPTURE(context);
     message m(to, MACH_MSG_TYPE_COPY_SEND);
     CHECK(m.with(guarded_descriptor(moving, flags, context)).send() == MACH_SEND_INVALID_RIGHT);
     const guard_exception raised = records.last();

@@ -115,6 +115,8 @@ TEST_CASE("the deallocate flag of received memory is set for virtual copies only
   const auto moved = pass(memory_descriptor(memory, 10, MACH_MSG_PHYSICAL_COPY, true));
   CHECK(!moved.deallocate);
   for (const auto& each : {physical, virtual_copy, moved}) {
+    CAPTURE(each.copy);
+    CAPTURE(each.deallocate);
     CHECK(holds(each.address, 10, 1));
     release(each.address, 10);
   }
@@ -166,6 +168,7 @@ TEST_CASE("deallocate removes every page of the sender that the memory touches")
     CHECK(holds(memory + pages * page, page, static_cast<unsigned>(1 + pages * page)));
     const mach_port_name_t port = new_service();
     for (const vm_size_t gone : {vm_size_t{0}, pages - 1}) {
+      CAPTURE(gone);
       // The received memory may be at this address.
       const unsigned char* const at = memory + gone * page;
       const auto* const first = static_cast<unsigned char*>(got.address) - 8;
@@ -365,6 +368,7 @@ TEST_CASE("mach_msg_destroy releases memory with the deallocate flag, except vol
   CHECK(gone.with(memory_descriptor(got.at<mach_msg_ool_descriptor_t>().address, 4)).send() ==
         MACH_SEND_INVALID_MEMORY);
   for (const std::size_t kept : {16u, 32u}) {
+    CAPTURE(kept);
     const auto descriptor = got.at<mach_msg_ool_descriptor_t>(kept);
     CHECK(holds(descriptor.address, 4, 2));
     release(descriptor.address, 4);

@@ -445,6 +445,7 @@ void play(std::uint64_t seed) {
   CHECK(end_receive(witness) == KERN_SUCCESS);
   // Each port has died with the task that had its receive right.
   for (const mach_port_name_t each : watched) {
+    CAPTURE(each);
     CHECK(mach_port_mod_refs(mach_task_self(), each, MACH_PORT_RIGHT_DEAD_NAME, -1) ==
           KERN_SUCCESS);
   }
