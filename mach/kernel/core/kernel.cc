@@ -187,8 +187,8 @@ kern_return_t kernel::call_nonblocking(ipc_task& caller, const any_request& requ
     case call_number::semaphore_destroy:
       return of_semaphore.destroy(*target, request.as<requests::semaphore_destroy>());
     case call_number::voucher_create:
-      return create_voucher(caller, request.as<requests::voucher_create>(),
-                            reply.as<replies::voucher_create>(), memory, cleanup);
+      return voucher_call(caller, memory, cleanup)
+          .create(request.as<requests::voucher_create>(), reply.as<replies::voucher_create>());
     case call_number::get_special_port:
     case call_number::set_special_port:
     case call_number::register_ports:
