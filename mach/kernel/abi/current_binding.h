@@ -1,4 +1,4 @@
-// The binding through which this process's mach_* functions call the kernel.
+// current_binding: the binding through which this process's mach_* functions call the kernel.
 #pragma once
 
 #include <atomic>

@@ -1,7 +1,7 @@
+// EVFILT_MACHPORT (Darwin: filt_machport* in ipc_pset.c). A knote watches the object that its ident
+// named when it was added, in the task that made the kqueue.
 #include "kedge/mach/kernel/embedded/machport_filter.h"
 
-// Darwin: filt_machport* in ipc_pset.c. A knote watches the object that its ident named when it was
-// added, in the task that made the kqueue.
 #include <errno.h>
 #include <mach/message.h>
 #include <sys/event.h>

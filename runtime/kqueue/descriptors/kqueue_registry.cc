@@ -1,3 +1,4 @@
+// Registers, duplicates and ends kqueues by fd, and recycles their queue objects.
 #include "kedge/runtime/kqueue/descriptors/kqueue_registry.h"
 
 #include <pthread.h>

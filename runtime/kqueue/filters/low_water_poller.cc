@@ -1,3 +1,4 @@
+// Polls the WRITE knotes that wait for their low-water mark, by a periodic timerfd.
 #include "kedge/runtime/kqueue/filters/low_water_poller.h"
 
 #include <sys/timerfd.h>
