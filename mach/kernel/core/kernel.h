@@ -44,7 +44,7 @@ class kernel {
   // A new task, with a reference for the caller. Throws std::bad_alloc. Ids start at
   // `first_task_id` and are not used again. A task inherits the special ports of its parent, if it
   // has one.
-  ref<ipc_task> create_task(const name_policy& names, const identity& who, ipc_task* parent);
+  ref<ipc_task> create_task(const name_policy& names, const identity& sender, ipc_task* parent);
   // Returns null if there is no task of this id, or it has been terminated.
   ref<ipc_task> find_task(std::uint64_t id) noexcept;
   void terminate_task(ipc_task& ending);

@@ -52,12 +52,12 @@ std::uint64_t random_seed() noexcept {
 // The identity that receivers of a task's messages see. The tasks of one process differ by the pid
 // version.
 identity identity_of_process(unsigned version) noexcept {
-  identity who;
+  identity sender;
   const auto uid = static_cast<unsigned>(getuid()), gid = static_cast<unsigned>(getgid());
   const auto euid = static_cast<unsigned>(geteuid()), egid = static_cast<unsigned>(getegid());
-  who.security = {{euid, egid}};
-  who.audit = {{uid, euid, egid, uid, gid, static_cast<unsigned>(getpid()), 0, version}};
-  return who;
+  sender.security = {{euid, egid}};
+  sender.audit = {{uid, euid, egid, uid, gid, static_cast<unsigned>(getpid()), 0, version}};
+  return sender;
 }
 
 // The result of a call of a task that has ended.

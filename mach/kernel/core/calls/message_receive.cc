@@ -23,7 +23,7 @@ ref<object> message_call::find_receive() noexcept {
     return ref<object>(found->target);
   }
   const bool raises = found->type != MACH_PORT_TYPE_DEAD_NAME ||
-                      cleanup_.owner.os_profile().tells_receive_from_dead_name();
+                      cleanup_.owner.os_profile().raises_for_receive_from_dead_name();
   if (raises && !found->had_receive) {
     reply_.guard = {kGUARD_EXC_RCV_INVALID_NAME, state_.receive_name, 0};
   }

@@ -106,8 +106,8 @@ status message_call::send() {
     message->complex = MACH_MSGH_BITS_IS_COMPLEX(header.msgh_bits);
     result = MACH_SEND_MSG_TOO_SMALL;
     if (!message->complex || size >= sizeof(mach_msg_base_t)) {
-      message->sender = caller_.who.security;
-      message->audit = caller_.who.audit;
+      message->sender = caller_.credentials.security;
+      message->audit = caller_.credentials.audit;
       deferred_notifications deferred;
       const right_context context{caller_.names, deferred, reply_.guard, cleanup_};
       result = copy_in_header(context, *message);
