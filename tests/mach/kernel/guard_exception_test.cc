@@ -1,5 +1,6 @@
-// Guard exceptions (EXC_GUARD): which violation raises which, and what delivery does. Records them,
-// which only this kernel can: on Darwin an exception is either fatal or not delivered.
+// Guard exceptions (EXC_GUARD): which violation raises which exception, and what its delivery does.
+// The tests let this kernel record exceptions. Darwin cannot: there an exception is fatal, or is
+// not delivered.
 #include <doctest/doctest.h>
 
 #include <sys/resource.h>
