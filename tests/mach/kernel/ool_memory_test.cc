@@ -43,6 +43,13 @@ std::uintptr_t offset_in_page(const void* address) {
   return reinterpret_cast<std::uintptr_t>(address) % page;
 }
 
+// Returns the fd that the next open file will get. It shows whether files were left open.
+int lowest_free_fd() {
+  const int fd = dup(STDERR_FILENO);
+  close(fd);
+  return fd;
+}
+
 // Returns pages that cannot be read.
 void* unreadable() {
   static void* const pages = mmap(nullptr, 1 << 23, PROT_NONE, MAP_PRIVATE | MAP_ANON, -1, 0);
@@ -315,15 +322,20 @@ TEST_CASE("class 3: a full queue gives memory back, as a copy or moved") {
   }
 }
 
-TEST_CASE("class 4: a port with memory in its queue can be destroyed") {
+TEST_CASE("class 4: memory in the queue of a port is released when the port is destroyed") {
   const mach_port_name_t port = new_service();
+  const int fd = lowest_free_fd();
   unsigned char* const memory = new_memory(vm_size_t{1} << 20, 4);
   message m(port, MACH_MSG_TYPE_COPY_SEND);
   m.with(memory_descriptor(memory, 1u << 20, MACH_MSG_VIRTUAL_COPY))
       .with(memory_descriptor(memory, 1u << 20, MACH_MSG_VIRTUAL_COPY, true));
   REQUIRE(m.send() == MACH_MSG_SUCCESS);
+  message gone(port, MACH_MSG_TYPE_COPY_SEND);
+  CHECK(gone.with(memory_descriptor(memory, 1)).send() == MACH_SEND_INVALID_MEMORY);
   CHECK(end_receive(port) == KERN_SUCCESS);
   CHECK(type_of(port) == MACH_PORT_TYPE_DEAD_NAME);
+  // The message was the last owner of the memory, which the kernel for Linux keeps in a file.
+  CHECK(lowest_free_fd() == fd);
 }
 
 TEST_CASE("two memory descriptors, a port between them and a body arrive in order") {
