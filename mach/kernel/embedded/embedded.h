@@ -26,8 +26,8 @@ class embedded final : public binding {
   kernel& core() noexcept { return kernel_; }
   // Id 0 is the process's own task. Returns null if the task has ended.
   ref<ipc_task> find(std::uint64_t id) noexcept { return id == 0 ? own_ : kernel_.find_task(id); }
-  // Does a call on tasks, on files, or on the kernel itself (extension.h): those that core leaves
-  // to its binding. Returns false, and does nothing, if the request is another call.
+  // Does the calls of extension.h, which are about tasks and the kernel itself, and the calls on
+  // files, which only a process has. Returns false, and does nothing, if it is another call.
   bool call_of_process(ipc_task& caller, const any_request& request, any_reply& reply,
                        copyio& memory, attachment* file);
 

@@ -215,7 +215,7 @@ std::uint32_t epoll_interest_of(const knote& note) noexcept {
 }
 
 bool is_shut_for_sending(int fd) noexcept {
-  const no_cancellation guard;
+  const no_cancellation here;
   const int error = errno;
   bool is_shut = false;
   if (tcp_info info{}; get_tcp_info(fd, info)) {
@@ -229,7 +229,7 @@ bool is_shut_for_sending(int fd) noexcept {
 }
 
 poll_result probe(const knote& note, kevent64_s& event, bool with_data) noexcept {
-  const no_cancellation guard;
+  const no_cancellation here;
   const int fd = static_cast<int>(note.ident);
   // POLLRDHUP, for WRITE too, distinguishes a connection that ended from one that never was.
   pollfd p{fd, static_cast<short>(epoll_interest_of(note) | POLLRDHUP), 0};

@@ -142,7 +142,7 @@ bool signal_watch::forget_pending(unsigned signal) noexcept {
 }
 
 void signal_watch::drain() noexcept {
-  const no_cancellation guard;
+  const no_cancellation here;
   std::uint64_t count = 0;
   [[maybe_unused]] const ssize_t got = read(event_fd_, &count, sizeof count);
   epoll_event edges[2];
