@@ -87,9 +87,8 @@ mach_port_name_t swallow_reply(const space& names, carried_right& right) noexcep
 
 }  // namespace
 
-// The classes of failed sends are those of the README of this kernel. Errors of class 1 have
-// consumed nothing. Those of class 2 lose the rights of the header and of the descriptors that were
-// taken.
+// Errors of class 1 of failed sends (mach/kernel/README.md) have consumed nothing. Those of class 2
+// lose the rights of the header and of the descriptors that were taken.
 status message_call::send() {
   const mach_msg_size_t size = state_.send_size;
   state_.stage = pending_call::phase::send;
