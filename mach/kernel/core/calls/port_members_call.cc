@@ -66,7 +66,7 @@ kern_return_t port_call::leave_sets(mach_port_name_t name) {
   const std::lock_guard hold(member.lock);
   const bool has_left = leave_all_sets(member);
   return has_left || !cleanup_.owner.os_profile().wants_a_set_to_leave() ? KERN_SUCCESS
-                                                                      : KERN_NOT_IN_SET;
+                                                                         : KERN_NOT_IN_SET;
 }
 
 kern_return_t port_call::insert_member(const requests::insert_member& request) {
