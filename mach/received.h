@@ -92,7 +92,7 @@ class received {
   void clear() noexcept;
 
  private:
-  // A trailer with a token of all ones, which is no task's: all zeros would be the kernel's.
+  // A trailer with a token of all ones, which no task has: all zeros would be the kernel's.
   static mach_msg_audit_trailer_t no_trailer() noexcept;
   void parse() noexcept;
   std::byte* descriptor(std::size_t i) const noexcept;

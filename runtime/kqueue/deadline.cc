@@ -1,3 +1,4 @@
+// The deadline of a kevent() call on CLOCK_MONOTONIC.
 #include "kedge/runtime/kqueue/deadline.h"
 
 namespace kedge::kqueue {

@@ -178,7 +178,8 @@ class fast_path {
   }
 
   // Continues at `ready` and `at`, where a descriptor has more than one knote. Requires the queue's
-  // lock. Releases it.
+  // lock. Releases it. (Seven parameters, here and in finish(): the caller has them in registers,
+  // and a struct would be filled on the fast path.)
   [[gnu::noinline]] static int deliver_several(queue& home, wait_round& r, const epoll_event* ready,
                                                Event* events, Event* at, unsigned flags,
                                                deadline* until) noexcept {

@@ -36,7 +36,9 @@ void disown(void* owner) noexcept;
 inline constexpr std::int16_t continuous_timers = -13;
 inline constexpr std::int16_t low_water_polls = -16;
 
-// Each is defined in the file of its name in filters/.
+// Each is defined in the file of its name in filters/, except read_filter, write_filter and
+// except_filter (descriptor_filter.cc), continuous_timer_filter (timer_filter.cc) and
+// low_water_filter (low_water_poller.cc).
 extern const filter_operations continuous_timer_filter;
 extern const filter_operations proc_filter;
 extern const filter_operations read_filter;

@@ -1,5 +1,8 @@
 // kqueue(), kevent() and kevent64(), in the order of steps of kevent_internal() in Darwin's
 // kern_event.c.
+//
+// The functions pass the arguments of kevent() on one by one, though they are more than six: most
+// stay in registers, and filling a struct would cost every call instructions.
 #include <sys/event.h>
 
 #include <algorithm>

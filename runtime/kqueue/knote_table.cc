@@ -1,3 +1,4 @@
+// The hash table of the knotes that are not about descriptors.
 #include "kedge/runtime/kqueue/knote_table.h"
 
 namespace kedge::kqueue {

@@ -8,13 +8,16 @@
 // `process`.
 //
 // Wakeups. The wakeup descriptor is an eventfd, registered edge-triggered: each write makes the
-// kqueue readable until the next epoll_wait. It is written when a knote becomes active in user
-// space and a thread asleep in kevent() has to notice, or a poller outside, unless the caller has
-// opted out of pollers. `wakeup_pending_` records that epoll's event of a write is still to come,
-// so that a burst of activations is one write. While a thread is about to write, others write too,
-// because the kqueue must be readable when the call returns that made it so. A delivering thread
-// posts a wakeup when it returns and knotes are left, so until then activations wake only sleepers.
-// The eventfd is read only if the cause of the wakeup is gone before a thread has seen it.
+// kqueue readable until the next epoll_wait.
+// - It is written when a knote becomes active in user space, and a thread asleep in kevent() or a
+//   poller outside has to notice. A caller can opt out of pollers (extension.h).
+// - `wakeup_pending_`: epoll has not reported the last write yet. A burst of activations is one
+//   write.
+// - While one thread is about to write, others write too: a call that makes the kqueue readable
+//   must not return before it is.
+// - Until a delivering thread returns, activations wake only sleepers. If it leaves active knotes
+//   behind, it writes when it returns.
+// - The eventfd is read only if the cause of a write is gone before a thread has seen it.
 //
 // The fast path (fast_path.h) is a kevent() call that is no more than epoll_wait and one event per
 // descriptor. Whatever makes a wait more than that closes it (close_fast_path()). The end of a wait

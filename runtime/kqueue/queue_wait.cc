@@ -133,7 +133,7 @@ int queue::deliver_round(const wait_round& r, event_writer& out, deadline& until
 // Sleeps between two rounds where epoll would not. Releases the lock for that time. Returns false
 // if a handler of the program has run.
 bool queue::pause(deadline& until) noexcept {
-  const no_cancellation here;
+  const no_cancellation guard;
   timespec length{0, pause_length};
   const timespec* const left = until.remaining();
   if (left != nullptr && left->tv_sec == 0) length.tv_nsec = std::min(left->tv_nsec, pause_length);

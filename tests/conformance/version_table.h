@@ -1,6 +1,6 @@
-// version_table: what newer kernels do differently (SEMANTICS, part 3), as far as it shows in one
-// result. For each tag of a `#v` line it says what the result of an operation must be in the macOS
-// 15 profile.
+// version_table: what newer kernels do differently, as far as it shows in one result. The
+// recordings tag an operation whose result has changed (a `#v` line). For each tag the table says
+// what the result must be in the macOS 15 profile.
 #pragma once
 
 #include <mach/mach.h>

@@ -1,4 +1,5 @@
-// transmit() and try_send(): what the caller owns after each of the four classes of failed sends.
+// transmit() and try_send(): what the caller owns after each of the four classes of failed sends
+// (mach/kernel/README.md).
 #include "kedge/mach/transmit.h"
 
 #include <doctest/doctest.h>

@@ -52,6 +52,7 @@ void drain(loop& l) {
 
 TEST_CASE("an operation that is ready is not started, and gives its value") {
   for (const bool spent : {false, true}) {
+    CAPTURE(spent);
     loop l;
     gate g;
     g.is_open = true;
@@ -67,6 +68,7 @@ TEST_CASE("an operation that is ready is not started, and gives its value") {
 
 TEST_CASE("an operation that waits is resumed by the loop after its source ended it, not inline") {
   for (const bool spent : {false, true}) {
+    CAPTURE(spent);
     loop l;
     gate g;
     end how{};
@@ -88,6 +90,7 @@ TEST_CASE("an operation that waits is resumed by the loop after its source ended
 
 TEST_CASE("an operation that ends in await_suspend gives its value without a suspension") {
   for (const bool spent : {false, true}) {
+    CAPTURE(spent);
     loop l;
     gate g;
     g.ends_in_suspend = true;
@@ -114,6 +117,7 @@ TEST_CASE("an exception of await_resume is thrown by the co_await") {
 
 TEST_CASE("an exception of await_suspend is thrown by the co_await, without await_resume") {
   for (const bool spent : {false, true}) {
+    CAPTURE(spent);
     loop l;
     gate g;
     g.refuses = true;

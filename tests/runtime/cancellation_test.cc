@@ -12,6 +12,7 @@
 #include <source_location>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 #include "gate.h"
 #include "kedge/runtime/awaiting/branch.h"
@@ -105,7 +106,13 @@ TEST_CASE("cancelling a scope cancels every combinator and scope below it, and n
       s.cancel();
     };
     co_await kedge::with_scope(body);
-    for (gate* g : {&in_task, &in_scope, &in_any, &in_all, &in_timeout}) {
+    const std::pair<const char*, gate*> gates[] = {{"task", &in_task},
+                                                   {"scope", &in_scope},
+                                                   {"any", &in_any},
+                                                   {"all", &in_all},
+                                                   {"timeout", &in_timeout}};
+    for (const auto& [place, g] : gates) {
+      CAPTURE(place);
       CHECK(g->cancelled == 1);
       CHECK(g->made == g->destroyed);
     }

@@ -183,6 +183,7 @@ TEST_CASE("short messages of a datagram socket are all read, without a new event
     loop l;
     stream_pair p(l, type);
     for (const char* text : {"one", "two", "three"}) {
+      CAPTURE(text);
       REQUIRE(::send(p.a.native_handle(), text, std::string_view(text).size(), 0) > 0);
     }
     std::string all;
@@ -296,6 +297,7 @@ TEST_CASE("of two readers of a blocking file, the one that finds it drained wait
   l.poll();
   l.poll();
   for (const std::string_view text : {"x", "y"}) {
+    CAPTURE(text);
     REQUIRE(::write(ends[1], text.data(), 1) == 1);
     const std::size_t before = got.size();
     while (got.size() == before) l.run_once();
@@ -510,6 +512,7 @@ TEST_CASE("bytes that arrive after a cancelled read are for the next reader") {
     stream_pair p(l, SOCK_STREAM, nonblocking);
     std::array<std::byte, 8> buffer{};
     for (int i = 0; i < 3; ++i) {
+      CAPTURE(i);
       CHECK(l.run(kedge::with_timeout(1us, p.b.read_some(buffer))).error() == errc::timed_out);
     }
     l.run(write_all(p.a, "x"));

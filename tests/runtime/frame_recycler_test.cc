@@ -31,12 +31,14 @@ TEST_CASE("a released block is the next one that is allocated of its size") {
 TEST_CASE("blocks of every size are aligned and do not overlap") {
   std::vector<std::pair<unsigned char*, std::size_t>> blocks;
   for (std::size_t size = 1; size < 5000; size += 7) {
+    CAPTURE(size);
     auto* const b = static_cast<unsigned char*>(frame_recycler::allocate(size));
     CHECK(reinterpret_cast<std::uintptr_t>(b) % alignof(std::max_align_t) == 0);
     std::memset(b, static_cast<int>(size % 251), size);
     blocks.emplace_back(b, size);
   }
   for (const auto& [b, size] : blocks) {
+    CAPTURE(size);
     bool intact = true;
     for (std::size_t i = 0; i < size; ++i) intact &= b[i] == size % 251;
     CHECK(intact);

@@ -47,7 +47,10 @@ TEST_CASE("posts of one thread run on the loop's thread, in their order") {
   }).join();
   CHECK(order.empty());
   while (order.size() < 100) CHECK(l.run_once());
-  for (int i = 0; i < 100; ++i) CHECK(order[static_cast<std::size_t>(i)] == i);
+  for (int i = 0; i < 100; ++i) {
+    CAPTURE(i);
+    CHECK(order[static_cast<std::size_t>(i)] == i);
+  }
 }
 
 TEST_CASE("posted work may be move-only, and may post and spawn") {
@@ -198,6 +201,7 @@ TEST_CASE("posted work may submit changes in the turn in which events are delive
   std::atomic<int> done = 0;
   std::thread poster([&] {
     for (int i = 0; i < rounds; ++i) {
+      CAPTURE(i);
       CHECK(::write(p.a.native_handle(), "x", 1) == 1);
       to.post([&] {
         ++ran;

@@ -27,6 +27,7 @@ TEST_CASE("a sleep takes at least its duration") {
   loop l;
   l.run([]() -> task<> {
     for (const auto d : {0us, 50us, 2000us}) {
+      CAPTURE(d.count());
       const auto start = clock::now();
       co_await kedge::sleep_for(d);
       CHECK(clock::now() - start >= d);

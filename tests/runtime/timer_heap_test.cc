@@ -154,6 +154,7 @@ TEST_CASE("random arming, disarming and expiring agrees with an ordered set afte
   long armed = 0;
   long now = 0;
   for (int step = 0; step < 50'000; ++step) {
+    CAPTURE(step);
     const std::size_t i = random() % count;
     const int number = static_cast<int>(i);
     switch (random() % 8) {

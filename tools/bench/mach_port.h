@@ -41,15 +41,15 @@ class mach_port {
   mach_port_name_t name = MACH_PORT_NULL;  // of the receive right and a send right
 
  private:
-  struct message {
+  struct packet {
     mach_msg_header_t header;
     std::uint32_t body[10];
   };
-  static_assert(sizeof(message) == 64);
+  static_assert(sizeof(packet) == 64);
   struct received {
-    struct message message;
+    packet message;
     mach_msg_max_trailer_t trailer;
   };
 
-  message message_{};
+  packet message_{};
 };

@@ -29,7 +29,7 @@ kedge::task<> serve(mach::receive_right requests) {
     const std::string_view word = request.text();
     asked_to_end = word == "bye";
     mach::message reply(0, std::uint64_t{word.size()});
-    // A client that is gone by now is no concern of ours.
+    // The client may be gone by now. The service does not care.
     (void)co_await mach::send(request.take_reply(), std::move(reply));
   }
 }  // The receive right ends here, and with it the service.

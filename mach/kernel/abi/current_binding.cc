@@ -15,8 +15,8 @@ namespace {
 
 }  // namespace
 
-binding* bind(binding* binding) noexcept {
-  return binding_in_use.exchange(binding);
+binding* bind(binding* chosen) noexcept {
+  return binding_in_use.exchange(chosen);
 }
 
 binding& use_default_binding() {

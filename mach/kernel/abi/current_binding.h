@@ -1,4 +1,4 @@
-// The binding through which this process's mach_* functions call the kernel.
+// current_binding: the binding through which this process's mach_* functions call the kernel.
 #pragma once
 
 #include <atomic>
@@ -41,17 +41,17 @@ inline user_buffer user_buffer_of(const void* at, std::uint64_t size) noexcept {
   return {reinterpret_cast<std::uintptr_t>(at), size};
 }
 
-// What a call has returned. The reply is valid only if the result is KERN_SUCCESS.
+// What a call has returned. The fields of the reply are valid only if the result is KERN_SUCCESS.
 template <typename Request>
 struct answer_to {
   kern_return_t result;
-  typename Request::reply reply;
+  typename Request::reply fields;
 };
 
 // Makes a call by its own struct:
 //
 //   const auto answer = call(requests::get_refs{.name = name, .right = right}, task);
-//   if (answer.result == KERN_SUCCESS) *refs = answer.reply.references;
+//   if (answer.result == KERN_SUCCESS) *refs = answer.fields.references;
 template <typename Request>
 answer_to<Request> call(const Request& request, mach_port_name_t target = mach_task_self(),
                         attachment* file = nullptr) {
@@ -64,7 +64,7 @@ answer_to<Request> call(const Request& request, mach_port_name_t target = mach_t
 template <typename Request, typename Field, typename Result>
 kern_return_t store(const answer_to<Request>& answer, Field Request::reply::* field,
                     Result* result) noexcept {
-  if (answer.result == KERN_SUCCESS) *result = answer.reply.*field;
+  if (answer.result == KERN_SUCCESS) *result = answer.fields.*field;
   return answer.result;
 }
 

@@ -17,21 +17,20 @@ inline int open_to_read(const char* path) noexcept {
   return static_cast<int>(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC));
 }
 // Leaves errno alone: it closes files on the way out of a call that has already failed.
-inline void close_file(int descriptor) noexcept {
+inline void close_file(int fd) noexcept {
   const int error = errno;
-  syscall(SYS_close, descriptor);
+  syscall(SYS_close, fd);
   errno = error;
 }
-inline ssize_t read_file(int descriptor, void* to, std::size_t size) noexcept {
-  return syscall(SYS_read, descriptor, to, size);
+inline ssize_t read_file(int fd, void* to, std::size_t size) noexcept {
+  return syscall(SYS_read, fd, to, size);
 }
-inline ssize_t read_file_at(int descriptor, void* to, std::size_t size,
-                            std::uint64_t offset) noexcept {
-  return syscall(SYS_pread64, descriptor, to, size, offset);
+inline ssize_t read_file_at(int fd, void* to, std::size_t size, std::uint64_t offset) noexcept {
+  return syscall(SYS_pread64, fd, to, size, offset);
 }
-inline ssize_t write_file_at(int descriptor, const void* from, std::size_t size,
+inline ssize_t write_file_at(int fd, const void* from, std::size_t size,
                              std::uint64_t offset) noexcept {
-  return syscall(SYS_pwrite64, descriptor, from, size, offset);
+  return syscall(SYS_pwrite64, fd, from, size, offset);
 }
 
 }  // namespace kedge::mach::kernel

@@ -30,8 +30,8 @@ kern_return_t fetch_arrays(std::size_t arrays, mach_port_name_t** out,
       }
     }
     const auto answer = fetch(memory, room);
-    if (answer.result == KERN_SUCCESS && answer.reply.count <= room) {
-      *count = answer.reply.count;
+    if (answer.result == KERN_SUCCESS && answer.fields.count <= room) {
+      *count = answer.fields.count;
       for (std::size_t each = 0; each < arrays; ++each) {
         out[each] = *count ? reinterpret_cast<mach_port_name_t*>(memory[each]) : nullptr;
         // The caller deallocates `count` names. Releases the pages behind them.
@@ -45,7 +45,7 @@ kern_return_t fetch_arrays(std::size_t arrays, mach_port_name_t** out,
       vm_deallocate(mach_task_self(), memory[each], bytes);
     }
     if (answer.result != KERN_SUCCESS) return answer.result;
-    room = std::uint64_t{answer.reply.count} + 64;
+    room = std::uint64_t{answer.fields.count} + 64;
   }
 }
 

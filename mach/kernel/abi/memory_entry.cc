@@ -30,8 +30,8 @@ kern_return_t open_entry(mem_entry_name_port_t name, entry& found) {
   const auto opened = call(requests::memory_entry_open{name}, mach_task_self(), &file);
   if (opened.result != KERN_SUCCESS) return opened.result;
   if (!file) return KERN_RESOURCE_SHORTAGE;
-  found = {kernel::memory_file::adopt(file.release()), range.reply.offset, range.reply.size,
-           opened.reply.permission};
+  found = {kernel::memory_file::adopt(file.release()), range.fields.offset, range.fields.size,
+           opened.fields.permission};
   return found.file ? KERN_SUCCESS : KERN_RESOURCE_SHORTAGE;
 }
 

@@ -20,7 +20,7 @@ std::vector<std::uint64_t> fetch() {
       if (answer.result == KERN_TERMINATED) return {};
       throw std::bad_alloc();
     }
-    const std::uint64_t needed = answer.reply.words;
+    const std::uint64_t needed = answer.fields.words;
     const bool all = needed <= words.size();
     // The next snapshot may be larger still.
     words.resize(all ? needed : needed + needed / 4);

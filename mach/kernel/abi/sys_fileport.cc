@@ -43,7 +43,7 @@ int fileport_makeport(int fd, fileport_t* port) {
   if (answer.result != KERN_SUCCESS) {
     return fail(answer.result == KERN_RESOURCE_SHORTAGE ? EAGAIN : EINVAL);
   }
-  *port = answer.reply.name;
+  *port = answer.fields.name;
   return 0;
 }
 
@@ -51,7 +51,7 @@ int fileport_makefd(fileport_t port) {
   attachment opened;
   const auto answer = call(requests::fileport_open{port}, mach_task_self(), &opened);
   if (answer.result != KERN_SUCCESS) return fail(EINVAL);
-  return opened ? opened.release() : fail(answer.reply.error);
+  return opened ? opened.release() : fail(answer.fields.error);
 }
 
 }  // extern "C"

@@ -44,7 +44,7 @@ kern_return_t mach_ports_lookup(task_t target_task, mach_port_array_t* init_port
     return answer.result;
   }
   auto* const names = reinterpret_cast<mach_port_t*>(memory);
-  std::copy(answer.reply.names.begin(), answer.reply.names.end(), names);
+  std::copy(answer.fields.names.begin(), answer.fields.names.end(), names);
   *init_port_set = names;
   *init_port_setCnt = MACH_PORTS_SLOTS_USED;
   return KERN_SUCCESS;

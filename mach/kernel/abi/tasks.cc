@@ -13,7 +13,7 @@ task create_task() {
 task create_task(std::uint32_t first_index) {
   const auto answer = call(requests::task_create{first_index});
   if (answer.result != KERN_SUCCESS) throw std::bad_alloc();
-  return {answer.reply.id};
+  return {answer.fields.id};
 }
 
 void terminate_task(task ending) noexcept {
@@ -23,7 +23,7 @@ void terminate_task(task ending) noexcept {
 mach_port_t task_self_port(task of) noexcept {
   if (of == task_of_thread()) return mach_task_self();
   const auto answer = call(requests::task_self_port{of.id});
-  return answer.result == KERN_SUCCESS ? answer.reply.name : MACH_PORT_DEAD;
+  return answer.result == KERN_SUCCESS ? answer.fields.name : MACH_PORT_DEAD;
 }
 
 void limit_names(task of, std::uint32_t count) noexcept {
@@ -39,7 +39,7 @@ std::vector<guard_exception> take_guard_exceptions(task of) {
   for (;;) {
     const auto answer = call(requests::task_take_guard{of.id});
     if (answer.result != KERN_SUCCESS) return taken;
-    const guard_violation& next = answer.reply.oldest;
+    const guard_violation& next = answer.fields.oldest;
     taken.push_back({next.code, next.name, next.subcode, next.always_fatal()});
   }
 }

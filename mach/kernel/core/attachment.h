@@ -3,7 +3,7 @@
 //   attachment file(fd, close_file);
 //   call(requests::fileport_make{}, mach_task_self(), &file);  // closed here unless it was taken
 //
-// It owns the fd. A binding to another process sends the file (by SCM_RIGHTS) and not the number.
+// It owns the fd. A binding to another process sends the file (by SCM_RIGHTS), not the fd.
 // The core only knows the type: how a file is closed is for the makers of an attachment to say.
 #pragma once
 

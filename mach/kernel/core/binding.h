@@ -29,8 +29,8 @@ class binding {
   ~binding() = default;
 };
 
-// The binding of programs that choose none: the kernel inside this process. A fork's child has
-// another one than its parent.
+// Returns the binding to the kernel inside this process, which is used unless the program chooses
+// another. A fork's child has its own.
 binding& default_binding();
 
 }  // namespace kedge::mach::kernel

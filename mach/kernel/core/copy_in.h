@@ -16,10 +16,13 @@ namespace kedge::mach::kernel {
 
 // What a right is copied in for.
 enum class copy_in_use : std::uint8_t {
-  carried,      // a right to a dead port becomes MACH_PORT_DEAD
-  reply,        // the same, as the reply port of a message
-  destination,  // a right to a dead port is KERN_INVALID_CAPABILITY, and nothing is consumed; but a
-                // send-once right that is not yet a dead name passes
+  // A right to a dead port becomes MACH_PORT_DEAD.
+  carried,
+  // The same, as the reply port of a message.
+  reply,
+  // A right to a dead port is KERN_INVALID_CAPABILITY, and nothing is consumed. A send-once right
+  // that is not a dead name yet passes.
+  destination,
 };
 
 // How a right is copied in.

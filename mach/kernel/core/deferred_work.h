@@ -43,6 +43,7 @@ class deferred_work {
   void reap() noexcept;
 
  private:
+  // Lists with one link per element, not base::list: elements leave only from the front.
   pending_call* first_to_wake_ = nullptr;
   kmsg* first_ = nullptr;
   kmsg* last_ = nullptr;

@@ -17,10 +17,10 @@ port* new_send_right(port& target) noexcept {
 
 }  // namespace
 
-ipc_task::ipc_task(std::uint64_t number, const name_policy& policy, const identity& identified,
+ipc_task::ipc_task(std::uint64_t number, const name_policy& policy, const identity& sender,
                    port& host, ipc_task* parent, port& bootstrap)
     : id(number),
-      who(identified),
+      credentials(sender),
       names(policy),
       self_port_(ref<port>::adopt(new port(kernel_object::task, number))),
       thread_port_(ref<port>::adopt(new port(kernel_object::thread, number))) {

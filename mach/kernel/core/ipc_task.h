@@ -33,7 +33,7 @@ struct identity {
 class ipc_task {
  public:
   // The special ports are inherited from the parent. Without a parent, `bootstrap` is the only one.
-  ipc_task(std::uint64_t number, const name_policy& policy, const identity& identified, port& host,
+  ipc_task(std::uint64_t number, const name_policy& policy, const identity& sender, port& host,
            ipc_task* parent, port& bootstrap);
   ~ipc_task();
   ipc_task(const ipc_task&) = delete;
@@ -45,7 +45,7 @@ class ipc_task {
   }
 
   const std::uint64_t id;
-  const identity who;
+  const identity credentials;
   space names;
   guard_policy guards;
   special_ports special;

@@ -35,14 +35,15 @@ kernel::~kernel() {
   names_.end(cleanup);
 }
 
-ref<ipc_task> kernel::create_task(const name_policy& names, const identity& who, ipc_task* parent) {
+ref<ipc_task> kernel::create_task(const name_policy& names, const identity& sender,
+                                  ipc_task* parent) {
   const std::lock_guard hold(tasks_lock_);
   const std::uint64_t id = next_task_id_;
   // The map's entry is made first: only the end of a task returns what it holds.
   const auto place = tasks_.try_emplace(id).first;
   try {
-    place->second =
-        ref<ipc_task>::adopt(new ipc_task(id, names, who, *host_port_, parent, *bootstrap_port_));
+    place->second = ref<ipc_task>::adopt(
+        new ipc_task(id, names, sender, *host_port_, parent, *bootstrap_port_));
   } catch (const std::bad_alloc&) {
     tasks_.erase(place);
     throw;
@@ -187,8 +188,8 @@ kern_return_t kernel::call_nonblocking(ipc_task& caller, const any_request& requ
     case call_number::semaphore_destroy:
       return of_semaphore.destroy(*target, request.as<requests::semaphore_destroy>());
     case call_number::voucher_create:
-      return create_voucher(caller, request.as<requests::voucher_create>(),
-                            reply.as<replies::voucher_create>(), memory, cleanup);
+      return voucher_call(caller, memory, cleanup)
+          .create(request.as<requests::voucher_create>(), reply.as<replies::voucher_create>());
     case call_number::get_special_port:
     case call_number::set_special_port:
     case call_number::register_ports:

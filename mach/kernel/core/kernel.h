@@ -44,7 +44,7 @@ class kernel {
   // A new task, with a reference for the caller. Throws std::bad_alloc. Ids start at
   // `first_task_id` and are not used again. A task inherits the special ports of its parent, if it
   // has one.
-  ref<ipc_task> create_task(const name_policy& names, const identity& who, ipc_task* parent);
+  ref<ipc_task> create_task(const name_policy& names, const identity& sender, ipc_task* parent);
   // Returns null if there is no task of this id, or it has been terminated.
   ref<ipc_task> find_task(std::uint64_t id) noexcept;
   void terminate_task(ipc_task& ending);
@@ -85,9 +85,9 @@ class kernel {
   kmsg_pool& messages() noexcept { return pools_[0]; }
   // The pool for the thread on whose stack the address `own` is.
   kmsg_pool& messages(const void* own) noexcept { return pools_[shard_of_stack(own)]; }
-  class transit& transit() noexcept { return transit_; }
+  transit& rights_in_transit() noexcept { return transit_; }
   // Changed only while no call is in progress.
-  class profile& profile() noexcept { return profile_; }
+  profile& os_profile() noexcept { return profile_; }
   name_server& names() noexcept { return names_; }
   port& host_port() noexcept { return *host_port_; }
   // Whether MACH_MSG_STRICT_REPLY is enforced, as by Darwin's boot argument ipc_strict_reply. The
@@ -102,8 +102,8 @@ class kernel {
                                  semaphore_call& of_semaphore);
 
   std::array<kmsg_pool, stack_shards> pools_;
-  class transit transit_;
-  class profile profile_ = profile::os_version::macos15;
+  transit transit_;
+  profile profile_ = profile::os_version::macos15;
   bool strict_replies_ = false;
   ref<port> host_port_;
   ref<port> bootstrap_port_;

@@ -34,7 +34,8 @@ class message_queue {
   std::uint32_t count_ = 0;
 };
 
-// A list in this process's memory.
+// A list in this process's memory. A message leaves it only from the front, so a kmsg needs one
+// link, where base::list has two.
 class local_queue final : public message_queue {
  public:
   bool reserve(const kmsg&) noexcept override {

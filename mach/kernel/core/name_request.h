@@ -30,7 +30,8 @@ class request_table {
   port* remove(std::uint32_t index) noexcept;
   name_request& operator[](std::uint32_t index) noexcept { return slots_[index]; }
   const name_request& operator[](std::uint32_t index) const noexcept { return slots_[index]; }
-  // The number of slots, with free ones and the unused slot 0; 0 if there was never a request.
+  // Returns the number of slots, including free ones and the unused slot 0. It is 0 before the
+  // first request.
   std::uint32_t size() const noexcept { return static_cast<std::uint32_t>(slots_.size()); }
 
  private:

@@ -68,7 +68,7 @@ kern_return_t request_of_name(const right_context& context, mach_port_name_t nam
   }
   if (held.type != MACH_PORT_TYPE_DEAD_NAME) return KERN_INVALID_RIGHT;
   const bool fires_if_dead =
-      send_possible || (immediate && context.cleanup.owner.profile().fires_for_dead_names());
+      send_possible || (immediate && context.cleanup.owner.os_profile().fires_for_dead_names());
   if (!notify || !fires_if_dead) return KERN_INVALID_ARGUMENT;
   if (held.urefs < max_urefs) ++held.urefs;
   context.deferred.add(kind::dead_name, notify, name);
@@ -207,7 +207,7 @@ void notify_port_destroyed(port* notify, port* receive_right, deferred_work& cle
   message->rights()[0] = {receive_right, MACH_MSG_TYPE_MOVE_RECEIVE, false};
   const mach_msg_body_t body{1};
   std::memcpy(message->bytes() + sizeof(mach_msg_header_t), &body, sizeof body);
-  message->circular = !cleanup.owner.transit().bind(*receive_right, *notify);
+  message->circular = !cleanup.owner.rights_in_transit().bind(*receive_right, *notify);
   if (!message->circular) return post_from_kernel(message, cleanup);
   cleanup.destroy_later(message);
   cleanup.reap();

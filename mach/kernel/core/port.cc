@@ -106,7 +106,7 @@ void destroy_port(port* dying, deferred_work& cleanup) noexcept {
   object_lock locked(dying->lock);
   if (port* const notify = std::exchange(dying->port_destroyed, nullptr)) {
     locked.unlock();
-    cleanup.owner.transit().unbind(*dying);
+    cleanup.owner.rights_in_transit().unbind(*dying);
     return notify_port_destroyed(notify, dying, cleanup);
   }
   dying->active = false;
@@ -116,8 +116,8 @@ void destroy_port(port* dying, deferred_work& cleanup) noexcept {
   port* const no_senders = std::exchange(dying->no_senders, nullptr);
   locked.unlock();
 
-  cleanup.owner.transit().unbind(*dying);
-  const bool messages_first = cleanup.owner.profile().destroys_messages_first();
+  cleanup.owner.rights_in_transit().unbind(*dying);
+  const bool messages_first = cleanup.owner.os_profile().destroys_messages_first();
   if (no_senders && !messages_first) release_send_once_right(no_senders, cleanup);
   cleanup.reap();
   if (no_senders && messages_first) release_send_once_right(no_senders, cleanup);

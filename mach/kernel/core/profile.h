@@ -2,7 +2,8 @@
 // each known difference between xnu-7195 (macOS 11) and xnu-11417 (macOS 15). The one place where
 // the difference matters asks the condition; no other code looks at a version.
 //
-// The words before the colons are the tags of the differences in SEMANTICS.
+// The words before the colons are the tags that the recordings of tests/conformance give the
+// differences.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,7 @@ class profile {
   // destroy-order: a dying port's messages are destroyed before its no-senders right is released.
   constexpr bool destroys_messages_first() const noexcept { return newer(); }
   // receive-deadname-guard: a receive from a dead name raises a guard exception.
-  constexpr bool tells_receive_from_dead_name() const noexcept { return older(); }
+  constexpr bool raises_for_receive_from_dead_name() const noexcept { return older(); }
   // deadname-sync: a dead-name request with sync fires at once if the name is dead already.
   constexpr bool fires_for_dead_names() const noexcept { return older(); }
   // flavor: MACH_PORT_SERVICE_THROTTLED is an attribute.

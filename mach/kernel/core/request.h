@@ -71,7 +71,7 @@ using all_requests = request_list<
     requests::task_take_guard, requests::task_limit_names, requests::snapshot,
     requests::set_profile, requests::set_strict_replies>;
 static_assert(all_requests::is_in_order(), "a request is not where call_number has it");
-static_assert(all_requests::is_plain(), "a request or a reply has padding, or is no plain data");
+static_assert(all_requests::is_plain(), "a request or a reply has padding, or is not plain data");
 static_assert(all_requests::count ==
               std::size_t{static_cast<std::uint32_t>(call_number::set_strict_replies)} + 1);
 

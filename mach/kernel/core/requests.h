@@ -4,7 +4,7 @@
 // Made for a kernel in another process. The structs cross the boundary as the bytes that they are,
 // so they have fields of fixed width and no padding (request.h asserts both). The only addresses
 // are user_address and user_buffer: the caller's, which the kernel reaches through copyio alone. No
-// request says which task makes the call, and none holds a descriptor: the binding knows the caller
+// request says which task makes the call, and none holds an fd: the binding knows the caller
 // and passes files as an attachment (binding.h).
 //
 // A name is looked up in the space of the call's target (any_request) if it names the right that

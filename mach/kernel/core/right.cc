@@ -31,13 +31,13 @@ bool convert_if_dead(space& names, mach_port_name_t name, entry& held) noexcept 
   return !lock_if_alive(names, name, held).owns_lock();
 }
 
-kern_return_t find_send_right(space& names, mach_port_name_t name, port*& found) noexcept {
+kern_return_t find_send_right(space& names, mach_port_name_t name, port*& target) noexcept {
   entry* const held = MACH_PORT_VALID(name) ? names.find(name) : nullptr;
   if (!held) return KERN_INVALID_NAME;
   if (convert_if_dead(names, name, *held) || (held->type & MACH_PORT_TYPE_SEND) == 0) {
     return KERN_INVALID_RIGHT;
   }
-  found = &port_of(*held);
+  target = &port_of(*held);
   return KERN_SUCCESS;
 }
 

@@ -50,9 +50,9 @@ inline port& port_of(const entry& held) noexcept {
 bool convert_if_dead(space& names, mach_port_name_t name, entry& held) noexcept;
 
 // Finds the live port to which `name` is a send right. KERN_INVALID_NAME: there is no such name.
-// KERN_INVALID_RIGHT: it is no send right, or its port is dead; a right of a dead port becomes a
-// dead name.
-kern_return_t find_send_right(space& names, mach_port_name_t name, port*& found) noexcept;
+// KERN_INVALID_RIGHT: the name is not a send right, or its port is dead. A right to a dead port
+// becomes a dead name.
+kern_return_t find_send_right(space& names, mach_port_name_t name, port*& target) noexcept;
 
 // The entry becomes a dead name and keeps its user references. `notified`: it gets one more, which
 // the dead-name notification carries. Requires the port lock.

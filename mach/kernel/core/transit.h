@@ -1,6 +1,6 @@
-// transit: notes for which port's queue each moving receive right is bound. A receive right must
-// not get into its own queue, nor ports into each other's queues in a ring: no task could ever
-// receive them (Darwin: ipc_port_check_circularity).
+// transit: records the destination of each receive right that is in a message. A receive right must
+// not be sent to its own port, and receive rights must not be sent to each other's ports in a ring:
+// no task could ever receive them (Darwin: ipc_port_check_circularity).
 //
 // Threads: any. Its lock is a leaf.
 #pragma once
@@ -15,8 +15,8 @@ namespace kedge::mach::kernel {
 
 class transit {
  public:
-  // Notes that `moving` is bound for `to`. Returns false, and notes nothing, if that would close a
-  // ring.
+  // Records that `moving` is bound for `to`. Returns false, and records nothing, if that would
+  // close a ring.
   bool bind(port& moving, port& to) noexcept {
     const std::lock_guard hold(lock_);
     for (port* next = &to; next; next = next->destination) {

@@ -52,12 +52,12 @@ std::uint64_t random_seed() noexcept {
 // The identity that receivers of a task's messages see. The tasks of one process differ by the pid
 // version.
 identity identity_of_process(unsigned version) noexcept {
-  identity who;
+  identity sender;
   const auto uid = static_cast<unsigned>(getuid()), gid = static_cast<unsigned>(getgid());
   const auto euid = static_cast<unsigned>(geteuid()), egid = static_cast<unsigned>(getegid());
-  who.security = {{euid, egid}};
-  who.audit = {{uid, euid, egid, uid, gid, static_cast<unsigned>(getpid()), 0, version}};
-  return who;
+  sender.security = {{euid, egid}};
+  sender.audit = {{uid, euid, egid, uid, gid, static_cast<unsigned>(getpid()), 0, version}};
+  return sender;
 }
 
 // The result of a call of a task that has ended.
@@ -130,7 +130,7 @@ bool embedded::call_of_process(ipc_task& caller, const any_request& request, any
             copy_snapshot(request.as<requests::snapshot>(), reply.as<replies::snapshot>(), memory);
         return true;
       case call_number::set_profile:
-        kernel_.profile() =
+        kernel_.os_profile() =
             static_cast<profile::os_version>(request.as<requests::set_profile>().version);
         return true;
       case call_number::set_strict_replies:

@@ -1,4 +1,4 @@
-// A call of a thread of this process: it waits on a futex.
+// futex_call: a call of a thread of this process, which waits on a futex.
 #pragma once
 
 #include <atomic>

@@ -1,4 +1,4 @@
-// The descriptors of held files, which the child of a fork closes.
+// Keeps held files open, and closes their fds in the child of a fork.
 #include "kedge/mach/kernel/embedded/held_file.h"
 
 #include <fcntl.h>
@@ -9,18 +9,20 @@
 #include <mutex>
 #include <set>
 
+#include "kedge/runtime/base/mutex.h"
+
 namespace kedge::mach::kernel {
 namespace {
 
-// All descriptors that are held in this process.
-struct held_descriptors {
-  std::mutex lock;
+// The fds of all held files of this process.
+struct held_fds {
+  base::mutex lock;
   std::set<int> all;
 };
 
-// Never destroyed: threads may let go of one when the process ends.
-held_descriptors& held() {
-  static auto* const made = new held_descriptors;
+// Never destroyed: a thread may destroy a held file while the process ends.
+held_fds& held() {
+  static auto* const made = new held_fds;
   return *made;
 }
 
@@ -35,25 +37,25 @@ void close_all() {
 
 }  // namespace
 
-held_file::held_file(int descriptor) : object(object_kind::file), descriptor_(descriptor) {
-  const std::lock_guard<std::mutex> hold(held().lock);
-  held().all.insert(descriptor);
+held_file::held_file(int fd) : object(object_kind::file), fd_(fd) {
+  const std::lock_guard hold(held().lock);
+  held().all.insert(fd);
 }
 
 held_file::~held_file() {
   {
-    const std::lock_guard<std::mutex> hold(held().lock);
-    held().all.erase(descriptor_);
+    const std::lock_guard hold(held().lock);
+    held().all.erase(fd_);
   }
-  close(descriptor_);
+  close(fd_);
 }
 
-void held_file::close(int descriptor) noexcept {
-  syscall(SYS_close, descriptor);
+void held_file::close(int fd) noexcept {
+  syscall(SYS_close, fd);
 }
 
 int held_file::open_again() const noexcept {
-  return fcntl(descriptor_, F_DUPFD_CLOEXEC, 0);
+  return fcntl(fd_, F_DUPFD_CLOEXEC, 0);
 }
 
 }  // namespace kedge::mach::kernel

@@ -5,24 +5,24 @@
 
 namespace kedge::mach::kernel {
 
-// Keeps an open file open, by a descriptor of its own, until no right to its port is left. The
-// child of a fork closes the descriptors of all held files, because it begins with a new kernel.
+// Keeps an open file open, by an fd of its own, until no right to its port is left. The child of a
+// fork closes the fds of all held files, because it begins with a new kernel.
 class held_file final : public object {
  public:
-  // Takes the descriptor over.
-  explicit held_file(int descriptor);
+  // Takes the fd over.
+  explicit held_file(int fd);
 
-  // Closes a descriptor that no object has taken over, by a bare system call: close() is a
+  // Closes an fd that no object has taken over, by a bare system call: close() is a
   // cancellation point, and no Mach call is one.
-  static void close(int descriptor) noexcept;
+  static void close(int fd) noexcept;
 
-  // Returns another descriptor for the file, which exec closes, or -1 with errno.
+  // Returns another fd for the file, which exec closes, or -1 with errno.
   int open_again() const noexcept;
 
  private:
   ~held_file() override;
 
-  const int descriptor_;
+  const int fd_;
 };
 
 }  // namespace kedge::mach::kernel

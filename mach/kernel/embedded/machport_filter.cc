@@ -1,7 +1,7 @@
+// EVFILT_MACHPORT (Darwin: filt_machport* in ipc_pset.c). A knote watches the object that its ident
+// named when it was added, in the task that made the kqueue.
 #include "kedge/mach/kernel/embedded/machport_filter.h"
 
-// Darwin: filt_machport* in ipc_pset.c. A knote watches the object that its ident named when it was
-// added, in the task that made the kqueue.
 #include <errno.h>
 #include <mach/message.h>
 #include <sys/event.h>
@@ -22,8 +22,8 @@ namespace {
 
 using kqueue::knote;
 
-// What of the knote's fflags is an option of the receive; the rest is dropped, as on Darwin,
-// MACH_RCV_GUARDED_DESC too.
+// The options that the receive takes from the knote's fflags. Like Darwin, it drops all others, and
+// MACH_RCV_GUARDED_DESC among them.
 constexpr mach_msg_option_t direct_options = MACH_RCV_MSG | MACH_RCV_LARGE |
                                              MACH_RCV_LARGE_IDENTITY | MACH_RCV_TRAILER_MASK |
                                              MACH_RCV_VOUCHER | MACH_MSG_STRICT_REPLY;
@@ -83,7 +83,7 @@ void detach(knote& note) noexcept {
 }
 
 kqueue::verdict touch(knote& note, const kevent64_s& change) {
-  // Whatever the change is about, it replaces options and buffer: what is not given again is gone.
+  // Every change replaces the options and the buffer. A change that omits them removes them.
   if ((change.fflags ^ note.fflags) & MACH_RCV_MSG) return {EINVAL, false};
   note.fflags = change.fflags;
   note.ext[0] = change.ext[0];

@@ -1,3 +1,4 @@
+// The registrations of descriptors in a kqueue's epoll set: made, changed, checked and removed.
 #include "kedge/runtime/kqueue/descriptors/descriptor_table.h"
 
 #include <sys/epoll.h>

@@ -1,3 +1,4 @@
+// The notifications before an fd is closed: knote_fdclose() of Darwin's kern_event.c.
 #include "kedge/runtime/kqueue/descriptors/fd_watchers.h"
 
 #include <sys/types.h>

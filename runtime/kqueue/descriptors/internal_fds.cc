@@ -1,3 +1,4 @@
+// Notes the kqueues' own descriptors, and closes them in the child of a fork.
 #include "kedge/runtime/kqueue/descriptors/internal_fds.h"
 
 #include <sys/syscall.h>

@@ -1,3 +1,4 @@
+// Registers, duplicates and ends kqueues by fd, and recycles their queue objects.
 #include "kedge/runtime/kqueue/descriptors/kqueue_registry.h"
 
 #include <pthread.h>
@@ -79,7 +80,7 @@ void kqueue_registry::set(std::atomic<queue*>& place, int fd, queue& q) noexcept
 }
 
 int kqueue_registry::make() noexcept {
-  const no_cancellation here;  // the owner hook may call anything
+  const no_cancellation guard;  // the owner hook may call anything
   queue* const q = take_unused();
   if (q == nullptr) {
     errno = ENOMEM;

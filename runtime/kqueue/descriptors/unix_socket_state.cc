@@ -104,7 +104,7 @@ bool query_inode(int netlink, unsigned inode, diag_reply& reply) noexcept {
 }  // namespace
 
 bool unix_socket_state::query(int fd) noexcept {
-  const no_cancellation here;
+  const no_cancellation guard;
   struct stat status{};
   if (fstat(fd, &status) != 0 || !S_ISSOCK(status.st_mode)) return false;
   const int netlink = internal_fds::make(

@@ -199,7 +199,7 @@ void file_changes::pump() noexcept {
 
 // Reads all events that inotify has by now. Then compares the status of each changed file once.
 void file_changes::take_events() noexcept {
-  const no_cancellation here;
+  const no_cancellation guard;
   int left = 0;
   if (ioctl(inotify_, FIONREAD, &left) != 0) return;
   while (left > 0) {

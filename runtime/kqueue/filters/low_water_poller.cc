@@ -1,3 +1,4 @@
+// Polls the WRITE knotes that wait for their low-water mark, by a periodic timerfd.
 #include "kedge/runtime/kqueue/filters/low_water_poller.h"
 
 #include <sys/timerfd.h>
@@ -35,7 +36,7 @@ void low_water_poller::add(knote& note, place& at) noexcept {
 }
 
 void low_water_poller::pump() noexcept {
-  const no_cancellation here;
+  const no_cancellation guard;
   const std::lock_guard lock(lock_);
   std::uint64_t expirations = 0;  // unused: reading makes the timerfd unreadable
   [[maybe_unused]] const ssize_t size = read(timerfd_, &expirations, sizeof expirations);

@@ -55,7 +55,7 @@ bool is_linux_at_least(int major, int minor) noexcept {
 
 // waitid() that leaves the process waitable. Returns false if it is not a child, or no longer one.
 bool peek_at_child(int pidfd, siginfo_t& information) noexcept {
-  const no_cancellation here;
+  const no_cancellation guard;
   information.si_pid = 0;
   return waitid(P_PIDFD, static_cast<id_t>(pidfd), &information, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
@@ -127,7 +127,7 @@ int check_fflags(std::uint32_t fflags, int pidfd) noexcept {
 
 // Returns a pidfd of a process that has not ended, or -1 with errno.
 int open_process(std::uint64_t ident) noexcept {
-  const no_cancellation here;
+  const no_cancellation guard;
   if (ident == 0 || ident > INT_MAX) {
     errno = ESRCH;
     return -1;
@@ -245,7 +245,7 @@ void process(std::span<delivery> batch) noexcept {
 
 // Calls epoll_wait under the lock, so that no knote of the result has left the set.
 void pump(void* state) noexcept {
-  const no_cancellation here;
+  const no_cancellation guard;
   processes& all = *static_cast<processes*>(state);
   constexpr int room = 64;
   epoll_event events[room];

@@ -1,3 +1,5 @@
+// Counts the signals that a kqueue watches: delivered ones in the handler, blocked ones by a
+// signalfd.
 #include "kedge/runtime/kqueue/filters/signal_watch.h"
 
 #include <signal.h>

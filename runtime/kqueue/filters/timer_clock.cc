@@ -1,3 +1,4 @@
+// Reads the clocks of EVFILT_TIMER, and replaces them for use_clock().
 #include "kedge/runtime/kqueue/filters/timer_clock.h"
 
 #include "kedge/runtime/kqueue/descriptors/kqueue_registry.h"

@@ -1,3 +1,4 @@
+// The heap of a kqueue's timers, and the timerfd that is set to the earliest.
 #include "kedge/runtime/kqueue/filters/timer_queue.h"
 
 #include <sys/timerfd.h>

@@ -1,6 +1,6 @@
 // no_cancellation: keeps the thread from acting on a cancellation.
 //
-//   const no_cancellation here;
+//   const no_cancellation guard;
 //
 // The calls about kqueues are not cancellation points on Darwin (none of them has a _nocancel twin
 // in bsd/kern/syscalls.master). But on Linux they call functions of the C library that are: read,

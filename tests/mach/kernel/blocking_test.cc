@@ -128,6 +128,7 @@ TEST_CASE("three blocked sends to a queue of one all get their messages through"
   message m;
   int sum = 0;
   for (int each = 0; each < 4; ++each) {
+    CAPTURE(each);
     REQUIRE(wait_receive(m, port) == MACH_MSG_SUCCESS);
     sum += m.header().msgh_id;
   }

@@ -218,6 +218,7 @@ TEST_CASE("100 services are checked in and destroyed three times") {
     }
     CHECK(look_up("org.kedge.test.many.50") == ports[50]);
     for (const mach_port_t each : ports) {
+      CAPTURE(each);
       CHECK(mach_port_destruct(mach_task_self(), each, type_of(each) & MACH_PORT_TYPE_SEND ? -1 : 0,
                                0) == KERN_SUCCESS);
     }

@@ -1,5 +1,5 @@
-// The four classes of failed sends (mach-on-darwin.md): what each consumes or gives back, and the
-// pseudo-receive (SEMANTICS 32).
+// The four classes of failed sends (mach/kernel/README.md): what each consumes, and how class 3
+// gives the message back (Darwin: ipc_kmsg_copyout_pseudo).
 #include <doctest/doctest.h>
 
 #include "test_message.h"

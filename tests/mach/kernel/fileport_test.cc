@@ -247,7 +247,7 @@ struct cancelled_thread {
 }  // namespace
 
 TEST_CASE(
-    "fork and the release of a fileport are no cancellation points, and the child is not "
+    "fork and the release of a fileport are not cancellation points, and the child is not "
     "cancelled") {
   pipe_ends both;
   cancelled_thread thread{make_port(both.writer())};

@@ -1,5 +1,6 @@
-// Guard exceptions (EXC_GUARD): which violation raises which, and what delivery does. Records them,
-// which only this kernel can: on Darwin an exception is either fatal or not delivered.
+// Guard exceptions (EXC_GUARD): which violation raises which exception, and what its delivery does.
+// The tests let this kernel record exceptions. Darwin cannot: there an exception is fatal, or is
+// not delivered.
 #include <doctest/doctest.h>
 
 #include <sys/resource.h>
@@ -123,6 +124,8 @@ TEST_CASE(
   const mach_port_name_t to = new_service(), guarded = new_guarded(7), bare = new_port();
   const auto refused = [&](mach_port_name_t moving, mach_msg_guard_flags_t flags,
                            mach_port_context_t context, std::uint64_t guard) {
+    CAPTURE(flags);
+    CAPTURE(context);
     message m(to, MACH_MSG_TYPE_COPY_SEND);
     CHECK(m.with(guarded_descriptor(moving, flags, context)).send() == MACH_SEND_INVALID_RIGHT);
     const guard_exception raised = records.last();

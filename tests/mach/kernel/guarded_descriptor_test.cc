@@ -1,5 +1,5 @@
-// Guarded port descriptors (SEMANTICS 39). The exceptions of wrong guards are in
-// guard_exception_test.
+// Guarded port descriptors (Darwin: ipc_kmsg_copyin_guarded_port_descriptor). The
+// exceptions of wrong guards are in guard_exception_test.
 #include <doctest/doctest.h>
 
 #include "test_message.h"

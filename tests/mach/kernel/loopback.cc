@@ -1,5 +1,5 @@
-// A kernel's end and a caller's end that exchange letters of bytes. A call is a conversation: it
-// begins, the kernel's end asks for memory and reports that it waits, and it is done.
+// A kernel's end and a caller's end that exchange packets. The caller's end begins a call. The
+// kernel's end asks for memory, reports that the call waits, and reports its result.
 #include "loopback.h"
 
 #include <algorithm>
@@ -27,8 +27,8 @@ using bytes = std::vector<std::byte>;
 // The page size of the caller's memory. Any power of two would do.
 constexpr std::uint64_t page = 4096;
 
-// The kind of a letter: its first word.
-enum class letter : std::uint64_t {
+// The kind of a packet: its first word.
+enum class packet_kind : std::uint64_t {
   begin,     // to the kernel: caller, call_number, target, then the body of the request
   give_up,   // to the kernel: why
   memory,    // to the kernel: ok or address, then the bytes that were read
@@ -41,7 +41,7 @@ enum class letter : std::uint64_t {
   done,      // to the caller: result, guard code, name, subcode, then the body of the reply
 };
 
-bytes pack(letter kind, std::initializer_list<std::uint64_t> words) {
+bytes pack(packet_kind kind, std::initializer_list<std::uint64_t> words) {
   bytes made;
   const auto append = [&made](std::uint64_t word) {
     const auto* first = reinterpret_cast<const std::byte*>(&word);
@@ -66,46 +66,46 @@ std::uint64_t word(const bytes& of, std::size_t index) {
   return value;
 }
 
-letter kind_of(const bytes& of) {
-  return static_cast<letter>(word(of, 0));
+packet_kind kind_of(const bytes& of) {
+  return static_cast<packet_kind>(word(of, 0));
 }
 
-// A letter as it travels: its bytes, and a file, as SCM_RIGHTS would send it.
-struct envelope {
+// The bytes of a packet, and a file, as SCM_RIGHTS would send it.
+struct packet {
   bytes contents;
   attachment file;
 };
 
-// The caller's end. Letters arrive while it waits; a signal may interrupt the wait.
+// The caller's end. Packets arrive while it waits; a signal may interrupt the wait.
 class caller_end {
  public:
-  void deliver(envelope&& arrived) {
+  void deliver(packet&& arrived) {
     const std::lock_guard<std::mutex> hold(lock_);
-    letters_.push_back(std::move(arrived));
+    packets_.push_back(std::move(arrived));
     signal_.wake();
   }
 
-  enum class outcome { letter, timed_out, interrupted };
-  outcome wait(std::uint64_t deadline, envelope& next) {
+  enum class wait_result { packet, timed_out, interrupted };
+  wait_result wait(std::uint64_t deadline, packet& next) {
     for (;;) {
       signal_.prepare();
       {
         const std::lock_guard<std::mutex> hold(lock_);
-        if (!letters_.empty()) {
-          next = std::move(letters_.front());
-          letters_.pop_front();
-          return outcome::letter;
+        if (!packets_.empty()) {
+          next = std::move(packets_.front());
+          packets_.pop_front();
+          return wait_result::packet;
         }
       }
       const futex_call::ended ended = signal_.wait(deadline);
-      if (ended == futex_call::ended::timed_out) return outcome::timed_out;
-      if (ended == futex_call::ended::interrupted) return outcome::interrupted;
+      if (ended == futex_call::ended::timed_out) return wait_result::timed_out;
+      if (ended == futex_call::ended::interrupted) return wait_result::interrupted;
     }
   }
 
  private:
   std::mutex lock_;
-  std::deque<envelope> letters_;
+  std::deque<packet> packets_;
   futex_call signal_;
 };
 
@@ -126,13 +126,13 @@ class kernel_end {
   }
   void deliver(std::uint64_t from, bytes&& arrived, attachment file = {}) {
     const std::lock_guard<std::mutex> hold(lock_);
-    if (kind_of(arrived) == letter::memory) {
+    if (kind_of(arrived) == packet_kind::memory) {
       // The kernel waits for these in the middle of a call: they do not queue behind new calls.
       memory_.push_back(std::move(arrived));
     } else {
-      letters_.emplace_back(from, envelope{std::move(arrived), std::move(file)});
+      packets_.emplace_back(from, packet{std::move(arrived), std::move(file)});
     }
-    some_.notify_one();
+    has_work_.notify_one();
   }
 
  private:
@@ -140,7 +140,7 @@ class kernel_end {
   class session final : public pending_call, public copyio {
    public:
     session(kernel_end& end, std::uint64_t number) : copyio(false), end_(end), id(number) {}
-    void wake() noexcept override { end_.deliver(id, pack(letter::woken, {})); }
+    void wake() noexcept override { end_.deliver(id, pack(packet_kind::woken, {})); }
 
    private:
     kernel_end& end_;
@@ -191,24 +191,24 @@ class kernel_end {
       return KERN_SUCCESS;
     }
     kern_return_t allocate(std::uint64_t size, user_address& at) noexcept override {
-      end_.answer(id, pack(letter::allocate, {size}));
+      end_.answer(id, pack(packet_kind::allocate, {size}));
       at = word(end_.await_memory(), 1);
       return at ? KERN_SUCCESS : KERN_NO_SPACE;
     }
     void deallocate(user_address at, std::uint64_t size) noexcept override {
-      end_.answer(id, pack(letter::release, {at, size}));
+      end_.answer(id, pack(packet_kind::release, {at, size}));
       end_.await_memory();
     }
 
     bool copy_in(user_address from, void* to, std::size_t size) noexcept override {
-      end_.answer(id, pack(letter::read, {from, size}));
+      end_.answer(id, pack(packet_kind::read, {from, size}));
       const bytes got = end_.await_memory();
       if (word(got, 1) == 0) return false;
       std::memcpy(to, got.data() + 2 * sizeof(std::uint64_t), size);
       return true;
     }
     bool copy_out(const void* from, user_address to, std::size_t size) noexcept override {
-      bytes out = pack(letter::write, {to});
+      bytes out = pack(packet_kind::write, {to});
       const auto* first = static_cast<const std::byte*>(from);
       out.insert(out.end(), first, first + size);
       end_.answer(id, std::move(out));
@@ -223,7 +223,7 @@ class kernel_end {
 
   bytes await_memory() {
     std::unique_lock<std::mutex> hold(lock_);
-    some_.wait(hold, [this] { return !memory_.empty(); });
+    has_work_.wait(hold, [this] { return !memory_.empty(); });
     bytes got = std::move(memory_.front());
     memory_.pop_front();
     return got;
@@ -231,25 +231,25 @@ class kernel_end {
 
   void run() {
     for (;;) {
-      std::pair<std::uint64_t, envelope> next;
+      std::pair<std::uint64_t, packet> next;
       {
         std::unique_lock<std::mutex> hold(lock_);
-        some_.wait(hold, [this] { return !letters_.empty(); });
-        next = std::move(letters_.front());
-        letters_.pop_front();
+        has_work_.wait(hold, [this] { return !packets_.empty(); });
+        next = std::move(packets_.front());
+        packets_.pop_front();
       }
       handle(next.first, next.second);
     }
   }
 
-  void handle(std::uint64_t from, envelope& arrived) {
+  void handle(std::uint64_t from, packet& arrived) {
     embedded& local = embedded::instance();
     const bytes& contents = arrived.contents;
-    if (kind_of(contents) == letter::begin) return begin(from, arrived);
+    if (kind_of(contents) == packet_kind::begin) return begin(from, arrived);
     const auto found = sessions_.find(from);
     if (found == sessions_.end()) return;  // given up after it was done
     session& one = *found->second;
-    if (kind_of(contents) == letter::woken) {
+    if (kind_of(contents) == packet_kind::woken) {
       return report(one, local.core().resume(*one.task, one, one.reply, one));
     }
     const auto why = static_cast<give_up>(word(contents, 1));
@@ -258,7 +258,7 @@ class kernel_end {
     }
   }
 
-  void begin(std::uint64_t from, envelope& arrived) {
+  void begin(std::uint64_t from, packet& arrived) {
     embedded& local = embedded::instance();
     const bytes& contents = arrived.contents;
     const std::uint64_t caller = word(contents, 1);
@@ -285,10 +285,11 @@ class kernel_end {
 
   void report(session& one, status now) {
     const std::uint64_t id = one.id;
-    if (now == status::parked) return answer(id, pack(letter::parked, {one.limit()}));
+    if (now == status::parked) return answer(id, pack(packet_kind::parked, {one.limit()}));
     any_reply& reply = one.reply;
-    bytes contents = pack(letter::done, {static_cast<std::uint64_t>(std::int64_t{reply.result}),
-                                         reply.guard.code, reply.guard.name, reply.guard.subcode});
+    bytes contents =
+        pack(packet_kind::done, {static_cast<std::uint64_t>(std::int64_t{reply.result}),
+                                 reply.guard.code, reply.guard.name, reply.guard.subcode});
     append(contents, reply.body());
     attachment file = std::move(one.file);
     sessions_.erase(id);
@@ -296,8 +297,8 @@ class kernel_end {
   }
 
   std::mutex lock_;
-  std::condition_variable some_;
-  std::deque<std::pair<std::uint64_t, envelope>> letters_;
+  std::condition_variable has_work_;
+  std::deque<std::pair<std::uint64_t, packet>> packets_;
   std::deque<bytes> memory_;
   std::map<std::uint64_t, caller_end*> callers_;
   std::uint64_t last_ = 0;
@@ -310,27 +311,27 @@ class loopback final : public binding {
             attachment* file) override {
     caller_end here;
     const std::uint64_t id = kernel_.connect(here);
-    bytes begin =
-        pack(letter::begin, {caller, static_cast<std::uint64_t>(request.number), request.target});
+    bytes begin = pack(packet_kind::begin,
+                       {caller, static_cast<std::uint64_t>(request.number), request.target});
     append(begin, request.body());
     kernel_.deliver(id, std::move(begin), file ? std::move(*file) : attachment());
     std::uint64_t deadline = futex_call::never;
     bool parked = false;
-    for (envelope next;;) {
-      const caller_end::outcome came = here.wait(deadline, next);
+    for (packet next;;) {
+      const caller_end::wait_result outcome = here.wait(deadline, next);
       const bytes& contents = next.contents;
-      if (came != caller_end::outcome::letter) {
+      if (outcome != caller_end::wait_result::packet) {
         if (!parked) continue;
-        const give_up why =
-            came == caller_end::outcome::timed_out ? give_up::timed_out : give_up::interrupted;
-        kernel_.deliver(id, pack(letter::give_up, {static_cast<std::uint64_t>(why)}));
+        const give_up why = outcome == caller_end::wait_result::timed_out ? give_up::timed_out
+                                                                          : give_up::interrupted;
+        kernel_.deliver(id, pack(packet_kind::give_up, {static_cast<std::uint64_t>(why)}));
         parked = false;
         deadline = futex_call::never;
-      } else if (kind_of(contents) == letter::parked) {
+      } else if (kind_of(contents) == packet_kind::parked) {
         const std::uint64_t limit = word(contents, 1);
         deadline = limit == pending_call::forever ? futex_call::never : monotonic_now() + limit;
         parked = true;
-      } else if (kind_of(contents) == letter::done) {
+      } else if (kind_of(contents) == packet_kind::done) {
         kernel_.disconnect(id);
         if (file) *file = std::move(next.file);
         return read(contents, reply);
@@ -350,23 +351,23 @@ class loopback final : public binding {
   }
 
   void copy(std::uint64_t id, const bytes& asked, copyio& memory) {
-    if (kind_of(asked) == letter::write) {
+    if (kind_of(asked) == packet_kind::write) {
       const std::size_t head = 2 * sizeof(std::uint64_t);
       const bool ok = memory.out(asked.data() + head, word(asked, 1), asked.size() - head);
-      return kernel_.deliver(id, pack(letter::memory, {ok}));
+      return kernel_.deliver(id, pack(packet_kind::memory, {ok}));
     }
-    if (kind_of(asked) == letter::allocate) {
+    if (kind_of(asked) == packet_kind::allocate) {
       user_address at = 0;
       if (memory.allocate(word(asked, 1), at) != KERN_SUCCESS) at = 0;
-      return kernel_.deliver(id, pack(letter::memory, {at}));
+      return kernel_.deliver(id, pack(packet_kind::memory, {at}));
     }
-    if (kind_of(asked) == letter::release) {
+    if (kind_of(asked) == packet_kind::release) {
       memory.deallocate(word(asked, 1), word(asked, 2));
-      return kernel_.deliver(id, pack(letter::memory, {1}));
+      return kernel_.deliver(id, pack(packet_kind::memory, {1}));
     }
     bytes got(word(asked, 2));
     const bool ok = memory.in_checked(word(asked, 1), got.data(), got.size());
-    bytes out = pack(letter::memory, {ok});
+    bytes out = pack(packet_kind::memory, {ok});
     out.insert(out.end(), got.begin(), got.end());
     kernel_.deliver(id, std::move(out));
   }

@@ -1,5 +1,5 @@
-// EVFILT_MACHPORT: events for ports and sets, with and without a receive (kqueue-on-darwin.md,
-// mach-on-darwin.md).
+// EVFILT_MACHPORT: events for ports and sets, with and without a receive (Darwin:
+// filt_machportprocess in ipc_pset.c).
 #include <doctest/doctest.h>
 
 #include <errno.h>

@@ -164,7 +164,7 @@ TEST_CASE("mach_vm_map with copy maps a copy of the entry's memory") {
 }
 
 TEST_CASE(
-    "mach_vm_map refuses missing permission, ranges beyond the entry and ports that are no "
+    "mach_vm_map refuses missing permission, ranges beyond the entry and ports that are not "
     "entries") {
   const mach_vm_address_t memory = new_memory(2 * vm_page_size);
   const mach_port_t entry = entry_of(memory, 2 * vm_page_size, VM_PROT_READ);
@@ -291,7 +291,7 @@ struct cancelled_thread {
 
 }  // namespace
 
-TEST_CASE("memory calls are no cancellation points") {
+TEST_CASE("memory calls are not cancellation points") {
   for (const mach_vm_size_t size : {vm_page_size, vm_size_t{4} << 20}) {
     CAPTURE(size);
     cancelled_thread thread{size, new_memory(size)};

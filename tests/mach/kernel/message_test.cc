@@ -1,4 +1,4 @@
-// mach_msg: sending and receiving in one thread (SEMANTICS 26 to 37).
+// mach_msg: sending and receiving in one thread (Darwin: ipc_kmsg.c).
 #include <doctest/doctest.h>
 
 #include <mach/mig_errors.h>

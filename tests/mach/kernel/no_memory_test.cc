@@ -74,6 +74,7 @@ int fail_each_allocation(kern_return_t error, const std::function<kern_return_t(
 TEST_CASE("allocate and construct without memory fail and change nothing") {
   mach_port_name_t name = new_port();  // makes room for the next names
   for (const mach_port_right_t right : {MACH_PORT_RIGHT_RECEIVE, MACH_PORT_RIGHT_PORT_SET}) {
+    CAPTURE(right);
     CHECK(fail_each_allocation(KERN_RESOURCE_SHORTAGE, [&] {
             return mach_port_allocate(mach_task_self(), right, &name);
           }) == 1);
@@ -136,6 +137,7 @@ TEST_CASE("bootstrap_check_in without memory fails and changes nothing") {
 TEST_CASE("allocate without memory for the table of names fails with KERN_NO_SPACE") {
   int refused = 0;
   for (int each = 0; each < 2000; ++each) {
+    CAPTURE(each);
     mach_port_name_t name = MACH_PORT_NULL;
     left = 0;
     const kern_return_t result =
@@ -154,6 +156,7 @@ TEST_CASE("a send without memory fails with MACH_SEND_NO_BUFFER and consumes not
   set_limit(port, 1000);
   int refused = 0;
   for (int each = 0; each < 200; ++each) {
+    CAPTURE(each);
     message m(port, MACH_MSG_TYPE_COPY_SEND, each, {{cargo, MACH_MSG_TYPE_COPY_SEND}});
     left = 0;
     const mach_msg_return_t result = m.send();
@@ -209,6 +212,7 @@ TEST_CASE("a send of eight send-once rights without memory consumes all of them 
     std::vector<mach_port_name_t> cargo;
     message m(port, MACH_MSG_TYPE_COPY_SEND);
     for (int each = 0; each < 8; ++each) {
+      CAPTURE(each);
       cargo.push_back(new_send_once(notify));
       REQUIRE(request(cargo.back(), MACH_NOTIFY_DEAD_NAME, 0, notify) == KERN_SUCCESS);
       m.with(port_descriptor(cargo.back(), MACH_MSG_TYPE_MOVE_SEND_ONCE));
@@ -218,6 +222,7 @@ TEST_CASE("a send of eight send-once rights without memory consumes all of them 
     left = -1;
     CHECK((result == MACH_MSG_SUCCESS || result == MACH_SEND_NO_BUFFER));
     for (const mach_port_name_t each : cargo) {
+      CAPTURE(each);
       CHECK((type_of(each) != 0) == (result != MACH_MSG_SUCCESS));
       if (result != MACH_MSG_SUCCESS) mach_port_deallocate(mach_task_self(), each);
     }
@@ -232,6 +237,7 @@ TEST_CASE("a receive without memory still sends eight send-possible notification
   REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND, 1).send() == MACH_MSG_SUCCESS);
   std::vector<kedge::mach::kernel::task> tasks;
   for (int each = 0; each < 8; ++each) {
+    CAPTURE(each);
     const auto next = tasks.emplace_back(kedge::mach::kernel::create_task());
     const mach_port_t self = kedge::mach::kernel::task_self_port(next);
     REQUIRE(mach_port_insert_right(self, 0x123403, port, MACH_MSG_TYPE_COPY_SEND) == KERN_SUCCESS);
@@ -241,15 +247,22 @@ TEST_CASE("a receive without memory still sends eight send-possible notification
                                            &previous) == KERN_SUCCESS);
   }
   for (int each = 0; each < 8; ++each) {
+    CAPTURE(each);
     // The kernel keeps a used kmsg for the next message.
     REQUIRE(mach_port_deallocate(mach_task_self(), new_send_once(notify)) == KERN_SUCCESS);
   }
-  for (int each = 0; each < 8; ++each) REQUIRE(next_id(notify) == MACH_NOTIFY_SEND_ONCE);
+  for (int each = 0; each < 8; ++each) {
+    CAPTURE(each);
+    REQUIRE(next_id(notify) == MACH_NOTIFY_SEND_ONCE);
+  }
   message got;
   left = 0;
   CHECK(got.receive(port) == MACH_MSG_SUCCESS);
   left = -1;
-  for (int each = 0; each < 8; ++each) CHECK(next_id(notify) == MACH_NOTIFY_SEND_POSSIBLE);
+  for (int each = 0; each < 8; ++each) {
+    CAPTURE(each);
+    CHECK(next_id(notify) == MACH_NOTIFY_SEND_POSSIBLE);
+  }
   CHECK(next_id(notify) == -1);
   for (const auto each : tasks) kedge::mach::kernel::terminate_task(each);
 }

@@ -1,5 +1,5 @@
-// The kernel's notifications: when each is sent, with what (SEMANTICS 13 to 22; order at a port's
-// death as in macOS 15).
+// The kernel's notifications: when each is sent, with what (Darwin: ipc_notify.c and
+// mach_port_request_notification). The order at a port's death is that of macOS 15.
 #include <doctest/doctest.h>
 
 #include "test_message.h"

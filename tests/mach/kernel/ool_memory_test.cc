@@ -1,4 +1,5 @@
-// Out-of-line memory (SEMANTICS 29, 31, 32).
+// Out-of-line memory (Darwin: ipc_kmsg_copyin_ool_descriptor, ipc_kmsg_copyout_ool_descriptor).
+// The classes are those of failed sends in mach/kernel/README.md.
 #include <doctest/doctest.h>
 
 #include <sys/mman.h>
@@ -40,6 +41,13 @@ void release(const void* address, vm_size_t size) {
 
 std::uintptr_t offset_in_page(const void* address) {
   return reinterpret_cast<std::uintptr_t>(address) % page;
+}
+
+// Returns the fd that the next open file will get. It shows whether files were left open.
+int lowest_free_fd() {
+  const int fd = dup(STDERR_FILENO);
+  close(fd);
+  return fd;
 }
 
 // Returns pages that cannot be read.
@@ -114,6 +122,8 @@ TEST_CASE("the deallocate flag of received memory is set for virtual copies only
   const auto moved = pass(memory_descriptor(memory, 10, MACH_MSG_PHYSICAL_COPY, true));
   CHECK(!moved.deallocate);
   for (const auto& each : {physical, virtual_copy, moved}) {
+    CAPTURE(each.copy);
+    CAPTURE(each.deallocate);
     CHECK(holds(each.address, 10, 1));
     release(each.address, 10);
   }
@@ -165,6 +175,7 @@ TEST_CASE("deallocate removes every page of the sender that the memory touches")
     CHECK(holds(memory + pages * page, page, static_cast<unsigned>(1 + pages * page)));
     const mach_port_name_t port = new_service();
     for (const vm_size_t gone : {vm_size_t{0}, pages - 1}) {
+      CAPTURE(gone);
       // The received memory may be at this address.
       const unsigned char* const at = memory + gone * page;
       const auto* const first = static_cast<unsigned char*>(got.address) - 8;
@@ -311,15 +322,20 @@ TEST_CASE("class 3: a full queue gives memory back, as a copy or moved") {
   }
 }
 
-TEST_CASE("class 4: a port with memory in its queue can be destroyed") {
+TEST_CASE("class 4: memory in the queue of a port is released when the port is destroyed") {
   const mach_port_name_t port = new_service();
+  const int fd = lowest_free_fd();
   unsigned char* const memory = new_memory(vm_size_t{1} << 20, 4);
   message m(port, MACH_MSG_TYPE_COPY_SEND);
   m.with(memory_descriptor(memory, 1u << 20, MACH_MSG_VIRTUAL_COPY))
       .with(memory_descriptor(memory, 1u << 20, MACH_MSG_VIRTUAL_COPY, true));
   REQUIRE(m.send() == MACH_MSG_SUCCESS);
+  message gone(port, MACH_MSG_TYPE_COPY_SEND);
+  CHECK(gone.with(memory_descriptor(memory, 1)).send() == MACH_SEND_INVALID_MEMORY);
   CHECK(end_receive(port) == KERN_SUCCESS);
   CHECK(type_of(port) == MACH_PORT_TYPE_DEAD_NAME);
+  // The message was the last owner of the memory, which the kernel for Linux keeps in a file.
+  CHECK(lowest_free_fd() == fd);
 }
 
 TEST_CASE("two memory descriptors, a port between them and a body arrive in order") {
@@ -364,6 +380,7 @@ TEST_CASE("mach_msg_destroy releases memory with the deallocate flag, except vol
   CHECK(gone.with(memory_descriptor(got.at<mach_msg_ool_descriptor_t>().address, 4)).send() ==
         MACH_SEND_INVALID_MEMORY);
   for (const std::size_t kept : {16u, 32u}) {
+    CAPTURE(kept);
     const auto descriptor = got.at<mach_msg_ool_descriptor_t>(kept);
     CHECK(holds(descriptor.address, 4, 2));
     release(descriptor.address, 4);

@@ -1,4 +1,5 @@
-// Out-of-line arrays of ports (SEMANTICS 29, 30).
+// Out-of-line arrays of ports (Darwin: ipc_kmsg_copyin_ool_ports_descriptor). The classes are those
+// of failed sends in mach/kernel/README.md.
 #include <doctest/doctest.h>
 
 #include <vector>

@@ -1,5 +1,5 @@
-// Port sets: membership, and receiving from members (SEMANTICS 37 and 38; members take turns as in
-// macOS 12 and later).
+// Port sets: membership, and receiving from members (Darwin: ipc_pset.c). Members take turns as in
+// macOS 12 and later.
 #include <doctest/doctest.h>
 
 #include "test_message.h"

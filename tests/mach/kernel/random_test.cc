@@ -68,7 +68,8 @@ class world {
   }
   const std::vector<mach_port_name_t>& watched() const { return watched_; }
 
-  // rest(): the thread ends, or begins a wait that may never end. go_on(): its wait has ended.
+  // A thread calls rest() before it ends, and before a wait that may never end. It calls go_on()
+  // after such a wait.
   void rest() {
     if (busy_.fetch_sub(1) == 1) busy_.notify_one();
   }
@@ -310,7 +311,7 @@ class actor {
   }
 
   // Sends large memory, shared or deallocated. The message has no other part that can be refused,
-  // so the result says who owns the memory.
+  // so the result says whether the sender still owns the memory.
   void send_large() {
     vm_address_t at = 0;
     if (vm_allocate(self(), &at, large, VM_FLAGS_ANYWHERE) != KERN_SUCCESS) return;
@@ -445,6 +446,7 @@ void play(std::uint64_t seed) {
   CHECK(end_receive(witness) == KERN_SUCCESS);
   // Each port has died with the task that had its receive right.
   for (const mach_port_name_t each : watched) {
+    CAPTURE(each);
     CHECK(mach_port_mod_refs(mach_task_self(), each, MACH_PORT_RIGHT_DEAD_NAME, -1) ==
           KERN_SUCCESS);
   }

@@ -1,4 +1,5 @@
-// Receive rights: attributes, guards, and what moving one resets (SEMANTICS 11, 12, 23 to 25, 40).
+// Receive rights: attributes, guards, and what moving one resets (Darwin: mach_port.c,
+// ipc_port_clear_receiver).
 #include <doctest/doctest.h>
 
 #include "test_message.h"

@@ -1,4 +1,4 @@
-// Calls on names and rights, for each kind of name (conformance/MATRIX.txt, SEMANTICS 1 to 11).
+// Calls on names and rights, for each kind of name (Darwin: mach_port.c, ipc_right.c).
 #include <doctest/doctest.h>
 
 #include <set>

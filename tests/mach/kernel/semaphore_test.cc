@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "kedge/mach/kernel/extension.h"
@@ -73,8 +74,11 @@ TEST_CASE("timedwait refuses a time with bad nanoseconds, and keeps the count") 
 TEST_CASE("semaphore calls refuse names that are not semaphores") {
   const mach_port_name_t port = new_service(), receive = new_port(),
                          dead = new_port(MACH_PORT_RIGHT_DEAD_NAME);
-  for (const auto operation : {semaphore_signal, semaphore_signal_all, semaphore_wait}) {
-    // The same codes for signal, signal_all and wait.
+  // Each refuses with the same codes.
+  const std::pair<const char*, kern_return_t (*)(semaphore_t)> operations[] = {
+      {"signal", semaphore_signal}, {"signal_all", semaphore_signal_all}, {"wait", semaphore_wait}};
+  for (const auto& [call, operation] : operations) {
+    CAPTURE(call);
     CHECK(operation(MACH_PORT_NULL) == KERN_INVALID_NAME);
     CHECK(operation(MACH_PORT_DEAD) == KERN_INVALID_NAME);
     CHECK(operation(0x00fff703) == KERN_INVALID_NAME);

@@ -52,6 +52,7 @@ TEST_CASE("the audit token distinguishes two sending tasks of one process" * sev
   unsigned versions[2]{};
   int index = 0;
   for (const auto each : {one, two}) {
+    CAPTURE(index);
     give(each, port);
     {
       const current_task_guard there(each);

@@ -91,7 +91,10 @@ TEST_CASE("sender, receiver and further copies each see only their own writes") 
   CHECK(second[6] == 1);
   CHECK(first[7] == 1);
   CHECK(second[8] == 1);
+  int copy = 0;
   for (bytes* const each : {first, second, third, fourth}) {
+    ++copy;
+    CAPTURE(copy);
     CHECK(holds(each + 2 * megabyte, 2 * megabyte, 1));
     release(each, size);
   }

@@ -182,12 +182,15 @@ TEST_CASE("three blocked senders are served in the order in which they began to 
   std::vector<mach_msg_id_t> order;
   message m;
   for (int each = 0; each < 4; ++each) {
+    CAPTURE(each);
     REQUIRE(receive_from(port)(m) == MACH_MSG_SUCCESS);
     order.push_back(m.header().msgh_id);
   }
   CHECK(order.front() == 0);
   if (has_many_tasks()) CHECK(order == std::vector<mach_msg_id_t>{0, 1, 2, 3});
-  for (caller* each : {&first, &second, &third}) CHECK(each->result() == MACH_MSG_SUCCESS);
+  CHECK(first.result() == MACH_MSG_SUCCESS);
+  CHECK(second.result() == MACH_MSG_SUCCESS);
+  CHECK(third.result() == MACH_MSG_SUCCESS);
 }
 
 TEST_CASE("a sender that times out leaves no trace, and the next one is served") {

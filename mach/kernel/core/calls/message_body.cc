@@ -116,7 +116,7 @@ class body_measure {
 }  // namespace
 
 mach_msg_return_t message_call::check_body(kmsg& message) noexcept {
-  const profile answers = cleanup_.owner.profile();
+  const profile answers = cleanup_.owner.os_profile();
   const std::uint32_t count = descriptor_count(message);
   std::size_t left = message.size - sizeof(mach_msg_base_t);
   const std::byte* position = descriptors(message);
@@ -200,7 +200,8 @@ class message_call::body_copy_in {
     }
     if (result != KERN_SUCCESS) return MACH_SEND_INVALID_RIGHT;
     if (right.disposition == MACH_MSG_TYPE_MOVE_RECEIVE &&
-        !call_.cleanup_.owner.transit().bind(*right.target, *message_.destination.target)) {
+        !call_.cleanup_.owner.rights_in_transit().bind(*right.target,
+                                                       *message_.destination.target)) {
       message_.circular = true;
     }
     return MACH_MSG_SUCCESS;
@@ -354,7 +355,7 @@ class message_call::body_copy_out {
   mach_port_name_t give_right(carried_right& right, bool immovable = false) {
     port* const target = right.target;
     const bool receive = target && right.disposition == MACH_MSG_TYPE_MOVE_RECEIVE;
-    if (receive) call_.cleanup_.owner.transit().unbind(*target);
+    if (receive) call_.cleanup_.owner.rights_in_transit().unbind(*target);
     mach_port_name_t name = MACH_PORT_NULL;
     if (copy_out(call_.caller_.names, right, name) != KERN_SUCCESS) {
       result_ |= MACH_MSG_IPC_SPACE;
@@ -386,7 +387,7 @@ class message_call::body_copy_out {
       mach_msg_port_descriptor_t plain{};
       plain.type = MACH_MSG_PORT_DESCRIPTOR;
       plain.disposition = right.disposition;
-      if (right.target) call_.cleanup_.owner.transit().unbind(*right.target);
+      if (right.target) call_.cleanup_.owner.rights_in_transit().unbind(*right.target);
       {
         const scoped_unlock gap(names_);
         release_right(right, call_.cleanup_);

@@ -23,7 +23,7 @@ ref<object> message_call::find_receive() noexcept {
     return ref<object>(found->target);
   }
   const bool raises = found->type != MACH_PORT_TYPE_DEAD_NAME ||
-                      cleanup_.owner.profile().tells_receive_from_dead_name();
+                      cleanup_.owner.os_profile().raises_for_receive_from_dead_name();
   if (raises && !found->had_receive) {
     reply_.guard = {kGUARD_EXC_RCV_INVALID_NAME, state_.receive_name, 0};
   }
@@ -124,7 +124,7 @@ mach_msg_return_t message_call::take_from_member(port& member, port_set& from, k
   while (link && link->set != &from) link = member_sets::after(*link);
   if (!first || !link) return MACH_MSG_SUCCESS;
   if (too_large_stays(*first, member)) return MACH_RCV_TOO_LARGE;
-  if (cleanup_.owner.profile().serves_members_in_turn()) {
+  if (cleanup_.owner.os_profile().serves_members_in_turn()) {
     const std::lock_guard hold_set(from.lock);
     if (link->ready.is_linked()) {
       from.ready.remove(*link);
@@ -280,7 +280,7 @@ mach_msg_return_t message_call::discard_too_large(kmsg* message) {
   const mach_msg_size_t trailer = add_trailer(*message, state_.option, bare.trailer);
   bare.header.msgh_local_port = lose(message);
   auto written = static_cast<mach_msg_size_t>(sizeof bare.header + trailer);
-  if (cleanup_.owner.profile().respects_tiny_buffers()) {
+  if (cleanup_.owner.os_profile().respects_tiny_buffers()) {
     if (state_.receive_size < sizeof bare.header) return MACH_RCV_INVALID_DATA;
     written = std::min(written, state_.receive_size);
   }
@@ -309,7 +309,7 @@ mach_msg_return_t message_call::report_needed_size(mach_msg_size_t size,
                                                    mach_port_name_t identity) {
   constexpr std::size_t size_at = offsetof(mach_msg_header_t, msgh_size);
   constexpr std::size_t local_at = offsetof(mach_msg_header_t, msgh_local_port);
-  if (state_.receive_size >= cleanup_.owner.profile().smallest_buffer_for_size()) {
+  if (state_.receive_size >= cleanup_.owner.os_profile().smallest_buffer_for_size()) {
     memory_.out(&size, state_.receive_buffer + size_at, sizeof size);
   }
   if ((state_.option & MACH_RCV_LARGE_IDENTITY) &&

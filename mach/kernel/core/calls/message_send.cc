@@ -87,8 +87,8 @@ mach_port_name_t swallow_reply(const space& names, carried_right& right) noexcep
 
 }  // namespace
 
-// Errors of class 1 of failed sends have consumed nothing; those of class 2 lose the rights of the
-// header and of the descriptors that were taken.
+// Errors of class 1 of failed sends (mach/kernel/README.md) have consumed nothing. Those of class 2
+// lose the rights of the header and of the descriptors that were taken.
 status message_call::send() {
   const mach_msg_size_t size = state_.send_size;
   state_.stage = pending_call::phase::send;
@@ -105,8 +105,8 @@ status message_call::send() {
     message->complex = MACH_MSGH_BITS_IS_COMPLEX(header.msgh_bits);
     result = MACH_SEND_MSG_TOO_SMALL;
     if (!message->complex || size >= sizeof(mach_msg_base_t)) {
-      message->sender = caller_.who.security;
-      message->audit = caller_.who.audit;
+      message->sender = caller_.credentials.security;
+      message->audit = caller_.credentials.audit;
       deferred_notifications deferred;
       const right_context context{caller_.names, deferred, reply_.guard, cleanup_};
       result = copy_in_header(context, *message);
@@ -138,7 +138,7 @@ mach_msg_return_t message_call::copy_in_rest(const right_context& context, kmsg&
     return MACH_SEND_INVALID_REPLY;
   }
   if (!message.complex) return MACH_MSG_SUCCESS;
-  if (!cleanup_.owner.profile().checks_descriptors_first()) {
+  if (!cleanup_.owner.os_profile().checks_descriptors_first()) {
     const mach_msg_return_t bad = check_body(message);
     if (bad != MACH_MSG_SUCCESS) return bad;
   }
@@ -152,7 +152,7 @@ mach_msg_return_t message_call::invalid_voucher(const mach_msg_header_t& header)
 
 // Checks what a header shows without a look at names (Darwin: ipc_kmsg_copyin_header_validate).
 mach_msg_return_t message_call::check_header(mach_msg_header_t& header) noexcept {
-  const profile answers = cleanup_.owner.profile();
+  const profile answers = cleanup_.owner.os_profile();
   header.msgh_bits &= MACH_MSGH_BITS_USER;
   const mach_msg_type_name_t to_type = MACH_MSGH_BITS_REMOTE(header.msgh_bits);
   const mach_msg_type_name_t reply_type = MACH_MSGH_BITS_LOCAL(header.msgh_bits);
@@ -201,7 +201,7 @@ bool message_call::is_reply_port(const mach_msg_header_t& header) noexcept {
   const mach_msg_type_name_t type = MACH_MSGH_BITS_LOCAL(header.msgh_bits);
   const entry* const found = caller_.names.find(name);
   if (!found || must_stay(*found, type)) return false;
-  if (found->type == MACH_PORT_TYPE_DEAD_NAME && cleanup_.owner.profile().refuses_dead_reply()) {
+  if (found->type == MACH_PORT_TYPE_DEAD_NAME && cleanup_.owner.os_profile().refuses_dead_reply()) {
     return false;
   }
   if (found->type & MACH_PORT_TYPE_PORT_RIGHTS) {
@@ -230,7 +230,7 @@ struct message_call::header_dispositions {
 // dispositions (pair_up). Requires the space lock.
 mach_msg_return_t message_call::check_ports(const right_context& context, kmsg& message,
                                             header_dispositions& types) {
-  const profile answers = cleanup_.owner.profile();
+  const profile answers = cleanup_.owner.os_profile();
   const mach_msg_header_t& header = message.header();
   const mach_port_name_t to = header.msgh_remote_port;
   const mach_port_name_t reply_to = header.msgh_local_port;

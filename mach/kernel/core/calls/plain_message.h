@@ -1,6 +1,6 @@
 // plain_message: the fast path of mach_msg.
 //
-// It does the calls that nearly all are: sending a message by a copied send right to a port that
+// It does the most frequent calls: sending a message by a copied send right to a port that
 // has room, without a reply port and with no descriptors but a few ports; and receiving such a
 // message that is queued already. It does at once what message_call does in steps, and shares the
 // steps of copy_in.h and copy_out.h. Any other call it leaves to message_call.
@@ -51,7 +51,8 @@ class plain_message {
   static constexpr mach_msg_size_t largest = 8192;
   static constexpr mach_msg_bits_t copied_send_right = MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0);
 
-  // Holds a lock to the end of its scope, or until it is unlocked. Does nothing if `alone`.
+  // Holds a lock to the end of its scope, or until it is unlocked. Does nothing if `alone`, which
+  // std::unique_lock cannot.
   template <typename Lock>
   class hold {
    public:
@@ -94,8 +95,8 @@ class plain_message {
       // The bits are checked again: another thread may have changed the caller's memory.
       const mach_msg_header_t& header = message->header();
       message->id = header.msgh_id;
-      message->sender = caller_.who.security;
-      message->audit = caller_.who.audit;
+      message->sender = caller_.credentials.security;
+      message->audit = caller_.credentials.audit;
       if (header.msgh_local_port == MACH_PORT_NULL &&
           (header.msgh_bits == copied_send_right ? post_without_rights(*message)
                                                  : post_with_rights(*message))) {

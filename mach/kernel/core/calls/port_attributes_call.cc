@@ -104,7 +104,7 @@ kern_return_t read_attributes(const requests::set_attributes& request, bool thro
 kern_return_t port_call::get_attributes(const requests::get_attributes& request,
                                         replies::get_attributes& reply) {
   const mach_port_flavor_t flavor = request.flavor;
-  const bool throttled = is_service_throttled(flavor, cleanup_.owner.profile());
+  const bool throttled = is_service_throttled(flavor, cleanup_.owner.os_profile());
   const std::uint32_t words = throttled ? 1 : words_of(flavor);
   if (words == 0) return KERN_INVALID_ARGUMENT;
   if (request.info.size < words && !throttled) return KERN_FAILURE;
@@ -134,7 +134,7 @@ kern_return_t port_call::get_attributes(const requests::get_attributes& request,
 }
 
 kern_return_t port_call::set_attributes(const requests::set_attributes& request) {
-  const profile answers = cleanup_.owner.profile();
+  const profile answers = cleanup_.owner.os_profile();
   const bool throttles = is_service_throttled(request.flavor, answers);
   new_attributes wanted;
   kern_return_t failed = read_attributes(request, throttles, memory_, wanted);

@@ -127,7 +127,7 @@ kern_return_t port_call::type(const requests::type& request, replies::type& repl
 
 // In macOS 11 a routine refuses the call; later there is no such routine.
 kern_return_t port_call::rename(const requests::rename&) {
-  return cleanup_.owner.profile().knows_rename() ? KERN_NOT_SUPPORTED : MIG_BAD_ID;
+  return cleanup_.owner.os_profile().knows_rename() ? KERN_NOT_SUPPORTED : MIG_BAD_ID;
 }
 
 kern_return_t port_call::new_name(object* fresh, mach_port_type_t type, entry*& made,
@@ -227,7 +227,7 @@ port* make_port(const requests::construct& request, std::uint32_t flags) {
 
 kern_return_t port_call::construct(const requests::construct& request, replies::construct& reply) {
   std::uint32_t flags = request.flags;
-  if (cleanup_.owner.profile().knows_kinds_of_ports()) {
+  if (cleanup_.owner.os_profile().knows_kinds_of_ports()) {
     const kern_return_t refused = check_kind(flags, request.service);
     if (refused != KERN_SUCCESS) return refused;
   } else {

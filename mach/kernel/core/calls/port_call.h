@@ -79,7 +79,7 @@ class port_call {
   // Receive rights.
   // Finds the receive right under a name. KERN_INVALID_NAME, KERN_INVALID_RIGHT, or for a null or a
   // dead name `if_null_or_dead`. Requires the space lock.
-  kern_return_t find_receive_right(mach_port_name_t name, port*& found,
+  kern_return_t find_receive_right(mach_port_name_t name, port*& receive_right,
                                    kern_return_t if_null_or_dead = KERN_INVALID_RIGHT) noexcept;
   // The same, and returns what work(port&) returns under the locks of the space and the port. No
   // lock may be held.

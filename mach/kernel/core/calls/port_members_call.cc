@@ -65,8 +65,8 @@ kern_return_t port_call::leave_sets(mach_port_name_t name) {
   port& member = port_of(*found);
   const std::lock_guard hold(member.lock);
   const bool has_left = leave_all_sets(member);
-  return has_left || !cleanup_.owner.profile().wants_a_set_to_leave() ? KERN_SUCCESS
-                                                                      : KERN_NOT_IN_SET;
+  return has_left || !cleanup_.owner.os_profile().wants_a_set_to_leave() ? KERN_SUCCESS
+                                                                         : KERN_NOT_IN_SET;
 }
 
 kern_return_t port_call::insert_member(const requests::insert_member& request) {
@@ -87,7 +87,7 @@ kern_return_t port_call::extract_member(const requests::extract_member& request)
   port_set* set = nullptr;
   const kern_return_t failed = find_member_and_set(request.member, request.set, member, set);
   if (failed != KERN_SUCCESS) return failed;
-  return leave_set(*member, *set, cleanup_.owner.profile());
+  return leave_set(*member, *set, cleanup_.owner.os_profile());
 }
 
 kern_return_t port_call::get_set_status(const requests::get_set_status& request,

@@ -55,13 +55,13 @@ kern_return_t semaphore_call::destroy(ipc_task& owner, const requests::semaphore
 }
 
 // Darwin: port_name_to_semaphore.
-kern_return_t semaphore_call::find(mach_port_name_t name, ref<semaphore>& found) const noexcept {
+kern_return_t semaphore_call::find(mach_port_name_t name, ref<semaphore>& wanted) const noexcept {
   const std::lock_guard hold(caller_.names.lock);
   port* named = nullptr;
   const kern_return_t failed = find_send_right(caller_.names, name, named);
   if (failed != KERN_SUCCESS) return failed;
-  found = ref<semaphore>(served_by(*named));
-  return found ? KERN_SUCCESS : KERN_INVALID_CAPABILITY;
+  wanted = ref<semaphore>(served_by(*named));
+  return wanted ? KERN_SUCCESS : KERN_INVALID_CAPABILITY;
 }
 
 kern_return_t semaphore_call::signal(mach_port_name_t name) const noexcept {

@@ -38,7 +38,7 @@ class semaphore_call {
     reply_.result = result;
     return status::done;
   }
-  kern_return_t find(mach_port_name_t name, ref<semaphore>& found) const noexcept;
+  kern_return_t find(mach_port_name_t name, ref<semaphore>& wanted) const noexcept;
   kern_return_t signal(mach_port_name_t name) const noexcept;
   kern_return_t signal_all(mach_port_name_t name) const noexcept;
   kern_return_t signal_thread(const requests::semaphore_signal_thread& request) const noexcept;

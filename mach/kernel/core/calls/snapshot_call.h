@@ -2,7 +2,7 @@
 // sequence of records.
 //
 // Locks: it holds those of all spaces, ports and sets at once, taken in that order. No other call
-// holds more than one of each kind, so no call that the snapshot waits for waits for the snapshot.
+// holds more than one of each kind, so the snapshot and another call cannot wait for each other.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ namespace kedge::mach::kernel {
 class kernel;
 
 // Each record begins with its kind, and has the words that are listed here. Ports and sets have
-// numbers, from 1 in the order in which they are found; 0 is no port.
+// numbers, from 1 in the order in which they are found; 0 stands for none.
 enum class record_kind : std::uint64_t {
   task,  // id
   // Of the task before it: name, type with the bits of its request, references, number, number of
