@@ -19,8 +19,10 @@ bool is_about_descriptors(std::int16_t filter) noexcept {
          filter == EVFILT_EXCEPT;
 }
 
-bool is_open(std::uint64_t fd) noexcept {
-  return fd <= INT32_MAX && fcntl(static_cast<int>(fd), F_GETFD) >= 0;
+// Returns 0 or an errno. As on Darwin the fd is the lower half of the ident.
+int check_descriptor(std::uint64_t ident) noexcept {
+  if (fcntl(static_cast<int>(ident), F_GETFD) < 0) return EBADF;
+  return ident <= INT32_MAX ? 0 : EINVAL;
 }
 
 bool matches(const knote_record& k, const kevent64_s& change) noexcept {
@@ -126,8 +128,14 @@ int queue::attach(kevent64_s& change, unsigned filter) noexcept {
   // that is in it already, epoll_ctl checks READ and WRITE.)
   const bool epoll_checks = operations != nullptr && change.filter != EVFILT_VNODE &&
                             descriptors_.find(change.ident) != nullptr;
-  if (is_about_descriptors(change.filter) && !epoll_checks && !is_open(change.ident)) return EBADF;
-  if (operations == nullptr) return ENOTSUP;
+  int error = 0;
+  if (is_about_descriptors(change.filter) && !epoll_checks) error = check_descriptor(change.ident);
+  if (error == 0 && operations == nullptr) error = ENOTSUP;
+  if (error != 0) {
+    // Darwin finds out that the fd is not open before it changes the flags.
+    if (error != EBADF) change.flags = static_cast<std::uint16_t>(change.flags & ~EV_VANISHED);
+    return error;
+  }
   if (const int result = open_slot(filter); result != 0) return result;
 
   knote_record* const k = allocate_knote();
@@ -144,7 +152,6 @@ int queue::attach(kevent64_s& change, unsigned filter) noexcept {
   lock_.lock();
   k->attaching = false;
   if (answer.error != 0) {
-    // Darwin finds out that the fd is not open before it changes the flags.
     if (answer.error == EBADF && k->wants_vanished) change.flags |= EV_VANISHED;
     unlink(*k);
     release_locked(*k);
