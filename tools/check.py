@@ -71,7 +71,8 @@ ARROWS = {
                           '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"'),
     "tests/consumers": ("<mach/", "<sys/event.h>", '"kedge/mach/', '"kedge/runtime/'),  # programs of users
     "tests/mach/kernel/foreign": ("<bsm/", "<mach/", "<servers/", "<sys/fileport.h>"),  # the same
-    "tests/conformance": ("<doctest/", "<mach/", '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"',
+    "tests/conformance": ("<doctest/", "<mach/", "<sys/event.h>", '"kedge/mach/kernel/extension.h"',
+                          '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/kqueue/extension.h"',
                           '"tests/tools/program.h"'),
     "tests/mach": ("<doctest/", "<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/'),
     "tests/net": ("<doctest/", '"kedge/net/', '"kedge/runtime/'),

@@ -80,9 +80,10 @@ class event_writer {
     }
   }
 
-  // Fills in `data` of all events. Requires that all are READ or WRITE events.
-  void put_amounts() noexcept {
-    wide_ != nullptr ? kqueue::put_amounts(wide_, count_) : kqueue::put_amounts(narrow_, count_);
+  // Fills in `data` of the events from `first` on. Requires that they are READ or WRITE events.
+  void put_amounts(unsigned first) noexcept {
+    wide_ != nullptr ? kqueue::put_amounts(wide_ + first, count_ - first)
+                     : kqueue::put_amounts(narrow_ + first, count_ - first);
   }
 
  private:

@@ -125,9 +125,14 @@ struct filter_operations {
   // `pump` runs in a thread in kevent() when the descriptor is readable. It empties the descriptor
   // and activates knotes. Several threads may call it at once.
   //
+  // `is_due` is optional beside them. It returns whether `pump` would activate a knote, as far as
+  // that is known without a system call. The kqueue calls it, with its lock held, before it puts
+  // into the list a knote that a change has activated: what has happened earlier comes first.
+  //
   // `close` runs after the last detach, when the kqueue ends.
   int (*open)(queue&, void** state, int* pump_fd) noexcept = nullptr;
   void (*pump)(void* state) noexcept = nullptr;
+  bool (*is_due)(void* state) noexcept = nullptr;
   void (*close)(void* state) noexcept = nullptr;
 };
 

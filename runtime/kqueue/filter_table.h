@@ -11,7 +11,9 @@
 
 namespace kedge::kqueue {
 
-inline constexpr unsigned filter_count = EVFILT_SYSCOUNT;
+// EVFILT_SYSCOUNT of xnu-11417. Its last filter is in no public header.
+inline constexpr unsigned filter_count = 18;
+static_assert(filter_count > EVFILT_SYSCOUNT);
 
 // The index of an EVFILT_*, which count down from -1. filter_count or more if there is no such
 // filter.

@@ -19,8 +19,8 @@ struct knote_record : knote {
   std::uint64_t udata = 0;
   knote_record* chain = nullptr;  // the next knote of the same descriptor or hash bucket
 
-  // In the list of active knotes of its filter, if it is active and not disabled; or in the list of
-  // free knotes.
+  // In the list of active knotes, or in that of served ones, if it is active and not disabled; or
+  // in the list of free knotes.
   base::list_link<knote_record> link;
 
   std::uint16_t interest = 0;  // if polled: the epoll events that concern the knote
@@ -48,6 +48,10 @@ struct knote_record : knote {
   // Polled, but epoll knows too little about the descriptor: `process` probes it and decides what
   // its events are.
   bool needs_probe = false;
+
+  bool served = false;  // in the list of served knotes
+
+  std::uint32_t processed_at = 0;  // queue::waits_ when `process` was last asked
 };
 
 inline knote_record& record_of(knote& note) noexcept {
@@ -62,11 +66,5 @@ inline bool is_dispatch2(const knote_record& k) noexcept {
 }
 
 using knote_list = base::list<knote_record, &knote_record::link>;
-
-// Active knotes of one filter, oldest first.
-struct active_knotes {
-  knote_list list;
-  std::uint32_t count = 0;
-};
 
 }  // namespace kedge::kqueue

@@ -32,8 +32,9 @@ int queue::begin() noexcept {
   wakeup_ = wakeup;
   options_ = 0;
   kind_ = call_kind::undecided;
-  wakeup_pending_ = epoll_turn_ = ended_ = false;
+  wakeup_pending_ = ended_ = false;
   in_old_sets_ = 0;
+  turn_left_ = 0;
   owner_ = owner;
   return epoll;
 }
@@ -113,6 +114,7 @@ void queue::detach_all() noexcept {
 
 // Closes the states of the filters. Releases the lock while it does so.
 void queue::close_slots() noexcept {
+  sources_ = 0;
   while (pumping_ != 0) state_changed_.wait(lock_);
   for (unsigned f = 0; f < filter_count; ++f) {
     filter_slot& slot = slots_[f];
@@ -129,7 +131,12 @@ void queue::close_slots() noexcept {
 void queue::set_options(unsigned options, bool is_set) noexcept {
   options_ = is_set ? options_ | options : options_ & ~options;
   close_fast_path();
-  if (!is_set && (options & not_pollable) != 0 && active_filters_ != 0) post_wakeup();
+  if (!is_set && (options & not_pollable) != 0 && active_count_ != 0) post_wakeup();
+}
+
+void* queue::open_state_of(unsigned filter) noexcept {
+  const std::lock_guard hold(lock_);
+  return slots_[filter].phase == slot_state::open ? slots_[filter].state : nullptr;
 }
 
 bool queue::has_options(unsigned options) noexcept {
@@ -189,20 +196,32 @@ void queue::write_wakeup(int wakeup) noexcept {
 
 void queue::enqueue(knote_record& k) noexcept {
   if (k.link.is_linked()) return;
-  const unsigned filter = filter_index(k.filter);
-  active_[filter].list.push_back(k);
-  ++active_[filter].count;
-  active_filters_ |= 1u << filter;
-  close_fast_path();
+  active_.push_back(k);
   ++active_count_;
+  close_fast_path();
 }
 
 void queue::dequeue(knote_record& k) noexcept {
   if (!k.link.is_linked()) return;
-  const unsigned filter = filter_index(k.filter);
-  active_[filter].list.remove(k);
-  if (--active_[filter].count == 0) active_filters_ &= ~(1u << filter);
+  if (k.served) {
+    k.served = false;
+    return served_.remove(k);
+  }
+  active_.remove(k);
   --active_count_;
+}
+
+void queue::enqueue_served(knote_record& k) noexcept {
+  if (k.link.is_linked()) return;
+  k.served = true;
+  served_.push_back(k);
+}
+
+void queue::restore_served() noexcept {
+  while (knote_record* const k = served_.pop_front()) {
+    k->served = false;
+    enqueue(*k);
+  }
 }
 
 void queue::activate(knote_record& k) noexcept {

@@ -4,8 +4,16 @@
 //
 // Two paths lead to an event. A descriptor that epoll reports is delivered as it is, without a
 // filter operation (`data` aside). Every other event comes from a knote that was activated in user
-// space: the knote is in the list of its filter, from where a kevent() call takes it and asks
+// space: the knote is in the list of active knotes, from where a kevent() call takes it and asks
 // `process`.
+//
+// Order (kqueue_scan() and knote_enqueue() of Darwin's kern_event.c). The list is in the order of
+// activation. A knote that stays active when it is delivered goes to the end of the list, after the
+// knotes that became active while the call delivered. Descriptors come in epoll's order, which is
+// that of their becoming ready. The list stands where epoll reports the wakeup, and what a pump
+// activates stands where epoll reports the pump; without a wakeup the list stands behind epoll's
+// events. If a call has no room for the whole list, the next calls deliver the rest before they ask
+// epoll again (turn_left_).
 //
 // Wakeups. The wakeup descriptor is an eventfd, registered edge-triggered: each write makes the
 // kqueue readable until the next epoll_wait.
@@ -149,6 +157,10 @@ class queue {
   void* owner() const noexcept { return owner_; }
   void* state_of(unsigned filter) const noexcept { return slots_[filter].state; }
 
+  // Returns the state of another filter in this kqueue, or null if it is not open. For use in
+  // attach and pump, which a state outlives.
+  void* open_state_of(unsigned filter) noexcept;
+
   // Opens the state of another filter in this kqueue. For use in attach. Returns 0 or an errno.
   int open_state(unsigned filter) noexcept;
 
@@ -195,13 +207,20 @@ class queue {
   // The fast path.
   void close_fast_path() noexcept { std::ranges::fill(fast_path_fds_, -1); }
   void open_fast_path() noexcept;
-  int finish_wait(const wait_round& r, event_writer& out, deadline& until) noexcept;
+  int finish_wait(wait_round& r, event_writer& out, deadline& until) noexcept;
 
   // Changes (queue_change.cc). Here and below, `inline` marks a part of one other function, which
   // the compiler puts there.
   knote_record* find(const kevent64_s& change) noexcept;
   int open_slot(unsigned filter) noexcept;
   int attach(kevent64_s& change, unsigned filter) noexcept;
+  // Activates the knotes whose sources have done something that no pump has noticed, so that they
+  // stand in the list before the knote of a change. Releases the lock if there are any.
+  void activate_earlier() noexcept {
+    if (sources_ != 0) [[unlikely]]
+      pump_sources();
+  }
+  void pump_sources() noexcept;
   inline void initialise(knote_record& k, const kevent64_s& change) noexcept;
   inline bool insert(knote_record& k) noexcept;
   int touch(knote_record& k, const kevent64_s& change) noexcept;
@@ -227,6 +246,10 @@ class queue {
   // Active knotes and wakeups.
   void enqueue(knote_record& k) noexcept;
   void dequeue(knote_record& k) noexcept;
+  // Keeps a delivered knote that stays active apart until the call ends, which moves it to the end
+  // of the list.
+  void enqueue_served(knote_record& k) noexcept;
+  void restore_served() noexcept;
   void enqueue_and_wake(knote_record& k) noexcept;
   // A thread sleeps, or there may be a poller.
   bool has_waiters() const noexcept;
@@ -243,7 +266,7 @@ class queue {
   // Waiting (queue_wait.cc).
   static constexpr int wait_again = -1;  // not an errno
   int collect_from(int result, event_writer& out, deadline& until) noexcept;
-  void plan(wait_round& r, unsigned room, const deadline& until) noexcept;
+  void plan(wait_round& r, event_writer& out, const deadline& until) noexcept;
   void ask_epoll(wait_round& r, deadline& until) noexcept;
   int deliver_round(const wait_round& r, event_writer& out, deadline& until) noexcept;
   int deliver_reported(const wait_round& r, event_writer& out, bool& seen_all,
@@ -251,15 +274,20 @@ class queue {
   inline int check_wait(const wait_round& r) noexcept;
   bool pause(deadline& until) noexcept;
   void end_collecting() noexcept;
-  void deliver_ready(std::uint64_t tag, std::uint32_t events, event_writer& out) noexcept;
+  std::size_t deliver_ready(const wait_round& r, const epoll_event& event, delivery* probes,
+                            event_writer& out) noexcept;
+  inline delivery begin_delivery(knote_record& k) noexcept;
   inline bool deliver_polled(knote_record& k, std::uint32_t events, bool is_edge,
                              event_writer& out) noexcept;
-  void handle_internal(std::uint32_t fds) noexcept;
-  bool deliver_active(event_writer& out) noexcept;
-  bool deliver_filter(unsigned filter, event_writer& out) noexcept;
-  inline std::size_t take_batch(unsigned filter, std::uint32_t& left, delivery* batch,
-                                event_writer& out, bool& tried) noexcept;
-  inline void process_batch(unsigned filter, std::span<delivery> batch, event_writer& out) noexcept;
+  inline void run_reported_pumps(const wait_round& r, unsigned first) noexcept;
+  void pump_if_due(unsigned filter) noexcept;
+  void deliver_turn(event_writer& out) noexcept;
+  inline bool deliver_list(event_writer& out, std::uint32_t most) noexcept;
+  bool deliver_active(event_writer& out, std::uint32_t most) noexcept;
+  void put_amounts(event_writer& out, unsigned first) noexcept;
+  inline std::size_t take_batch(std::uint32_t& left, delivery* batch, event_writer& out,
+                                bool& tried) noexcept;
+  inline void process_batch(std::span<delivery> batch, event_writer& out) noexcept;
   void report_end(knote_record& k, event_writer& out) noexcept;
   void finish_delivery(delivery& d, bool still_active, event_writer& out) noexcept;
   void run_pumps(std::uint32_t filters) noexcept;
@@ -274,7 +302,7 @@ class queue {
   int users_ = 0;     // threads inside kevent(), without those on the fast path
   int sleepers_ = 0;  // threads in epoll_wait, or about to be
   int pumping_ = 0;   // threads in a filter's pump
-  // Threads that deliver. They look at active_filters_ before they sleep or return.
+  // Threads that deliver. They look at active_count_ before they sleep or return.
   int collectors_ = 0;
   // For which fd the fast path is open, or -1. By kind of call, without `data` and with it.
   int fast_path_fds_[4] = {-1, -1, -1, -1};
@@ -283,16 +311,18 @@ class queue {
   bool ended_ = true;
   // The eventfd is written, or is about to be, and epoll's event of it is not taken yet.
   bool wakeup_pending_ = false;
-  int wakeup_writers_ = 0;    // threads that have set wakeup_pending_ and are about to write
-  bool stale_ = false;        // the wait brought an event of a registration that is gone
-  unsigned set_ = 0;          // counts the epoll sets that the kqueue has had
-  int in_old_sets_ = 0;       // threads asleep in earlier ones
-  bool epoll_turn_ = false;   // with room for one event: epoll is asked, not the lists
-  unsigned next_filter_ = 0;  // the filter whose list is served first
-  std::uint32_t active_filters_ = 0;  // one bit per filter whose list is not empty
+  int wakeup_writers_ = 0;   // threads that have set wakeup_pending_ and are about to write
+  bool stale_ = false;       // the wait brought an event of a registration that is gone
+  unsigned set_ = 0;         // counts the epoll sets that the kqueue has had
+  int in_old_sets_ = 0;      // threads asleep in earlier ones
+  std::uint32_t waits_ = 0;  // counts the rounds of calls, but for those of the fast path alone
+  // How many knotes at the front of the list are delivered before epoll is asked again.
+  std::uint32_t turn_left_ = 0;
   std::uint32_t active_count_ = 0;
+  std::uint32_t sources_ = 0;  // the open slots whose filters have `is_due`, as bits
+  knote_list active_;          // oldest first
+  knote_list served_;
   void* owner_ = nullptr;
-  active_knotes active_[filter_count];
   filter_slot slots_[filter_count];
   descriptor_table descriptors_;
   knote_table others_;

@@ -19,8 +19,10 @@ bool is_about_descriptors(std::int16_t filter) noexcept {
          filter == EVFILT_EXCEPT;
 }
 
-bool is_open(std::uint64_t fd) noexcept {
-  return fd <= INT32_MAX && fcntl(static_cast<int>(fd), F_GETFD) >= 0;
+// Returns 0 or an errno. As on Darwin the fd is the lower half of the ident.
+int check_descriptor(std::uint64_t ident) noexcept {
+  if (fcntl(static_cast<int>(ident), F_GETFD) < 0) return EBADF;
+  return ident <= INT32_MAX ? 0 : EINVAL;
 }
 
 bool matches(const knote_record& k, const kevent64_s& change) noexcept {
@@ -107,6 +109,7 @@ int queue::open_slot(unsigned filter) noexcept {
     }
   }
   slot = error == 0 ? filter_slot{state, pump, slot_state::open} : filter_slot{};
+  if (error == 0 && operations.is_due != nullptr) sources_ |= 1u << filter;
   state_changed_.wake_all();
   return error != 0 ? error : try_again;
 }
@@ -126,8 +129,14 @@ int queue::attach(kevent64_s& change, unsigned filter) noexcept {
   // that is in it already, epoll_ctl checks READ and WRITE.)
   const bool epoll_checks = operations != nullptr && change.filter != EVFILT_VNODE &&
                             descriptors_.find(change.ident) != nullptr;
-  if (is_about_descriptors(change.filter) && !epoll_checks && !is_open(change.ident)) return EBADF;
-  if (operations == nullptr) return ENOTSUP;
+  int error = 0;
+  if (is_about_descriptors(change.filter) && !epoll_checks) error = check_descriptor(change.ident);
+  if (error == 0 && operations == nullptr) error = ENOTSUP;
+  if (error != 0) {
+    // Darwin finds out that the fd is not open before it changes the flags.
+    if (error != EBADF) change.flags = static_cast<std::uint16_t>(change.flags & ~EV_VANISHED);
+    return error;
+  }
   if (const int result = open_slot(filter); result != 0) return result;
 
   knote_record* const k = allocate_knote();
@@ -142,9 +151,9 @@ int queue::attach(kevent64_s& change, unsigned filter) noexcept {
   lock_.unlock();
   const verdict answer = operations->attach(*k, change);
   lock_.lock();
+  if (answer.active) activate_earlier();
   k->attaching = false;
   if (answer.error != 0) {
-    // Darwin finds out that the fd is not open before it changes the flags.
     if (answer.error == EBADF && k->wants_vanished) change.flags |= EV_VANISHED;
     unlink(*k);
     release_locked(*k);
@@ -159,6 +168,13 @@ int queue::attach(kevent64_s& change, unsigned filter) noexcept {
   end_operation(*k);
   if (wake) post_wakeup_unlocked();
   return 0;
+}
+
+// The signals first: they know which timers were due before them.
+void queue::pump_sources() noexcept {
+  pump_if_due(filter_index(EVFILT_SIGNAL));
+  pump_if_due(filter_index(EVFILT_TIMER));
+  pump_if_due(filter_index(continuous_timers));
 }
 
 // Makes new or reused memory a knote that is being attached.
@@ -209,10 +225,13 @@ int queue::touch(knote_record& k, const kevent64_s& change) noexcept {
     // Its last event is due or delivered: its filter is not asked any more.
     answer.active = (change.flags & EV_ENABLE) != 0;
   } else {
+    // A timer that is due keeps its place in the list, though the change sets it again.
+    if (k.filter == EVFILT_TIMER) activate_earlier();
     lock_.unlock();
     answer = filter_at(filter_index(k.filter))->touch(k, change);
     lock_.lock();
   }
+  if (answer.active) activate_earlier();
   const int result = answer.error != 0 ? answer.error : accept_touch(k, change, answer.active);
   const bool is_lost = answer.error == 0 && is_stale(result);
   const int fd = static_cast<int>(k.ident);
@@ -372,6 +391,7 @@ void queue::on_close(int fd) noexcept {
   if (!ended_ && descriptors_.find(static_cast<std::uint64_t>(fd)) != nullptr) {
     descriptors_.refresh(fd_, static_cast<std::uint32_t>(fd), false);
   }
+  retract_wakeup();
   leave();
 }
 

@@ -44,15 +44,17 @@ int queue::collect(event_writer& out, deadline& until) noexcept {
 }
 
 // collect() for a call on the fast path whose first wait is done.
-int queue::finish_wait(const wait_round& r, event_writer& out, deadline& until) noexcept {
+int queue::finish_wait(wait_round& r, event_writer& out, deadline& until) noexcept {
   ++collectors_;
+  r.wait = ++waits_;
+  r.complete = 0;
   return collect_from(deliver_round(r, out, until), out, until);
 }
 
 int queue::collect_from(int result, event_writer& out, deadline& until) noexcept {
   while (result == wait_again) {
     wait_round r;
-    plan(r, out.room(), until);
+    plan(r, out, until);
     if (r.room != 0) ask_epoll(r, until);
     result = deliver_round(r, out, until);
   }
@@ -61,36 +63,34 @@ int queue::collect_from(int result, event_writer& out, deadline& until) noexcept
 }
 
 void queue::open_fast_path() noexcept {
-  const bool is_open = active_filters_ == 0 && in_old_sets_ == 0 && !ended_ && !clock_is_virtual();
+  const bool is_open = active_count_ == 0 && in_old_sets_ == 0 && !ended_ && !clock_is_virtual();
   if (!is_open || kind_ == call_kind::undecided) return;
   fast_path_fds_[index_of(kind_, (options_ & no_data) == 0)] = fd_;
 }
 
 void queue::end_collecting() noexcept {
   --collectors_;
+  restore_served();
   open_fast_path();
-  if (active_filters_ != 0 && !ended_ && !has_wakeup() && has_waiters()) post_wakeup_unlocked();
+  if (active_count_ == 0) {
+    if (wakeup_pending_) retract_wakeup();
+  } else if (!ended_ && !has_wakeup() && has_waiters()) {
+    post_wakeup_unlocked();
+  }
 }
 
-// Decides how many of epoll's events the next round takes, and whether it may sleep.
-void queue::plan(wait_round& r, unsigned room, const deadline& until) noexcept {
-  if (clock_is_virtual()) {
-    run_pumps(1u << filter_index(EVFILT_TIMER) | 1u << filter_index(continuous_timers));
-  }
+// Delivers the rest of the list's turn. Then decides how many of epoll's events the next round
+// takes, and whether it may sleep. May release the lock.
+void queue::plan(wait_round& r, event_writer& out, const deadline& until) noexcept {
+  if (clock_is_virtual()) activate_earlier();
   r.count = 0;
   r.taken = 0;
-  r.sleep = !until.is_now();
-  if (active_filters_ != 0) {
-    // Epoll's events and active knotes share the room. With room for one event they take turns.
-    r.sleep = false;
-    if (room > 1) {
-      room -= std::min(active_count_, room / 2);
-    } else {
-      epoll_turn_ = !epoll_turn_;
-      if (!epoll_turn_) room = 0;
-    }
-  }
-  r.room = std::min(room, max_ready);
+  ++waits_;
+  if (out.count() == 0) restore_served();  // what the last round left there is due
+  if (turn_left_ != 0) deliver_turn(out);
+  r.sleep = !until.is_now() && active_count_ == 0 && out.count() == 0;
+  r.room = std::min(out.room(), max_ready);
+  r.complete = out.count();
 }
 
 // Releases the lock while it waits. When the time has run out, `until` becomes now.
@@ -107,14 +107,15 @@ void queue::ask_epoll(wait_round& r, deadline& until) noexcept {
   lock_.unlock();
   r.count = wait_for_events(r.fd, r.ready, r.room, timeout);
   lock_.lock();
+  r.wait = ++waits_;
   if (r.sleep) {
     ++collectors_;
     --sleepers_;
   }
 }
 
-// Delivers epoll's events, from the first that is not in `out` yet, and then the active knotes.
-// Returns the result of the call, 0 or an errno, or wait_again.
+// Delivers epoll's events, from the first that is not in `out` yet, and the active knotes. Returns
+// the result of the call, 0 or an errno, or wait_again.
 int queue::deliver_round(const wait_round& r, event_writer& out, deadline& until) noexcept {
   bool seen_all = false;
   bool is_stuck = false;
@@ -123,10 +124,16 @@ int queue::deliver_round(const wait_round& r, event_writer& out, deadline& until
     if (error != 0) return error;
     if (r.sleep && r.count == 0) until.set_now();
   }
-  const bool all_busy = active_filters_ != 0 && out.room() != 0 && !deliver_active(out);
+  bool all_busy = false;
+  if (active_count_ != 0 && out.room() != 0) {
+    all_busy = !deliver_list(out, UINT32_MAX);
+  } else if (active_count_ != 0 && turn_left_ == 0 && !wakeup_pending_) {
+    // epoll's events have taken the room, and will not say when it is the list's turn.
+    turn_left_ = active_count_;
+  }
   if (out.count() != 0 || (seen_all && until.is_now())) return 0;
-  if (is_stuck && active_filters_ == 0 && !pause(until)) return EINTR;
-  if (all_busy && active_filters_ != 0) state_changed_.wait(lock_);
+  if (is_stuck && active_count_ == 0 && !pause(until)) return EINTR;
+  if (all_busy && active_count_ != 0) state_changed_.wait(lock_);
   return ended_ ? EBADF : wait_again;
 }
 
@@ -166,68 +173,97 @@ int queue::deliver_reported(const wait_round& r, event_writer& out, bool& seen_a
                             bool& is_stuck) noexcept {
   if (const int error = check_wait(r); error != 0 || r.count < 0) return error;
 
-  const bool is_current = r.changes == descriptors_.changes();
+  bool is_current = r.changes == descriptors_.changes();
   const auto count = static_cast<unsigned>(r.count);
   stale_ = false;
-  std::uint32_t internal = 0;
+  unsigned complete = r.complete;  // how many events have their `data`
+  bool any_internal = false;
+  bool any_probe = false;
+  delivery probes[max_batch];
   for (unsigned i = r.taken; i < count; ++i) {
     const std::uint64_t tag = r.ready[i].data.u64;
     if ((tag & internal_tag) == 0) {
-      deliver_ready(tag, r.ready[i].events, out);
+      const std::size_t n = deliver_ready(r, r.ready[i], probes, out);
+      if (n == 0) continue;
+      any_probe = true;
+      put_amounts(out, complete);
+      process_batch({probes, n}, out);
     } else {
-      internal |= 1u << (tag & 31);
+      if (any_internal) continue;
+      any_internal = true;
+      put_amounts(out, complete);
+      run_reported_pumps(r, i);
+      deliver_list(out, UINT32_MAX);
     }
+    complete = out.count();
   }
+  is_current = is_current && r.changes == descriptors_.changes();
   // Events may have been crowded out by stale events, which can be got rid of, or by events of
   // knotes whose filters may find nothing to report. Then epoll has to be asked again.
-  const bool is_short = active_filters_ != 0 || (stale_ && (!is_current || replace_set()));
+  const bool is_short =
+      active_count_ != 0 || any_probe || (stale_ && (!is_current || replace_set()));
   is_stuck = stale_ && !is_short;
-  seen_all = count < r.room || (internal == 0 && !is_short);
-  if (internal != 0) handle_internal(internal);
-  if ((options_ & no_data) == 0 && out.count() != 0) {
-    lock_.unlock();
-    out.put_amounts();
-    lock_.lock();
-  }
+  seen_all = count < r.room || (!any_internal && !is_short);
+  put_amounts(out, complete);
   return 0;
 }
 
+// Fills in `data` of the events from `first` on. Releases the lock for that.
+void queue::put_amounts(event_writer& out, unsigned first) noexcept {
+  if ((options_ & no_data) != 0 || out.count() == first) return;
+  lock_.unlock();
+  out.put_amounts(first);
+  lock_.lock();
+}
+
 void queue::collect_active(event_writer& out) noexcept {
-  if (active_filters_ == 0) return;
+  if (active_count_ == 0) return;
   ++collectors_;
-  deliver_active(out);
+  ++waits_;
+  deliver_active(out, UINT32_MAX);
   end_collecting();
 }
 
-// Delivers one of epoll's events to the knotes of its descriptor.
-void queue::deliver_ready(std::uint64_t tag, std::uint32_t events, event_writer& out) noexcept {
+// Delivers one of epoll's events to the knotes of its descriptor. Returns how many of them the
+// filter has to be asked about, in `probes`, which has room for max_batch.
+std::size_t queue::deliver_ready(const wait_round& r, const epoll_event& event, delivery* probes,
+                                 event_writer& out) noexcept {
+  const std::uint64_t tag = event.data.u64;
+  const std::uint32_t events = event.events;
   const std::uint64_t fd = tag & 0x7fff'ffff;
   descriptor_table::entry* const e = descriptors_.find(fd);
   if (e == nullptr || e->generation != tag >> 32 || e->armed == 0) {
     stale_ = true;
-    return;
+    return 0;
   }
+  std::size_t n = 0;
   const bool is_edge = (e->armed & descriptor_table::edge) != 0;
   bool again = false;
   knote_record* next = nullptr;
   for (knote_record* k = e->first; k != nullptr; k = next) {
     next = k->chain;
     if ((events & k->reported) == 0) continue;
+    // Its filter has been asked since the wait, as a knote of the list.
+    if (k->processed_at == r.wait && !k->active) continue;
     if ((events & (EPOLLHUP | EPOLLERR)) != 0 && !k->needs_probe) {
       k->needs_probe = true;
       e->plain = 0;
       if (!is_edge) again = true;
     }
-    if (k->needs_probe || k->busy || out.room() == 0) {
-      // Its filter is asked: by this call, or without room by the next one, before epoll. If the
-      // knote is busy, another thread may be about to report this event.
+    if (k->busy || out.room() == n || n == max_batch) {
+      // Its filter is asked, by this call, or without room by the next one. If the knote is busy,
+      // another thread may be about to report this event.
       k->active = true;
       enqueue(*k);
+    } else if (k->needs_probe) {
+      dequeue(*k);
+      probes[n++] = begin_delivery(*k);
     } else if (deliver_polled(*k, events, is_edge, out)) {
       again = true;
     }
   }
   if (again) descriptors_.refresh(fd_, static_cast<std::uint32_t>(fd), is_edge);
+  return n;
 }
 
 // Writes the event of a polled knote. Returns true if its registration has to be refreshed.
@@ -252,64 +288,84 @@ bool queue::deliver_polled(knote_record& k, std::uint32_t events, bool is_edge,
   return (k.flags & EV_CLEAR) == 0 && is_edge;
 }
 
-// Serves every list once, from next_filter_ on. Returns false if all knotes were busy.
-bool queue::deliver_active(event_writer& out) noexcept {
-  bool tried = false;
-  for (std::uint32_t left = active_filters_; left != 0 && out.room() != 0;) {
-    const std::uint32_t behind = left & (~0u << next_filter_);
-    const auto filter = static_cast<unsigned>(std::countr_zero(behind != 0 ? behind : left));
-    left &= ~(1u << filter);
-    next_filter_ = filter + 1;
-    if (deliver_filter(filter, out)) tried = true;
+// Delivers the front of the list before epoll is asked. Descriptors wait for epoll, which may be
+// about to report the same event.
+void queue::deliver_turn(event_writer& out) noexcept {
+  const std::uint32_t most = std::min(turn_left_, out.room());
+  std::uint32_t n = 0;
+  for (knote_record* k = active_.front(); n != most && k != nullptr && !k->polled;
+       k = knote_list::after(*k)) {
+    ++n;
   }
-  return tried;
+  const std::uint32_t rest = n == most ? turn_left_ - n : 0;
+  deliver_list(out, n);
+  turn_left_ = rest;
 }
 
-// Releases the lock while the filter works. Returns false if all knotes were busy.
-bool queue::deliver_filter(unsigned filter, event_writer& out) noexcept {
+// deliver_active() for a call that asks epoll too: an event of a signal has all of its count.
+bool queue::deliver_list(event_writer& out, std::uint32_t most) noexcept {
+  if (sources_ != 0) pump_if_due(filter_index(EVFILT_SIGNAL));
+  return deliver_active(out, most);
+}
+
+// Delivers each of the first `most` knotes of the list at most once. Releases the lock while
+// filters work. Returns false if all knotes were busy.
+bool queue::deliver_active(event_writer& out, std::uint32_t most) noexcept {
   bool tried = false;
-  // Each knote at most once per call: a knote that becomes active again is behind those counted
-  // here.
-  for (std::uint32_t left = active_[filter].count; left != 0 && out.room() != 0;) {
+  std::uint32_t left = std::min(most, active_count_);
+  while (left != 0 && out.room() != 0 && active_count_ != 0) {
     delivery batch[max_batch];
-    const std::size_t n = take_batch(filter, left, batch, out, tried);
-    if (n == 0) break;
-    process_batch(filter, {batch, n}, out);
+    const std::size_t n = take_batch(left, batch, out, tried);
+    if (n != 0) process_batch({batch, n}, out);
   }
+  turn_left_ = std::min(left, active_count_);
   return tried;
 }
 
-// Takes up to max_batch knotes of the `left` first ones for `process`, and returns how many. Knotes
-// that report their end are delivered here. `tried`: not all knotes were busy.
-std::size_t queue::take_batch(unsigned filter, std::uint32_t& left, delivery* batch,
-                              event_writer& out, bool& tried) noexcept {
-  const std::size_t most = std::min<std::size_t>({out.room(), max_batch, left});
+// Takes the next of the `left` first knotes for `process`: max_batch at most, all of one filter.
+// Returns how many. A knote that reports its end is delivered here, alone. `tried`: not all knotes
+// were busy.
+std::size_t queue::take_batch(std::uint32_t& left, delivery* batch, event_writer& out,
+                              bool& tried) noexcept {
+  const std::size_t most = std::min<std::size_t>(out.room(), max_batch);
   std::size_t n = 0;
-  std::size_t ends = 0;
-  for (; left != 0 && n + ends < most && active_[filter].count != 0; --left) {
-    knote_record& k = *active_[filter].list.front();
+  for (; left != 0 && n < most && active_count_ != 0; --left) {
+    knote_record& k = *active_.front();
+    const bool is_ending = k.ending || k.vanished;
+    if (n != 0 && (is_ending || k.filter != batch->note->filter)) break;
     dequeue(k);
     if (k.busy) {
       enqueue(k);
       continue;
     }
-    if (k.ending || k.vanished) {
-      report_end(k, out);
-      ++ends;
+    tried = true;
+    if (k.processed_at == waits_) {
+      // Activated since this call has asked its filter. A call reports a knote once.
+      enqueue_served(k);
       continue;
     }
-    k.active = false;
-    k.busy = true;
-    const auto flags = static_cast<std::uint16_t>(k.flags & ~EV_VANISHED);
-    batch[n++] = {&k, {k.ident, k.filter, flags, 0, 0, k.udata, {k.ext[0], k.ext[1]}}, false};
+    if (is_ending) {
+      --left;
+      report_end(k, out);
+      break;
+    }
+    batch[n++] = begin_delivery(k);
   }
-  if (n + ends != 0) tried = true;
   return n;
 }
 
+// Makes a knote, which is in no list, busy for `process`.
+delivery queue::begin_delivery(knote_record& k) noexcept {
+  k.active = false;
+  k.busy = true;
+  k.processed_at = waits_;
+  const auto flags = static_cast<std::uint16_t>(k.flags & ~EV_VANISHED);
+  return {&k, {k.ident, k.filter, flags, 0, 0, k.udata, {k.ext[0], k.ext[1]}}, false};
+}
+
 // Runs `process`, and `peek` where the answer matters, with the lock released.
-void queue::process_batch(unsigned filter, std::span<delivery> batch, event_writer& out) noexcept {
-  const filter_operations& operations = *filter_at(filter);
+void queue::process_batch(std::span<delivery> batch, event_writer& out) noexcept {
+  const filter_operations& operations = *filter_at(filter_index(batch.front().note->filter));
   bool still_active[max_batch];
   const bool peek = operations.peek != nullptr && has_waiters();
   lock_.unlock();
@@ -358,16 +414,32 @@ void queue::finish_delivery(delivery& d, bool still_active, event_writer& out) n
     if ((k.flags & EV_CLEAR) == 0) descriptors_.refresh(fd_, fd, true);
   } else if (still_active) {
     k.active = true;
-    if (!k.disabled) enqueue(k);
+    if (!k.disabled) enqueue_served(k);
   }
   end_operation(k);
 }
 
-// Handles the internal descriptors that epoll reported, as bits of their tags.
-void queue::handle_internal(std::uint32_t fds) noexcept {
-  constexpr std::uint32_t wakeup = 1u << (wakeup_tag & 31);
-  if ((fds & wakeup) != 0) wakeup_pending_ = false;
-  if ((fds & ~wakeup) != 0) run_pumps(fds & ~wakeup);
+// Takes epoll's events of internal descriptors, of which `first` is the first. Releases the lock
+// while a pump runs.
+void queue::run_reported_pumps(const wait_round& r, unsigned first) noexcept {
+  for (unsigned i = first; i < static_cast<unsigned>(r.count); ++i) {
+    const std::uint64_t tag = r.ready[i].data.u64;
+    if ((tag & internal_tag) == 0) continue;
+    if (tag == wakeup_tag) {
+      wakeup_pending_ = false;
+      continue;
+    }
+    const auto filter = static_cast<unsigned>(tag & 31);
+    // The signals first: they know which timers were due before them.
+    if (filter == filter_index(EVFILT_TIMER)) pump_if_due(filter_index(EVFILT_SIGNAL));
+    run_pumps(1u << filter);
+  }
+}
+
+// Runs the pump of a filter that has something to activate. Releases the lock for that.
+void queue::pump_if_due(unsigned filter) noexcept {
+  if ((sources_ >> filter & 1) != 0 && filter_at(filter)->is_due(slots_[filter].state))
+    run_pumps(1u << filter);
 }
 
 // Releases the lock while a pump runs.

@@ -2,21 +2,12 @@
 #pragma once
 
 #include <optional>
-#include <string>
 #include <string_view>
-#include <vector>
 
 #include "kedge/mach/kernel/extension.h"
+#include "trace.h"
 
 namespace conformance {
-
-struct difference {
-  int line = 0;
-  std::string operation;
-  std::string expected;
-  std::string got;
-  std::vector<std::string> tags;  // by which the version table changes the expected result
-};
 
 // Returns the first operation whose result is not what the kernel of `profile` would give. For
 // macOS 11 that is the recorded result. For macOS 15 too, except that an operation with a version

@@ -6,8 +6,9 @@
 
 namespace conformance {
 
-std::vector<given_trace> read_given_traces() {
-  constexpr const char* file = "tests/conformance/traces.txt";
+std::vector<given_trace> read_given_traces(trace_kind kind) {
+  const char* const file = kind == trace_kind::mach ? "tests/conformance/traces.txt"
+                                                    : "tests/conformance/kqueue_traces.txt";
   std::ifstream in(file, std::ios::binary);
   std::vector<given_trace> all;
   // Each trace begins with form feed, name, blank, length, line feed.

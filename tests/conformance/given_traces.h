@@ -1,4 +1,4 @@
-// given_traces: the recorded traces of the archive in the tree.
+// given_traces: the recorded traces of the archives in the tree.
 #pragma once
 
 #include <string>
@@ -6,8 +6,8 @@
 
 namespace conformance {
 
-// is_slow: compiled without optimization or with a sanitizer, so that playing all traces takes a
-// minute and more.
+// is_slow: compiled without optimization or with a sanitizer, so that playing all traces of Mach
+// IPC takes a minute and more.
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define KEDGE_CONFORMANCE_SANITIZED
@@ -24,8 +24,9 @@ struct given_trace {
   std::string text;
 };
 
-// Returns all traces, sorted by name. The calling test needs them as its data. Throws
+// Returns all traces of a kind, sorted by name. The calling test needs them as its data. Throws
 // std::runtime_error if they cannot be read.
-std::vector<given_trace> read_given_traces();
+enum class trace_kind { mach, kqueue };
+std::vector<given_trace> read_given_traces(trace_kind kind);
 
 }  // namespace conformance

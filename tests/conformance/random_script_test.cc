@@ -192,7 +192,8 @@ std::uint64_t environment_number(const char* variable, std::uint64_t otherwise) 
 
 TEST_CASE("a random script leaves nothing in the kernel when its tasks have ended") {
   using clock = std::chrono::steady_clock;
-  const std::vector<given_trace> traces = conformance::read_given_traces();
+  const std::vector<given_trace> traces =
+      conformance::read_given_traces(conformance::trace_kind::mach);
   const std::uint64_t first = environment_number("KEDGE_SEED", 1);
   const std::uint64_t seconds = environment_number("KEDGE_SOAK_SECONDS", 0);
   const auto end = clock::now() + std::chrono::seconds(seconds);

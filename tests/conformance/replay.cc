@@ -2,14 +2,20 @@
 //
 //   replay [--profile macos11|macos15] [--check] [FILE...]
 //
+// A trace is about Mach IPC or about kqueues, as its first operation says. The profile concerns
+// Mach IPC. For kqueues, --check also prints how often each rule has allowed a difference.
+//
 // Reads standard input if no file is given. Exit status: 1 if a trace differs, 2 if a trace cannot
 // be read or played. Such a trace is not counted.
+#include <array>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -17,11 +23,15 @@
 
 #include "comparison.h"
 #include "kedge/mach/kernel/extension.h"
+#include "kqueue_comparison.h"
+#include "kqueue_replay.h"
 #include "player.h"
 #include "trace.h"
 
 namespace {
 
+using conformance::difference;
+using conformance::trace_line;
 using kedge::mach::kernel::kernel_profile;
 
 constexpr const char* usage = "usage: replay [--profile macos11|macos15] [--check] [FILE...]\n";
@@ -65,29 +75,73 @@ bool read_all(const std::string& file, std::string& text) {
   return !in.bad();
 }
 
-void print_played(std::string_view text) {
+void print_played_mach(const std::vector<trace_line>& lines) {
   conformance::player player;
-  for (const conformance::trace_line& line : conformance::read_trace(text)) {
+  for (const trace_line& line : lines) {
     std::cout << line.text << '\n';
     at_line(line, [&] {
-      if (line.what == conformance::trace_line::kind::tasks) {
+      if (line.what == trace_line::kind::tasks) {
         player.create_tasks(std::string_view(line.text).substr(6));
-      } else if (line.what == conformance::trace_line::kind::operation) {
+      } else if (line.what == trace_line::kind::operation) {
         std::cout << player.play(line.text) << '\n';
       }
     });
   }
 }
 
+void print_played_kqueue(const std::vector<trace_line>& lines) {
+  const conformance::kqueue_run run = conformance::play_kqueue_trace(lines);
+  std::size_t next = 0;
+  for (const trace_line& line : lines) {
+    std::cout << line.text << '\n';
+    if (line.what != trace_line::kind::operation) continue;
+    if (next == run.results.size()) throw std::runtime_error("ended by " + run.end);
+    std::cout << run.results[next++] << '\n';
+  }
+}
+
+void print_played(std::string_view text) {
+  const std::vector<trace_line> lines = conformance::read_trace(text);
+  conformance::is_kqueue_trace(lines) ? print_played_kqueue(lines) : print_played_mach(lines);
+}
+
+void print_difference(const std::string& file, const difference& found) {
+  std::cout << file << ":" << found.line << ": " << found.operation << "\n  expected "
+            << found.expected << '\n';
+  for (const std::string& tag : found.tags) std::cout << "  as changed by " << tag << '\n';
+  std::cout << "  got      " << found.got << '\n';
+}
+
+// What the comparisons of kqueues' traces have allowed.
+struct allowances {
+  std::array<std::size_t, conformance::kqueue_rule_count> applied{};
+  std::size_t ended = 0;  // traces
+};
+
 // Returns true if the results equal the recorded ones. Prints the first difference.
-bool compare(const std::string& file, std::string_view text, kernel_profile profile) {
-  const auto difference = conformance::first_difference(text, profile);
-  if (!difference) return true;
-  std::cout << file << ":" << difference->line << ": " << difference->operation << "\n  expected "
-            << difference->expected << '\n';
-  for (const std::string& tag : difference->tags) std::cout << "  as changed by " << tag << '\n';
-  std::cout << "  got      " << difference->got << '\n';
-  return false;
+bool compare(const std::string& file, std::string_view text, kernel_profile profile,
+             allowances& allowed) {
+  const std::vector<trace_line> lines = conformance::read_trace(text);
+  std::optional<difference> found;
+  if (conformance::is_kqueue_trace(lines)) {
+    const auto compared = compare_kqueue_trace(lines, conformance::play_kqueue_trace(lines));
+    for (std::size_t i = 0; i < compared.applied.size(); ++i)
+      allowed.applied[i] += compared.applied[i];
+    if (compared.ended_at != 0) ++allowed.ended;
+    found = compared.found;
+  } else {
+    found = conformance::first_difference(text, profile);
+  }
+  if (found) print_difference(file, *found);
+  return !found;
+}
+
+void print(const allowances& allowed) {
+  for (std::size_t i = 0; i < allowed.applied.size(); ++i) {
+    if (allowed.applied[i] != 0)
+      std::cout << conformance::kqueue_rules[i].name << ": " << allowed.applied[i] << '\n';
+  }
+  if (allowed.ended != 0) std::cout << allowed.ended << " traces compared up to a rule's end\n";
 }
 
 }  // namespace
@@ -104,6 +158,7 @@ int main(int count, char** words) {
   std::size_t played = 0;
   std::size_t differ = 0;
   bool failed = false;
+  allowances allowed;
   for (const std::string& file : given.files) {
     std::string text;
     if (!read_all(file, text)) {
@@ -114,7 +169,7 @@ int main(int count, char** words) {
     try {
       if (!given.check) {
         print_played(text);
-      } else if (!compare(file, text, given.profile)) {
+      } else if (!compare(file, text, given.profile, allowed)) {
         ++differ;
       }
       ++played;
@@ -125,6 +180,7 @@ int main(int count, char** words) {
     }
   }
   if (given.check) {
+    print(allowed);
     std::cout << played << " traces, " << differ << " differ\n";
   }
   std::cout.flush();

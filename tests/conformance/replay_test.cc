@@ -19,7 +19,8 @@ constexpr std::size_t one_of = conformance::is_slow ? 32 : 1;
 
 void play_all(kernel_profile profile) {
   kedge::mach::kernel::set_kernel_profile(profile);
-  const std::vector<conformance::given_trace> all = conformance::read_given_traces();
+  const std::vector<conformance::given_trace> all =
+      conformance::read_given_traces(conformance::trace_kind::mach);
   REQUIRE(all.size() == 2258);
   std::size_t index = 0, played = 0;
   for (const conformance::given_trace& each : all) {

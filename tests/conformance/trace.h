@@ -23,6 +23,15 @@ struct trace_line {
   bool ends_comparison = false;
 };
 
+// A result that is not as it should be.
+struct difference {
+  int line = 0;
+  std::string operation;
+  std::string expected;
+  std::string got;
+  std::vector<std::string> tags;  // by which the version table changes the expected result
+};
+
 std::vector<trace_line> read_trace(std::string_view text);
 
 // Calls `action`. Adds the number of the line to a bad_script that it throws.

@@ -49,9 +49,10 @@ void descriptor_table::insert(knote_record& k) {
   if (k.ident >= entries_.size()) {
     entries_.resize(std::max<std::size_t>(k.ident + 1, entries_.size() * 2));
   }
-  entry& e = entries_[k.ident];
-  k.chain = e.first;
-  e.first = &k;
+  knote_record** link = &entries_[k.ident].first;
+  while (*link != nullptr) link = &(*link)->chain;
+  k.chain = nullptr;
+  *link = &k;
 }
 
 void descriptor_table::remove(knote_record& k) noexcept {

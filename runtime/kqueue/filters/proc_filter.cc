@@ -194,12 +194,15 @@ void detach(knote& note) noexcept {
   all.notes.pop_back();
 }
 
+void pump(void* state) noexcept;
+
 verdict touch(knote& note, const kevent64_s& change) {
   processes& all = processes_of(note);
+  pump(&all);  // an exit before the change is reported by the old fflags
   const std::lock_guard hold(all.lock);
   watched_process& p = process_of(note);
-  if (const int error = check_fflags(change.fflags & ~note.fflags, p.pidfd); error != 0)
-    return {error, false};
+  const std::uint32_t added = p.exit_seen ? 0 : change.fflags & ~note.fflags;
+  if (const int error = check_fflags(added, p.pidfd); error != 0) return {error, false};
   note.fflags = change.fflags;
   return {0, p.happened != 0};
 }

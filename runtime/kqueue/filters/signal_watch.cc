@@ -15,6 +15,7 @@
 
 #include "kedge/runtime/base/mutex.h"
 #include "kedge/runtime/kqueue/descriptors/internal_fds.h"
+#include "kedge/runtime/kqueue/filters/timer_clock.h"
 #include "kedge/runtime/kqueue/libc/no_cancellation.h"
 
 namespace kedge::kqueue {
@@ -45,9 +46,11 @@ void signal_delivered(unsigned signal) noexcept {
     // First writers_, then signals_. give_back() reads them in the opposite order.
     w->writers_.fetch_add(1);
     if ((w->signals_.load() & bit(signal)) != 0 && !w->forget_pending(signal)) {
-      w->counts_[signal].fetch_add(1, std::memory_order_release);
+      w->count_one(signal);
+      w->has_arrived_.store(true, std::memory_order_release);
       const std::uint64_t one = 1;
-      syscall(SYS_write, w->event_fd_, &one, sizeof one);  // write() is a cancellation point
+      if ((w->waking_.load(std::memory_order_relaxed) & bit(signal)) != 0)
+        syscall(SYS_write, w->event_fd_, &one, sizeof one);  // write() is a cancellation point
     }
     w->writers_.fetch_sub(1);
   }
@@ -127,6 +130,10 @@ void signal_watch::end(unsigned signal) noexcept {
   unhook_signal(signal);
 }
 
+void signal_watch::set_waking(unsigned signal, bool is_waking) noexcept {
+  is_waking ? waking_.fetch_or(bit(signal)) : waking_.fetch_and(~bit(signal));
+}
+
 void signal_watch::watch_pending(std::uint64_t signals) noexcept {
   sigset_t set;
   sigemptyset(&set);
@@ -143,6 +150,7 @@ bool signal_watch::forget_pending(unsigned signal) noexcept {
 
 void signal_watch::drain() noexcept {
   const no_cancellation here;
+  has_arrived_.store(false, std::memory_order_relaxed);
   std::uint64_t count = 0;
   [[maybe_unused]] const ssize_t got = read(event_fd_, &count, sizeof count);
   epoll_event edges[2];
@@ -159,8 +167,18 @@ void signal_watch::drain() noexcept {
   for (unsigned signal = 1; signal < signal_count; ++signal) {
     if ((fresh & bit(signal)) == 0) continue;
     if ((still & bit(signal)) == 0 && forget_pending(signal)) continue;
-    counts_[signal].fetch_add(1, std::memory_order_release);
+    count_one(signal);
   }
+}
+
+// May run in a signal handler.
+void signal_watch::count_one(unsigned signal) noexcept {
+  if (counts_[signal].load(std::memory_order_relaxed) == 0) {
+    const std::uint32_t place = last_place_.fetch_add(1, std::memory_order_relaxed) + 1;
+    places_[signal].store(place, std::memory_order_relaxed);
+    times_[signal].store(timer_now(CLOCK_MONOTONIC), std::memory_order_relaxed);
+  }
+  counts_[signal].fetch_add(1, std::memory_order_release);
 }
 
 std::uint32_t signal_watch::take_count(unsigned signal) noexcept {

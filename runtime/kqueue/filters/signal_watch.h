@@ -27,12 +27,27 @@ class signal_watch {
   void begin(unsigned signal) noexcept;
   void end(unsigned signal) noexcept;
 
+  // Whether the signal makes the descriptor readable, or is only counted.
+  void set_waking(unsigned signal, bool is_waking) noexcept;
+
   // The descriptor that becomes readable when a watched signal has come. drain() makes it
   // unreadable again, and counts the pending signals.
   int fd() const noexcept { return set_; }
   void drain() noexcept;
   // Returns how often the signal came since the last call.
   std::uint32_t take_count(unsigned signal) noexcept;
+  // When the first signal came that take_count() would count: by the clock of the timers, and its
+  // place among all signals.
+  struct arrival {
+    std::uint64_t time;  // ns
+    std::uint32_t place;
+  };
+  arrival arrival_of(unsigned signal) const noexcept {
+    return {times_[signal].load(std::memory_order_relaxed),
+            places_[signal].load(std::memory_order_relaxed)};
+  }
+  // Returns whether a signal has come since the last drain(), but for pending ones.
+  bool has_arrived() const noexcept { return has_arrived_.load(std::memory_order_acquire); }
 
   // In the child no signal is watched.
   static void after_fork_in_child() noexcept;
@@ -43,6 +58,7 @@ class signal_watch {
 
   bool open() noexcept;
   void close() noexcept;
+  void count_one(unsigned signal) noexcept;
   void watch_pending(std::uint64_t signals) noexcept;
   // The signal is not pending any more. Returns whether it was counted while it was pending.
   bool forget_pending(unsigned signal) noexcept;
@@ -51,8 +67,13 @@ class signal_watch {
   int pending_fd_ = -1;                    // the signalfd
   int set_ = -1;                           // an epoll set of both
   std::atomic<std::uint64_t> signals_{0};  // watched. Bit signal - 1
+  std::atomic<std::uint64_t> waking_{0};   // make fd() readable. Bit signal - 1
   std::atomic<std::uint64_t> pending_{0};  // counted already, so not when they are delivered
   std::atomic<std::uint32_t> counts_[signal_count]{};
+  std::atomic<std::uint32_t> places_[signal_count]{};  // of the first one counted
+  std::atomic<std::uint64_t> times_[signal_count]{};   // of the first one counted
+  std::atomic<std::uint32_t> last_place_{0};
+  std::atomic<bool> has_arrived_{false};
   std::atomic<std::uint32_t> writers_{0};  // handlers that may be about to write
   signal_watch* next_ = nullptr;           // in the list of all, walked without a lock
   bool in_use_ = false;

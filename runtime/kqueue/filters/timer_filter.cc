@@ -18,8 +18,9 @@ namespace {
 constexpr std::uint64_t second = 1'000'000'000;
 
 // Returns the timer_queue of the knote's kqueue for these fflags, or null with an errno in `error`.
+// A replaced clock replaces both, so one timer_queue has all timers.
 timer_queue* queue_for(const knote& note, std::uint32_t fflags, int& error) noexcept {
-  if ((fflags & NOTE_MACH_CONTINUOUS_TIME) == 0) {
+  if ((fflags & NOTE_MACH_CONTINUOUS_TIME) == 0 || clock_is_virtual()) {
     return static_cast<timer_queue*>(filter_state(note));
   }
   queue& home = *record_of(note).home;
@@ -95,6 +96,13 @@ verdict start(knote& note, const schedule& s) noexcept {
   return {0, timer_of(note).in->start(note, s.deadline, s.interval)};
 }
 
+// A disabled timer does not run. Enabling it is a change, which sets it again.
+verdict stop(knote& note, const schedule& s) noexcept {
+  note.ext[1] = s.leeway;
+  timer_of(note).in->stop(note);
+  return {};
+}
+
 clockid_t clock_for(std::uint32_t fflags) noexcept {
   return (fflags & NOTE_MACH_CONTINUOUS_TIME) != 0 ? CLOCK_BOOTTIME : CLOCK_MONOTONIC;
 }
@@ -118,7 +126,7 @@ verdict attach(knote& note, const kevent64_s& change) {
   if (const int error = enter_queue(note, change.fflags); error != 0) return {error, false};
   note.flags |= EV_CLEAR;
   if ((change.fflags & NOTE_ABSOLUTE) != 0) note.flags |= EV_ONESHOT;
-  return start(note, s);
+  return (change.flags & EV_DISABLE) != 0 ? stop(note, s) : start(note, s);
 }
 
 void detach(knote& note) noexcept {
@@ -131,12 +139,13 @@ verdict touch(knote& note, const kevent64_s& change) {
   if (s.error != 0) return {s.error, false};
   if (const int error = enter_queue(note, change.fflags); error != 0) return {error, false};
   note.fflags = change.fflags;
-  return start(note, s);
+  const bool is_disabled = record_of(note).disabled && (change.flags & EV_ENABLE) == 0;
+  return is_disabled || (change.flags & EV_DISABLE) != 0 ? stop(note, s) : start(note, s);
 }
 
 void process(std::span<delivery> batch) noexcept {
   for (delivery& d : batch) {
-    const bool again = (d.note->flags & EV_ONESHOT) == 0;
+    const bool again = (d.note->flags & (EV_ONESHOT | EV_DISPATCH)) == 0;
     const std::uint64_t periods = timer_of(*d.note).in->take(*d.note, again);
     d.fired = periods != 0;
     d.event.data = static_cast<std::int64_t>(periods);
@@ -166,6 +175,10 @@ void pump(void* state) noexcept {
   static_cast<timer_queue*>(state)->expire();
 }
 
+bool is_due(void* state) noexcept {
+  return static_cast<timer_queue*>(state)->is_due();
+}
+
 void close(void* state) noexcept {
   delete static_cast<timer_queue*>(state);
 }
@@ -178,9 +191,10 @@ constinit const filter_operations timer_filter{.attach = attach,
                                                .process = process,
                                                .open = open,
                                                .pump = pump,
+                                               .is_due = is_due,
                                                .close = close};
 
 constinit const filter_operations continuous_timer_filter{
-    .attach = refuse, .open = open_continuous, .pump = pump, .close = close};
+    .attach = refuse, .open = open_continuous, .pump = pump, .is_due = is_due, .close = close};
 
 }  // namespace kedge::kqueue

@@ -23,7 +23,9 @@ std::uint64_t sum(std::uint64_t a, std::uint64_t b) noexcept {
 }
 
 bool is_earlier(knote& a, knote& b) noexcept {
-  return timer_of(a).deadline < timer_of(b).deadline;
+  const timer& one = timer_of(a);
+  const timer& other = timer_of(b);
+  return one.deadline != other.deadline ? one.deadline < other.deadline : one.start < other.start;
 }
 
 }  // namespace
@@ -53,13 +55,14 @@ void timer_queue::add(knote& note) {
   }
   timer& t = timer_of(note);
   if (t.in != nullptr) t.in->remove(note);
-  t = {this, 0, 0, timer::not_in_heap, false};
+  t = {this, 0, 0, 0, timer::not_in_heap, false};
 }
 
 void timer_queue::remove(knote& note) noexcept {
   const std::lock_guard hold(lock_);
-  pull(note);
   --attached_;
+  if (timer_of(note).place == timer::not_in_heap) return;
+  pull(note);
   set_timerfd(false);
 }
 
@@ -69,10 +72,18 @@ bool timer_queue::start(knote& note, std::uint64_t deadline, std::uint64_t inter
   pull(note);
   t.deadline = deadline;
   t.interval = interval;
-  t.fired = deadline <= timer_now(clock_);
+  // A period has not passed yet, or the timerfd says so.
+  t.fired = interval == 0 && deadline <= timer_now(clock_);
   if (!t.fired) push(note);
   set_timerfd(false);
   return t.fired;
+}
+
+void timer_queue::stop(knote& note) noexcept {
+  const std::lock_guard hold(lock_);
+  pull(note);
+  timer_of(note).fired = false;
+  set_timerfd(false);
 }
 
 std::uint64_t timer_queue::take(knote& note, bool again) noexcept {
@@ -90,16 +101,32 @@ std::uint64_t timer_queue::take(knote& note, bool again) noexcept {
   return periods;
 }
 
-void timer_queue::expire() noexcept {
-  const std::lock_guard hold(lock_);
-  const std::uint64_t now = timer_now(clock_);
-  while (!heap_.empty() && timer_of(*heap_[0]).deadline <= now) {
+void timer_queue::pull_due(std::uint64_t time) noexcept {
+  while (!heap_.empty() && timer_of(*heap_[0]).deadline <= time) {
     knote& note = *heap_[0];
     pull(note);
     timer_of(note).fired = true;
     activate(note);
   }
+}
+
+void timer_queue::expire() noexcept {
+  const std::lock_guard hold(lock_);
+  pull_due(timer_now(clock_));
   set_timerfd(true);
+}
+
+void timer_queue::expire_until(std::uint64_t time) noexcept {
+  const std::uint64_t earliest = earliest_.load(std::memory_order_relaxed);
+  if (earliest == 0 || earliest > time) return;
+  const std::lock_guard hold(lock_);
+  pull_due(time);
+  set_timerfd(false);
+}
+
+bool timer_queue::is_due() const noexcept {
+  const std::uint64_t earliest = earliest_.load(std::memory_order_relaxed);
+  return earliest != 0 && earliest <= timer_now(clock_);
 }
 
 void timer_queue::place(std::size_t i, knote& note) noexcept {
@@ -131,6 +158,7 @@ void timer_queue::sift_down(std::size_t i) noexcept {
 }
 
 void timer_queue::push(knote& note) noexcept {
+  timer_of(note).start = ++starts_;
   heap_.push_back(&note);
   sift_up(heap_.size() - 1);
 }
@@ -143,7 +171,7 @@ void timer_queue::pull(knote& note) noexcept {
   heap_.pop_back();
   if (&last == &note) return;
   place(i, last);
-  sift_up(i);
+  if (i != 0) sift_up(i);
   sift_down(timer_of(last).place);
 }
 
@@ -151,6 +179,7 @@ void timer_queue::pull(knote& note) noexcept {
 // is not readable any more.
 void timer_queue::set_timerfd(bool again) noexcept {
   const std::uint64_t earliest = heap_.empty() ? 0 : timer_of(*heap_[0]).deadline;
+  earliest_.store(earliest, std::memory_order_relaxed);
   if ((earliest == set_to_ && !again) || clock_is_virtual()) return;
   set_to_ = earliest;
   itimerspec when{};

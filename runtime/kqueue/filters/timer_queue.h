@@ -1,12 +1,14 @@
 // timer_queue: the timers of one kqueue on one clock. A heap (of degree 4) ordered by deadline, and
-// a timerfd that is set to the earliest deadline. A timer that fires leaves the heap; a periodic
-// timer returns to it when its event is delivered.
+// a timerfd that is set to the earliest deadline. Of timers with one deadline, the one that was
+// started first fires first. A timer that fires leaves the heap; a periodic timer returns to it
+// when its event is delivered.
 //
 // Threads: any. activate() is called under the queue's lock.
 #pragma once
 
 #include <time.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -27,6 +29,7 @@ struct timer {
   timer_queue* in;
   std::uint64_t deadline;  // ns of the clock, 0: at once
   std::uint64_t interval;  // ns, 0: not periodic
+  std::uint64_t start;     // counts the starts of the timer_queue
   std::uint32_t place;     // in the heap, or not_in_heap
   bool fired;
 };
@@ -54,13 +57,19 @@ class timer_queue {
   // Starts or restarts the timer. Returns whether it is due already.
   bool start(knote& note, std::uint64_t deadline, std::uint64_t interval) noexcept;
 
+  // Ends the timer, which start() may start again.
+  void stop(knote& note) noexcept;
+
   // Returns how many periods of a fired timer have passed (1 if it is not periodic), or 0 if it has
   // not fired, or was restarted since. With `again` a periodic timer continues, counted from when
   // it should have fired.
   std::uint64_t take(knote& note, bool again) noexcept;
 
-  // Activates the knotes of all timers that are due.
+  // Activates the knotes of all timers that are due, or that were due at `time`.
   void expire() noexcept;
+  void expire_until(std::uint64_t time) noexcept;
+  // Returns whether a timer is due that expire() has not seen. Takes no lock.
+  bool is_due() const noexcept;
 
  private:
   timer_queue(clockid_t clock, int fd) noexcept : clock_(clock), fd_(fd) {}
@@ -70,12 +79,15 @@ class timer_queue {
   void sift_down(std::size_t i) noexcept;
   void push(knote& note) noexcept;
   void pull(knote& note) noexcept;
+  void pull_due(std::uint64_t time) noexcept;
   void set_timerfd(bool again) noexcept;
 
   const clockid_t clock_;
   const int fd_;
   base::mutex lock_;
   std::uint64_t set_to_ = 0;  // the deadline that the timerfd is set to, 0: none
+  std::uint64_t starts_ = 0;
+  std::atomic<std::uint64_t> earliest_{0};  // the deadline of the first timer in the heap, 0: none
   std::vector<knote*> heap_;
   std::size_t attached_ = 0;  // the number of knotes. The heap has room for all of them.
 };

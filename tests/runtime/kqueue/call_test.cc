@@ -196,6 +196,14 @@ TEST_CASE("a record keeps EV_VANISHED only if the change would have added a clos
   }
 }
 
+TEST_CASE("a record of EV_ADD with a filter without code shows no EV_VANISHED") {
+  const test_kqueue kq;
+  constexpr unsigned flags = EV_ADD | EV_DISPATCH2;
+  kevent64_s record = change(1, EVFILT_AIO, flags | EV_VANISHED);
+  REQUIRE(kevent64(kq.fd(), &record, 1, &record, 1, 0, nullptr) == 1);
+  CHECK(record == event(1, EVFILT_AIO, flags | EV_ERROR, 0, ENOTSUP));
+}
+
 TEST_CASE("records come in the order of the changes and suppress events") {
   const test_kqueue kq;
   REQUIRE(kq.apply(9, EVFILT_USER, EV_ADD, NOTE_TRIGGER) == 0);
@@ -236,11 +244,15 @@ TEST_CASE(
   const fd_pair pipe = fd_pair::of_pipe();
   CHECK(kq.apply(1, 0, EV_ADD) == EINVAL);
   CHECK(kq.apply(1, 5, EV_ADD) == EINVAL);
-  CHECK(kq.apply(1, -EVFILT_SYSCOUNT - 1, EV_ADD) == EINVAL);
+  CHECK(kq.apply(1, -19, EV_ADD) == EINVAL);
   CHECK(kq.apply(1, std::numeric_limits<std::int16_t>::min(), EV_ADD) == EINVAL);
   CHECK(kq.apply(1, EVFILT_AIO, EV_ADD) == ENOTSUP);
   CHECK(kq.apply(1, EVFILT_VM, EV_ADD) == ENOTSUP);
   CHECK(kq.apply(1, EVFILT_AIO, EV_DELETE) == ENOENT);
+  // In no public header. xnu-11417 has it, xnu-10063 and older ones do not.
+  constexpr std::int16_t newest_filter = -18;
+  CHECK(kq.apply(1, newest_filter, EV_ADD) == ENOTSUP);
+  CHECK(kq.apply(1, newest_filter, EV_ENABLE) == ENOENT);
   CHECK(kq.apply(1'000'000, EVFILT_VNODE, EV_ADD, NOTE_WRITE) == EBADF);
 }
 

@@ -209,7 +209,7 @@ TEST_CASE("register_filter refuses a filter number that is taken or out of range
   CHECK(!kedge::kqueue::register_filter(EVFILT_READ, operations));
   CHECK(!kedge::kqueue::register_filter(0, operations));
   CHECK(!kedge::kqueue::register_filter(7, operations));
-  CHECK(!kedge::kqueue::register_filter(-EVFILT_SYSCOUNT - 1, operations));
+  CHECK(!kedge::kqueue::register_filter(-19, operations));
   CHECK(!kedge::kqueue::set_owner_hook({capture, disown}));
 }
 

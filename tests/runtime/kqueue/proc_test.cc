@@ -213,6 +213,27 @@ TEST_CASE("a later change replaces fflags") {
   }
 }
 
+TEST_CASE("a change after the exit is too late: the event has the fflags of before") {
+  const test_kqueue kq;
+  const child_process child;
+  REQUIRE(kq.apply(child.pid(), EVFILT_PROC, EV_ADD, NOTE_EXIT) == 0);
+  child.exit(9);
+  child.await_zombie();
+  REQUIRE(kq.apply(child.pid(), EVFILT_PROC, EV_ADD, NOTE_EXITSTATUS, 0, 2) == 0);
+  CHECK(kq.next() == event_list{event(child.pid(), EVFILT_PROC,
+                                      EV_ADD | EV_CLEAR | EV_ONESHOT | EV_EOF, NOTE_EXIT, 0, 2)});
+}
+
+TEST_CASE("a change after the exit may ask for the status, though the process is reaped") {
+  const test_kqueue kq;
+  child_process child;
+  REQUIRE(kq.apply(child.pid(), EVFILT_PROC, EV_ADD, NOTE_EXIT) == 0);
+  child.exit(9);
+  child.wait();
+  CHECK(kq.apply(child.pid(), EVFILT_PROC, EV_ADD, NOTE_EXIT | NOTE_EXITSTATUS) == 0);
+  CHECK(kq.next().size() == 1);
+}
+
 TEST_CASE("NOTE_REAP reports the exit first, then EV_EOF when the child is reaped") {
   const test_kqueue kq;
   child_process child;
