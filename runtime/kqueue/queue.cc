@@ -17,7 +17,7 @@
 namespace kedge::kqueue {
 
 int queue::begin() noexcept {
-  const int epoll = internal_fds::make([] { return epoll_create1(EPOLL_CLOEXEC); });
+  const int epoll = internal_fds::make_for_program([] { return epoll_create1(EPOLL_CLOEXEC); });
   if (epoll < 0) return -1;
   const int wakeup = internal_fds::make([] { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); });
   if (wakeup < 0 || !add_wakeup(epoll, wakeup)) {

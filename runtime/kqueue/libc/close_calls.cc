@@ -92,7 +92,7 @@ bool is_kqueue(int fd) noexcept {
 template <class Call>
 int duplicate(int fd, Call call) noexcept {
   if (!is_kqueue(fd)) return call();
-  const int fresh = internal_fds::make(call);
+  const int fresh = internal_fds::make_for_program(call);
   if (fresh < 0) return -1;
   if (!kqueue_registry::duplicate(fd, fresh)) {
     internal_fds::close(fresh);
