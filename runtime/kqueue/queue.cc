@@ -13,6 +13,7 @@
 #include "kedge/runtime/kqueue/descriptors/internal_fds.h"
 #include "kedge/runtime/kqueue/descriptors/kqueue_registry.h"
 #include "kedge/runtime/kqueue/extension.h"
+#include "kedge/runtime/kqueue/initial_options.h"
 
 namespace kedge::kqueue {
 
@@ -25,12 +26,15 @@ int queue::begin() noexcept {
     internal_fds::close(epoll);
     return -1;
   }
+  const unsigned options = initial_options();
   void* const owner = capture_owner();
   const std::lock_guard hold(lock_);
   fd_ = epoll;
   fd_count_ = 1;
   wakeup_ = wakeup;
-  options_ = 0;
+  options_ = options;
+  clock_.replace(nullptr, nullptr);
+  in_old_time_ = 0;
   kind_ = call_kind::undecided;
   wakeup_pending_ = epoll_turn_ = ended_ = false;
   in_old_sets_ = 0;
@@ -93,6 +97,13 @@ void queue::finish() noexcept {
   kqueue_registry::recycle(*this);
 }
 
+void queue::abandon() noexcept {
+  new (&lock_) base::mutex;
+  ended_ = true;
+  close_fast_path();
+  active_word_.store(0, std::memory_order_relaxed);
+}
+
 // Releases the lock while it detaches.
 void queue::detach_all() noexcept {
   std::size_t seen[2] = {0, 0};
@@ -126,10 +137,10 @@ void queue::close_slots() noexcept {
   }
 }
 
-void queue::set_options(unsigned options, bool is_set) noexcept {
-  options_ = is_set ? options_ | options : options_ & ~options;
+void queue::set_options(unsigned turned_on, unsigned turned_off) noexcept {
+  options_ = (options_ | turned_on) & ~turned_off;
   close_fast_path();
-  if (!is_set && (options & not_pollable) != 0 && active_filters_ != 0) post_wakeup();
+  if ((turned_off & not_pollable) != 0 && active_filters_ != 0) post_wakeup();
 }
 
 bool queue::has_options(unsigned options) noexcept {
@@ -137,9 +148,19 @@ bool queue::has_options(unsigned options) noexcept {
   return (options_ & options) == options;
 }
 
-void queue::on_clock_change() noexcept {
-  const std::lock_guard hold(lock_);
+bool queue::replace_clock(kedge_kqueue_clock* replacement, void* argument) noexcept {
+  const bool is_idle = users_ == 1 && sleepers_ == 0;  // but for the caller
+  if (!is_idle || others_.has_any(EVFILT_TIMER)) return false;
+  clock_.replace(replacement, argument);
   close_fast_path();
+  return true;
+}
+
+void queue::on_clock_moved() noexcept {
+  if (!clock_.is_replaced()) return;
+  ++clock_moves_;
+  in_old_time_ = sleepers_;
+  leave_old_time();
 }
 
 bool queue::has_waiters() const noexcept {
@@ -195,6 +216,7 @@ void queue::enqueue(knote_record& k) noexcept {
   active_filters_ |= 1u << filter;
   close_fast_path();
   ++active_count_;
+  publish_count();
 }
 
 void queue::dequeue(knote_record& k) noexcept {
@@ -203,6 +225,7 @@ void queue::dequeue(knote_record& k) noexcept {
   active_[filter].list.remove(k);
   if (--active_[filter].count == 0) active_filters_ &= ~(1u << filter);
   --active_count_;
+  publish_count();
 }
 
 void queue::activate(knote_record& k) noexcept {

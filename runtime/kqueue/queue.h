@@ -33,6 +33,7 @@
 #include <sys/event.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -43,6 +44,7 @@
 #include "kedge/runtime/kqueue/descriptors/descriptor_table.h"
 #include "kedge/runtime/kqueue/event_writer.h"
 #include "kedge/runtime/kqueue/filter_table.h"
+#include "kedge/runtime/kqueue/filters/timer_clock.h"
 #include "kedge/runtime/kqueue/knote_record.h"
 #include "kedge/runtime/kqueue/knote_table.h"
 
@@ -79,8 +81,13 @@ class queue {
   // by a raw system call. Requires enter().
   bool fd_is_ours() const noexcept;
 
-  // Returns whether `fd` names our epoll set. Takes no lock: for the child of a fork.
+  // For the child of a fork, where no other thread exists.
+
+  // Returns whether `fd` names our epoll set. Takes no lock.
   bool owns(int fd) const noexcept;
+  // Ends the parent's kqueue for handles. Whatever state a thread of the parent has left it in, it
+  // stays like that, but for its lock.
+  void abandon() noexcept;
 
   // --- A call. enter() takes the lock and counts the thread; leave() undoes both. The functions
   // between the two require the lock, and may release it while they run.
@@ -122,13 +129,16 @@ class queue {
   // Delivers only knotes that are active in user space. Makes no system call.
   void collect_active(event_writer& out) noexcept;
 
-  // Sets or clears options of extension.h.
-  void set_options(unsigned options, bool is_set) noexcept;
+  // Turns options of extension.h on and off.
+  void set_options(unsigned turned_on, unsigned turned_off) noexcept;
+
+  // use_clock() of extension.h. Returns false if there are timers, or a thread waits.
+  bool replace_clock(kedge_kqueue_clock* replacement, void* argument) noexcept;
+
+  // The replaced clock has moved: each thread that sleeps looks at it.
+  void on_clock_moved() noexcept;
 
   // --- Notifications. The rest needs no enter().
-
-  // The timers' clock was replaced, or restored.
-  void on_clock_change() noexcept;
 
   // `fd` is about to be closed: its knotes are dropped, or vanish.
   void on_close(int fd) noexcept;
@@ -146,6 +156,9 @@ class queue {
   void* owner() const noexcept { return owner_; }
   void* state_of(unsigned filter) const noexcept { return slots_[filter].state; }
 
+  // The clock of timers and time-outs.
+  const timer_clock& clock() const noexcept { return clock_; }
+
   // Opens the state of another filter in this kqueue. For use in attach. Returns 0 or an errno.
   int open_state(unsigned filter) noexcept;
 
@@ -162,6 +175,12 @@ class queue {
 
   // Returns whether all of these options of extension.h are set.
   bool has_options(unsigned options) noexcept;
+
+  // For a handle: not 0 while there are active knotes.
+  const std::uint32_t* active_word() const noexcept {
+    static_assert(sizeof active_word_ == sizeof(std::uint32_t));
+    return reinterpret_cast<const std::uint32_t*>(&active_word_);
+  }
 
   // --- For kqueue_registry.
 
@@ -223,6 +242,7 @@ class queue {
 
   // Active knotes and wakeups.
   void enqueue(knote_record& k) noexcept;
+  void publish_count() noexcept { active_word_.store(active_count_, std::memory_order_relaxed); }
   void dequeue(knote_record& k) noexcept;
   void enqueue_and_wake(knote_record& k) noexcept;
   // A thread sleeps, or there may be a poller.
@@ -247,6 +267,7 @@ class queue {
                        bool& is_stuck) noexcept;
   inline int check_wait(const wait_round& r) noexcept;
   bool pause(deadline& until) noexcept;
+  void leave_old_time() noexcept;
   void end_collecting() noexcept;
   void deliver_ready(std::uint64_t tag, std::uint32_t events, event_writer& out) noexcept;
   inline bool deliver_polled(knote_record& k, std::uint32_t events, bool is_edge,
@@ -284,11 +305,15 @@ class queue {
   bool stale_ = false;        // the wait brought an event of a registration that is gone
   unsigned set_ = 0;          // counts the epoll sets that the kqueue has had
   int in_old_sets_ = 0;       // threads asleep in earlier ones
+  unsigned clock_moves_ = 0;  // counts the calls of on_clock_moved()
+  int in_old_time_ = 0;       // threads asleep since before the last one
   bool epoll_turn_ = false;   // with room for one event: epoll is asked, not the lists
   unsigned next_filter_ = 0;  // the filter whose list is served first
   std::uint32_t active_filters_ = 0;  // one bit per filter whose list is not empty
   std::uint32_t active_count_ = 0;
+  std::atomic<std::uint32_t> active_word_{0};  // active_count_, to be read without the lock
   void* owner_ = nullptr;
+  timer_clock clock_;
   active_knotes active_[filter_count];
   filter_slot slots_[filter_count];
   descriptor_table descriptors_;
