@@ -2,7 +2,8 @@
 //
 // The library's signal handler (libc/signal_disposition.h) counts delivered signals. A signal that
 // every thread blocks is counted as soon as it is pending, which a signalfd reports. The signalfd
-// is never read, because that would take the signal from the program.
+// is never read: libc/pending_signals.h counts the signal and keeps it pending for the program. A
+// real-time signal is only counted once while it is pending.
 //
 // Threads: begin(), end(), drain() and take_count() under the caller's lock, the rest any. The two
 // functions at the end may run in a signal handler. Ownership: a signal_watch is never freed,
@@ -40,29 +41,37 @@ class signal_watch {
  private:
   friend void signal_delivered(unsigned signal) noexcept;
   friend void signal_accepted(unsigned signal) noexcept;
+  friend void signal_skipped(std::uint64_t signals) noexcept;
 
   bool open() noexcept;
+  void poke() const noexcept;
   void close() noexcept;
   void watch_pending(std::uint64_t signals) noexcept;
-  // The signal is not pending any more. Returns whether it was counted while it was pending.
+  void count_realtime() noexcept;
+  // The real-time signal is not pending any more. Returns whether it was counted while it was
+  // pending.
   bool forget_pending(unsigned signal) noexcept;
 
   int event_fd_ = -1;                      // written by the handler. -1: not open
   int pending_fd_ = -1;                    // the signalfd
   int set_ = -1;                           // an epoll set of both
   std::atomic<std::uint64_t> signals_{0};  // watched. Bit signal - 1
-  std::atomic<std::uint64_t> pending_{0};  // counted already, so not when they are delivered
+  // Real-time signals that are counted already, so that they are not when they are delivered.
+  std::atomic<std::uint64_t> pending_{0};
   std::atomic<std::uint32_t> counts_[signal_count]{};
   std::atomic<std::uint32_t> writers_{0};  // handlers that may be about to write
   signal_watch* next_ = nullptr;           // in the list of all, walked without a lock
   bool in_use_ = false;
 };
 
-// A signal was delivered: counts it for every kqueue that watches it.
+// A signal was delivered, or will be: counts it for every kqueue that watches it.
 void signal_delivered(unsigned signal) noexcept;
 
 // A pending signal was accepted by sigwait(), sigwaitinfo() or sigtimedwait(), so that it will not
 // be delivered.
 void signal_accepted(unsigned signal) noexcept;
+
+// Some of these signals (bit signal - 1) may be pending and not counted.
+void signal_skipped(std::uint64_t signals) noexcept;
 
 }  // namespace kedge::kqueue
