@@ -10,6 +10,7 @@
 #include <sys/select.h>
 
 #include <cerrno>
+#include <cstddef>
 
 #include "kedge/runtime/kqueue/filters/signal_watch.h"
 #include "kedge/runtime/kqueue/libc/next_definition.h"
@@ -26,6 +27,10 @@ extern "C" {
 [[gnu::weak]] decltype(sigsuspend) __interceptor_sigsuspend;
 [[gnu::weak]] decltype(pselect) __interceptor_pselect;
 [[gnu::weak]] decltype(ppoll) __interceptor_ppoll;
+// ppoll() of a program that is compiled with _FORTIFY_SOURCE.
+int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* time_out, const sigset_t* mask,
+                std::size_t size);
+[[gnu::weak]] decltype(__ppoll_chk) __interceptor___ppoll_chk;
 [[gnu::weak]] decltype(epoll_pwait) __interceptor_epoll_pwait;
 [[gnu::weak]] decltype(epoll_pwait2) __interceptor_epoll_pwait2;
 }
@@ -42,6 +47,7 @@ constinit next_definition next_sigpending("sigpending", &__interceptor_sigpendin
 constinit next_definition next_sigsuspend("sigsuspend", &__interceptor_sigsuspend);
 constinit next_definition next_pselect("pselect", &__interceptor_pselect);
 constinit next_definition next_ppoll("ppoll", &__interceptor_ppoll);
+constinit next_definition next_ppoll_chk("__ppoll_chk", &__interceptor___ppoll_chk);
 constinit next_definition next_epoll_pwait("epoll_pwait", &__interceptor_epoll_pwait);
 constinit next_definition next_epoll_pwait2("epoll_pwait2", &__interceptor_epoll_pwait2);
 
@@ -54,6 +60,7 @@ constinit next_definition next_epoll_pwait2("epoll_pwait2", &__interceptor_epoll
   next_sigsuspend.find();
   next_pselect.find();
   next_ppoll.find();
+  next_ppoll_chk.find();
   next_epoll_pwait.find();
   next_epoll_pwait2.find();
 }
@@ -141,6 +148,12 @@ extern "C" int pselect(int count, fd_set* readable, fd_set* writable, fd_set* ex
 extern "C" int ppoll(pollfd* fds, nfds_t count, const timespec* time_out, const sigset_t* mask) {
   const signal_taker taker = signal_taker::by_mask(mask);
   return next_ppoll(fds, count, time_out, mask);
+}
+
+extern "C" int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* time_out,
+                           const sigset_t* mask, std::size_t size) {
+  const signal_taker taker = signal_taker::by_mask(mask);
+  return next_ppoll_chk(fds, count, time_out, mask, size);
 }
 
 extern "C" int epoll_pwait(int epoll, epoll_event* events, int room, int time_out,

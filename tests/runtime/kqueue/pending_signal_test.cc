@@ -592,13 +592,15 @@ TEST_CASE("a thread in sigwait gets each signal, and a thread in kevent64 an eve
 TEST_CASE("a thread that does not block the signal handles each, and each is counted") {
   const blocked_signal usr1;
   constexpr int rounds = 500;
-  std::atomic<bool> over{false};
+  const fd_pair orders = fd_pair::of_pipe();
   std::atomic<bool> ready{false};
   std::thread handler([&] {
     unblock(SIGUSR1);
     ready = true;
     ready.notify_all();
-    over.wait(false);
+    char byte = 0;
+    while (::read(orders[0], &byte, 1) < 0 && errno == EINTR) {
+    }
   });
   ready.wait(false);
   for (int i = 0; i < rounds; ++i) {
@@ -606,8 +608,7 @@ TEST_CASE("a thread that does not block the signal handles each, and each is cou
     usr1.send();
     while (handled != i + 1) std::this_thread::yield();
   }
-  over = true;
-  over.notify_all();
+  orders.put(1, "x");
   handler.join();
 }
 
