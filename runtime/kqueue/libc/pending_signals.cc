@@ -2,6 +2,7 @@
 
 #include <sched.h>
 #include <sys/auxv.h>
+#include <time.h>
 
 #include <atomic>
 #include <bit>
@@ -38,9 +39,10 @@ constexpr unsigned standard_count = 32;  // 1 to 31
 
 // One signal that was counted last, under the lock.
 struct counted_signal {
-  siginfo_t info{};         // as it came
-  pid_t holder = 0;         // the thread that it is pending for. 0: none, or the process
-  unsigned generation = 0;  // of the copy that is up to date
+  siginfo_t info{};                   // as it came
+  pid_t holder = 0;                   // the thread that it is pending for. 0: none, or the process
+  unsigned generation = 0;            // of the copy that is up to date
+  std::uint64_t uncertain_since = 0;  // for may_move()
 };
 
 counted_signal counted[standard_count];
@@ -165,6 +167,18 @@ struct holder_end {
 };
 thread_local holder_end at_thread_end;
 
+// Some thread blocks all signals. A function of the C library does so for microseconds. Returns
+// false if it takes too long to be one.
+bool is_brief(counted_signal& c) noexcept {
+  constexpr std::uint64_t brief = 10'000'000;  // ns
+  timespec t{};
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  const std::uint64_t now =
+      static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(t.tv_nsec);
+  if (c.uncertain_since == 0) c.uncertain_since = now;
+  return now - c.uncertain_since < brief;
+}
+
 // Returns whether the signal may be moved to this thread. If not, the thread that may take it, or
 // that leaves it, counts it or calls signal_skipped().
 bool may_move(unsigned signal, pid_t self) noexcept {
@@ -172,17 +186,17 @@ bool may_move(unsigned signal, pid_t self) noexcept {
   const std::uint64_t only = signal_bit(signal);
   skipped.fetch_or(only);
   if (takers[signal].load() != 0) return false;
-  switch (reception_of(only, self)) {
-    case reception::possible:
-      return false;
-    case reception::uncertain:  // not for long
-      sched_yield();
-      signal_skipped(only);
-      return false;
-    default:
-      skipped.fetch_and(~only);
-      return true;
+  const reception others = reception_of(only, self);
+  if (others == reception::possible) return false;
+  counted_signal& c = counted[signal];
+  if (others == reception::uncertain && is_brief(c)) {
+    sched_yield();
+    signal_skipped(only);  // tries again
+    return false;
   }
+  c.uncertain_since = 0;
+  skipped.fetch_and(~only);
+  return true;
 }
 
 // Counts a pending signal and puts it back. Returns how often it was pending without being counted.

@@ -71,15 +71,18 @@ std::optional<thread_status> read_status(pid_t thread) noexcept {
   const long size = syscall(SYS_read, file.fd(), text, sizeof text);
   if (size <= 0) return std::nullopt;
   const std::string_view all(text, static_cast<std::size_t>(size));
-  const bool has_ended = all.find("\nState:\tZ") != std::string_view::npos ||
-                         all.find("\nState:\tX") != std::string_view::npos;
-  return thread_status{has_ended, value_of(all, "\nSigBlk:\t"), value_of(all, "\nSigPnd:\t"),
+  const auto has = [all](std::string_view line) {
+    return all.find(line) != std::string_view::npos;
+  };
+  const bool takes_none =
+      has("\nState:\tZ") || has("\nState:\tX") || all.starts_with("Name:\tiou-");
+  return thread_status{takes_none, value_of(all, "\nSigBlk:\t"), value_of(all, "\nSigPnd:\t"),
                        value_of(all, "\nShdPnd:\t")};
 }
 
 reception reception_by(pid_t thread, std::uint64_t signals) noexcept {
   const std::optional<thread_status> status = read_status(thread);
-  if (!status || status->has_ended) return reception::blocked;
+  if (!status || status->takes_none) return reception::blocked;
   if ((status->blocked & internal_signal) != 0) return reception::uncertain;
   return (status->blocked & signals) == signals ? reception::blocked : reception::possible;
 }

@@ -13,7 +13,8 @@ namespace kedge::kqueue {
 
 // Masks have bit signal - 1.
 struct thread_status {
-  bool has_ended = false;  // the main thread may have, while others go on
+  // It takes no signals: it has ended, as the main thread may, or is one of io_uring's.
+  bool takes_none = false;
   std::uint64_t blocked = 0;
   std::uint64_t pending = 0;             // for the thread
   std::uint64_t pending_of_process = 0;  // for the process
