@@ -25,9 +25,22 @@ void deadline::set(const timespec& timeout) noexcept {
   fresh_ = true;
 }
 
+void deadline::start_on(const timer_clock& clock) noexcept {
+  if (kind_ != kind::later) return;
+  const std::uint64_t length = static_cast<std::uint64_t>(remaining_.tv_sec) * second +
+                               static_cast<std::uint64_t>(remaining_.tv_nsec);
+  clock_ = &clock;
+  ends_at_ = clock.now(CLOCK_MONOTONIC) + length;
+}
+
 const timespec* deadline::count_down() noexcept {
   static constexpr timespec nothing{};
   if (kind_ == kind::now) return &nothing;
+  if (clock_ != nullptr) {
+    if (clock_->now(CLOCK_MONOTONIC) < ends_at_) return nullptr;
+    kind_ = kind::now;
+    return &nothing;
+  }
   if (!fresh_) {
     const std::uint64_t now = monotonic_now();
     const std::uint64_t rest = now < ends_at_ ? ends_at_ - now : 0;

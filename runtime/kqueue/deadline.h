@@ -1,10 +1,13 @@
-// deadline: how long a kevent() call may sleep, from its time-out argument. It always uses the real
-// clock: a caller with a virtual clock (use_clock()) polls.
+// deadline: how long a kevent() call may sleep, from its time-out argument. If use_clock() has
+// replaced the clock of the kqueue, the time-out is measured by that clock. The call then sleeps
+// until clock_moved() wakes it, because the host has no timer for the clock.
 #pragma once
 
 #include <time.h>
 
 #include <cstdint>
+
+#include "kedge/runtime/kqueue/filters/timer_clock.h"
 
 namespace kedge::kqueue {
 
@@ -15,22 +18,32 @@ class deadline {
   void set_now() noexcept { kind_ = kind::now; }
   void set(const timespec& timeout) noexcept;
 
+  // Measures the time-out by the clock of a kqueue, if that is replaced. To be called before the
+  // first remaining().
+  void follow(const timer_clock& clock) noexcept {
+    if (clock.is_replaced()) [[unlikely]]
+      start_on(clock);
+  }
+
   bool is_now() const noexcept { return kind_ == kind::now; }
 
   // Returns the time left, as epoll_pwait2() takes it: null for ever. The result is valid until the
-  // next call. When no time is left, the deadline becomes `now`.
+  // next call. When no time is left, the deadline becomes `now`. By a replaced clock the result is
+  // null as long as time is left.
   const timespec* remaining() noexcept { return kind_ == kind::never ? nullptr : count_down(); }
 
  private:
   enum class kind : std::uint8_t { never, now, later };
 
   const timespec* count_down() noexcept;
+  void start_on(const timer_clock& clock) noexcept;
 
   kind kind_ = kind::never;
   // Set if the kind is `later`.
   bool fresh_;  // remaining_ is the whole time-out: the call has not slept yet
   timespec remaining_;
-  std::uint64_t ends_at_;  // ns of CLOCK_MONOTONIC
+  std::uint64_t ends_at_;  // ns of CLOCK_MONOTONIC, or of clock_
+  const timer_clock* clock_ = nullptr;
 };
 
 }  // namespace kedge::kqueue

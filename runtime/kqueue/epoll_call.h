@@ -28,15 +28,16 @@ inline constexpr unsigned max_ready = 256;  // epoll's events per wait
 
 // One wait and what it brought. Filled in by queue and fast_path.
 struct wait_round {
-  int fd;             // of the kqueue
-  unsigned taken;     // how many of epoll's events are delivered already
-  unsigned room;      // for epoll's events. 0: epoll is not asked
-  unsigned complete;  // how many events of the call's array have their `data`
-  int count;          // of epoll's events, or a negative errno
-  unsigned set;       // the epoll set that the wait began with
-  unsigned wait;      // its number, queue::waits_
-  bool sleep;         // the thread may sleep, so that an activation has to wake it
-  unsigned changes;   // descriptor_table::changes() as the wait began
+  int fd;                // of the kqueue
+  unsigned taken;        // how many of epoll's events are delivered already
+  unsigned room;         // for epoll's events. 0: epoll is not asked
+  unsigned complete;     // how many events of the call's array have their `data`
+  int count;             // of epoll's events, or a negative errno
+  unsigned set;          // the epoll set that the wait began with
+  unsigned wait;         // its number, queue::waits_
+  unsigned clock_moves;  // queue::clock_moves_ as the wait began, if the clock is replaced
+  bool sleep;            // the thread may sleep, so that an activation has to wake it
+  unsigned changes;      // descriptor_table::changes() as the wait began
   epoll_event ready[max_ready];
 };
 

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "kedge/runtime/kqueue/descriptors/kqueue_registry.h"
+#include "kedge/runtime/kqueue/extension.h"
 #include "kedge/runtime/kqueue/fast_path.h"
 #include "kedge/runtime/kqueue/libc/bypassed_calls.h"
 #include "kedge/runtime/kqueue/queue.h"
@@ -61,11 +62,10 @@ int apply_all(queue& q, const Event* changes, int nchanges, event_writer& out,
   return 0;
 }
 
-// Returns 0 or an errno.
+// `q`: of the fd, or null. Returns 0 or an errno.
 template <class Event>
-int run(int kq, call_kind kind, const Event* changes, int nchanges, event_writer& out,
+int run(queue* q, int kq, call_kind kind, const Event* changes, int nchanges, event_writer& out,
         unsigned flags, deadline& until) noexcept {
-  queue* const q = kqueue_registry::find(kq);
   if (q == nullptr) return EBADF;
   int error = q->enter(kq, kind);
   if (error != 0) return error;
@@ -84,8 +84,8 @@ int run(int kq, call_kind kind, const Event* changes, int nchanges, event_writer
 }
 
 template <class Event>
-[[gnu::noinline]] int call_slow_path(call_kind kind, int kq, const Event* changes, int nchanges,
-                                     Event* events, int nevents, unsigned flags,
+[[gnu::noinline]] int call_slow_path(call_kind kind, queue* q, int kq, const Event* changes,
+                                     int nchanges, Event* events, int nevents, unsigned flags,
                                      const timespec* timeout) noexcept {
   int error = (flags & other_kinds) != 0 ? EINVAL : 0;
   deadline until;
@@ -102,7 +102,7 @@ template <class Event>
   Event nowhere;
   event_writer out(events != nullptr ? events : &nowhere,
                    events != nullptr ? nevents : std::min(nevents, 1));
-  if (error == 0) error = run(kq, kind, changes, nchanges, out, flags, until);
+  if (error == 0) error = run(q, kq, kind, changes, nchanges, out, flags, until);
   if (events == nullptr && out.count() != 0) error = EFAULT;
   if (error == 0) return static_cast<int>(out.count());
   errno = error;
@@ -110,21 +110,23 @@ template <class Event>
 }
 
 template <class Event>
-[[gnu::always_inline]] inline int call(call_kind kind, int kq, const Event* changes, int nchanges,
-                                       Event* events, int nevents, unsigned flags,
+[[gnu::always_inline]] inline int call(call_kind kind, queue* q, int kq, const Event* changes,
+                                       int nchanges, Event* events, int nevents, unsigned flags,
                                        const timespec* timeout) noexcept {
-  queue* q = nullptr;
   if (nchanges > 0 || flags > KEVENT_FLAG_IMMEDIATE || events == nullptr ||
-      static_cast<unsigned>(nevents) - 1 >= max_ready || (q = kqueue_registry::find(kq)) == nullptr)
-      [[unlikely]] {
-    return call_slow_path(kind, kq, changes, nchanges, events, nevents, flags, timeout);
+      static_cast<unsigned>(nevents) - 1 >= max_ready || q == nullptr) [[unlikely]] {
+    return call_slow_path(kind, q, kq, changes, nchanges, events, nevents, flags, timeout);
   }
   const auto room = static_cast<unsigned>(nevents);
   if (timeout == nullptr) [[likely]]
     return fast_path<Event>(*q, kq, events, room, flags).run();
   if (flags == 0 && is_valid(*timeout))
     return fast_path<Event>::run(*q, kq, events, room, *timeout);
-  return call_slow_path(kind, kq, changes, nchanges, events, nevents, flags, timeout);
+  return call_slow_path(kind, q, kq, changes, nchanges, events, nevents, flags, timeout);
+}
+
+queue* queue_of(const struct kedge_kqueue& handle) noexcept {
+  return static_cast<queue*>(handle.queue);
 }
 
 }  // namespace
@@ -137,12 +139,28 @@ extern "C" int kqueue(void) {
 
 extern "C" int kevent(int kq, const struct kevent* changelist, int nchanges,
                       struct kevent* eventlist, int nevents, const struct timespec* timeout) {
-  return kedge::kqueue::call(kedge::kqueue::call_kind::narrow, kq, changelist, nchanges, eventlist,
-                             nevents, 0, timeout);
+  return kedge::kqueue::call(kedge::kqueue::call_kind::narrow,
+                             kedge::kqueue::kqueue_registry::find(kq), kq, changelist, nchanges,
+                             eventlist, nevents, 0, timeout);
 }
 
 extern "C" int kevent64(int kq, const kevent64_s* changelist, int nchanges, kevent64_s* eventlist,
                         int nevents, unsigned int flags, const struct timespec* timeout) {
-  return kedge::kqueue::call(kedge::kqueue::call_kind::wide, kq, changelist, nchanges, eventlist,
-                             nevents, flags, timeout);
+  return kedge::kqueue::call(kedge::kqueue::call_kind::wide,
+                             kedge::kqueue::kqueue_registry::find(kq), kq, changelist, nchanges,
+                             eventlist, nevents, flags, timeout);
+}
+
+extern "C" int kedge_kqueue_kevent(const struct kedge_kqueue* handle, const struct kevent* changes,
+                                   int nchanges, struct kevent* events, int nevents,
+                                   const struct timespec* timeout) {
+  return kedge::kqueue::call(kedge::kqueue::call_kind::narrow, kedge::kqueue::queue_of(*handle),
+                             handle->fd, changes, nchanges, events, nevents, 0, timeout);
+}
+
+extern "C" int kedge_kqueue_kevent64(const struct kedge_kqueue* handle, const kevent64_s* changes,
+                                     int nchanges, kevent64_s* events, int nevents, unsigned flags,
+                                     const struct timespec* timeout) {
+  return kedge::kqueue::call(kedge::kqueue::call_kind::wide, kedge::kqueue::queue_of(*handle),
+                             handle->fd, changes, nchanges, events, nevents, flags, timeout);
 }

@@ -3,6 +3,14 @@
 
 namespace kedge::kqueue {
 
+bool knote_table::has_any(std::int16_t filter) const noexcept {
+  for (const knote_record* k : buckets_) {
+    while (k != nullptr && k->filter != filter) k = k->chain;
+    if (k != nullptr) return true;
+  }
+  return false;
+}
+
 void knote_table::insert(knote_record& k) {
   if (size_ >= buckets_.size()) grow();
   knote_record*& head = buckets_[place(k.filter, k.ident)];

@@ -25,6 +25,9 @@ class knote_table {
     return nullptr;
   }
 
+  // Looks at all knotes.
+  bool has_any(std::int16_t filter) const noexcept;
+
   void insert(knote_record& k);  // throws std::bad_alloc
   void remove(knote_record& k) noexcept;
   void clear() noexcept;  // frees the buckets

@@ -13,11 +13,12 @@
 #include "kedge/runtime/kqueue/descriptors/internal_fds.h"
 #include "kedge/runtime/kqueue/descriptors/kqueue_registry.h"
 #include "kedge/runtime/kqueue/extension.h"
+#include "kedge/runtime/kqueue/initial_options.h"
 
 namespace kedge::kqueue {
 
 int queue::begin() noexcept {
-  const int epoll = internal_fds::make([] { return epoll_create1(EPOLL_CLOEXEC); });
+  const int epoll = internal_fds::make_for_program([] { return epoll_create1(EPOLL_CLOEXEC); });
   if (epoll < 0) return -1;
   const int wakeup = internal_fds::make([] { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); });
   if (wakeup < 0 || !add_wakeup(epoll, wakeup)) {
@@ -25,12 +26,15 @@ int queue::begin() noexcept {
     internal_fds::close(epoll);
     return -1;
   }
+  const unsigned options = initial_options();
   void* const owner = capture_owner();
   const std::lock_guard hold(lock_);
   fd_ = epoll;
   fd_count_ = 1;
   wakeup_ = wakeup;
-  options_ = 0;
+  options_ = options;
+  clock_.replace(nullptr, nullptr);
+  in_old_time_ = 0;
   kind_ = call_kind::undecided;
   wakeup_pending_ = ended_ = false;
   in_old_sets_ = 0;
@@ -94,6 +98,13 @@ void queue::finish() noexcept {
   kqueue_registry::recycle(*this);
 }
 
+void queue::abandon() noexcept {
+  new (&lock_) base::mutex;
+  ended_ = true;
+  close_fast_path();
+  active_word_.store(0, std::memory_order_relaxed);
+}
+
 // Releases the lock while it detaches.
 void queue::detach_all() noexcept {
   std::size_t seen[2] = {0, 0};
@@ -128,10 +139,10 @@ void queue::close_slots() noexcept {
   }
 }
 
-void queue::set_options(unsigned options, bool is_set) noexcept {
-  options_ = is_set ? options_ | options : options_ & ~options;
+void queue::set_options(unsigned turned_on, unsigned turned_off) noexcept {
+  options_ = (options_ | turned_on) & ~turned_off;
   close_fast_path();
-  if (!is_set && (options & not_pollable) != 0 && active_count_ != 0) post_wakeup();
+  if ((turned_off & not_pollable) != 0 && active_count_ != 0) post_wakeup();
 }
 
 void* queue::open_state_of(unsigned filter) noexcept {
@@ -144,9 +155,19 @@ bool queue::has_options(unsigned options) noexcept {
   return (options_ & options) == options;
 }
 
-void queue::on_clock_change() noexcept {
-  const std::lock_guard hold(lock_);
+bool queue::replace_clock(kedge_kqueue_clock* replacement, void* argument) noexcept {
+  const bool is_idle = users_ == 1 && sleepers_ == 0;  // but for the caller
+  if (!is_idle || others_.has_any(EVFILT_TIMER)) return false;
+  clock_.replace(replacement, argument);
   close_fast_path();
+  return true;
+}
+
+void queue::on_clock_moved() noexcept {
+  if (!clock_.is_replaced()) return;
+  ++clock_moves_;
+  in_old_time_ = sleepers_;
+  leave_old_time();
 }
 
 bool queue::has_waiters() const noexcept {
@@ -199,6 +220,7 @@ void queue::enqueue(knote_record& k) noexcept {
   active_.push_back(k);
   ++active_count_;
   close_fast_path();
+  publish_count();
 }
 
 void queue::dequeue(knote_record& k) noexcept {
@@ -209,6 +231,7 @@ void queue::dequeue(knote_record& k) noexcept {
   }
   active_.remove(k);
   --active_count_;
+  publish_count();
 }
 
 void queue::enqueue_served(knote_record& k) noexcept {

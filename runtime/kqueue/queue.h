@@ -44,6 +44,7 @@
 #include <sys/event.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -54,6 +55,7 @@
 #include "kedge/runtime/kqueue/descriptors/descriptor_table.h"
 #include "kedge/runtime/kqueue/event_writer.h"
 #include "kedge/runtime/kqueue/filter_table.h"
+#include "kedge/runtime/kqueue/filters/timer_clock.h"
 #include "kedge/runtime/kqueue/knote_record.h"
 #include "kedge/runtime/kqueue/knote_table.h"
 
@@ -90,8 +92,13 @@ class queue {
   // by a raw system call. Requires enter().
   bool fd_is_ours() const noexcept;
 
-  // Returns whether `fd` names our epoll set. Takes no lock: for the child of a fork.
+  // For the child of a fork, where no other thread exists.
+
+  // Returns whether `fd` names our epoll set. Takes no lock.
   bool owns(int fd) const noexcept;
+  // Ends the parent's kqueue for handles. Whatever state a thread of the parent has left it in, it
+  // stays like that, but for its lock.
+  void abandon() noexcept;
 
   // --- A call. enter() takes the lock and counts the thread; leave() undoes both. The functions
   // between the two require the lock, and may release it while they run.
@@ -133,13 +140,16 @@ class queue {
   // Delivers only knotes that are active in user space. Makes no system call.
   void collect_active(event_writer& out) noexcept;
 
-  // Sets or clears options of extension.h.
-  void set_options(unsigned options, bool is_set) noexcept;
+  // Turns options of extension.h on and off.
+  void set_options(unsigned turned_on, unsigned turned_off) noexcept;
+
+  // use_clock() of extension.h. Returns false if there are timers, or a thread waits.
+  bool replace_clock(kedge_kqueue_clock* replacement, void* argument) noexcept;
+
+  // The replaced clock has moved: each thread that sleeps looks at it.
+  void on_clock_moved() noexcept;
 
   // --- Notifications. The rest needs no enter().
-
-  // The timers' clock was replaced, or restored.
-  void on_clock_change() noexcept;
 
   // `fd` is about to be closed: its knotes are dropped, or vanish.
   void on_close(int fd) noexcept;
@@ -160,6 +170,8 @@ class queue {
   // Returns the state of another filter in this kqueue, or null if it is not open. For use in
   // attach and pump, which a state outlives.
   void* open_state_of(unsigned filter) noexcept;
+  // The clock of timers and time-outs.
+  const timer_clock& clock() const noexcept { return clock_; }
 
   // Opens the state of another filter in this kqueue. For use in attach. Returns 0 or an errno.
   int open_state(unsigned filter) noexcept;
@@ -177,6 +189,12 @@ class queue {
 
   // Returns whether all of these options of extension.h are set.
   bool has_options(unsigned options) noexcept;
+
+  // For a handle: not 0 while there are active knotes.
+  const std::uint32_t* active_word() const noexcept {
+    static_assert(sizeof active_word_ == sizeof(std::uint32_t));
+    return reinterpret_cast<const std::uint32_t*>(&active_word_);
+  }
 
   // --- For kqueue_registry.
 
@@ -245,6 +263,7 @@ class queue {
 
   // Active knotes and wakeups.
   void enqueue(knote_record& k) noexcept;
+  void publish_count() noexcept { active_word_.store(active_count_, std::memory_order_relaxed); }
   void dequeue(knote_record& k) noexcept;
   // Keeps a delivered knote that stays active apart until the call ends, which moves it to the end
   // of the list.
@@ -273,6 +292,7 @@ class queue {
                        bool& is_stuck) noexcept;
   inline int check_wait(const wait_round& r) noexcept;
   bool pause(deadline& until) noexcept;
+  void leave_old_time() noexcept;
   void end_collecting() noexcept;
   std::size_t deliver_ready(const wait_round& r, const epoll_event& event, delivery* probes,
                             event_writer& out) noexcept;
@@ -311,18 +331,22 @@ class queue {
   bool ended_ = true;
   // The eventfd is written, or is about to be, and epoll's event of it is not taken yet.
   bool wakeup_pending_ = false;
-  int wakeup_writers_ = 0;   // threads that have set wakeup_pending_ and are about to write
-  bool stale_ = false;       // the wait brought an event of a registration that is gone
-  unsigned set_ = 0;         // counts the epoll sets that the kqueue has had
-  int in_old_sets_ = 0;      // threads asleep in earlier ones
-  std::uint32_t waits_ = 0;  // counts the rounds of calls, but for those of the fast path alone
+  int wakeup_writers_ = 0;    // threads that have set wakeup_pending_ and are about to write
+  bool stale_ = false;        // the wait brought an event of a registration that is gone
+  unsigned set_ = 0;          // counts the epoll sets that the kqueue has had
+  int in_old_sets_ = 0;       // threads asleep in earlier ones
+  unsigned clock_moves_ = 0;  // counts the calls of on_clock_moved()
+  int in_old_time_ = 0;       // threads asleep since before the last one
+  std::uint32_t waits_ = 0;   // counts the rounds of calls, but for those of the fast path alone
   // How many knotes at the front of the list are delivered before epoll is asked again.
   std::uint32_t turn_left_ = 0;
   std::uint32_t active_count_ = 0;
+  std::atomic<std::uint32_t> active_word_{0};  // active_count_, to be read without the lock
   std::uint32_t sources_ = 0;  // the open slots whose filters have `is_due`, as bits
   knote_list active_;          // oldest first
   knote_list served_;
   void* owner_ = nullptr;
+  timer_clock clock_;
   filter_slot slots_[filter_count];
   descriptor_table descriptors_;
   knote_table others_;

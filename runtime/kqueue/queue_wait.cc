@@ -11,7 +11,6 @@
 
 #include "kedge/runtime/kqueue/epoll_call.h"
 #include "kedge/runtime/kqueue/extension.h"
-#include "kedge/runtime/kqueue/filters/timer_clock.h"
 #include "kedge/runtime/kqueue/interruption.h"
 #include "kedge/runtime/kqueue/libc/no_cancellation.h"
 #include "kedge/runtime/kqueue/queue.h"
@@ -39,6 +38,7 @@ int wait_for_events(int epoll, epoll_event* events, unsigned room,
 }
 
 int queue::collect(event_writer& out, deadline& until) noexcept {
+  until.follow(clock_);
   ++collectors_;
   return collect_from(wait_again, out, until);
 }
@@ -63,7 +63,8 @@ int queue::collect_from(int result, event_writer& out, deadline& until) noexcept
 }
 
 void queue::open_fast_path() noexcept {
-  const bool is_open = active_count_ == 0 && in_old_sets_ == 0 && !ended_ && !clock_is_virtual();
+  const bool is_open =
+      active_count_ == 0 && in_old_sets_ == 0 && !ended_ && !clock_.is_replaced();
   if (!is_open || kind_ == call_kind::undecided) return;
   fast_path_fds_[index_of(kind_, (options_ & no_data) == 0)] = fd_;
 }
@@ -82,7 +83,11 @@ void queue::end_collecting() noexcept {
 // Delivers the rest of the list's turn. Then decides how many of epoll's events the next round
 // takes, and whether it may sleep. May release the lock.
 void queue::plan(wait_round& r, event_writer& out, const deadline& until) noexcept {
-  if (clock_is_virtual()) activate_earlier();
+  if (clock_.is_replaced()) {
+    // A new sleeper must not take the wakeup of one that the clock has left behind.
+    while (in_old_time_ != 0 && !ended_) state_changed_.wait(lock_);
+    activate_earlier();
+  }
   r.count = 0;
   r.taken = 0;
   ++waits_;
@@ -98,6 +103,7 @@ void queue::ask_epoll(wait_round& r, deadline& until) noexcept {
   const timespec* const timeout = r.sleep ? until.remaining() : &no_time;
   r.fd = fd_;
   r.set = set_;
+  r.clock_moves = clock_moves_;
   r.changes = descriptors_.changes();
   if (r.sleep) {
     ++sleepers_;
@@ -137,6 +143,14 @@ int queue::deliver_round(const wait_round& r, event_writer& out, deadline& until
   return ended_ ? EBADF : wait_again;
 }
 
+// Wakes the next thread that has slept since before the clock moved. A write to the eventfd wakes
+// one thread, and the woken thread wakes the next.
+void queue::leave_old_time() noexcept {
+  if (in_old_time_ == 0) return state_changed_.wake_all();
+  wakeup_pending_ = false;
+  post_wakeup();
+}
+
 // Sleeps between two rounds where epoll would not. Releases the lock for that time. Returns false
 // if a handler of the program has run.
 bool queue::pause(deadline& until) noexcept {
@@ -159,6 +173,10 @@ int queue::check_wait(const wait_round& r) noexcept {
     return EBADF;
   }
   if (r.sleep && r.set != set_) leave_old_set();
+  if (in_old_time_ != 0) {
+    if (r.sleep && r.clock_moves != clock_moves_) --in_old_time_;
+    leave_old_time();
+  }
   if (r.count >= 0) return 0;
   if (r.count == -EINTR) return interrupted == interruption::ignored ? 0 : EINTR;
   // Not an epoll descriptor: the fd is another file's. Unless the kqueue has lost that fd since and
@@ -242,7 +260,9 @@ std::size_t queue::deliver_ready(const wait_round& r, const epoll_event& event, 
   knote_record* next = nullptr;
   for (knote_record* k = e->first; k != nullptr; k = next) {
     next = k->chain;
-    if ((events & k->reported) == 0) continue;
+    // A mark of out-of-band data alone (oob_marks) is not an event of READ.
+    const std::uint32_t ready = events & k->reported;
+    if (ready == 0 || (ready == EPOLLPRI && !k->needs_probe)) continue;
     // Its filter has been asked since the wait, as a knote of the list.
     if (k->processed_at == r.wait && !k->active) continue;
     if ((events & (EPOLLHUP | EPOLLERR)) != 0 && !k->needs_probe) {
@@ -270,7 +290,11 @@ std::size_t queue::deliver_ready(const wait_round& r, const epoll_event& event, 
 bool queue::deliver_polled(knote_record& k, std::uint32_t events, bool is_edge,
                            event_writer& out) noexcept {
   kevent64_s event{k.ident, k.filter, k.flags, 0, 0, k.udata, {k.ext[0], k.ext[1]}};
-  if ((events & k.reported & EPOLLRDHUP) != 0) event.flags |= EV_EOF;
+  if ((events & k.reported & EPOLLRDHUP) != 0) {
+    event.flags |= EV_EOF;
+  } else if ((events & k.reported & EPOLLPRI) != 0) {
+    event.fflags = NOTE_OOB;
+  }
   out.put(event);
   dequeue(k);
   k.active = false;

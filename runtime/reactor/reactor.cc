@@ -188,7 +188,7 @@ clock::duration reactor::until_deadline(clock::duration max_wait) const noexcept
 // Takes events that are active in user space, without a system call. Messages within one loop
 // arrive this way.
 bool reactor::take_active() {
-  const int count = kqueue::take_active(kq_, events_.get(), events_per_call);
+  const int count = kqueue_.take_active(events_.get(), events_per_call);
   deliver(count);
   return count > 0;
 }
@@ -199,8 +199,8 @@ int reactor::ask_kernel(clock::duration max_wait) {
   while (changes.size() > static_cast<std::size_t>(events_per_call)) submit_changes();
   const timespec limit = to_timespec(max_wait);
   const timespec* const until = max_wait == clock::duration::max() ? nullptr : &limit;
-  const int count = kevent64(kq_, changes.data(), static_cast<int>(changes.size()), events_.get(),
-                             events_per_call, 0, until);
+  const int count = kqueue_.kevent64(changes.data(), static_cast<int>(changes.size()),
+                                     events_.get(), events_per_call, 0, until);
   // There is room for an error record per change, so all changes have been handled, even on EINTR.
   if (count < 0 && errno != EINTR && errno != ETIMEDOUT) fail("kevent64");
   registrations_->submitted(changes.size());

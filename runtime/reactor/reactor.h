@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "kedge/runtime/awaiting/waiter.h"
+#include "kedge/runtime/kqueue/extension.h"
 #include "kedge/runtime/reactor/clock.h"
 #include "kedge/runtime/reactor/ready_queue.h"
 #include "kedge/runtime/reactor/timer.h"
@@ -186,6 +187,7 @@ class reactor {
   clock::duration until_deadline(clock::duration max_wait) const noexcept;
   void deliver(int count) noexcept;
   int kq_;
+  kqueue::handle kqueue_{kq_};  // of kq_, for the calls of each turn
   int credit_ = 0;
   unsigned turns_until_kernel_ = 0;
   bool driven_ = false;

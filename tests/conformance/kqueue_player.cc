@@ -34,13 +34,13 @@ constexpr std::uint64_t millisecond = 1'000'000;
 
 std::uint64_t virtual_time = 1'000'000'000;  // ns
 
-std::uint64_t read_virtual_time() noexcept {
+std::uint64_t read_virtual_time(void*) noexcept {
   return virtual_time;
 }
 
 // The one place that knows how a clock is replaced.
-void use_virtual_time(int) {
-  kedge::kqueue::use_clock(read_virtual_time);
+void use_virtual_time(int kq) {
+  kedge::kqueue::use_clock(kq, read_virtual_time, nullptr);
 }
 
 std::uint64_t wall_time() {

@@ -38,8 +38,12 @@ TEST_CASE("the steady state does not allocate and makes few system calls") {
       {"mach_right", 0.02},
       {"kqueue_wait_10", 1.02},
       {"kqueue_wait_64", 1.02},
+      {"kqueue_wait_handle", 1.02},
+      {"kqueue_none", 0.02},
+      {"kqueue_none_handle", 0.02},
       // The write, the wait and the read; no epoll_ctl.
       {"kqueue_read", 3.02},
+      {"kqueue_read_marks", 3.02},
       // One write, and the wait.
       {"kqueue_user_own", 2.02},
       {"kqueue_user_unpolled", 1.02},

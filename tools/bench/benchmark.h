@@ -52,9 +52,13 @@ void wait_by_epoll(std::uint64_t n);
 template <std::size_t size, std::size_t ready>
 void wait_by_kevent(std::uint64_t n);
 void wait_by_kevent64(std::uint64_t n);
+void wait_by_kqueue_handle(std::uint64_t n);
+void take_nothing_by_fd(std::uint64_t n);
+void take_nothing_by_handle(std::uint64_t n);
 void wait_with_data(std::uint64_t n);
 void read_by_epoll(std::uint64_t n);
 void read_by_kevent(std::uint64_t n);
+void read_with_marks(std::uint64_t n);
 void watch_by_epoll(std::uint64_t n);
 void watch_by_kevent(std::uint64_t n);
 void wake_self_by_eventfd(std::uint64_t n);
@@ -120,6 +124,12 @@ inline constexpr benchmark benchmarks[] = {
      "kevent64, one of 10 descriptors is ready",
      wait_by_kevent64,
      {.than = by_epoll("kqueue_epoll_10")}},
+    {"kqueue_wait_handle",
+     "kevent64 by a handle, one of 10 descriptors is ready",
+     wait_by_kqueue_handle,
+     {.than = by_epoll("kqueue_epoll_10")}},
+    {"kqueue_none", "take_active while nothing is active", take_nothing_by_fd},
+    {"kqueue_none_handle", "the same by a handle", take_nothing_by_handle},
     {"kqueue_wait_data",
      "kevent with `data`, one of 10 descriptors is ready",
      wait_with_data,
@@ -127,6 +137,10 @@ inline constexpr benchmark benchmarks[] = {
     {"kqueue_read",
      "a byte over a socket pair: write, kevent (READ, WRITE, EV_CLEAR), read",
      read_by_kevent,
+     {.than = by_epoll("kqueue_epoll_read")}},
+    {"kqueue_read_marks",
+     "the same with oob_marks",
+     read_with_marks,
      {.than = by_epoll("kqueue_epoll_read")}},
     {"kqueue_watch",
      "watch one more descriptor by kevent",

@@ -24,15 +24,23 @@ inline int call_kevent(int kq, const kevent64_s* changes, int change_count, keve
                        int room) {
   return ::kevent64(kq, changes, change_count, events, room, 0, nullptr);
 }
+inline int wait_by_handle(const kedge::kqueue::handle& kq, struct kevent* events, int room) {
+  return kq.kevent(nullptr, 0, events, room, nullptr);
+}
+inline int wait_by_handle(const kedge::kqueue::handle& kq, kevent64_s* events, int room) {
+  return kq.kevent64(nullptr, 0, events, room, 0, nullptr);
+}
 
 // By kevent() or kevent64(), which one kqueue cannot mix.
 template <class Event>
 class basic_kqueue_list {
  public:
-  // `without` are the features to opt out of, of kedge/runtime/kqueue/extension.h.
-  explicit basic_kqueue_list(unsigned without = kedge::kqueue::no_data) {
+  // `without` and `with` are the features to opt out of and to opt in to, of
+  // kedge/runtime/kqueue/extension.h.
+  explicit basic_kqueue_list(unsigned without = kedge::kqueue::no_data, unsigned with = 0) {
     if (fd_ < 0) throw_errno("kqueue");
     kedge::kqueue::opt_out(fd_, without);
+    kedge::kqueue::opt_in(fd_, with);
   }
   ~basic_kqueue_list() { ::close(fd_); }
   basic_kqueue_list(const basic_kqueue_list&) = delete;
@@ -57,9 +65,19 @@ class basic_kqueue_list {
     if (count <= 0) throw_errno("kevent");
     return count;
   }
+  // wait() by a handle.
+  int wait_by_handle() {
+    const int count = ::wait_by_handle(handle_, events_, room);
+    if (count <= 0) throw_errno("kevent");
+    return count;
+  }
+
+  int fd() const { return fd_; }
+  const kedge::kqueue::handle& handle() const { return handle_; }
 
  private:
   int fd_ = ::kqueue();
+  kedge::kqueue::handle handle_{fd_};
   Event events_[room];
 };
 

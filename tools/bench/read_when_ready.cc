@@ -24,14 +24,26 @@ void connect(int (&ends)[2]) {
 
 }  // namespace
 
-void read_by_kevent(std::uint64_t n) {
-  kqueue_list list;
+namespace {
+
+void read_by_kevent(std::uint64_t n, kqueue_list& list) {
   int ends[2];
   connect(ends);
   for (const int filter : {EVFILT_READ, EVFILT_WRITE}) {
     list.change(static_cast<std::uintptr_t>(ends[0]), filter, EV_ADD | EV_CLEAR);
   }
   read(n, list, ends);
+}
+
+}  // namespace
+
+void read_by_kevent(std::uint64_t n) {
+  kqueue_list list;
+  read_by_kevent(n, list);
+}
+void read_with_marks(std::uint64_t n) {
+  kqueue_list list(kedge::kqueue::no_data, kedge::kqueue::oob_marks);
+  read_by_kevent(n, list);
 }
 
 #if defined(__linux__)

@@ -44,6 +44,33 @@ void wait_by_kevent64(std::uint64_t n) {
   list.wait(n);
 }
 
+void wait_by_kqueue_handle(std::uint64_t n) {
+  static kqueue64_list list;
+  static const bool is_filled = [] {
+    for (const int fd : descriptors(10, 1)) list.watch(fd);
+    return true;
+  }();
+  for (std::uint64_t i = 0; is_filled && i < n; ++i) list.wait_by_handle();
+}
+
+void take_nothing_by_fd(std::uint64_t n) {
+  static const kqueue64_list list;
+  kevent64_s events[8];
+  for (std::uint64_t i = 0; i < n; ++i) {
+    if (kedge::kqueue::take_active(list.fd(), events, 8) != 0)
+      throw std::runtime_error("wrong number of events");
+  }
+}
+
+void take_nothing_by_handle(std::uint64_t n) {
+  static const kqueue64_list list;
+  kevent64_s events[8];
+  for (std::uint64_t i = 0; i < n; ++i) {
+    if (list.handle().take_active(events, 8) != 0)
+      throw std::runtime_error("wrong number of events");
+  }
+}
+
 void wait_with_data(std::uint64_t n) {
   static filled_list<kqueue_list> list(10, 1, 0u);
   list.wait(n);

@@ -215,7 +215,7 @@ std::uint32_t epoll_interest_of(const knote& note) noexcept {
 }
 
 bool is_shut_for_sending(int fd) noexcept {
-  const no_cancellation here;
+  const no_cancellation guard;
   const int error = errno;
   bool is_shut = false;
   if (tcp_info info{}; get_tcp_info(fd, info)) {
@@ -228,11 +228,12 @@ bool is_shut_for_sending(int fd) noexcept {
   return is_shut;
 }
 
-poll_result probe(const knote& note, kevent64_s& event, bool with_data) noexcept {
-  const no_cancellation here;
+poll_result probe(const knote& note, kevent64_s& event, bool with_data, bool with_marks) noexcept {
+  const no_cancellation guard;
   const int fd = static_cast<int>(note.ident);
   // POLLRDHUP, for WRITE too, distinguishes a connection that ended from one that never was.
-  pollfd p{fd, static_cast<short>(epoll_interest_of(note) | POLLRDHUP), 0};
+  const std::uint32_t extra = with_marks ? POLLRDHUP | POLLPRI : POLLRDHUP;
+  pollfd p{fd, static_cast<short>(epoll_interest_of(note) | extra), 0};
   if (poll(&p, 1, 0) < 0 || (p.revents & POLLNVAL) != 0) return {};
   const auto seen = static_cast<unsigned short>(p.revents);
 
@@ -242,7 +243,7 @@ poll_result probe(const knote& note, kevent64_s& event, bool with_data) noexcept
   const bool kind_matters = result.unusual || (seen & POLLRDHUP) != 0 || wants_mark(note);
   const fd_kind kind = kind_matters ? kind_of(fd) : fd_kind::other;
   const bool ended = is_shut || has_ended(note, kind, seen);
-  if ((seen & POLLPRI) != 0) {
+  if ((seen & POLLPRI) != 0 && (note.fflags & NOTE_OOB) != 0) {
     event.fflags = NOTE_OOB;  // `data` is 0: Linux does not say how much is behind the mark
     result.reported = true;
   } else if (ended) {
@@ -251,6 +252,7 @@ poll_result probe(const knote& note, kevent64_s& event, bool with_data) noexcept
     if (with_data) event.data = amount_of_ended(note, kind);
     result.reported = true;
   } else if (is_ready(note, kind, seen, result.poll_again)) {
+    if ((seen & POLLPRI) != 0) event.fflags = NOTE_OOB;
     if (with_data) event.data = amount_of(note.filter, fd);
     result.reported = true;
   }

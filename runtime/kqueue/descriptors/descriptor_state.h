@@ -38,9 +38,9 @@ struct poll_result {
 };
 
 // Probes the descriptor of a READ, WRITE or EXCEPT knote that is registered with epoll. Fills in
-// EV_EOF, fflags and, with_data, `data`. Does not clear SO_ERROR, which the program may want to
-// read.
-poll_result probe(const knote& note, kevent64_s& event, bool with_data) noexcept;
+// EV_EOF, fflags (with_marks, NOTE_OOB for a mark ahead) and, with_data, `data`. Does not clear
+// SO_ERROR, which the program may want to read.
+poll_result probe(const knote& note, kevent64_s& event, bool with_data, bool with_marks) noexcept;
 
 // What Linux reports about an AF_UNIX socket only by netlink (sock_diag(7)), in
 // unix_socket_state.cc.

@@ -1,12 +1,10 @@
 // The notifications before an fd is closed: knote_fdclose() of Darwin's kern_event.c.
 #include "kedge/runtime/kqueue/descriptors/fd_watchers.h"
 
-#include <sys/types.h>
-#include <unistd.h>
-
 #include <cerrno>
 
 #include "kedge/runtime/kqueue/descriptors/kqueue_registry.h"
+#include "kedge/runtime/kqueue/libc/own_process.h"
 #include "kedge/runtime/kqueue/queue.h"
 
 namespace kedge::kqueue {
@@ -14,8 +12,6 @@ namespace kedge::kqueue {
 constinit fd_table<std::uintptr_t> fd_watchers::words_{};
 
 namespace {
-
-constinit std::atomic<pid_t> process{0};  // the process that the fds belong to
 
 // Calls visit(queue) for the kqueues that a word names.
 template <class Visit>
@@ -29,13 +25,9 @@ void each_watcher(std::uintptr_t word, std::uintptr_t several, Visit visit) noex
 
 }  // namespace
 
-bool fd_watchers::in_own_process() noexcept {
-  return getpid() == process.load(std::memory_order_relaxed);
-}
-
 void fd_watchers::notify_close(int fd) noexcept {
   const int error = errno;
-  if (in_own_process()) {
+  if (own_process::is_current()) {
     const std::uintptr_t word = words_.find(fd)->exchange(0, std::memory_order_acq_rel);
     each_watcher(word & ~is_kqueue, several, [fd](queue& q) { q.on_close(fd); });
     if ((word & is_kqueue) != 0) kqueue_registry::forget(fd);
@@ -50,7 +42,7 @@ void fd_watchers::before_close_range(unsigned first, unsigned last) noexcept {
 }
 
 void fd_watchers::notify(int fd, void (queue::*notification)(int) noexcept) noexcept {
-  if (!has_watcher(fd) || !in_own_process()) return;
+  if (!has_watcher(fd) || !own_process::is_current()) return;
   const int error = errno;
   const std::uintptr_t word = words_.find(fd)->load(std::memory_order_acquire);
   each_watcher(word & ~is_kqueue, several, [fd, notification](queue& q) { (q.*notification)(fd); });
@@ -85,7 +77,7 @@ bool fd_watchers::add_watcher(int fd, const queue& q) noexcept {
 bool fd_watchers::add_kqueue(int fd) noexcept {
   std::atomic<std::uintptr_t>* const place = words_.make(fd);
   if (place == nullptr) return false;
-  process.store(getpid(), std::memory_order_relaxed);
+  own_process::claim();
   place->fetch_or(is_kqueue, std::memory_order_acq_rel);
   return true;
 }

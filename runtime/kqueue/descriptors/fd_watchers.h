@@ -46,9 +46,6 @@ class fd_watchers {
   // Notes that the fd is a kqueue's own. Returns false without memory.
   static bool add_kqueue(int fd) noexcept;
 
-  // Returns false in the child of a vfork, which has the memory of the kqueues but fds of its own.
-  static bool in_own_process() noexcept;
-
   static void after_fork_in_child() noexcept;
 
  private:

@@ -1,6 +1,7 @@
 // Notes the kqueues' own descriptors, and closes them in the child of a fork.
 #include "kedge/runtime/kqueue/descriptors/internal_fds.h"
 
+#include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -18,6 +19,14 @@ bool internal_fds::note(int fd) noexcept {
   std::atomic<bool>* const place = noted_.make(fd);
   if (place != nullptr) place->store(true, std::memory_order_relaxed);
   return place != nullptr;
+}
+
+// Not by fcntl() of this library, which would come back here for the duplicate of a kqueue's fd.
+int internal_fds::above_standard(int fd) noexcept {
+  if (fd < 0 || fd > STDERR_FILENO) return fd;
+  const int moved = static_cast<int>(syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+  close_raw(fd);
+  return moved;
 }
 
 void internal_fds::forget(int fd) noexcept {

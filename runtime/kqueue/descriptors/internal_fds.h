@@ -5,6 +5,9 @@
 // by another thread. So they are noted here, in a table that is always consistent: a fork waits
 // until no thread is between making a descriptor and noting it.
 //
+// None of them is 0, 1 or 2. A program may have been started with these closed. It would otherwise
+// write to its standard error and so to the kqueue.
+//
 // Threads: any.
 #pragma once
 
@@ -18,11 +21,17 @@ namespace kedge::kqueue {
 
 class internal_fds {
  public:
-  // Returns the descriptor that `make` returns, or -1 with errno, also without memory to note it.
-  // `make` runs under the lock of this class, so it should be short. The caller must hold no lock
-  // that `make` takes.
+  // Returns a descriptor of 3 or above for the file of the descriptor that `make` returns, or -1
+  // with errno, also without memory to note it. It is close-on-exec. `make` runs under the lock of
+  // this class, so it should be short. The caller must hold no lock that `make` takes.
   template <class Make>
   static int make(Make make) noexcept {
+    return make_for_program([&make] { return above_standard(make()); });
+  }
+
+  // make() for a kqueue's own fd, which is the lowest that is free, as on Darwin.
+  template <class Make>
+  static int make_for_program(Make make) noexcept {
     const std::lock_guard hold(lock_);
     const int fd = make();
     if (fd < 0 || note(fd)) return fd;
@@ -60,6 +69,8 @@ class internal_fds {
 
  private:
   static bool note(int fd) noexcept;
+  // Moves a descriptor below 3. Returns -1 with errno if `fd` is negative, or without a descriptor.
+  static int above_standard(int fd) noexcept;
 
   static base::mutex lock_;  // no other lock is taken under it
   static fd_table<bool> noted_;

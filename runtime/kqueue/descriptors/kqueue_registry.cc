@@ -14,6 +14,7 @@
 #include "kedge/runtime/kqueue/descriptors/internal_fds.h"
 #include "kedge/runtime/kqueue/filters/signal_watch.h"
 #include "kedge/runtime/kqueue/libc/no_cancellation.h"
+#include "kedge/runtime/kqueue/libc/own_process.h"
 
 namespace kedge::kqueue {
 
@@ -36,10 +37,12 @@ constinit queue_pool pool{};
 // locks for ever. So no lock is taken, and the old queues, which those threads may have been
 // changing, stay as they are.
 void kqueue_registry::after_fork_in_child() noexcept {
+  own_process::after_fork_in_child();
   queues_.each(0, ~0u, [](int fd, const std::atomic<queue*>& place) {
     const queue* const q = place.load(std::memory_order_acquire);
     if (q != nullptr && q->owns(fd)) internal_fds::close_raw(fd);
   });
+  each_queue([](queue& q) { q.abandon(); });
   queues_.clear();
   internal_fds::close_all_in_child();
   fd_watchers::after_fork_in_child();

@@ -4,6 +4,7 @@
 // epoll and the queue (queue_wait.cc) do nearly all of their work. `process` is left with knotes
 // that epoll does not watch, which are regular files, and with knotes that need a probe: epoll
 // knows too little about them (descriptor_state.h), or an earlier call had no room for their event.
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -26,6 +27,7 @@ namespace {
 struct descriptor_note {
   file_interest file;       // of file_changes
   bool always_needs_probe;  // it has a low-water mark, or asks for out-of-band data
+  bool reports_marks;       // oob_marks of extension.h
   low_water_poller::place at;
 };
 
@@ -77,14 +79,22 @@ bool update_always_needs_probe(knote& note) noexcept {
   return needs_probe;
 }
 
+// Returns the events of epoll that concern the knote.
+std::uint32_t interest_of(knote& note) noexcept {
+  return epoll_interest_of(note) | (area_of(note).reports_marks ? EPOLLPRI : 0u);
+}
+
 verdict attach(knote& note, const kevent64_s&) {
   knote_record& k = record_of(note);
+  // A level-triggered registration would repeat the event of a mark that has no data before it.
+  area_of(note).reports_marks =
+      note.filter == EVFILT_READ && (note.flags & EV_CLEAR) != 0 && k.home->has_options(oob_marks);
   // epoll would accept that, but a kqueue can only be read.
   if (note.filter == EVFILT_WRITE && kqueue_registry::is_kqueue(fd_of(note)))
     return {EINVAL, false};
   const bool is_shut = note.filter == EVFILT_WRITE && is_shut_for_sending(fd_of(note));
   const bool needs_probe = update_always_needs_probe(note) || is_shut;
-  const int error = k.home->watch(k, epoll_interest_of(note), needs_probe);
+  const int error = k.home->watch(k, interest_of(note), needs_probe);
   if (error == EPERM) return attach_file(note);
   return {error == ELOOP ? EINVAL : error, error == 0 && is_shut};
 }
@@ -110,7 +120,7 @@ verdict touch(knote& note, const kevent64_s& change) {
   const bool needed_probe = area_of(note).always_needs_probe;
   const bool needs_probe = update_always_needs_probe(note);
   // `process` decides whether it still needs one.
-  if (needed_probe || needs_probe) k.home->set_interest(k, epoll_interest_of(note), true);
+  if (needed_probe || needs_probe) k.home->set_interest(k, interest_of(note), true);
   return {0, false};
 }
 
@@ -130,10 +140,11 @@ void poll_again(knote& note) noexcept {
 // Returns whether the knote has an event, which is filled in then.
 bool probe_polled(delivery& d) noexcept {
   knote_record& k = record_of(*d.note);
-  const poll_result result = probe(k, d.event, !k.home->has_options(no_data));
+  const poll_result result =
+      probe(k, d.event, !k.home->has_options(no_data), area_of(k).reports_marks);
   if (result.poll_again) poll_again(k);
   const bool needs_probe = result.unusual || area_of(k).always_needs_probe;
-  k.home->set_interest(k, epoll_interest_of(k), needs_probe);
+  k.home->set_interest(k, interest_of(k), needs_probe);
   return result.reported;
 }
 

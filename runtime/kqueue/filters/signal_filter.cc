@@ -167,8 +167,8 @@ bool is_due(void* state) noexcept {
   return static_cast<signal_knotes*>(state)->watch->has_arrived();
 }
 
-int open(queue&, void** state, int* pump_fd) noexcept {
-  signal_watch* const watch = signal_watch::take();
+int open(queue& home, void** state, int* pump_fd) noexcept {
+  signal_watch* const watch = signal_watch::take(home.clock());
   if (watch == nullptr) return errno;
   signal_knotes* const all = new (std::nothrow) signal_knotes{{}, watch, {}};
   if (all == nullptr) {

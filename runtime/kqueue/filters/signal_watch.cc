@@ -15,8 +15,8 @@
 
 #include "kedge/runtime/base/mutex.h"
 #include "kedge/runtime/kqueue/descriptors/internal_fds.h"
-#include "kedge/runtime/kqueue/filters/timer_clock.h"
 #include "kedge/runtime/kqueue/libc/no_cancellation.h"
+#include "kedge/runtime/kqueue/libc/pending_signals.h"
 
 namespace kedge::kqueue {
 namespace {
@@ -28,14 +28,10 @@ std::uint64_t bit(unsigned signal) noexcept {
   return std::uint64_t{1} << (signal - 1);
 }
 
-// Returns which of `signals` are pending for the process or this thread.
+// Returns which of `signals`, real-time ones, are pending for the process or this thread.
 std::uint64_t pending_of(std::uint64_t signals) noexcept {
-  sigset_t now;
-  if (signals == 0 || sigpending(&now) != 0) return 0;
   std::uint64_t pending = 0;
-  for (unsigned signal = 1; signal < signal_count; ++signal) {
-    if (sigismember(&now, static_cast<int>(signal)) == 1) pending |= bit(signal);
-  }
+  if (signals == 0 || syscall(SYS_rt_sigpending, &pending, sizeof pending) != 0) return 0;
   return pending & signals;
 }
 
@@ -48,17 +44,30 @@ void signal_delivered(unsigned signal) noexcept {
     if ((w->signals_.load() & bit(signal)) != 0 && !w->forget_pending(signal)) {
       w->count_one(signal);
       w->has_arrived_.store(true, std::memory_order_release);
-      const std::uint64_t one = 1;
-      if ((w->waking_.load(std::memory_order_relaxed) & bit(signal)) != 0)
-        syscall(SYS_write, w->event_fd_, &one, sizeof one);  // write() is a cancellation point
+      if ((w->waking_.load(std::memory_order_relaxed) & bit(signal)) != 0) w->poke();
     }
     w->writers_.fetch_sub(1);
   }
 }
 
+void signal_skipped(std::uint64_t signals) noexcept {
+  for (signal_watch* w = watches.load(std::memory_order_acquire); w != nullptr; w = w->next_) {
+    w->writers_.fetch_add(1);
+    if ((w->signals_.load() & signals) != 0) w->poke();
+    w->writers_.fetch_sub(1);
+  }
+}
+
 void signal_accepted(unsigned signal) noexcept {
+  if ((signal_bit(signal) & standard_signals) != 0) return signal_delivered(signal);
   for (signal_watch* w = watches.load(std::memory_order_acquire); w != nullptr; w = w->next_)
     w->forget_pending(signal);
+}
+
+// Makes the watch readable.
+void signal_watch::poke() const noexcept {
+  const std::uint64_t one = 1;
+  syscall(SYS_write, event_fd_, &one, sizeof one);  // write() is a cancellation point
 }
 
 bool signal_watch::open() noexcept {
@@ -84,7 +93,7 @@ void signal_watch::close() noexcept {
   }
 }
 
-signal_watch* signal_watch::take() noexcept {
+signal_watch* signal_watch::take(const timer_clock& clock) noexcept {
   const std::lock_guard hold(lock);
   signal_watch* w = watches.load(std::memory_order_relaxed);
   while (w != nullptr && w->in_use_) w = w->next_;
@@ -101,6 +110,7 @@ signal_watch* signal_watch::take() noexcept {
     w->close();
     return nullptr;
   }
+  w->clock_.store(&clock, std::memory_order_relaxed);
   w->in_use_ = true;
   return w;
 }
@@ -118,7 +128,8 @@ void signal_watch::begin(unsigned signal) noexcept {
   if ((signals_.load(std::memory_order_relaxed) & bit(signal)) != 0) return;
   counts_[signal].store(0, std::memory_order_relaxed);
   // A signal that is pending already came before the watch.
-  pending_.fetch_or(pending_of(bit(signal)), std::memory_order_acq_rel);
+  count_new(bit(signal));
+  pending_.fetch_or(pending_of(bit(signal) & ~standard_signals), std::memory_order_acq_rel);
   watch_pending(signals_.fetch_or(bit(signal), std::memory_order_acq_rel) | bit(signal));
   hook_signal(signal);
 }
@@ -149,14 +160,21 @@ bool signal_watch::forget_pending(unsigned signal) noexcept {
 }
 
 void signal_watch::drain() noexcept {
-  const no_cancellation here;
-  has_arrived_.store(false, std::memory_order_relaxed);
-  std::uint64_t count = 0;
-  [[maybe_unused]] const ssize_t got = read(event_fd_, &count, sizeof count);
-  epoll_event edges[2];
-  epoll_wait(set_, edges, 2, 0);
-
+  const no_cancellation guard;
   const std::uint64_t signals = signals_.load(std::memory_order_relaxed);
+  // The descriptors are cleared before the last look, because counting makes them readable.
+  do {
+    has_arrived_.store(false, std::memory_order_relaxed);
+    std::uint64_t count = 0;
+    [[maybe_unused]] const ssize_t got = read(event_fd_, &count, sizeof count);
+    epoll_event edges[2];
+    epoll_wait(set_, edges, 2, 0);
+  } while (count_new(signals));
+  count_realtime();
+}
+
+void signal_watch::count_realtime() noexcept {
+  const std::uint64_t signals = signals_.load(std::memory_order_relaxed) & ~standard_signals;
   const std::uint64_t pending = pending_of(signals);
   const std::uint64_t fresh = pending & ~pending_.fetch_or(pending, std::memory_order_acq_rel);
   if (fresh == 0) return;
@@ -176,7 +194,7 @@ void signal_watch::count_one(unsigned signal) noexcept {
   if (counts_[signal].load(std::memory_order_relaxed) == 0) {
     const std::uint32_t place = last_place_.fetch_add(1, std::memory_order_relaxed) + 1;
     places_[signal].store(place, std::memory_order_relaxed);
-    times_[signal].store(timer_now(CLOCK_MONOTONIC), std::memory_order_relaxed);
+    times_[signal].store(clock_.load(std::memory_order_relaxed)->now(CLOCK_MONOTONIC), std::memory_order_relaxed);
   }
   counts_[signal].fetch_add(1, std::memory_order_release);
 }

@@ -2,7 +2,8 @@
 //
 // The library's signal handler (libc/signal_disposition.h) counts delivered signals. A signal that
 // every thread blocks is counted as soon as it is pending, which a signalfd reports. The signalfd
-// is never read, because that would take the signal from the program.
+// is never read: libc/pending_signals.h counts the signal and keeps it pending for the program. A
+// real-time signal is only counted once while it is pending.
 //
 // Threads: begin(), end(), drain() and take_count() under the caller's lock, the rest any. The two
 // functions at the end may run in a signal handler. Ownership: a signal_watch is never freed,
@@ -12,14 +13,15 @@
 #include <atomic>
 #include <cstdint>
 
+#include "kedge/runtime/kqueue/filters/timer_clock.h"
 #include "kedge/runtime/kqueue/libc/signal_disposition.h"
 
 namespace kedge::kqueue {
 
 class signal_watch {
  public:
-  // Returns one that is not in use, or null with errno.
-  static signal_watch* take() noexcept;
+  // Returns one that is not in use, or null with errno. `clock` has to live for ever.
+  static signal_watch* take(const timer_clock& clock) noexcept;
   // Requires that no signal is watched. Closes the descriptors, unless the handler is using them.
   void give_back() noexcept;
 
@@ -55,12 +57,16 @@ class signal_watch {
  private:
   friend void signal_delivered(unsigned signal) noexcept;
   friend void signal_accepted(unsigned signal) noexcept;
+  friend void signal_skipped(std::uint64_t signals) noexcept;
 
   bool open() noexcept;
+  void poke() const noexcept;
   void close() noexcept;
   void count_one(unsigned signal) noexcept;
   void watch_pending(std::uint64_t signals) noexcept;
-  // The signal is not pending any more. Returns whether it was counted while it was pending.
+  void count_realtime() noexcept;
+  // The real-time signal is not pending any more. Returns whether it was counted while it was
+  // pending.
   bool forget_pending(unsigned signal) noexcept;
 
   int event_fd_ = -1;                      // written by the handler. -1: not open
@@ -68,22 +74,27 @@ class signal_watch {
   int set_ = -1;                           // an epoll set of both
   std::atomic<std::uint64_t> signals_{0};  // watched. Bit signal - 1
   std::atomic<std::uint64_t> waking_{0};   // make fd() readable. Bit signal - 1
-  std::atomic<std::uint64_t> pending_{0};  // counted already, so not when they are delivered
+  // Real-time signals that are counted already, so that they are not when they are delivered.
+  std::atomic<std::uint64_t> pending_{0};
   std::atomic<std::uint32_t> counts_[signal_count]{};
   std::atomic<std::uint32_t> places_[signal_count]{};  // of the first one counted
   std::atomic<std::uint64_t> times_[signal_count]{};   // of the first one counted
   std::atomic<std::uint32_t> last_place_{0};
+  std::atomic<const timer_clock*> clock_{nullptr};
   std::atomic<bool> has_arrived_{false};
   std::atomic<std::uint32_t> writers_{0};  // handlers that may be about to write
   signal_watch* next_ = nullptr;           // in the list of all, walked without a lock
   bool in_use_ = false;
 };
 
-// A signal was delivered: counts it for every kqueue that watches it.
+// A signal was delivered, or will be: counts it for every kqueue that watches it.
 void signal_delivered(unsigned signal) noexcept;
 
 // A pending signal was accepted by sigwait(), sigwaitinfo() or sigtimedwait(), so that it will not
 // be delivered.
 void signal_accepted(unsigned signal) noexcept;
+
+// Some of these signals (bit signal - 1) may be pending and not counted.
+void signal_skipped(std::uint64_t signals) noexcept;
 
 }  // namespace kedge::kqueue

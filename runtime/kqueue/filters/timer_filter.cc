@@ -8,7 +8,6 @@
 #include <new>
 
 #include "kedge/runtime/kqueue/filter_table.h"
-#include "kedge/runtime/kqueue/filters/timer_clock.h"
 #include "kedge/runtime/kqueue/filters/timer_queue.h"
 #include "kedge/runtime/kqueue/queue.h"
 
@@ -20,10 +19,10 @@ constexpr std::uint64_t second = 1'000'000'000;
 // Returns the timer_queue of the knote's kqueue for these fflags, or null with an errno in `error`.
 // A replaced clock replaces both, so one timer_queue has all timers.
 timer_queue* queue_for(const knote& note, std::uint32_t fflags, int& error) noexcept {
-  if ((fflags & NOTE_MACH_CONTINUOUS_TIME) == 0 || clock_is_virtual()) {
+  queue& home = *record_of(note).home;
+  if ((fflags & NOTE_MACH_CONTINUOUS_TIME) == 0 || home.clock().is_replaced()) {
     return static_cast<timer_queue*>(filter_state(note));
   }
-  queue& home = *record_of(note).home;
   error = home.open_state(filter_index(continuous_timers));
   if (error != 0) return nullptr;
   return static_cast<timer_queue*>(home.state_of(filter_index(continuous_timers)));
@@ -36,17 +35,23 @@ struct schedule {
   std::uint64_t leeway;
 };
 
-// Returns the deadline on `clock` for a wall time in nanoseconds. The wall time is converted once,
-// so later steps of the wall clock do not move the timer.
-std::uint64_t deadline_of_wall_time(std::uint64_t wanted, clockid_t clock) noexcept {
+clockid_t clock_for(std::uint32_t fflags) noexcept {
+  return (fflags & NOTE_MACH_CONTINUOUS_TIME) != 0 ? CLOCK_BOOTTIME : CLOCK_MONOTONIC;
+}
+
+std::uint64_t sum(std::uint64_t a, std::uint64_t b) noexcept {
+  std::uint64_t result = 0;
+  return __builtin_add_overflow(a, b, &result) ? ~std::uint64_t{0} : result;
+}
+
+// Returns the deadline for a wall time in nanoseconds, on a clock whose time is `present`. The wall
+// time is converted once, so later steps of the wall clock do not move the timer.
+std::uint64_t deadline_of_wall_time(std::uint64_t wanted, std::uint64_t present) noexcept {
   timespec wall{};
   clock_gettime(CLOCK_REALTIME, &wall);
   const std::uint64_t now =
       static_cast<std::uint64_t>(wall.tv_sec) * second + static_cast<std::uint64_t>(wall.tv_nsec);
-  if (now >= wanted) return 0;
-  std::uint64_t deadline = 0;
-  return __builtin_add_overflow(timer_now(clock), wanted - now, &deadline) ? ~std::uint64_t{0}
-                                                                           : deadline;
+  return now >= wanted ? 0 : sum(present, wanted - now);
 }
 
 // Returns the nanoseconds of a unit of the change's `data`, or 0 if its fflags name two units.
@@ -67,7 +72,7 @@ std::uint64_t unit_of(std::uint32_t fflags) noexcept {
 }
 
 // filt_timervalidate(). ERANGE if the count of nanoseconds does not fit.
-schedule schedule_of(const kevent64_s& change, clockid_t clock) noexcept {
+schedule schedule_of(const knote& note, const kevent64_s& change) noexcept {
   const std::uint64_t unit = unit_of(change.fflags);
   if (unit == 0) return {EINVAL, 0, 0, 0};
   const bool absolute = (change.fflags & NOTE_ABSOLUTE) != 0;
@@ -78,13 +83,13 @@ schedule schedule_of(const kevent64_s& change, clockid_t clock) noexcept {
   std::uint64_t length = 0;
   if (__builtin_mul_overflow(static_cast<std::uint64_t>(change.data), unit, &length))
     return {ERANGE, 0, 0, 0};
+  const std::uint64_t now = record_of(note).home->clock().now(clock_for(change.fflags));
   if (absolute) {
     const bool wall = (change.fflags & NOTE_MACHTIME) == 0;
-    s.deadline = wall ? deadline_of_wall_time(length, clock) : length;
+    s.deadline = wall ? deadline_of_wall_time(length, now) : length;
   } else {
     s.interval = length;
-    if (__builtin_add_overflow(timer_now(clock), length, &s.deadline))
-      s.deadline = ~std::uint64_t{0};
+    s.deadline = sum(now, length);
   }
   return s;
 }
@@ -103,10 +108,6 @@ verdict stop(knote& note, const schedule& s) noexcept {
   return {};
 }
 
-clockid_t clock_for(std::uint32_t fflags) noexcept {
-  return (fflags & NOTE_MACH_CONTINUOUS_TIME) != 0 ? CLOCK_BOOTTIME : CLOCK_MONOTONIC;
-}
-
 // Puts the timer into the timer_queue for these fflags. Returns 0 or an errno.
 int enter_queue(knote& note, std::uint32_t fflags) noexcept {
   int error = 0;
@@ -121,7 +122,7 @@ int enter_queue(knote& note, std::uint32_t fflags) noexcept {
 }
 
 verdict attach(knote& note, const kevent64_s& change) {
-  const schedule s = schedule_of(change, clock_for(change.fflags));
+  const schedule s = schedule_of(note, change);
   if (s.error != 0) return {s.error, false};
   if (const int error = enter_queue(note, change.fflags); error != 0) return {error, false};
   note.flags |= EV_CLEAR;
@@ -135,7 +136,7 @@ void detach(knote& note) noexcept {
 
 verdict touch(knote& note, const kevent64_s& change) {
   if (((note.fflags ^ change.fflags) & NOTE_ABSOLUTE) != 0) return {EINVAL, false};
-  const schedule s = schedule_of(change, clock_for(change.fflags));
+  const schedule s = schedule_of(note, change);
   if (s.error != 0) return {s.error, false};
   if (const int error = enter_queue(note, change.fflags); error != 0) return {error, false};
   note.fflags = change.fflags;
@@ -144,31 +145,36 @@ verdict touch(knote& note, const kevent64_s& change) {
 }
 
 void process(std::span<delivery> batch) noexcept {
+  timer_queue* before = nullptr;
   for (delivery& d : batch) {
     const bool again = (d.note->flags & (EV_ONESHOT | EV_DISPATCH)) == 0;
-    const std::uint64_t periods = timer_of(*d.note).in->take(*d.note, again);
+    timer_queue* const timers = timer_of(*d.note).in;
+    if (before != nullptr && before != timers) before->settle();
+    before = timers;
+    const std::uint64_t periods = timers->take(*d.note, again);
     d.fired = periods != 0;
     d.event.data = static_cast<std::int64_t>(periods);
     d.event.ext[0] = 0;
   }
+  before->settle();
 }
 
 verdict refuse(knote&, const kevent64_s&) {
   return {ENOTSUP, false};
 }
 
-int open_on(clockid_t clock, void** state, int* pump_fd) noexcept {
-  timer_queue* const timers = timer_queue::make(clock);
+int open_on(clockid_t clock, const queue& home, void** state, int* pump_fd) noexcept {
+  timer_queue* const timers = timer_queue::make(clock, home.clock());
   if (timers == nullptr) return errno;
   *state = timers;
   *pump_fd = timers->fd();
   return 0;
 }
-int open(queue&, void** state, int* pump_fd) noexcept {
-  return open_on(CLOCK_MONOTONIC, state, pump_fd);
+int open(queue& home, void** state, int* pump_fd) noexcept {
+  return open_on(CLOCK_MONOTONIC, home, state, pump_fd);
 }
-int open_continuous(queue&, void** state, int* pump_fd) noexcept {
-  return open_on(CLOCK_BOOTTIME, state, pump_fd);
+int open_continuous(queue& home, void** state, int* pump_fd) noexcept {
+  return open_on(CLOCK_BOOTTIME, home, state, pump_fd);
 }
 
 void pump(void* state) noexcept {

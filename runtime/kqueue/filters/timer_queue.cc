@@ -9,7 +9,6 @@
 #include <new>
 
 #include "kedge/runtime/kqueue/descriptors/internal_fds.h"
-#include "kedge/runtime/kqueue/filters/timer_clock.h"
 
 namespace kedge::kqueue {
 namespace {
@@ -30,11 +29,11 @@ bool is_earlier(knote& a, knote& b) noexcept {
 
 }  // namespace
 
-timer_queue* timer_queue::make(clockid_t clock) noexcept {
+timer_queue* timer_queue::make(clockid_t clock, const timer_clock& source) noexcept {
   const int fd =
       internal_fds::make([clock] { return timerfd_create(clock, TFD_CLOEXEC | TFD_NONBLOCK); });
   if (fd < 0) return nullptr;
-  timer_queue* const q = new (std::nothrow) timer_queue(clock, fd);
+  timer_queue* const q = new (std::nothrow) timer_queue(clock, source, fd);
   if (q == nullptr) {
     internal_fds::close(fd);
     errno = ENOMEM;
@@ -61,9 +60,8 @@ void timer_queue::add(knote& note) {
 void timer_queue::remove(knote& note) noexcept {
   const std::lock_guard hold(lock_);
   --attached_;
-  if (timer_of(note).place == timer::not_in_heap) return;
   pull(note);
-  set_timerfd(false);
+  set_timerfd();
 }
 
 bool timer_queue::start(knote& note, std::uint64_t deadline, std::uint64_t interval) noexcept {
@@ -73,9 +71,9 @@ bool timer_queue::start(knote& note, std::uint64_t deadline, std::uint64_t inter
   t.deadline = deadline;
   t.interval = interval;
   // A period has not passed yet, or the timerfd says so.
-  t.fired = interval == 0 && deadline <= timer_now(clock_);
+  t.fired = interval == 0 && deadline <= now();
   if (!t.fired) push(note);
-  set_timerfd(false);
+  set_timerfd();
   return t.fired;
 }
 
@@ -83,7 +81,7 @@ void timer_queue::stop(knote& note) noexcept {
   const std::lock_guard hold(lock_);
   pull(note);
   timer_of(note).fired = false;
-  set_timerfd(false);
+  set_timerfd();
 }
 
 std::uint64_t timer_queue::take(knote& note, bool again) noexcept {
@@ -92,41 +90,49 @@ std::uint64_t timer_queue::take(knote& note, bool again) noexcept {
   if (!t.fired) return 0;
   t.fired = false;
   if (t.interval == 0) return 1;
-  const std::uint64_t periods = (timer_now(clock_) - (t.deadline - t.interval)) / t.interval;
+  const std::uint64_t periods = (now() - (t.deadline - t.interval)) / t.interval;
   if (again) {
     t.deadline = sum(t.deadline, periods * t.interval);
     push(note);
-    set_timerfd(false);
   }
   return periods;
 }
 
-void timer_queue::pull_due(std::uint64_t time) noexcept {
+void timer_queue::settle() noexcept {
+  const std::lock_guard hold(lock_);
+  set_timerfd();
+}
+
+// Returns whether any timer was due.
+bool timer_queue::pull_due(std::uint64_t time) noexcept {
+  bool any = false;
   while (!heap_.empty() && timer_of(*heap_[0]).deadline <= time) {
     knote& note = *heap_[0];
     pull(note);
-    timer_of(note).fired = true;
+    timer_of(note).fired = any = true;
     activate(note);
   }
+  earliest_.store(heap_.empty() ? 0 : timer_of(*heap_[0]).deadline, std::memory_order_relaxed);
+  return any;
 }
 
 void timer_queue::expire() noexcept {
   const std::lock_guard hold(lock_);
-  pull_due(timer_now(clock_));
-  set_timerfd(true);
+  const bool any = pull_due(now());
+  is_readable_ = true;
+  if (!any) set_timerfd();
 }
 
 void timer_queue::expire_until(std::uint64_t time) noexcept {
   const std::uint64_t earliest = earliest_.load(std::memory_order_relaxed);
   if (earliest == 0 || earliest > time) return;
   const std::lock_guard hold(lock_);
-  pull_due(time);
-  set_timerfd(false);
+  if (pull_due(time)) is_readable_ = true;
 }
 
 bool timer_queue::is_due() const noexcept {
   const std::uint64_t earliest = earliest_.load(std::memory_order_relaxed);
-  return earliest != 0 && earliest <= timer_now(clock_);
+  return earliest != 0 && earliest <= now();
 }
 
 void timer_queue::place(std::size_t i, knote& note) noexcept {
@@ -175,13 +181,13 @@ void timer_queue::pull(knote& note) noexcept {
   sift_down(timer_of(last).place);
 }
 
-// Sets the timerfd to the earliest deadline. `again`: also if it is set to that already, so that it
-// is not readable any more.
-void timer_queue::set_timerfd(bool again) noexcept {
+// Sets the timerfd to the earliest deadline. That also makes it unreadable.
+void timer_queue::set_timerfd() noexcept {
   const std::uint64_t earliest = heap_.empty() ? 0 : timer_of(*heap_[0]).deadline;
   earliest_.store(earliest, std::memory_order_relaxed);
-  if ((earliest == set_to_ && !again) || clock_is_virtual()) return;
+  if ((earliest == set_to_ && !is_readable_) || source_.is_replaced()) return;
   set_to_ = earliest;
+  is_readable_ = false;
   itimerspec when{};
   when.it_value.tv_sec = static_cast<time_t>(earliest / second);
   when.it_value.tv_nsec = static_cast<long>(earliest % second);

@@ -16,6 +16,7 @@
 
 #include "kedge/runtime/base/mutex.h"
 #include "kedge/runtime/kqueue/filter.h"
+#include "kedge/runtime/kqueue/filters/timer_clock.h"
 
 namespace kedge::kqueue {
 
@@ -41,8 +42,8 @@ inline timer& timer_of(knote& note) noexcept {
 
 class timer_queue {
  public:
-  // Returns null with errno: EMFILE, ENFILE, ENOMEM.
-  static timer_queue* make(clockid_t clock) noexcept;
+  // `clock` of `source`, which is the kqueue's. Returns null with errno: EMFILE, ENFILE, ENOMEM.
+  static timer_queue* make(clockid_t clock, const timer_clock& source) noexcept;
   timer_queue(const timer_queue&) = delete;
   timer_queue& operator=(const timer_queue&) = delete;
   ~timer_queue();
@@ -62,30 +63,41 @@ class timer_queue {
 
   // Returns how many periods of a fired timer have passed (1 if it is not periodic), or 0 if it has
   // not fired, or was restarted since. With `again` a periodic timer continues, counted from when
-  // it should have fired.
+  // it should have fired. To be followed by settle().
   std::uint64_t take(knote& note, bool again) noexcept;
 
-  // Activates the knotes of all timers that are due, or that were due at `time`.
+  // Activates the knotes of all timers that are due. If there are any, the timerfd stays readable
+  // until settle(), or until a call that finds none: a periodic timer is about to return to the
+  // heap, and then one timerfd_settime() does for both.
   void expire() noexcept;
   void expire_until(std::uint64_t time) noexcept;
   // Returns whether a timer is due that expire() has not seen. Takes no lock.
   bool is_due() const noexcept;
 
+  // Sets the timerfd, after calls of take().
+  void settle() noexcept;
+
+  // Returns the present time of the clock.
+  std::uint64_t now() const noexcept { return source_.now(clock_); }
+
  private:
-  timer_queue(clockid_t clock, int fd) noexcept : clock_(clock), fd_(fd) {}
+  timer_queue(clockid_t clock, const timer_clock& source, int fd) noexcept
+      : clock_(clock), source_(source), fd_(fd) {}
 
   void place(std::size_t i, knote& note) noexcept;
   void sift_up(std::size_t i) noexcept;
   void sift_down(std::size_t i) noexcept;
   void push(knote& note) noexcept;
   void pull(knote& note) noexcept;
-  void pull_due(std::uint64_t time) noexcept;
-  void set_timerfd(bool again) noexcept;
+  bool pull_due(std::uint64_t time) noexcept;
+  void set_timerfd() noexcept;
 
   const clockid_t clock_;
+  const timer_clock& source_;
   const int fd_;
   base::mutex lock_;
   std::uint64_t set_to_ = 0;  // the deadline that the timerfd is set to, 0: none
+  bool is_readable_ = false;  // the timerfd, though its timers have fired
   std::uint64_t starts_ = 0;
   std::atomic<std::uint64_t> earliest_{0};  // the deadline of the first timer in the heap, 0: none
   std::vector<knote*> heap_;

@@ -5,7 +5,11 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -61,6 +65,46 @@ void try_sigtimedwait(void* definition) noexcept {
   sigemptyset(&none);
   const timespec at_once{};
   as<decltype(sigtimedwait)>(definition)(&none, nullptr, &at_once);
+}
+
+// The set of signals that is added to the mask is empty.
+void try_pthread_sigmask(void* definition) noexcept {
+  sigset_t none;
+  sigemptyset(&none);
+  as<decltype(pthread_sigmask)>(definition)(SIG_BLOCK, &none, nullptr);
+}
+
+void try_sigprocmask(void* definition) noexcept {
+  sigset_t none;
+  sigemptyset(&none);
+  as<decltype(sigprocmask)>(definition)(SIG_BLOCK, &none, nullptr);
+}
+
+void try_sigpending(void* definition) noexcept {
+  sigset_t pending;
+  as<decltype(sigpending)>(definition)(&pending);
+}
+
+void try_pselect(void* definition) noexcept {
+  const timespec at_once{};
+  as<decltype(pselect)>(definition)(0, nullptr, nullptr, nullptr, &at_once, nullptr);
+}
+
+void try_ppoll(void* definition) noexcept {
+  const timespec at_once{};
+  as<decltype(ppoll)>(definition)(nullptr, 0, &at_once, nullptr);
+}
+
+// There is no such epoll set: EBADF.
+void try_epoll_pwait(void* definition) noexcept {
+  epoll_event event{};
+  as<decltype(epoll_pwait)>(definition)(-1, &event, 1, 0, nullptr);
+}
+
+void try_epoll_pwait2(void* definition) noexcept {
+  epoll_event event{};
+  const timespec at_once{};
+  as<decltype(epoll_pwait2)>(definition)(-1, &event, 1, &at_once, nullptr);
 }
 
 // SIGKILL has no handler: EINVAL.
@@ -122,6 +166,13 @@ void try_all() noexcept {
       {"signal", address(&signal), try_signal},
       {"sysv_signal", address(&sysv_signal), try_signal},
       {"sigtimedwait", address(&sigtimedwait), try_sigtimedwait},
+      {"pthread_sigmask", address(&pthread_sigmask), try_pthread_sigmask},
+      {"sigprocmask", address(&sigprocmask), try_sigprocmask},
+      {"sigpending", address(&sigpending), try_sigpending},
+      {"pselect", address(&pselect), try_pselect},
+      {"ppoll", address(&ppoll), try_ppoll},
+      {"epoll_pwait", address(&epoll_pwait), try_epoll_pwait},
+      {"epoll_pwait2", address(&epoll_pwait2), try_epoll_pwait2},
   };
   line report;
   const char* file = nullptr;  // of the call before

@@ -9,8 +9,8 @@
 //
 // Each call is tried, with arguments that change nothing, as another library would call it, and
 // must arrive here. So a sanitizer, fakeroot and other wrappers that call the next definition are
-// not reported. Calls that cannot be tried without an effect (pclose, freopen, closedir, sigwait)
-// are not.
+// not reported. Calls that cannot be tried without an effect (pclose, freopen, closedir, sigwait,
+// sigsuspend, vfork) are not.
 #pragma once
 
 namespace kedge::kqueue {

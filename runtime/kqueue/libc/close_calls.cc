@@ -23,6 +23,7 @@
 #include "kedge/runtime/kqueue/descriptors/kqueue_registry.h"
 #include "kedge/runtime/kqueue/libc/next_definition.h"
 #include "kedge/runtime/kqueue/libc/no_cancellation.h"
+#include "kedge/runtime/kqueue/libc/own_process.h"
 
 extern "C" {
 [[gnu::weak]] decltype(close) __interceptor_close;
@@ -85,14 +86,14 @@ bool is_open(int fd) noexcept {
 
 // Returns whether the fd is a kqueue's, as far as the registry knows.
 bool is_kqueue(int fd) noexcept {
-  return kqueue_registry::find(fd) != nullptr && fd_watchers::in_own_process();
+  return kqueue_registry::find(fd) != nullptr && own_process::is_current();
 }
 
 // `call` makes a duplicate of `fd`. Fails with ENOMEM if the duplicate of a kqueue cannot be noted.
 template <class Call>
 int duplicate(int fd, Call call) noexcept {
   if (!is_kqueue(fd)) return call();
-  const int fresh = internal_fds::make(call);
+  const int fresh = internal_fds::make_for_program(call);
   if (fresh < 0) return -1;
   if (!kqueue_registry::duplicate(fd, fresh)) {
     internal_fds::close(fresh);

@@ -1,28 +1,16 @@
 // Defines the C library's calls that read or change the disposition of a signal (sigaction, signal,
 // bsd_signal, ssignal, sysv_signal, sigset, sigignore, siginterrupt), because they must see the
-// program's disposition while the library's handler is installed (signal_disposition.h). And those
-// that accept a pending signal (sigwait, sigwaitinfo, sigtimedwait), because that signal is counted
-// already (filters/signal_watch.h). They behave as the C library's, and are as safe in a signal
-// handler.
+// program's disposition while the library's handler is installed (signal_disposition.h). They
+// behave as the C library's, and are as safe in a signal handler.
 #include <signal.h>
 
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
 
-#include "kedge/runtime/kqueue/filters/signal_watch.h"
-#include "kedge/runtime/kqueue/libc/next_definition.h"
 #include "kedge/runtime/kqueue/libc/signal_disposition.h"
 
-extern "C" {
-[[gnu::weak]] decltype(sigwait) __interceptor_sigwait;
-[[gnu::weak]] decltype(sigwaitinfo) __interceptor_sigwaitinfo;
-[[gnu::weak]] decltype(sigtimedwait) __interceptor_sigtimedwait;
-}
-
 namespace {
-
-using kedge::kqueue::next_definition;
 
 using handler_function = void (*)(int);
 
@@ -130,26 +118,4 @@ extern "C" int siginterrupt(int signal, int interrupts) noexcept {
     action.sa_flags |= SA_RESTART;
   }
   return kedge::kqueue::change_disposition(signal, &action, nullptr);
-}
-
-// These three are cancellation points, so they are not noexcept.
-extern "C" int sigwait(const sigset_t* set, int* signal) {
-  static constinit next_definition next("sigwait", &__interceptor_sigwait);
-  const int error = next(set, signal);
-  if (error == 0) kedge::kqueue::signal_accepted(static_cast<unsigned>(*signal));
-  return error;
-}
-
-extern "C" int sigwaitinfo(const sigset_t* set, siginfo_t* info) {
-  static constinit next_definition next("sigwaitinfo", &__interceptor_sigwaitinfo);
-  const int signal = next(set, info);
-  if (signal > 0) kedge::kqueue::signal_accepted(static_cast<unsigned>(signal));
-  return signal;
-}
-
-extern "C" int sigtimedwait(const sigset_t* set, siginfo_t* info, const timespec* time_out) {
-  static constinit next_definition next("sigtimedwait", &__interceptor_sigtimedwait);
-  const int signal = next(set, info, time_out);
-  if (signal > 0) kedge::kqueue::signal_accepted(static_cast<unsigned>(signal));
-  return signal;
 }

@@ -2,6 +2,7 @@
 #include "kedge/runtime/kqueue/libc/signal_disposition.h"
 
 #include <pthread.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -12,6 +13,8 @@
 #include "kedge/runtime/kqueue/filters/signal_watch.h"
 #include "kedge/runtime/kqueue/interruption.h"
 #include "kedge/runtime/kqueue/libc/next_definition.h"
+#include "kedge/runtime/kqueue/libc/pending_signals.h"
+#include "kedge/runtime/kqueue/libc/signal_mask.h"
 
 extern "C" {
 [[gnu::weak]] decltype(sigaction) __interceptor_sigaction;
@@ -93,23 +96,21 @@ bool in_own_process() noexcept {
 class scoped_lock {
  public:
   scoped_lock() noexcept {
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const std::uint64_t all = ~std::uint64_t{0};
+    const std::uint64_t before = exchange_mask(&all);
     lock.lock();
     before_ = before;  // under the lock: all threads that fork share held_for_fork
   }
   scoped_lock(const scoped_lock&) = delete;
   scoped_lock& operator=(const scoped_lock&) = delete;
   ~scoped_lock() {
-    const sigset_t before = before_;
+    const std::uint64_t before = before_;
     lock.unlock();
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    exchange_mask(&before);
   }
 
  private:
-  sigset_t before_;
+  std::uint64_t before_;
 };
 
 bool is_ignored_by_default(int signal) noexcept {
@@ -139,9 +140,17 @@ struct sigaction hooked(const struct sigaction& of_program) noexcept {
   return action;
 }
 
+// Returns whether signals of this disposition are ignored.
+bool ignores(const struct sigaction& action, int signal) noexcept {
+  return action.sa_handler == SIG_IGN ||
+         (action.sa_handler == SIG_DFL && is_ignored_by_default(signal));
+}
+
 // Makes `wanted` the program's disposition of a hooked signal. Requires the lock. Returns 0, or -1
 // with errno.
 int set(disposition& d, int signal, const struct sigaction& wanted) noexcept {
+  // As the kernel does for a disposition that ignores the signal.
+  if (ignores(wanted, signal)) discard_pending(static_cast<unsigned>(signal));
   const struct sigaction action = hooked(wanted);
   if (next_sigaction(signal, &action, static_cast<struct sigaction*>(nullptr)) != 0) return -1;
   d.set(wanted);
@@ -156,13 +165,10 @@ void take_default_action(int signal) noexcept {
   by_default.sa_handler = SIG_DFL;
   struct sigaction before{};
   next_sigaction(signal, &by_default, &before);
-  sigset_t only;
-  sigset_t blocked;
-  sigemptyset(&only);
-  sigaddset(&only, signal);
   raise(signal);
-  pthread_sigmask(SIG_UNBLOCK, &only, &blocked);
-  pthread_sigmask(SIG_SETMASK, &blocked, nullptr);
+  const std::uint64_t others = ~signal_bit(static_cast<unsigned>(signal));
+  const std::uint64_t blocked = exchange_mask(&others);
+  exchange_mask(&blocked);
   next_sigaction(signal, &before, static_cast<struct sigaction*>(nullptr));
 }
 
@@ -185,7 +191,19 @@ reaction take_once(int signal) noexcept {
 
 void on_signal(int signal, siginfo_t* info, void* context) {
   const int error = errno;
-  if (in_own_process()) signal_delivered(static_cast<unsigned>(signal));
+  if (in_own_process()) {
+    switch (examine(*info)) {
+      case signal_state::fresh:
+        signal_delivered(static_cast<unsigned>(signal));
+        break;
+      case signal_state::counted:
+        break;
+      case signal_state::out_of_date:
+        if (interrupted == interruption::none) interrupted = interruption::ignored;
+        errno = error;
+        return;
+    }
+  }
   reaction a = dispositions[signal].get();
   if (a.once && a.is_function()) a = take_once(signal);
   if (!a.is_function() && (a.handler == SIG_IGN || is_ignored_by_default(signal))) {
@@ -203,6 +221,8 @@ void on_signal(int signal, siginfo_t* info, void* context) {
   } else {
     take_default_action(signal);
   }
+  // The interrupted code goes on with its own mask.
+  before_mask_change(bits_of(static_cast<const ucontext_t*>(context)->uc_sigmask));
   errno = error;
 }
 
@@ -228,6 +248,7 @@ void after_fork() noexcept {
 }
 void after_fork_in_child() noexcept {
   process.store(getpid(), std::memory_order_relaxed);
+  forget_pending_in_child();
   for (unsigned signal = 1; signal < signal_count; ++signal) {
     disposition& d = dispositions[signal];
     if (d.hooks == 0) continue;
@@ -253,6 +274,7 @@ void hook_signal(unsigned signal) noexcept {
   const int signo = static_cast<int>(signal);
   const scoped_lock hold;
   if (++d.hooks != 1) return;
+  set_watched(signal, true);
   struct sigaction now{};
   if (next_sigaction(signo, static_cast<const struct sigaction*>(nullptr), &now) != 0) return;
   set(d, signo, is_ours(now) ? d.of_program() : now);
@@ -261,7 +283,9 @@ void hook_signal(unsigned signal) noexcept {
 void unhook_signal(unsigned signal) noexcept {
   disposition& d = dispositions[signal];
   const scoped_lock hold;
-  if (--d.hooks == 0) restore(static_cast<int>(signal));
+  if (--d.hooks != 0) return;
+  set_watched(signal, false);
+  restore(static_cast<int>(signal));
 }
 
 int change_disposition(int signal, const struct sigaction* wanted,

@@ -268,34 +268,35 @@ TEST_CASE("of 500 timers each fires once, except the deleted half") {
 
 namespace {
 
-std::atomic<std::uint64_t> test_time{1'000'000'000};
-std::uint64_t read_time() noexcept {
-  return test_time;
-}
-// Advances the clock.
-void pass(std::uint64_t ns) {
-  test_time += ns;
-}
+// A kqueue with a clock of the test.
+struct clocked_kqueue : test_kqueue {
+  std::atomic<std::uint64_t> time{1'000'000'000};
 
-struct scoped_test_clock {
-  scoped_test_clock() { REQUIRE(kedge::kqueue::use_clock(&read_time)); }
-  ~scoped_test_clock() { kedge::kqueue::use_clock(nullptr); }
+  clocked_kqueue() {
+    REQUIRE(kedge::kqueue::use_clock(
+        fd(),
+        [](void* clocked) noexcept -> std::uint64_t {
+          return static_cast<clocked_kqueue*>(clocked)->time;
+        },
+        this));
+  }
+  // Advances the clock.
+  void pass(std::uint64_t ns) { time += ns; }
 };
 
 }  // namespace
 
 TEST_CASE("a periodic timer on either clock counts the periods since its last event") {
-  const scoped_test_clock clock;
-  const test_kqueue kq;
+  clocked_kqueue kq;
   const std::uint32_t how = NOTE_NSECONDS;
   REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD, how, 100) == 0);
   REQUIRE(kq.apply(2, EVFILT_TIMER, EV_ADD, how | NOTE_MACH_CONTINUOUS_TIME, 200) == 0);
-  pass(100);
+  kq.pass(100);
   event_list got = kq.now();
   REQUIRE(got.size() == 1);
   CHECK(got[0].ident == 1);
   CHECK(got[0].data == 1);
-  pass(350);
+  kq.pass(350);
   got = kq.now();
   REQUIRE(got.size() == 2);
   for (const kevent64_s& e : got) {
@@ -306,51 +307,46 @@ TEST_CASE("a periodic timer on either clock counts the periods since its last ev
 }
 
 TEST_CASE("arming a timer again drops the periods that were not reported") {
-  const scoped_test_clock clock;
-  const test_kqueue kq;
+  clocked_kqueue kq;
   REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD, NOTE_NSECONDS, 100) == 0);
-  pass(350);
+  kq.pass(350);
   REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD, NOTE_NSECONDS, 100) == 0);
   CHECK(kq.now().empty());
-  pass(100);
+  kq.pass(100);
   CHECK(only(kq.now(), EVFILT_TIMER).data == 1);
 }
 
 TEST_CASE("EV_ENABLE of a timer with EV_DISPATCH drops the periods that ended before it") {
-  const scoped_test_clock clock;
-  const test_kqueue kq;
+  clocked_kqueue kq;
   REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD | EV_DISPATCH, NOTE_NSECONDS, 100) == 0);
-  pass(100);
+  kq.pass(100);
   CHECK(only(kq.now(), EVFILT_TIMER).data == 1);
-  pass(200);
+  kq.pass(200);
   CHECK(kq.now().empty());
   REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ENABLE, NOTE_NSECONDS, 100) == 0);
   CHECK(kq.now().empty());
-  pass(100);
+  kq.pass(100);
   CHECK(only(kq.now(), EVFILT_TIMER).data == 1);
 }
 
 TEST_CASE("an EV_ONESHOT timer counts the periods that passed before its event was taken") {
-  const scoped_test_clock clock;
-  const test_kqueue kq;
+  clocked_kqueue kq;
   REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD | EV_ONESHOT, NOTE_NSECONDS, 100) == 0);
-  pass(350);
+  kq.pass(350);
   CHECK(only(kq.now(), EVFILT_TIMER).data == 3);
   CHECK(kq.apply(1, EVFILT_TIMER, EV_DELETE) == ENOENT);
 }
 
 TEST_CASE("an interval that ends after the last nanosecond of the clock never ends") {
-  const scoped_test_clock clock;
-  const test_kqueue kq;
+  clocked_kqueue kq;
   REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD, NOTE_NSECONDS,
                    std::numeric_limits<std::int64_t>::max()) == 0);
-  pass(std::uint64_t{1} << 62);
+  kq.pass(std::uint64_t{1} << 62);
   CHECK(kq.now().empty());
 }
 
 TEST_CASE("100,000 timers each fire once, in the order of their deadlines") {
-  const scoped_test_clock clock;
-  const test_kqueue kq;
+  clocked_kqueue kq;
   constexpr std::uint64_t count = 100'000;
   // Armed in a scattered order. Every third is deleted, every fifth is armed again to expire last.
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -370,7 +366,7 @@ TEST_CASE("100,000 timers each fire once, in the order of their deadlines") {
                        static_cast<std::int64_t>(count + ident)) == 0);
     }
   }
-  pass(2 * count);
+  kq.pass(2 * count);
   std::uint64_t last = 0;
   std::uint64_t seen = 0;
   bool in_order = true;
