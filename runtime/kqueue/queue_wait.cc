@@ -38,7 +38,6 @@ int wait_for_events(int epoll, epoll_event* events, unsigned room,
 }
 
 int queue::collect(event_writer& out, deadline& until) noexcept {
-  until.follow(clock_);
   ++collectors_;
   return collect_from(wait_again, out, until);
 }
@@ -74,11 +73,13 @@ void queue::end_collecting() noexcept {
 }
 
 // Decides how many of epoll's events the next round takes, and whether it may sleep.
-void queue::plan(wait_round& r, unsigned room, const deadline& until) noexcept {
-  if (clock_.is_replaced()) {
+void queue::plan(wait_round& r, unsigned room, deadline& until) noexcept {
+  if (clock_.is_replaced()) [[unlikely]] {
     // A new sleeper must not take the wakeup of one that the clock has left behind.
     while (in_old_time_ != 0 && !ended_) state_changed_.wait(lock_);
     run_pumps(1u << filter_index(EVFILT_TIMER) | 1u << filter_index(continuous_timers));
+    until.follow(clock_);
+    r.clock_moves = clock_moves_;
   }
   r.count = 0;
   r.taken = 0;
@@ -101,7 +102,6 @@ void queue::ask_epoll(wait_round& r, deadline& until) noexcept {
   const timespec* const timeout = r.sleep ? until.remaining() : &no_time;
   r.fd = fd_;
   r.set = set_;
-  r.clock_moves = clock_moves_;
   r.changes = descriptors_.changes();
   if (r.sleep) {
     ++sleepers_;
@@ -164,7 +164,7 @@ int queue::check_wait(const wait_round& r) noexcept {
     return EBADF;
   }
   if (r.sleep && r.set != set_) leave_old_set();
-  if (in_old_time_ != 0) {
+  if (in_old_time_ != 0) [[unlikely]] {
     if (r.sleep && r.clock_moves != clock_moves_) --in_old_time_;
     leave_old_time();
   }
