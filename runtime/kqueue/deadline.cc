@@ -19,14 +19,15 @@ void deadline::set(const timespec& timeout) noexcept {
                                static_cast<std::uint64_t>(timeout.tv_nsec);
   if (length == 0) return set_now();
   kind_ = kind::later;
+  clock_ = nullptr;
   ends_at_ = monotonic_now() + length;
   remaining_.tv_sec = static_cast<time_t>(length / second);
   remaining_.tv_nsec = static_cast<long>(length % second);
   fresh_ = true;
 }
 
-void deadline::start_on(const timer_clock& clock) noexcept {
-  if (kind_ != kind::later) return;
+void deadline::follow(const timer_clock& clock) noexcept {
+  if (kind_ != kind::later || clock_ != nullptr) return;
   const std::uint64_t length = static_cast<std::uint64_t>(remaining_.tv_sec) * second +
                                static_cast<std::uint64_t>(remaining_.tv_nsec);
   clock_ = &clock;

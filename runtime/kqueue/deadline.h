@@ -18,12 +18,9 @@ class deadline {
   void set_now() noexcept { kind_ = kind::now; }
   void set(const timespec& timeout) noexcept;
 
-  // Measures the time-out by the clock of a kqueue, if that is replaced. To be called before the
-  // first remaining().
-  void follow(const timer_clock& clock) noexcept {
-    if (clock.is_replaced()) [[unlikely]]
-      start_on(clock);
-  }
+  // Measures the time-out by the replaced clock of a kqueue. To be called before remaining(). Has
+  // no effect the second time.
+  void follow(const timer_clock& clock) noexcept;
 
   bool is_now() const noexcept { return kind_ == kind::now; }
 
@@ -36,14 +33,13 @@ class deadline {
   enum class kind : std::uint8_t { never, now, later };
 
   const timespec* count_down() noexcept;
-  void start_on(const timer_clock& clock) noexcept;
 
   kind kind_ = kind::never;
   // Set if the kind is `later`.
   bool fresh_;  // remaining_ is the whole time-out: the call has not slept yet
   timespec remaining_;
-  std::uint64_t ends_at_;  // ns of CLOCK_MONOTONIC, or of clock_
-  const timer_clock* clock_ = nullptr;
+  std::uint64_t ends_at_;     // ns of CLOCK_MONOTONIC, or of clock_
+  const timer_clock* clock_;  // null: that of the system
 };
 
 }  // namespace kedge::kqueue

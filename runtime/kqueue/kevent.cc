@@ -40,8 +40,8 @@ bool is_valid(const timespec& t) noexcept {
 // is room. Without room the errno of a failed change ends the call and is returned. `lost`: the fd
 // is another file's, which is EBADF.
 template <class Event>
-int apply_all(queue& q, const Event* changes, int nchanges, event_writer& out,
-              bool& lost) noexcept {
+[[gnu::always_inline]] inline int apply_all(queue& q, const Event* changes, int nchanges,
+                                            event_writer& out, bool& lost) noexcept {
   if (changes == nullptr) return EFAULT;
   for (int i = 0; i < nchanges; ++i) {
     kevent64_s change = widened(changes[i]);
@@ -62,12 +62,24 @@ int apply_all(queue& q, const Event* changes, int nchanges, event_writer& out,
   return 0;
 }
 
-// `q`: of the fd, or null. Returns 0 or an errno.
-template <class Event>
-int run(queue* q, int kq, call_kind kind, const Event* changes, int nchanges, event_writer& out,
-        unsigned flags, deadline& until) noexcept {
+// How a call names its kqueue.
+struct by_fd {
+  int fd;
+  queue* find() const noexcept { return kqueue_registry::find(fd); }
+};
+struct by_handle {
+  int fd;
+  queue* of_fd;
+  queue* find() const noexcept { return of_fd; }
+};
+
+// Returns 0 or an errno.
+template <class Event, class Name>
+[[gnu::always_inline]] inline int run(Name name, call_kind kind, const Event* changes, int nchanges,
+                                      event_writer& out, unsigned flags, deadline& until) noexcept {
+  queue* const q = name.find();
   if (q == nullptr) return EBADF;
-  int error = q->enter(kq, kind);
+  int error = q->enter(name.fd, kind);
   if (error != 0) return error;
   bool lost = false;
   if (nchanges > 0) {
@@ -83,9 +95,9 @@ int run(queue* q, int kq, call_kind kind, const Event* changes, int nchanges, ev
   return error;
 }
 
-template <class Event>
-[[gnu::noinline]] int call_slow_path(call_kind kind, queue* q, int kq, const Event* changes,
-                                     int nchanges, Event* events, int nevents, unsigned flags,
+template <class Event, class Name>
+[[gnu::noinline]] int call_slow_path(call_kind kind, Name name, const Event* changes, int nchanges,
+                                     Event* events, int nevents, unsigned flags,
                                      const timespec* timeout) noexcept {
   int error = (flags & other_kinds) != 0 ? EINVAL : 0;
   deadline until;
@@ -102,31 +114,33 @@ template <class Event>
   Event nowhere;
   event_writer out(events != nullptr ? events : &nowhere,
                    events != nullptr ? nevents : std::min(nevents, 1));
-  if (error == 0) error = run(q, kq, kind, changes, nchanges, out, flags, until);
+  if (error == 0) error = run(name, kind, changes, nchanges, out, flags, until);
   if (events == nullptr && out.count() != 0) error = EFAULT;
   if (error == 0) return static_cast<int>(out.count());
   errno = error;
   return -1;
 }
 
-template <class Event>
-[[gnu::always_inline]] inline int call(call_kind kind, queue* q, int kq, const Event* changes,
+template <class Event, class Name>
+[[gnu::always_inline]] inline int call(call_kind kind, Name name, const Event* changes,
                                        int nchanges, Event* events, int nevents, unsigned flags,
                                        const timespec* timeout) noexcept {
+  queue* q = nullptr;
   if (nchanges > 0 || flags > KEVENT_FLAG_IMMEDIATE || events == nullptr ||
-      static_cast<unsigned>(nevents) - 1 >= max_ready || q == nullptr) [[unlikely]] {
-    return call_slow_path(kind, q, kq, changes, nchanges, events, nevents, flags, timeout);
+      static_cast<unsigned>(nevents) - 1 >= max_ready || (q = name.find()) == nullptr)
+      [[unlikely]] {
+    return call_slow_path(kind, name, changes, nchanges, events, nevents, flags, timeout);
   }
   const auto room = static_cast<unsigned>(nevents);
   if (timeout == nullptr) [[likely]]
-    return fast_path<Event>(*q, kq, events, room, flags).run();
+    return fast_path<Event>(*q, name.fd, events, room, flags).run();
   if (flags == 0 && is_valid(*timeout))
-    return fast_path<Event>::run(*q, kq, events, room, *timeout);
-  return call_slow_path(kind, q, kq, changes, nchanges, events, nevents, flags, timeout);
+    return fast_path<Event>::run(*q, name.fd, events, room, *timeout);
+  return call_slow_path(kind, name, changes, nchanges, events, nevents, flags, timeout);
 }
 
-queue* queue_of(const struct kedge_kqueue& handle) noexcept {
-  return static_cast<queue*>(handle.queue);
+by_handle name_of(const struct kedge_kqueue& handle) noexcept {
+  return {handle.fd, static_cast<queue*>(handle.queue)};
 }
 
 }  // namespace
@@ -137,30 +151,30 @@ extern "C" int kqueue(void) {
   return kedge::kqueue::kqueue_registry::make();
 }
 
+using kedge::kqueue::by_fd;
+using kedge::kqueue::call;
+using kedge::kqueue::call_kind;
+using kedge::kqueue::name_of;
+
 extern "C" int kevent(int kq, const struct kevent* changelist, int nchanges,
                       struct kevent* eventlist, int nevents, const struct timespec* timeout) {
-  return kedge::kqueue::call(kedge::kqueue::call_kind::narrow,
-                             kedge::kqueue::kqueue_registry::find(kq), kq, changelist, nchanges,
-                             eventlist, nevents, 0, timeout);
+  return call(call_kind::narrow, by_fd{kq}, changelist, nchanges, eventlist, nevents, 0, timeout);
 }
 
 extern "C" int kevent64(int kq, const kevent64_s* changelist, int nchanges, kevent64_s* eventlist,
                         int nevents, unsigned int flags, const struct timespec* timeout) {
-  return kedge::kqueue::call(kedge::kqueue::call_kind::wide,
-                             kedge::kqueue::kqueue_registry::find(kq), kq, changelist, nchanges,
-                             eventlist, nevents, flags, timeout);
+  return call(call_kind::wide, by_fd{kq}, changelist, nchanges, eventlist, nevents, flags, timeout);
 }
 
 extern "C" int kedge_kqueue_kevent(const struct kedge_kqueue* handle, const struct kevent* changes,
                                    int nchanges, struct kevent* events, int nevents,
                                    const struct timespec* timeout) {
-  return kedge::kqueue::call(kedge::kqueue::call_kind::narrow, kedge::kqueue::queue_of(*handle),
-                             handle->fd, changes, nchanges, events, nevents, 0, timeout);
+  return call(call_kind::narrow, name_of(*handle), changes, nchanges, events, nevents, 0, timeout);
 }
 
 extern "C" int kedge_kqueue_kevent64(const struct kedge_kqueue* handle, const kevent64_s* changes,
                                      int nchanges, kevent64_s* events, int nevents, unsigned flags,
                                      const struct timespec* timeout) {
-  return kedge::kqueue::call(kedge::kqueue::call_kind::wide, kedge::kqueue::queue_of(*handle),
-                             handle->fd, changes, nchanges, events, nevents, flags, timeout);
+  return call(call_kind::wide, name_of(*handle), changes, nchanges, events, nevents, flags,
+              timeout);
 }

@@ -285,7 +285,7 @@ class queue {
   // Waiting (queue_wait.cc).
   static constexpr int wait_again = -1;  // not an errno
   int collect_from(int result, event_writer& out, deadline& until) noexcept;
-  void plan(wait_round& r, event_writer& out, const deadline& until) noexcept;
+  void plan(wait_round& r, event_writer& out, deadline& until) noexcept;
   void ask_epoll(wait_round& r, deadline& until) noexcept;
   int deliver_round(const wait_round& r, event_writer& out, deadline& until) noexcept;
   int deliver_reported(const wait_round& r, event_writer& out, bool& seen_all,

@@ -38,7 +38,6 @@ int wait_for_events(int epoll, epoll_event* events, unsigned room,
 }
 
 int queue::collect(event_writer& out, deadline& until) noexcept {
-  until.follow(clock_);
   ++collectors_;
   return collect_from(wait_again, out, until);
 }
@@ -63,8 +62,7 @@ int queue::collect_from(int result, event_writer& out, deadline& until) noexcept
 }
 
 void queue::open_fast_path() noexcept {
-  const bool is_open =
-      active_count_ == 0 && in_old_sets_ == 0 && !ended_ && !clock_.is_replaced();
+  const bool is_open = active_count_ == 0 && in_old_sets_ == 0 && !ended_ && !clock_.is_replaced();
   if (!is_open || kind_ == call_kind::undecided) return;
   fast_path_fds_[index_of(kind_, (options_ & no_data) == 0)] = fd_;
 }
@@ -82,11 +80,13 @@ void queue::end_collecting() noexcept {
 
 // Delivers the rest of the list's turn. Then decides how many of epoll's events the next round
 // takes, and whether it may sleep. May release the lock.
-void queue::plan(wait_round& r, event_writer& out, const deadline& until) noexcept {
-  if (clock_.is_replaced()) {
+void queue::plan(wait_round& r, event_writer& out, deadline& until) noexcept {
+  if (clock_.is_replaced()) [[unlikely]] {
     // A new sleeper must not take the wakeup of one that the clock has left behind.
     while (in_old_time_ != 0 && !ended_) state_changed_.wait(lock_);
     activate_earlier();
+    until.follow(clock_);
+    r.clock_moves = clock_moves_;
   }
   r.count = 0;
   r.taken = 0;
@@ -103,7 +103,6 @@ void queue::ask_epoll(wait_round& r, deadline& until) noexcept {
   const timespec* const timeout = r.sleep ? until.remaining() : &no_time;
   r.fd = fd_;
   r.set = set_;
-  r.clock_moves = clock_moves_;
   r.changes = descriptors_.changes();
   if (r.sleep) {
     ++sleepers_;
@@ -173,7 +172,7 @@ int queue::check_wait(const wait_round& r) noexcept {
     return EBADF;
   }
   if (r.sleep && r.set != set_) leave_old_set();
-  if (in_old_time_ != 0) {
+  if (in_old_time_ != 0) [[unlikely]] {
     if (r.sleep && r.clock_moves != clock_moves_) --in_old_time_;
     leave_old_time();
   }

@@ -194,7 +194,8 @@ void signal_watch::count_one(unsigned signal) noexcept {
   if (counts_[signal].load(std::memory_order_relaxed) == 0) {
     const std::uint32_t place = last_place_.fetch_add(1, std::memory_order_relaxed) + 1;
     places_[signal].store(place, std::memory_order_relaxed);
-    times_[signal].store(clock_.load(std::memory_order_relaxed)->now(CLOCK_MONOTONIC), std::memory_order_relaxed);
+    times_[signal].store(clock_.load(std::memory_order_relaxed)->now(CLOCK_MONOTONIC),
+                         std::memory_order_relaxed);
   }
   counts_[signal].fetch_add(1, std::memory_order_release);
 }
