@@ -101,6 +101,10 @@ typedef struct mach_port_info_ext {
   uint32_t reserved[6];
 } mach_port_info_ext_t;
 
+typedef struct mach_port_guard_info {
+  uint64_t mpgi_guard;
+} mach_port_guard_info_t;
+
 typedef integer_t* mach_port_info_t;
 
 typedef int mach_port_flavor_t;
@@ -111,11 +115,15 @@ typedef int mach_port_flavor_t;
 #define MACH_PORT_IMPORTANCE_RECEIVER 5
 #define MACH_PORT_DENAP_RECEIVER 6
 #define MACH_PORT_INFO_EXT 7
+#define MACH_PORT_GUARD_INFO 8
+#define MACH_PORT_SERVICE_THROTTLED 9
 
 #define MACH_PORT_LIMITS_INFO_COUNT ((natural_t)(sizeof(mach_port_limits_t) / sizeof(natural_t)))
 #define MACH_PORT_RECEIVE_STATUS_COUNT ((natural_t)(sizeof(mach_port_status_t) / sizeof(natural_t)))
 #define MACH_PORT_DNREQUESTS_SIZE_COUNT 1
 #define MACH_PORT_INFO_EXT_COUNT ((natural_t)(sizeof(mach_port_info_ext_t) / sizeof(natural_t)))
+#define MACH_PORT_GUARD_INFO_COUNT ((natural_t)(sizeof(mach_port_guard_info_t) / sizeof(natural_t)))
+#define MACH_PORT_SERVICE_THROTTLED_COUNT 1
 
 typedef struct mach_port_qos {
   unsigned int name : 1;
@@ -123,6 +131,15 @@ typedef struct mach_port_qos {
   boolean_t pad1 : 30;
   natural_t len;
 } mach_port_qos_t;
+
+// What mach_port_get_service_port_info() reports.
+#define MACH_SERVICE_PORT_INFO_STRING_NAME_MAX_BUF_LEN 255
+typedef struct mach_service_port_info {
+  char mspi_string_name[MACH_SERVICE_PORT_INFO_STRING_NAME_MAX_BUF_LEN];
+  uint8_t mspi_domain_type;
+} mach_service_port_info_data_t;
+#define MACH_SERVICE_PORT_INFO_COUNT ((char)(sizeof(mach_service_port_info_data_t) / sizeof(char)))
+typedef struct mach_service_port_info* mach_service_port_info_t;
 
 // Flags of mach_port_options_t.
 #define MPO_CONTEXT_AS_GUARD 0x01
@@ -148,7 +165,8 @@ typedef struct mach_port_options {
   union {
     uint64_t reserved[2];
     mach_port_name_t work_interval_port;
-    mach_port_name_t service_port_name;  // MPO_CONNECTION_PORT
+    mach_service_port_info_t service_port_info;  // MPO_SERVICE_PORT
+    mach_port_name_t service_port_name;          // MPO_CONNECTION_PORT
   };
 } mach_port_options_t;
 typedef mach_port_options_t* mach_port_options_ptr_t;
