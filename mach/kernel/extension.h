@@ -133,7 +133,7 @@ void limit_names(task, std::uint32_t count) noexcept;
 // `ordinary` by default. Has no effect if the task has ended.
 void set_guard_behaviour(task, guard_behaviour) noexcept;
 // Returns the guard exceptions recorded since the last call, the oldest first. Empty if the task
-// has ended. Throws std::bad_alloc.
+// has ended. An exception for which the kernel had no memory is missing. Throws std::bad_alloc.
 std::vector<guard_exception> take_guard_exceptions(task of);
 
 // macos15 by default. Applies to the whole kernel. Requires that no call is in progress.
