@@ -51,6 +51,10 @@ struct guard_exception {
   bool always_fatal = false;
 };
 
+// Returns the nanoseconds of a monotonic clock. Must be callable from any thread, and must not call
+// the kernel.
+using clock_function = std::uint64_t (*)(void* argument) noexcept;
+
 // The version of macOS that the kernel follows where versions differ.
 enum class kernel_profile { macos11, macos15 };
 
@@ -82,6 +86,10 @@ inline std::vector<guard_exception> take_guard_exceptions(task) {
 }
 inline void set_kernel_profile(kernel_profile) noexcept {}
 inline void enforce_strict_replies(bool) noexcept {}
+inline bool use_clock(clock_function, void*) noexcept {
+  return false;
+}
+inline void clock_moved() noexcept {}
 
 #else
 
@@ -125,7 +133,7 @@ void limit_names(task, std::uint32_t count) noexcept;
 // `ordinary` by default. Has no effect if the task has ended.
 void set_guard_behaviour(task, guard_behaviour) noexcept;
 // Returns the guard exceptions recorded since the last call, the oldest first. Empty if the task
-// has ended. Throws std::bad_alloc.
+// has ended. An exception for which the kernel had no memory is missing. Throws std::bad_alloc.
 std::vector<guard_exception> take_guard_exceptions(task of);
 
 // macos15 by default. Applies to the whole kernel. Requires that no call is in progress.
@@ -135,6 +143,24 @@ void set_kernel_profile(kernel_profile) noexcept;
 // argument ipc_strict_reply enables it. Applies to the whole kernel. Requires that no call is in
 // progress.
 void enforce_strict_replies(bool) noexcept;
+
+// Replaces the clock of the process by now(argument), for virtual time: of the time-outs of
+// mach_msg and semaphores, of mach_wait_until, and of mach_absolute_time and its relatives, which
+// all return its value. Null restores CLOCK_MONOTONIC. `argument` is the caller's, and must live as
+// long as the clock is in use. A fork's child keeps the clock. Returns true; on Darwin false.
+//
+// With a replaced clock no time-out ends by itself: a call that is blocked with a time-out reads
+// the clock when it begins to wait and after clock_moved(), and times out if its deadline has
+// passed. Calls without a time-out, or with one of 0, do not read the clock.
+//
+// Requires that no thread reads the clock concurrently, so that no call with a time-out is in
+// progress. Costs a call that blocks, and each reading of the time, one load; a call that blocks
+// with a time-out by a replaced clock also a lock and two updates of a list.
+bool use_clock(clock_function now, void* argument) noexcept;
+
+// Wakes the calls that are blocked with a time-out by a replaced clock, so that they read the clock
+// again. To be called after the clock has moved, from any thread. Costs a system call for each.
+void clock_moved() noexcept;
 
 #endif
 

@@ -42,6 +42,7 @@ struct knote_record : knote {
   bool ending = false;
 
   bool wants_vanished = false;  // EV_VANISHED, and it is about a descriptor
+  bool lost = false;            // drop_all() drops it: it is about a file that was closed unseen
   bool vanished = false;        // its descriptor is closed: detached, the last event is due
   bool polled = false;          // registered with epoll, so that its filter has no `detach` to run
 

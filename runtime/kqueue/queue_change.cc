@@ -191,7 +191,7 @@ void queue::initialise(knote_record& k, const kevent64_s& change) noexcept {
   k.by_udata = (change.flags & EV_UDATA_SPECIFIC) != 0;
   k.references.store(1, std::memory_order_relaxed);
   k.reported = 0;
-  k.active = k.dropped = k.ending = k.polled = k.vanished = false;
+  k.active = k.dropped = k.ending = k.polled = k.lost = k.vanished = false;
   k.disabled = (change.flags & EV_DISABLE) != 0;
   k.busy = k.attaching = true;
   // The kqueue itself notices the end of a descriptor. Other filters report the end of their
@@ -345,13 +345,19 @@ void queue::drop_polled(knote_record& k) noexcept {
 }
 
 // Drops the knotes of an fd: knote_fdclose() of Darwin's kernel. May release the lock. `but_new`:
-// leaves knotes that are being attached. They find out themselves which file the fd names, and one
-// of them may be the caller's.
+// leaves knotes that are being attached, and those that are added while the lock is released. They
+// find out themselves which file the fd names, and one of them may be the caller's.
 void queue::drop_all(int fd, bool but_new) noexcept {
-  for (;;) {
+  const auto first = [&] {
     const descriptor_table::entry* const e = descriptors_.find(static_cast<std::uint64_t>(fd));
-    knote_record* k = e != nullptr ? e->first : nullptr;
-    while (k != nullptr && (k->vanished || (but_new && k->attaching))) k = k->chain;
+    return e != nullptr ? e->first : nullptr;
+  };
+  for (knote_record* k = first(); but_new && k != nullptr; k = k->chain) {
+    if (!k->attaching) k->lost = true;
+  }
+  for (;;) {
+    knote_record* k = first();
+    while (k != nullptr && (k->vanished || (but_new && !k->lost))) k = k->chain;
     if (k == nullptr) break;
     if (k->busy) {
       state_changed_.wait(lock_);

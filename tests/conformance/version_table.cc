@@ -91,6 +91,9 @@ bool complete_tags(trace_line& line, player& before) {
     return recorded == "= KERN_NOT_IN_SET" &&
            before.is_member(read_number<std::size_t>(words[0]), words[2], words[3]);
   }
+  const bool is_attribute =
+      words.size() >= 4 && (words[1] == "get_attributes" || words[1] == "set_attributes");
+  if (is_attribute && words[3] == "9") line.tags.emplace_back("flavor");
   if (words.size() < 3 || words[1] != "msg") return false;
   if (recorded.starts_with("= MACH_RCV_TOO_LARGE err") &&
       sizeof(mach_msg_header_t) + trailer_size(recorded) > room_of(words) && line.tags.empty()) {
@@ -155,7 +158,7 @@ bool newer_result::allows(std::string_view tag, std::string_view recorded,
 }
 
 bool newer_result::allows_flavor(std::string_view recorded, std::string_view got) const {
-  if (words_.at(2) == "8") {
+  if (words_.at(2) == "9") {
     if (words_[1] == "null" || words_[1] == "dead") return got == "= KERN_INVALID_RIGHT";
     if (type_ == MACH_PORT_TYPE_NONE) return got == "= KERN_INVALID_NAME";
     return got ==

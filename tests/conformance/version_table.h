@@ -16,7 +16,9 @@ struct trace_line;
 
 // Adds the tags that the recordings miss: they were made from what an operation says and gave. Adds
 // `tiny-receive-buffer` where a recorded trailer is longer than the buffer, which the table says is
-// cut. Returns true if the state of newer kernels differs after the operation, because
+// cut, and `flavor` where MACH_PORT_SERVICE_THROTTLED is named: the table has 8 for it, Apple's
+// headers have 9 (8 is MACH_PORT_GUARD_INFO, which can only be asserted). Returns true if the state
+// of newer kernels differs after the operation, because
 // - descriptor-checks-first: `ssize` ends a message among its descriptors, or an unknown descriptor
 //   follows a right or memory that cannot be taken, or
 // - a port leaves one of several sets, and the recorded result says that it was not in it. The

@@ -1,4 +1,5 @@
-"""Proves that the header proof can fail: puts one fault at a time into a copy of our headers, which the proof must name.
+"""Proves that the header proof can fail: puts one fault at a time into a copy of our headers, or of the list of what they
+lack, which the proof must name.
 
 Usage: wrong_headers.py ROOT COMPILER. Ends with "headers: N passed, N failed", and exits with 1 if any failed.
 """
@@ -10,9 +11,11 @@ import sys
 import tempfile
 
 HEADERS = ("runtime/kqueue/include", "mach/kernel/abi/include")
+LISTS = "tools/header_proof"
 EVENT, MESSAGE, PORT = "sys/event.h", "mach/message.h", "mach/port.h"
 
-# The header, its text, the text to put in its place, and the difference that the proof must print.
+# The header, its text, the text to put in its place, and the difference that the proof must print, or the name that it
+# must print as lacking.
 FAULTS = [
     (EVENT, "#define EV_CLEAR 0x0020", "#define EV_CLEAR 0x0021", "value of EV_CLEAR: ours 33, Apple's 32"),
     (EVENT, "#define EV_CLEAR 0x0020", "#define EV_CLEAR 0x0020u", "type of EV_CLEAR: ours j, Apple's i"),
@@ -29,38 +32,61 @@ FAULTS = [
     (PORT, "kGUARD_EXC_IMMOVABLE = 32", "kGUARD_EXC_IMMOVABLE = 33", "value of kGUARD_EXC_IMMOVABLE: ours 33"),
     (PORT, "typedef integer_t mach_port_delta_t;", "typedef natural_t mach_port_delta_t;",
      "type mach_port_delta_t: ours j, Apple's i"),
+    (PORT, "#define MACH_PORT_QLIMIT_KERNEL 65534\n", "", "lacks MACH_PORT_QLIMIT_KERNEL"),
+    ("mach/semaphore.h", "kern_return_t semaphore_signal(semaphore_t semaphore);", "", "lacks semaphore_signal"),
+    ("mach/vm_inherit.h", "VM_INHERIT_NONE", "VM_INHERIT_NOT", "lacks VM_INHERIT_NONE"),
+]
+# A line of lacking.txt, the text to put in its place, what the proof must print, and the headers that it needs for that.
+LIST_FAULTS = [
+    ("<mach/vm_inherit.h> VM_INHERIT_DONATE_COPY", "", "LACKS: <mach/vm_inherit.h> VM_INHERIT_DONATE_COPY",
+     ["mach/vm_inherit.h"]),
+    ("<mach/vm_inherit.h> VM_INHERIT_DONATE_COPY", "<mach/vm_inherit.h> VM_INHERIT_COPY VM_INHERIT_DONATE_COPY",
+     "LISTS: lacking.txt: <mach/vm_inherit.h> does not lack VM_INHERIT_COPY", []),  # all
+    ("<mach/vm_inherit.h> VM_INHERIT_DONATE_COPY", "<mach/vm_inherit.h> VM_INHERIT_DONATE_COPY VM_INHERIT_A",
+     "VM_INHERIT_A is not in order", ["mach/vm_inherit.h"]),
 ]
 
 
-def run_proof(root, compiler, header, text_there, instead):
-    """Returns the proof's output for a copy of our headers with one fault, or why there is none."""
+def replace_in(path, text_there, instead):
+    """Replaces the first text in the file. Returns false if there is none."""
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    if text_there not in text:
+        return False
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text.replace(text_there, instead, 1))
+    return True
+
+
+def run_proof(root, compiler, changed, text_there, instead, *only):
+    """Returns the proof's output for a copy of our headers and lists with one fault, or why there is none."""
     with tempfile.TemporaryDirectory() as copy:
-        for folder in HEADERS:
+        for folder in (*HEADERS, LISTS):
             shutil.copytree(os.path.join(root, folder), os.path.join(copy, folder))
-            path = os.path.join(copy, folder, header)
-            if os.path.exists(path):
-                with open(path, encoding="utf-8") as file:
-                    text = file.read()
-                if text_there not in text:
-                    return f"{header} does not contain {text_there!r}"
-                with open(path, "w", encoding="utf-8") as file:
-                    file.write(text.replace(text_there, instead, 1))
-        shutil.copytree(os.path.join(root, "tools/header_proof"), os.path.join(copy, "tools/header_proof"))
-        proof = os.path.join(root, "tools/header_proof/header_proof.py")
-        done = subprocess.run([sys.executable, proof, copy, compiler, header], text=True, stdout=subprocess.PIPE,
+        paths = [os.path.join(copy, folder, changed) for folder in (*HEADERS, LISTS)]
+        if not any(os.path.exists(path) and replace_in(path, text_there, instead) for path in paths):
+            return f"{changed} does not contain {text_there!r}"
+        proof = os.path.join(root, LISTS, "header_proof.py")
+        done = subprocess.run([sys.executable, proof, copy, compiler, *only], text=True, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, check=False)
         return done.stdout if done.returncode else "the proof passes"
 
 
 def main():
     root, compiler = sys.argv[1:]
-    failed = 0
+    faults = []
     for header, text_there, instead, difference in FAULTS:
-        output = run_proof(root, compiler, header, text_there, instead)
-        if f"DIFFERS: <{header}> {difference}" not in output:
+        word, _, name = difference.partition(" ")
+        expected = f"LACKS: <{header}> {name}" if word == "lacks" else f"DIFFERS: <{header}> {difference}"
+        faults.append((header, text_there, instead, expected, [header]))
+    faults += [("lacking.txt", *fault) for fault in LIST_FAULTS]
+    failed = 0
+    for changed, text_there, instead, expected, only in faults:
+        output = run_proof(root, compiler, changed, text_there, instead, *only)
+        if expected not in output:
             failed += 1
-            print(f"FAILED: {header} with {instead!r}: the proof does not print {difference!r}:\n{output}")
-    print(f"headers: {len(FAULTS) - failed} passed, {failed} failed")
+            print(f"FAILED: {changed} with {instead!r}: the proof does not print {expected!r}:\n{output}")
+    print(f"headers: {len(faults) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 

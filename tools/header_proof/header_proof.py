@@ -1,8 +1,9 @@
-"""Compares our <sys/event.h> and <mach/...> with Apple's: every constant, type, size, offset and signature that ours declare.
+"""Compares our <sys/event.h> and <mach/...> with Apple's: every constant, type, size, offset and signature that ours declare,
+and the names that Apple's declare and ours lack.
 
 Usage: header_proof.py ROOT COMPILER [HEADER...]
 COMPILER is the folder of the compiler that tools/dev cross installs. With HEADERs, compares only these, and does not
-compare the two lists with the differences.
+compare the lists with the differences.
 
 Nothing is listed by hand. For each header and processor, clang's syntax tree and preprocessor give the declarations of
 our header itself. The script writes a question in C++ for each of them ("the value of EV_ADD", "the type of kevent64")
@@ -11,11 +12,13 @@ symbols, which contain no typedef. g++ answers for our headers too. The 64-bit i
 Linux and long long on Darwin.
 
 The differences must be exactly those of allowed.txt beside this file, each with its reason. Declarations that the
-compiler's headers, which end at macOS 13, do not have must be in unproven.txt. Ends with "headers: N passed, N failed",
-where each header and processor counts as one and the two lists as one more.
+compiler's headers, which end at macOS 13, do not have must be in unproven.txt. Each name that Apple's header itself
+declares must be declared once our header of that name is included, or be in lacking.txt with its reason. Ends with
+"headers: N passed, N failed", where each header and processor counts as one and the lists as one more.
 """
 
 import concurrent.futures
+import fnmatch
 import itertools
 import json
 import os
@@ -253,6 +256,68 @@ def questions_about(side, header, path):
     return asked
 
 
+# --- What our headers lack -------------------------------------------------------------------------------------
+
+def path_in(side, header):
+    """Returns the path of the file that an include of the header finds."""
+    for line in side.run(f"#include <{header}>\n", "-E")[1].splitlines():
+        marker = MARKER.match(line)
+        if marker and marker[2].endswith("/" + header):
+            return marker[2]
+    raise SystemExit(f"header_proof: <{header}> is nowhere")
+
+
+def names_of(declarations, macros):
+    # Of a structure without its keyword: a type of this name is as good.
+    return {name.split()[-1] for _, name, _ in declarations if name} | set(macros)
+
+
+def lacking_of(header, ours, apple):
+    """Returns lines "<header> name" of the names that Apple's file declares, and an include of ours does not."""
+    path = path_in(apple, header)
+    theirs = names_of(declarations_of(apple, header, path), macros_of(apple, header, path))
+    mine = names_of(declarations_of(ours, header, None), macros_of(ours, header))
+    return [f"<{header}> {name}" for name in sorted(theirs - mine)]
+
+
+class LackingList:
+    """lacking.txt: the names that our headers lack, under the reason for it."""
+
+    def __init__(self, path):
+        # Header to patterns of names, and what is wrong with the file.
+        self.patterns, self.wrong, self.used = {}, [], set()
+        reason, last_reason, last = None, "", ("", "")
+        with open(path, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                line = line.rstrip()
+                if not line or line.startswith("#"):
+                    continue
+                if not line.startswith("<"):
+                    if line <= last_reason:
+                        self.wrong.append(f"lacking.txt:{number}: the reason is not in order")
+                    reason, last_reason, last = line, line, ("", "")
+                    continue
+                header, *names = line.split()
+                if reason is None or not names:
+                    self.wrong.append(f"lacking.txt:{number}: has no reason, or no name")
+                for name in names:
+                    if (header, name) <= last or name in self.patterns.get(header, []):
+                        self.wrong.append(f"lacking.txt:{number}: {name} is not in order, or twice in the file")
+                    last = (header, name)
+                    self.patterns.setdefault(header, []).append(name)
+
+    def allows(self, line):
+        header, name = line.split()
+        found = [(place, pattern) for place in (header, "<*>") for pattern in self.patterns.get(place, ())
+                 if fnmatch.fnmatchcase(name, pattern)]
+        self.used.update(found)
+        return bool(found)
+
+    def unused(self):
+        return [f"lacking.txt: {header} does not lack {pattern}" for header, patterns in sorted(self.patterns.items())
+                for pattern in patterns if (header, pattern) not in self.used]
+
+
 # --- Differences -----------------------------------------------------------------------------------------------
 
 def differences(header, path, ours, gnu, apple):
@@ -339,6 +404,8 @@ def main():
     root, compiler, *only = sys.argv[1:]
     folders = [os.path.join(root, folder) for folder in ROOTS]
     allowed, unproven, wrong = lists_of(os.path.join(root, "tools/header_proof"))
+    may_lack = LackingList(os.path.join(root, "tools/header_proof/lacking.txt"))
+    wrong += may_lack.wrong
     headers = sorted((os.path.relpath(os.path.join(at, name), folder), os.path.join(at, name))
                      for folder in folders for at, _, names in os.walk(folder) for name in names)
     headers = [(header, path) for header, path in headers if not only or header in only]
@@ -358,25 +425,30 @@ def main():
         apple = clang(f"{cpu}-apple-macosx13.0", f"{cpu}-macos.13-none", "any-macos.13-any", "any-macos-any")
         gnu = Side(["g++"], includes) if cpu == os.uname().machine else None
         if not apple.has(header):
-            return [f"<{header}>: ours there, Apple's missing"], 1
-        return differences(header, path, ours, gnu, apple)
+            return [f"<{header}>: ours there, Apple's missing"], 1, []
+        return *differences(header, path, ours, gnu, apple), lacking_of(header, ours, apple)
 
     jobs = list(itertools.product(headers, PROCESSORS))
     passed = failed = total = 0
-    seen = set()
+    seen, lacked = set(), set()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for ((header, _), cpu), (lines, compared) in zip(jobs, pool.map(compare, jobs)):
+        for ((header, _), cpu), (lines, compared, lacking) in zip(jobs, pool.map(compare, jobs)):
             seen.update(lines)
             new = [line for line in lines if line not in allowed and line not in unproven]
-            total += compared
-            passed, failed = passed + (not new), failed + bool(new)
-            print(f"{cpu} <{header}>: {compared} compared, {len(lines)} differ, {len(new)} of them without a reason")
+            lost = [line for line in lacking if not may_lack.allows(line)]
+            total, lacked = total + compared, lacked | set(lacking)
+            passed, failed = passed + (not new and not lost), failed + bool(new or lost)
+            print(f"{cpu} <{header}>: {compared} compared, {len(lines)} differ, {len(lacking)} lacking, "
+                  f"{len(new) + len(lost)} of them without a reason")
             print("".join(f"  DIFFERS: {line}\n" for line in new), end="")
+            print("".join(f"  LACKS: {line}\n" for line in lost), end="")
     if not only:
         wrong += [f"there is no difference {line!r}" for line in (allowed.keys() | unproven.keys()) - seen]
+        wrong += may_lack.unused()
     print("".join(f"  LISTS: {line}\n" for line in wrong), end="")
     passed, failed = passed + (not wrong), failed + bool(wrong)
-    print(f"{total} comparisons; {len(allowed)} differences have a reason, {len(unproven)} names are unproven")
+    print(f"{total} comparisons; {len(allowed)} differences have a reason, {len(unproven)} names are unproven, "
+          f"{len(lacked)} names of Apple's are lacking")
     print(f"headers: {passed} passed, {failed} failed")
     return 1 if failed else 0
 

@@ -77,6 +77,10 @@ const char* function_of(call_number number) noexcept {
       return "mach_port_peek";
     case call_number::rename:
       return "mach_port_rename";
+    case call_number::allocate_full:
+      return "mach_port_allocate_full";
+    case call_number::assert_attributes:
+      return "mach_port_assert_attributes";
     default:
       return "mach_port";
   }

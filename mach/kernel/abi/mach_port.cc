@@ -13,16 +13,16 @@ namespace requests = kedge::mach::kernel::requests;
 
 namespace {
 
-// Gets arrays of names whose length only the kernel knows. Allocates room for `room` names, calls
+// Gets arrays whose length only the kernel knows. Allocates room for `room` elements, calls
 // fetch(arrays, room), and tries again with more room if that was not enough. The caller owns the
 // pages in `out`.
-template <typename Fetch>
-kern_return_t fetch_arrays(std::size_t arrays, mach_port_name_t** out,
-                           mach_msg_type_number_t* count, Fetch&& fetch) {
+template <typename Element = mach_port_name_t, typename Fetch>
+kern_return_t fetch_arrays(std::size_t arrays, Element** out, mach_msg_type_number_t* count,
+                           Fetch&& fetch) {
   std::uint64_t room = 64;
   for (;;) {
     vm_address_t memory[2]{};
-    const vm_size_t bytes = room * sizeof(mach_port_name_t);
+    const vm_size_t bytes = room * sizeof(Element);
     for (std::size_t each = 0; each < arrays; ++each) {
       if (vm_allocate(mach_task_self(), &memory[each], bytes, 1) != KERN_SUCCESS) {
         if (each > 0) vm_deallocate(mach_task_self(), memory[0], bytes);
@@ -33,9 +33,9 @@ kern_return_t fetch_arrays(std::size_t arrays, mach_port_name_t** out,
     if (answer.result == KERN_SUCCESS && answer.fields.count <= room) {
       *count = answer.fields.count;
       for (std::size_t each = 0; each < arrays; ++each) {
-        out[each] = *count ? reinterpret_cast<mach_port_name_t*>(memory[each]) : nullptr;
-        // The caller deallocates `count` names. Releases the pages behind them.
-        const vm_size_t used = mach_vm_round_page(*count * sizeof(mach_port_name_t));
+        out[each] = *count ? reinterpret_cast<Element*>(memory[each]) : nullptr;
+        // The caller deallocates `count` elements. Releases the pages behind them.
+        const vm_size_t used = mach_vm_round_page(*count * sizeof(Element));
         const vm_size_t had = mach_vm_round_page(bytes);
         if (used < had) vm_deallocate(mach_task_self(), memory[each] + used, had - used);
       }
@@ -47,6 +47,26 @@ kern_return_t fetch_arrays(std::size_t arrays, mach_port_name_t** out,
     if (answer.result != KERN_SUCCESS) return answer.result;
     room = std::uint64_t{answer.fields.count} + 64;
   }
+}
+
+// The bits of a name that are its generation.
+constexpr natural_t generation_mask = 0xff;
+
+kern_return_t allocate_full(ipc_space_t task, mach_port_right_t right, mach_port_t proto,
+                            mach_port_qos_t* qos, mach_port_name_t* name,
+                            std::uint32_t more_flags) {
+  using asked = requests::allocate_full;
+  const kern_return_t result =
+      store(call(asked{.right = right,
+                       .proto = proto,
+                       .flags = (qos->name ? asked::named : 0u) |
+                                (qos->prealloc ? asked::preallocate : 0u) | more_flags,
+                       .length = qos->len,
+                       .name = *name},
+                 task),
+            &replies::allocate_full::name, name);
+  if (result == KERN_SUCCESS) qos->prealloc = 0;
+  return result;
 }
 
 }  // namespace
@@ -89,6 +109,24 @@ kern_return_t mach_port_type(ipc_space_t task, mach_port_name_t name, mach_port_
 kern_return_t mach_port_allocate(ipc_space_t task, mach_port_right_t right,
                                  mach_port_name_t* name) {
   return store(call(requests::allocate{right}, task), &replies::allocate::name, name);
+}
+
+kern_return_t mach_port_allocate_name(ipc_space_t task, mach_port_right_t right,
+                                      mach_port_name_t name) {
+  mach_port_qos_t qos{};
+  qos.name = 1;
+  return allocate_full(task, right, MACH_PORT_NULL, &qos, &name, 0);
+}
+
+kern_return_t mach_port_allocate_qos(ipc_space_t task, mach_port_right_t right,
+                                     mach_port_qos_t* qos, mach_port_name_t* name) {
+  return allocate_full(task, right, MACH_PORT_NULL, qos, name,
+                       requests::allocate_full::must_not_name);
+}
+
+kern_return_t mach_port_allocate_full(ipc_space_t task, mach_port_right_t right, mach_port_t proto,
+                                      mach_port_qos_t* qos, mach_port_name_t* name) {
+  return allocate_full(task, right, proto, qos, name, 0);
 }
 
 kern_return_t mach_port_construct(ipc_space_t task, mach_port_options_ptr_t options,
@@ -187,6 +225,16 @@ kern_return_t mach_port_set_attributes(ipc_space_t task, mach_port_name_t name,
       .result;
 }
 
+kern_return_t mach_port_assert_attributes(ipc_space_t task, mach_port_name_t name,
+                                          mach_port_flavor_t flavor, mach_port_info_t info,
+                                          mach_msg_type_number_t info_count) {
+  return call(
+             requests::assert_attributes{
+                 .name = name, .flavor = flavor, .info = user_buffer_of(info, info_count)},
+             task)
+      .result;
+}
+
 kern_return_t mach_port_set_mscount(ipc_space_t task, mach_port_name_t name,
                                     mach_port_mscount_t mscount) {
   return call(requests::set_mscount{.name = name, .count = mscount}, task).result;
@@ -255,6 +303,92 @@ kern_return_t mach_port_peek(ipc_space_t task, mach_port_name_t name,
 kern_return_t mach_port_rename(ipc_space_t task, mach_port_name_t old_name,
                                mach_port_name_t new_name) {
   return call(requests::rename{.old_name = old_name, .new_name = new_name}, task).result;
+}
+
+kern_return_t mach_port_dnrequest_info(ipc_space_t task, mach_port_name_t name,
+                                       unsigned int* dnr_total, unsigned int* dnr_used) {
+  const auto answer = call(requests::dnrequest_info{name}, task);
+  store(answer, &replies::dnrequest_info::total, dnr_total);
+  return store(answer, &replies::dnrequest_info::used, dnr_used);
+}
+
+kern_return_t mach_port_kernel_object(ipc_space_read_t task, mach_port_name_t name,
+                                      unsigned int* object_type, unsigned int* object_addr) {
+  mach_vm_address_t address = 0;
+  const kern_return_t result = mach_port_kobject(task, name, object_type, &address);
+  if (result == KERN_SUCCESS && object_addr) *object_addr = static_cast<unsigned int>(address);
+  return result;
+}
+
+kern_return_t mach_port_kobject(ipc_space_read_t task, mach_port_name_t name,
+                                natural_t* object_type, mach_vm_address_t* object_addr) {
+  const kern_return_t result =
+      store(call(requests::kobject{name}, task), &replies::kobject::type, object_type);
+  if (result == KERN_SUCCESS) *object_addr = 0;
+  // Darwin's wrapper in the kernel has its own error for a port that is no task.
+  return result == KERN_INVALID_TASK ? KERN_INVALID_ARGUMENT : result;
+}
+
+kern_return_t mach_port_kobject_description(ipc_space_read_t task, mach_port_name_t name,
+                                            natural_t* object_type, mach_vm_address_t* object_addr,
+                                            kobject_description_t description) {
+  const kern_return_t result = mach_port_kobject(task, name, object_type, object_addr);
+  if (result == KERN_SUCCESS) description[0] = '\0';
+  return result;
+}
+
+kern_return_t mach_port_space_info(ipc_space_read_t space, ipc_info_space_t* space_info,
+                                   ipc_info_name_array_t* table_info,
+                                   mach_msg_type_number_t* table_infoCnt,
+                                   ipc_info_tree_name_array_t* tree_info,
+                                   mach_msg_type_number_t* tree_infoCnt) {
+  const kern_return_t result = fetch_arrays(
+      1, table_info, table_infoCnt, [space](const vm_address_t* memory, std::uint64_t room) {
+        return call(requests::space_info{.table = {memory[0], room}}, space);
+      });
+  if (result != KERN_SUCCESS) return result;
+  *space_info = {};
+  space_info->iis_genno_mask = generation_mask;
+  space_info->iis_table_size = *table_infoCnt;
+  *tree_info = nullptr;
+  *tree_infoCnt = 0;
+  return KERN_SUCCESS;
+}
+
+kern_return_t mach_port_space_basic_info(ipc_space_inspect_t task,
+                                         ipc_info_space_basic_t* basic_info) {
+  const auto answer = call(requests::space_basic_info{}, task);
+  if (answer.result != KERN_SUCCESS) return answer.result;
+  *basic_info = {};
+  basic_info->iisb_genno_mask = generation_mask;
+  basic_info->iisb_table_size = answer.reply.size;
+  basic_info->iisb_table_inuse = answer.reply.in_use;
+  return KERN_SUCCESS;
+}
+
+kern_return_t mach_port_get_service_port_info(ipc_space_read_t task, mach_port_name_t name,
+                                              mach_service_port_info_data_t* sp_info_out) {
+  return call(requests::service_port_info{.info = reinterpret_cast<std::uintptr_t>(sp_info_out),
+                                          .name = name},
+              task)
+      .result;
+}
+
+kern_return_t mach_port_is_connection_for_service(ipc_space_t task,
+                                                  mach_port_name_t connection_port,
+                                                  mach_port_name_t service_port,
+                                                  uint64_t* filter_policy_id) {
+  return store(
+      call(requests::connection_policy{.connection = connection_port, .service = service_port},
+           task),
+      &replies::connection_policy::id, filter_policy_id);
+}
+
+// The target is checked first.
+kern_return_t mach_port_special_reply_port_reset_link(ipc_space_t task, mach_port_name_t,
+                                                      boolean_t*) {
+  const kern_return_t failed = call(requests::check_task{}, task).result;
+  return failed == KERN_SUCCESS ? KERN_NOT_SUPPORTED : failed;
 }
 
 // Makes a receive right. Returns MACH_PORT_NULL if the kernel refuses.

@@ -1,15 +1,18 @@
-// Implements <mach/mach_time.h> with clock_gettime() and clock_nanosleep().
+// Implements <mach/mach_time.h> with clock_gettime(), or with the clock that the program has put in
+// its place (extension.h).
 #include <mach/mach_time.h>
 
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "kedge/mach/kernel/core/binding.h"
 
 namespace {
 
 constexpr uint64_t nanoseconds_per_second = 1000000000;
 
 uint64_t read(clockid_t clock) {
+  uint64_t replaced = 0;
+  if (kedge::mach::kernel::read_replaced_clock(replaced)) return replaced;
   timespec now;
   clock_gettime(clock, &now);
   return static_cast<uint64_t>(now.tv_sec) * nanoseconds_per_second +
@@ -43,11 +46,7 @@ uint64_t mach_continuous_approximate_time(void) {
 }
 
 kern_return_t mach_wait_until(uint64_t deadline) {
-  const timespec until{static_cast<time_t>(deadline / nanoseconds_per_second),
-                       static_cast<long>(deadline % nanoseconds_per_second)};
-  // A bare system call: the C library's clock_nanosleep() is a cancellation point.
-  const long slept = syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, TIMER_ABSTIME, &until, nullptr);
-  return slept == 0 ? KERN_SUCCESS : KERN_ABORTED;
+  return kedge::mach::kernel::wait_until(deadline) ? KERN_SUCCESS : KERN_ABORTED;
 }
 
 }  // extern "C"

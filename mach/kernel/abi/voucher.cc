@@ -1,4 +1,4 @@
-// Implements host_create_mach_voucher().
+// Implements host_create_mach_voucher() and mach_voucher_deallocate().
 #include <mach/mach.h>
 #include <mach/mach_host.h>
 
@@ -16,4 +16,8 @@ extern "C" kern_return_t host_create_mach_voucher(host_t host,
   return store(
       call(requests::voucher_create{.recipes = user_buffer_of(recipes, recipesCnt), .host = host}),
       &replies::voucher_create::name, voucher);
+}
+
+extern "C" kern_return_t mach_voucher_deallocate(mach_port_name_t voucher) {
+  return mach_port_deallocate(mach_task_self(), voucher);
 }

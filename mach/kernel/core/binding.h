@@ -33,4 +33,12 @@ class binding {
 // another. A fork's child has its own.
 binding& default_binding();
 
+// The clock of time-outs, which the default binding reads whichever binding is in use: for the
+// functions of <mach/mach_time.h>. Both leave the kernel alone.
+// Returns false, and leaves `now` alone, unless use_clock() (extension.h) has replaced the clock.
+bool read_replaced_clock(std::uint64_t& now) noexcept;
+// Waits until the clock in use reaches `deadline`, in nanoseconds. Returns false if a signal
+// handler has ended the wait.
+bool wait_until(std::uint64_t deadline) noexcept;
+
 }  // namespace kedge::mach::kernel

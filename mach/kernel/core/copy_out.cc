@@ -97,21 +97,23 @@ kern_return_t copy_out_or_release(space& names, carried_right& right, mach_port_
   return result;
 }
 
-kern_return_t copy_out_at(space& names, carried_right& right, mach_port_name_t name) {
+kern_return_t copy_out_at(space& names, carried_right& right, mach_port_name_t name,
+                          profile answers) {
+  entry* held = nullptr;
+  const kern_return_t failed = names.find_slot(name, answers.checks_generation_bits(), held);
+  if (failed != KERN_SUCCESS) return failed;
   port& target = *right.target;
   object_lock locked(target.lock);
   if (!target.active) return KERN_INVALID_CAPABILITY;
   const mach_port_name_t known = known_name(names, right);
-  entry* held = names.find(name);
   if (known != MACH_PORT_NULL) {
     if (known != name) return KERN_RIGHT_EXISTS;
     join(names, name, *held, right);
     locked.unlock();
     target.release();
   } else {
-    if (held || !names.make_at(name, held)) {
-      return names.is_used(name) ? KERN_NAME_EXISTS : KERN_NO_SPACE;
-    }
+    if (held->type != MACH_PORT_TYPE_NONE) return KERN_NAME_EXISTS;
+    names.take_slot(name, *held);
     fill(names, name, *held, right);
   }
   right.target = nullptr;

@@ -7,6 +7,7 @@
 #include <mach/message.h>
 
 #include "kedge/mach/kernel/core/kmsg.h"
+#include "kedge/mach/kernel/core/profile.h"
 #include "kedge/mach/kernel/core/right.h"
 
 namespace kedge::mach::kernel {
@@ -33,8 +34,10 @@ kern_return_t copy_out_or_release(space& names, carried_right& right, mach_port_
                                   deferred_work& cleanup);
 
 // The same as copy_out() under a given name. That name must be free, or denote the same port for a
-// send or receive right. KERN_NAME_EXISTS, KERN_NO_SPACE, KERN_RIGHT_EXISTS, or
-// KERN_INVALID_CAPABILITY if the port is dead: `right` is unchanged.
-kern_return_t copy_out_at(space& names, carried_right& right, mach_port_name_t name);
+// send or receive right. The errors, in this order, with `right` unchanged: those of
+// space::find_slot(), KERN_INVALID_CAPABILITY (the port is dead), KERN_RIGHT_EXISTS,
+// KERN_NAME_EXISTS (Darwin: ipc_object_copyout_name).
+kern_return_t copy_out_at(space& names, carried_right& right, mach_port_name_t name,
+                          profile answers);
 
 }  // namespace kedge::mach::kernel

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <new>
 #include <vector>
 
 #include "kedge/mach/kernel/core/guard_violation.h"
@@ -26,10 +27,11 @@ class guard_policy {
     const std::lock_guard hold(lock_);
     behaviour_ = chosen;
   }
-  // Decides about a violation, and empties it unless it is to be delivered.
-  void apply(guard_violation& raised) {
+  // Decides about a violation, and empties it unless it is to be delivered. Without memory to
+  // record it, it is lost: the failed call has its result already.
+  void apply(guard_violation& raised) noexcept {
     const std::lock_guard hold(lock_);
-    if (behaviour_ == behaviour::record) recorded_.push_back(raised);
+    if (behaviour_ == behaviour::record) record(raised);
     if (behaviour_ == behaviour::record ||
         (behaviour_ == behaviour::ordinary && !raised.always_fatal())) {
       raised = {};
@@ -45,6 +47,12 @@ class guard_policy {
   }
 
  private:
+  void record(const guard_violation& raised) noexcept try {
+    recorded_.push_back(raised);
+  } catch (const std::bad_alloc&) {
+    return;
+  }
+
   base::mutex lock_;
   behaviour behaviour_ = behaviour::ordinary;
   std::vector<guard_violation> recorded_;

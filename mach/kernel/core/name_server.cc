@@ -5,6 +5,7 @@
 #include <servers/bootstrap.h>
 
 #include <algorithm>
+#include <cstring>
 #include <mutex>
 #include <utility>
 
@@ -159,6 +160,16 @@ kern_return_t name_server::status(std::string_view name, int& state, deferred_wo
   if (!found) return BOOTSTRAP_UNKNOWN_SERVICE;
   state = found->waiting ? BOOTSTRAP_STATUS_ON_DEMAND : BOOTSTRAP_STATUS_ACTIVE;
   return KERN_SUCCESS;
+}
+
+bool name_server::find_name(const port& target, char* name) noexcept {
+  const std::lock_guard hold(lock_);
+  for (const auto& [each, at] : services_) {
+    if (at.target.get() != &target) continue;
+    std::memcpy(name, each.c_str(), each.size() + 1);
+    return true;
+  }
+  return false;
 }
 
 void name_server::task_ended(std::uint64_t id, deferred_work& cleanup) noexcept {

@@ -49,6 +49,10 @@ class name_server {
                       deferred_work& cleanup);
   kern_return_t status(std::string_view name, int& state, deferred_work& cleanup);
 
+  // Copies the name of the service at this port, with its end, to `name`, which has room for
+  // max_length and one characters. Returns false if the port is no service.
+  bool find_name(const port& target, char* name) noexcept;
+
   void task_ended(std::uint64_t id, deferred_work& cleanup) noexcept;
   void end(deferred_work& cleanup) noexcept;
 

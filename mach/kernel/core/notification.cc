@@ -168,7 +168,8 @@ void post_from_kernel(kmsg* message, deferred_work& cleanup) noexcept {
   {
     const std::lock_guard hold(to.lock);
     // A caller may name one of the kernel's own ports as reply port, but nothing receives from it.
-    if (to.active && to.serves == kernel_object::none && to.queue().reserve(*message)) {
+    if (to.active && to.serves == kernel_object::none && !to.at_ceiling() &&
+        to.queue().reserve(*message)) {
       return post(to, message, cleanup);
     }
   }

@@ -72,7 +72,7 @@ class deferred_notifications {
 };
 
 // Each sends one notification and consumes the send-once right `notify`. Notifications ignore queue
-// limits. No lock may be held.
+// limits, but are lost at a queue that holds MACH_PORT_QLIMIT_KERNEL messages. No lock may be held.
 void notify_port_deleted(port* notify, mach_port_name_t name, deferred_work& cleanup) noexcept;
 void notify_send_possible(port* notify, mach_port_name_t name, deferred_work& cleanup) noexcept;
 void notify_dead_name(port* notify, mach_port_name_t name, deferred_work& cleanup) noexcept;
@@ -82,7 +82,7 @@ void notify_send_once(port* notify, deferred_work& cleanup) noexcept;
 void notify_port_destroyed(port* notify, port* receive_right, deferred_work& cleanup) noexcept;
 
 // Queues a message that the kernel made at its destination, or destroys the message if the
-// destination is dead. No lock may be held.
+// destination is dead or at its ceiling. No lock may be held.
 void post_from_kernel(kmsg* message, deferred_work& cleanup) noexcept;
 
 }  // namespace kedge::mach::kernel

@@ -143,13 +143,14 @@ void release_send_right(port* target, deferred_work& cleanup) noexcept {
 }
 
 void release_send_once_right(port* target, deferred_work& cleanup) noexcept {
-  bool alive = false;
+  bool notifies = false;
   {
     const std::lock_guard hold(target->lock);
-    alive = target->active;
-    if (!alive) --target->send_once_rights;
+    // A full queue takes no notification: the right ends without one (ipc_notify_send_once).
+    notifies = target->active && !target->at_ceiling();
+    if (!notifies) --target->send_once_rights;
   }
-  if (alive) {
+  if (notifies) {
     notify_send_once(target, cleanup);
   } else {
     target->release();

@@ -126,6 +126,10 @@ class port final : public object {
   local_queue& queue() noexcept { return queue_; }
   const local_queue& queue() const noexcept { return queue_; }
   bool full() const noexcept { return queue_.count() >= queue_limit; }
+  // Whether the queue takes no message at all, whatever right it comes by, and from the kernel none
+  // either (Darwin: imq_full_kernel). No queue limit is as high, so a port that is not full is not
+  // at its ceiling.
+  bool at_ceiling() const noexcept { return queue_.count() >= MACH_PORT_QLIMIT_KERNEL; }
   // Whether a message concerns anything but the queue: a receiver, a watch, a set.
   bool is_awaited() const noexcept {
     return !receivers.empty() || !watches.empty() || !sets.empty();

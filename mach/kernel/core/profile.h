@@ -54,6 +54,9 @@ class profile {
   // guard-code: releasing a guarded receive right by mach_port_mod_refs raises another code than
   // destroying it.
   constexpr bool tells_mod_refs() const noexcept { return older(); }
+  // No tag: a name that the caller chooses must have the generation bits of all names
+  // (ipc_entry_alloc_name).
+  constexpr bool checks_generation_bits() const noexcept { return newer(); }
   // No tag: mach_port_extract_member reports KERN_NOT_IN_SET when a port leaves one of several sets
   // (macos11_set_chain.h).
   constexpr bool loses_extracted_members() const noexcept { return older(); }

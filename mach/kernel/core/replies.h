@@ -84,6 +84,32 @@ struct get_special_port {
   mach_port_name_t name;
 };
 
+struct allocate_full {
+  mach_port_name_t name;
+};
+
+struct dnrequest_info {
+  std::uint32_t total;
+  std::uint32_t used;
+};
+
+struct kobject {
+  std::uint32_t type;  // IKOT_*
+};
+
+struct space_info {
+  std::uint32_t count;  // of the table's slots; they have been copied only if all fit
+};
+
+struct space_basic_info {
+  std::uint32_t size;  // of the table, in slots
+  std::uint32_t in_use;
+};
+
+struct connection_policy {
+  std::uint64_t id;
+};
+
 struct look_up_ports {
   std::array<mach_port_name_t, 3> names;
 };

@@ -61,15 +61,17 @@ using all_requests = request_list<
     requests::swap_guard, requests::semaphore_create, requests::semaphore_destroy,
     requests::semaphore_signal, requests::semaphore_signal_all, requests::semaphore_signal_thread,
     requests::semaphore_wait, requests::semaphore_wait_signal, requests::get_srights,
-    requests::peek, requests::rename, requests::check_task, requests::get_special_port,
-    requests::set_special_port, requests::register_ports, requests::look_up_ports,
-    requests::bootstrap_check_in, requests::bootstrap_look_up, requests::bootstrap_create_service,
-    requests::bootstrap_register, requests::bootstrap_status, requests::voucher_create,
-    requests::fileport_make, requests::fileport_open, requests::memory_entry_make,
-    requests::memory_entry_open, requests::memory_entry_range, requests::task_create,
-    requests::task_terminate, requests::task_self_port, requests::task_set_guards,
-    requests::task_take_guard, requests::task_limit_names, requests::snapshot,
-    requests::set_profile, requests::set_strict_replies>;
+    requests::peek, requests::rename, requests::allocate_full, requests::assert_attributes,
+    requests::dnrequest_info, requests::kobject, requests::space_info, requests::space_basic_info,
+    requests::service_port_info, requests::connection_policy, requests::check_task,
+    requests::get_special_port, requests::set_special_port, requests::register_ports,
+    requests::look_up_ports, requests::bootstrap_check_in, requests::bootstrap_look_up,
+    requests::bootstrap_create_service, requests::bootstrap_register, requests::bootstrap_status,
+    requests::voucher_create, requests::fileport_make, requests::fileport_open,
+    requests::memory_entry_make, requests::memory_entry_open, requests::memory_entry_range,
+    requests::task_create, requests::task_terminate, requests::task_self_port,
+    requests::task_set_guards, requests::task_take_guard, requests::task_limit_names,
+    requests::snapshot, requests::set_profile, requests::set_strict_replies>;
 static_assert(all_requests::is_in_order(), "a request is not where call_number has it");
 static_assert(all_requests::is_plain(), "a request or a reply has padding, or is not plain data");
 static_assert(all_requests::count ==

@@ -320,6 +320,66 @@ struct rename {
   mach_port_name_t new_name;
 };
 
+// mach_port_allocate_name, _qos and _full.
+struct allocate_full {
+  static constexpr auto number = call_number::allocate_full;
+  using reply = replies::allocate_full;
+  static constexpr std::uint32_t named = 1;        // `name` is of the caller's choice
+  static constexpr std::uint32_t preallocate = 2;  // a message of `length` bytes
+  static constexpr std::uint32_t must_not_name = 4;
+  mach_port_right_t right;
+  mach_port_name_t proto;  // of the caller's
+  std::uint32_t flags;
+  std::uint32_t length;
+  mach_port_name_t name;
+};
+
+struct assert_attributes {
+  static constexpr auto number = call_number::assert_attributes;
+  using reply = replies::nothing;
+  mach_port_name_t name;
+  mach_port_flavor_t flavor;
+  user_buffer info;  // size in words of 4 bytes
+};
+
+struct dnrequest_info {
+  static constexpr auto number = call_number::dnrequest_info;
+  using reply = replies::dnrequest_info;
+  mach_port_name_t name;
+};
+
+struct kobject {
+  static constexpr auto number = call_number::kobject;
+  using reply = replies::kobject;
+  mach_port_name_t name;
+};
+
+struct space_info {
+  static constexpr auto number = call_number::space_info;
+  using reply = replies::space_info;
+  user_buffer table;  // size in ipc_info_name_t
+};
+
+struct space_basic_info {
+  static constexpr auto number = call_number::space_basic_info;
+  using reply = replies::space_basic_info;
+};
+
+struct service_port_info {
+  static constexpr auto number = call_number::service_port_info;
+  using reply = replies::nothing;
+  user_address info;  // of one mach_service_port_info_data_t
+  mach_port_name_t name;
+  std::uint32_t reserved = 0;
+};
+
+struct connection_policy {
+  static constexpr auto number = call_number::connection_policy;
+  using reply = replies::connection_policy;
+  mach_port_name_t connection;
+  mach_port_name_t service;
+};
+
 // Whether the target is a task.
 struct check_task {
   static constexpr auto number = call_number::check_task;

@@ -11,14 +11,11 @@ namespace kedge::mach::kernel {
 namespace {
 
 constexpr std::uint32_t max_size = 1u << 22;
-// A freed slot is used again only after so many others, so that a name comes back late.
-constexpr std::uint32_t idle_slots = 64;
 
 }  // namespace
 
 space::space(const name_policy& policy) : policy_(policy), random_(policy.seed | 1), buckets_(64) {
   entries_.resize(std::max(reserved_size, policy.first_index));
-  for (std::uint32_t index = 1; index < reserved_size; ++index) entries_[index].generation = 3;
 }
 
 std::uint64_t space::draw() noexcept {
@@ -56,46 +53,61 @@ bool space::grow(std::uint32_t size) noexcept try {
     std::swap(order[left - 1], order[draw() % left]);
   }
   for (const std::uint32_t index : order) {
-    entries_[index].generation = policy_.shuffled ? static_cast<std::uint8_t>(draw()) : 3;
-    add_free(index, false);
+    if (policy_.shuffled) entries_[index].generation |= static_cast<std::uint8_t>(draw());
+    // A shuffled space uses its new slots before those that are used again.
+    add_free(index, policy_.shuffled);
   }
   return true;
 } catch (const std::bad_alloc&) {
   return false;
 }
 
+// Whether the next free slot would be used again too soon.
+bool space::must_grow() const noexcept {
+  const std::uint32_t next = entries_[0].next;
+  return next == 0 || (policy_.shuffled && entries_[next].was_used && free_count_ < idle_slots);
+}
+
 mach_port_name_t space::make(entry*& made) noexcept {
   if (names_in_use() >= max_names) return MACH_PORT_NULL;
-  const std::uint32_t idle = policy_.shuffled ? idle_slots : 0;
-  if (free_count_ <= idle &&
-      !grow(std::min(max_size, table_size() + std::max(table_size(), 256u)))) {
-    return MACH_PORT_NULL;
+  if (must_grow()) {
+    // A table that cannot grow uses its slots again earlier.
+    grow(std::min(max_size, table_size() + std::max(table_size(), 256u)));
   }
   const std::uint32_t index = entries_[0].next;
   if (index == 0) return MACH_PORT_NULL;
   remove_free(index);
   made = &entries_[index];
+  made->was_used = true;
   return index << 8 | made->generation;
 }
 
-bool space::make_at(mach_port_name_t name, entry*& made) noexcept {
+kern_return_t space::find_slot(mach_port_name_t name, bool checks_generation,
+                               entry*& found) noexcept {
   const std::uint32_t index = name >> 8;
-  if (index < reserved_size || index < policy_.first_index || index >= max_size ||
-      names_in_use() >= max_names) {
-    return false;
-  }
-  if (index >= table_size() && !grow(index + 1)) return false;
-  if (entries_[index].type != MACH_PORT_TYPE_NONE) return false;
-  remove_free(index);
-  made = &entries_[index];
-  made->generation = static_cast<std::uint8_t>(name);
-  return true;
+  if (index >= max_size) return KERN_NO_SPACE;
+  if (checks_generation && (name & generation_bits) != generation_bits) return KERN_INVALID_VALUE;
+  found = find(name);
+  if (found) return KERN_SUCCESS;
+  const bool is_reserved = index < std::max(reserved_size, policy_.first_index);
+  if (is_reserved || name_at(index) != MACH_PORT_NULL) return KERN_FAILURE;
+  if (names_in_use() >= max_names) return KERN_NO_SPACE;
+  if (index >= table_size() && !grow(index + 1)) return KERN_RESOURCE_SHORTAGE;
+  found = &entries_[index];
+  return KERN_SUCCESS;
+}
+
+void space::take_slot(mach_port_name_t name, entry& free) noexcept {
+  remove_free(name >> 8);
+  free.generation = static_cast<std::uint8_t>(name);
+  free.was_used = true;
 }
 
 void space::free(mach_port_name_t name, entry& gone) noexcept {
   const std::uint8_t generation = gone.generation;
   gone = {};
-  gone.generation = static_cast<std::uint8_t>(generation + 1);
+  gone.generation = static_cast<std::uint8_t>(generation + generation_step);
+  gone.was_used = true;
   const std::uint32_t index = name >> 8;
   if (index >= reserved_size && index >= policy_.first_index) add_free(index, !policy_.shuffled);
 }

@@ -32,9 +32,12 @@ carried_right special_ports::copy(slot which) noexcept {
   return copy_of(rights_[static_cast<std::size_t>(which)]);
 }
 
-bool special_ports::empty(slot which) noexcept {
+bool special_ports::set_once(slot which, carried_right next) noexcept {
   const std::lock_guard hold(lock_);
-  return !rights_[static_cast<std::size_t>(which)].target;
+  carried_right& stored = rights_[static_cast<std::size_t>(which)];
+  if (stored.target) return false;
+  stored = next;
+  return true;
 }
 
 void special_ports::inherit(special_ports& parent) noexcept {

@@ -36,7 +36,8 @@ class special_ports {
   carried_right exchange(slot which, carried_right next) noexcept;
   // Returns a copy of the stored send right, or a null or dead one.
   carried_right copy(slot which) noexcept;
-  bool empty(slot which) noexcept;
+  // Stores a send right in an empty slot. Returns false, with nothing changed, if the slot has one.
+  bool set_once(slot which, carried_right next) noexcept;
   // Copies the inherited ports of the parent of a new task.
   void inherit(special_ports& parent) noexcept;
   void release_all(deferred_work& cleanup) noexcept;

@@ -18,6 +18,7 @@
 #include "kedge/mach/kernel/core/calls/snapshot_call.h"
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/right.h"
+#include "kedge/mach/kernel/embedded/clock.h"
 #include "kedge/mach/kernel/embedded/futex_call.h"
 #include "kedge/mach/kernel/embedded/held_file.h"
 #include "kedge/mach/kernel/embedded/machport_filter.h"
@@ -34,6 +35,7 @@ embedded* parents = nullptr;
 
 void begin_child() {
   parents = current.exchange(nullptr, std::memory_order_relaxed);
+  forget_clocked_waits();
   set_current_task({});
 }
 
@@ -325,7 +327,7 @@ void embedded::perform(ipc_task& caller, const any_request& request, any_reply& 
   while (now == status::parked) [[unlikely]] {
     const std::uint64_t limit = waiting.limit();
     const std::uint64_t deadline =
-        limit == pending_call::forever ? futex_call::never : monotonic_now() + limit;
+        limit == pending_call::forever ? futex_call::never : deadline_after(limit);
     const futex_call::ended ended = waiting.wait(deadline);
     if (ended != futex_call::ended::woken) {
       const give_up why =

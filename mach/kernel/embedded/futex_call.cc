@@ -9,6 +9,8 @@
 
 #include <algorithm>
 
+#include "kedge/mach/kernel/embedded/clock.h"
+
 namespace kedge::mach::kernel {
 namespace {
 
@@ -25,25 +27,33 @@ std::uint64_t monotonic_now() noexcept {
 void futex_call::wake() noexcept {
   // Once the word is set the waiting thread may be gone with the pending_call: nothing but the
   // address is used afterwards.
-  std::atomic<std::uint32_t>* const word = &woken_;
-  word->store(1, std::memory_order_release);
+  std::atomic<std::uint32_t>* const word = &word_;
+  word->store(woken, std::memory_order_release);
   syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, nullptr, nullptr, 0);
 }
 
+void futex_call::look_at_clock() noexcept {
+  word_.fetch_or(look, std::memory_order_acq_rel);
+  syscall(SYS_futex, &word_, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, nullptr, nullptr, 0);
+}
+
 futex_call::ended futex_call::wait(std::uint64_t deadline) noexcept {
+  const clocked_wait by_clock(*this, deadline);
   // A futex wait with a time-out is not restarted after a handler, so there always is one.
   constexpr std::uint64_t far = std::uint64_t{1} << 60;
-  const std::uint64_t until = std::min(deadline, far);
+  const std::uint64_t until = by_clock.is_listed() ? far : std::min(deadline, far);
   const timespec absolute{static_cast<time_t>(until / second), static_cast<long>(until % second)};
   for (;;) {
-    if (woken_.load(std::memory_order_acquire) != 0) return ended::woken;
-    if (syscall(SYS_futex, &woken_, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, 0, &absolute, nullptr,
+    // Clears the bit before the clock is read: a later move of the clock sets it again.
+    if (word_.fetch_and(~look, std::memory_order_acq_rel) & woken) return ended::woken;
+    if (by_clock.is_listed() && clock_now() >= deadline) return ended::timed_out;
+    if (syscall(SYS_futex, &word_, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, 0, &absolute, nullptr,
                 FUTEX_BITSET_MATCH_ANY) == 0) {
       continue;
     }
     if (errno == EAGAIN) continue;
-    if (woken_.load(std::memory_order_acquire) != 0) return ended::woken;
-    if (errno == ETIMEDOUT) return ended::timed_out;
+    if (word_.load(std::memory_order_acquire) & woken) return ended::woken;
+    if (errno == ETIMEDOUT && !by_clock.is_listed()) return ended::timed_out;
     if (errno == EINTR) return ended::interrupted;
   }
 }

@@ -13,22 +13,29 @@ class futex_call final : public pending_call {
   enum class ended { woken, timed_out, interrupted };
 
   // To be called before each step of the call that may park it.
-  void prepare() noexcept { woken_.store(0, std::memory_order_relaxed); }
+  void prepare() noexcept { word_.store(0, std::memory_order_relaxed); }
 
   void wake() noexcept override;
 
-  // Nanoseconds of CLOCK_MONOTONIC; the largest value: never. A signal handler's run ends the wait,
-  // whatever SA_RESTART says.
+  // Nanoseconds of the clock in use (clock.h); the largest value: never. A signal handler's run
+  // ends the wait, whatever SA_RESTART says.
   ended wait(std::uint64_t deadline) noexcept;
   void wait_until_woken() noexcept {
     while (wait(never) != ended::woken) {
     }
   }
 
+  // Makes a wait by a replaced clock read the clock again. Requires that the call is listed.
+  void look_at_clock() noexcept;
+
   static constexpr std::uint64_t never = ~std::uint64_t{0};
 
  private:
-  std::atomic<std::uint32_t> woken_{0};
+  // Bits of the word.
+  static constexpr std::uint32_t woken = 1;
+  static constexpr std::uint32_t look = 2;  // the clock has moved
+
+  std::atomic<std::uint32_t> word_{0};
 };
 
 std::uint64_t monotonic_now() noexcept;

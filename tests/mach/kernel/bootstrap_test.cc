@@ -209,6 +209,29 @@ TEST_CASE("a service name belongs to the task that made it, and ends with that t
   kernel::terminate_task(other);
 }
 
+TEST_CASE("get_service_port_info gives the name of a service to its server alone") {
+  const mach_port_t service = check_in("org.kedge.test.info");
+  mach_service_port_info_data_t info{};
+  CHECK(mach_port_get_service_port_info(mach_task_self(), service, &info) == KERN_SUCCESS);
+  CHECK(std::string(info.mspi_string_name) == "org.kedge.test.info");
+  std::uint64_t policy = 7;
+  CHECK(mach_port_is_connection_for_service(mach_task_self(), new_port(), service, &policy) ==
+        KERN_SUCCESS);
+  CHECK(policy == 0);
+  // A port with a name is no service of bootstrap's making.
+  const mach_port_t own = new_service();
+  service_name name("org.kedge.test.info.own");
+  REQUIRE(bootstrap_register(bootstrap_port, name, own) == BOOTSTRAP_SUCCESS);
+  CHECK(mach_port_get_service_port_info(mach_task_self(), own, &info) == KERN_INVALID_CAPABILITY);
+}
+
+TEST_CASE("mach_port_special_reply_port_reset_link is KERN_NOT_SUPPORTED") {
+  boolean_t lost = 7;
+  CHECK(mach_port_special_reply_port_reset_link(mach_task_self(), new_port(), &lost) ==
+        KERN_NOT_SUPPORTED);
+  CHECK(lost == 7);
+}
+
 TEST_CASE("100 services are checked in and destroyed three times") {
   std::vector<mach_port_t> ports;
   for (int round = 0; round < 3; ++round) {

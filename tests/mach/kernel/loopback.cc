@@ -16,6 +16,7 @@
 
 #include "kedge/mach/kernel/abi/current_binding.h"
 #include "kedge/mach/kernel/core/kernel.h"
+#include "kedge/mach/kernel/embedded/clock.h"
 #include "kedge/mach/kernel/embedded/embedded.h"
 #include "kedge/mach/kernel/embedded/futex_call.h"
 
@@ -329,7 +330,7 @@ class loopback final : public binding {
         deadline = futex_call::never;
       } else if (kind_of(contents) == packet_kind::parked) {
         const std::uint64_t limit = word(contents, 1);
-        deadline = limit == pending_call::forever ? futex_call::never : monotonic_now() + limit;
+        deadline = limit == pending_call::forever ? futex_call::never : deadline_after(limit);
         parked = true;
       } else if (kind_of(contents) == packet_kind::done) {
         kernel_.disconnect(id);

@@ -266,3 +266,25 @@ TEST_CASE("a receive without memory still sends eight send-possible notification
   CHECK(next_id(notify) == -1);
   for (const auto each : tasks) kedge::mach::kernel::terminate_task(each);
 }
+
+TEST_CASE("a call whose guard exception cannot be recorded has its result all the same") {
+  using namespace kedge::mach::kernel;
+  set_guard_behaviour({}, guard_behaviour::record);
+  const mach_port_name_t port = new_service();
+  const mach_port_name_t unknown = port ^ 4;
+  message m(port, MACH_MSG_TYPE_COPY_SEND);
+  REQUIRE(message(port, MACH_MSG_TYPE_COPY_SEND).send() == MACH_MSG_SUCCESS);
+  REQUIRE(next_id(port) == 0);  // the kernel keeps the kmsg
+  m.reply_to(unknown, MACH_MSG_TYPE_MAKE_SEND_ONCE);
+  left = 0;
+  const kern_return_t deallocated = mach_port_deallocate(mach_task_self(), unknown);
+  const mach_msg_return_t sent = m.send();
+  left = -1;
+  CHECK(deallocated == KERN_INVALID_NAME);
+  CHECK(sent == MACH_SEND_INVALID_REPLY);
+  CHECK(take_guard_exceptions({}).empty());
+  // With memory the next one is recorded.
+  CHECK(mach_port_deallocate(mach_task_self(), unknown) == KERN_INVALID_NAME);
+  CHECK(take_guard_exceptions({}).size() == 1);
+  set_guard_behaviour({}, guard_behaviour::ordinary);
+}

@@ -1,8 +1,10 @@
 // space (core/space.h): allocation and reuse of names, tested without the C interface.
 #include <doctest/doctest.h>
 
-#include <deque>
-#include <set>
+#include <algorithm>
+#include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "kedge/mach/kernel/core/space.h"
 
@@ -34,6 +36,7 @@ TEST_CASE("2^20 uses of one slot give each time a name other than the one before
   std::uint32_t wrong = 0;
   for (std::uint32_t use = 0; use < 1u << 20; ++use) {
     const mach_port_name_t name = make(names);
+    wrong += (name & 3) != 3;
     // The stale name must not be in use, the slot must stay, and its neighbour must be unchanged.
     wrong += !MACH_PORT_VALID(name) || name == before || name >> 8 != slot ||
              names.find(before) != nullptr || names.find(other) == nullptr;
@@ -43,22 +46,53 @@ TEST_CASE("2^20 uses of one slot give each time a name other than the one before
   CHECK(wrong == 0);
 }
 
-TEST_CASE("a shuffled space gives no name again within the next 16,000") {
-  space names({.shuffled = true, .seed = 7, .first_index = 0});
-  std::set<mach_port_name_t> recent;
-  std::deque<mach_port_name_t> order;
-  std::uint32_t repeated = 0;
-  for (std::uint32_t use = 0; use < 1u << 20; ++use) {
-    const mach_port_name_t name = make(names);
-    repeated += !recent.insert(name).second;
-    order.push_back(name);
-    if (order.size() > 16000) {
-      recent.erase(order.front());
-      order.pop_front();
-    }
-    names.free(name, *names.find(name));
+// A shuffled space that remembers when each name was given last.
+class watched_space {
+ public:
+  mach_port_name_t next() {
+    const mach_port_name_t name = make(names_);
+    ++made_;
+    const auto [at, is_new] = last_.try_emplace(name, made_);
+    if (!is_new) soonest_ = std::min(soonest_, made_ - std::exchange(at->second, made_));
+    return name;
   }
-  CHECK(repeated == 0);
+  void free(mach_port_name_t name) { names_.free(name, *names_.find(name)); }
+  // The fewest names, with the last, that were given until a name came again.
+  std::uint32_t soonest() const { return soonest_; }
+
+ private:
+  space names_{{.shuffled = true, .seed = 7, .first_index = 0}};
+  std::unordered_map<mach_port_name_t, std::uint32_t> last_;
+  std::uint32_t made_ = 0;
+  std::uint32_t soonest_ = ~0u;
+};
+
+// As long as the README says.
+constexpr std::uint32_t distance = 63 * space::idle_slots;
+static_assert(distance == 516096);
+
+TEST_CASE(
+    "a shuffled space gives a name again only after 516,096 others, if each is freed at once") {
+  watched_space names;
+  for (std::uint32_t use = 0; use < 2 * distance; ++use) names.free(names.next());
+  CHECK(names.soonest() >= distance);
+}
+
+TEST_CASE("a shuffled space gives a name again as late when many names are freed together") {
+  watched_space names;
+  std::vector<mach_port_name_t> held(20000);
+  for (std::uint32_t round = 0; round < 80; ++round) {
+    for (mach_port_name_t& each : held) each = names.next();
+    for (const mach_port_name_t each : held) names.free(each);
+    for (int each = 0; each < 10; ++each) names.free(names.next());
+  }
+  CHECK(names.soonest() >= distance);
+}
+
+TEST_CASE("a space of few names has a small table") {
+  space names({.shuffled = true, .seed = 7, .first_index = 0});
+  for (int each = 0; each < 100; ++each) make(names);
+  CHECK(names.table_size() < 512);
 }
 
 TEST_CASE(

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "fd_limit.h"
+#include "temporary_folder.h"
 #include "test_sockets.h"
 
 #if defined(__linux__)
@@ -673,6 +674,41 @@ TEST_CASE("after a raw SYS_close two threads that add the fd at once both get EB
     std::thread other(add, std::int16_t{EVFILT_WRITE});
     add(EVFILT_READ);
     other.join();
+  }
+}
+
+TEST_CASE("a knote of the next file stays while another thread drops those of the closed one") {
+  constexpr std::uint64_t old_knotes = 40;
+  constexpr unsigned own = EV_UDATA_SPECIFIC | EV_DISPATCH2;
+  const temporary_folder folder;
+  const std::string path = folder / "fifo";
+  REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+  const test_kqueue kq;
+  const fd_pair next = fd_pair::of_pipe();
+  for (int i = 0; i < 200; ++i) {
+    CAPTURE(i);
+    const scoped_fd fd(::open(path.c_str(), O_RDWR | O_NONBLOCK));
+    const scoped_fd keeps_registration(::dup(fd));
+    REQUIRE(kq.apply(fd, EVFILT_READ, EV_ADD) == 0);
+    // Each is dropped with the kqueue unlocked for a moment.
+    for (std::uint64_t each = 0; each < old_knotes; ++each) {
+      REQUIRE(kq.apply(fd, EVFILT_VNODE, EV_ADD | own, NOTE_WRITE, 0, each) == 0);
+    }
+    REQUIRE(::syscall(SYS_dup3, next[0], int{fd}, 0) == int{fd});
+    std::atomic<int> ready{0};
+    std::thread other([&] {
+      ++ready;
+      while (ready != 2) {
+      }
+      kq.apply(fd, EVFILT_READ, EV_ENABLE);
+    });
+    ++ready;
+    while (ready != 2) {
+    }
+    CHECK(kq.apply(fd, EVFILT_READ, EV_ADD | own, 0, 0, 7) == 0);
+    other.join();
+    CHECK(kq.apply(fd, EVFILT_READ, EV_DELETE | own, 0, 0, 7) == 0);
+    CHECK(kq.apply(fd, EVFILT_VNODE, EV_DELETE | own, 0, 0, 0) == ENOENT);
   }
 }
 

@@ -57,6 +57,8 @@ class message_call {
   mach_msg_return_t copy_in_rest(const right_context& context, kmsg& message);
   mach_msg_return_t copy_in_body(const right_context& context, kmsg& message);
   status post_or_park(kmsg* message);
+  bool try_post(kmsg* message, status& now);
+  bool try_park(kmsg* message, status& now);
   void serve(kmsg* message);  // the destination is the kernel's
   void arm_send_possible(port& to, const entry& held) noexcept;
   status send_lost(kmsg* message, mach_msg_return_t result);

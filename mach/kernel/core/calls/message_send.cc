@@ -331,42 +331,65 @@ status message_call::send_lost(kmsg* message, mach_msg_return_t result) {
 }
 
 status message_call::post_or_park(kmsg* message) {
-  port& to = *message->destination.target;
-  {
-    object_lock locked(to.lock);
-    if (to.serves != kernel_object::none && to.active) {
-      locked.unlock();
-      serve(message);
-      return done(MACH_MSG_SUCCESS);
-    }
-    if (!to.active || message->circular) {
-      locked.unlock();
-      return send_lost(message, MACH_MSG_SUCCESS);
-    }
-    const bool passes =
-        always_ || !to.full() || message->destination.disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE;
-    if (passes && to.queue().reserve(*message)) {
-      post(to, message, cleanup_);
-      return done(MACH_MSG_SUCCESS);
-    }
-    if (passes || state_.poll_send) {
-      locked.unlock();
-      return send_failed(message, passes ? MACH_SEND_NO_BUFFER : MACH_SEND_TIMED_OUT);
-    }
+  for (;;) {
+    status now = status::parked;
+    if (try_post(message, now) || try_park(message, now)) return now;
+    // A message was received concurrently: there may be room now.
   }
+}
+
+// Posts the message, or fails, and writes the status to `now`. Returns false, with nothing changed,
+// if the call has to wait for room (Darwin: ipc_mqueue_send_locked).
+bool message_call::try_post(kmsg* message, status& now) {
+  port& to = *message->destination.target;
+  object_lock locked(to.lock);
+  if (to.serves != kernel_object::none && to.active) {
+    locked.unlock();
+    serve(message);
+    now = done(MACH_MSG_SUCCESS);
+    return true;
+  }
+  if (!to.active || message->circular) {
+    locked.unlock();
+    now = send_lost(message, MACH_MSG_SUCCESS);
+    return true;
+  }
+  const bool ignores_limit =
+      always_ || message->destination.disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE;
+  const bool passes = !to.full() || (ignores_limit && !to.at_ceiling());
+  if (passes && to.queue().reserve(*message)) {
+    post(to, message, cleanup_);
+    now = done(MACH_MSG_SUCCESS);
+    return true;
+  }
+  const bool times_out = !passes && state_.poll_send;
+  if (!times_out && !passes && !to.at_ceiling()) return false;
+  locked.unlock();
+  now = send_failed(message, times_out ? MACH_SEND_TIMED_OUT : MACH_SEND_NO_BUFFER);
+  return true;
+}
+
+// Parks the call, or destroys the message of a task that has ended, and writes the status to `now`.
+// Returns false, with nothing changed, if the port is not full any more.
+bool message_call::try_park(kmsg* message, status& now) {
+  port& to = *message->destination.target;
   // terminate() must find the call in the task before the call can be in the queue.
   state_.message = message;
   state_.waits_on = ref<object>(&to);
   caller_.add(state_);
   {
     const std::lock_guard hold(to.lock);
-    if (!caller_.terminated() && to.active && to.full()) return park(to.senders);
+    if (!caller_.terminated() && to.active && to.full()) {
+      now = park(to.senders);
+      return true;
+    }
   }
   caller_.remove(state_);
   state_.waits_on = {};
   state_.message = nullptr;
-  if (!caller_.terminated()) return post_or_park(message);
-  return send_lost(message, MACH_SEND_INVALID_DEST);
+  if (!caller_.terminated()) return false;
+  now = send_lost(message, MACH_SEND_INVALID_DEST);
+  return true;
 }
 
 void message_call::serve(kmsg* message) {

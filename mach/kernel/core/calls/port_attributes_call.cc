@@ -10,14 +10,11 @@
 namespace kedge::mach::kernel {
 namespace {
 
-// MACH_PORT_SERVICE_THROTTLED. The number is from the recordings' table of versions.
-constexpr mach_port_flavor_t service_throttled = 8;
-
 // The most that MACH_PORT_DNREQUESTS_SIZE grows a table to (Darwin: the end of its table of sizes).
 constexpr std::uint32_t max_request_slots = 4096;
 
 bool is_service_throttled(mach_port_flavor_t flavor, profile answers) noexcept {
-  return answers.knows_service_throttling() && flavor == service_throttled;
+  return answers.knows_service_throttling() && flavor == MACH_PORT_SERVICE_THROTTLED;
 }
 
 // Requires the port lock.
@@ -157,6 +154,23 @@ kern_return_t port_call::set_attributes(const requests::set_attributes& request)
   } else {
     if (request.flavor == MACH_PORT_TEMPOWNER) of->temporary_owner = true;
     of->importance_donation = true;
+  }
+  return KERN_SUCCESS;
+}
+
+kern_return_t port_call::assert_attributes(const requests::assert_attributes& request) {
+  if (request.flavor != MACH_PORT_GUARD_INFO) return KERN_INVALID_ARGUMENT;
+  if (request.info.size < MACH_PORT_GUARD_INFO_COUNT) return KERN_FAILURE;
+  mach_port_guard_info_t wanted{};
+  if (!memory_.in(request.info.at, &wanted, sizeof wanted)) return KERN_INVALID_ADDRESS;
+  const std::lock_guard hold(space_.lock);
+  port* of = nullptr;
+  const kern_return_t failed = find_receive_right(request.name, of);
+  if (failed != KERN_SUCCESS) return failed;
+  const std::lock_guard hold_port(of->lock);
+  if (!of->guarded) return violate(kGUARD_EXC_UNGUARDED, request.name, 0);
+  if (!of->strict_guard || of->context != wanted.mpgi_guard) {
+    return violate(kGUARD_EXC_INCORRECT_GUARD, request.name, of->context);
   }
   return KERN_SUCCESS;
 }

@@ -9,6 +9,7 @@
 #include <new>
 
 #include "kedge/mach/kernel/core/calls/dispatch.h"
+#include "kedge/mach/kernel/core/copy_in.h"
 #include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/port_set.h"
@@ -73,6 +74,22 @@ kern_return_t port_call::dispatch(const any_request& request, any_reply& reply) 
       return run(&port_call::peek);
     case call_number::rename:
       return run(&port_call::rename);
+    case call_number::allocate_full:
+      return run(&port_call::allocate_full);
+    case call_number::assert_attributes:
+      return run(&port_call::assert_attributes);
+    case call_number::dnrequest_info:
+      return run(&port_call::dnrequest_info);
+    case call_number::kobject:
+      return run(&port_call::kobject);
+    case call_number::space_info:
+      return run(&port_call::space_info);
+    case call_number::space_basic_info:
+      return run(&port_call::space_basic_info);
+    case call_number::service_port_info:
+      return run(&port_call::service_port_info);
+    case call_number::connection_policy:
+      return run(&port_call::connection_policy);
     case call_number::get_srights:
       return run(&port_call::get_srights);
     case call_number::set_mscount:
@@ -130,12 +147,27 @@ kern_return_t port_call::rename(const requests::rename&) {
   return cleanup_.owner.os_profile().knows_rename() ? KERN_NOT_SUPPORTED : MIG_BAD_ID;
 }
 
+// Makes an entry, as new_name.
+kern_return_t port_call::make_entry(entry*& made, mach_port_name_t& name) noexcept {
+  if (!space_.active) return KERN_INVALID_TASK;
+  if (name == MACH_PORT_NULL) {
+    name = space_.make(made);
+    return name == MACH_PORT_NULL ? KERN_NO_SPACE : KERN_SUCCESS;
+  }
+  const profile answers = cleanup_.owner.profile();
+  const kern_return_t failed = space_.find_slot(name, answers.checks_generation_bits(), made);
+  if (failed != KERN_SUCCESS) return failed;
+  if (made->type != MACH_PORT_TYPE_NONE) return KERN_NAME_EXISTS;
+  space_.take_slot(name, *made);
+  return KERN_SUCCESS;
+}
+
 kern_return_t port_call::new_name(object* fresh, mach_port_type_t type, entry*& made,
                                   mach_port_name_t& name) {
-  name = space_.active ? space_.make(made) : MACH_PORT_NULL;
-  if (name == MACH_PORT_NULL) {
+  const kern_return_t failed = make_entry(made, name);
+  if (failed != KERN_SUCCESS) {
     if (fresh) fresh->release();
-    return space_.active ? KERN_NO_SPACE : KERN_INVALID_TASK;
+    return failed;
   }
   made->target = fresh;
   made->type = type;
@@ -157,6 +189,30 @@ kern_return_t port_call::reply_port(const requests::reply_port&, replies::reply_
 }
 
 kern_return_t port_call::allocate(const requests::allocate& request, replies::allocate& reply) {
+  return allocate_right(request.right, reply.name);
+}
+
+kern_return_t port_call::allocate_full(const requests::allocate_full& request,
+                                       replies::allocate_full& reply) {
+  using asked = requests::allocate_full;
+  const bool named = (request.flags & asked::named) != 0;
+  if (named && (request.flags & asked::must_not_name)) return KERN_INVALID_ARGUMENT;
+  if (request.proto != MACH_PORT_NULL) {
+    carried_right proto;
+    const kern_return_t failed = take_copy(caller_.names, request.proto, proto, guard_, cleanup_);
+    if (failed != KERN_SUCCESS) return failed;
+    release_right(proto, cleanup_);
+    return KERN_INVALID_VALUE;
+  }
+  if (named && is_null_or_dead(request.name)) return KERN_INVALID_VALUE;
+  if (request.flags & asked::preallocate) {
+    constexpr mach_msg_size_t longest = MACH_MSG_SIZE_MAX - sizeof(mach_msg_max_trailer_t);
+    if (request.length > longest) return KERN_RESOURCE_SHORTAGE;
+    if (request.right != MACH_PORT_RIGHT_RECEIVE) return KERN_INVALID_VALUE;
+  }
+  // Darwin chooses the name of a dead name itself.
+  const bool chosen = named && request.right != MACH_PORT_RIGHT_DEAD_NAME;
+  reply.name = chosen ? request.name : MACH_PORT_NULL;
   return allocate_right(request.right, reply.name);
 }
 

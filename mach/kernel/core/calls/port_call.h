@@ -4,7 +4,7 @@
 // returned by name are in the caller's space. One object does one call.
 //
 // Files: port_call.cc (names, and new ports), port_rights_call.cc, port_members_call.cc,
-// port_receive_call.cc, port_attributes_call.cc, port_notification_call.cc.
+// port_receive_call.cc, port_attributes_call.cc, port_notification_call.cc, port_info_call.cc.
 #pragma once
 
 #include <mach/port.h>
@@ -44,13 +44,18 @@ class port_call {
   kern_return_t type(const requests::type& request, replies::type& reply);
   kern_return_t reply_port(const requests::reply_port& request, replies::reply_port& reply);
   kern_return_t allocate(const requests::allocate& request, replies::allocate& reply);
+  kern_return_t allocate_full(const requests::allocate_full& request,
+                              replies::allocate_full& reply);
   kern_return_t allocate_right(mach_port_right_t right, mach_port_name_t& name);
   kern_return_t construct(const requests::construct& request, replies::construct& reply);
   kern_return_t check_kind(std::uint32_t flags, mach_port_name_t service);
   kern_return_t rename(const requests::rename& request);
-  // Makes a name for `fresh`, whose reference the entry takes over. Requires the space lock.
+  // Makes a name for `fresh`, whose reference the entry takes over: any name if `name` is
+  // MACH_PORT_NULL, else this very one, with the errors of space::find_slot() and KERN_NAME_EXISTS.
+  // Requires the space lock.
   kern_return_t new_name(object* fresh, mach_port_type_t type, entry*& made,
                          mach_port_name_t& name);
+  kern_return_t make_entry(entry*& made, mach_port_name_t& name) noexcept;
   kern_return_t name_receive_right(port& fresh, entry*& made, mach_port_name_t& name);
 
   // Rights.
@@ -105,6 +110,20 @@ class port_call {
   kern_return_t get_attributes(const requests::get_attributes& request,
                                replies::get_attributes& reply);
   kern_return_t set_attributes(const requests::set_attributes& request);
+
+  kern_return_t assert_attributes(const requests::assert_attributes& request);
+
+  // What a task can inspect.
+  kern_return_t dnrequest_info(const requests::dnrequest_info& request,
+                               replies::dnrequest_info& reply);
+  kern_return_t kobject(const requests::kobject& request, replies::kobject& reply);
+  kern_return_t space_info(const requests::space_info& request, replies::space_info& reply);
+  kern_return_t space_basic_info(const requests::space_basic_info& request,
+                                 replies::space_basic_info& reply);
+  kern_return_t service_port_info(const requests::service_port_info& request);
+  kern_return_t connection_policy(const requests::connection_policy& request,
+                                  replies::connection_policy& reply);
+  kern_return_t find_service_port(mach_port_name_t name, ref<port>& found) noexcept;
 
   // Notifications.
   kern_return_t request_notification(const requests::request_notification& request,

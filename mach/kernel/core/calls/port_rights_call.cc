@@ -5,6 +5,7 @@
 #include "kedge/mach/kernel/core/calls/port_call.h"
 #include "kedge/mach/kernel/core/copy_in.h"
 #include "kedge/mach/kernel/core/copy_out.h"
+#include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/right_release.h"
 
@@ -95,7 +96,7 @@ kern_return_t port_call::insert_right(const requests::insert_right& request) {
   kern_return_t result = KERN_INVALID_TASK;
   {
     const std::lock_guard hold(space_.lock);
-    if (space_.active) result = copy_out_at(space_, right, request.name);
+    if (space_.active) result = copy_out_at(space_, right, request.name, cleanup_.owner.profile());
   }
   if (result != KERN_SUCCESS) release_right(right, cleanup_);
   return result;

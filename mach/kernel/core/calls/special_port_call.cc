@@ -87,11 +87,15 @@ kern_return_t special_port_call::get(const requests::get_special_port& request,
   return copy_out_or_release(caller_.names, right, reply.name, cleanup_);
 }
 
-// One slot after the other. What has been put into a slot before the target ended is released with
-// the target.
+// One slot after the other.
 kern_return_t special_port_call::fill(slot at, carried_right right) {
   carried_right previous = target_.special.exchange(at, right);
   release_right(previous, cleanup_);
+  return end_filling();
+}
+
+// What has been put into a slot before the target ended is released with the target.
+kern_return_t special_port_call::end_filling() {
   if (!target_.terminated()) return KERN_SUCCESS;
   target_.special.release_all(cleanup_);
   return KERN_FAILURE;
@@ -102,16 +106,16 @@ kern_return_t special_port_call::set(const requests::set_special_port& request) 
   const kern_return_t failed = take_copy(caller_.names, request.name, right, guard_, cleanup_);
   if (failed != KERN_SUCCESS) return failed;
   slot at{};
-  const bool is_fixed = request.which == TASK_KERNEL_PORT || request.which == TASK_HOST_PORT;
-  kern_return_t result = KERN_SUCCESS;
-  if (!is_fixed && !slot_of(request.which, at)) {
-    result = KERN_INVALID_ARGUMENT;
-  } else if (is_fixed || (at == slot::access && !target_.special.empty(at))) {
-    result = KERN_NO_ACCESS;  // an access port stays once it is set
+  kern_return_t refused = KERN_NO_ACCESS;
+  if (slot_of(request.which, at)) {
+    if (at != slot::access) return fill(at, right);
+    // An access port stays once it is set.
+    if (target_.special.set_once(at, right)) return end_filling();
+  } else if (request.which != TASK_KERNEL_PORT && request.which != TASK_HOST_PORT) {
+    refused = KERN_INVALID_ARGUMENT;
   }
-  if (result == KERN_SUCCESS) return fill(at, right);
   release_right(right, cleanup_);
-  return result;
+  return refused;
 }
 
 kern_return_t special_port_call::register_ports(const requests::register_ports& request) {

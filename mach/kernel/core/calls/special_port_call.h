@@ -29,6 +29,7 @@ class special_port_call {
 
   // Puts the right, which is consumed, into a slot.
   kern_return_t fill(slot at, carried_right right);
+  kern_return_t end_filling();
   void deallocate_for_caller(mach_port_name_t name);
 
   ipc_task& caller_;

@@ -26,6 +26,7 @@ typedef unsigned int mach_msg_descriptor_type_t;
 typedef kern_return_t mach_msg_return_t;
 
 #define MACH_MSG_SIZE_MAX ((mach_msg_size_t)~0u)
+#define MACH_MSG_SIZE_NULL (mach_msg_size_t*)0
 #define MACH_MSG_SIZE_RELIABLE ((mach_msg_size_t)(256 * 1024))
 #define MACH_MSG_PRIORITY_UNSPECIFIED ((mach_msg_priority_t)0)
 
@@ -41,6 +42,7 @@ typedef kern_return_t mach_msg_return_t;
 #define MACH_MSGH_BITS_RAISEIMP 0x20000000u
 #define MACH_MSGH_BITS_DENAP MACH_MSGH_BITS_RAISEIMP
 #define MACH_MSGH_BITS_IMPHOLDASRT 0x10000000u
+#define MACH_MSGH_BITS_DENAPHOLDASRT MACH_MSGH_BITS_IMPHOLDASRT
 #define MACH_MSGH_BITS_CIRCULAR 0x10000000u
 #define MACH_MSGH_BITS_USED 0xb01f1f1fu
 
@@ -56,6 +58,13 @@ typedef kern_return_t mach_msg_return_t;
 #define MACH_MSGH_BITS_PORTS(bits) ((bits) & MACH_MSGH_BITS_PORTS_MASK)
 #define MACH_MSGH_BITS_OTHER(bits) ((bits) & ~MACH_MSGH_BITS_PORTS_MASK)
 #define MACH_MSGH_BITS_IS_COMPLEX(bits) (((bits) & MACH_MSGH_BITS_COMPLEX) != 0)
+#define MACH_MSGH_BITS_HAS_REMOTE(bits) (MACH_MSGH_BITS_REMOTE(bits) != MACH_MSGH_BITS_ZERO)
+#define MACH_MSGH_BITS_HAS_LOCAL(bits) (MACH_MSGH_BITS_LOCAL(bits) != MACH_MSGH_BITS_ZERO)
+#define MACH_MSGH_BITS_HAS_VOUCHER(bits) (MACH_MSGH_BITS_VOUCHER(bits) != MACH_MSGH_BITS_ZERO)
+#define MACH_MSGH_BITS_RAISED_IMPORTANCE(bits) \
+  (((bits) & MACH_MSGH_BITS_RAISEIMP) != MACH_MSGH_BITS_ZERO)
+#define MACH_MSGH_BITS_HOLDS_IMPORTANCE_ASSERTION(bits) \
+  (((bits) & MACH_MSGH_BITS_IMPHOLDASRT) != MACH_MSGH_BITS_ZERO)
 
 // Dispositions of a right in a message.
 #define MACH_MSG_TYPE_PORT_NONE 0
@@ -85,6 +94,8 @@ typedef kern_return_t mach_msg_return_t;
 // Copy options of out-of-line memory.
 #define MACH_MSG_PHYSICAL_COPY 0
 #define MACH_MSG_VIRTUAL_COPY 1
+#define MACH_MSG_ALLOCATE 2
+#define MACH_MSG_OVERWRITE 3
 
 // Flags of a guarded port descriptor.
 #define MACH_MSG_GUARD_FLAGS_NONE 0x0000
@@ -110,6 +121,8 @@ typedef struct {
   mach_port_name_t msgh_voucher_port;
   mach_msg_id_t msgh_id;
 } mach_msg_header_t;
+#define MACH_MSG_HEADER_EMPTY \
+  (mach_msg_header_t) {}
 #define msgh_reserved msgh_voucher_port
 #define MACH_MSG_NULL ((mach_msg_header_t*)0)
 
@@ -171,6 +184,7 @@ typedef union {
   mach_msg_type_descriptor_t type;
   mach_msg_guarded_port_descriptor_t guarded_port;
 } mach_msg_descriptor_t;
+#define MACH_MSG_DESCRIPTOR_NULL ((mach_msg_descriptor_t*)0)
 
 typedef unsigned int mach_msg_trailer_type_t;
 typedef unsigned int mach_msg_trailer_size_t;
@@ -266,6 +280,12 @@ typedef union {
 #define KERNEL_SECURITY_TOKEN_VALUE {{0, 1}}
 #define KERNEL_AUDIT_TOKEN_VALUE {{0, 0, 0, 0, 0, 0, 0, 0}}
 
+// The names of msgh_seqno's field before Mach 3.0.
+#define MACH_MSGH_KIND_NORMAL 0x00000000
+#define MACH_MSGH_KIND_NOTIFICATION 0x00000001
+#define msgh_kind msgh_seqno
+#define mach_msg_kind_t mach_port_seqno_t
+
 // Options of mach_msg.
 #define MACH_MSG_OPTION_NONE 0x00000000
 #define MACH_SEND_MSG 0x00000001
@@ -276,6 +296,7 @@ typedef union {
 #define MACH_SEND_OVERRIDE 0x00000020
 #define MACH_SEND_INTERRUPT 0x00000040
 #define MACH_SEND_NOTIFY 0x00000080
+#define MACH_SEND_ALWAYS 0x00010000  // of the kernel alone
 #define MACH_SEND_FILTER_NONFATAL 0x00010000
 #define MACH_SEND_TRAILER 0x00020000
 #define MACH_SEND_NOIMPORTANCE 0x00040000
@@ -308,7 +329,7 @@ typedef union {
 #define MACH_RCV_TRAILER_MASK ((0xf << 24))
 #define GET_RCV_ELEMENTS(y) (((y) >> 24) & 0xf)
 
-#define REQUESTED_TRAILER_SIZE(y)                                             \
+#define REQUESTED_TRAILER_SIZE_NATIVE(y)                                      \
   ((mach_msg_trailer_size_t)(GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_NULL     \
                                  ? sizeof(mach_msg_trailer_t)                 \
                              : GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_SEQNO  \
@@ -320,6 +341,7 @@ typedef union {
                              : GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_CTX    \
                                  ? sizeof(mach_msg_context_trailer_t)         \
                                  : sizeof(mach_msg_mac_trailer_t)))
+#define REQUESTED_TRAILER_SIZE(y) REQUESTED_TRAILER_SIZE_NATIVE(y)
 
 // Return codes of mach_msg.
 #define MACH_MSG_SUCCESS 0x00000000
@@ -350,6 +372,8 @@ typedef union {
 #define MACH_SEND_INVALID_RT_OOL_SIZE 0x10000015
 #define MACH_SEND_NO_GRANT_DEST 0x10000016
 #define MACH_SEND_MSG_FILTERED 0x10000017
+#define MACH_SEND_AUX_TOO_SMALL 0x10000018
+#define MACH_SEND_AUX_TOO_LARGE 0x10000019
 
 #define MACH_RCV_IN_PROGRESS 0x10004001
 #define MACH_RCV_INVALID_NAME 0x10004002
@@ -368,10 +392,18 @@ typedef union {
 #define MACH_RCV_INVALID_TRAILER 0x1000400f
 #define MACH_RCV_IN_PROGRESS_TIMED 0x10004011
 #define MACH_RCV_INVALID_REPLY 0x10004012
+#define MACH_RCV_INVALID_ARGUMENTS 0x10004013
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+// The kernel's identity in trailers.
+extern const security_token_t KERNEL_SECURITY_TOKEN;
+extern const audit_token_t KERNEL_AUDIT_TOKEN;
+
+// Releases one user reference of a voucher.
+kern_return_t mach_voucher_deallocate(mach_port_name_t voucher);
 
 mach_msg_return_t mach_msg(mach_msg_header_t* msg, mach_msg_option_t option,
                            mach_msg_size_t send_size, mach_msg_size_t rcv_size,

@@ -16,7 +16,11 @@ typedef struct {
 #define NDR_INT_BIG_ENDIAN 0
 #define NDR_INT_LITTLE_ENDIAN 1
 #define NDR_FLOAT_IEEE 0
+#define NDR_FLOAT_VAX 1
+#define NDR_FLOAT_CRAY 2
+#define NDR_FLOAT_IBM 3
 #define NDR_CHAR_ASCII 0
+#define NDR_CHAR_EBCDIC 1
 
 #ifdef __cplusplus
 extern "C" {

@@ -77,6 +77,7 @@ typedef struct mach_port_status {
 #define MACH_PORT_QLIMIT_BASIC 5
 #define MACH_PORT_QLIMIT_SMALL 16
 #define MACH_PORT_QLIMIT_LARGE 1024
+#define MACH_PORT_QLIMIT_KERNEL 65534
 #define MACH_PORT_QLIMIT_MIN MACH_PORT_QLIMIT_ZERO
 #define MACH_PORT_QLIMIT_DEFAULT MACH_PORT_QLIMIT_BASIC
 #define MACH_PORT_QLIMIT_MAX MACH_PORT_QLIMIT_LARGE
@@ -100,6 +101,10 @@ typedef struct mach_port_info_ext {
   uint32_t reserved[6];
 } mach_port_info_ext_t;
 
+typedef struct mach_port_guard_info {
+  uint64_t mpgi_guard;
+} mach_port_guard_info_t;
+
 typedef integer_t* mach_port_info_t;
 
 typedef int mach_port_flavor_t;
@@ -110,11 +115,15 @@ typedef int mach_port_flavor_t;
 #define MACH_PORT_IMPORTANCE_RECEIVER 5
 #define MACH_PORT_DENAP_RECEIVER 6
 #define MACH_PORT_INFO_EXT 7
+#define MACH_PORT_GUARD_INFO 8
+#define MACH_PORT_SERVICE_THROTTLED 9
 
 #define MACH_PORT_LIMITS_INFO_COUNT ((natural_t)(sizeof(mach_port_limits_t) / sizeof(natural_t)))
 #define MACH_PORT_RECEIVE_STATUS_COUNT ((natural_t)(sizeof(mach_port_status_t) / sizeof(natural_t)))
 #define MACH_PORT_DNREQUESTS_SIZE_COUNT 1
 #define MACH_PORT_INFO_EXT_COUNT ((natural_t)(sizeof(mach_port_info_ext_t) / sizeof(natural_t)))
+#define MACH_PORT_GUARD_INFO_COUNT ((natural_t)(sizeof(mach_port_guard_info_t) / sizeof(natural_t)))
+#define MACH_PORT_SERVICE_THROTTLED_COUNT 1
 
 typedef struct mach_port_qos {
   unsigned int name : 1;
@@ -122,6 +131,15 @@ typedef struct mach_port_qos {
   boolean_t pad1 : 30;
   natural_t len;
 } mach_port_qos_t;
+
+// What mach_port_get_service_port_info() reports.
+#define MACH_SERVICE_PORT_INFO_STRING_NAME_MAX_BUF_LEN 255
+typedef struct mach_service_port_info {
+  char mspi_string_name[MACH_SERVICE_PORT_INFO_STRING_NAME_MAX_BUF_LEN];
+  uint8_t mspi_domain_type;
+} mach_service_port_info_data_t;
+#define MACH_SERVICE_PORT_INFO_COUNT ((char)(sizeof(mach_service_port_info_data_t) / sizeof(char)))
+typedef struct mach_service_port_info* mach_service_port_info_t;
 
 // Flags of mach_port_options_t.
 #define MPO_CONTEXT_AS_GUARD 0x01
@@ -147,7 +165,8 @@ typedef struct mach_port_options {
   union {
     uint64_t reserved[2];
     mach_port_name_t work_interval_port;
-    mach_port_name_t service_port_name;  // MPO_CONNECTION_PORT
+    mach_service_port_info_t service_port_info;  // MPO_SERVICE_PORT
+    mach_port_name_t service_port_name;          // MPO_CONNECTION_PORT
   };
 } mach_port_options_t;
 typedef mach_port_options_t* mach_port_options_ptr_t;
@@ -159,6 +178,7 @@ enum mach_port_guard_exception_codes {
   kGUARD_EXC_MOD_REFS = 2,
   kGUARD_EXC_INVALID_OPTIONS = 3,
   kGUARD_EXC_SET_CONTEXT = 4,
+  kGUARD_EXC_THREAD_SET_STATE = 5,
   kGUARD_EXC_UNGUARDED = 8,
   kGUARD_EXC_INCORRECT_GUARD = 16,
   kGUARD_EXC_IMMOVABLE = 32,
@@ -182,6 +202,9 @@ enum mach_port_guard_exception_codes {
   kGUARD_EXC_REQUIRE_REPLY_PORT_SEMANTICS = 1 << 23
 };
 
+#define MAX_FATAL_kGUARD_EXC_CODE (1u << 7)
+#define MAX_OPTIONAL_kGUARD_EXC_CODE (1u << 19)
+
 // Values in the subcode of kGUARD_EXC_STRICT_REPLY.
 #define MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_DISP (0x01ull << 56)
 #define MPG_FLAGS_STRICT_REPLY_INVALID_REPLY_PORT (0x02ull << 56)
@@ -189,6 +212,12 @@ enum mach_port_guard_exception_codes {
 #define MPG_FLAGS_STRICT_REPLY_NO_BANK_ATTR (0x08ull << 56)
 #define MPG_FLAGS_STRICT_REPLY_MISMATCHED_PERSONA (0x10ull << 56)
 #define MPG_FLAGS_STRICT_REPLY_MASK (0xffull << 56)
+
+// Of kGUARD_EXC_MOD_REFS, and of kGUARD_EXC_IMMOVABLE.
+#define MPG_FLAGS_MOD_REFS_PINNED_DEALLOC (0x01ull << 56)
+#define MPG_FLAGS_MOD_REFS_PINNED_DESTROY (0x02ull << 56)
+#define MPG_FLAGS_MOD_REFS_PINNED_COPYIN (0x04ull << 56)
+#define MPG_FLAGS_IMMOVABLE_PINNED (0x01ull << 56)
 
 #define MPG_FLAGS_NONE 0x00ull
 #define MPG_STRICT 0x01

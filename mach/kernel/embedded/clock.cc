@@ -1,0 +1,87 @@
+// Implements use_clock() and clock_moved() of extension.h, and the waits of the binding by either
+// clock.
+#include "kedge/mach/kernel/embedded/clock.h"
+
+#include <time.h>
+
+#include <atomic>
+#include <mutex>
+#include <new>
+
+#include "kedge/mach/kernel/core/binding.h"
+#include "kedge/mach/kernel/extension.h"
+#include "kedge/runtime/base/list.h"
+#include "kedge/runtime/base/mutex.h"
+
+namespace kedge::mach::kernel {
+namespace {
+
+constinit std::atomic<clock_function> replacement{nullptr};
+constinit std::atomic<void*> argument_of_replacement{nullptr};
+
+struct clocked_waits {
+  base::mutex lock;
+  base::list<clocked_wait, &clocked_wait::link> all;
+};
+
+constinit clocked_waits listed;
+
+}  // namespace
+
+bool is_clock_replaced() noexcept {
+  return replacement.load(std::memory_order_acquire) != nullptr;
+}
+
+std::uint64_t clock_now() noexcept {
+  const clock_function replaced = replacement.load(std::memory_order_acquire);
+  return replaced ? replaced(argument_of_replacement.load(std::memory_order_relaxed))
+                  : monotonic_now();
+}
+
+std::uint64_t deadline_after(std::uint64_t nanoseconds) noexcept {
+  const std::uint64_t now = clock_now();
+  return nanoseconds < futex_call::never - now ? now + nanoseconds : futex_call::never;
+}
+
+clocked_wait::clocked_wait(futex_call& waiting, std::uint64_t deadline) noexcept
+    : waiting_(waiting), listed_(deadline != futex_call::never && is_clock_replaced()) {
+  if (!listed_) return;
+  const std::lock_guard hold(listed.lock);
+  listed.all.push_back(*this);
+}
+
+clocked_wait::~clocked_wait() {
+  if (!listed_) return;
+  const std::lock_guard hold(listed.lock);
+  listed.all.remove(*this);
+}
+
+void forget_clocked_waits() noexcept {
+  ::new (static_cast<void*>(&listed)) clocked_waits;
+}
+
+bool use_clock(clock_function now, void* argument) noexcept {
+  argument_of_replacement.store(argument, std::memory_order_relaxed);
+  replacement.store(now, std::memory_order_release);
+  return true;
+}
+
+void clock_moved() noexcept {
+  const std::lock_guard hold(listed.lock);
+  for (clocked_wait* each = listed.all.front(); each; each = decltype(listed.all)::after(*each)) {
+    each->waiting().look_at_clock();
+  }
+}
+
+bool read_replaced_clock(std::uint64_t& now) noexcept {
+  const clock_function replaced = replacement.load(std::memory_order_acquire);
+  if (replaced) now = replaced(argument_of_replacement.load(std::memory_order_relaxed));
+  return replaced != nullptr;
+}
+
+bool wait_until(std::uint64_t deadline) noexcept {
+  futex_call waiting;
+  return waiting.wait(deadline) == futex_call::ended::timed_out;
+}
+
+}  // namespace kedge::mach::kernel
