@@ -129,6 +129,8 @@ struct memory_entry_make {
 struct memory_entry_open {
   std::int32_t error;       // errno; there is no attachment then
   std::int32_t permission;  // VM_PROT_*
+  std::uint32_t data_offset;
+  std::uint32_t is_whole;
 };
 
 struct memory_entry_range {

@@ -408,7 +408,9 @@ struct memory_entry_make {
   using reply = replies::memory_entry_make;
   std::uint64_t offset;
   std::uint64_t size;
-  std::int32_t permission;  // VM_PROT_*
+  std::int32_t permission;    // VM_PROT_*
+  std::uint32_t data_offset;  // of the data in its first page
+  std::uint32_t is_whole;     // 0 or 1: every mapping has all of the entry
   std::uint32_t reserved = 0;
 };
 

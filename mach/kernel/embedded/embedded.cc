@@ -266,8 +266,7 @@ kern_return_t embedded::open_fileport(ipc_task& caller, const requests::fileport
 kern_return_t embedded::make_entry(ipc_task& caller, const requests::memory_entry_make& request,
                                    attachment& file, replies::memory_entry_make& reply) {
   if (!file) return KERN_INVALID_ARGUMENT;
-  const auto made = ref<object>::adopt(
-      new memory_entry(file.fd(), request.offset, request.size, request.permission));
+  const auto made = ref<object>::adopt(new memory_entry(file.fd(), request));
   file.release();
   return name_object(kernel_, caller, kernel_object::memory_entry, made, reply.name);
 }
@@ -279,6 +278,8 @@ kern_return_t embedded::open_entry(ipc_task& caller, const requests::memory_entr
   const auto& named = static_cast<const memory_entry&>(*found);
   reply.error = attach(named.open(), file);
   reply.permission = named.permission;
+  reply.data_offset = named.data_offset;
+  reply.is_whole = named.is_whole;
   return KERN_SUCCESS;
 }
 

@@ -28,4 +28,5 @@ typedef mach_port_t mem_entry_name_port_t;
 #define THREAD_NULL ((thread_t)0)
 #define SEMAPHORE_NULL ((semaphore_t)0)
 #define HOST_NULL ((host_t)0)
+#define VM_MAP_NULL ((vm_map_t)0)
 #define IPC_SPACE_NULL ((ipc_space_t)0)
