@@ -2,7 +2,6 @@
 // does.
 #include <mach/mach.h>
 #include <mach/mach_vm.h>
-#include <mach/vm_param.h>
 
 #include "kedge/mach/kernel/abi/address_space.h"
 #include "kedge/mach/kernel/abi/check_memory.h"
@@ -14,6 +13,12 @@ using kernel::named_memory;
 using kernel::port_kind;
 
 namespace {
+
+// The largest piece of new memory that one entry stands for: as many pages as 32 bits can count
+// (Darwin: ANON_MAX_SIZE).
+mach_vm_size_t max_entry_size() noexcept {
+  return mach_vm_size_t{0xffffffff} << vm_page_shift;
+}
 
 // A call of mach_make_memory_entry_64. Each make_*() sets `made`, or fails.
 class entry_request {
@@ -32,7 +37,7 @@ class entry_request {
     const kern_return_t bad = measure();
     if (bad != KERN_SUCCESS) return bad;
     if (uses_data_address()) return KERN_INVALID_ARGUMENT;
-    if (whole_ > ANON_MAX_SIZE) return KERN_FAILURE;
+    if (whole_ > max_entry_size()) return KERN_FAILURE;
     if (has(MAP_MEM_PURGABLE) && !has(VM_PROT_WRITE)) return KERN_INVALID_ARGUMENT;
     made.file = kernel::memory_file::make(whole_);
     made.size = whole_;

@@ -138,6 +138,26 @@ struct memory_entry_range {
   std::uint64_t size;
 };
 
+struct get_guard_behavior {
+  std::uint32_t behavior;  // TASK_EXC_GUARD_*
+};
+
+struct timer_create {
+  mach_port_name_t name;
+};
+
+struct timer_cancel {
+  std::uint64_t deadline;  // 0: the timer was not armed
+};
+
+struct clock_service {
+  mach_port_name_t name;
+};
+
+struct clock_id {
+  std::int32_t clock;  // SYSTEM_CLOCK, CALENDAR_CLOCK
+};
+
 struct task_create {
   std::uint64_t id;
 };

@@ -7,6 +7,7 @@
 
 typedef unsigned long long memory_object_offset_t;
 typedef unsigned long long memory_object_size_t;
+typedef unsigned long long vm_object_id_t;
 
 typedef mach_port_t memory_object_t;
 #define MEMORY_OBJECT_NULL ((memory_object_t)0)
@@ -26,7 +27,7 @@ typedef mach_port_t memory_object_t;
 
 #define GET_MAP_MEM(flags) ((((unsigned int)(flags)) >> 24) & 0xFF)
 #define SET_MAP_MEM(caching, flags) \
-  ((flags) = ((((unsigned int)(caching)) << 24) & 0xFF000000) | ((flags) & 0xFFFFFF))
+  ((flags) = ((((unsigned int)(caching)) << 24) & 0xFF000000) | ((flags) & 0xFFFFFF));
 
 // Flags beside the protection in that permission.
 #define MAP_MEM_PROT_MASK 0xFF
