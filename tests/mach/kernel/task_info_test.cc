@@ -61,7 +61,7 @@ TEST_CASE("task_info refuses a short buffer, an unknown flavor and what is not a
   CHECK(task_info(MACH_PORT_NULL, TASK_AUDIT_TOKEN, words, &count) == MACH_SEND_INVALID_DEST);
 }
 
-TEST_CASE("pid_for_task and mach_task_is_self tell the calling task from other ports") {
+TEST_CASE("pid_for_task and mach_task_is_self distinguish the calling task from other ports") {
   int pid = 0;
   CHECK(pid_for_task(self, &pid) == KERN_SUCCESS);
   CHECK(pid == getpid());

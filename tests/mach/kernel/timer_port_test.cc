@@ -11,6 +11,15 @@
 #include "kedge/mach/kernel/extension.h"
 #include "test_message.h"
 
+// ThreadSanitizer ends a child that starts a thread after a fork of several threads.
+#if defined(__SANITIZE_THREAD__)
+#define KEDGE_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define KEDGE_THREAD_SANITIZER 1
+#endif
+#endif
+
 using namespace test;
 
 namespace {
@@ -77,7 +86,7 @@ TEST_CASE("a timer that is armed for the past, or for 0, expires at once, and ca
   CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
 }
 
-TEST_CASE("arming replaces the time before, and cancelling tells it") {
+TEST_CASE("arming replaces the time before, and cancelling returns it") {
   const mach_port_name_t timer = new_timer();
   std::uint64_t armed = 1;
   REQUIRE(mk_timer_arm(timer, far_away) == KERN_SUCCESS);
@@ -183,19 +192,12 @@ TEST_CASE("the receive right of a timer cannot be moved") {
   CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
 }
 
-TEST_CASE("the child of a fork has no timers of its parent, and can make its own") {
+TEST_CASE("the child of a fork has no timers of its parent, and the parent keeps them") {
   const mach_port_name_t timer = new_timer();
   REQUIRE(mk_timer_arm(timer, far_away) == KERN_SUCCESS);
   const pid_t child = fork();
   REQUIRE(child >= 0);
-  if (child == 0) {
-    if (mk_timer_cancel(timer, nullptr) == KERN_SUCCESS) _exit(1);
-    const mach_port_name_t own = mk_timer_create();
-    expiry got;
-    const bool works = mk_timer_arm(own, mach_absolute_time()) == KERN_SUCCESS &&
-                       wait_for(own, got) == MACH_MSG_SUCCESS;
-    _exit(works ? 0 : 2);
-  }
+  if (child == 0) _exit(mk_timer_cancel(timer, nullptr) == KERN_INVALID_NAME ? 0 : 1);
   int status = -1;
   REQUIRE(waitpid(child, &status, 0) == child);
   CHECK(status == 0);
@@ -204,6 +206,26 @@ TEST_CASE("the child of a fork has no timers of its parent, and can make its own
   CHECK(armed == far_away);
   CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
 }
+
+#if !defined(KEDGE_THREAD_SANITIZER)
+TEST_CASE("a timer that the child of a fork makes expires there") {
+  const mach_port_name_t timer = new_timer();
+  REQUIRE(mk_timer_arm(timer, far_away) == KERN_SUCCESS);
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    const mach_port_name_t own = mk_timer_create();
+    expiry got;
+    const bool works = mk_timer_arm(own, mach_absolute_time()) == KERN_SUCCESS &&
+                       wait_for(own, got) == MACH_MSG_SUCCESS;
+    _exit(works ? 0 : 1);
+  }
+  int status = -1;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+  CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
+}
+#endif
 
 TEST_CASE("mach_get_times reads the clocks that are asked for") {
   std::uint64_t absolute = 0, continuous = 0;
