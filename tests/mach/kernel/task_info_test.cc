@@ -1,7 +1,9 @@
 // What a program can ask about a task, its threads, its exceptions, the host and the host's clocks.
 #include <doctest/doctest.h>
 
+#include <mach/clock.h>
 #include <mach/mach.h>
+#include <mach/mach_host.h>
 #include <mach/mach_time.h>
 #include <pthread.h>
 #include <time.h>
