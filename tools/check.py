@@ -54,7 +54,7 @@ ARROWS = {
     "runtime": ("<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/runtime/'),
     "mach/kernel/core": ("<mach/", "<servers/", '"kedge/mach/kernel/core/', '"kedge/runtime/base/'),
     "mach/kernel/abi": ("<bsm/", "<mach/", "<servers/", "<sys/fileport.h>", '"kedge/mach/kernel/abi/', '"kedge/mach/kernel/core/',
-                        '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"'),
+                        '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/base/'),
     "mach/kernel/embedded": ("<mach/", "<sys/event.h>", '"kedge/runtime/kqueue/filter.h"', '"kedge/mach/kernel/core/',
                              '"kedge/mach/kernel/embedded/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/base/'),
     "mach/kernel": ("<mach/", '"kedge/mach/kernel/extension.h"'),
@@ -80,7 +80,7 @@ ARROWS = {
 
 # Rooms that may know the system they run on. Core is pure and not among them; a benchmark has a peer to beat.
 KNOW_THE_HOST = ("runtime/kqueue", "mach/kernel", "mach/kernel/abi", "mach/kernel/embedded", "tests/consumers",
-                 "tests/runtime/kqueue", "tests/mach/kernel")
+                 "tests/runtime/kqueue", "tests/mach/kernel", "tests/mach/kernel/foreign")
 HOST_FILES = re.compile(r"(net/host\.(h|cc)|tools/bench/.*)$")
 
 SHAPELESS_NAMES = {"utils", "util", "common", "helper", "helpers", "misc", "manager", "impl"}

@@ -48,7 +48,7 @@ struct line {
     size += length;
   }
   void write() noexcept {
-    const no_cancellation here;
+    const no_cancellation guard;
     text[size++] = '\n';
     [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text, size);
   }

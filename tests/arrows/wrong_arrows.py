@@ -44,7 +44,7 @@ ROOMS = [
          [BASE, KQUEUE_FILTER, KQUEUE_INSIDE, MACH, MACH_CALLS, MACH_EXTENSION, *KERNELS]),
     Room("mach/kernel/core", [":core", "//runtime/base"], [CORE, BASE],
          [SYS_EVENT, KQUEUE_EXTENSION, KQUEUE_FILTER, KQUEUE_INSIDE, RUNTIME, MACH, MACH_EXTENSION, ABI, EMBEDDED]),
-    Room("mach/kernel/abi", [":abi", "//mach/kernel/core"], [CORE],
+    Room("mach/kernel/abi", [":abi", "//mach/kernel/core", "//runtime/base"], [CORE, BASE],
          [SYS_EVENT, KQUEUE_EXTENSION, KQUEUE_FILTER, KQUEUE_INSIDE, RUNTIME, MACH, EMBEDDED]),
     Room("mach/kernel/embedded", [":embedded", "//mach/kernel/core", "//runtime/base", "//runtime/kqueue:filter"],
          [KQUEUE_FILTER, BASE],

@@ -361,8 +361,8 @@ kern_return_t mach_port_space_basic_info(ipc_space_inspect_t task,
   if (answer.result != KERN_SUCCESS) return answer.result;
   *basic_info = {};
   basic_info->iisb_genno_mask = generation_mask;
-  basic_info->iisb_table_size = answer.reply.size;
-  basic_info->iisb_table_inuse = answer.reply.in_use;
+  basic_info->iisb_table_size = answer.fields.size;
+  basic_info->iisb_table_inuse = answer.fields.in_use;
   return KERN_SUCCESS;
 }
 

@@ -18,34 +18,34 @@ namespace {
 
 std::atomic<std::uint64_t> file_count{0};
 
-// Returns true while files in memory take less than a quarter of the descriptors that the process
+// Returns true while files in memory take less than a quarter of the fds that the process
 // may have. Returns false if RLIMIT_FSIZE limits the size of files: exceeding it raises a signal.
 bool can_make_another() noexcept {
-  rlimit descriptors{}, size{};
-  return getrlimit(RLIMIT_NOFILE, &descriptors) == 0 && getrlimit(RLIMIT_FSIZE, &size) == 0 &&
+  rlimit fds{}, size{};
+  return getrlimit(RLIMIT_NOFILE, &fds) == 0 && getrlimit(RLIMIT_FSIZE, &size) == 0 &&
          size.rlim_cur == RLIM_INFINITY &&
-         file_count.load(std::memory_order_relaxed) < descriptors.rlim_cur / 4;
+         file_count.load(std::memory_order_relaxed) < fds.rlim_cur / 4;
 }
 
 }  // namespace
 
 ref<memory_file> memory_file::make(std::uint64_t size) noexcept {
   if (!can_make_another()) return {};
-  const int descriptor = memfd_create("mach", MFD_CLOEXEC);
-  if (descriptor < 0) return {};
-  if (ftruncate(descriptor, static_cast<off_t>(size)) == 0) return adopt(descriptor);
-  close_file(descriptor);
+  const int fd = memfd_create("mach", MFD_CLOEXEC);
+  if (fd < 0) return {};
+  if (ftruncate(fd, static_cast<off_t>(size)) == 0) return adopt(fd);
+  close_file(fd);
   return {};
 }
 
-ref<memory_file> memory_file::adopt(int descriptor) noexcept {
+ref<memory_file> memory_file::adopt(int fd) noexcept {
   struct stat is{};
   memory_file* made = nullptr;
-  if (fstat(descriptor, &is) == 0) {
-    made = new (std::nothrow) memory_file(descriptor, is.st_dev, is.st_ino);
+  if (fstat(fd, &is) == 0) {
+    made = new (std::nothrow) memory_file(fd, is.st_dev, is.st_ino);
   }
   if (!made) {
-    close_file(descriptor);
+    close_file(fd);
     return {};
   }
   file_count.fetch_add(1, std::memory_order_relaxed);
@@ -54,12 +54,12 @@ ref<memory_file> memory_file::adopt(int descriptor) noexcept {
 
 memory_file::~memory_file() {
   for (const range& each : unused_) munmap(each.at, each.size);
-  close_file(descriptor_);
+  close_file(fd_);
   file_count.fetch_sub(1, std::memory_order_relaxed);
 }
 
 int memory_file::open_again() const noexcept {
-  return fcntl(descriptor_, F_DUPFD_CLOEXEC, 0);
+  return fcntl(fd_, F_DUPFD_CLOEXEC, 0);
 }
 
 void memory_file::keep(void* at, std::size_t size) noexcept {
@@ -73,7 +73,7 @@ void memory_file::keep(void* at, std::size_t size) noexcept {
 bool memory_file::write(std::uint64_t offset, const void* from, std::size_t size) noexcept {
   const auto* at = static_cast<const std::byte*>(from);
   while (size > 0) {
-    const ssize_t done = write_file_at(descriptor_, at, size, offset);
+    const ssize_t done = write_file_at(fd_, at, size, offset);
     if (done < 0 && errno == EINTR) continue;
     if (done <= 0) return false;
     at += done;
@@ -86,7 +86,7 @@ bool memory_file::write(std::uint64_t offset, const void* from, std::size_t size
 void memory_file::read(std::uint64_t offset, void* to, std::size_t size) const noexcept {
   auto* at = static_cast<std::byte*>(to);
   while (size > 0) {
-    const ssize_t done = read_file_at(descriptor_, at, size, offset);
+    const ssize_t done = read_file_at(fd_, at, size, offset);
     if (done < 0 && errno == EINTR) continue;
     if (done <= 0) return;
     at += done;

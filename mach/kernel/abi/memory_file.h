@@ -1,6 +1,6 @@
 // memory_file: a file in memory, whose pages can be mapped several times.
 //
-// Reference-counted. Owns its descriptor. Threads: any, but keep() requires the lock of the address
+// Reference-counted. Owns its fd. Threads: any, but keep() requires the lock of the address
 // space.
 #pragma once
 
@@ -18,10 +18,10 @@ namespace kedge::mach::kernel {
 class memory_file {
  public:
   // Makes a file of `size` zero bytes. Returns null if Linux refuses, or if this process has too
-  // many such files already: each takes a descriptor that the program may need.
+  // many such files already: each takes an fd that the program may need.
   static ref<memory_file> make(std::uint64_t size) noexcept;
-  // Takes over an open descriptor, also if it fails. Returns null if there is no memory.
-  static ref<memory_file> adopt(int descriptor) noexcept;
+  // Takes over an open fd, also if it fails. Returns null if there is no memory.
+  static ref<memory_file> adopt(int fd) noexcept;
   memory_file(const memory_file&) = delete;
   memory_file& operator=(const memory_file&) = delete;
 
@@ -30,8 +30,9 @@ class memory_file {
     if (references_.remove()) delete this;
   }
 
-  int descriptor() const noexcept { return descriptor_; }
-  // Makes another descriptor for the file, owned by the caller. Returns -1 if Linux refuses.
+  int fd() const noexcept { return fd_; }
+  bool is_same(const memory_file& other) const noexcept { return is(other.device_, other.number_); }
+  // Makes another fd for the file, owned by the caller. Returns -1 if Linux refuses.
   int open_again() const noexcept;
   bool is(dev_t device, ino_t number) const noexcept {
     return device == device_ && number == number_;
@@ -45,12 +46,12 @@ class memory_file {
   void read(std::uint64_t offset, void* to, std::size_t size) const noexcept;
 
  private:
-  memory_file(int descriptor, dev_t device, ino_t number) noexcept
-      : descriptor_(descriptor), device_(device), number_(number) {}
+  memory_file(int fd, dev_t device, ino_t number) noexcept
+      : fd_(fd), device_(device), number_(number) {}
   ~memory_file();
 
   reference_count references_;
-  const int descriptor_;
+  const int fd_;
   const dev_t device_;
   const ino_t number_;
   struct range {

@@ -53,7 +53,7 @@ class profile {
   constexpr bool refuses_dead_reply() const noexcept { return newer(); }
   // guard-code: releasing a guarded receive right by mach_port_mod_refs raises another code than
   // destroying it.
-  constexpr bool tells_mod_refs() const noexcept { return older(); }
+  constexpr bool has_mod_refs_code() const noexcept { return older(); }
   // No tag: a name that the caller chooses must have the generation bits of all names
   // (ipc_entry_alloc_name).
   constexpr bool checks_generation_bits() const noexcept { return newer(); }

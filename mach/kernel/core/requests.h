@@ -450,6 +450,25 @@ struct voucher_create {
   std::uint32_t reserved = 0;
 };
 
+// task_info: the tokens of the target.
+struct task_identity {
+  static constexpr auto number = call_number::task_identity;
+  using reply = replies::nothing;
+  user_address security;  // of a security_token_t, or 0
+  user_address audit;     // of an audit_token_t, or 0
+};
+
+struct get_guard_behavior {
+  static constexpr auto number = call_number::get_guard_behavior;
+  using reply = replies::get_guard_behavior;
+};
+
+struct set_guard_behavior {
+  static constexpr auto number = call_number::set_guard_behavior;
+  using reply = replies::nothing;
+  std::uint32_t behavior;  // TASK_EXC_GUARD_*
+};
+
 // The file is the request's attachment.
 struct fileport_make {
   static constexpr auto number = call_number::fileport_make;
@@ -468,7 +487,9 @@ struct memory_entry_make {
   using reply = replies::memory_entry_make;
   std::uint64_t offset;
   std::uint64_t size;
-  std::int32_t permission;  // VM_PROT_*
+  std::int32_t permission;    // VM_PROT_*
+  std::uint32_t data_offset;  // of the data in its first page
+  std::uint32_t is_whole;     // 0 or 1: every mapping has all of the entry
   std::uint32_t reserved = 0;
 };
 
@@ -481,6 +502,45 @@ struct memory_entry_open {
 struct memory_entry_range {
   static constexpr auto number = call_number::memory_entry_range;
   using reply = replies::memory_entry_range;
+  mach_port_name_t name;
+};
+
+// mk_timer_create and the like: timers whose port is named by the receive right.
+struct timer_create {
+  static constexpr auto number = call_number::timer_create;
+  using reply = replies::timer_create;
+};
+
+struct timer_destroy {
+  static constexpr auto number = call_number::timer_destroy;
+  using reply = replies::nothing;
+  mach_port_name_t name;
+};
+
+struct timer_arm {
+  static constexpr auto number = call_number::timer_arm;
+  using reply = replies::nothing;
+  std::uint64_t deadline;  // of mach_absolute_time()
+  mach_port_name_t name;
+  std::uint32_t reserved = 0;
+};
+
+struct timer_cancel {
+  static constexpr auto number = call_number::timer_cancel;
+  using reply = replies::timer_cancel;
+  mach_port_name_t name;
+};
+
+struct clock_service {
+  static constexpr auto number = call_number::clock_service;
+  using reply = replies::clock_service;
+  mach_port_name_t host;
+  std::int32_t clock;  // SYSTEM_CLOCK, CALENDAR_CLOCK
+};
+
+struct clock_id {
+  static constexpr auto number = call_number::clock_id;
+  using reply = replies::clock_id;
   mach_port_name_t name;
 };
 

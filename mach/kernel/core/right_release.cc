@@ -145,7 +145,7 @@ kern_return_t change_receive_refs(const right_context& context, mach_port_name_t
   port& target = port_of(held);
   object_lock locked(target.lock);
   if (target.guarded) {
-    const std::uint32_t code = context.cleanup.owner.os_profile().tells_mod_refs()
+    const std::uint32_t code = context.cleanup.owner.os_profile().has_mod_refs_code()
                                    ? kGUARD_EXC_MOD_REFS
                                    : kGUARD_EXC_DESTROY;
     return context.refuse(code, name, KERN_INVALID_RIGHT, target.context);

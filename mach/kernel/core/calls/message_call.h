@@ -61,7 +61,7 @@ class message_call {
   bool try_park(kmsg* message, status& now);
   void serve(kmsg* message);  // the destination is the kernel's
   void arm_send_possible(port& to, const entry& held) noexcept;
-  status send_lost(kmsg* message, mach_msg_return_t result);
+  status destroy_unsent(kmsg* message, mach_msg_return_t result);
   status send_failed(kmsg* message, mach_msg_return_t why);  // pseudo-receive
   mach_msg_return_t return_header(kmsg& message);
 

@@ -322,9 +322,9 @@ void message_call::arm_send_possible(port& to, const entry& held) noexcept {
   }
 }
 
-// Destroys the message. The send is a success to the caller (class 4 of failed sends) unless
-// `result` says otherwise.
-status message_call::send_lost(kmsg* message, mach_msg_return_t result) {
+// Destroys a message that is not sent, and ends the call with `result`. MACH_MSG_SUCCESS is class 4
+// of failed sends.
+status message_call::destroy_unsent(kmsg* message, mach_msg_return_t result) {
   cleanup_.destroy_later(message);
   cleanup_.reap();
   return done(result);
@@ -351,7 +351,7 @@ bool message_call::try_post(kmsg* message, status& now) {
   }
   if (!to.active || message->circular) {
     locked.unlock();
-    now = send_lost(message, MACH_MSG_SUCCESS);
+    now = destroy_unsent(message, MACH_MSG_SUCCESS);
     return true;
   }
   const bool ignores_limit =
@@ -388,7 +388,7 @@ bool message_call::try_park(kmsg* message, status& now) {
   state_.waits_on = {};
   state_.message = nullptr;
   if (!caller_.terminated()) return false;
-  now = send_lost(message, MACH_SEND_INVALID_DEST);
+  now = destroy_unsent(message, MACH_SEND_INVALID_DEST);
   return true;
 }
 
@@ -423,12 +423,12 @@ status message_call::send_failed(kmsg* message, mach_msg_return_t why) {
     alive = caller_.names.active;
     if (alive) why |= return_header(*message);
   }
-  if (!alive) return send_lost(message, MACH_SEND_INVALID_DEST);
+  if (!alive) return destroy_unsent(message, MACH_SEND_INVALID_DEST);
   if (message->complex) why |= copy_out_body(*message, true);
   message->header().msgh_size = message->size;
   memory_.out(message->bytes(), state_.send_buffer, message->size);
   // Rights that got no name are destroyed with the message.
-  return send_lost(message, why);
+  return destroy_unsent(message, why);
 }
 
 // Puts the rights of the header back into the sender's space. Returns MACH_MSG_IPC_SPACE if a right

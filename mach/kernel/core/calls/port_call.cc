@@ -154,7 +154,7 @@ kern_return_t port_call::make_entry(entry*& made, mach_port_name_t& name) noexce
     name = space_.make(made);
     return name == MACH_PORT_NULL ? KERN_NO_SPACE : KERN_SUCCESS;
   }
-  const profile answers = cleanup_.owner.profile();
+  const profile answers = cleanup_.owner.os_profile();
   const kern_return_t failed = space_.find_slot(name, answers.checks_generation_bits(), made);
   if (failed != KERN_SUCCESS) return failed;
   if (made->type != MACH_PORT_TYPE_NONE) return KERN_NAME_EXISTS;

@@ -96,7 +96,8 @@ kern_return_t port_call::insert_right(const requests::insert_right& request) {
   kern_return_t result = KERN_INVALID_TASK;
   {
     const std::lock_guard hold(space_.lock);
-    if (space_.active) result = copy_out_at(space_, right, request.name, cleanup_.owner.profile());
+    if (space_.active)
+      result = copy_out_at(space_, right, request.name, cleanup_.owner.os_profile());
   }
   if (result != KERN_SUCCESS) release_right(right, cleanup_);
   return result;
