@@ -79,7 +79,7 @@ ARROWS = {
 
 # Rooms that may know the system they run on. Core is pure and not among them; a benchmark has a peer to beat.
 KNOW_THE_HOST = ("runtime/kqueue", "mach/kernel", "mach/kernel/abi", "mach/kernel/embedded", "tests/consumers",
-                 "tests/runtime/kqueue", "tests/mach/kernel")
+                 "tests/runtime/kqueue", "tests/mach/kernel", "tests/mach/kernel/foreign")
 HOST_FILES = re.compile(r"(net/host\.(h|cc)|tools/bench/.*)$")
 
 SHAPELESS_NAMES = {"utils", "util", "common", "helper", "helpers", "misc", "manager", "impl"}

@@ -94,7 +94,7 @@ function(kedge_library name)
 
   set(installed ${arg_HEADERS})
   foreach(folder IN LISTS arg_SYSTEM_INCLUDES)
-    list(APPEND installed ${folder}/*/*.h)
+    list(APPEND installed ${folder}/*.h ${folder}/*/*.h)
   endforeach()
   kedge_install_headers(${installed})
   kedge_install_pkg_config(${name})

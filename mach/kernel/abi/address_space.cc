@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <mutex>
@@ -21,12 +22,6 @@ namespace kedge::mach::kernel::address_space {
 namespace {
 
 constexpr int readable = PROT_READ | PROT_WRITE;
-
-// The segments of this process. Never destroyed: threads may use it when the process ends.
-segment_table& known() {
-  static segment_table& made = *new segment_table;
-  return made;
-}
 
 // Freezes all `sole` segments before a fork: else parent and child would see each other's writes.
 // Memory of a memory entry stays common.
@@ -45,13 +40,47 @@ void end_fork() {
 
 [[maybe_unused]] const int watches_forks = pthread_atfork(prepare_fork, end_fork, end_fork);
 
-// Maps a segment and adds it to the table. Requires the table's lock. Returns 0 if Linux refuses.
+// Forgets what was said about the inheritance of the range: other pages are mapped there now.
+// Requires the table's lock.
+void forget_inheritance(user_address start, user_address end) noexcept {
+  if (known().not_inherited.empty()) return;
+  try {
+    known().not_inherited.remove(start, end);
+  } catch (const std::bad_alloc&) {
+    return;
+  }
+}
+
+// Removes the pages of the range. Permanent ones stay, without access (Darwin: vm_map_delete).
+// Requires the table's lock.
+void unmap(user_address start, user_address end) noexcept {
+  segment_table& table = known();
+  table.permanent.for_each_part(start, end,
+                                [&](user_address first, user_address last, bool is_permanent) {
+                                  if (!is_permanent) {
+                                    table.cut(first, last);
+                                    munmap(pointer(first), last - first);
+                                    forget_inheritance(first, last);
+                                    return;
+                                  }
+                                  mprotect(pointer(first), last - first, PROT_NONE);
+                                  try {
+                                    table.closed.add(first, last);
+                                  } catch (const std::bad_alloc&) {
+                                    return;  // mach_vm_protect can open the pages again
+                                  }
+                                });
+}
+
+// Maps a segment and adds it to the table. `at` is a hint, unless the flags say otherwise. Requires
+// the table's lock. Returns 0 if Linux refuses.
 user_address map(user_address at, const segment& part, int flags) noexcept {
   void* const made =
       mmap(pointer(at), part.size, readable,
            flags | (part.is == segment::kind::frozen ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED),
            part.file->descriptor(), static_cast<off_t>(part.offset));
   if (made == MAP_FAILED) return 0;
+  forget_inheritance(address(made), address(made) + part.size);
   known().add(address(made), part);
   return address(made);
 }
@@ -210,17 +239,17 @@ std::uint64_t page_size() noexcept {
   return size;
 }
 
-kern_return_t allocate(std::uint64_t size, user_address& at) noexcept {
+kern_return_t allocate(std::uint64_t size, user_address& at, user_address hint) noexcept {
   const std::uint64_t whole = round_to_pages(size);
   if (whole < size) return KERN_NO_SPACE;
   if (whole >= shared_from) {
     if (ref<memory_file> file = memory_file::make(whole)) {
       const std::lock_guard<std::mutex> hold(known().lock);
-      at = map(0, {std::move(file), 0, whole, segment::kind::sole}, 0);
+      at = map(hint, {std::move(file), 0, whole, segment::kind::sole}, 0);
       return at ? KERN_SUCCESS : KERN_NO_SPACE;
     }
   }
-  void* const made = mmap(nullptr, whole, readable, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const made = mmap(pointer(hint), whole, readable, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (made == MAP_FAILED) return KERN_NO_SPACE;
   at = address(made);
   return KERN_SUCCESS;
@@ -230,18 +259,37 @@ kern_return_t allocate_at(user_address at, std::uint64_t size, bool replaces) no
   const std::uint64_t whole = round_to_pages(size);
   if (whole < size || at + whole < at) return KERN_INVALID_ADDRESS;
   const std::lock_guard<std::mutex> hold(known().lock);
+  if (replaces && known().permanent.overlaps(at, at + whole)) {
+    unmap(at, at + whole);
+    return KERN_NO_SPACE;
+  }
   const int fixed = replaces ? MAP_FIXED : MAP_FIXED_NOREPLACE;
   void* const made = mmap(pointer(at), whole, readable, MAP_PRIVATE | MAP_ANONYMOUS | fixed, -1, 0);
   if (made == MAP_FAILED) return errno == EEXIST ? KERN_NO_SPACE : KERN_INVALID_ADDRESS;
   known().cut(at, at + whole);
+  forget_inheritance(at, at + whole);
   return KERN_SUCCESS;
 }
 
 void deallocate(user_address at, std::uint64_t size) noexcept {
   const page_range range(at, size);
   const std::lock_guard<std::mutex> hold(known().lock);
-  known().cut(range.start, range.end);
-  munmap(pointer(range.start), range.end - range.start);
+  unmap(range.start, range.end);
+}
+
+kern_return_t make_permanent(user_address at, std::uint64_t size) noexcept {
+  const std::lock_guard<std::mutex> hold(known().lock);
+  try {
+    known().permanent.add(at, at + round_to_pages(size));
+    return KERN_SUCCESS;
+  } catch (const std::bad_alloc&) {
+    return KERN_RESOURCE_SHORTAGE;
+  }
+}
+
+bool is_closed(user_address start, user_address end) noexcept {
+  const std::lock_guard<std::mutex> hold(known().lock);
+  return known().closed.overlaps(start, end);
 }
 
 user_address move(user_address from, std::uint64_t size, user_address wanted) noexcept {
@@ -286,12 +334,17 @@ ref<memory_object> take_away(user_address from, std::uint64_t size) noexcept {
   auto taken = ref<memory_object>::adopt(new (std::nothrow) pages(0, range.end - range.start));
   if (!taken) return {};
   const std::lock_guard<std::mutex> hold(known().lock);
+  if (known().permanent.overlaps(range.start, range.end)) return {};
   try {
     const std::vector<piece> pieces = known().find(range.start, range.end);
     // Other mappings still write to the pages of a memory entry.
     if (pieces.empty() || has_common(pieces)) return {};
     const user_address at = move_pieces(pieces, range.end - range.start);
     if (!at) return {};
+    if (known().not_inherited.overlaps(range.start, range.end)) {
+      madvise(pointer(at), range.end - range.start, MADV_DOFORK);
+      forget_inheritance(range.start, range.end);
+    }
     static_cast<pages*>(taken.get())->own(at);
     return taken;
   } catch (const std::bad_alloc&) {
@@ -299,19 +352,90 @@ ref<memory_object> take_away(user_address from, std::uint64_t size) noexcept {
   }
 }
 
+namespace {
+
+#if defined(__x86_64__)
+constexpr user_address end_of_addresses = user_address{1} << 47;
+#else
+constexpr user_address end_of_addresses = user_address{1} << 48;
+#endif
+
+// Pages at any address are allocated upwards, each behind the one before, as Darwin's first fit
+// does. Linux alone goes downwards. 0: Linux is to choose where the next run of pages begins.
+std::atomic<user_address> next_fit{0};
+constexpr std::uint64_t room_of_run = std::uint64_t{16} << 30;
+
+user_address next_hint() noexcept {
+  const user_address hint = next_fit.load(std::memory_order_relaxed);
+  if (hint != 0) return hint;
+  void* const room =
+      mmap(nullptr, room_of_run, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (room == MAP_FAILED) return 0;
+  munmap(room, room_of_run);
+  return address(room);
+}
+
+// Continues the run behind the pages at `at` if they were allocated at the hint.
+void continue_run(user_address hint, user_address at, std::uint64_t whole) noexcept {
+  next_fit.store(at == hint ? at + whole : 0, std::memory_order_relaxed);
+}
+
+// Sets all bits below the highest one: an address without these bits has none of the mask's.
+std::uint64_t fill(std::uint64_t mask) noexcept {
+  for (unsigned shift = 1; shift < 64; shift *= 2) mask |= mask >> shift;
+  return mask;
+}
+
+// Allocates pages at the first aligned address from `from` on where nothing is mapped (Darwin:
+// vm_map_store_find_space). KERN_NO_SPACE: there is none.
+kern_return_t allocate_from(user_address from, std::uint64_t alignment, std::uint64_t whole,
+                            user_address& at) noexcept {
+  constexpr user_address lowest = user_address{1} << 32;  // Darwin maps nothing below
+  const auto aligned = [&](user_address next) { return (next + alignment) & ~alignment; };
+  try {
+    at = aligned(std::max(from, lowest));
+    for (const mapping& each : mappings(at, end_of_addresses)) {
+      if (at + whole <= each.start && allocate_at(at, whole, false) == KERN_SUCCESS) {
+        return KERN_SUCCESS;
+      }
+      at = std::max(at, aligned(each.end));
+    }
+    return at + whole <= end_of_addresses ? allocate_at(at, whole, false) : KERN_NO_SPACE;
+  } catch (const std::bad_alloc&) {
+    return KERN_NO_SPACE;
+  }
+}
+
+}  // namespace
+
+kern_return_t allocate_next(std::uint64_t size, user_address& at) noexcept {
+  const user_address hint = next_hint();
+  const kern_return_t result = allocate(size, at, hint);
+  if (result == KERN_SUCCESS) continue_run(hint, at, round_to_pages(size));
+  return result;
+}
+
 kern_return_t find_room(const place& where, std::uint64_t size, user_address& at) noexcept {
   if (!where.anywhere) {
-    if (where.at & where.alignment) return KERN_INVALID_ADDRESS;
+    if (where.at & where.alignment) return KERN_NO_SPACE;
+    if (where.at == 0) return KERN_INVALID_ADDRESS;
     at = where.at;
     return allocate_at(at, size, where.replaces);
   }
-  const std::uint64_t whole = round_to_pages(size), spare = where.alignment & ~(page_size() - 1);
-  if (whole < size || whole + spare < whole) return KERN_NO_SPACE;
-  void* const made =
-      mmap(nullptr, whole + spare, readable, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  const std::uint64_t alignment = fill(where.alignment), spare = alignment & ~(page_size() - 1);
+  const std::uint64_t whole = round_to_pages(size);
+  if (whole < size || whole + spare < whole || where.at >= end_of_addresses ||
+      whole + spare >= end_of_addresses) {
+    return KERN_NO_SPACE;
+  }
+  if (where.at != 0) return allocate_from(where.at, alignment | (page_size() - 1), whole, at);
+  const user_address hint = spare == 0 ? next_hint() : 0;
+  void* const made = mmap(pointer(hint), whole + spare, readable,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (made == MAP_FAILED) return KERN_NO_SPACE;
+  if (spare == 0) continue_run(hint, address(made), whole);
   const user_address first = address(made), last = first + whole + spare;
-  at = (first + where.alignment) & ~where.alignment;
+  at = (first + alignment) & ~alignment;
   if (at > first) munmap(made, at - first);
   if (last > at + whole) munmap(pointer(at + whole), last - at - whole);
   return KERN_SUCCESS;

@@ -39,13 +39,22 @@ class passing_memory : public memory_object {
   virtual kern_return_t enter(user_address& at) noexcept = 0;
 };
 
-// Allocates zero-filled pages. KERN_NO_SPACE.
-kern_return_t allocate(std::uint64_t size, user_address& at) noexcept;
+// Allocates zero-filled pages, at `hint` if nothing is mapped there. KERN_NO_SPACE.
+kern_return_t allocate(std::uint64_t size, user_address& at, user_address hint = 0) noexcept;
+// The same, behind the pages that the last call has allocated, if nothing is mapped there.
+kern_return_t allocate_next(std::uint64_t size, user_address& at) noexcept;
 // Allocates zero-filled pages at `at`, the start of a page. KERN_NO_SPACE: a page there is in use,
-// and `replaces` is false. KERN_INVALID_ADDRESS: the range is not in the address space.
+// and `replaces` is false or the page is permanent. KERN_INVALID_ADDRESS: the range is not in the
+// address space.
 kern_return_t allocate_at(user_address at, std::uint64_t size, bool replaces) noexcept;
-// Releases every page that the range touches.
+// Releases every page that the range touches. Permanent pages lose all access instead.
 void deallocate(user_address at, std::uint64_t size) noexcept;
+
+// Makes the pages permanent (VM_FLAGS_PERMANENT), for calls of this kernel: the program's own
+// munmap() still removes them. KERN_RESOURCE_SHORTAGE.
+kern_return_t make_permanent(user_address at, std::uint64_t size) noexcept;
+// Returns true if some page of the range is permanent and was deallocated.
+bool is_closed(user_address start, user_address end) noexcept;
 
 // Moves the anonymous pages at `from` to the page of `wanted`, unless a page there is in use.
 // Returns the address of the pages afterwards.
@@ -66,11 +75,11 @@ ref<memory_object> take_away(user_address from, std::uint64_t size) noexcept;
 struct place {
   bool anywhere = true;
   bool replaces = false;
-  user_address at = 0;          // the start of a page; unused if `anywhere`
+  user_address at = 0;          // the start of a page. If `anywhere`: from there on, 0 for all
   std::uint64_t alignment = 0;  // mask of the bits that must be 0 in the address
 };
 // Maps zero-filled pages at `where`. KERN_NO_SPACE and KERN_INVALID_ADDRESS as of allocate_at; also
-// KERN_INVALID_ADDRESS if the address is not aligned.
+// KERN_NO_SPACE if the address is not aligned (Darwin: vm_map_locate_space_fixed).
 kern_return_t find_room(const place& where, std::uint64_t size, user_address& at) noexcept;
 
 // Makes the pages of the range common: they can be mapped elsewhere too, and what is written to one

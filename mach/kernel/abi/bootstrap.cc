@@ -1,4 +1,5 @@
 // Implements bootstrap_*().
+#include <bootstrap_priv.h>
 #include <servers/bootstrap.h>
 
 #include <mach/mach.h>
@@ -53,6 +54,10 @@ kern_return_t bootstrap_create_service(mach_port_t bp, name_t service_name, mach
 
 kern_return_t bootstrap_register(mach_port_t bp, name_t service_name, mach_port_t sp) {
   return call(requests::bootstrap_register{.service = text(service_name), .send = sp}, bp).result;
+}
+
+kern_return_t bootstrap_register2(mach_port_t bp, name_t service_name, mach_port_t sp, uint64_t) {
+  return bootstrap_register(bp, service_name, sp);
 }
 
 kern_return_t bootstrap_status(mach_port_t bp, name_t service_name,

@@ -1,4 +1,4 @@
-// Implements check_memory_*() from /proc/self/maps.
+// Implements check_*() from /proc/self/maps.
 #include "kedge/mach/kernel/abi/check_memory.h"
 
 #include <mach/mach.h>
@@ -9,6 +9,7 @@
 
 #include "kedge/mach/kernel/abi/current_binding.h"
 #include "kedge/mach/kernel/abi/memory_map.h"
+#include "kedge/mach/kernel/core/copyio.h"
 
 namespace kedge::mach::kernel {
 
@@ -18,11 +19,9 @@ kern_return_t check_memory_task(mach_port_t task) {
   return is == KERN_INVALID_TASK ? KERN_INVALID_ARGUMENT : is;
 }
 
-kern_return_t check_memory_range(mach_port_t task, mach_vm_address_t at, mach_vm_size_t size) {
-  const kern_return_t bad = check_memory_task(task);
-  if (bad != KERN_SUCCESS) return bad;
+bool wraps_around(mach_vm_address_t at, mach_vm_size_t size) noexcept {
   const mach_vm_address_t end = at + size;
-  return end < at || mach_vm_round_page(end) < end ? KERN_INVALID_ARGUMENT : KERN_SUCCESS;
+  return end < at || mach_vm_round_page(end) <= mach_vm_trunc_page(at);
 }
 
 kern_return_t check_memory_access(mach_vm_address_t at, mach_vm_size_t size, vm_prot_t needed) {
@@ -39,6 +38,14 @@ kern_return_t check_memory_access(mach_vm_address_t at, mach_vm_size_t size, vm_
   } catch (const std::bad_alloc&) {
     return KERN_RESOURCE_SHORTAGE;
   }
+}
+
+kern_return_t check_copy_access(mach_vm_address_t at, mach_vm_size_t size, vm_prot_t needed) {
+  if (size == 0) return KERN_SUCCESS;
+  if (wraps_around(at, size)) return KERN_INVALID_ADDRESS;
+  const kern_return_t result = check_memory_access(at, size, needed);
+  const bool is_buffered = size <= max_buffered_copy && result == KERN_PROTECTION_FAILURE;
+  return is_buffered ? KERN_INVALID_ADDRESS : result;
 }
 
 vm_prot_t protection_of(mach_vm_address_t at) {

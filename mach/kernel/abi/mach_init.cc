@@ -1,5 +1,5 @@
-// Implements mach_host_self() and mach_thread_self(), and defines the rights that a task has from
-// its start.
+// Implements mach_host_self(), mach_thread_self() and pthread_mach_thread_np(), and defines the
+// rights that a task has from its start.
 #include <mach/mach.h>
 #include <mach/ndr.h>
 
@@ -20,6 +20,10 @@ NDR_record_t NDR_record = {
 mach_port_t mach_host_self(void) {
   call(requests::self{kedge::mach::kernel::host_self_name});
   return kedge::mach::kernel::host_self_name;
+}
+
+mach_port_t pthread_mach_thread_np(pthread_t) {
+  return kedge::mach::kernel::thread_self_name;
 }
 
 mach_port_t mach_thread_self(void) {

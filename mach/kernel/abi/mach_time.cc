@@ -1,6 +1,7 @@
 // Implements <mach/mach_time.h> with clock_gettime(), or with the clock that the program has put in
 // its place (extension.h).
 #include <mach/mach_time.h>
+#include <mach/mach_time_private.h>
 
 #include <time.h>
 
@@ -43,6 +44,14 @@ uint64_t mach_approximate_time(void) {
 
 uint64_t mach_continuous_approximate_time(void) {
   return read(CLOCK_BOOTTIME);
+}
+
+kern_return_t mach_get_times(uint64_t* absolute_time, uint64_t* continuous_time,
+                             struct timespec* tp) {
+  if (absolute_time) *absolute_time = mach_absolute_time();
+  if (continuous_time) *continuous_time = mach_continuous_time();
+  if (tp) clock_gettime(CLOCK_REALTIME, tp);
+  return KERN_SUCCESS;
 }
 
 kern_return_t mach_wait_until(uint64_t deadline) {

@@ -1,70 +1,154 @@
-// Implements mach_make_memory_entry_64(), mach_vm_map(), mach_vm_remap(), vm_map() and vm_remap().
+// Implements mach_make_memory_entry_64() and mach_make_memory_entry() as XNU's vm_memory_entry.c
+// does.
 #include <mach/mach.h>
 #include <mach/mach_vm.h>
 
 #include "kedge/mach/kernel/abi/address_space.h"
 #include "kedge/mach/kernel/abi/check_memory.h"
-#include "kedge/mach/kernel/abi/current_binding.h"
-#include "kedge/mach/kernel/abi/file_calls.h"
-#include "kedge/mach/kernel/abi/memory_file.h"
-#include "kedge/mach/kernel/core/copyio.h"
+#include "kedge/mach/kernel/abi/entry_port.h"
 
 namespace kernel = kedge::mach::kernel;
 namespace address_space = kedge::mach::kernel::address_space;
-using kernel::call;
-namespace requests = kedge::mach::kernel::requests;
+using kernel::named_memory;
+using kernel::port_kind;
 
 namespace {
 
-struct entry {
-  kernel::ref<kernel::memory_file> file;
-  std::uint64_t offset = 0;
-  std::uint64_t size = 0;
-  vm_prot_t permission = VM_PROT_NONE;
+// The largest piece of new memory that one entry stands for: as many pages as 32 bits can count
+// (Darwin: ANON_MAX_SIZE).
+mach_vm_size_t max_entry_size() noexcept {
+  return mach_vm_size_t{0xffffffff} << vm_page_shift;
+}
+
+// A call of mach_make_memory_entry_64. Each make_*() sets `made`, or fails.
+class entry_request {
+ public:
+  entry_request(memory_object_offset_t offset, memory_object_size_t size,
+                vm_prot_t permission) noexcept
+      : offset_(offset), size_(size), flags_(permission) {
+    made.permission = permission & VM_PROT_ALL;
+  }
+
+  named_memory made;
+
+  // An entry that stands for new pages. A size of 0 succeeds and makes none.
+  kern_return_t make_fresh() {
+    if (size_ == 0) return KERN_SUCCESS;
+    const kern_return_t bad = measure();
+    if (bad != KERN_SUCCESS) return bad;
+    if (uses_data_address()) return KERN_INVALID_ARGUMENT;
+    if (whole_ > max_entry_size()) return KERN_FAILURE;
+    if (has(MAP_MEM_PURGABLE) && !has(VM_PROT_WRITE)) return KERN_INVALID_ARGUMENT;
+    made.file = kernel::memory_file::make(whole_);
+    made.size = whole_;
+    return made.file ? KERN_SUCCESS : KERN_RESOURCE_SHORTAGE;
+  }
+
+  // An entry that stands for a copy of the range, with any permission.
+  kern_return_t make_copy() {
+    if (size_ == 0) return KERN_INVALID_ARGUMENT;
+    kern_return_t bad = measure();
+    if (bad == KERN_SUCCESS) bad = kernel::check_memory_access(start_, whole_, VM_PROT_READ);
+    if (bad != KERN_SUCCESS) return bad;
+    made.file = kernel::memory_file::make(whole_);
+    if (!made.file) return KERN_RESOURCE_SHORTAGE;
+    if (!made.file->write(0, reinterpret_cast<const void*>(start_), whole_)) {
+      return KERN_INVALID_ADDRESS;
+    }
+    made.size = whole_;
+    made.data_offset = data_offset(start_);
+    made.is_whole = true;
+    return KERN_SUCCESS;
+  }
+
+  // An entry that stands for the range itself.
+  kern_return_t make_shared() {
+    if (size_ == 0) return KERN_INVALID_ARGUMENT;
+    kern_return_t bad = measure();
+    if (bad == KERN_SUCCESS) bad = restrict_to_access();
+    if (bad == KERN_SUCCESS) {
+      bad = address_space::make_common(start_, whole_, made.file, made.offset);
+    }
+    if (bad != KERN_SUCCESS) return bad;
+    made.size = whole_;
+    made.data_offset = data_offset(start_);
+    made.is_whole = has(MAP_MEM_VM_SHARE);
+    return KERN_SUCCESS;
+  }
+
+  // An entry that stands for a part of another.
+  kern_return_t make_part(const named_memory& parent) {
+    if (uses_data_address()) {
+      offset_ += parent.data_offset;
+      if (offset_ < parent.data_offset) return KERN_INVALID_ARGUMENT;
+    }
+    if (size_ != 0 && kernel::wraps_around(offset_, size_)) return KERN_INVALID_ARGUMENT;
+    start_ = mach_vm_trunc_page(offset_);
+    whole_ = mach_vm_round_page(offset_ + size_) - start_;
+    if (start_ + whole_ > parent.size) return KERN_INVALID_ARGUMENT;
+    if (has(VM_PROT_IS_MASK)) made.permission &= parent.permission;
+    if (made.permission & ~parent.permission) return KERN_PROTECTION_FAILURE;
+    made.file = parent.file;
+    made.offset = parent.offset + start_;
+    made.size = whole_;
+    made.data_offset = data_offset(start_);
+    return KERN_SUCCESS;
+  }
+
+  // Returns true if the caller accepts the parent entry in place of the one that was made.
+  bool can_reuse(const named_memory& parent) const noexcept {
+    return has(MAP_MEM_NAMED_REUSE) && !has(MAP_MEM_VM_SHARE) && made.file->is_same(*parent.file) &&
+           made.offset == parent.offset && made.size == parent.size &&
+           made.data_offset == parent.data_offset;
+  }
+
+ private:
+  bool has(vm_prot_t flag) const noexcept { return (flags_ & flag) != 0; }
+  bool uses_data_address() const noexcept {
+    return has(MAP_MEM_USE_DATA_ADDR | MAP_MEM_4K_DATA_ADDR);
+  }
+
+  // Rounds the range to pages.
+  kern_return_t measure() noexcept {
+    if (kernel::wraps_around(offset_, size_)) return KERN_INVALID_ARGUMENT;
+    start_ = mach_vm_trunc_page(offset_);
+    whole_ = mach_vm_round_page(offset_ + size_) - start_;
+    return KERN_SUCCESS;
+  }
+
+  std::uint32_t data_offset(mach_vm_address_t start) const noexcept {
+    if (!uses_data_address()) return 0;
+    const auto offset = static_cast<std::uint32_t>(offset_ - start);
+    return has(MAP_MEM_4K_DATA_ADDR) ? offset & ~0xFFFu : offset;
+  }
+
+  // Checks the permission against the range's protection. With VM_PROT_IS_MASK the permission
+  // becomes what the first page allows of it.
+  kern_return_t restrict_to_access() {
+    if (!has(VM_PROT_IS_MASK)) {
+      return kernel::check_memory_access(start_, whole_, made.permission);
+    }
+    const kern_return_t hole = kernel::check_memory_access(start_, whole_, VM_PROT_NONE);
+    if (hole != KERN_SUCCESS) return hole;
+    made.permission &= kernel::protection_of(start_);
+    return made.permission != VM_PROT_NONE ? KERN_SUCCESS : KERN_PROTECTION_FAILURE;
+  }
+
+  memory_object_offset_t offset_;
+  const memory_object_size_t size_;
+  const vm_prot_t flags_;
+  mach_vm_address_t start_ = 0;
+  mach_vm_size_t whole_ = 0;
 };
 
-kern_return_t open_entry(mem_entry_name_port_t name, entry& found) {
-  const auto range = call(requests::memory_entry_range{name});
-  if (range.result != KERN_SUCCESS) return range.result;
-  kernel::attachment file;
-  const auto opened = call(requests::memory_entry_open{name}, mach_task_self(), &file);
-  if (opened.result != KERN_SUCCESS) return opened.result;
-  if (!file) return KERN_RESOURCE_SHORTAGE;
-  found = {kernel::memory_file::adopt(file.release()), range.reply.offset, range.reply.size,
-           opened.reply.permission};
-  return found.file ? KERN_SUCCESS : KERN_RESOURCE_SHORTAGE;
-}
-
-kern_return_t name_entry(const entry& made, mach_port_t* name) {
-  const int descriptor = made.file->open_again();
-  if (descriptor < 0) return KERN_RESOURCE_SHORTAGE;
-  kernel::attachment file(descriptor, kernel::close_file);
-  return store(call(
-                   requests::memory_entry_make{
-                       .offset = made.offset, .size = made.size, .permission = made.permission},
-                   mach_task_self(), &file),
-               &kernel::replies::memory_entry_make::name, name);
-}
-
-bool place_of(int flags, mach_vm_address_t address, mach_vm_offset_t mask,
-              address_space::place& where) {
-  if (static_cast<unsigned>(flags) & ~kernel::known_memory_flags) return false;
-  if ((mask & (mask + 1)) != 0) return false;
-  where = {(flags & VM_FLAGS_ANYWHERE) != 0, (flags & VM_FLAGS_OVERWRITE) != 0,
-           mach_vm_trunc_page(address), mask};
-  return where.anywhere || where.at != 0;
-}
-
-kern_return_t map_entry(const entry& from, memory_object_offset_t offset, mach_vm_size_t size,
-                        bool copy, const address_space::place& where, int protection,
-                        kernel::user_address& at) {
-  if (!copy) {
-    return address_space::map_common(from.file, from.offset + offset, size, where, protection, at);
+// MAP_MEM_ONLY: makes no entry, and this kernel has no caches to change.
+kern_return_t change_caching(vm_prot_t permission, port_kind kind, const named_memory& parent) {
+  const bool is_object = kind == port_kind::entry && !parent.is_whole;
+  if (!is_object || (permission & (MAP_MEM_USE_DATA_ADDR | MAP_MEM_4K_DATA_ADDR)) != 0) {
+    return KERN_INVALID_ARGUMENT;
   }
-  const kern_return_t found = address_space::find_room(where, size, at);
-  if (found != KERN_SUCCESS) return found;
-  from.file->read(from.offset + offset, reinterpret_cast<void*>(at), size);
-  return mach_vm_protect(mach_task_self(), at, size, 0, protection);
+  const bool changes = GET_MAP_MEM(permission) != MAP_MEM_NOOP;
+  return changes && !(parent.permission & VM_PROT_WRITE) ? KERN_INVALID_RIGHT : KERN_SUCCESS;
 }
 
 }  // namespace
@@ -75,134 +159,57 @@ kern_return_t mach_make_memory_entry_64(vm_map_t target_task, memory_object_size
                                         memory_object_offset_t offset, vm_prot_t permission,
                                         mach_port_t* object_handle,
                                         mem_entry_name_port_t parent_entry) {
-  kern_return_t result = kernel::check_memory_range(target_task, offset, *size);
+  const kern_return_t no_task = kernel::check_memory_task(target_task);
+  if (no_task == MACH_SEND_INVALID_DEST) return no_task;
+  named_memory parent;
+  port_kind kind = port_kind::none;
+  kern_return_t result = kernel::open_entry(parent_entry, kind, parent);
   if (result != KERN_SUCCESS) return result;
-  const vm_prot_t access = permission & VM_PROT_ALL;
-  if (*size == 0 || (permission & ~(VM_PROT_ALL | MAP_MEM_NAMED_CREATE)) != 0) {
-    return KERN_INVALID_ARGUMENT;
+  if (permission & MAP_MEM_FLAGS_MASK & ~MAP_MEM_FLAGS_USER) return KERN_INVALID_VALUE;
+  if (kind == port_kind::entry && parent.is_whole) return KERN_INVALID_ARGUMENT;
+  if (permission & MAP_MEM_ONLY) {
+    result = change_caching(permission, kind, parent);
+    if (result == KERN_SUCCESS) *object_handle = MACH_PORT_NULL;
+    return result;
   }
-  entry made;
-  const memory_object_offset_t start = mach_vm_trunc_page(offset);
-  const memory_object_size_t whole = mach_vm_round_page(offset + *size) - start;
+
+  entry_request request(offset, *size, permission);
+  const bool is_part =
+      kind == port_kind::entry && (permission & (MAP_MEM_VM_SHARE | MAP_MEM_NAMED_REUSE)) == 0;
   if (permission & MAP_MEM_NAMED_CREATE) {
-    made.file = kernel::memory_file::make(mach_vm_round_page(*size));
-    made.size = mach_vm_round_page(*size);
-    if (!made.file) return KERN_RESOURCE_SHORTAGE;
-  } else if (parent_entry != MACH_PORT_NULL) {
-    result = open_entry(parent_entry, made);
-    if (result != KERN_SUCCESS) return result;
-    if (start + whole > made.size) return KERN_INVALID_ARGUMENT;
-    if (access & ~made.permission) return KERN_PROTECTION_FAILURE;
-    made.offset += start;
-    made.size = whole;
+    result = request.make_fresh();
+  } else if (is_part && !(permission & MAP_MEM_VM_COPY)) {
+    result = request.make_part(parent);
+  } else if (no_task != KERN_SUCCESS) {
+    result = *size == 0 ? KERN_INVALID_ARGUMENT : KERN_INVALID_TASK;
+  } else if (permission & MAP_MEM_VM_COPY) {
+    result = request.make_copy();
   } else {
-    result = kernel::check_memory_access(start, whole, access);
-    if (result != KERN_SUCCESS) return result;
-    result = address_space::make_common(start, whole, made.file, made.offset);
-    if (result != KERN_SUCCESS) return result;
-    made.size = whole;
+    result = request.make_shared();
   }
-  made.permission = access;
-  result = name_entry(made, object_handle);
-  if (result == KERN_SUCCESS) *size = made.size;
-  return result;
-}
+  if (result != KERN_SUCCESS) return result;
 
-kern_return_t mach_vm_map(vm_map_t target_task, mach_vm_address_t* address, mach_vm_size_t size,
-                          mach_vm_offset_t mask, int flags, mem_entry_name_port_t object,
-                          memory_object_offset_t offset, boolean_t copy, vm_prot_t cur_protection,
-                          vm_prot_t max_protection, vm_inherit_t inheritance) {
-  kern_return_t result = kernel::check_memory_range(target_task, offset, size);
-  if (result != KERN_SUCCESS) return result;
-  address_space::place where;
-  if (size == 0 || !place_of(flags, *address, mask, where) ||
-      ((cur_protection | max_protection) & ~VM_PROT_ALL) != 0 ||
-      inheritance > VM_INHERIT_LAST_VALID) {
-    return KERN_INVALID_ARGUMENT;
-  }
-  kernel::user_address at = 0;
-  if (object == MACH_PORT_NULL) {
-    const bool plain = where.anywhere && mask <= vm_page_mask;
-    result = plain ? address_space::allocate(size, at) : address_space::find_room(where, size, at);
-    if (result == KERN_SUCCESS && cur_protection != VM_PROT_DEFAULT) {
-      result = mach_vm_protect(mach_task_self(), at, size, 0, cur_protection);
-    }
-  } else {
-    entry from;
-    result = open_entry(object, from);
-    if (result != KERN_SUCCESS) return result;
-    if (!copy && ((cur_protection | max_protection) & ~from.permission) != 0) {
-      return KERN_INVALID_RIGHT;
-    }
-    if (offset > from.size || mach_vm_round_page(size) > from.size - offset ||
-        offset % vm_page_size != 0) {
-      return KERN_INVALID_ARGUMENT;
-    }
-    result = map_entry(from, offset, size, copy != 0, where, cur_protection, at);
-  }
-  if (result == KERN_SUCCESS) *address = at;
-  return result;
-}
-
-kern_return_t mach_vm_remap(vm_map_t target_task, mach_vm_address_t* target_address,
-                            mach_vm_size_t size, mach_vm_offset_t mask, int flags,
-                            vm_map_t src_task, mach_vm_address_t src_address, boolean_t copy,
-                            vm_prot_t* cur_protection, vm_prot_t* max_protection,
-                            vm_inherit_t inheritance) {
-  kern_return_t result = kernel::check_memory_range(target_task, 0, size);
-  if (result == KERN_SUCCESS) {
-    result = kernel::check_memory_range(src_task, src_address, size);
+  mach_port_t name = MACH_PORT_NULL;
+  const named_memory& made = request.made;
+  if (made.file && kind == port_kind::entry && request.can_reuse(parent)) {
+    result = mach_port_mod_refs(mach_task_self(), parent_entry, MACH_PORT_RIGHT_SEND, 1);
+    name = parent_entry;
+  } else if (made.file) {
+    result = kernel::name_entry(made, &name);
   }
   if (result != KERN_SUCCESS) return result;
-  address_space::place where;
-  if (size == 0 || !place_of(flags, *target_address, mask, where) ||
-      inheritance > VM_INHERIT_LAST_VALID) {
-    return KERN_INVALID_ARGUMENT;
-  }
-  const mach_vm_address_t start = mach_vm_trunc_page(src_address);
-  const mach_vm_size_t whole = mach_vm_round_page(src_address + size) - start;
-  result = kernel::check_memory_access(start, whole, VM_PROT_READ);
-  if (result != KERN_SUCCESS) return result;
-  const vm_prot_t protection = kernel::protection_of(start);
-  kernel::user_address at = 0;
-  if (copy) {
-    result = address_space::find_room(where, whole, at);
-    if (result == KERN_SUCCESS) result = mach_vm_copy(mach_task_self(), start, whole, at);
-    if (result == KERN_SUCCESS) {
-      result = mach_vm_protect(mach_task_self(), at, whole, 0, protection);
-    }
-  } else {
-    entry from;
-    result = address_space::make_common(start, whole, from.file, from.offset);
-    if (result != KERN_SUCCESS) return result;
-    result = address_space::map_common(from.file, from.offset, whole, where, protection, at);
-  }
-  if (result != KERN_SUCCESS) return result;
-  *target_address = at;
-  *cur_protection = protection;
-  *max_protection = VM_PROT_ALL;
+  *size = made.size - made.data_offset;
+  *object_handle = name;
   return KERN_SUCCESS;
 }
 
-kern_return_t vm_map(vm_map_t target_task, vm_address_t* address, vm_size_t size, vm_address_t mask,
-                     int flags, mem_entry_name_port_t object, vm_offset_t offset, boolean_t copy,
-                     vm_prot_t cur_protection, vm_prot_t max_protection, vm_inherit_t inheritance) {
-  mach_vm_address_t at = *address;
-  const kern_return_t result = mach_vm_map(target_task, &at, size, mask, flags, object, offset,
-                                           copy, cur_protection, max_protection, inheritance);
-  *address = at;
-  return result;
-}
-
-kern_return_t vm_remap(vm_map_t target_task, vm_address_t* target_address, vm_size_t size,
-                       vm_address_t mask, int flags, vm_map_t src_task, vm_address_t src_address,
-                       boolean_t copy, vm_prot_t* cur_protection, vm_prot_t* max_protection,
-                       vm_inherit_t inheritance) {
-  mach_vm_address_t at = *target_address;
-  const kern_return_t result =
-      mach_vm_remap(target_task, &at, size, mask, flags, src_task, src_address, copy,
-                    cur_protection, max_protection, inheritance);
-  *target_address = at;
+kern_return_t mach_make_memory_entry(vm_map_t target_task, vm_size_t* size, vm_offset_t offset,
+                                     vm_prot_t permission, mem_entry_name_port_t* object_handle,
+                                     mem_entry_name_port_t parent_entry) {
+  memory_object_size_t length = *size;
+  const kern_return_t result = mach_make_memory_entry_64(target_task, &length, offset, permission,
+                                                         object_handle, parent_entry);
+  if (result == KERN_SUCCESS) *size = length;
   return result;
 }
 

@@ -31,6 +31,7 @@ class memory_file {
   }
 
   int descriptor() const noexcept { return descriptor_; }
+  bool is_same(const memory_file& other) const noexcept { return is(other.device_, other.number_); }
   // Makes another descriptor for the file, owned by the caller. Returns -1 if Linux refuses.
   int open_again() const noexcept;
   bool is(dev_t device, ino_t number) const noexcept {

@@ -11,6 +11,12 @@
 
 namespace kedge::mach::kernel::address_space {
 
+// Never destroyed: threads may use it when the process ends.
+segment_table& known() noexcept {
+  static segment_table& made = *new segment_table;
+  return made;
+}
+
 void segment_table::add(user_address at, const segment& mapped) noexcept {
   cut(at, at + mapped.size);
   try {
@@ -43,6 +49,16 @@ std::vector<piece> segment_table::find(user_address start, user_address end) {
   return found;
 }
 
+bool segment_table::is_sole(user_address start, user_address end) {
+  std::vector<piece> found;
+  if (covers(start, end)) add_pieces(start, end, found);
+  for (const piece& each : found) {
+    if (each.at != start || each.of.is != segment::kind::sole) return false;
+    start += each.of.size;
+  }
+  return start == end;
+}
+
 bool segment_table::freeze(const piece& sole) {
   split(sole.at);
   split(sole.at + sole.of.size);
@@ -55,6 +71,11 @@ bool segment_table::freeze(const piece& sole) {
            sole.of.file->descriptor(), static_cast<off_t>(sole.of.offset)) == MAP_FAILED) {
     return false;
   }
+  // The new mapping would be inherited.
+  not_inherited.for_each_part(sole.at, sole.at + sole.of.size,
+                              [](user_address start, user_address end, bool is_inside) {
+                                if (is_inside) madvise(pointer(start), end - start, MADV_DONTFORK);
+                              });
   segments_.at(sole.at).is = segment::kind::frozen;
   return true;
 }

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "kedge/mach/kernel/abi/memory_file.h"
+#include "kedge/mach/kernel/abi/range_set.h"
 #include "kedge/mach/kernel/core/copyio.h"
 
 namespace kedge::mach::kernel::address_space {
@@ -49,6 +50,9 @@ struct piece {
 class segment_table {
  public:
   std::mutex lock;
+  range_set permanent;      // pages that no call unmaps (VM_FLAGS_PERMANENT)
+  range_set closed;         // permanent pages that were deallocated: nothing may access them
+  range_set not_inherited;  // pages that a fork's child does not have (VM_INHERIT_NONE)
 
   // Adds a segment that was mapped at `at`. Without memory for the entry, its pages are treated as
   // memory that this kernel did not allocate.
@@ -58,6 +62,10 @@ class segment_table {
   // Returns the pieces that make up the range, or none if a part of it is not memory of this kernel
   // or cannot be read. Throws std::bad_alloc.
   std::vector<piece> find(user_address start, user_address end);
+
+  // Returns true if the range is memory of this kernel that nothing else maps. Throws
+  // std::bad_alloc.
+  bool is_sole(user_address start, user_address end);
 
   // Turns a `sole` piece `frozen`. Returns false if Linux refuses. Throws std::bad_alloc.
   bool freeze(const piece& sole);
@@ -78,5 +86,8 @@ class segment_table {
   segments segments_;  // by address
   std::size_t sweep_threshold_ = 32;
 };
+
+// The segments of this process.
+segment_table& known() noexcept;
 
 }  // namespace kedge::mach::kernel::address_space

@@ -69,6 +69,8 @@ const char* name_of(kernel_object kind) {
       return "voucher";
     case kernel_object::memory_entry:
       return "memory entry";
+    case kernel_object::clock:
+      return "clock";
   }
   return "";
 }

@@ -14,9 +14,18 @@ namespace kedge::mach::kernel {
 
 using user_address = std::uint64_t;
 
+// Memory of at most this many bytes passes through a buffer of the kernel, however it is sent. It
+// arrives at the start of a page, and memory that cannot be accessed is KERN_INVALID_ADDRESS
+// (Darwin: msg_ool_size_small, KHEAP_MAX_SIZE; vm_map_copyin_internal).
+#if defined(__x86_64__)
+inline constexpr std::uint64_t max_buffered_copy = 16u * 1024;
+#else
+inline constexpr std::uint64_t max_buffered_copy = 32u * 1024;
+#endif
+
 // How out-of-line memory is taken from its sender.
 struct ool_transfer_mode {
-  bool keeps_offset = false;  // arrives at the same offset in its page (a virtual copy)
+  bool keeps_offset = false;  // arrives at the same offset in its page
   bool deallocates = false;   // the sender loses all pages that the memory lies in
 };
 

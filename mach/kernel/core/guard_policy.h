@@ -26,6 +26,19 @@ class guard_policy {
   void set(behaviour chosen) noexcept {
     const std::lock_guard hold(lock_);
     behaviour_ = chosen;
+    bits_ = chosen == behaviour::hardened ? bits_ | fatal : bits_ & ~fatal;
+  }
+  // TASK_EXC_GUARD_*: the virtual memory's bits are kept, and have no effect. A task that records
+  // goes on to record.
+  void set_bits(std::uint32_t bits) noexcept {
+    const std::lock_guard hold(lock_);
+    bits_ = bits;
+    if (behaviour_ == behaviour::record) return;
+    behaviour_ = (bits & fatal) == fatal ? behaviour::hardened : behaviour::ordinary;
+  }
+  std::uint32_t bits() noexcept {
+    const std::lock_guard hold(lock_);
+    return bits_;
   }
   // Decides about a violation, and empties it unless it is to be delivered. Without memory to
   // record it, it is lost: the failed call has its result already.
@@ -47,6 +60,8 @@ class guard_policy {
   }
 
  private:
+  static constexpr std::uint32_t fatal = 0x10 | 0x80;  // TASK_EXC_GUARD_MP_DELIVER, _MP_FATAL
+
   void record(const guard_violation& raised) noexcept try {
     recorded_.push_back(raised);
   } catch (const std::bad_alloc&) {
@@ -55,6 +70,7 @@ class guard_policy {
 
   base::mutex lock_;
   behaviour behaviour_ = behaviour::ordinary;
+  std::uint32_t bits_ = 0;
   std::vector<guard_violation> recorded_;
 };
 

@@ -129,6 +129,15 @@ status apply_guard_policy(ipc_task& caller, any_reply& reply, status now) {
   return now;
 }
 
+kern_return_t copy_identity(const ipc_task& of, const requests::task_identity& request,
+                            copyio& memory) {
+  const identity& who = of.who;
+  const bool is_copied =
+      (!request.security || memory.out(&who.security, request.security, sizeof who.security)) &&
+      (!request.audit || memory.out(&who.audit, request.audit, sizeof who.audit));
+  return is_copied ? KERN_SUCCESS : KERN_INVALID_ADDRESS;
+}
+
 void set_up(pending_call& waiting, const requests::message& request) noexcept {
   waiting.option = request.option;
   waiting.send_size = request.send_size;
@@ -189,6 +198,14 @@ kern_return_t kernel::call_nonblocking(ipc_task& caller, const any_request& requ
     case call_number::voucher_create:
       return create_voucher(caller, request.as<requests::voucher_create>(),
                             reply.as<replies::voucher_create>(), memory, cleanup);
+    case call_number::task_identity:
+      return copy_identity(*target, request.as<requests::task_identity>(), memory);
+    case call_number::get_guard_behavior:
+      reply.as<replies::get_guard_behavior>().behavior = target->guards.bits();
+      return KERN_SUCCESS;
+    case call_number::set_guard_behavior:
+      target->guards.set_bits(request.as<requests::set_guard_behavior>().behavior);
+      return KERN_SUCCESS;
     case call_number::get_special_port:
     case call_number::set_special_port:
     case call_number::register_ports:

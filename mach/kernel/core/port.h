@@ -71,19 +71,21 @@ enum class kernel_object : std::uint8_t {
   file,
   voucher,
   memory_entry,
+  clock,
 };
 
 class port final : public object {
  public:
   port() noexcept : object(object_kind::port) {}
-  // A port that serves a task or one of its threads, or none that needs more than its kind.
-  port(kernel_object served, std::uint64_t task) noexcept
-      : object(object_kind::port), serves(served), served_task(task) {}
+  // A port that serves a task or one of its threads, a clock, or none that needs more than its
+  // kind.
+  port(kernel_object served, std::uint64_t id) noexcept
+      : object(object_kind::port), serves(served), served_task(id) {}
   port(kernel_object served, ref<object> target) noexcept
       : object(object_kind::port), serves(served), served_object(std::move(target)) {}
 
   const kernel_object serves = kernel_object::none;
-  const std::uint64_t served_task = 0;  // id of the task
+  const std::uint64_t served_task = 0;  // id of the task; of the clock
   const ref<object> served_object;      // of other kinds
 
   // The space that holds the receive right, and its name there. Null: the right is in a message,

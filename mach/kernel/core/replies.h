@@ -155,11 +155,33 @@ struct memory_entry_make {
 struct memory_entry_open {
   std::int32_t error;       // errno; there is no attachment then
   std::int32_t permission;  // VM_PROT_*
+  std::uint32_t data_offset;
+  std::uint32_t is_whole;
 };
 
 struct memory_entry_range {
   std::uint64_t offset;
   std::uint64_t size;
+};
+
+struct get_guard_behavior {
+  std::uint32_t behavior;  // TASK_EXC_GUARD_*
+};
+
+struct timer_create {
+  mach_port_name_t name;
+};
+
+struct timer_cancel {
+  std::uint64_t deadline;  // 0: the timer was not armed
+};
+
+struct clock_service {
+  mach_port_name_t name;
+};
+
+struct clock_id {
+  std::int32_t clock;  // SYSTEM_CLOCK, CALENDAR_CLOCK
 };
 
 struct task_create {

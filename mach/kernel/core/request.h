@@ -17,6 +17,7 @@
 #include <type_traits>
 
 #include "kedge/mach/kernel/core/call_number.h"
+#include "kedge/mach/kernel/core/extension_requests.h"
 #include "kedge/mach/kernel/core/guard_violation.h"
 #include "kedge/mach/kernel/core/replies.h"
 #include "kedge/mach/kernel/core/requests.h"
@@ -67,11 +68,14 @@ using all_requests = request_list<
     requests::get_special_port, requests::set_special_port, requests::register_ports,
     requests::look_up_ports, requests::bootstrap_check_in, requests::bootstrap_look_up,
     requests::bootstrap_create_service, requests::bootstrap_register, requests::bootstrap_status,
-    requests::voucher_create, requests::fileport_make, requests::fileport_open,
+    requests::voucher_create, requests::task_identity, requests::get_guard_behavior,
+    requests::set_guard_behavior, requests::fileport_make, requests::fileport_open,
     requests::memory_entry_make, requests::memory_entry_open, requests::memory_entry_range,
-    requests::task_create, requests::task_terminate, requests::task_self_port,
-    requests::task_set_guards, requests::task_take_guard, requests::task_limit_names,
-    requests::snapshot, requests::set_profile, requests::set_strict_replies>;
+    requests::timer_create, requests::timer_destroy, requests::timer_arm, requests::timer_cancel,
+    requests::clock_service, requests::clock_id, requests::task_create, requests::task_terminate,
+    requests::task_self_port, requests::task_set_guards, requests::task_take_guard,
+    requests::task_limit_names, requests::snapshot, requests::set_profile,
+    requests::set_strict_replies>;
 static_assert(all_requests::is_in_order(), "a request is not where call_number has it");
 static_assert(all_requests::is_plain(), "a request or a reply has padding, or is no plain data");
 static_assert(all_requests::count ==

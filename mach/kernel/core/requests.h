@@ -450,6 +450,25 @@ struct voucher_create {
   std::uint32_t reserved = 0;
 };
 
+// task_info: the tokens of the target.
+struct task_identity {
+  static constexpr auto number = call_number::task_identity;
+  using reply = replies::nothing;
+  user_address security;  // of a security_token_t, or 0
+  user_address audit;     // of an audit_token_t, or 0
+};
+
+struct get_guard_behavior {
+  static constexpr auto number = call_number::get_guard_behavior;
+  using reply = replies::get_guard_behavior;
+};
+
+struct set_guard_behavior {
+  static constexpr auto number = call_number::set_guard_behavior;
+  using reply = replies::nothing;
+  std::uint32_t behavior;  // TASK_EXC_GUARD_*
+};
+
 // The file is the request's attachment.
 struct fileport_make {
   static constexpr auto number = call_number::fileport_make;
@@ -468,7 +487,9 @@ struct memory_entry_make {
   using reply = replies::memory_entry_make;
   std::uint64_t offset;
   std::uint64_t size;
-  std::int32_t permission;  // VM_PROT_*
+  std::int32_t permission;    // VM_PROT_*
+  std::uint32_t data_offset;  // of the data in its first page
+  std::uint32_t is_whole;     // 0 or 1: every mapping has all of the entry
   std::uint32_t reserved = 0;
 };
 
@@ -484,67 +505,43 @@ struct memory_entry_range {
   mach_port_name_t name;
 };
 
-// The calls of extension.h. An `id` in them is one that task_create has answered; a binding that
-// serves several processes has to see that the caller's process has made that task.
-
-struct task_create {
-  static constexpr auto number = call_number::task_create;
-  using reply = replies::task_create;
-  std::uint32_t first_index;  // of names in order; 0: shuffled names
+// mk_timer_create and the like: timers whose port is named by the receive right.
+struct timer_create {
+  static constexpr auto number = call_number::timer_create;
+  using reply = replies::timer_create;
 };
 
-struct task_terminate {
-  static constexpr auto number = call_number::task_terminate;
+struct timer_destroy {
+  static constexpr auto number = call_number::timer_destroy;
   using reply = replies::nothing;
-  std::uint64_t id;
+  mach_port_name_t name;
 };
 
-struct task_self_port {
-  static constexpr auto number = call_number::task_self_port;
-  using reply = replies::task_self_port;
-  std::uint64_t id;
-};
-
-struct task_set_guards {
-  static constexpr auto number = call_number::task_set_guards;
+struct timer_arm {
+  static constexpr auto number = call_number::timer_arm;
   using reply = replies::nothing;
-  std::uint64_t id;
-  std::uint32_t behaviour;  // guard_policy::behaviour
+  std::uint64_t deadline;  // of mach_absolute_time()
+  mach_port_name_t name;
   std::uint32_t reserved = 0;
 };
 
-// KERN_FAILURE: none is left.
-struct task_take_guard {
-  static constexpr auto number = call_number::task_take_guard;
-  using reply = replies::task_take_guard;
-  std::uint64_t id;
+struct timer_cancel {
+  static constexpr auto number = call_number::timer_cancel;
+  using reply = replies::timer_cancel;
+  mach_port_name_t name;
 };
 
-struct task_limit_names {
-  static constexpr auto number = call_number::task_limit_names;
-  using reply = replies::nothing;
-  std::uint64_t id;
-  std::uint32_t count;
-  std::uint32_t reserved = 0;
+struct clock_service {
+  static constexpr auto number = call_number::clock_service;
+  using reply = replies::clock_service;
+  mach_port_name_t host;
+  std::int32_t clock;  // SYSTEM_CLOCK, CALENDAR_CLOCK
 };
 
-// The form of a snapshot is core/calls/snapshot_call.h's.
-struct snapshot {
-  static constexpr auto number = call_number::snapshot;
-  using reply = replies::snapshot;
-  user_buffer words;  // size in words of 8 bytes
-};
-
-struct set_profile {
-  static constexpr auto number = call_number::set_profile;
-  using reply = replies::nothing;
-  std::uint32_t version;  // profile::os_version
-};
-
-struct set_strict_replies {
-  static constexpr auto number = call_number::set_strict_replies;
-  using reply = replies::nothing;
-  std::uint32_t enforced;  // 0 or 1: whether MACH_MSG_STRICT_REPLY is enforced
+struct clock_id {
+  static constexpr auto number = call_number::clock_id;
+  using reply = replies::clock_id;
+  mach_port_name_t name;
 };
 
 }  // namespace requests

@@ -3,6 +3,7 @@
 #include "kedge/mach/kernel/embedded/embedded.h"
 
 #include <errno.h>
+#include <mach/clock_types.h>
 #include <pthread.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
@@ -76,6 +77,10 @@ kern_return_t name_object(kernel& owner, ipc_task& caller, kernel_object kind,
   return owner.name_send_right(caller, *at, name);
 }
 
+ref<port> make_clock(int id) {
+  return ref<port>::adopt(new port(kernel_object::clock, static_cast<std::uint64_t>(id)));
+}
+
 // Puts a newly opened fd into the attachment. Returns 0, or the errno of the failed opening.
 std::int32_t attach(int opened, attachment& file) noexcept {
   if (opened < 0) return errno;
@@ -114,7 +119,10 @@ embedded& embedded::make() {
   return *expected;
 }
 
-embedded::embedded() : own_(create_task(nullptr)), abandoned_(parents) {}
+embedded::embedded()
+    : clocks_{make_clock(SYSTEM_CLOCK), make_clock(CALENDAR_CLOCK)},
+      own_(create_task(nullptr)),
+      abandoned_(parents) {}
 
 ref<ipc_task> embedded::create_task(ipc_task* parent, std::uint32_t first_ordered_index) {
   static std::atomic<unsigned> version{0};
@@ -141,6 +149,7 @@ bool embedded::call_of_process(ipc_task& caller, const any_request& request, any
       default: {
         attachment none;
         return call_of_tasks(caller, request, reply) ||
+               call_of_time(caller, request, reply, memory) ||
                call_of_files(caller, request, reply, file ? *file : none);
       }
     }
@@ -222,6 +231,66 @@ kern_return_t embedded::copy_snapshot(const requests::snapshot& request, replies
              : KERN_INVALID_ADDRESS;
 }
 
+bool embedded::call_of_time(ipc_task& caller, const any_request& request, any_reply& reply,
+                            copyio& memory) {
+  switch (request.number) {
+    case call_number::timer_create:
+      reply.result = timers_.create(caller, memory, reply.as<replies::timer_create>().name);
+      return true;
+    case call_number::timer_destroy:
+      reply.result = timers_.destroy(caller, memory, request.as<requests::timer_destroy>().name);
+      return true;
+    case call_number::timer_arm: {
+      const auto& asked = request.as<requests::timer_arm>();
+      reply.result = timers_.arm(caller, asked.name, asked.deadline);
+      return true;
+    }
+    case call_number::timer_cancel:
+      reply.result = timers_.cancel(caller, request.as<requests::timer_cancel>().name,
+                                    reply.as<replies::timer_cancel>().deadline);
+      return true;
+    case call_number::clock_service:
+      reply.result = name_clock(caller, request.as<requests::clock_service>(),
+                                reply.as<replies::clock_service>());
+      return true;
+    case call_number::clock_id:
+      reply.result =
+          identify_clock(caller, request.as<requests::clock_id>(), reply.as<replies::clock_id>());
+      return true;
+    default:
+      return false;
+  }
+}
+
+kern_return_t embedded::name_clock(ipc_task& caller, const requests::clock_service& request,
+                                   replies::clock_service& reply) {
+  {
+    const std::lock_guard hold(caller.names.lock);
+    port* found = nullptr;
+    if (find_send_right(caller.names, request.host, found) != KERN_SUCCESS) {
+      return MACH_SEND_INVALID_DEST;
+    }
+    if (found->serves != kernel_object::host) return KERN_INVALID_ARGUMENT;
+  }
+  if (request.clock != SYSTEM_CLOCK && request.clock != CALENDAR_CLOCK) {
+    return KERN_INVALID_ARGUMENT;
+  }
+  return kernel_.name_send_right(caller, *clocks_[static_cast<std::size_t>(request.clock)],
+                                 reply.name);
+}
+
+kern_return_t embedded::identify_clock(ipc_task& caller, const requests::clock_id& request,
+                                       replies::clock_id& reply) {
+  const std::lock_guard hold(caller.names.lock);
+  port* found = nullptr;
+  if (find_send_right(caller.names, request.name, found) != KERN_SUCCESS) {
+    return MACH_SEND_INVALID_DEST;
+  }
+  if (found->serves != kernel_object::clock) return KERN_INVALID_ARGUMENT;
+  reply.clock = static_cast<std::int32_t>(found->served_task);
+  return KERN_SUCCESS;
+}
+
 bool embedded::call_of_files(ipc_task& caller, const any_request& request, any_reply& reply,
                              attachment& file) {
   switch (request.number) {
@@ -268,8 +337,7 @@ kern_return_t embedded::open_fileport(ipc_task& caller, const requests::fileport
 kern_return_t embedded::make_entry(ipc_task& caller, const requests::memory_entry_make& request,
                                    attachment& file, replies::memory_entry_make& reply) {
   if (!file) return KERN_INVALID_ARGUMENT;
-  const auto made = ref<object>::adopt(
-      new memory_entry(file.fd(), request.offset, request.size, request.permission));
+  const auto made = ref<object>::adopt(new memory_entry(file.fd(), request));
   file.release();
   return name_object(kernel_, caller, kernel_object::memory_entry, made, reply.name);
 }
@@ -281,6 +349,8 @@ kern_return_t embedded::open_entry(ipc_task& caller, const requests::memory_entr
   const auto& named = static_cast<const memory_entry&>(*found);
   reply.error = attach(named.open(), file);
   reply.permission = named.permission;
+  reply.data_offset = named.data_offset;
+  reply.is_whole = named.is_whole;
   return KERN_SUCCESS;
 }
 

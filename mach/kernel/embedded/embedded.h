@@ -7,9 +7,12 @@
 // Threads: any.
 #pragma once
 
+#include <array>
+
 #include "kedge/mach/kernel/core/binding.h"
 #include "kedge/mach/kernel/core/ipc_task.h"
 #include "kedge/mach/kernel/core/kernel.h"
+#include "kedge/mach/kernel/embedded/timer_service.h"
 
 namespace kedge::mach::kernel {
 
@@ -27,7 +30,8 @@ class embedded final : public binding {
   // Id 0 is the process's own task. Returns null if the task has ended.
   ref<ipc_task> find(std::uint64_t id) noexcept { return id == 0 ? own_ : kernel_.find_task(id); }
   // Does the calls of extension.h, which are about tasks and the kernel itself, and the calls on
-  // files, which only a process has. Returns false, and does nothing, if it is another call.
+  // files and timers, which only a process has. Returns false, and does nothing, if it is another
+  // call.
   bool call_of_process(ipc_task& caller, const any_request& request, any_reply& reply,
                        copyio& memory, attachment* file);
 
@@ -39,6 +43,11 @@ class embedded final : public binding {
   bool call_of_tasks(ipc_task& caller, const any_request& request, any_reply& reply);
   bool call_of_files(ipc_task& caller, const any_request& request, any_reply& reply,
                      attachment& file);
+  bool call_of_time(ipc_task& caller, const any_request& request, any_reply& reply, copyio& memory);
+  kern_return_t name_clock(ipc_task& caller, const requests::clock_service& request,
+                           replies::clock_service& reply);
+  kern_return_t identify_clock(ipc_task& caller, const requests::clock_id& request,
+                               replies::clock_id& reply);
   kern_return_t make_task(ipc_task& caller, const requests::task_create& request,
                           replies::task_create& reply);
   kern_return_t name_task(ipc_task& caller, const requests::task_self_port& request,
@@ -63,6 +72,8 @@ class embedded final : public binding {
   ref<ipc_task> create_task(ipc_task* parent, std::uint32_t first_ordered_index = 0);
 
   kernel kernel_;
+  timer_service timers_{kernel_};
+  const std::array<ref<port>, 2> clocks_;  // SYSTEM_CLOCK, CALENDAR_CLOCK
   ref<ipc_task> own_;
   embedded* abandoned_ = nullptr;  // the parent's, in a fork's child
 };

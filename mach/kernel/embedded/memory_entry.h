@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kedge/mach/kernel/core/object.h"
+#include "kedge/mach/kernel/core/requests.h"
 #include "kedge/mach/kernel/embedded/held_file.h"
 
 namespace kedge::mach::kernel {
@@ -11,18 +12,22 @@ namespace kedge::mach::kernel {
 class memory_entry final : public object {
  public:
   // Takes the descriptor over.
-  memory_entry(int descriptor, std::uint64_t start, std::uint64_t length, int may)
+  memory_entry(int descriptor, const requests::memory_entry_make& request)
       : object(object_kind::memory_entry),
-        offset(start),
-        size(length),
-        permission(may),
+        offset(request.offset),
+        size(request.size),
+        permission(request.permission),
+        data_offset(request.data_offset),
+        is_whole(request.is_whole),
         file_(ref<held_file>::adopt(new held_file(descriptor))) {}
 
   int open() const noexcept { return file_->open_again(); }
 
   const std::uint64_t offset;
   const std::uint64_t size;
-  const int permission;  // VM_PROT_*
+  const int permission;             // VM_PROT_*
+  const std::uint32_t data_offset;  // of the data in its first page
+  const std::uint32_t is_whole;     // 0 or 1: every mapping has all of the entry
 
  private:
   ~memory_entry() override = default;

@@ -1,8 +1,8 @@
 // Services by name (as launchd answers), and the special ports of a task (ipc_tt.c).
 #include <doctest/doctest.h>
 
+#include <bootstrap_priv.h>
 #include <mach/task.h>
-#include <servers/bootstrap.h>
 
 #include <string>
 #include <vector>
@@ -366,4 +366,13 @@ TEST_CASE("mach_ports_lookup in a space with room for one name fails and adds no
   }
   kernel::terminate_task(child);
   CHECK(mach_ports_register(mach_task_self(), ports, 0) == KERN_SUCCESS);
+}
+
+TEST_CASE("bootstrap_register2 registers as bootstrap_register does, whatever its flags") {
+  service_name name("kedge.register2");
+  const mach_port_t port = new_service();
+  CHECK(bootstrap_register2(bootstrap_port, name, port, BOOTSTRAP_PER_PID_SERVICE) ==
+        BOOTSTRAP_SUCCESS);
+  CHECK(look_up("kedge.register2") == port);
+  CHECK(bootstrap_register2(bootstrap_port, name, port, 0) == BOOTSTRAP_SERVICE_ACTIVE);
 }

@@ -66,6 +66,12 @@ TEST_CASE(
   CHECK(mach_vm_allocate(self, &other, 0, VM_FLAGS_ANYWHERE) == KERN_SUCCESS);
   CHECK(other == 0);
   CHECK(mach_vm_allocate(self, &other, vm_page_size, VM_FLAGS_FIXED) == KERN_INVALID_ADDRESS);
+  // The size counts from the page of the address.
+  fixed = at + 10;
+  CHECK(mach_vm_allocate(self, &fixed, vm_page_size, VM_FLAGS_FIXED) == KERN_SUCCESS);
+  CHECK(write(at, "x", 1) == KERN_SUCCESS);
+  CHECK(write(at + vm_page_size, "x", 1) == KERN_INVALID_ADDRESS);
+  CHECK(mach_vm_deallocate(self, at, vm_page_size) == KERN_SUCCESS);
   CHECK(mach_vm_allocate(MACH_PORT_NULL, &other, 1, VM_FLAGS_ANYWHERE) == MACH_SEND_INVALID_DEST);
   CHECK(mach_vm_allocate(new_service(), &other, 1, VM_FLAGS_ANYWHERE) == KERN_INVALID_ARGUMENT);
 }
@@ -83,12 +89,12 @@ TEST_CASE("mach_vm_deallocate removes whole pages, and accepts ranges that are n
 TEST_CASE("mach_vm_protect changes whole pages, or fails for a hole and changes nothing") {
   const mach_vm_address_t at = new_memory(2 * vm_page_size);
   CHECK(mach_vm_protect(self, at, 1, 0, VM_PROT_READ) == KERN_SUCCESS);
-  CHECK(write(at, "x", 1) == KERN_PROTECTION_FAILURE);
+  CHECK(write(at, "x", 1) == KERN_INVALID_ADDRESS);
   CHECK(write(at + vm_page_size, "x", 1) == KERN_SUCCESS);
   CHECK(mach_vm_protect(self, at, 1, 0, VM_PROT_DEFAULT) == KERN_SUCCESS);
   CHECK(write(at, "x", 1) == KERN_SUCCESS);
   CHECK(mach_vm_protect(self, at, 2 * vm_page_size, 1, VM_PROT_READ) == KERN_SUCCESS);
-  CHECK(write(at + vm_page_size, "x", 1) == KERN_PROTECTION_FAILURE);
+  CHECK(write(at + vm_page_size, "x", 1) == KERN_INVALID_ADDRESS);
   CHECK(mach_vm_protect(self, at, 0, 0, VM_PROT_READ) == KERN_SUCCESS);
   CHECK(mach_vm_deallocate(self, at + vm_page_size, vm_page_size) == KERN_SUCCESS);
   CHECK(mach_vm_protect(self, at, 2 * vm_page_size, 0, VM_PROT_NONE) == KERN_INVALID_ADDRESS);
@@ -123,7 +129,7 @@ TEST_CASE("mach_vm_read copies 100 bytes and 2 MiB, and refuses unreadable memor
   CHECK(mach_vm_read(self, none, mach_vm_size_t{1} << 32, &data, &count) == KERN_INVALID_ARGUMENT);
   const mach_vm_address_t hidden = new_memory(vm_page_size);
   REQUIRE(mach_vm_protect(self, hidden, 1, 0, VM_PROT_NONE) == KERN_SUCCESS);
-  CHECK(mach_vm_read(self, hidden, 1, &data, &count) == KERN_PROTECTION_FAILURE);
+  CHECK(mach_vm_read(self, hidden, 1, &data, &count) == KERN_INVALID_ADDRESS);
 }
 
 TEST_CASE("read_overwrite, write and copy move bytes, and refuse memory without access") {
@@ -144,7 +150,7 @@ TEST_CASE("read_overwrite, write and copy move bytes, and refuse memory without 
   CHECK(mach_vm_copy(self, none, 4, at) == KERN_INVALID_ADDRESS);
   CHECK(mach_vm_copy(self, at, 4, none) == KERN_INVALID_ADDRESS);
   REQUIRE(mach_vm_protect(self, at, 1, 0, VM_PROT_READ) == KERN_SUCCESS);
-  CHECK(mach_vm_copy(self, at + vm_page_size, 4, at) == KERN_PROTECTION_FAILURE);
+  CHECK(mach_vm_copy(self, at + vm_page_size, 4, at) == KERN_INVALID_ADDRESS);
 }
 
 TEST_CASE("copy, read_overwrite and write refuse a range that wraps around the address space") {

@@ -143,6 +143,34 @@ TEST_CASE("a virtual copy keeps its offset in the page, and a physical copy begi
   release(memory, vm_size_t{1} << 20);
 }
 
+TEST_CASE(
+    "memory that passes through the kernel's buffer arrives at a page, other virtual copies keep "
+    "their offset") {
+#if defined(__x86_64__)
+  const mach_msg_size_t buffered = 16 * 1024;
+#else
+  const mach_msg_size_t buffered = 32 * 1024;
+#endif
+  for (const mach_msg_size_t size : {100u, buffered, buffered + 1, 100000u, 3u << 20}) {
+    for (const mach_msg_copy_options_t copy : {mach_msg_copy_options_t{MACH_MSG_PHYSICAL_COPY},
+                                               mach_msg_copy_options_t{MACH_MSG_VIRTUAL_COPY}}) {
+      for (const bool deallocates : {false, true}) {
+        CAPTURE(size);
+        CAPTURE(copy);
+        CAPTURE(deallocates);
+        unsigned char* const memory = new_memory(size + 5, 5);
+        const auto got = pass(memory_descriptor(memory + 5, size, copy, deallocates));
+        // Deallocated pages are moved, also by a physical copy.
+        const bool keeps = size > buffered && (copy == MACH_MSG_VIRTUAL_COPY || deallocates);
+        CHECK(offset_in_page(got.address) == (keeps ? 5 : 0));
+        CHECK(holds(got.address, size, 10));
+        release(got.address, size);
+        if (!deallocates) release(memory, size + 5);
+      }
+    }
+  }
+}
+
 TEST_CASE("a volatile descriptor arrives as a volatile descriptor") {
   unsigned char* const memory = new_memory(page, 9);
   auto descriptor = memory_descriptor(memory, 4);

@@ -16,11 +16,9 @@ namespace kedge::mach::kernel {
 namespace {
 
 constexpr std::uint64_t max_ports = 16383;
-// The bytes that the kernel copies for one message at most. Pieces of up to `small_copy` do not
-// count, nor memory that is deallocated or copied virtually (Darwin: ipc_kmsg_max_vm_space,
-// msg_ool_size_small).
+// The bytes that the kernel copies for one message at most. Pieces of up to `max_buffered_copy` do
+// not count, nor memory that is deallocated or copied virtually (Darwin: ipc_kmsg_max_vm_space).
 constexpr std::uint64_t max_physical_copy = 7u * 1024 * 1024;
-constexpr std::uint64_t small_copy = 32u * 1024;
 
 std::byte* descriptors(kmsg& message) noexcept {
   return message.bytes() + sizeof(mach_msg_base_t);
@@ -106,7 +104,8 @@ class body_measure {
   mach_msg_return_t add_memory(const mach_msg_ool_descriptor_t& memory) noexcept {
     ++memories;
     if (!is_copy_option(memory.copy)) return MACH_SEND_INVALID_TYPE;
-    if (memory.copy == MACH_MSG_PHYSICAL_COPY && !memory.deallocate && memory.size > small_copy) {
+    if (memory.copy == MACH_MSG_PHYSICAL_COPY && !memory.deallocate &&
+        memory.size > max_buffered_copy) {
       physical += memory.size;
     }
     return MACH_MSG_SUCCESS;
@@ -229,8 +228,7 @@ class message_call::body_copy_in {
     auto descriptor = read<mach_msg_ool_descriptor_t>(position);
     carried_memory& memory = message_.memories()[next_memory_++];
     if (descriptor.size > 0) {
-      const ool_transfer_mode mode{descriptor.copy == MACH_MSG_VIRTUAL_COPY,
-                                   descriptor.deallocate != 0};
+      const ool_transfer_mode mode = transfer_mode(descriptor);
       const kern_return_t result = [&] {
         const scoped_unlock gap(names_);
         return call_.memory_.take(address_of(descriptor.address), descriptor.size, mode, memory);
@@ -241,6 +239,15 @@ class message_call::body_copy_in {
     descriptor.address = nullptr;
     write(position, descriptor);
     return MACH_MSG_SUCCESS;
+  }
+
+  // A physical copy of memory that its sender deallocates moves the pages, as a virtual copy does
+  // (Darwin: ipc_kmsg_copyin_ool_descriptor).
+  static ool_transfer_mode transfer_mode(const mach_msg_ool_descriptor_t& memory) noexcept {
+    const bool deallocates = memory.deallocate != 0;
+    const bool is_virtual = memory.copy == MACH_MSG_VIRTUAL_COPY || deallocates;
+    return {.keeps_offset = is_virtual && memory.size > max_buffered_copy,
+            .deallocates = deallocates};
   }
 
   mach_msg_return_t take_ports(std::byte* position) {

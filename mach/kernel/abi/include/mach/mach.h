@@ -1,15 +1,20 @@
-// <mach/mach.h>: Mach IPC. As on Darwin, it does not include <mach/notify.h> and
-// <mach/mach_time.h>.
+// <mach/mach.h>: Mach IPC. As on Darwin, it does not include <mach/mach_time.h> and
+// <mach/mach_vm.h>.
 #pragma once
+
+#include <mach/std_types.h>
 
 #include <mach/mach_types.h>
 
-#include <mach/mach_error.h>
-#include <mach/mach_init.h>
 #include <mach/mach_interface.h>
+
+#include <mach/mach_error.h>
+#include <mach/mach_host.h>
+#include <mach/mach_init.h>
 #include <mach/mach_port.h>
 #include <mach/mig.h>
 #include <mach/mig_errors.h>
+#include <mach/notify.h>
 
 #ifdef __cplusplus
 extern "C" {

@@ -10,6 +10,10 @@
 extern "C" {
 #endif
 
+// Gives a send right to a clock, SYSTEM_CLOCK or CALENDAR_CLOCK. KERN_INVALID_ARGUMENT: no such
+// clock, or not the host port. MACH_SEND_INVALID_DEST: not a send right.
+kern_return_t host_get_clock_service(host_t host, clock_id_t clock_id, clock_serv_t* clock_serv);
+
 // Makes a voucher and gives the caller a send right to it; MACH_VOUCHER_NULL if there are no
 // recipes. `recipesCnt` is in bytes. The content is opaque here: recipes must be well-formed, and
 // no two calls make equal vouchers.

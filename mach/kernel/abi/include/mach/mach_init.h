@@ -2,7 +2,10 @@
 // same names in every task, so the two variables never change.
 #pragma once
 
+#include <pthread.h>
+
 #include <mach/mach_types.h>
+#include <mach/vm_page_size.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -14,6 +17,16 @@ extern mach_port_t bootstrap_port;
 // These names are reserved: the caller need not release them.
 mach_port_t mach_host_self(void);
 mach_port_t mach_thread_self(void);
+
+// Returns the name of a thread's port, without another reference. On Darwin <pthread.h> declares
+// it. The threads of a task share one thread port here.
+mach_port_t pthread_mach_thread_np(pthread_t thread);
+
+// Returns whether `task` is the port of the calling task.
+boolean_t mach_task_is_self(task_name_t task);
+
+// KERN_INVALID_ARGUMENT: not the host port. MACH_SEND_INVALID_DEST: not a send right.
+kern_return_t host_page_size(host_t host, vm_size_t* out_page_size);
 
 #ifdef __cplusplus
 }

@@ -24,9 +24,18 @@ kern_return_t mach_vm_deallocate(vm_map_t target, mach_vm_address_t address, mac
 // new_protection are removed once; a later call may grant them again.
 kern_return_t mach_vm_protect(vm_map_t target_task, mach_vm_address_t address, mach_vm_size_t size,
                               boolean_t set_maximum, vm_prot_t new_protection);
-// Copies to new pages, which the caller deallocates.
+// Sets what a fork's child gets of the range. KERN_NOT_SUPPORTED: VM_INHERIT_COPY for pages that
+// other mappings share, or VM_INHERIT_SHARE for a private mapping of a file.
+kern_return_t mach_vm_inherit(vm_map_t target_task, mach_vm_address_t address, mach_vm_size_t size,
+                              vm_inherit_t new_inheritance);
+// Copies to new pages, which the caller deallocates. A copy of at most 16 KiB (32 KiB on arm64)
+// begins at a page, a larger one has the offset in its page that the source has.
 kern_return_t mach_vm_read(vm_map_read_t target_task, mach_vm_address_t address,
                            mach_vm_size_t size, vm_offset_t* data, mach_msg_type_number_t* dataCnt);
+// Copies each of `count` ranges, and puts the copies in their places; {0, 0} if one cannot be read.
+// Returns the result of the last copy.
+kern_return_t mach_vm_read_list(vm_map_read_t target_task, mach_vm_read_entry_t data_list,
+                                natural_t count);
 kern_return_t mach_vm_read_overwrite(vm_map_read_t target_task, mach_vm_address_t address,
                                      mach_vm_size_t size, mach_vm_address_t data,
                                      mach_vm_size_t* outsize);
@@ -35,11 +44,19 @@ kern_return_t mach_vm_write(vm_map_t target_task, mach_vm_address_t address, vm_
 kern_return_t mach_vm_copy(vm_map_t target_task, mach_vm_address_t source_address,
                            mach_vm_size_t size, mach_vm_address_t dest_address);
 
-// Describes the first region that ends behind *address. Supports VM_REGION_BASIC_INFO_64 only.
-// *object_name is set to MACH_PORT_NULL.
+// Describes the first region that ends behind *address. *object_name is set to MACH_PORT_NULL.
+// KERN_INVALID_ADDRESS: no such region. KERN_INVALID_ARGUMENT: an unknown flavor, or no room for
+// it.
 kern_return_t mach_vm_region(vm_map_read_t target_task, mach_vm_address_t* address,
                              mach_vm_size_t* size, vm_region_flavor_t flavor, vm_region_info_t info,
                              mach_msg_type_number_t* infoCnt, mach_port_t* object_name);
+
+// The same, and follows submaps, of which this kernel has none: *nesting_depth becomes 0. `info` is
+// a vm_region_submap_info_64 or, if *infoCnt is smaller, a vm_region_submap_short_info_64.
+kern_return_t mach_vm_region_recurse(vm_map_read_t target_task, mach_vm_address_t* address,
+                                     mach_vm_size_t* size, natural_t* nesting_depth,
+                                     vm_region_recurse_info_t info,
+                                     mach_msg_type_number_t* infoCnt);
 
 // Maps the pages of the memory entry `object`, or a copy of them. Without an object, maps new
 // pages. KERN_INVALID_RIGHT: the entry does not permit the protection.

@@ -1,0 +1,61 @@
+// Implements open_entry() and name_entry() by the kernel's calls on memory entries.
+#include "kedge/mach/kernel/abi/entry_port.h"
+
+#include <mach/mach.h>
+
+#include "kedge/mach/kernel/abi/current_binding.h"
+#include "kedge/mach/kernel/abi/file_calls.h"
+
+namespace kedge::mach::kernel {
+namespace {
+
+// Returns what a name is that is not an entry.
+kern_return_t look_at(mach_port_name_t name, port_kind& kind) {
+  mach_port_type_t type = MACH_PORT_TYPE_NONE;
+  const kern_return_t result = mach_port_type(mach_task_self(), name, &type);
+  if (result != KERN_SUCCESS || (type & MACH_PORT_TYPE_SEND_RIGHTS) == 0) {
+    if (result != KERN_SUCCESS || (type & MACH_PORT_TYPE_DEAD_NAME) == 0) {
+      return MACH_SEND_INVALID_RIGHT;
+    }
+    kind = port_kind::none;
+    return KERN_SUCCESS;
+  }
+  kind = port_kind::other;
+  return KERN_SUCCESS;
+}
+
+}  // namespace
+
+kern_return_t open_entry(mem_entry_name_port_t name, port_kind& kind, named_memory& found) {
+  kind = port_kind::none;
+  if (!MACH_PORT_VALID(name)) return KERN_SUCCESS;
+  const auto range = call(requests::memory_entry_range{name});
+  if (range.result != KERN_SUCCESS) return look_at(name, kind);
+  attachment file;
+  const auto opened = call(requests::memory_entry_open{name}, mach_task_self(), &file);
+  if (opened.result != KERN_SUCCESS) return look_at(name, kind);
+  if (!file) return KERN_RESOURCE_SHORTAGE;
+  kind = port_kind::entry;
+  found = {memory_file::adopt(file.release()),
+           range.reply.offset,
+           range.reply.size,
+           opened.reply.permission,
+           opened.reply.data_offset,
+           opened.reply.is_whole != 0};
+  return found.file ? KERN_SUCCESS : KERN_RESOURCE_SHORTAGE;
+}
+
+kern_return_t name_entry(const named_memory& made, mach_port_t* name) {
+  const int descriptor = made.file->open_again();
+  if (descriptor < 0) return KERN_RESOURCE_SHORTAGE;
+  attachment file(descriptor, close_file);
+  return store(call(requests::memory_entry_make{.offset = made.offset,
+                                                .size = made.size,
+                                                .permission = made.permission,
+                                                .data_offset = made.data_offset,
+                                                .is_whole = made.is_whole},
+                    mach_task_self(), &file),
+               &replies::memory_entry_make::name, name);
+}
+
+}  // namespace kedge::mach::kernel

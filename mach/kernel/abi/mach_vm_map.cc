@@ -1,0 +1,220 @@
+// Implements mach_vm_map(), mach_vm_remap(), vm_map() and vm_remap(). The order of the checks is
+// that of XNU's vm_map_enter_mem_object() and vm_map_remap().
+#include <mach/mach.h>
+#include <mach/mach_vm.h>
+
+#include "kedge/mach/kernel/abi/address_space.h"
+#include "kedge/mach/kernel/abi/check_memory.h"
+#include "kedge/mach/kernel/abi/entry_port.h"
+#include "kedge/mach/kernel/abi/inheritance.h"
+
+namespace kernel = kedge::mach::kernel;
+namespace address_space = kedge::mach::kernel::address_space;
+using kernel::named_memory;
+using kernel::port_kind;
+
+namespace {
+
+constexpr int data_address_flags = VM_FLAGS_RETURN_DATA_ADDR | VM_FLAGS_RETURN_4K_DATA_ADDR;
+
+address_space::place place_of(int flags, mach_vm_address_t address, mach_vm_offset_t mask) {
+  return {(flags & VM_FLAGS_ANYWHERE) != 0, (flags & VM_FLAGS_OVERWRITE) != 0,
+          mach_vm_trunc_page(address), mask};
+}
+
+// Sets what else the caller has asked of new pages. Releases them if that fails.
+kern_return_t finish(kernel::user_address at, mach_vm_size_t size, int flags,
+                     vm_inherit_t inheritance) {
+  kern_return_t result = KERN_SUCCESS;
+  if (inheritance != VM_INHERIT_COPY) {
+    result = address_space::set_inheritance(at, at + size, inheritance);
+  }
+  if (result == KERN_SUCCESS && (flags & VM_FLAGS_PERMANENT)) {
+    result = address_space::make_permanent(at, size);
+  }
+  if (result != KERN_SUCCESS) address_space::deallocate(at, size);
+  return result;
+}
+
+// What the arguments of mach_vm_map ask for.
+struct mapping_request {
+  address_space::place where;
+  mach_vm_size_t size = 0;  // as given
+  int flags = 0;
+  bool copies = false;
+  vm_prot_t now = VM_PROT_NONE;
+  vm_prot_t most = VM_PROT_NONE;
+};
+
+kern_return_t map_new(const mapping_request& asked, mach_vm_size_t whole,
+                      kernel::user_address& at) {
+  const address_space::place& where = asked.where;
+  const bool plain = where.anywhere && where.at == 0 && where.alignment <= vm_page_mask;
+  const kern_return_t result =
+      plain ? address_space::allocate_next(whole, at) : address_space::find_room(where, whole, at);
+  if (result != KERN_SUCCESS || asked.now == VM_PROT_DEFAULT) return result;
+  return mach_vm_protect(mach_task_self(), at, whole, 0, asked.now);
+}
+
+kern_return_t map_pages(const named_memory& from, std::uint64_t offset, mach_vm_size_t whole,
+                        const mapping_request& asked, kernel::user_address& at) {
+  if (!asked.copies) {
+    return address_space::map_common(from.file, offset, whole, asked.where, asked.now, at);
+  }
+  const kern_return_t found = address_space::find_room(asked.where, whole, at);
+  if (found != KERN_SUCCESS) return found;
+  from.file->read(offset, reinterpret_cast<void*>(at), whole);
+  return mach_vm_protect(mach_task_self(), at, whole, 0, asked.now);
+}
+
+// Maps an entry from `offset` on. Sets `whole` to the size of the mapping.
+kern_return_t map_entry(const named_memory& from, std::uint64_t offset, mapping_request& asked,
+                        mach_vm_size_t& whole, kernel::user_address& at) {
+  const bool at_data = (asked.flags & data_address_flags) != 0;
+  if (at_data) offset += from.data_offset;
+  if (at_data && offset < from.data_offset) return KERN_INVALID_ARGUMENT;
+  if (asked.most & VM_PROT_IS_MASK) asked.most &= from.permission;
+  if (asked.now & VM_PROT_IS_MASK) asked.now &= from.permission;
+  if (((asked.now | asked.most) & ~from.permission) != 0) return KERN_INVALID_RIGHT;
+  if (asked.size > from.size || offset > from.size - asked.size) return KERN_INVALID_ARGUMENT;
+  std::uint64_t in_page = at_data ? offset & vm_page_mask : 0;
+  if (asked.flags & VM_FLAGS_RETURN_4K_DATA_ADDR) in_page &= ~std::uint64_t{0xFFF};
+  kern_return_t result = KERN_SUCCESS;
+  if (from.is_whole) {
+    constexpr unsigned accepted =
+        VM_FLAGS_ANYWHERE | VM_FLAGS_OVERWRITE | static_cast<unsigned>(data_address_flags);
+    if (kernel::has_bad_flags(asked.flags, accepted)) return KERN_INVALID_ARGUMENT;
+    whole = from.size;
+    result = map_pages(from, from.offset, whole, asked, at);
+  } else {
+    offset -= in_page;
+    if ((offset & vm_page_mask) != 0) return KERN_INVALID_ARGUMENT;
+    whole = mach_vm_round_page(asked.size + in_page);
+    result = map_pages(from, from.offset + offset, whole, asked, at);
+  }
+  return result;
+}
+
+}  // namespace
+
+extern "C" {
+
+kern_return_t mach_vm_map(vm_map_t target_task, mach_vm_address_t* address, mach_vm_size_t size,
+                          mach_vm_offset_t mask, int flags, mem_entry_name_port_t object,
+                          memory_object_offset_t offset, boolean_t copy, vm_prot_t cur_protection,
+                          vm_prot_t max_protection, vm_inherit_t inheritance) {
+  const kern_return_t no_task = kernel::check_memory_task(target_task);
+  if (no_task == MACH_SEND_INVALID_DEST) return no_task;
+  named_memory from;
+  port_kind kind = port_kind::none;
+  kern_return_t result = kernel::open_entry(object, kind, from);
+  if (result != KERN_SUCCESS) return result;
+  if (no_task != KERN_SUCCESS) return no_task;
+  constexpr vm_prot_t protections = VM_PROT_ALL | VM_PROT_IS_MASK;
+  if (kernel::has_bad_flags(flags, kernel::map_flags) ||
+      ((cur_protection | max_protection) & ~protections) != 0 ||
+      inheritance > VM_INHERIT_LAST_VALID || size == 0) {
+    return KERN_INVALID_ARGUMENT;
+  }
+  mapping_request asked{.where = place_of(flags, *address, mask),
+                        .size = size,
+                        .flags = flags,
+                        .copies = copy != 0,
+                        .now = cur_protection,
+                        .most = max_protection};
+  // A protection beyond the maximum is taken off, except for VM_PROT_IS_MASK.
+  asked.now &= max_protection | VM_PROT_IS_MASK;
+  mach_vm_size_t whole = mach_vm_round_page(size);
+  const bool is_fixed = !asked.where.anywhere;
+  if (whole == 0 || (is_fixed && kernel::wraps_around(asked.where.at, size)) ||
+      (kind != port_kind::none && kernel::wraps_around(offset, whole))) {
+    return KERN_INVALID_ARGUMENT;
+  }
+  kernel::user_address at = 0;
+  switch (kind) {
+    case port_kind::none:
+      asked.now &= VM_PROT_ALL;
+      result = map_new(asked, whole, at);
+      break;
+    case port_kind::entry:
+      result = map_entry(from, offset, asked, whole, at);
+      break;
+    case port_kind::other:
+      return KERN_INVALID_OBJECT;
+  }
+  if (result == KERN_SUCCESS) result = finish(at, whole, flags, inheritance);
+  if (result != KERN_SUCCESS) return result;
+  *address = at;
+  if (kind == port_kind::entry && (flags & data_address_flags) != 0) {
+    const std::uint64_t in_page = (offset + from.data_offset) & vm_page_mask;
+    *address += flags & VM_FLAGS_RETURN_4K_DATA_ADDR ? in_page & ~std::uint64_t{0xFFF} : in_page;
+  }
+  return KERN_SUCCESS;
+}
+
+kern_return_t mach_vm_remap(vm_map_t target_task, mach_vm_address_t* target_address,
+                            mach_vm_size_t size, mach_vm_offset_t mask, int flags,
+                            vm_map_t src_task, mach_vm_address_t src_address, boolean_t copy,
+                            vm_prot_t* cur_protection, vm_prot_t* max_protection,
+                            vm_inherit_t inheritance) {
+  kern_return_t result = kernel::check_memory_task(target_task);
+  if (result == KERN_SUCCESS) result = kernel::check_memory_task(src_task);
+  if (result != KERN_SUCCESS) return result;
+  // Without VM_FLAGS_RETURN_DATA_ADDR the size counts from the page of the address.
+  const bool at_data = (flags & VM_FLAGS_RETURN_DATA_ADDR) != 0;
+  const mach_vm_address_t start = mach_vm_trunc_page(src_address);
+  const mach_vm_address_t first = at_data ? src_address : start;
+  if (kernel::has_bad_flags(flags, kernel::remap_flags) || inheritance > VM_INHERIT_LAST_VALID ||
+      size == 0 || kernel::wraps_around(first, size) ||
+      ((flags & VM_FLAGS_RESILIENT_MEDIA) && !copy)) {
+    return KERN_INVALID_ARGUMENT;
+  }
+  const mach_vm_size_t whole = mach_vm_round_page(first + size) - start;
+  result = kernel::check_memory_access(start, whole, VM_PROT_READ);
+  if (result != KERN_SUCCESS) return result;
+  const vm_prot_t protection = kernel::protection_of(start);
+  const address_space::place where = place_of(flags, *target_address, mask);
+  kernel::user_address at = 0;
+  if (copy) {
+    result = address_space::find_room(where, whole, at);
+    if (result == KERN_SUCCESS) result = mach_vm_copy(mach_task_self(), start, whole, at);
+    if (result == KERN_SUCCESS) {
+      result = mach_vm_protect(mach_task_self(), at, whole, 0, protection);
+    }
+  } else {
+    named_memory from;
+    result = address_space::make_common(start, whole, from.file, from.offset);
+    if (result != KERN_SUCCESS) return result;
+    result = address_space::map_common(from.file, from.offset, whole, where, protection, at);
+  }
+  if (result == KERN_SUCCESS) result = finish(at, whole, flags, inheritance);
+  if (result != KERN_SUCCESS) return result;
+  *target_address = at_data ? at + (src_address - start) : at;
+  *cur_protection = protection;
+  *max_protection = VM_PROT_ALL;
+  return KERN_SUCCESS;
+}
+
+kern_return_t vm_map(vm_map_t target_task, vm_address_t* address, vm_size_t size, vm_address_t mask,
+                     int flags, mem_entry_name_port_t object, vm_offset_t offset, boolean_t copy,
+                     vm_prot_t cur_protection, vm_prot_t max_protection, vm_inherit_t inheritance) {
+  mach_vm_address_t at = *address;
+  const kern_return_t result = mach_vm_map(target_task, &at, size, mask, flags, object, offset,
+                                           copy, cur_protection, max_protection, inheritance);
+  *address = at;
+  return result;
+}
+
+kern_return_t vm_remap(vm_map_t target_task, vm_address_t* target_address, vm_size_t size,
+                       vm_address_t mask, int flags, vm_map_t src_task, vm_address_t src_address,
+                       boolean_t copy, vm_prot_t* cur_protection, vm_prot_t* max_protection,
+                       vm_inherit_t inheritance) {
+  mach_vm_address_t at = *target_address;
+  const kern_return_t result =
+      mach_vm_remap(target_task, &at, size, mask, flags, src_task, src_address, copy,
+                    cur_protection, max_protection, inheritance);
+  *target_address = at;
+  return result;
+}
+
+}  // extern "C"

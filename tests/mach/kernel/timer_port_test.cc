@@ -1,0 +1,218 @@
+// <mach/mk_timer.h>: ports that receive a message when their time has come.
+#include <doctest/doctest.h>
+
+#include <mach/mach_time.h>
+#include <mach/mach_time_private.h>
+#include <mach/mk_timer.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kedge/mach/kernel/extension.h"
+#include "test_message.h"
+
+using namespace test;
+
+namespace {
+
+namespace extension = kedge::mach::kernel;
+
+const mach_port_t self = mach_task_self();
+const std::uint64_t far_away = mach_absolute_time() + (std::uint64_t{1} << 50);
+
+struct expiry {
+  mk_timer_expire_msg_t message{};
+  mach_msg_audit_trailer_t trailer{};
+};
+
+// Waits for a message.
+kern_return_t wait_for(mach_port_t from, expiry& got) {
+  return mach_msg(&got.message.header,
+                  MACH_RCV_MSG | MACH_RCV_TRAILER_TYPE(MACH_MSG_TRAILER_FORMAT_0) |
+                      MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT),
+                  0, sizeof got, from, 0, MACH_PORT_NULL);
+}
+
+mach_port_name_t new_timer() {
+  const mach_port_name_t made = mk_timer_create();
+  REQUIRE(made != MACH_PORT_NULL);
+  return made;
+}
+
+}  // namespace
+
+TEST_CASE("an armed timer sends one message to its port, not before its time") {
+  const mach_port_name_t timer = new_timer();
+  CHECK(type_of(timer) == MACH_PORT_TYPE_RECEIVE);
+  const std::uint64_t due = mach_absolute_time() + 2000000;
+  REQUIRE(mk_timer_arm(timer, due) == KERN_SUCCESS);
+  expiry got;
+  REQUIRE(wait_for(timer, got) == MACH_MSG_SUCCESS);
+  CHECK(mach_absolute_time() >= due);
+  const mach_msg_header_t& header = got.message.header;
+  CHECK(header.msgh_id == 0);
+  CHECK(header.msgh_size == sizeof got.message);
+  CHECK(header.msgh_local_port == timer);
+  CHECK(header.msgh_remote_port == MACH_PORT_NULL);
+  CHECK(header.msgh_bits == MACH_MSGH_BITS(0u, MACH_MSG_TYPE_PORT_SEND));
+  for (const std::uint64_t each : got.message.unused) CHECK(each == 0);
+  // The sender is the kernel.
+  CHECK(got.trailer.msgh_sender.val[0] == 0);
+  CHECK(got.trailer.msgh_audit.val[5] == 0);
+  std::uint64_t armed = 1;
+  CHECK(mk_timer_cancel(timer, &armed) == KERN_SUCCESS);
+  CHECK(armed == 0);
+  CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
+}
+
+TEST_CASE("a timer that is armed for the past, or for 0, expires at once, and can be armed again") {
+  const mach_port_name_t timer = new_timer();
+  for (const std::uint64_t due : {std::uint64_t{0}, std::uint64_t{1}, mach_absolute_time()}) {
+    CAPTURE(due);
+    REQUIRE(mk_timer_arm(timer, due) == KERN_SUCCESS);
+    expiry got;
+    REQUIRE(wait_for(timer, got) == MACH_MSG_SUCCESS);
+    CHECK(status_of(timer).mps_msgcount == 0);
+  }
+  CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
+}
+
+TEST_CASE("arming replaces the time before, and cancelling tells it") {
+  const mach_port_name_t timer = new_timer();
+  std::uint64_t armed = 1;
+  REQUIRE(mk_timer_arm(timer, far_away) == KERN_SUCCESS);
+  REQUIRE(mk_timer_arm_leeway(timer, MK_TIMER_CRITICAL, far_away + 1, 1000) == KERN_SUCCESS);
+  CHECK(mk_timer_cancel(timer, &armed) == KERN_SUCCESS);
+  CHECK(armed == far_away + 1);
+  CHECK(mk_timer_cancel(timer, &armed) == KERN_SUCCESS);
+  CHECK(armed == 0);
+  CHECK(mk_timer_cancel(timer, nullptr) == KERN_SUCCESS);
+  REQUIRE(mk_timer_arm(timer, far_away) == KERN_SUCCESS);
+  REQUIRE(mk_timer_arm(timer, mach_absolute_time()) == KERN_SUCCESS);
+  expiry got;
+  CHECK(wait_for(timer, got) == MACH_MSG_SUCCESS);
+  CHECK(mk_timer_cancel(timer, &armed) == KERN_SUCCESS);
+  CHECK(armed == 0);
+  CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
+}
+
+TEST_CASE("a timer whose message was not received yet sends no second one") {
+  const mach_port_name_t timer = new_timer(), other = new_timer();
+  for (int round = 0; round < 3; ++round) {
+    REQUIRE(mk_timer_arm(timer, 1) == KERN_SUCCESS);
+    // Timers expire in the order of their times: the first one has expired when this one has.
+    REQUIRE(mk_timer_arm(other, mach_absolute_time()) == KERN_SUCCESS);
+    expiry got;
+    REQUIRE(wait_for(other, got) == MACH_MSG_SUCCESS);
+    CHECK(status_of(timer).mps_msgcount == 1);
+  }
+  // A message that is queued already stays.
+  CHECK(mk_timer_cancel(timer, nullptr) == KERN_SUCCESS);
+  expiry got;
+  CHECK(wait_for(timer, got) == MACH_MSG_SUCCESS);
+  CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
+  CHECK(mk_timer_destroy(other) == KERN_SUCCESS);
+}
+
+TEST_CASE("a receiver of a port set gets the messages of its timers in the order of their times") {
+  mach_port_name_t set = MACH_PORT_NULL;
+  REQUIRE(mach_port_allocate(self, MACH_PORT_RIGHT_PORT_SET, &set) == KERN_SUCCESS);
+  const mach_port_name_t first = new_timer(), second = new_timer();
+  REQUIRE(mach_port_insert_member(self, first, set) == KERN_SUCCESS);
+  REQUIRE(mach_port_insert_member(self, second, set) == KERN_SUCCESS);
+  const std::uint64_t now = mach_absolute_time();
+  REQUIRE(mk_timer_arm(second, now + 3000000) == KERN_SUCCESS);
+  REQUIRE(mk_timer_arm(first, now + 1000000) == KERN_SUCCESS);
+  expiry got;
+  REQUIRE(wait_for(set, got) == MACH_MSG_SUCCESS);
+  CHECK(got.message.header.msgh_local_port == first);
+  REQUIRE(wait_for(set, got) == MACH_MSG_SUCCESS);
+  CHECK(got.message.header.msgh_local_port == second);
+  CHECK(mk_timer_destroy(first) == KERN_SUCCESS);
+  CHECK(mk_timer_destroy(second) == KERN_SUCCESS);
+  CHECK(mach_port_mod_refs(self, set, MACH_PORT_RIGHT_PORT_SET, -1) == KERN_SUCCESS);
+}
+
+TEST_CASE("the calls on timers refuse names that are no timers") {
+  const mach_port_name_t timer = new_timer(), plain = new_port();
+  REQUIRE(mk_timer_arm(timer, far_away) == KERN_SUCCESS);
+  REQUIRE(mk_timer_destroy(timer) == KERN_SUCCESS);
+  CHECK(type_of(timer) == 0);
+  mach_port_name_t set = MACH_PORT_NULL;
+  REQUIRE(mach_port_allocate(self, MACH_PORT_RIGHT_PORT_SET, &set) == KERN_SUCCESS);
+  struct row {
+    mach_port_name_t name;
+    kern_return_t result;
+  };
+  for (const row& each :
+       {row{timer, KERN_INVALID_NAME}, row{MACH_PORT_NULL, KERN_INVALID_NAME},
+        row{MACH_PORT_DEAD, KERN_INVALID_NAME}, row{set, KERN_INVALID_RIGHT},
+        row{mach_host_self(), KERN_INVALID_RIGHT}, row{plain, KERN_INVALID_ARGUMENT}}) {
+    CAPTURE(each.name);
+    CHECK(mk_timer_arm(each.name, 0) == each.result);
+    CHECK(mk_timer_cancel(each.name, nullptr) == each.result);
+    CHECK(mk_timer_destroy(each.name) == each.result);
+  }
+  CHECK(end_receive(plain) == KERN_SUCCESS);
+  CHECK(mach_port_mod_refs(self, set, MACH_PORT_RIGHT_PORT_SET, -1) == KERN_SUCCESS);
+}
+
+TEST_CASE("timers that were destroyed otherwise are forgotten, armed or not") {
+  for (int each = 0; each < 200; ++each) {
+    const mach_port_name_t timer = new_timer();
+    if (each % 2 == 0) REQUIRE(mk_timer_arm(timer, far_away) == KERN_SUCCESS);
+    REQUIRE(mach_port_mod_refs(self, timer, MACH_PORT_RIGHT_RECEIVE, -1) == KERN_SUCCESS);
+    CHECK(mk_timer_cancel(timer, nullptr) == KERN_INVALID_NAME);
+  }
+  const mach_port_name_t timer = new_timer();
+  REQUIRE(mk_timer_arm(timer, 0) == KERN_SUCCESS);
+  expiry got;
+  CHECK(wait_for(timer, got) == MACH_MSG_SUCCESS);
+  CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
+}
+
+TEST_CASE("the receive right of a timer cannot be moved") {
+  if (!extension::has_many_tasks()) return;
+  const extension::task owner = extension::task_of_thread();
+  extension::set_guard_behaviour(owner, extension::guard_behaviour::record);
+  const mach_port_name_t timer = new_timer(), port = new_service();
+  message m(port, MACH_MSG_TYPE_COPY_SEND, 0, {{timer, MACH_MSG_TYPE_MOVE_RECEIVE}});
+  CHECK(m.send() == MACH_SEND_INVALID_RIGHT);
+  extension::take_guard_exceptions(owner);
+  extension::set_guard_behaviour(owner, extension::guard_behaviour::ordinary);
+  CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
+}
+
+TEST_CASE("the child of a fork has no timers of its parent, and can make its own") {
+  const mach_port_name_t timer = new_timer();
+  REQUIRE(mk_timer_arm(timer, far_away) == KERN_SUCCESS);
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    if (mk_timer_cancel(timer, nullptr) == KERN_SUCCESS) _exit(1);
+    const mach_port_name_t own = mk_timer_create();
+    expiry got;
+    const bool works = mk_timer_arm(own, mach_absolute_time()) == KERN_SUCCESS &&
+                       wait_for(own, got) == MACH_MSG_SUCCESS;
+    _exit(works ? 0 : 2);
+  }
+  int status = -1;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+  std::uint64_t armed = 0;
+  CHECK(mk_timer_cancel(timer, &armed) == KERN_SUCCESS);
+  CHECK(armed == far_away);
+  CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
+}
+
+TEST_CASE("mach_get_times reads the clocks that are asked for") {
+  std::uint64_t absolute = 0, continuous = 0;
+  timespec day{};
+  const std::uint64_t before = mach_absolute_time();
+  REQUIRE(mach_get_times(&absolute, &continuous, &day) == KERN_SUCCESS);
+  CHECK(absolute >= before);
+  CHECK(continuous >= absolute);
+  CHECK(day.tv_sec <= time(nullptr));
+  CHECK(day.tv_sec > 0);
+  CHECK(mach_get_times(nullptr, nullptr, nullptr) == KERN_SUCCESS);
+}
