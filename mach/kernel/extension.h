@@ -153,9 +153,13 @@ void enforce_strict_replies(bool) noexcept;
 // the clock when it begins to wait and after clock_moved(), and times out if its deadline has
 // passed. Calls without a time-out, or with one of 0, do not read the clock.
 //
-// Requires that no thread reads the clock concurrently, so that no call with a time-out is in
-// progress. Costs a call that blocks, and each reading of the time, one load; a call that blocks
-// with a time-out by a replaced clock also a lock and two updates of a list.
+// The timers of mk_timer_arm() expire by the replaced clock too, after clock_moved().
+//
+// Requires that no thread reads the clock concurrently: no call with a time-out is in progress, and
+// no timer is armed. The thread of the timers may still read a clock that has just been replaced by
+// null: in a program with timers `now` and `argument` live on. Costs a call that blocks, and each
+// reading of the time, one load; a call that blocks with a time-out by a replaced clock also a lock
+// and two updates of a list.
 bool use_clock(clock_function now, void* argument) noexcept;
 
 // Wakes the calls that are blocked with a time-out by a replaced clock, so that they read the clock

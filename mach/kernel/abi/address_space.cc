@@ -481,12 +481,9 @@ kern_return_t put_into_file(const page_range& range, ref<memory_file>& file) {
   return KERN_SUCCESS;
 }
 
-}  // namespace
-
-kern_return_t make_common(user_address start, std::uint64_t size, ref<memory_file>& file,
+// Requires the table's lock.
+kern_return_t make_common(const page_range& range, ref<memory_file>& file,
                           std::uint64_t& offset) noexcept {
-  const page_range range(start, size);
-  const std::lock_guard hold(known().lock);
   try {
     const std::vector<piece> pieces = known().find(range.start, range.end);
     if (is_one(pieces)) {
@@ -501,6 +498,78 @@ kern_return_t make_common(user_address start, std::uint64_t size, ref<memory_fil
     }
     offset = 0;
     return put_into_file(range, file);
+  } catch (const std::bad_alloc&) {
+    return KERN_RESOURCE_SHORTAGE;
+  }
+}
+
+// Returns the end of the first pages of the range that can be in one file. Requires the table's
+// lock.
+user_address end_of_first(const page_range& range) {
+  const std::vector<piece> parts = known().find_parts(range.start, range.end);
+  std::vector<piece> first;
+  user_address end = range.start;
+  for (const piece& each : parts) {
+    first.push_back(each);
+    if (each.at != end || !is_one(first)) {
+      first.pop_back();
+      break;
+    }
+    end += each.of.size;
+  }
+  if (end == range.end || has_common(first)) return end;
+  for (const piece& each : parts) {
+    if (each.of.is == segment::kind::common) return each.at;
+  }
+  return range.end;
+}
+
+}  // namespace
+
+kern_return_t make_common(user_address start, std::uint64_t size, ref<memory_file>& file,
+                          std::uint64_t& offset) noexcept {
+  const std::lock_guard hold(known().lock);
+  return make_common(page_range(start, size), file, offset);
+}
+
+kern_return_t make_first_common(user_address start, std::uint64_t size, ref<memory_file>& file,
+                                std::uint64_t& offset, std::uint64_t& common) noexcept {
+  const page_range range(start, size);
+  const std::lock_guard hold(known().lock);
+  try {
+    common = end_of_first(range) - range.start;
+  } catch (const std::bad_alloc&) {
+    return KERN_RESOURCE_SHORTAGE;
+  }
+  return make_common(page_range(range.start, common), file, offset);
+}
+
+kern_return_t map_again(user_address start, std::uint64_t size, const place& where, int protection,
+                        user_address& at) noexcept {
+  const page_range range(start, size);
+  try {
+    // All files before the first mapping, which may take the pages of the range away.
+    std::vector<segment> runs;
+    for (user_address next = range.start; next < range.end; next += runs.back().size) {
+      segment& made = runs.emplace_back();
+      const kern_return_t failed =
+          make_first_common(next, range.end - next, made.file, made.offset, made.size);
+      if (failed != KERN_SUCCESS) return failed;
+    }
+    const kern_return_t found = find_room(where, range.end - range.start, at);
+    if (found != KERN_SUCCESS) return found;
+    user_address next = at;
+    for (const segment& each : runs) {
+      const place fixed{.anywhere = false, .replaces = true, .at = next};
+      const kern_return_t failed =
+          map_common(each.file, each.offset, each.size, fixed, protection, next);
+      if (failed != KERN_SUCCESS) {
+        deallocate(at, range.end - range.start);
+        return failed;
+      }
+      next += each.size;
+    }
+    return KERN_SUCCESS;
   } catch (const std::bad_alloc&) {
     return KERN_RESOURCE_SHORTAGE;
   }

@@ -89,6 +89,14 @@ kern_return_t find_room(const place& where, std::uint64_t size, user_address& at
 // common already with another file. KERN_RESOURCE_SHORTAGE.
 kern_return_t make_common(user_address start, std::uint64_t size, ref<memory_file>& file,
                           std::uint64_t& offset) noexcept;
+// The same for the first pages of the range, as far as they can be in one file: common pages that
+// are there in order, or the pages before the first common one. Gives their size.
+kern_return_t make_first_common(user_address start, std::uint64_t size, ref<memory_file>& file,
+                                std::uint64_t& offset, std::uint64_t& common) noexcept;
+// Makes the pages of a range common, in as many files as it takes, and maps them at `where` too,
+// which may be over them.
+kern_return_t map_again(user_address start, std::uint64_t size, const place& where, int protection,
+                        user_address& at) noexcept;
 // Maps common pages of a file.
 kern_return_t map_common(const ref<memory_file>& file, std::uint64_t offset, std::uint64_t size,
                          const place& where, int protection, user_address& at) noexcept;

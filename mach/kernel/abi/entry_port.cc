@@ -10,7 +10,7 @@ namespace kedge::mach::kernel {
 namespace {
 
 // Returns what a name is that is not an entry.
-kern_return_t look_at(mach_port_name_t name, port_kind& kind) {
+kern_return_t kind_of(mach_port_name_t name, port_kind& kind) {
   mach_port_type_t type = MACH_PORT_TYPE_NONE;
   const kern_return_t result = mach_port_type(mach_task_self(), name, &type);
   if (result != KERN_SUCCESS || (type & MACH_PORT_TYPE_SEND_RIGHTS) == 0) {
@@ -30,10 +30,10 @@ kern_return_t open_entry(mem_entry_name_port_t name, port_kind& kind, named_memo
   kind = port_kind::none;
   if (!MACH_PORT_VALID(name)) return KERN_SUCCESS;
   const auto range = call(requests::memory_entry_range{name});
-  if (range.result != KERN_SUCCESS) return look_at(name, kind);
+  if (range.result != KERN_SUCCESS) return kind_of(name, kind);
   attachment file;
   const auto opened = call(requests::memory_entry_open{name}, mach_task_self(), &file);
-  if (opened.result != KERN_SUCCESS) return look_at(name, kind);
+  if (opened.result != KERN_SUCCESS) return kind_of(name, kind);
   if (!file) return KERN_RESOURCE_SHORTAGE;
   kind = port_kind::entry;
   found = {

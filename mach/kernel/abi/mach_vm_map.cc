@@ -95,6 +95,24 @@ kern_return_t map_entry(const named_memory& from, std::uint64_t offset, mapping_
   return result;
 }
 
+// Copies the pages to `where`, which may be over them.
+kern_return_t map_copy(mach_vm_address_t start, mach_vm_size_t whole,
+                       const address_space::place& where, kernel::user_address& at) {
+  mach_vm_address_t from = start;
+  const bool overlaps =
+      !where.anywhere && where.replaces && where.at < start + whole && start < where.at + whole;
+  if (overlaps) {
+    // The room takes pages of the source away.
+    kern_return_t failed = address_space::allocate(whole, from);
+    if (failed == KERN_SUCCESS) failed = mach_vm_copy(mach_task_self(), start, whole, from);
+    if (failed != KERN_SUCCESS) return failed;
+  }
+  kern_return_t result = address_space::find_room(where, whole, at);
+  if (result == KERN_SUCCESS) result = mach_vm_copy(mach_task_self(), from, whole, at);
+  if (overlaps) address_space::deallocate(from, whole);
+  return result;
+}
+
 }  // namespace
 
 extern "C" {
@@ -175,17 +193,10 @@ kern_return_t mach_vm_remap(vm_map_t target_task, mach_vm_address_t* target_addr
   const vm_prot_t protection = kernel::protection_of(start);
   const address_space::place where = place_of(flags, *target_address, mask);
   kernel::user_address at = 0;
-  if (copy) {
-    result = address_space::find_room(where, whole, at);
-    if (result == KERN_SUCCESS) result = mach_vm_copy(mach_task_self(), start, whole, at);
-    if (result == KERN_SUCCESS) {
-      result = mach_vm_protect(mach_task_self(), at, whole, 0, protection);
-    }
-  } else {
-    named_memory from;
-    result = address_space::make_common(start, whole, from.file, from.offset);
-    if (result != KERN_SUCCESS) return result;
-    result = address_space::map_common(from.file, from.offset, whole, where, protection, at);
+  result = copy ? map_copy(start, whole, where, at)
+                : address_space::map_again(start, whole, where, protection, at);
+  if (copy && result == KERN_SUCCESS) {
+    result = mach_vm_protect(mach_task_self(), at, whole, 0, protection);
   }
   if (result == KERN_SUCCESS) result = finish(at, whole, flags, inheritance);
   if (result != KERN_SUCCESS) return result;

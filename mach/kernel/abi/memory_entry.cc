@@ -67,10 +67,15 @@ class entry_request {
     kern_return_t bad = measure();
     if (bad == KERN_SUCCESS) bad = restrict_to_access();
     if (bad == KERN_SUCCESS) {
-      bad = address_space::make_common(start_, whole_, made.file, made.offset);
+      // Without MAP_MEM_VM_SHARE the entry ends where the pages of another file begin, as Darwin's
+      // ends with the first object (vmkf_copy_single_object).
+      made.size = whole_;
+      bad =
+          has(MAP_MEM_VM_SHARE)
+              ? address_space::make_common(start_, whole_, made.file, made.offset)
+              : address_space::make_first_common(start_, whole_, made.file, made.offset, made.size);
     }
     if (bad != KERN_SUCCESS) return bad;
-    made.size = whole_;
     made.data_offset = data_offset(start_);
     made.is_whole = has(MAP_MEM_VM_SHARE);
     return KERN_SUCCESS;

@@ -59,6 +59,12 @@ bool segment_table::is_sole(user_address start, user_address end) {
   return start == end;
 }
 
+std::vector<piece> segment_table::find_parts(user_address start, user_address end) {
+  std::vector<piece> found;
+  add_pieces(start, end, found);
+  return found;
+}
+
 bool segment_table::freeze(const piece& sole) {
   split(sole.at);
   split(sole.at + sole.of.size);

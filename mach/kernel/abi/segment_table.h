@@ -63,6 +63,10 @@ class segment_table {
   // or cannot be read. Throws std::bad_alloc.
   std::vector<piece> find(user_address start, user_address end);
 
+  // Returns the pieces in the range, which may have pages of other memory between them. Throws
+  // std::bad_alloc.
+  std::vector<piece> find_parts(user_address start, user_address end);
+
   // Returns true if the range is memory of this kernel that nothing else maps. Throws
   // std::bad_alloc.
   bool is_sole(user_address start, user_address end);

@@ -60,13 +60,13 @@ class guard_policy {
   }
 
  private:
+  static constexpr std::uint32_t fatal = 0x10 | 0x80;  // TASK_EXC_GUARD_MP_DELIVER, _MP_FATAL
+
   void record(const guard_violation& raised) noexcept try {
     recorded_.push_back(raised);
   } catch (const std::bad_alloc&) {
     return;
   }
-
-  static constexpr std::uint32_t fatal = 0x10 | 0x80;  // TASK_EXC_GUARD_MP_DELIVER, _MP_FATAL
 
   base::mutex lock_;
   behaviour behaviour_ = behaviour::ordinary;

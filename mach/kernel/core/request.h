@@ -17,6 +17,7 @@
 #include <type_traits>
 
 #include "kedge/mach/kernel/core/call_number.h"
+#include "kedge/mach/kernel/core/extension_requests.h"
 #include "kedge/mach/kernel/core/guard_violation.h"
 #include "kedge/mach/kernel/core/replies.h"
 #include "kedge/mach/kernel/core/requests.h"

@@ -61,7 +61,8 @@ void forget_clocked_waits() noexcept {
 }
 
 bool use_clock(clock_function now, void* argument) noexcept {
-  argument_of_replacement.store(argument, std::memory_order_relaxed);
+  // The argument of the last clock stays for a thread that has read the function already.
+  if (now) argument_of_replacement.store(argument, std::memory_order_relaxed);
   replacement.store(now, std::memory_order_release);
   return true;
 }

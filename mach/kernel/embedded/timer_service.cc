@@ -12,6 +12,7 @@
 #include "kedge/mach/kernel/core/notification.h"
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/right.h"
+#include "kedge/mach/kernel/embedded/clock.h"
 
 namespace kedge::mach::kernel {
 namespace {
@@ -168,7 +169,7 @@ void* timer_service::run_thread(void* service) noexcept {
 // Takes the timers that are due, as many as there is memory for. Returns when the next one is due.
 std::uint64_t timer_service::take_due(std::vector<ref<port>>& due) {
   const std::lock_guard hold(lock_);
-  const std::uint64_t now = monotonic_now();
+  const std::uint64_t now = clock_now();
   try {
     while (!armed_.empty() && armed_.begin()->first <= now) {
       port* const timer = armed_.begin()->second;

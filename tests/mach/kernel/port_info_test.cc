@@ -100,6 +100,9 @@ TEST_CASE("kobject tells what the kernel serves a port as") {
   REQUIRE(semaphore_create(mach_task_self(), &semaphore, SYNC_POLICY_FIFO, 0) == KERN_SUCCESS);
   CHECK(object_type(semaphore) == 23);
   semaphore_destroy(mach_task_self(), semaphore);
+  clock_serv_t clock = MACH_PORT_NULL;
+  REQUIRE(host_get_clock_service(mach_host_self(), SYSTEM_CLOCK, &clock) == KERN_SUCCESS);
+  CHECK(object_type(clock) == 25);
   const mach_port_name_t port = new_port();
   CHECK(object_type(port) == 0);
   unsigned int type = 1, address = 1;

@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <atomic>
+
 #include "kedge/mach/kernel/extension.h"
 #include "test_message.h"
 
@@ -71,6 +73,26 @@ TEST_CASE("an armed timer sends one message to its port, not before its time") {
   std::uint64_t armed = 1;
   CHECK(mk_timer_cancel(timer, &armed) == KERN_SUCCESS);
   CHECK(armed == 0);
+  CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
+}
+
+TEST_CASE("a timer expires when the program's clock has passed its time" *
+          doctest::skip(!extension::has_many_tasks())) {
+  constexpr std::uint64_t hour = 3600'000'000'000;
+  // Static: the thread of the timers may read it for a moment longer.
+  static std::atomic<std::uint64_t> now{5 * hour};
+  const mach_port_name_t timer = new_timer();
+  extension::use_clock([](void* at) noexcept { return static_cast<decltype(now)*>(at)->load(); },
+                       &now);
+  REQUIRE(mk_timer_arm(timer, 6 * hour) == KERN_SUCCESS);
+  now = 6 * hour - 1;
+  extension::clock_moved();
+  CHECK(next_id(timer) == -1);
+  now = 6 * hour;
+  extension::clock_moved();
+  expiry got;
+  CHECK(wait_for(timer, got) == MACH_MSG_SUCCESS);
+  extension::use_clock(nullptr, nullptr);
   CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
 }
 

@@ -24,6 +24,8 @@ std::uint32_t kobject_type(kernel_object served) noexcept {
       return 3;
     case kernel_object::semaphore:
       return 23;
+    case kernel_object::clock:
+      return 25;
     case kernel_object::memory_entry:
       return 28;
     case kernel_object::file:

@@ -30,7 +30,7 @@ kern_return_t host_get_clock_service(host_t host, clock_id_t clock_id, clock_ser
 kern_return_t clock_get_time(clock_serv_t clock_serv, mach_timespec_t* cur_time) {
   const auto clock = call(requests::clock_id{clock_serv});
   if (clock.result != KERN_SUCCESS) return clock.result;
-  if (clock.reply.clock == CALENDAR_CLOCK) {
+  if (clock.fields.clock == CALENDAR_CLOCK) {
     timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     *cur_time = {static_cast<unsigned>(now.tv_sec), static_cast<clock_res_t>(now.tv_nsec)};
@@ -54,7 +54,7 @@ kern_return_t clock_get_attributes(clock_serv_t clock_serv, clock_flavor_t flavo
     case CLOCK_ALARM_CURRES:
     case CLOCK_ALARM_MINRES:
     case CLOCK_ALARM_MAXRES:
-      *clock_attr = clock.reply.clock == SYSTEM_CLOCK ? resolution : 0;
+      *clock_attr = clock.fields.clock == SYSTEM_CLOCK ? resolution : 0;
       break;
     default:
       return KERN_INVALID_VALUE;

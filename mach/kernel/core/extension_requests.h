@@ -1,0 +1,76 @@
+// extension_requests: the requests of extension.h, which are about tasks and the kernel itself.
+// They are plain data, as those in requests.h.
+//
+// An `id` in them is one that task_create has answered; a binding that serves several processes has
+// to see that the caller's process has made that task.
+#pragma once
+
+#include <cstdint>
+
+#include "kedge/mach/kernel/core/call_number.h"
+#include "kedge/mach/kernel/core/replies.h"
+#include "kedge/mach/kernel/core/requests.h"
+
+namespace kedge::mach::kernel::requests {
+
+struct task_create {
+  static constexpr auto number = call_number::task_create;
+  using reply = replies::task_create;
+  std::uint32_t first_index;  // of names in order; 0: shuffled names
+};
+
+struct task_terminate {
+  static constexpr auto number = call_number::task_terminate;
+  using reply = replies::nothing;
+  std::uint64_t id;
+};
+
+struct task_self_port {
+  static constexpr auto number = call_number::task_self_port;
+  using reply = replies::task_self_port;
+  std::uint64_t id;
+};
+
+struct task_set_guards {
+  static constexpr auto number = call_number::task_set_guards;
+  using reply = replies::nothing;
+  std::uint64_t id;
+  std::uint32_t behaviour;  // guard_policy::behaviour
+  std::uint32_t reserved = 0;
+};
+
+// KERN_FAILURE: none is left.
+struct task_take_guard {
+  static constexpr auto number = call_number::task_take_guard;
+  using reply = replies::task_take_guard;
+  std::uint64_t id;
+};
+
+struct task_limit_names {
+  static constexpr auto number = call_number::task_limit_names;
+  using reply = replies::nothing;
+  std::uint64_t id;
+  std::uint32_t count;
+  std::uint32_t reserved = 0;
+};
+
+// The form of a snapshot is core/calls/snapshot_call.h's.
+struct snapshot {
+  static constexpr auto number = call_number::snapshot;
+  using reply = replies::snapshot;
+  user_buffer words;  // size in words of 8 bytes
+};
+
+struct set_profile {
+  static constexpr auto number = call_number::set_profile;
+  using reply = replies::nothing;
+  std::uint32_t version;  // profile::os_version
+};
+
+struct set_strict_replies {
+  static constexpr auto number = call_number::set_strict_replies;
+  using reply = replies::nothing;
+  std::uint32_t enforced;  // 0 or 1: whether MACH_MSG_STRICT_REPLY is enforced
+};
+
+}  // namespace kedge::mach::kernel::requests
