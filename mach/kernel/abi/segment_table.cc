@@ -12,7 +12,7 @@
 namespace kedge::mach::kernel::address_space {
 
 // Never destroyed: threads may use it when the process ends.
-segment_table& known() noexcept {
+segment_table& known() {
   static segment_table& made = *new segment_table;
   return made;
 }

@@ -92,6 +92,6 @@ class segment_table {
 };
 
 // The segments of this process.
-segment_table& known() noexcept;
+segment_table& known();
 
 }  // namespace kedge::mach::kernel::address_space

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "kedge/mach/kernel/extension.h"
 #include "test_message.h"
 
 using namespace test;
@@ -147,6 +148,22 @@ TEST_CASE("mach_vm_inherit ignores holes and refuses an unknown inheritance") {
   CHECK(mach_vm_inherit(self, memory, page, VM_INHERIT_LAST_VALID + 1) == KERN_INVALID_ARGUMENT);
   CHECK(vm_inherit(self, memory, page, VM_INHERIT_COPY) == KERN_SUCCESS);
   CHECK(mach_vm_deallocate(self, memory, 3 * page) == KERN_SUCCESS);
+}
+
+TEST_CASE(
+    "a copy at a fork of pages that another mapping shares is refused where it cannot be made") {
+  if (!kedge::mach::kernel::has_many_tasks()) return;  // Darwin copies them
+  const mach_vm_address_t memory = new_memory(page);
+  mach_vm_address_t same = 0;
+  vm_prot_t now = 0, most = 0;
+  REQUIRE(mach_vm_remap(self, &same, page, 0, VM_FLAGS_ANYWHERE, self, memory, 0, &now, &most,
+                        VM_INHERIT_DEFAULT) == KERN_SUCCESS);
+  CHECK(mach_vm_inherit(self, memory, page, VM_INHERIT_COPY) == KERN_NOT_SUPPORTED);
+  CHECK(mach_vm_inherit(self, memory, page, VM_INHERIT_SHARE) == KERN_SUCCESS);
+  CHECK(mach_vm_inherit(self, memory, page, VM_INHERIT_NONE) == KERN_SUCCESS);
+  CHECK(status_in_child([&] { return !can_be_read(memory) && can_be_read(same); }) == 0);
+  CHECK(mach_vm_deallocate(self, memory, page) == KERN_SUCCESS);
+  CHECK(mach_vm_deallocate(self, same, page) == KERN_SUCCESS);
 }
 
 TEST_CASE("deallocating permanent pages takes their access away, and nothing gives it back") {

@@ -58,8 +58,7 @@ static void use_memory(void) {
   EXPECT(PAGE_SIZE == vm_page_size && PAGE_MASK == vm_page_mask && PAGE_SHIFT == vm_page_shift);
   EXPECT(host_page_size(mach_host_self(), &size) == KERN_SUCCESS && size == PAGE_SIZE);
   EXPECT(vm_allocate(mach_task_self(), &at, PAGE_SIZE,
-                     VM_FLAGS_ANYWHERE | VM_MAKE_TAG(VM_MEMORY_APPLICATION_SPECIFIC_1)) ==
-         KERN_SUCCESS);
+                     VM_FLAGS_ANYWHERE | VM_MAKE_TAG(VM_MEMORY_JAVASCRIPT_CORE)) == KERN_SUCCESS);
   EXPECT(vm_inherit(mach_task_self(), at, PAGE_SIZE, VM_INHERIT_NONE) == KERN_SUCCESS);
   EXPECT(vm_deallocate(mach_task_self(), at, PAGE_SIZE) == KERN_SUCCESS);
 }
