@@ -192,13 +192,13 @@ bool may_move(unsigned signal, mover& by) noexcept {
   skipped.fetch_or(only);
   if (takers[signal].load() != 0) return false;
   const reception others = reception_of(only, by.self);
-  if (others == reception::possible) return false;
   counted_signal& c = counted[signal];
   if (others == reception::uncertain && is_brief(c)) {
     by.again |= only;
     return false;
   }
   c.uncertain_since = 0;
+  if (others == reception::possible) return false;
   skipped.fetch_and(~only);
   return true;
 }
@@ -211,12 +211,13 @@ unsigned move(unsigned signal, mover& by) noexcept {
   unsigned fresh = 0;
   bool found = false;
   constexpr int most = 8;  // two, unless a sender is fast
+  siginfo_t first{};
   siginfo_t info;
   for (int i = 0; i < most && take(signal, info); ++i) {
     const signal_state state = state_of(info);
     if (state == signal_state::out_of_date) continue;
     if (state == signal_state::fresh) ++fresh;
-    if (!found) c.info = info;  // signals merge into the oldest
+    if (!found) first = info;  // signals merge into the oldest
     found = true;
   }
   if (!found) {
@@ -225,6 +226,7 @@ unsigned move(unsigned signal, mover& by) noexcept {
   }
   // One that another thread holds is pending already.
   if (c.holder != 0 && c.holder != self && is_still_held(signal)) return fresh;
+  c.info = first;
   set_holder(signal, self);
   // A thread that wants the signal since may_move() looks at `held` after it is in `takers`, or
   // after it has changed its mask.
@@ -368,7 +370,8 @@ void add_held_signals(sigset_t& pending) noexcept {
   if (held.load() == 0 || !own_process::is_current()) return;
   const scoped_lock hold;
   each_signal(held.load(), [&pending](unsigned signal) {
-    if (is_still_held(signal)) sigaddset(&pending, static_cast<int>(signal));
+    if (sigismember(&pending, static_cast<int>(signal)) == 0 && is_still_held(signal))
+      sigaddset(&pending, static_cast<int>(signal));
   });
 }
 
