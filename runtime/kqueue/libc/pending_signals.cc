@@ -1,6 +1,5 @@
 #include "kedge/runtime/kqueue/libc/pending_signals.h"
 
-#include <sched.h>
 #include <sys/auxv.h>
 #include <time.h>
 
@@ -167,6 +166,12 @@ struct holder_end {
 };
 thread_local holder_end at_thread_end;
 
+// A thread that moves signals to itself.
+struct mover {
+  pid_t self;
+  std::uint64_t again = 0;  // signals that it has to look at again, soon
+};
+
 // Some thread blocks all signals. A function of the C library does so for microseconds. Returns
 // false if it takes too long to be one.
 bool is_brief(counted_signal& c) noexcept {
@@ -181,37 +186,38 @@ bool is_brief(counted_signal& c) noexcept {
 
 // Returns whether the signal may be moved to this thread. If not, the thread that may take it, or
 // that leaves it, counts it or calls signal_skipped().
-bool may_move(unsigned signal, pid_t self) noexcept {
+bool may_move(unsigned signal, mover& by) noexcept {
   if (base::one_thread()) return true;
   const std::uint64_t only = signal_bit(signal);
   skipped.fetch_or(only);
   if (takers[signal].load() != 0) return false;
-  const reception others = reception_of(only, self);
-  if (others == reception::possible) return false;
+  const reception others = reception_of(only, by.self);
   counted_signal& c = counted[signal];
   if (others == reception::uncertain && is_brief(c)) {
-    sched_yield();
-    signal_skipped(only);  // tries again
+    by.again |= only;
     return false;
   }
   c.uncertain_since = 0;
+  if (others == reception::possible) return false;
   skipped.fetch_and(~only);
   return true;
 }
 
 // Counts a pending signal and puts it back. Returns how often it was pending without being counted.
-unsigned move(unsigned signal, pid_t self) noexcept {
-  if (!may_move(signal, self)) return 0;
+unsigned move(unsigned signal, mover& by) noexcept {
+  if (!may_move(signal, by)) return 0;
+  const pid_t self = by.self;
   counted_signal& c = counted[signal];
   unsigned fresh = 0;
   bool found = false;
   constexpr int most = 8;  // two, unless a sender is fast
+  siginfo_t first{};
   siginfo_t info;
   for (int i = 0; i < most && take(signal, info); ++i) {
     const signal_state state = state_of(info);
     if (state == signal_state::out_of_date) continue;
     if (state == signal_state::fresh) ++fresh;
-    if (!found) c.info = info;  // signals merge into the oldest
+    if (!found) first = info;  // signals merge into the oldest
     found = true;
   }
   if (!found) {
@@ -220,11 +226,49 @@ unsigned move(unsigned signal, pid_t self) noexcept {
   }
   // One that another thread holds is pending already.
   if (c.holder != 0 && c.holder != self && is_still_held(signal)) return fresh;
+  c.info = first;
   set_holder(signal, self);
   // A thread that wants the signal since may_move() looks at `held` after it is in `takers`, or
   // after it has changed its mask.
-  may_move(signal, self) ? put_back(signal, self) : give_back(signal);
+  if (may_move(signal, by)) {
+    put_back(signal, self);
+  } else {
+    give_back(signal);
+    by.again |= signal_bit(signal);  // not at once, so that the other thread finds it
+  }
   return fresh;
+}
+
+bool count_new(std::uint64_t signals, mover& by) noexcept {
+  const scoped_lock hold;
+  // One that this thread does not block is about to be delivered.
+  std::uint64_t pending = pending_now() & signals & hold.blocked();
+  std::uint64_t own = 0;  // held by this thread: there may be another one for the process
+  each_signal(held.load() & pending, [&](unsigned signal) {
+    if (counted[signal].holder == by.self) own |= signal_bit(signal);
+  });
+  if (own != 0) {
+    const std::optional<thread_status> status = status_of(by.self);
+    if (status) own &= ~status->pending_of_process;
+    pending &= ~own;
+  }
+  bool any = false;
+  each_signal(pending, [&](unsigned signal) {
+    for (unsigned left = move(signal, by); left != 0; --left) {
+      signal_delivered(signal);
+      any = true;
+    }
+  });
+  return any;
+}
+
+// Makes room for a copy: one that is pending for this thread already would keep it from being
+// queued.
+void drop_own(unsigned signal, pid_t self) noexcept {
+  const std::optional<thread_status> status = status_of(self);
+  siginfo_t info;
+  if (!status || (status->pending & signal_bit(signal)) == 0 || !take(signal, info)) return;
+  if (state_of(info) == signal_state::fresh) signal_delivered(signal);  // merges
 }
 
 // Fetches those of `signals` that other threads hold.
@@ -236,6 +280,7 @@ void fetch(std::uint64_t signals) noexcept {
     if (counted[signal].holder == self) return;
     if (!is_still_held(signal)) return set_holder(signal, 0);
     old_copies.fetch_add(1);
+    drop_own(signal, self);
     put_back(signal, self);
   });
 }
@@ -253,26 +298,14 @@ void report_skipped(std::uint64_t signals) noexcept {
 bool count_new(std::uint64_t signals) noexcept {
   if ((pending_now() & signals & standard_signals) == 0) return false;
   if (!base::one_thread()) at_thread_end.is_armed = true;
-  const scoped_lock hold;
-  const pid_t self = this_thread();
-  // One that this thread does not block is about to be delivered.
-  std::uint64_t pending = pending_now() & signals & standard_signals & hold.blocked();
-  std::uint64_t own = 0;  // held by this thread: there may be another one for the process
-  each_signal(held.load() & pending, [&](unsigned signal) {
-    if (counted[signal].holder == self) own |= signal_bit(signal);
-  });
-  if (own != 0) {
-    const std::optional<thread_status> status = status_of(self);
-    if (status) own &= ~status->pending_of_process;
-    pending &= ~own;
+  mover by{this_thread()};
+  const bool any = count_new(signals & standard_signals, by);
+  if (by.again != 0) {
+    // Without the lock, which the other thread may be waiting for.
+    const timespec a_moment{0, 50'000};
+    syscall(SYS_nanosleep, &a_moment, nullptr);
+    signal_skipped(by.again);
   }
-  bool any = false;
-  each_signal(pending, [&](unsigned signal) {
-    for (unsigned left = move(signal, self); left != 0; --left) {
-      signal_delivered(signal);
-      any = true;
-    }
-  });
   return any;
 }
 
@@ -305,6 +338,7 @@ void discard_pending(unsigned signal) noexcept {
 
 void drop_old_copies() noexcept {
   if (old_copies.load() == 0 || !own_process::is_current()) return;
+  if ((pending_now() & standard_signals) == 0) return;
   const scoped_lock hold;
   const pid_t self = this_thread();
   const std::optional<thread_status> status = status_of(self);
@@ -336,7 +370,8 @@ void add_held_signals(sigset_t& pending) noexcept {
   if (held.load() == 0 || !own_process::is_current()) return;
   const scoped_lock hold;
   each_signal(held.load(), [&pending](unsigned signal) {
-    if (is_still_held(signal)) sigaddset(&pending, static_cast<int>(signal));
+    if (sigismember(&pending, static_cast<int>(signal)) == 0 && is_still_held(signal))
+      sigaddset(&pending, static_cast<int>(signal));
   });
 }
 

@@ -563,6 +563,37 @@ TEST_CASE("a signal that another thread has taken is not pending for the one tha
   }
 }
 
+TEST_CASE("a thread whose signal another one has taken finds the next one, counted by a third") {
+  const blocked_signal usr1;
+  const sigset_t only_this = set_of(SIGUSR1);
+  usr1.send();
+  in_thread([&] {
+    int signal = 0;
+    CHECK(sigwait(&only_this, &signal) == 0);
+  });
+  std::atomic<int> step{0};
+  std::thread third([&] {
+    usr1.send();
+    step = 1;
+    step.notify_all();
+    step.wait(1);
+  });
+  step.wait(0);
+  SUBCASE("by unblocking it") {
+    unblock(SIGUSR1);
+    CHECK(handled == 1);
+  }
+  SUBCASE("by sigwait") {
+    int signal = 0;
+    CHECK(sigwait(&only_this, &signal) == 0);
+    CHECK(handled == 0);
+  }
+  CHECK(!is_pending(SIGUSR1));
+  step = 2;
+  step.notify_all();
+  third.join();
+}
+
 TEST_CASE("a counted signal stays pending when the thread that has counted it ends") {
   const blocked_signal usr1;
   in_thread([&] { usr1.send(); });
