@@ -41,16 +41,17 @@ struct knote_record : knote {
   // reports its end.
   bool ending = false;
 
-  bool wants_vanished = false;  // EV_VANISHED, and it is about a descriptor
-  bool lost = false;            // drop_all() drops it: it is about a file that was closed unseen
-  bool vanished = false;        // its descriptor is closed: detached, the last event is due
-  bool polled = false;          // registered with epoll, so that its filter has no `detach` to run
+  // Bits, so that a knote takes eight bytes less.
+  bool wants_vanished : 1 = false;  // EV_VANISHED, and it is about a descriptor
+  bool lost : 1 = false;    // drop_all() drops it: it is about a file that was closed unseen
+  bool served : 1 = false;  // in the list of served knotes
+
+  bool vanished = false;  // its descriptor is closed: detached, the last event is due
+  bool polled = false;    // registered with epoll, so that its filter has no `detach` to run
 
   // Polled, but epoll knows too little about the descriptor: `process` probes it and decides what
   // its events are.
   bool needs_probe = false;
-
-  bool served = false;  // in the list of served knotes
 
   std::uint32_t processed_at = 0;  // queue::waits_ when `process` was last asked
 };

@@ -51,7 +51,7 @@ namespace kedge::mach {
 namespace {
 
 // The first `warm_up` rounds fill the caches. The next `rounds` are counted.
-constexpr std::uint32_t warm_up = 200, rounds = 2000;
+constexpr std::uint32_t warm_up = 10000, rounds = 2000;
 
 }  // namespace
 
