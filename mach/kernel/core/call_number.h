@@ -93,4 +93,6 @@ enum class call_number : std::uint32_t {
   set_strict_replies,
 };
 
+inline constexpr call_number first_of_binding = call_number::fileport_make;
+
 }  // namespace kedge::mach::kernel

@@ -133,7 +133,7 @@ ref<ipc_task> embedded::create_task(ipc_task* parent, std::uint32_t first_ordere
 
 bool embedded::call_of_process(ipc_task& caller, const any_request& request, any_reply& reply,
                                copyio& memory, attachment* file) {
-  if (request.number < call_number::fileport_make) return false;  // a call of the core
+  if (request.number < first_of_binding) return false;
   try {
     switch (request.number) {
       case call_number::snapshot:

@@ -89,7 +89,7 @@ TEST_CASE("mach_vm_remap over a part of its source maps what was there before") 
     mach_vm_address_t up = memory + vm_page_size;
     REQUIRE(remap(up, memory, 4, copy, over) == KERN_SUCCESS);
     CHECK(number_at(memory, 0) == 1);
-    for (const mach_vm_size_t page : {1, 2, 3, 4}) {
+    for (const mach_vm_size_t page : {1u, 2u, 3u, 4u}) {
       CHECK(number_at(memory, page) == static_cast<int>(page));
     }
     CHECK(number_at(memory, 5) == 6);
@@ -115,7 +115,7 @@ TEST_CASE("mach_vm_remap shares a range of two entries' pages, and of pages of n
   byte(again + 2 * vm_page_size) = 30;
   CHECK(byte(first) == 20);
   CHECK(byte(second) == 30);
-  for (const mach_vm_size_t page : {0, 3, 4}) {
+  for (const mach_vm_size_t page : {0u, 3u, 4u}) {
     CAPTURE(page);
     CHECK(number_at(again, page) == static_cast<int>(page + 1));
     byte(memory + page * vm_page_size) = 70;
