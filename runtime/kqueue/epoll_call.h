@@ -31,7 +31,6 @@ struct wait_round {
   int fd;                // of the kqueue
   unsigned taken;        // how many of epoll's events are delivered already
   unsigned room;         // for epoll's events. 0: epoll is not asked
-  unsigned complete;     // how many events of the call's array have their `data`
   int count;             // of epoll's events, or a negative errno
   unsigned set;          // the epoll set that the wait began with
   unsigned wait;         // its number, queue::waits_

@@ -80,10 +80,16 @@ class event_writer {
     }
   }
 
-  // Fills in `data` of the events from `first` on. Requires that they are READ or WRITE events.
-  void put_amounts(unsigned first) noexcept {
-    wide_ != nullptr ? kqueue::put_amounts(wide_ + first, count_ - first)
-                     : kqueue::put_amounts(narrow_ + first, count_ - first);
+  // Returns whether there are events without `data`: those since the last complete().
+  bool is_incomplete() const noexcept { return complete_ != count_; }
+  // All events have their `data`.
+  void complete() noexcept { complete_ = count_; }
+  // Fills in `data` of the events that have none. Requires that they are READ or WRITE events.
+  void put_amounts() noexcept {
+    const unsigned count = count_ - complete_;
+    wide_ != nullptr ? kqueue::put_amounts(wide_ + complete_, count)
+                     : kqueue::put_amounts(narrow_ + complete_, count);
+    complete();
   }
 
  private:
@@ -91,6 +97,7 @@ class event_writer {
   struct kevent* narrow_ = nullptr;
   unsigned capacity_;
   unsigned count_;
+  unsigned complete_ = 0;  // how many have their `data`
 };
 
 }  // namespace kedge::kqueue

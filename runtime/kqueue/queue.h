@@ -304,7 +304,7 @@ class queue {
   void deliver_turn(event_writer& out) noexcept;
   inline bool deliver_list(event_writer& out, std::uint32_t most) noexcept;
   bool deliver_active(event_writer& out, std::uint32_t most) noexcept;
-  void put_amounts(event_writer& out, unsigned first) noexcept;
+  void put_amounts(event_writer& out) noexcept;
   inline std::size_t take_batch(std::uint32_t& left, delivery* batch, event_writer& out,
                                 bool& tried) noexcept;
   inline void process_batch(std::span<delivery> batch, event_writer& out) noexcept;

@@ -46,7 +46,6 @@ int queue::collect(event_writer& out, deadline& until) noexcept {
 int queue::finish_wait(wait_round& r, event_writer& out, deadline& until) noexcept {
   ++collectors_;
   r.wait = ++waits_;
-  r.complete = 0;
   return collect_from(deliver_round(r, out, until), out, until);
 }
 
@@ -95,7 +94,7 @@ void queue::plan(wait_round& r, event_writer& out, deadline& until) noexcept {
   if (turn_left_ != 0) deliver_turn(out);
   r.sleep = !until.is_now() && active_count_ == 0 && out.count() == 0;
   r.room = std::min(out.room(), max_ready);
-  r.complete = out.count();
+  out.complete();
 }
 
 // Releases the lock while it waits. When the time has run out, `until` becomes now.
@@ -193,7 +192,6 @@ int queue::deliver_reported(const wait_round& r, event_writer& out, bool& seen_a
   bool is_current = r.changes == descriptors_.changes();
   const auto count = static_cast<unsigned>(r.count);
   stale_ = false;
-  unsigned complete = r.complete;  // how many events have their `data`
   bool any_internal = false;
   bool any_probe = false;
   delivery probes[max_batch];
@@ -203,16 +201,16 @@ int queue::deliver_reported(const wait_round& r, event_writer& out, bool& seen_a
       const std::size_t n = deliver_ready(r, r.ready[i], probes, out);
       if (n == 0) continue;
       any_probe = true;
-      put_amounts(out, complete);
+      put_amounts(out);
       process_batch({probes, n}, out);
     } else {
       if (any_internal) continue;
       any_internal = true;
-      put_amounts(out, complete);
+      put_amounts(out);
       run_reported_pumps(r, i);
       deliver_list(out, UINT32_MAX);
     }
-    complete = out.count();
+    out.complete();
   }
   is_current = is_current && r.changes == descriptors_.changes();
   // Events may have been crowded out by stale events, which can be got rid of, or by events of
@@ -221,15 +219,15 @@ int queue::deliver_reported(const wait_round& r, event_writer& out, bool& seen_a
       active_count_ != 0 || any_probe || (stale_ && (!is_current || replace_set()));
   is_stuck = stale_ && !is_short;
   seen_all = count < r.room || (!any_internal && !is_short);
-  put_amounts(out, complete);
+  put_amounts(out);
   return 0;
 }
 
-// Fills in `data` of the events from `first` on. Releases the lock for that.
-void queue::put_amounts(event_writer& out, unsigned first) noexcept {
-  if ((options_ & no_data) != 0 || out.count() == first) return;
+// Fills in `data` of the events that have none. Releases the lock for that.
+void queue::put_amounts(event_writer& out) noexcept {
+  if ((options_ & no_data) != 0 || !out.is_incomplete()) return;
   lock_.unlock();
-  out.put_amounts(first);
+  out.put_amounts();
   lock_.lock();
 }
 
