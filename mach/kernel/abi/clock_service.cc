@@ -8,7 +8,7 @@
 #include <time.h>
 
 #include "kedge/mach/kernel/abi/current_binding.h"
-#include "kedge/mach/kernel/core/space.h"
+#include "kedge/mach/kernel/core/ipc_space.h"
 
 using kedge::mach::kernel::call;
 namespace replies = kedge::mach::kernel::replies;

@@ -4,7 +4,7 @@
 #include <mach/thread_act.h>
 
 #include "kedge/mach/kernel/abi/check_memory.h"
-#include "kedge/mach/kernel/core/space.h"
+#include "kedge/mach/kernel/core/ipc_space.h"
 
 namespace {
 

@@ -4,7 +4,7 @@
 #include <mach/ndr.h>
 
 #include "kedge/mach/kernel/abi/current_binding.h"
-#include "kedge/mach/kernel/core/space.h"
+#include "kedge/mach/kernel/core/ipc_space.h"
 
 using kedge::mach::kernel::call;
 namespace requests = kedge::mach::kernel::requests;

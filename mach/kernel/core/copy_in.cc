@@ -146,7 +146,7 @@ kern_return_t copy_in(const right_context& context, mach_port_name_t name, entry
   return result;
 }
 
-kern_return_t take_copy(space& names, mach_port_name_t name, carried_right& taken,
+kern_return_t take_copy(ipc_space& names, mach_port_name_t name, carried_right& taken,
                         guard_violation& guard, deferred_work& cleanup) {
   taken = {nullptr, MACH_MSG_TYPE_MOVE_SEND, name == MACH_PORT_DEAD};
   if (!MACH_PORT_VALID(name)) return KERN_SUCCESS;

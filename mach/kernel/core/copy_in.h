@@ -91,7 +91,7 @@ kern_return_t copy_in(const right_context& context, mach_port_name_t name, entry
 // Takes a copy of the send right that the caller of a routine names as an argument. Null and dead
 // names are taken as such. MACH_SEND_INVALID_RIGHT: the message of such a call would be refused.
 // The space must not be locked.
-kern_return_t take_copy(space& names, mach_port_name_t name, carried_right& taken,
+kern_return_t take_copy(ipc_space& names, mach_port_name_t name, carried_right& taken,
                         guard_violation& guard, deferred_work& cleanup);
 
 }  // namespace kedge::mach::kernel

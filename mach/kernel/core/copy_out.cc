@@ -9,7 +9,8 @@ namespace kedge::mach::kernel {
 namespace {
 
 // A receive right arrives under `name`. Requires the port lock.
-void join_receive_right(space& names, mach_port_name_t name, entry& held, port& target) noexcept {
+void join_receive_right(ipc_space& names, mach_port_name_t name, entry& held,
+                        port& target) noexcept {
   if (held.type & MACH_PORT_TYPE_SEND) names.forget_send(target, name);
   held.type |= MACH_PORT_TYPE_RECEIVE;
   target.receiver = &names;
@@ -17,7 +18,7 @@ void join_receive_right(space& names, mach_port_name_t name, entry& held, port& 
 }
 
 // Fills in a new entry, which takes over the right's reference to the port. Requires the port lock.
-void fill(space& names, mach_port_name_t name, entry& made, const carried_right& right) {
+void fill(ipc_space& names, mach_port_name_t name, entry& made, const carried_right& right) {
   port& target = *right.target;
   made.target = &target;
   switch (right.disposition) {
@@ -37,7 +38,8 @@ void fill(space& names, mach_port_name_t name, entry& made, const carried_right&
 }
 
 // The right joins the entry that the port has under `name` already. Requires the port lock.
-void join(space& names, mach_port_name_t name, entry& held, const carried_right& right) noexcept {
+void join(ipc_space& names, mach_port_name_t name, entry& held,
+          const carried_right& right) noexcept {
   if (right.disposition == MACH_MSG_TYPE_MOVE_SEND) {
     join_send_right(held, *right.target);
   } else {
@@ -47,7 +49,7 @@ void join(space& names, mach_port_name_t name, entry& held, const carried_right&
 
 // The name under which the space has send or receive rights to the port, or MACH_PORT_NULL. Each
 // send-once right has a name of its own. Requires the port lock.
-mach_port_name_t known_name(const space& names, const carried_right& right) noexcept {
+mach_port_name_t known_name(const ipc_space& names, const carried_right& right) noexcept {
   if (right.disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE) return MACH_PORT_NULL;
   const port& target = *right.target;
   return target.receiver == &names ? target.receiver_name : names.find_send(target);
@@ -55,7 +57,7 @@ mach_port_name_t known_name(const space& names, const carried_right& right) noex
 
 }  // namespace
 
-kern_return_t copy_out(space& names, carried_right& right, mach_port_name_t& name) {
+kern_return_t copy_out(ipc_space& names, carried_right& right, mach_port_name_t& name) {
   port* const target = right.target;
   if (!target) {
     name = right.dead ? MACH_PORT_DEAD : MACH_PORT_NULL;
@@ -86,7 +88,7 @@ kern_return_t copy_out(space& names, carried_right& right, mach_port_name_t& nam
   return KERN_SUCCESS;
 }
 
-kern_return_t copy_out_or_release(space& names, carried_right& right, mach_port_name_t& name,
+kern_return_t copy_out_or_release(ipc_space& names, carried_right& right, mach_port_name_t& name,
                                   deferred_work& cleanup) {
   kern_return_t result = KERN_SUCCESS;
   {
@@ -97,7 +99,7 @@ kern_return_t copy_out_or_release(space& names, carried_right& right, mach_port_
   return result;
 }
 
-kern_return_t copy_out_at(space& names, carried_right& right, mach_port_name_t name,
+kern_return_t copy_out_at(ipc_space& names, carried_right& right, mach_port_name_t name,
                           profile answers) {
   entry* held = nullptr;
   const kern_return_t failed = names.find_slot(name, answers.checks_generation_bits(), held);

@@ -10,11 +10,11 @@
 #include <cstdint>
 
 #include "kedge/mach/kernel/core/guard_policy.h"
+#include "kedge/mach/kernel/core/ipc_space.h"
 #include "kedge/mach/kernel/core/object.h"
 #include "kedge/mach/kernel/core/pending_call.h"
 #include "kedge/mach/kernel/core/reference_count.h"
 #include "kedge/mach/kernel/core/semaphore.h"
-#include "kedge/mach/kernel/core/space.h"
 #include "kedge/mach/kernel/core/special_ports.h"
 #include "kedge/runtime/base/list.h"
 #include "kedge/runtime/base/mutex.h"
@@ -46,7 +46,7 @@ class ipc_task {
 
   const std::uint64_t id;
   const identity credentials;
-  space names;
+  ipc_space names;
   guard_policy guards;
   special_ports special;
 

@@ -16,7 +16,7 @@
 #include "kedge/mach/kernel/core/calls/voucher_call.h"
 #include "kedge/mach/kernel/core/copy_out.h"
 #include "kedge/mach/kernel/core/deferred_work.h"
-#include "kedge/mach/kernel/core/port_set.h"
+#include "kedge/mach/kernel/core/ipc_port_set.h"
 #include "kedge/mach/kernel/core/right.h"
 
 namespace kedge::mach::kernel {
@@ -248,7 +248,7 @@ kern_return_t kernel::attach(ipc_task& caller, mach_port_name_t name, watch& by,
   if (at->kind == object_kind::port) {
     static_cast<port&>(*at).watches.push_back(by);
   } else {
-    static_cast<port_set&>(*at).watches.push_back(by);
+    static_cast<ipc_port_set&>(*at).watches.push_back(by);
   }
   return KERN_SUCCESS;
 }
@@ -259,7 +259,7 @@ void kernel::detach(watch& by, object& at) noexcept {
   if (at.kind == object_kind::port) {
     static_cast<port&>(at).watches.remove(by);
   } else {
-    static_cast<port_set&>(at).watches.remove(by);
+    static_cast<ipc_port_set&>(at).watches.remove(by);
   }
 }
 
@@ -269,7 +269,7 @@ mach_port_name_t kernel::peek(object& at) noexcept {
     const std::lock_guard hold(one.lock);
     return one.receiver && one.queue().peek() ? one.receiver_name : MACH_PORT_NULL;
   }
-  port_set& set = static_cast<port_set&>(at);
+  ipc_port_set& set = static_cast<ipc_port_set&>(at);
   for (;;) {
     ref<port> member;
     {

@@ -18,7 +18,7 @@ void forget_only_stale(port& member) noexcept {
   if (only && only == member.sets.back() && is_stale(*only)) forget(*only);
 }
 
-void make_stale(port& member, port_set& set) noexcept {
+void make_stale(port& member, ipc_port_set& set) noexcept {
   constexpr int most = 16;
   const std::lock_guard hold(member.lock);
   membership* oldest = nullptr;
@@ -43,7 +43,7 @@ namespace {
 // oldest set: the last two sets hang from one link.
 class set_chain {
  public:
-  set_chain(port& member, const port_set& set) : set_(set) {
+  set_chain(port& member, const ipc_port_set& set) : set_(set) {
     for (membership* each = member.sets.front(); each; each = member_sets::after(*each)) {
       sets_.insert(sets_.begin(), each);
     }
@@ -106,13 +106,13 @@ class set_chain {
     return true;
   }
 
-  const port_set& set_;
+  const ipc_port_set& set_;
   std::vector<membership*> sets_;
 };
 
 }  // namespace
 
-bool extract_from_chain(port& member, const port_set& set) {
+bool extract_from_chain(port& member, const ipc_port_set& set) {
   return set_chain(member, set).extract();
 }
 

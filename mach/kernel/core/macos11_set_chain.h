@@ -9,8 +9,8 @@
 // Locks: each function requires the port lock, unless it says otherwise.
 #pragma once
 
+#include "kedge/mach/kernel/core/ipc_port_set.h"
 #include "kedge/mach/kernel/core/port.h"
-#include "kedge/mach/kernel/core/port_set.h"
 
 namespace kedge::mach::kernel {
 
@@ -28,9 +28,9 @@ void forget_only_stale(port& member) noexcept;
 
 // Removes the port from a set that is being destroyed. The port keeps the membership as a stale
 // one, up to 16 of them. The port lock and the set's lock must not be held.
-void make_stale(port& member, port_set& set) noexcept;
+void make_stale(port& member, ipc_port_set& set) noexcept;
 
 // Takes the port out of the set as macOS 11 does. Returns whether macOS 11 reports success.
-bool extract_from_chain(port& member, const port_set& set);
+bool extract_from_chain(port& member, const ipc_port_set& set);
 
 }  // namespace kedge::mach::kernel

@@ -9,9 +9,9 @@
 #include <mutex>
 #include <utility>
 
+#include "kedge/mach/kernel/core/ipc_port_set.h"
 #include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/port.h"
-#include "kedge/mach/kernel/core/port_set.h"
 #include "kedge/mach/kernel/core/right.h"
 
 namespace kedge::mach::kernel {
@@ -133,7 +133,7 @@ void deferred_notifications::flush_all(deferred_work& cleanup) noexcept {
   for (std::size_t index = 0; index < count_; ++index) {
     const deferred& each = list_[index];
     if (each.which == kind::destroy_set) {
-      destroy_port_set(*ref<port_set>::adopt(static_cast<port_set*>(each.target)), cleanup);
+      destroy_port_set(*ref<ipc_port_set>::adopt(static_cast<ipc_port_set*>(each.target)), cleanup);
       continue;
     }
     port* const target = static_cast<port*>(each.target);

@@ -4,8 +4,8 @@
 #include <mutex>
 
 #include "kedge/mach/kernel/core/deferred_work.h"
+#include "kedge/mach/kernel/core/ipc_port_set.h"
 #include "kedge/mach/kernel/core/port.h"
-#include "kedge/mach/kernel/core/port_set.h"
 #include "kedge/mach/kernel/core/semaphore.h"
 
 namespace kedge::mach::kernel {
@@ -14,7 +14,7 @@ waiters& queue_of(pending_call& parked) noexcept {
   object& target = *parked.waits_on;
   switch (target.kind) {
     case object_kind::port_set:
-      return static_cast<port_set&>(target).receivers;
+      return static_cast<ipc_port_set&>(target).receivers;
     case object_kind::semaphore:
       return static_cast<semaphore&>(target).waiting;
     default:

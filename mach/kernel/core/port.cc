@@ -5,10 +5,10 @@
 #include <mutex>
 #include <utility>
 
+#include "kedge/mach/kernel/core/ipc_port_set.h"
 #include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/macos11_set_chain.h"
 #include "kedge/mach/kernel/core/notification.h"
-#include "kedge/mach/kernel/core/port_set.h"
 
 namespace kedge::mach::kernel {
 
@@ -51,7 +51,7 @@ namespace {
 // Offers the message to the receivers of a set, or makes the port a ready member, and returns
 // whether a receiver has got it. Requires the port lock.
 bool offer_to_set(membership& link, kmsg* message, deferred_work& cleanup) noexcept {
-  port_set& set = *link.set;
+  ipc_port_set& set = *link.set;
   const std::lock_guard hold(set.lock);
   if (hand_over(set.receivers, *link.member, message, cleanup)) return true;
   // Under the lock that found no receiver: a receiver that comes later finds the port ready and

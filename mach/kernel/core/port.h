@@ -18,8 +18,8 @@
 
 namespace kedge::mach::kernel {
 
-class port_set;
-class space;
+class ipc_port_set;
+class ipc_space;
 
 // What a watch is notified of.
 enum class watch_event {
@@ -52,7 +52,7 @@ void notify_watchers(watchers& all, watch_event event) noexcept;
 struct membership {
   port* member = nullptr;
   // Null: the set was destroyed, see macos11_set_chain.h.
-  port_set* set = nullptr;
+  ipc_port_set* set = nullptr;
   base::list_link<membership> in_port;
   base::list_link<membership> in_set;
   base::list_link<membership> ready;  // linked while the member has messages
@@ -90,7 +90,7 @@ class port final : public object {
 
   // The space that holds the receive right, and its name there. Null: the right is in a message,
   // with the kernel, or destroyed.
-  space* receiver = nullptr;
+  ipc_space* receiver = nullptr;
   mach_port_name_t receiver_name = MACH_PORT_NULL;
   // The port that the message with the receive right is bound for, with a reference. Guarded by
   // kernel::transit.

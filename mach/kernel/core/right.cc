@@ -6,7 +6,7 @@
 
 namespace kedge::mach::kernel {
 
-object_lock lock_if_alive(space& names, mach_port_name_t name, entry& held) noexcept {
+object_lock lock_if_alive(ipc_space& names, mach_port_name_t name, entry& held) noexcept {
   port& target = port_of(held);
   object_lock locked(target.lock);
   if (target.active) return locked;
@@ -23,7 +23,7 @@ object_lock lock_if_alive(space& names, mach_port_name_t name, entry& held) noex
   return {};
 }
 
-bool convert_if_dead(space& names, mach_port_name_t name, entry& held) noexcept {
+bool convert_if_dead(ipc_space& names, mach_port_name_t name, entry& held) noexcept {
   if (held.type == MACH_PORT_TYPE_DEAD_NAME) return true;
   if ((held.type & MACH_PORT_TYPE_SEND_RIGHTS) == 0 || (held.type & MACH_PORT_TYPE_RECEIVE)) {
     return false;
@@ -31,7 +31,7 @@ bool convert_if_dead(space& names, mach_port_name_t name, entry& held) noexcept 
   return !lock_if_alive(names, name, held).owns_lock();
 }
 
-kern_return_t find_send_right(space& names, mach_port_name_t name, port*& target) noexcept {
+kern_return_t find_send_right(ipc_space& names, mach_port_name_t name, port*& target) noexcept {
   entry* const held = MACH_PORT_VALID(name) ? names.find(name) : nullptr;
   if (!held) return KERN_INVALID_NAME;
   if (convert_if_dead(names, name, *held) || (held->type & MACH_PORT_TYPE_SEND) == 0) {
@@ -48,7 +48,7 @@ void become_dead(entry& held, bool notified) noexcept {
   held.type = MACH_PORT_TYPE_DEAD_NAME;
 }
 
-void drop_dead(space& names, mach_port_name_t name, entry& held,
+void drop_dead(ipc_space& names, mach_port_name_t name, entry& held,
                mach_port_urefs_t references) noexcept {
   if (held.urefs == max_urefs && references != max_urefs) return;
   if (held.urefs > references) {

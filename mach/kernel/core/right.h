@@ -9,11 +9,11 @@
 #include <cstdint>
 
 #include "kedge/mach/kernel/core/guard_violation.h"
+#include "kedge/mach/kernel/core/ipc_space.h"
 #include "kedge/mach/kernel/core/name_request.h"
 #include "kedge/mach/kernel/core/notification.h"
 #include "kedge/mach/kernel/core/object.h"
 #include "kedge/mach/kernel/core/port.h"
-#include "kedge/mach/kernel/core/space.h"
 
 namespace kedge::mach::kernel {
 
@@ -23,7 +23,7 @@ inline constexpr mach_port_urefs_t max_urefs = 65535;
 
 // What a call that changes the rights of one space works with. Made once per call.
 struct right_context {
-  space& names;
+  ipc_space& names;
   deferred_notifications& deferred;  // flushed by the caller once it holds no lock
   guard_violation& guard;            // receives the guard exception that the call raises
   deferred_work& cleanup;
@@ -43,23 +43,24 @@ inline port& port_of(const entry& held) noexcept {
 
 // Locks the port of a send or send-once right and returns the lock. If the port is dead, makes the
 // entry the dead name that it has become and returns an empty lock (Darwin: ipc_right_check).
-[[nodiscard]] object_lock lock_if_alive(space& names, mach_port_name_t name, entry& held) noexcept;
+[[nodiscard]] object_lock lock_if_alive(ipc_space& names, mach_port_name_t name,
+                                        entry& held) noexcept;
 
 // Makes the entry of a send or send-once right to a dead port the dead name that it has become.
 // Returns whether the entry is a dead name now.
-bool convert_if_dead(space& names, mach_port_name_t name, entry& held) noexcept;
+bool convert_if_dead(ipc_space& names, mach_port_name_t name, entry& held) noexcept;
 
 // Finds the live port to which `name` is a send right. KERN_INVALID_NAME: there is no such name.
 // KERN_INVALID_RIGHT: the name is not a send right, or its port is dead. A right to a dead port
 // becomes a dead name.
-kern_return_t find_send_right(space& names, mach_port_name_t name, port*& target) noexcept;
+kern_return_t find_send_right(ipc_space& names, mach_port_name_t name, port*& target) noexcept;
 
 // The entry becomes a dead name and keeps its user references. `notified`: it gets one more, which
 // the dead-name notification carries. Requires the port lock.
 void become_dead(entry& held, bool notified) noexcept;
 
 // Drops user references of a dead name, and the name with the last one.
-void drop_dead(space& names, mach_port_name_t name, entry& held,
+void drop_dead(ipc_space& names, mach_port_name_t name, entry& held,
                mach_port_urefs_t references) noexcept;
 
 // Frees a name whose right leaves the entry. The caller takes over the entry's reference to the

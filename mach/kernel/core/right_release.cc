@@ -7,8 +7,8 @@
 #include <mutex>
 #include <utility>
 
+#include "kedge/mach/kernel/core/ipc_port_set.h"
 #include "kedge/mach/kernel/core/kernel.h"
-#include "kedge/mach/kernel/core/port_set.h"
 
 namespace kedge::mach::kernel {
 namespace {

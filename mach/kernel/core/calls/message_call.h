@@ -7,10 +7,10 @@
 
 #include "kedge/mach/kernel/core/copyio.h"
 #include "kedge/mach/kernel/core/deferred_work.h"
+#include "kedge/mach/kernel/core/ipc_port_set.h"
 #include "kedge/mach/kernel/core/ipc_task.h"
 #include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/pending_call.h"
-#include "kedge/mach/kernel/core/port_set.h"
 #include "kedge/mach/kernel/core/request.h"
 #include "kedge/mach/kernel/core/right.h"
 
@@ -71,8 +71,8 @@ class message_call {
   void announce(object& from) noexcept;
   status end_receive(mach_msg_return_t result, kmsg* message);
   status receive_at(port& from);
-  status receive_at(port_set& from);
-  mach_msg_return_t take_from_member(port& member, port_set& from, kmsg*& message);
+  status receive_at(ipc_port_set& from);
+  mach_msg_return_t take_from_member(port& member, ipc_port_set& from, kmsg*& message);
   bool too_large_stays(const kmsg& next, const port& from);
   status finish_receive(kmsg* message);
   void notify_of_room(port& from);

@@ -8,14 +8,14 @@
 
 #include "kedge/mach/kernel/core/calls/message_call.h"
 #include "kedge/mach/kernel/core/copy_out.h"
+#include "kedge/mach/kernel/core/ipc_port_set.h"
 #include "kedge/mach/kernel/core/port.h"
-#include "kedge/mach/kernel/core/port_set.h"
 
 namespace kedge::mach::kernel {
 
 // The port or set of the name that the call receives from, or null.
 ref<object> message_call::find_receive() noexcept {
-  space& names = caller_.names;
+  ipc_space& names = caller_.names;
   const std::lock_guard hold(names.lock);
   const entry* const found = names.active ? names.find(state_.receive_name) : nullptr;
   if (!found) return {};
@@ -35,7 +35,7 @@ status message_call::receive() {
   const ref<object> from = find_receive();
   if (!from) return done(MACH_RCV_INVALID_NAME);
   if (from->kind == object_kind::port) return receive_at(static_cast<port&>(*from));
-  return receive_at(static_cast<port_set&>(*from));
+  return receive_at(static_cast<ipc_port_set&>(*from));
 }
 
 // Whether the message is too large for the buffer and stays in its queue (MACH_RCV_LARGE).
@@ -90,7 +90,7 @@ status message_call::receive_at(port& from) {
   }
 }
 
-status message_call::receive_at(port_set& from) {
+status message_call::receive_at(ipc_port_set& from) {
   for (;;) {
     ref<port> member;
     mach_msg_return_t failed = MACH_MSG_SUCCESS;
@@ -117,7 +117,7 @@ status message_call::receive_at(port_set& from) {
 // Takes a message from a ready member of a set. Leaves `message` null, with success, if the member
 // left the set or was emptied concurrently: the set's lock could not be kept, since a port's lock
 // comes before it.
-mach_msg_return_t message_call::take_from_member(port& member, port_set& from, kmsg*& message) {
+mach_msg_return_t message_call::take_from_member(port& member, ipc_port_set& from, kmsg*& message) {
   const std::lock_guard hold(member.lock);
   const kmsg* const first = member.queue().peek();
   membership* link = member.sets.front();
@@ -139,7 +139,7 @@ void message_call::receive_from(object& from) {
   if (from.kind == object_kind::port) {
     receive_at(static_cast<port&>(from));
   } else {
-    receive_at(static_cast<port_set&>(from));
+    receive_at(static_cast<ipc_port_set&>(from));
   }
 }
 
@@ -200,7 +200,7 @@ mach_port_name_t message_call::copy_out_destination(kmsg& message,
 
 // Puts the rights of the header into the caller's space and fills in the header.
 mach_msg_return_t message_call::copy_out_header(kmsg& message, deferred_notifications& deferred) {
-  space& names = caller_.names;
+  ipc_space& names = caller_.names;
   std::unique_lock locked(names.lock, std::defer_lock);
   // Without rights to be copied out the space is not needed.
   if (message.reply.target || message.complex || message.voucher.target) {

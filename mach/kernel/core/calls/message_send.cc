@@ -59,7 +59,7 @@ bool lacks_reply_port(const entry& to, const entry& reply_to) noexcept {
 
 // Whether the reply port may serve for MACH_MSG_STRICT_REPLY. A dead one may (Darwin:
 // ipc_kmsg_validate_reply_port_locked).
-bool is_strict_reply(port& reply, const space& names, mach_msg_option_t option) noexcept {
+bool is_strict_reply(port& reply, const ipc_space& names, mach_msg_option_t option) noexcept {
   const std::lock_guard hold(reply.lock);
   if (!reply.active) return true;
   const bool wants_immovable =
@@ -70,7 +70,7 @@ bool is_strict_reply(port& reply, const space& names, mach_msg_option_t option) 
 
 // Consumes the send-once right of a reply port. Returns the name of the receive right in the space,
 // MACH_PORT_NULL if the space does not hold it, or MACH_PORT_DEAD. Requires the space lock.
-mach_port_name_t swallow_reply(const space& names, carried_right& right) noexcept {
+mach_port_name_t swallow_reply(const ipc_space& names, carried_right& right) noexcept {
   port* const reply = std::exchange(right.target, nullptr);
   mach_port_name_t name = MACH_PORT_NULL;
   {
@@ -175,7 +175,7 @@ mach_msg_return_t message_call::copy_in_header(const right_context& context, kms
   mach_msg_header_t& header = message.header();
   const mach_msg_return_t bad = check_header(header);
   if (bad != MACH_MSG_SUCCESS) return bad;
-  space& names = context.names;
+  ipc_space& names = context.names;
   const std::lock_guard hold(names.lock);
   if (!names.active) return MACH_SEND_INVALID_DEST;
   if (MACH_MSGH_BITS_VOUCHER(header.msgh_bits) != MACH_MSG_TYPE_PORT_NONE &&
@@ -272,7 +272,7 @@ mach_msg_return_t message_call::check_ports(const right_context& context, kmsg& 
 
 // Copies in the three names of the header, all or none. Requires the space lock.
 mach_msg_return_t message_call::copy_in_ports(const right_context& context, kmsg& message) {
-  space& names = context.names;
+  ipc_space& names = context.names;
   const mach_msg_header_t& header = message.header();
   header_dispositions types{MACH_MSGH_BITS_REMOTE(header.msgh_bits),
                             MACH_MSGH_BITS_LOCAL(header.msgh_bits),
@@ -434,7 +434,7 @@ status message_call::send_failed(kmsg* message, mach_msg_return_t why) {
 // Puts the rights of the header back into the sender's space. Returns MACH_MSG_IPC_SPACE if a right
 // got no name. Requires the space lock.
 mach_msg_return_t message_call::return_header(kmsg& message) {
-  space& names = caller_.names;
+  ipc_space& names = caller_.names;
   mach_msg_header_t& header = message.header();
   mach_msg_return_t result = MACH_MSG_SUCCESS;
   const bool copied_voucher = MACH_MSGH_BITS_VOUCHER(header.msgh_bits) == MACH_MSG_TYPE_COPY_SEND &&

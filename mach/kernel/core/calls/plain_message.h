@@ -110,7 +110,7 @@ class plain_message {
   // The port that the header names by a send right, or null. Requires the space lock or a shard of
   // it.
   port* find_destination(kmsg& message) noexcept {
-    space& names = caller_.names;
+    ipc_space& names = caller_.names;
     const entry* const found =
         names.active ? names.find(message.header().msgh_remote_port) : nullptr;
     return found && (found->type & MACH_PORT_TYPE_SEND) ? &port_of(*found) : nullptr;
@@ -265,7 +265,7 @@ class plain_message {
   // Takes the oldest message of the port under the name, if it is a plain one that fits, and
   // consumes the send right that it came by. Writes the name of the receive right to `name`.
   kmsg* take_plain(mach_port_name_t& name, mach_msg_size_t room) noexcept {
-    space& names = caller_.names;
+    ipc_space& names = caller_.names;
     hold names_held(names.lock.shard_near(this));
     const entry* const found = names.active ? names.find(name) : nullptr;
     if (!found || !(found->type & MACH_PORT_TYPE_RECEIVE)) return nullptr;

@@ -10,9 +10,9 @@
 
 #include "kedge/mach/kernel/core/calls/dispatch.h"
 #include "kedge/mach/kernel/core/copy_in.h"
+#include "kedge/mach/kernel/core/ipc_port_set.h"
 #include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/port.h"
-#include "kedge/mach/kernel/core/port_set.h"
 
 namespace kedge::mach::kernel {
 
@@ -224,7 +224,7 @@ kern_return_t port_call::allocate_right(mach_port_right_t right, mach_port_name_
     return name_receive_right(*fresh, made, name);
   }
   if (right == MACH_PORT_RIGHT_PORT_SET) {
-    port_set* const fresh = new port_set;
+    ipc_port_set* const fresh = new ipc_port_set;
     const std::lock_guard hold(space_.lock);
     const kern_return_t result = new_name(fresh, MACH_PORT_TYPE_PORT_SET, made, name);
     if (result == KERN_SUCCESS) fresh->name = name;

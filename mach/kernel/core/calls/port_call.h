@@ -21,7 +21,7 @@
 namespace kedge::mach::kernel {
 
 class port;
-class port_set;
+class ipc_port_set;
 
 inline bool is_null_or_dead(mach_port_name_t name) noexcept {
   return !MACH_PORT_VALID(name);
@@ -51,8 +51,8 @@ class port_call {
   kern_return_t check_kind(std::uint32_t flags, mach_port_name_t service);
   kern_return_t rename(const requests::rename& request);
   // Makes a name for `fresh`, whose reference the entry takes over: any name if `name` is
-  // MACH_PORT_NULL, else this very one, with the errors of space::find_slot() and KERN_NAME_EXISTS.
-  // Requires the space lock.
+  // MACH_PORT_NULL, else this very one, with the errors of ipc_space::find_slot() and
+  // KERN_NAME_EXISTS. Requires the space lock.
   kern_return_t new_name(object* fresh, mach_port_type_t type, entry*& made,
                          mach_port_name_t& name);
   kern_return_t make_entry(entry*& made, mach_port_name_t& name) noexcept;
@@ -77,9 +77,9 @@ class port_call {
   kern_return_t get_set_status(const requests::get_set_status& request,
                                replies::get_set_status& reply);
   kern_return_t find_member_and_set(mach_port_name_t member_name, mach_port_name_t set_name,
-                                    port*& member, port_set*& set) noexcept;
+                                    port*& member, ipc_port_set*& set) noexcept;
   kern_return_t find_member_and_set_to_join(mach_port_name_t member_name, mach_port_name_t set_name,
-                                            port*& member, port_set*& set) noexcept;
+                                            port*& member, ipc_port_set*& set) noexcept;
 
   // Receive rights.
   // Finds the receive right under a name. KERN_INVALID_NAME, KERN_INVALID_RIGHT, or for a null or a
@@ -137,10 +137,12 @@ class port_call {
   kern_return_t violate(std::uint32_t code, mach_port_name_t name, std::uint64_t subcode) noexcept;
 
   // The rights of a space, for the operations of copy_in.h and right_release.h.
-  right_context rights_in(space& names) noexcept { return {names, deferred_, guard_, cleanup_}; }
+  right_context rights_in(ipc_space& names) noexcept {
+    return {names, deferred_, guard_, cleanup_};
+  }
 
   ipc_task& caller_;
-  space& space_;
+  ipc_space& space_;
   guard_violation& guard_;
   copyio& memory_;
   deferred_work& cleanup_;

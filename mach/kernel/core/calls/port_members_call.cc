@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "kedge/mach/kernel/core/calls/port_call.h"
+#include "kedge/mach/kernel/core/ipc_port_set.h"
 #include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/port.h"
-#include "kedge/mach/kernel/core/port_set.h"
 
 namespace kedge::mach::kernel {
 
@@ -15,7 +15,7 @@ namespace kedge::mach::kernel {
 // Requires the space lock.
 kern_return_t port_call::find_member_and_set(mach_port_name_t member_name,
                                              mach_port_name_t set_name, port*& member,
-                                             port_set*& set) noexcept {
+                                             ipc_port_set*& set) noexcept {
   const entry* const first = space_.find(member_name);
   const entry* const second = space_.find(set_name);
   if (!first || !second) return refuse(first ? set_name : member_name, KERN_INVALID_NAME);
@@ -26,7 +26,7 @@ kern_return_t port_call::find_member_and_set(mach_port_name_t member_name,
     return second->had_receive ? KERN_INVALID_RIGHT : refuse(set_name, KERN_INVALID_RIGHT);
   }
   member = &port_of(*first);
-  set = static_cast<port_set*>(second->target);
+  set = static_cast<ipc_port_set*>(second->target);
   return KERN_SUCCESS;
 }
 
@@ -34,7 +34,7 @@ kern_return_t port_call::find_member_and_set(mach_port_name_t member_name,
 // the space lock.
 kern_return_t port_call::find_member_and_set_to_join(mach_port_name_t member_name,
                                                      mach_port_name_t set_name, port*& member,
-                                                     port_set*& set) noexcept {
+                                                     ipc_port_set*& set) noexcept {
   const entry* const found = space_.find(set_name);
   if (!found) return KERN_INVALID_NAME;
   if (found->type != MACH_PORT_TYPE_PORT_SET) return KERN_INVALID_RIGHT;
@@ -46,7 +46,7 @@ kern_return_t port_call::move_member(const requests::move_member& request) {
   const std::lock_guard hold(space_.lock);
   if (request.set == MACH_PORT_NULL) return leave_sets(request.member);
   port* member = nullptr;
-  port_set* set = nullptr;
+  ipc_port_set* set = nullptr;
   const kern_return_t failed =
       find_member_and_set_to_join(request.member, request.set, member, set);
   if (failed != KERN_SUCCESS) return failed;
@@ -73,7 +73,7 @@ kern_return_t port_call::insert_member(const requests::insert_member& request) {
   if (is_null_or_dead(request.member) || is_null_or_dead(request.set)) return KERN_INVALID_RIGHT;
   const std::lock_guard hold(space_.lock);
   port* member = nullptr;
-  port_set* set = nullptr;
+  ipc_port_set* set = nullptr;
   const kern_return_t failed =
       find_member_and_set_to_join(request.member, request.set, member, set);
   if (failed != KERN_SUCCESS) return failed;
@@ -84,7 +84,7 @@ kern_return_t port_call::extract_member(const requests::extract_member& request)
   if (is_null_or_dead(request.member) || is_null_or_dead(request.set)) return KERN_INVALID_RIGHT;
   const std::lock_guard hold(space_.lock);
   port* member = nullptr;
-  port_set* set = nullptr;
+  ipc_port_set* set = nullptr;
   const kern_return_t failed = find_member_and_set(request.member, request.set, member, set);
   if (failed != KERN_SUCCESS) return failed;
   return leave_set(*member, *set, cleanup_.owner.os_profile());
@@ -97,7 +97,7 @@ kern_return_t port_call::get_set_status(const requests::get_set_status& request,
   entry* const found = space_.find(request.name);
   if (!found) return KERN_INVALID_NAME;
   if (found->type != MACH_PORT_TYPE_PORT_SET) return KERN_INVALID_RIGHT;
-  port_set& set = static_cast<port_set&>(*found->target);
+  ipc_port_set& set = static_cast<ipc_port_set&>(*found->target);
   std::vector<mach_port_name_t> members;
   {
     // The names of members are stable: their receive rights are in this space, which is locked.

@@ -4,11 +4,11 @@
 #include <initializer_list>
 #include <unordered_map>
 
+#include "kedge/mach/kernel/core/ipc_port_set.h"
+#include "kedge/mach/kernel/core/ipc_space.h"
 #include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/port.h"
-#include "kedge/mach/kernel/core/port_set.h"
 #include "kedge/mach/kernel/core/right.h"
-#include "kedge/mach/kernel/core/space.h"
 
 namespace kedge::mach::kernel {
 namespace {
@@ -27,7 +27,7 @@ class locked_kernel {
   locked_kernel(const locked_kernel&) = delete;
   locked_kernel& operator=(const locked_kernel&) = delete;
   ~locked_kernel() {
-    for (const ref<port_set>& each : sets_) each->lock.unlock();
+    for (const ref<ipc_port_set>& each : sets_) each->lock.unlock();
     for (const ref<port>& each : ports_) each->lock.unlock();
     for (const auto& [each, id] : owners_) each->lock.unlock();
   }
@@ -46,7 +46,7 @@ class locked_kernel {
     for (std::size_t index = 0; index < ports_.size(); ++index) follow(*ports_[index]);
     for_each_right([this](const entry& each) {
       if (each.target && each.target->kind == object_kind::port_set) {
-        reach(static_cast<port_set*>(each.target));
+        reach(static_cast<ipc_port_set*>(each.target));
       }
     });
   }
@@ -58,7 +58,7 @@ class locked_kernel {
           [this](mach_port_name_t name, const entry& right) { add_right(name, right); });
     }
     for (const ref<port>& each : ports_) add_port(*each);
-    for (const ref<port_set>& each : sets_) add_set(*each);
+    for (const ref<ipc_port_set>& each : sets_) add_set(*each);
     return std::move(words_);
   }
 
@@ -71,7 +71,7 @@ class locked_kernel {
   }
 
   void reach(port* at) { reach(at, ports_); }
-  void reach(port_set* at) { reach(at, sets_); }
+  void reach(ipc_port_set* at) { reach(at, sets_); }
   template <typename T>
   void reach(T* at, std::vector<ref<T>>& all) {
     if (!at || numbers_.count(at) != 0) return;
@@ -100,8 +100,8 @@ class locked_kernel {
     const auto found = numbers_.find(at);
     return found == numbers_.end() ? 0 : found->second;
   }
-  std::uint64_t id_of(const space* of) const {
-    const auto found = owners_.find(const_cast<space*>(of));
+  std::uint64_t id_of(const ipc_space* of) const {
+    const auto found = owners_.find(const_cast<ipc_space*>(of));
     return found == owners_.end() ? 0 : found->second;
   }
 
@@ -131,7 +131,7 @@ class locked_kernel {
       add(record_kind::message, {static_cast<std::uint32_t>(each->id), each->size});
     }
   }
-  void add_set(port_set& at) {
+  void add_set(ipc_port_set& at) {
     std::uint64_t owner = 0;
     for (const ref<ipc_task>& each : tasks_) {
       const entry* const found = each->names.find(at.name);
@@ -146,9 +146,9 @@ class locked_kernel {
   }
 
   const std::vector<ref<ipc_task>> tasks_;
-  std::unordered_map<space*, std::uint64_t> owners_;  // all are locked
+  std::unordered_map<ipc_space*, std::uint64_t> owners_;  // all are locked
   std::vector<ref<port>> ports_;
-  std::vector<ref<port_set>> sets_;
+  std::vector<ref<ipc_port_set>> sets_;
   std::unordered_map<const object*, std::uint64_t> numbers_;
   std::vector<std::uint64_t> words_;
 };

@@ -1,4 +1,4 @@
-// space (core/space.h): allocation and reuse of names, tested without the C interface.
+// space (core/ipc_space.h): allocation and reuse of names, tested without the C interface.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -6,14 +6,14 @@
 #include <utility>
 #include <vector>
 
-#include "kedge/mach/kernel/core/space.h"
+#include "kedge/mach/kernel/core/ipc_space.h"
 
 using kedge::mach::kernel::entry;
-using kedge::mach::kernel::space;
+using kedge::mach::kernel::ipc_space;
 
 namespace {
 
-mach_port_name_t make(space& names) {
+mach_port_name_t make(ipc_space& names) {
   entry* made = nullptr;
   const mach_port_name_t name = names.make(made);
   if (name == MACH_PORT_NULL) return name;
@@ -28,7 +28,7 @@ std::uint32_t index_of(mach_port_name_t name) {
 }  // namespace
 
 TEST_CASE("2^20 uses of one slot give each time a name other than the one before") {
-  space names({.shuffled = false, .seed = 0, .first_index = 16});
+  ipc_space names({.shuffled = false, .seed = 0, .first_index = 16});
   const mach_port_name_t other = make(names);
   mach_port_name_t before = make(names);
   const mach_port_name_t slot = before >> 8;
@@ -61,14 +61,14 @@ class watched_space {
   std::uint32_t soonest() const { return soonest_; }
 
  private:
-  space names_{{.shuffled = true, .seed = 7, .first_index = 0}};
+  ipc_space names_{{.shuffled = true, .seed = 7, .first_index = 0}};
   std::unordered_map<mach_port_name_t, std::uint32_t> last_;
   std::uint32_t made_ = 0;
   std::uint32_t soonest_ = ~0u;
 };
 
 // As long as the README says.
-constexpr std::uint32_t distance = 63 * space::idle_slots;
+constexpr std::uint32_t distance = 63 * ipc_space::idle_slots;
 static_assert(distance == 516096);
 
 TEST_CASE(
@@ -90,14 +90,14 @@ TEST_CASE("a shuffled space gives a name again as late when many names are freed
 }
 
 TEST_CASE("a space of few names has a small table") {
-  space names({.shuffled = true, .seed = 7, .first_index = 0});
+  ipc_space names({.shuffled = true, .seed = 7, .first_index = 0});
   for (int each = 0; each < 100; ++each) make(names);
   CHECK(names.table_size() < 512);
 }
 
 TEST_CASE(
     "two shuffled spaces give the same names for the same seed, and others for another seed") {
-  space one({.shuffled = true, .seed = 1, .first_index = 0}),
+  ipc_space one({.shuffled = true, .seed = 1, .first_index = 0}),
       same({.shuffled = true, .seed = 1, .first_index = 0}),
       other({.shuffled = true, .seed = 5, .first_index = 0});
   std::uint32_t differ = 0;
@@ -111,7 +111,7 @@ TEST_CASE(
 }
 
 TEST_CASE("an ordered space gives the lowest index first, and a freed one at once") {
-  space names({.shuffled = false, .seed = 0, .first_index = 0x1000});
+  ipc_space names({.shuffled = false, .seed = 0, .first_index = 0x1000});
   const mach_port_name_t first = make(names), second = make(names);
   CHECK(index_of(first) == 0x1000);
   CHECK(index_of(second) == 0x1001);

@@ -1,5 +1,5 @@
 // Members of port sets (Darwin: ipc_pset_add, ipc_pset_remove, ipc_pset_destroy).
-#include "kedge/mach/kernel/core/port_set.h"
+#include "kedge/mach/kernel/core/ipc_port_set.h"
 
 #include <memory>
 #include <mutex>
@@ -9,7 +9,7 @@
 namespace kedge::mach::kernel {
 namespace {
 
-membership* find_membership(const port& member, const port_set& set) noexcept {
+membership* find_membership(const port& member, const ipc_port_set& set) noexcept {
   membership* each = member.sets.front();
   while (each && each->set != &set) each = member_sets::after(*each);
   return each;
@@ -18,7 +18,7 @@ membership* find_membership(const port& member, const port_set& set) noexcept {
 // Gives the messages of a new member to receivers that wait at the set. Requires both locks.
 void serve_receivers(membership& link, deferred_work& cleanup) noexcept {
   port& member = *link.member;
-  port_set& set = *link.set;
+  ipc_port_set& set = *link.set;
   while (!set.receivers.empty() && member.queue().peek()) {
     if (!hand_over(set.receivers, member, member.queue().peek(), cleanup)) return;
     member.queue().take();
@@ -28,7 +28,7 @@ void serve_receivers(membership& link, deferred_work& cleanup) noexcept {
 
 }  // namespace
 
-kern_return_t join_set(port& member, port_set& set, deferred_work& cleanup) {
+kern_return_t join_set(port& member, ipc_port_set& set, deferred_work& cleanup) {
   auto made = std::make_unique<membership>();
   made->member = &member;
   made->set = &set;
@@ -50,7 +50,7 @@ kern_return_t join_set(port& member, port_set& set, deferred_work& cleanup) {
   return KERN_SUCCESS;
 }
 
-kern_return_t leave_set(port& member, port_set& set, profile answers) {
+kern_return_t leave_set(port& member, ipc_port_set& set, profile answers) {
   const std::lock_guard hold(member.lock);
   if (answers.loses_extracted_members()) {
     return extract_from_chain(member, set) ? KERN_SUCCESS : KERN_NOT_IN_SET;
@@ -82,7 +82,7 @@ void unlink(membership& gone) noexcept {
   delete &gone;
 }
 
-void destroy_port_set(port_set& set, deferred_work& cleanup) noexcept {
+void destroy_port_set(ipc_port_set& set, deferred_work& cleanup) noexcept {
   object_lock locked(set.lock);
   set.active = false;
   complete_all(set.receivers, MACH_RCV_PORT_DIED, cleanup);

@@ -1,4 +1,4 @@
-// space: the names of one task (Darwin: ipc_space, ipc_entry.c).
+// ipc_space: the names of one task (Darwin: ipc_space, ipc_entry.c).
 //
 // A name is an index into the table and, in its low eight bits, a generation. As on Darwin the two
 // lowest bits are always set, so a slot has 64 generations (IE_BITS_GEN_ONE). The generation
@@ -21,8 +21,8 @@ namespace kedge::mach::kernel {
 class port;
 
 // How new names are chosen. Shuffled: slots in an order drawn from the seed, and a freed slot is
-// used again only while `space::idle_slots` others are free, the one that was freed first. Ordered:
-// the lowest slot first, and a freed one at once, as a replay of recordings needs.
+// used again only while `ipc_space::idle_slots` others are free, the one that was freed first.
+// Ordered: the lowest slot first, and a freed one at once, as a replay of recordings needs.
 struct name_policy {
   bool shuffled = true;
   std::uint64_t seed = 1;
@@ -56,11 +56,11 @@ struct entry {
   bool had_receive = false;
 };
 
-class space {
+class ipc_space {
  public:
-  explicit space(const name_policy& policy);
-  space(const space&) = delete;
-  space& operator=(const space&) = delete;
+  explicit ipc_space(const name_policy& policy);
+  ipc_space(const ipc_space&) = delete;
+  ipc_space& operator=(const ipc_space&) = delete;
 
   // So many free slots keep a freed one idle: a name comes again only after 63 times as many others
   // (64 generations, of which the first reuse may come early).

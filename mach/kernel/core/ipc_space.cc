@@ -1,5 +1,5 @@
 // The table of names (Darwin: ipc_entry_alloc, ipc_entry_dealloc; ipc_hash.c).
-#include "kedge/mach/kernel/core/space.h"
+#include "kedge/mach/kernel/core/ipc_space.h"
 
 #include <algorithm>
 #include <new>
@@ -14,11 +14,12 @@ constexpr std::uint32_t max_size = 1u << 22;
 
 }  // namespace
 
-space::space(const name_policy& policy) : policy_(policy), random_(policy.seed | 1), buckets_(64) {
+ipc_space::ipc_space(const name_policy& policy)
+    : policy_(policy), random_(policy.seed | 1), buckets_(64) {
   entries_.resize(std::max(reserved_size, policy.first_index));
 }
 
-std::uint64_t space::draw() noexcept {
+std::uint64_t ipc_space::draw() noexcept {
   // splitmix64
   std::uint64_t mixed = random_ += 0x9e3779b97f4a7c15u;
   mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -26,7 +27,7 @@ std::uint64_t space::draw() noexcept {
   return mixed ^ (mixed >> 31);
 }
 
-void space::add_free(std::uint32_t index, bool first) noexcept {
+void ipc_space::add_free(std::uint32_t index, bool first) noexcept {
   const std::uint32_t before = first ? 0 : entries_[0].previous;
   const std::uint32_t after = entries_[before].next;
   entries_[index].previous = before;
@@ -36,14 +37,14 @@ void space::add_free(std::uint32_t index, bool first) noexcept {
   ++free_count_;
 }
 
-void space::remove_free(std::uint32_t index) noexcept {
+void ipc_space::remove_free(std::uint32_t index) noexcept {
   entries_[entries_[index].previous].next = entries_[index].next;
   entries_[entries_[index].next].previous = entries_[index].previous;
   entries_[index].previous = entries_[index].next = 0;
   --free_count_;
 }
 
-bool space::grow(std::uint32_t size) noexcept try {
+bool ipc_space::grow(std::uint32_t size) noexcept try {
   if (size > max_size) return false;
   const std::uint32_t old_size = table_size();
   std::vector<std::uint32_t> order(size - old_size);
@@ -63,12 +64,12 @@ bool space::grow(std::uint32_t size) noexcept try {
 }
 
 // Whether the next free slot would be used again too soon.
-bool space::must_grow() const noexcept {
+bool ipc_space::must_grow() const noexcept {
   const std::uint32_t next = entries_[0].next;
   return next == 0 || (policy_.shuffled && entries_[next].was_used && free_count_ < idle_slots);
 }
 
-mach_port_name_t space::make(entry*& made) noexcept {
+mach_port_name_t ipc_space::make(entry*& made) noexcept {
   if (names_in_use() >= max_names) return MACH_PORT_NULL;
   if (must_grow()) {
     // A table that cannot grow uses its slots again earlier.
@@ -82,8 +83,8 @@ mach_port_name_t space::make(entry*& made) noexcept {
   return index << 8 | made->generation;
 }
 
-kern_return_t space::find_slot(mach_port_name_t name, bool checks_generation,
-                               entry*& found) noexcept {
+kern_return_t ipc_space::find_slot(mach_port_name_t name, bool checks_generation,
+                                   entry*& found) noexcept {
   const std::uint32_t index = name >> 8;
   if (index >= max_size) return KERN_NO_SPACE;
   if (checks_generation && (name & generation_bits) != generation_bits) return KERN_INVALID_VALUE;
@@ -97,13 +98,13 @@ kern_return_t space::find_slot(mach_port_name_t name, bool checks_generation,
   return KERN_SUCCESS;
 }
 
-void space::take_slot(mach_port_name_t name, entry& free) noexcept {
+void ipc_space::take_slot(mach_port_name_t name, entry& free) noexcept {
   remove_free(name >> 8);
   free.generation = static_cast<std::uint8_t>(name);
   free.was_used = true;
 }
 
-void space::free(mach_port_name_t name, entry& gone) noexcept {
+void ipc_space::free(mach_port_name_t name, entry& gone) noexcept {
   const std::uint8_t generation = gone.generation;
   gone = {};
   gone.generation = static_cast<std::uint8_t>(generation + generation_step);
@@ -112,19 +113,19 @@ void space::free(mach_port_name_t name, entry& gone) noexcept {
   if (index >= reserved_size && index >= policy_.first_index) add_free(index, !policy_.shuffled);
 }
 
-std::size_t space::bucket(const port& target) const noexcept {
+std::size_t ipc_space::bucket(const port& target) const noexcept {
   const auto bits = reinterpret_cast<std::uintptr_t>(&target);
   return (bits * 0x9e3779b97f4a7c15u >> 20) & (buckets_.size() - 1);
 }
 
-mach_port_name_t space::find_send(const port& target) const noexcept {
+mach_port_name_t ipc_space::find_send(const port& target) const noexcept {
   for (std::uint32_t index = buckets_[bucket(target)]; index; index = entries_[index].next) {
     if (entries_[index].target == &target) return index << 8 | entries_[index].generation;
   }
   return MACH_PORT_NULL;
 }
 
-void space::spread_sends() noexcept try {
+void ipc_space::spread_sends() noexcept try {
   const std::vector<std::uint32_t> old =
       std::exchange(buckets_, std::vector<std::uint32_t>(buckets_.size() * 4));
   for (std::uint32_t head : old) {
@@ -139,14 +140,14 @@ void space::spread_sends() noexcept try {
   // The old buckets stay in use, with longer chains.
 }
 
-void space::remember_send(const port& target, mach_port_name_t name) noexcept {
+void ipc_space::remember_send(const port& target, mach_port_name_t name) noexcept {
   if (sends_ >= buckets_.size()) spread_sends();
   std::uint32_t& chain = buckets_[bucket(target)];
   entries_[name >> 8].next = std::exchange(chain, name >> 8);
   ++sends_;
 }
 
-void space::forget_send(const port& target, mach_port_name_t name) noexcept {
+void ipc_space::forget_send(const port& target, mach_port_name_t name) noexcept {
   std::uint32_t* from = &buckets_[bucket(target)];
   while (*from != name >> 8) from = &entries_[*from].next;
   *from = std::exchange(entries_[name >> 8].next, 0);

@@ -1,4 +1,4 @@
-// port_set: receives for its members, which take turns (Darwin: ipc_pset.c).
+// ipc_port_set: receives for its members, which take turns (Darwin: ipc_pset.c).
 //
 // Locks: see port.h. The receive rights of all members are in the space that holds the set.
 #pragma once
@@ -11,9 +11,9 @@
 
 namespace kedge::mach::kernel {
 
-class port_set final : public object {
+class ipc_port_set final : public object {
  public:
-  port_set() noexcept : object(object_kind::port_set) {}
+  ipc_port_set() noexcept : object(object_kind::port_set) {}
 
   mach_port_name_t name = MACH_PORT_NULL;
   base::list<membership, &membership::in_set> members;
@@ -22,15 +22,15 @@ class port_set final : public object {
   watchers watches;
 
  private:
-  ~port_set() override = default;
+  ~ipc_port_set() override = default;
 };
 
 // KERN_ALREADY_IN_SET. Requires the lock of the space that holds both, and that both are active. No
 // lock of either may be held.
-kern_return_t join_set(port& member, port_set& set, deferred_work& cleanup);
+kern_return_t join_set(port& member, ipc_port_set& set, deferred_work& cleanup);
 // KERN_NOT_IN_SET; in the macos11 profile see macos11_set_chain.h. Requires the lock of the space
 // that holds both. No lock of either may be held.
-kern_return_t leave_set(port& member, port_set& set, profile answers);
+kern_return_t leave_set(port& member, ipc_port_set& set, profile answers);
 // Leaves all sets, and returns whether the port was in any. Requires the port lock.
 bool leave_all_sets(port& member) noexcept;
 
@@ -39,6 +39,6 @@ void unlink(membership& gone) noexcept;
 
 // Destroys a set: members leave, receivers get MACH_RCV_PORT_DIED. The caller has a reference, and
 // keeps it until the call has returned. No lock may be held but the space's.
-void destroy_port_set(port_set& set, deferred_work& cleanup) noexcept;
+void destroy_port_set(ipc_port_set& set, deferred_work& cleanup) noexcept;
 
 }  // namespace kedge::mach::kernel
