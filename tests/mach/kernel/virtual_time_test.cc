@@ -7,6 +7,8 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <functional>
@@ -199,6 +201,26 @@ TEST_CASE("calls that poll or wait without a time-out do not read the program's 
   REQUIRE(message(port, MACH_MSG_TYPE_MAKE_SEND_ONCE, 4).send() == MACH_MSG_SUCCESS);
   CHECK(receiver.result() == MACH_MSG_SUCCESS);
   CHECK(clock.readings() == 0);
+}
+
+TEST_CASE("a fork's child keeps the program's clock, and none of its parent's waits" * linux_only) {
+  virtual_clock clock;
+  const mach_port_name_t port = new_service();
+  caller waiting([port] { return receive(port, 1); });
+  clock.await_readings(2);
+  const pid_t child = fork();
+  if (child == 0) {
+    clock.advance(hour);
+    const bool keeps =
+        mach_absolute_time() == 6 * hour && mach_wait_until(6 * hour) == KERN_SUCCESS;
+    _exit(keeps ? 0 : 1);
+  }
+  int status = -1;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+  CHECK_FALSE(waiting.is_done());
+  clock.advance(hour);
+  CHECK(waiting.result() == MACH_RCV_TIMED_OUT);
 }
 
 TEST_CASE("the clock of the machine is back once the program restores it" * linux_only) {
