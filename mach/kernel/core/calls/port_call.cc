@@ -66,16 +66,25 @@ kern_return_t port_call::dispatch(const any_request& request, any_reply& reply) 
       return run(&port_call::get_set_status);
     case call_number::request_notification:
       return run(&port_call::request_notification);
+    case call_number::rename:
+      return run(&port_call::rename);
+    case call_number::allocate_full:
+      return run(&port_call::allocate_full);
+    default:
+      return dispatch_to_port(request, reply);
+  }
+}
+
+// The calls that ask or change what a port has, rather than the rights to it.
+kern_return_t port_call::dispatch_to_port(const any_request& request, any_reply& reply) {
+  const dispatcher run(*this, request, reply);
+  switch (request.number) {
     case call_number::get_attributes:
       return run(&port_call::get_attributes);
     case call_number::set_attributes:
       return run(&port_call::set_attributes);
     case call_number::peek:
       return run(&port_call::peek);
-    case call_number::rename:
-      return run(&port_call::rename);
-    case call_number::allocate_full:
-      return run(&port_call::allocate_full);
     case call_number::assert_attributes:
       return run(&port_call::assert_attributes);
     case call_number::dnrequest_info:

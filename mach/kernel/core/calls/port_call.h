@@ -38,6 +38,7 @@ class port_call {
 
  private:
   kern_return_t dispatch(const any_request& request, any_reply& reply);
+  kern_return_t dispatch_to_port(const any_request& request, any_reply& reply);
 
   // Names, and new ports.
   kern_return_t names(const requests::names& request, replies::names& reply);
