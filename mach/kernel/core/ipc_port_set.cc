@@ -22,7 +22,6 @@ void serve_receivers(membership& link, deferred_work& cleanup) noexcept {
   while (!set.receivers.empty() && member.queue().peek()) {
     if (!hand_over(set.receivers, member, member.queue().peek(), cleanup)) return;
     member.queue().take();
-    if (!member.queue().peek() && link.ready.is_linked()) set.ready.remove(link);
   }
 }
 
@@ -46,6 +45,8 @@ kern_return_t join_set(port& member, ipc_port_set& set, deferred_work& cleanup) 
     }
     serve_receivers(link, cleanup);
   }
+  // In other sets too the port was a ready member.
+  if (!member.queue().peek()) leave_ready(member);
   if (!member.senders.empty()) admit_senders(member, cleanup);
   return KERN_SUCCESS;
 }

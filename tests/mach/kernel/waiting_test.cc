@@ -152,6 +152,23 @@ TEST_CASE("a port with a queued message that joins a set wakes a receiver there"
   CHECK(receiver.m.header().msgh_local_port == port);
 }
 
+TEST_CASE("a message that a receiver of a second set takes is no longer ready in the first") {
+  const mach_port_name_t port = new_service(), first = new_port(MACH_PORT_RIGHT_PORT_SET),
+                         second = new_port(MACH_PORT_RIGHT_PORT_SET);
+  REQUIRE(mach_port_insert_member(mach_task_self(), port, first) == KERN_SUCCESS);
+  send(port, 7);
+  caller receiver(receive_from(second));
+  await(second, waits::to_receive, 1);
+  REQUIRE(mach_port_insert_member(mach_task_self(), port, second) == KERN_SUCCESS);
+  CHECK(receiver.result() == MACH_MSG_SUCCESS);
+  CHECK(receiver.m.header().msgh_id == 7);
+  message m;
+  CHECK(m.receive(first) == MACH_RCV_TIMED_OUT);
+  send(port, 8);
+  CHECK(m.receive(first) == MACH_MSG_SUCCESS);
+  CHECK(m.receive(first) == MACH_RCV_TIMED_OUT);
+}
+
 // On Darwin await() cannot wait, and a call may begin after the port's end.
 TEST_CASE("every waiting receiver fails when its port dies or moves away" *
           doctest::skip(!has_many_tasks())) {
