@@ -13,7 +13,9 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -69,8 +71,24 @@ std::int64_t queued_bytes(int fd) noexcept {
   return ioctl(fd, FIONREAD, &amount) == 0 ? amount : -1;
 }
 
+// FIONREAD counts up to the mark of out-of-band data. A program that stops at EV_EOF with `data` 0
+// would lose what is behind a mark that it has reached.
+std::int64_t bytes_behind_mark(int fd) noexcept {
+  int is_at_mark = 0;
+  tcp_info info{};
+  if (ioctl(fd, SIOCATMARK, &is_at_mark) != 0 || is_at_mark == 0 || !get_tcp_info(fd, info))
+    return 0;
+  // TCP's MSG_TRUNC copies nothing. A bare call, because recv() is a cancellation point.
+  char unused = 0;
+  const long amount = syscall(SYS_recvfrom, fd, &unused, std::size_t{INT_MAX},
+                              MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT, nullptr, nullptr);
+  return std::max(amount, 0l);
+}
+
 std::int64_t bytes_to_read(int fd) noexcept {
-  if (const std::int64_t amount = queued_bytes(fd); amount >= 0) return amount;
+  const std::int64_t amount = queued_bytes(fd);
+  if (amount > 0) return amount;
+  if (amount == 0) return bytes_behind_mark(fd);
   if (socket_option(fd, SO_ACCEPTCONN) <= 0) return 1;
   tcp_info info{};
   if (get_tcp_info(fd, info)) return info.tcpi_unacked;

@@ -55,6 +55,22 @@ TEST_CASE("NOTE_OOB with EV_CLEAR reports each out-of-band byte once") {
   });
 }
 
+TEST_CASE("data of READ counts what is behind a mark that is reached, at the end too") {
+  const test_kqueue kq;
+  fd_pair p = tcp_pair();
+  REQUIRE(kq.apply(p[0], EVFILT_READ, EV_ADD) == 0);
+  send_urgent(p[1], "!", 1);
+  REQUIRE(::send(p[1], "tail", 4, 0) == 4);
+  CHECK(only(kq.next(), EVFILT_READ).data == 4);
+  REQUIRE(::shutdown(p[1], SHUT_WR) == 0);
+  kevent64_s end = only(kq.next(), EVFILT_READ);
+  while ((end.flags & EV_EOF) == 0) end = only(kq.next(), EVFILT_READ);
+  CHECK(end.data == 4);
+  char text[8];
+  CHECK(::recv(p[0], text, sizeof text, 0) == 4);
+  CHECK(only(kq.next(), EVFILT_READ).data == 0);
+}
+
 TEST_CASE("without NOTE_OOB out-of-band data is not reported") {
   on_except_and_read([](std::int16_t filter) {
     const test_kqueue kq;
