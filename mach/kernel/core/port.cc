@@ -116,6 +116,7 @@ void destroy_port(port* dying, deferred_work& cleanup) noexcept {
   port* const no_senders = std::exchange(dying->no_senders, nullptr);
   locked.unlock();
 
+  if (dying->served_object) dying->served_object->port_destroyed(cleanup);
   cleanup.owner.rights_in_transit().unbind(*dying);
   const bool messages_first = cleanup.owner.os_profile().destroys_messages_first();
   if (no_senders && !messages_first) release_send_once_right(no_senders, cleanup);

@@ -60,9 +60,11 @@ struct membership {
 
 using member_sets = base::list<membership, &membership::in_port>;
 
-// What the kernel itself receives for.
+// What a port stands for in the kernel. The kernel itself receives for all of these but a timer,
+// whose receive right is in a task.
 enum class kernel_object : std::uint8_t {
   none,
+  timer,
   task,
   thread,
   host,
@@ -87,6 +89,8 @@ class port final : public object {
   const kernel_object serves = kernel_object::none;
   const std::uint64_t served_task = 0;  // id of the task; of the clock
   const ref<object> served_object;      // of other kinds
+  // Whether messages to the port are the kernel's own (Darwin: ipc_space_kernel).
+  bool is_kernels() const noexcept { return serves > kernel_object::timer; }
 
   // The space that holds the receive right, and its name there. Null: the right is in a message,
   // with the kernel, or destroyed.

@@ -236,7 +236,7 @@ bool embedded::call_of_time(ipc_task& caller, const any_request& request, any_re
                             copyio& memory) {
   switch (request.number) {
     case call_number::timer_create:
-      reply.result = timers_.create(caller, memory, reply.as<replies::timer_create>().name);
+      reply.result = timers_.create(caller, reply.as<replies::timer_create>().name);
       return true;
     case call_number::timer_destroy:
       reply.result = timers_.destroy(caller, memory, request.as<requests::timer_destroy>().name);

@@ -4,11 +4,14 @@
 #include <mach/mach_time.h>
 #include <mach/mach_time_private.h>
 #include <mach/mk_timer.h>
+#include <mach/notify.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <thread>
+#include <vector>
 
 #include "kedge/mach/kernel/extension.h"
 #include "test_message.h"
@@ -164,7 +167,7 @@ TEST_CASE("a receiver of a port set gets the messages of its timers in the order
   CHECK(mach_port_mod_refs(self, set, MACH_PORT_RIGHT_PORT_SET, -1) == KERN_SUCCESS);
 }
 
-TEST_CASE("the calls on timers refuse names that are no timers") {
+TEST_CASE("the calls on timers refuse a name that is not a timer's receive right") {
   const mach_port_name_t timer = new_timer(), plain = new_port();
   REQUIRE(mk_timer_arm(timer, far_away) == KERN_SUCCESS);
   REQUIRE(mk_timer_destroy(timer) == KERN_SUCCESS);
@@ -188,29 +191,84 @@ TEST_CASE("the calls on timers refuse names that are no timers") {
   CHECK(mach_port_mod_refs(self, set, MACH_PORT_RIGHT_PORT_SET, -1) == KERN_SUCCESS);
 }
 
-TEST_CASE("timers that were destroyed otherwise are forgotten, armed or not") {
-  for (int each = 0; each < 200; ++each) {
-    const mach_port_name_t timer = new_timer();
-    if (each % 2 == 0) REQUIRE(mk_timer_arm(timer, far_away) == KERN_SUCCESS);
-    REQUIRE(mach_port_mod_refs(self, timer, MACH_PORT_RIGHT_RECEIVE, -1) == KERN_SUCCESS);
-    CHECK(mk_timer_cancel(timer, nullptr) == KERN_INVALID_NAME);
+TEST_CASE("two threads arm and cancel timers while two others create and destroy them") {
+  std::atomic<mach_port_name_t> latest{new_timer()};
+  std::atomic<int> creators{2};
+  std::vector<std::thread> threads;
+  for (int each = 0; each < 2; ++each) {
+    threads.emplace_back([&] {
+      while (creators > 0) {
+        std::uint64_t armed = 0;
+        const mach_port_name_t timer = latest;
+        mk_timer_arm(timer, far_away);
+        mk_timer_cancel(timer, &armed);
+      }
+    });
+    threads.emplace_back([&] {
+      for (int round = 0; round < 5000; ++round) {
+        mk_timer_destroy(latest.exchange(mk_timer_create()));
+      }
+      --creators;
+    });
   }
-  const mach_port_name_t timer = new_timer();
-  REQUIRE(mk_timer_arm(timer, 0) == KERN_SUCCESS);
-  expiry got;
-  CHECK(wait_for(timer, got) == MACH_MSG_SUCCESS);
+  for (std::thread& each : threads) each.join();
+  std::uint64_t armed = 0;
+  CHECK(mk_timer_arm(latest, far_away) == KERN_SUCCESS);
+  CHECK(mk_timer_cancel(latest, &armed) == KERN_SUCCESS);
+  CHECK(armed == far_away);
+  CHECK(mk_timer_destroy(latest) == KERN_SUCCESS);
+}
+
+TEST_CASE("the receive right of a timer cannot be moved, by a message or by its destruction" *
+          doctest::skip(!extension::has_many_tasks())) {
+  const extension::task owner = extension::task_of_thread();
+  extension::set_guard_behaviour(owner, extension::guard_behaviour::record);
+  const mach_port_name_t timer = new_timer(), port = new_service(), notify = new_port();
+  message m(port, MACH_MSG_TYPE_COPY_SEND, 0, {{timer, MACH_MSG_TYPE_MOVE_RECEIVE}});
+  CHECK(m.send() == MACH_SEND_INVALID_RIGHT);
+  extension::take_guard_exceptions(owner);  // of the message
+  CHECK(request(timer, MACH_NOTIFY_PORT_DESTROYED, 0, notify) == KERN_INVALID_RIGHT);
+  const auto raised = extension::take_guard_exceptions(owner);
+  REQUIRE(raised.size() == 1);
+  CHECK(raised[0].code == kGUARD_EXC_INVALID_RIGHT);
+  CHECK(raised[0].name == timer);
+  CHECK(next_id(notify) == MACH_NOTIFY_SEND_ONCE);
+  extension::set_guard_behaviour(owner, extension::guard_behaviour::ordinary);
+  CHECK(request(timer, MACH_NOTIFY_NO_SENDERS, 0, notify) == KERN_SUCCESS);
   CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
 }
 
-TEST_CASE("the receive right of a timer cannot be moved") {
-  if (!extension::has_many_tasks()) return;
-  const extension::task owner = extension::task_of_thread();
-  extension::set_guard_behaviour(owner, extension::guard_behaviour::record);
-  const mach_port_name_t timer = new_timer(), port = new_service();
-  message m(port, MACH_MSG_TYPE_COPY_SEND, 0, {{timer, MACH_MSG_TYPE_MOVE_RECEIVE}});
-  CHECK(m.send() == MACH_SEND_INVALID_RIGHT);
-  extension::take_guard_exceptions(owner);
-  extension::set_guard_behaviour(owner, extension::guard_behaviour::ordinary);
+TEST_CASE("the port of a timer is a kernel object, which takes no part in importance") {
+  const mach_port_name_t timer = new_timer();
+  natural_t type = 0;
+  mach_vm_address_t address = 1;
+  kobject_description_t text{'x'};
+  CHECK(mach_port_kobject(self, timer, &type, &address) == KERN_SUCCESS);
+  CHECK(type == 8);
+  unsigned int old_type = 0, old_address = 1;
+  CHECK(mach_port_kernel_object(self, timer, &old_type, &old_address) == KERN_SUCCESS);
+  CHECK(old_type == 8);
+  CHECK(mach_port_kobject_description(self, timer, &type, &address, text) == KERN_SUCCESS);
+  CHECK(text[0] == '\0');
+  for (const mach_port_flavor_t flavor :
+       {MACH_PORT_TEMPOWNER, MACH_PORT_IMPORTANCE_RECEIVER, MACH_PORT_DENAP_RECEIVER}) {
+    CAPTURE(flavor);
+    CHECK(mach_port_set_attributes(self, timer, flavor, nullptr, 0) == KERN_INVALID_ARGUMENT);
+  }
+  CHECK(set_limit(timer, 3) == KERN_SUCCESS);
+  CHECK(status_of(timer).mps_qlimit == 3);
+  CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
+}
+
+TEST_CASE("the port of a timer receives other messages too, up to its queue limit") {
+  const mach_port_name_t timer = new_timer();
+  REQUIRE(mach_port_insert_right(self, timer, timer, MACH_MSG_TYPE_MAKE_SEND) == KERN_SUCCESS);
+  REQUIRE(set_limit(timer, 1) == KERN_SUCCESS);
+  CHECK(message(timer, MACH_MSG_TYPE_COPY_SEND, 7).send() == MACH_MSG_SUCCESS);
+  message refused(timer, MACH_MSG_TYPE_COPY_SEND, 8);
+  CHECK(mach_msg(&refused.header(), MACH_SEND_MSG | MACH_SEND_TIMEOUT, refused.size, 0,
+                 MACH_PORT_NULL, 0, MACH_PORT_NULL) == MACH_SEND_TIMED_OUT);
+  CHECK(next_id(timer) == 7);
   CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
 }
 

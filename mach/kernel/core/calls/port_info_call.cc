@@ -22,6 +22,8 @@ std::uint32_t kobject_type(kernel_object served) noexcept {
       return 2;
     case kernel_object::host:
       return 3;
+    case kernel_object::timer:
+      return 8;
     case kernel_object::semaphore:
       return 23;
     case kernel_object::clock:
