@@ -153,17 +153,20 @@ void enforce_strict_replies(bool) noexcept;
 // the clock when it begins to wait and after clock_moved(), and times out if its deadline has
 // passed. Calls without a time-out, or with one of 0, do not read the clock.
 //
-// The timers of mk_timer_arm() expire by the replaced clock too, after clock_moved().
+// The timers of mk_timer_arm() expire by the replaced clock too: in clock_moved(), or in
+// mk_timer_arm() if the time has passed.
 //
 // Requires that no thread reads the clock concurrently: no call with a time-out is in progress, and
-// no timer is armed. The thread of the timers may still read a clock that has just been replaced by
-// null: in a program with timers `now` and `argument` live on. Costs a call that blocks, and each
+// no timer is armed. Costs a call that blocks, and each
 // reading of the time, one load; a call that blocks with a time-out by a replaced clock also a lock
 // and two updates of a list.
 bool use_clock(clock_function now, void* argument) noexcept;
 
-// Wakes the calls that are blocked with a time-out by a replaced clock, so that they read the clock
-// again. To be called after the clock has moved, from any thread. Costs a system call for each.
+// Sends the messages of the timers that are due by a replaced clock, in the order of their times.
+// They are queued or received when it returns. Then wakes the calls that are blocked with a
+// time-out by the clock, so that they read the clock again: a call that waits for a timer gets the
+// message, even if its time-out has passed too. To be called after the clock has moved, from any
+// thread. Costs a system call for each call that it wakes.
 void clock_moved() noexcept;
 
 #endif

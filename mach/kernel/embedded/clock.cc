@@ -9,6 +9,7 @@
 #include <new>
 
 #include "kedge/mach/kernel/core/binding.h"
+#include "kedge/mach/kernel/embedded/embedded.h"
 #include "kedge/mach/kernel/extension.h"
 #include "kedge/runtime/base/list.h"
 #include "kedge/runtime/base/mutex.h"
@@ -68,6 +69,8 @@ bool use_clock(clock_function now, void* argument) noexcept {
 }
 
 void clock_moved() noexcept {
+  // Before a call looks at its time-out, it gets the messages of the timers that are due.
+  embedded::expire_timers();
   const std::lock_guard hold(listed.lock);
   for (clocked_wait* each = listed.all.front(); each; each = decltype(listed.all)::after(*each)) {
     each->waiting().look_at_clock();

@@ -111,6 +111,12 @@ embedded& embedded::instance() {
   return made ? *made : make();
 }
 
+void embedded::expire_timers() noexcept {
+  if (embedded* const made = current.load(std::memory_order_acquire)) {
+    made->timers_.expire_by_program();
+  }
+}
+
 embedded& embedded::make() {
   embedded* const fresh = new embedded;
   embedded* expected = nullptr;

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
 #include <utility>
 
 #include "kedge/mach/kernel/core/notification.h"
@@ -83,15 +82,24 @@ kern_return_t timer_service::arm(ipc_task& caller, mach_port_name_t name, std::u
   ref<timer> at;
   const kern_return_t failed = find_timer(caller, name, at);
   if (failed != KERN_SUCCESS) return failed;
+  const kern_return_t refused = set_deadline(*at, std::max(deadline, unarmed + 1));
+  if (refused == KERN_SUCCESS) expire_by_program();
+  return refused;
+}
+
+kern_return_t timer_service::set_deadline(timer& of, std::uint64_t deadline) {
   {
     const std::lock_guard hold(lock_);
     // The port may have been destroyed after the look-up. Darwin has no error for that either.
-    if (!at->port_) return KERN_SUCCESS;
-    if (!has_thread_ && !start_thread()) return KERN_RESOURCE_SHORTAGE;
-    const std::uint64_t due = std::max(deadline, unarmed + 1);
-    const bool is_new = armed_.emplace(due, at.get()).second;
-    if (is_new) disarm(*at);
-    at->deadline_ = due;
+    if (!of.port_) return KERN_SUCCESS;
+    const bool by_program = is_clock_replaced();
+    if (!by_program && !has_thread_ && !start_thread()) return KERN_RESOURCE_SHORTAGE;
+    const due_time due{deadline, armed_count_};
+    armed_.emplace(due, &of);
+    ++armed_count_;
+    disarm(of);
+    of.due_ = due;
+    if (by_program) return KERN_SUCCESS;
   }
   waiting_.wake();
   return KERN_SUCCESS;
@@ -109,9 +117,9 @@ kern_return_t timer_service::cancel(ipc_task& caller, mach_port_name_t name,
 
 // Returns when the timer would have expired. Requires the lock.
 std::uint64_t timer_service::disarm(timer& of) noexcept {
-  const std::uint64_t deadline = std::exchange(of.deadline_, unarmed);
-  if (deadline != unarmed) armed_.erase({deadline, &of});
-  return deadline;
+  const due_time due = std::exchange(of.due_, due_time{});
+  if (due.deadline != unarmed) armed_.erase(due);
+  return due.deadline;
 }
 
 // Requires the lock.
@@ -128,32 +136,48 @@ bool timer_service::start_thread() noexcept {
 
 void* timer_service::run_thread(void* service) noexcept {
   auto& self = *static_cast<timer_service*>(service);
-  for (std::vector<ref<port>> due;;) {
+  for (;;) {
     self.waiting_.prepare();
-    const std::uint64_t next = self.take_due(due);
-    for (const ref<port>& each : due) self.send_expiry(*each);
-    if (due.empty()) self.waiting_.wait(next);
-    due.clear();
+    self.expire_due(false);
+    self.waiting_.wait_by_machine(self.find_next());
   }
 }
 
-// Takes the timers that are due, as many as there is memory for. Returns when the next one is due.
-std::uint64_t timer_service::take_due(std::vector<ref<port>>& due) {
+void timer_service::expire_by_program() noexcept {
+  if (is_clock_replaced()) expire_due(true);
+}
+
+void timer_service::expire_due(bool by_program) noexcept {
+  const std::lock_guard hold(sending_);
+  if (is_idle()) return;
+  const std::uint64_t now = by_program ? clock_now() : monotonic_now();
+  while (const ref<port> due = take_due(now, by_program)) send_expiry(*due);
+}
+
+// Takes the first timer that is due by the clock that the caller has read. Returns null if there is
+// none, or if the other clock is in use.
+ref<port> timer_service::take_due(std::uint64_t now, bool by_program) noexcept {
   const std::lock_guard hold(lock_);
-  const std::uint64_t now = clock_now();
-  try {
-    while (!armed_.empty() && armed_.begin()->first <= now) {
-      timer& first = *armed_.begin()->second;
-      due.push_back(ref<port>(first.port_));
-      disarm(first);
-    }
-  } catch (const std::bad_alloc&) {
-    return now + 1000000;  // tries again a millisecond later
-  }
-  return armed_.empty() ? futex_call::never : armed_.begin()->first;
+  if (armed_.empty() || is_clock_replaced() != by_program) return {};
+  const auto& [due, first] = *armed_.begin();
+  if (due.deadline > now) return {};
+  ref<port> at(first->port_);
+  disarm(*first);
+  return at;
 }
 
-void timer_service::send_expiry(port& to) {
+bool timer_service::is_idle() noexcept {
+  const std::lock_guard hold(lock_);
+  return armed_.empty();
+}
+
+// Returns until when the thread waits.
+std::uint64_t timer_service::find_next() noexcept {
+  const std::lock_guard hold(lock_);
+  return armed_.empty() || is_clock_replaced() ? futex_call::never : armed_.begin()->first.deadline;
+}
+
+void timer_service::send_expiry(port& to) noexcept {
   {
     const std::lock_guard hold(to.lock);
     if (!to.active || has_expiry(to)) return;

@@ -2,8 +2,10 @@
 // expires (Darwin: mk_timer.c).
 //
 // A thread of its own sends the messages. It starts when the first timer is armed, and it blocks
-// all signals. It waits as any call does (futex_call), by the same clock. A fork's child has no
-// timers.
+// all signals. It does not read a clock that the program has put in place of the machine's
+// (clock.h): by that clock the thread that moves it sends the messages, and the thread that arms a
+// timer for a time that has passed. Messages are sent in the order of their times, and for one time
+// in the order in which the timers were armed. A fork's child has no timers.
 //
 // Threads: any.
 #pragma once
@@ -11,11 +13,10 @@
 #include <mach/kern_return.h>
 #include <mach/port.h>
 
+#include <compare>
 #include <cstdint>
+#include <map>
 #include <mutex>
-#include <set>
-#include <utility>
-#include <vector>
 
 #include "kedge/mach/kernel/core/copyio.h"
 #include "kedge/mach/kernel/core/ipc_task.h"
@@ -27,6 +28,14 @@
 namespace kedge::mach::kernel {
 
 class timer_service;
+
+// Orders the timers that are armed.
+struct due_time {
+  std::uint64_t deadline = 0;  // 0: the timer is not armed
+  std::uint64_t order = 0;     // how many timers were armed before
+
+  friend auto operator<=>(const due_time&, const due_time&) = default;
+};
 
 // What the port of a timer serves. It holds a send right to the port until the port is destroyed.
 class timer final : public object {
@@ -42,7 +51,7 @@ class timer final : public object {
   timer_service& service_;
   // Guarded by the lock of the service.
   port* port_ = nullptr;  // null once the port is destroyed
-  std::uint64_t deadline_ = 0;
+  due_time due_;
 };
 
 class timer_service {
@@ -62,6 +71,9 @@ class timer_service {
   // Sets `deadline` to when the timer would have expired, or to 0 if it was not armed. Errors as of
   // destroy().
   kern_return_t cancel(ipc_task& caller, mach_port_name_t name, std::uint64_t& deadline);
+  // Sends the messages of all timers that are due by the program's clock. Has no effect while the
+  // clock is the machine's. No lock may be held.
+  void expire_by_program() noexcept;
 
  private:
   friend class timer;
@@ -71,12 +83,18 @@ class timer_service {
   std::uint64_t disarm(timer& of) noexcept;
   bool start_thread() noexcept;
   static void* run_thread(void* service) noexcept;
-  std::uint64_t take_due(std::vector<ref<port>>& due);
-  void send_expiry(port& to);
+  kern_return_t set_deadline(timer& of, std::uint64_t deadline);
+  void expire_due(bool by_program) noexcept;
+  bool is_idle() noexcept;
+  ref<port> take_due(std::uint64_t now, bool by_program) noexcept;
+  std::uint64_t find_next() noexcept;
+  void send_expiry(port& to) noexcept;
 
   kernel& kernel_;
-  std::mutex lock_;
-  std::set<std::pair<std::uint64_t, timer*>> armed_;  // the first is due first
+  std::mutex sending_;  // held while due messages are sent, so that they keep their order
+  std::mutex lock_;     // after `sending_`
+  std::map<due_time, timer*> armed_;
+  std::uint64_t armed_count_ = 0;
   bool has_thread_ = false;
   futex_call waiting_;
 };

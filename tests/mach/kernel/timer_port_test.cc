@@ -5,16 +5,19 @@
 #include <mach/mach_time_private.h>
 #include <mach/mk_timer.h>
 #include <mach/notify.h>
+#include <sys/event.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <thread>
 #include <vector>
 
 #include "kedge/mach/kernel/extension.h"
 #include "test_message.h"
+#include "virtual_clock.h"
 
 // ThreadSanitizer ends a child that starts a thread after a fork of several threads.
 #if defined(__SANITIZE_THREAD__)
@@ -32,6 +35,7 @@ namespace {
 namespace extension = kedge::mach::kernel;
 
 const mach_port_t self = mach_task_self();
+const auto linux_only = doctest::skip(!extension::has_many_tasks());
 const std::uint64_t far_away = mach_absolute_time() + (std::uint64_t{1} << 50);
 
 struct expiry {
@@ -45,6 +49,11 @@ kern_return_t wait_for(mach_port_t from, expiry& got) {
                   MACH_RCV_MSG | MACH_RCV_TRAILER_TYPE(MACH_MSG_TRAILER_FORMAT_0) |
                       MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT),
                   0, sizeof got, from, 0, MACH_PORT_NULL);
+}
+
+kern_return_t try_receive(mach_port_t from) {
+  message got;
+  return got.receive(from);
 }
 
 mach_port_name_t new_timer() {
@@ -79,23 +88,139 @@ TEST_CASE("an armed timer sends one message to its port, not before its time") {
   CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
 }
 
-TEST_CASE("a timer expires when the program's clock has passed its time" *
-          doctest::skip(!extension::has_many_tasks())) {
-  constexpr std::uint64_t hour = 3600'000'000'000;
-  // Static: the thread of the timers may read it for a moment longer.
-  static std::atomic<std::uint64_t> now{5 * hour};
+TEST_CASE("a timer's message is queued when clock_moved() returns, and not before its time" *
+          linux_only) {
+  virtual_clock clock;
   const mach_port_name_t timer = new_timer();
-  extension::use_clock([](void* at) noexcept { return static_cast<decltype(now)*>(at)->load(); },
-                       &now);
-  REQUIRE(mk_timer_arm(timer, 6 * hour) == KERN_SUCCESS);
-  now = 6 * hour - 1;
-  extension::clock_moved();
-  CHECK(next_id(timer) == -1);
-  now = 6 * hour;
-  extension::clock_moved();
-  expiry got;
-  CHECK(wait_for(timer, got) == MACH_MSG_SUCCESS);
-  extension::use_clock(nullptr, nullptr);
+  for (int round = 0; round < 3; ++round) {
+    CAPTURE(round);
+    REQUIRE(mk_timer_arm(timer, clock.now() + hour) == KERN_SUCCESS);
+    clock.advance(hour - 1);
+    CHECK(try_receive(timer) == MACH_RCV_TIMED_OUT);
+    clock.advance(1);
+    CHECK(try_receive(timer) == MACH_MSG_SUCCESS);
+    clock.advance(hour);
+    CHECK(try_receive(timer) == MACH_RCV_TIMED_OUT);
+  }
+  CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
+}
+
+TEST_CASE("a timer armed for a time that the program's clock has passed sends its message at once" *
+          linux_only) {
+  const virtual_clock clock;
+  const mach_port_name_t timer = new_timer();
+  for (const std::uint64_t due : {std::uint64_t{0}, clock.now() - 1, clock.now()}) {
+    CAPTURE(due);
+    REQUIRE(mk_timer_arm(timer, due) == KERN_SUCCESS);
+    CHECK(try_receive(timer) == MACH_MSG_SUCCESS);
+  }
+  CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
+}
+
+TEST_CASE("clock_moved() activates the EVFILT_MACHPORT knote of a timer that is due" * linux_only) {
+  virtual_clock clock;
+  const mach_port_name_t timer = new_timer();
+  const int queue = kqueue();
+  kevent64_s event{};
+  event.ident = timer;
+  event.filter = EVFILT_MACHPORT;
+  event.flags = EV_ADD;
+  REQUIRE(kevent64(queue, &event, 1, nullptr, 0, 0, nullptr) == 0);
+  REQUIRE(mk_timer_arm(timer, clock.now() + hour) == KERN_SUCCESS);
+  const timespec no_wait{};
+  CHECK(kevent64(queue, nullptr, 0, &event, 1, 0, &no_wait) == 0);
+  clock.advance(hour);
+  CHECK(kevent64(queue, nullptr, 0, &event, 1, 0, &no_wait) == 1);
+  CHECK(event.data == timer);
+  close(queue);
+  CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
+}
+
+TEST_CASE("a receive that waits for a timer gets its message when one move passes both times" *
+          linux_only) {
+  virtual_clock clock;
+  const mach_port_name_t timer = new_timer();
+  mach_msg_return_t result = MACH_MSG_SUCCESS;
+  REQUIRE(mk_timer_arm(timer, clock.now() + 2 * hour) == KERN_SUCCESS);
+  const std::uint64_t before = clock.readings();
+  std::thread receiver([&] {
+    message got;
+    result = mach_msg(&got.header(), MACH_RCV_MSG | MACH_RCV_TIMEOUT, 0, sizeof got.bytes, timer,
+                      3600000, MACH_PORT_NULL);
+  });
+  clock.await_readings(before + 2);  // for its deadline, and before it sleeps
+  clock.advance(3 * hour);
+  receiver.join();
+  CHECK(result == MACH_MSG_SUCCESS);
+  CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
+}
+
+TEST_CASE("one move by a day sends the messages of its timers in the order of their times" *
+          linux_only) {
+  constexpr std::uint64_t hours = 24;
+  virtual_clock clock;
+  const mach_port_name_t set = new_port(MACH_PORT_RIGHT_PORT_SET);
+  std::vector<mach_port_name_t> by_time(hours + 2);
+  for (mach_port_name_t& each : by_time) {
+    each = new_timer();
+    REQUIRE(mach_port_insert_member(self, each, set) == KERN_SUCCESS);
+  }
+  for (std::uint64_t each = 0; each < hours; ++each) {
+    const std::uint64_t at = each * 7 % hours;
+    REQUIRE(mk_timer_arm(by_time[at], clock.now() + (at + 1) * hour) == KERN_SUCCESS);
+  }
+  // Of one time, the timer that was armed first is the first.
+  REQUIRE(mk_timer_arm(by_time[hours + 1], clock.now() + hours * hour) == KERN_SUCCESS);
+  REQUIRE(mk_timer_arm(by_time[hours], clock.now() + hours * hour) == KERN_SUCCESS);
+  REQUIRE(mk_timer_arm(by_time[hours + 1], clock.now() + hours * hour) == KERN_SUCCESS);
+  clock.advance(hours * hour);
+  for (const mach_port_name_t each : by_time) {
+    expiry got;
+    REQUIRE(wait_for(set, got) == MACH_MSG_SUCCESS);
+    CHECK(got.message.header.msgh_local_port == each);
+  }
+  CHECK(try_receive(set) == MACH_RCV_TIMED_OUT);
+  for (const mach_port_name_t each : by_time) CHECK(mk_timer_destroy(each) == KERN_SUCCESS);
+  CHECK(mach_port_mod_refs(self, set, MACH_PORT_RIGHT_PORT_SET, -1) == KERN_SUCCESS);
+}
+
+TEST_CASE("three timers that are armed again and again tick through a day at their times" *
+          linux_only) {
+  constexpr std::uint64_t minute = hour / 60;
+  constexpr std::uint64_t minutes_of_day = 24 * 60;
+  constexpr std::array<std::uint64_t, 3> periods{7, 11, 13};
+  virtual_clock clock;
+  std::array<mach_port_name_t, 3> timers{};
+  for (std::size_t each = 0; each < timers.size(); ++each) {
+    timers[each] = new_timer();
+    REQUIRE(mk_timer_arm(timers[each], clock.now() + periods[each] * minute) == KERN_SUCCESS);
+  }
+  for (std::uint64_t passed = 1; passed <= minutes_of_day; ++passed) {
+    CAPTURE(passed);
+    clock.advance(minute);
+    for (std::size_t each = 0; each < timers.size(); ++each) {
+      const bool ticks = passed % periods[each] == 0;
+      CHECK(try_receive(timers[each]) == (ticks ? MACH_MSG_SUCCESS : MACH_RCV_TIMED_OUT));
+      if (ticks) mk_timer_arm(timers[each], clock.now() + periods[each] * minute);
+    }
+  }
+  for (const mach_port_name_t each : timers) CHECK(mk_timer_destroy(each) == KERN_SUCCESS);
+}
+
+TEST_CASE("timers expire by the machine's clock again once the program has restored it" *
+          linux_only) {
+  const mach_port_name_t timer = new_timer();
+  for (int round = 0; round < 20; ++round) {
+    {
+      const virtual_clock clock;
+      REQUIRE(mk_timer_arm(timer, clock.now() + hour) == KERN_SUCCESS);
+      REQUIRE(mk_timer_cancel(timer, nullptr) == KERN_SUCCESS);
+    }
+    REQUIRE(mk_timer_arm(timer, far_away) == KERN_SUCCESS);
+    REQUIRE(mk_timer_arm(timer, mach_absolute_time() + 1) == KERN_SUCCESS);
+    expiry got;
+    CHECK(wait_for(timer, got) == MACH_MSG_SUCCESS);
+  }
   CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
 }
 
@@ -146,25 +271,6 @@ TEST_CASE("a timer whose message was not received yet sends no second one") {
   CHECK(wait_for(timer, got) == MACH_MSG_SUCCESS);
   CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
   CHECK(mk_timer_destroy(other) == KERN_SUCCESS);
-}
-
-TEST_CASE("a receiver of a port set gets the messages of its timers in the order of their times") {
-  mach_port_name_t set = MACH_PORT_NULL;
-  REQUIRE(mach_port_allocate(self, MACH_PORT_RIGHT_PORT_SET, &set) == KERN_SUCCESS);
-  const mach_port_name_t first = new_timer(), second = new_timer();
-  REQUIRE(mach_port_insert_member(self, first, set) == KERN_SUCCESS);
-  REQUIRE(mach_port_insert_member(self, second, set) == KERN_SUCCESS);
-  const std::uint64_t now = mach_absolute_time();
-  REQUIRE(mk_timer_arm(second, now + 3000000) == KERN_SUCCESS);
-  REQUIRE(mk_timer_arm(first, now + 1000000) == KERN_SUCCESS);
-  expiry got;
-  REQUIRE(wait_for(set, got) == MACH_MSG_SUCCESS);
-  CHECK(got.message.header.msgh_local_port == first);
-  REQUIRE(wait_for(set, got) == MACH_MSG_SUCCESS);
-  CHECK(got.message.header.msgh_local_port == second);
-  CHECK(mk_timer_destroy(first) == KERN_SUCCESS);
-  CHECK(mk_timer_destroy(second) == KERN_SUCCESS);
-  CHECK(mach_port_mod_refs(self, set, MACH_PORT_RIGHT_PORT_SET, -1) == KERN_SUCCESS);
 }
 
 TEST_CASE("the calls on timers refuse a name that is not a timer's receive right") {
