@@ -92,7 +92,7 @@ void clear_receiver(port& moving, bool to_be_destroyed, deferred_work& cleanup) 
   moving.receiver = nullptr;
   moving.receiver_name = MACH_PORT_NULL;
   moving.make_send_count = 0;
-  moving.sequence = 0;
+  moving.sequence = moving.sequence_shift = 0;
   moving.context = 0;
   moving.guarded = moving.strict_guard = moving.immovable = false;
   moving.temporary_owner = false;

@@ -32,16 +32,6 @@ kern_return_t find_timer(ipc_task& caller, mach_port_name_t name, ref<timer>& fo
   return KERN_SUCCESS;
 }
 
-// Returns true if a timer's message is queued, which has not been received yet: Darwin has only one
-// for each timer. Requires the port lock.
-bool has_expiry(port& to) noexcept {
-  for (const kmsg* each = to.queue().peek(); each; each = each->next) {
-    const bool is_from_kernel = std::memcmp(&each->audit, &kernel_audit, sizeof kernel_audit) == 0;
-    if (is_from_kernel && each->id == 0 && each->size == sizeof(mk_timer_expire_msg_t)) return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 void timer::port_destroyed(deferred_work& cleanup) noexcept {
@@ -99,7 +89,9 @@ kern_return_t timer_service::set_deadline(timer& of, std::uint64_t deadline) {
     ++armed_count_;
     disarm(of);
     of.due_ = due;
-    if (by_program) return KERN_SUCCESS;
+    // The thread finds any other timer when it wakes.
+    if (by_program || deadline >= wakes_at_) return KERN_SUCCESS;
+    wakes_at_ = deadline;
   }
   waiting_.wake();
   return KERN_SUCCESS;
@@ -174,25 +166,36 @@ bool timer_service::is_idle() noexcept {
 // Returns until when the thread waits.
 std::uint64_t timer_service::find_next() noexcept {
   const std::lock_guard hold(lock_);
-  return armed_.empty() || is_clock_replaced() ? futex_call::never : armed_.begin()->first.deadline;
+  const bool sleeps = armed_.empty() || is_clock_replaced();
+  wakes_at_ = sleeps ? futex_call::never : armed_.begin()->first.deadline;
+  return wakes_at_;
+}
+
+// Whether the timer's last message is queued still: Darwin has only one for each timer. Requires
+// the port lock.
+bool timer_service::is_last_queued(const timer& of, const port& at) noexcept {
+  const std::uint32_t left = of.taken_with_last_ - at.taken();
+  return left > 0 && left <= at.queue().count();
 }
 
 void timer_service::send_expiry(port& to) noexcept {
-  {
-    const std::lock_guard hold(to.lock);
-    if (!to.active || has_expiry(to)) return;
-    copy_send_right(to);
-  }
-  deferred_work cleanup(kernel_);
   constexpr mach_msg_size_t size = sizeof(mk_timer_expire_msg_t);
+  auto& from = static_cast<timer&>(*to.served_object);
+  deferred_work cleanup(kernel_);
+  const std::lock_guard hold(to.lock);
+  if (!to.active || to.at_ceiling() || is_last_queued(from, to)) return;
   kmsg* const message = kernel_.messages().take(size);
-  if (!message) return release_send_right(&to, cleanup);
+  if (!message) return;
   std::memset(message->bytes(), 0, size);
-  message->destination = {&to, MACH_MSG_TYPE_MOVE_SEND, false};
   message->size = size;
+  message->id = 0;
   message->sender = kernel_security;
   message->audit = kernel_audit;
-  post_from_kernel(message, cleanup);
+  if (!to.queue().reserve(*message)) return kmsg_pool::give_back(message);
+  copy_send_right(to);
+  message->destination = {&to, MACH_MSG_TYPE_MOVE_SEND, false};
+  from.taken_with_last_ = to.taken() + to.queue().count();
+  post(to, message, cleanup);
 }
 
 }  // namespace kedge::mach::kernel

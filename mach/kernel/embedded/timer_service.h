@@ -52,6 +52,8 @@ class timer final : public object {
   // Guarded by the lock of the service.
   port* port_ = nullptr;  // null once the port is destroyed
   due_time due_;
+  // What the port's taken() is once the timer's last message is taken. Guarded by the port's lock.
+  std::uint32_t taken_with_last_ = 0;
 };
 
 class timer_service {
@@ -88,6 +90,7 @@ class timer_service {
   bool is_idle() noexcept;
   ref<port> take_due(std::uint64_t now, bool by_program) noexcept;
   std::uint64_t find_next() noexcept;
+  static bool is_last_queued(const timer& of, const port& at) noexcept;
   void send_expiry(port& to) noexcept;
 
   kernel& kernel_;
@@ -95,6 +98,7 @@ class timer_service {
   std::mutex lock_;     // after `sending_`
   std::map<due_time, timer*> armed_;
   std::uint64_t armed_count_ = 0;
+  std::uint64_t wakes_at_ = 0;  // until when the thread waits at most
   bool has_thread_ = false;
   futex_call waiting_;
 };

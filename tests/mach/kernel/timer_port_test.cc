@@ -366,6 +366,40 @@ TEST_CASE("the port of a timer is a kernel object, which takes no part in import
   CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
 }
 
+TEST_CASE("a timer sends no second message while its first one waits behind others") {
+  constexpr mach_msg_id_t others = 3;
+  const mach_port_name_t timer = new_timer(), later = new_timer();
+  REQUIRE(mach_port_insert_right(self, timer, timer, MACH_MSG_TYPE_MAKE_SEND) == KERN_SUCCESS);
+  // The timer has expired when a later one has.
+  const auto expire = [&] {
+    REQUIRE(mk_timer_arm(timer, 1) == KERN_SUCCESS);
+    REQUIRE(mk_timer_arm(later, 2) == KERN_SUCCESS);
+    expiry got;
+    REQUIRE(wait_for(later, got) == MACH_MSG_SUCCESS);
+  };
+  for (const mach_port_seqno_t seqno : {0u, 1000u, ~0u}) {
+    CAPTURE(seqno);
+    for (mach_msg_id_t id = 1; id <= others; ++id) {
+      REQUIRE(message(timer, MACH_MSG_TYPE_COPY_SEND, id).send() == MACH_MSG_SUCCESS);
+    }
+    expire();
+    CHECK(mach_port_set_seqno(self, timer, seqno) == KERN_SUCCESS);
+    CHECK(status_of(timer).mps_msgcount == others + 1);
+    for (mach_msg_id_t id = 1; id <= others; ++id) {
+      expire();
+      CHECK(next_id(timer) == id);
+    }
+    CHECK(status_of(timer).mps_msgcount == 1);
+    CHECK(next_id(timer) == 0);
+    // Once it is received the timer sends again.
+    expire();
+    CHECK(next_id(timer) == 0);
+    CHECK(next_id(timer) == -1);
+  }
+  CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
+  CHECK(mk_timer_destroy(later) == KERN_SUCCESS);
+}
+
 TEST_CASE("the port of a timer receives other messages too, up to its queue limit") {
   const mach_port_name_t timer = new_timer();
   REQUIRE(mach_port_insert_right(self, timer, timer, MACH_MSG_TYPE_MAKE_SEND) == KERN_SUCCESS);

@@ -44,6 +44,7 @@ kern_return_t port_call::set_mscount(const requests::set_mscount& request) {
 
 kern_return_t port_call::set_seqno(const requests::set_seqno& request) {
   return with_receive_right(request.name, [&](port& of) {
+    of.sequence_shift += request.sequence_number - of.sequence;
     of.sequence = request.sequence_number;
     return KERN_SUCCESS;
   });
