@@ -1,4 +1,5 @@
-// extension: several Mach tasks in one process, beyond Darwin's <mach/mach.h>.
+// extension: several Mach tasks in one process, and a clock of the program's, beyond Darwin's
+// <mach/mach.h>. In C++20 only.
 //
 //   task service = create_task();
 //   mach_port_insert_right(task_self_port(service), name, right, MACH_MSG_TYPE_MOVE_SEND);
@@ -15,6 +16,10 @@
 // return (KERN_TERMINATED, MACH_RCV_PORT_DIED, MACH_SEND_INVALID_DEST), and every later call fails
 // in the same way. Handles are never reused. After a fork the child has only the process's own
 // task, with an empty space.
+//
+// use_clock() replaces the clock of time-outs and timers, for tests in virtual time. The clock of
+// each kqueue is set and moved separately (kedge/runtime/kqueue/extension.h): docs/virtual-time.md
+// has a recipe.
 //
 // Threads: all functions may be called from any thread.
 // On Darwin a process is one task: create_task() returns that task, the other functions have no
@@ -153,17 +158,20 @@ void enforce_strict_replies(bool) noexcept;
 // the clock when it begins to wait and after clock_moved(), and times out if its deadline has
 // passed. Calls without a time-out, or with one of 0, do not read the clock.
 //
-// The timers of mk_timer_arm() expire by the replaced clock too, after clock_moved().
+// The timers of mk_timer_arm() expire by the replaced clock too: in clock_moved(), or in
+// mk_timer_arm() if the time has passed.
 //
 // Requires that no thread reads the clock concurrently: no call with a time-out is in progress, and
-// no timer is armed. The thread of the timers may still read a clock that has just been replaced by
-// null: in a program with timers `now` and `argument` live on. Costs a call that blocks, and each
+// no timer is armed. Costs a call that blocks, and each
 // reading of the time, one load; a call that blocks with a time-out by a replaced clock also a lock
 // and two updates of a list.
 bool use_clock(clock_function now, void* argument) noexcept;
 
-// Wakes the calls that are blocked with a time-out by a replaced clock, so that they read the clock
-// again. To be called after the clock has moved, from any thread. Costs a system call for each.
+// Sends the messages of the timers that are due by a replaced clock, in the order of their times.
+// They are queued or received when it returns. Then wakes the calls that are blocked with a
+// time-out by the clock, so that they read the clock again: a call that waits for a timer gets the
+// message, even if its time-out has passed too. To be called after the clock has moved, from any
+// thread. Costs a system call for each call that it wakes.
 void clock_moved() noexcept;
 
 #endif

@@ -53,6 +53,8 @@ const char* name_of(kernel_object kind) {
   switch (kind) {
     case kernel_object::none:
       return "";
+    case kernel_object::timer:
+      return "timer";
     case kernel_object::task:
       return "task";
     case kernel_object::thread:

@@ -90,6 +90,13 @@ kern_return_t kernel::name_send_right(ipc_task& caller, port& to, mach_port_name
   return copy_out_or_release(caller.names, right, name, cleanup);
 }
 
+kern_return_t kernel::name_receive_right(ipc_task& caller, ref<port> fresh,
+                                         mach_port_name_t& name) {
+  carried_right right{fresh.detach(), MACH_MSG_TYPE_MOVE_RECEIVE, false};
+  deferred_work cleanup(*this);
+  return copy_out_or_release(caller.names, right, name, cleanup);
+}
+
 ref<object> kernel::find_served(ipc_task& caller, mach_port_name_t name,
                                 kernel_object kind) noexcept {
   const std::lock_guard hold(caller.names.lock);

@@ -52,6 +52,9 @@ class kernel {
   std::vector<ref<ipc_task>> tasks();
   // Makes a send right to the port and puts it into the caller's space. KERN_NO_SPACE.
   kern_return_t name_send_right(ipc_task& caller, port& to, mach_port_name_t& name);
+  // Puts the receive right of a new port into the caller's space. KERN_NO_SPACE: the port is
+  // destroyed.
+  kern_return_t name_receive_right(ipc_task& caller, ref<port> fresh, mach_port_name_t& name);
   // Returns the kernel object behind the send right `name`, or null if `name` is not a send right
   // or its port serves a different kind.
   ref<object> find_served(ipc_task& caller, mach_port_name_t name, kernel_object kind) noexcept;

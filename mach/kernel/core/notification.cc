@@ -26,8 +26,11 @@ kern_return_t request_of_receiver(const right_context& context, mach_port_name_t
                                   const notification_request& requested, port*& previous) {
   port& target = port_of(held);
   const std::lock_guard hold(target.lock);
-  if (target.reply) return KERN_INVALID_RIGHT;
-  if (requested.id == MACH_NOTIFY_PORT_DESTROYED) {
+  const bool moves = requested.id == MACH_NOTIFY_PORT_DESTROYED;
+  if (target.reply || (moves && target.serves != kernel_object::none)) {
+    return context.refuse(kGUARD_EXC_INVALID_RIGHT, name, KERN_INVALID_RIGHT);
+  }
+  if (moves) {
     if (target.port_destroyed) return context.refuse(kGUARD_EXC_KERN_FAILURE, name, KERN_FAILURE);
     target.port_destroyed = requested.notify;
     return KERN_SUCCESS;
@@ -55,8 +58,8 @@ kern_return_t request_of_name(const right_context& context, mach_port_name_t nam
     port& target = port_of(held);
     if (held.request != 0) previous = target.requests.remove(std::exchange(held.request, 0));
     if (!notify) return KERN_SUCCESS;
-    const bool has_room = held.type == MACH_PORT_TYPE_SEND_ONCE ||
-                          target.serves != kernel_object::none || !target.full();
+    const bool has_room =
+        held.type == MACH_PORT_TYPE_SEND_ONCE || target.is_kernels() || !target.full();
     const bool armed = send_possible && immediate;
     if (armed && has_room) {
       context.deferred.add(kind::send_possible, notify, name);
@@ -168,8 +171,7 @@ void post_from_kernel(kmsg* message, deferred_work& cleanup) noexcept {
   {
     const std::lock_guard hold(to.lock);
     // A caller may name one of the kernel's own ports as reply port, but nothing receives from it.
-    if (to.active && to.serves == kernel_object::none && !to.at_ceiling() &&
-        to.queue().reserve(*message)) {
+    if (to.active && !to.is_kernels() && !to.at_ceiling() && to.queue().reserve(*message)) {
       return post(to, message, cleanup);
     }
   }

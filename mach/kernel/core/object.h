@@ -15,7 +15,9 @@
 
 namespace kedge::mach::kernel {
 
-enum class object_kind : std::uint8_t { port, port_set, semaphore, file, memory_entry };
+class deferred_work;
+
+enum class object_kind : std::uint8_t { port, port_set, semaphore, file, memory_entry, timer };
 
 class object {
  public:
@@ -27,6 +29,10 @@ class object {
   void release() noexcept {
     if (references_.remove()) delete this;
   }
+
+  // Called when the port that serves the object is destroyed. No lock is held (Darwin:
+  // iko_op_destroy).
+  virtual void port_destroyed(deferred_work&) noexcept {}
 
   base::mutex lock;
   const object_kind kind;

@@ -92,7 +92,7 @@ void clear_receiver(port& moving, bool to_be_destroyed, deferred_work& cleanup) 
   moving.receiver = nullptr;
   moving.receiver_name = MACH_PORT_NULL;
   moving.make_send_count = 0;
-  moving.sequence = 0;
+  moving.sequence = moving.sequence_shift = 0;
   moving.context = 0;
   moving.guarded = moving.strict_guard = moving.immovable = false;
   moving.temporary_owner = false;
@@ -116,6 +116,7 @@ void destroy_port(port* dying, deferred_work& cleanup) noexcept {
   port* const no_senders = std::exchange(dying->no_senders, nullptr);
   locked.unlock();
 
+  if (dying->served_object) dying->served_object->port_destroyed(cleanup);
   cleanup.owner.rights_in_transit().unbind(*dying);
   const bool messages_first = cleanup.owner.os_profile().destroys_messages_first();
   if (no_senders && !messages_first) release_send_once_right(no_senders, cleanup);

@@ -60,9 +60,11 @@ struct membership {
 
 using member_sets = base::list<membership, &membership::in_port>;
 
-// What the kernel itself receives for.
+// What a port stands for in the kernel. The kernel itself receives for all of these but a timer,
+// whose receive right is in a task.
 enum class kernel_object : std::uint8_t {
   none,
+  timer,
   task,
   thread,
   host,
@@ -87,6 +89,8 @@ class port final : public object {
   const kernel_object serves = kernel_object::none;
   const std::uint64_t served_task = 0;  // id of the task; of the clock
   const ref<object> served_object;      // of other kinds
+  // Whether messages to the port are the kernel's own (Darwin: ipc_space_kernel).
+  bool is_kernels() const noexcept { return serves > kernel_object::timer; }
 
   // The space that holds the receive right, and its name there. Null: the right is in a message,
   // with the kernel, or destroyed.
@@ -116,6 +120,7 @@ class port final : public object {
   bool temporary_owner = false;    // MACH_PORT_TEMPOWNER: stored only
   bool importance_donation = false;  // stored only
   bool send_possible_armed = false;  // some request of `requests` is armed
+  std::uint32_t sequence_shift = 0;  // what mach_port_set_seqno has added to `sequence`
   port* no_senders = nullptr;        // registered send-once right
   port* port_destroyed = nullptr;    // registered send-once right
   request_table requests;
@@ -127,6 +132,8 @@ class port final : public object {
 
   local_queue& queue() noexcept { return queue_; }
   const local_queue& queue() const noexcept { return queue_; }
+  // Messages taken since the port was made, modulo 2^32, whatever mach_port_set_seqno has set.
+  std::uint32_t taken() const noexcept { return sequence - sequence_shift; }
   bool full() const noexcept { return queue_.count() >= queue_limit; }
   // Whether the queue takes no message at all, whatever right it comes by, and from the kernel none
   // either (Darwin: imq_full_kernel). No queue limit is as high, so a port that is not full is not

@@ -41,6 +41,14 @@ kern_return_t find_send_right(ipc_space& names, mach_port_name_t name, port*& ta
   return KERN_SUCCESS;
 }
 
+kern_return_t find_receive_right(ipc_space& names, mach_port_name_t name, port*& target) noexcept {
+  const entry* const held = MACH_PORT_VALID(name) ? names.find(name) : nullptr;
+  if (!held) return KERN_INVALID_NAME;
+  if ((held->type & MACH_PORT_TYPE_RECEIVE) == 0) return KERN_INVALID_RIGHT;
+  target = &port_of(*held);
+  return KERN_SUCCESS;
+}
+
 void become_dead(entry& held, bool notified) noexcept {
   held.request = 0;
   if (notified && held.urefs < max_urefs) ++held.urefs;

@@ -55,6 +55,10 @@ bool convert_if_dead(ipc_space& names, mach_port_name_t name, entry& held) noexc
 // becomes a dead name.
 kern_return_t find_send_right(ipc_space& names, mach_port_name_t name, port*& target) noexcept;
 
+// Finds the port whose receive right is under `name`. KERN_INVALID_NAME: there is no such name.
+// KERN_INVALID_RIGHT: the name is not a receive right (Darwin: ipc_port_translate_receive).
+kern_return_t find_receive_right(ipc_space& names, mach_port_name_t name, port*& target) noexcept;
+
 // The entry becomes a dead name and keeps its user references. `notified`: it gets one more, which
 // the dead-name notification carries. Requires the port lock.
 void become_dead(entry& held, bool notified) noexcept;

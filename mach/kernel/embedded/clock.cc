@@ -9,6 +9,7 @@
 #include <new>
 
 #include "kedge/mach/kernel/core/binding.h"
+#include "kedge/mach/kernel/embedded/embedded.h"
 #include "kedge/mach/kernel/extension.h"
 #include "kedge/runtime/base/list.h"
 #include "kedge/runtime/base/mutex.h"
@@ -32,10 +33,15 @@ bool is_clock_replaced() noexcept {
   return replacement.load(std::memory_order_acquire) != nullptr;
 }
 
-std::uint64_t clock_now() noexcept {
+bool read_replaced_clock(std::uint64_t& now) noexcept {
   const clock_function replaced = replacement.load(std::memory_order_acquire);
-  return replaced ? replaced(argument_of_replacement.load(std::memory_order_relaxed))
-                  : monotonic_now();
+  if (replaced) now = replaced(argument_of_replacement.load(std::memory_order_relaxed));
+  return replaced != nullptr;
+}
+
+std::uint64_t clock_now() noexcept {
+  std::uint64_t now = 0;
+  return read_replaced_clock(now) ? now : monotonic_now();
 }
 
 std::uint64_t deadline_after(std::uint64_t nanoseconds) noexcept {
@@ -68,16 +74,12 @@ bool use_clock(clock_function now, void* argument) noexcept {
 }
 
 void clock_moved() noexcept {
+  // Before a call looks at its time-out, it gets the messages of the timers that are due.
+  embedded::expire_timers();
   const std::lock_guard hold(listed.lock);
   for (clocked_wait* each = listed.all.front(); each; each = decltype(listed.all)::after(*each)) {
     each->waiting().look_at_clock();
   }
-}
-
-bool read_replaced_clock(std::uint64_t& now) noexcept {
-  const clock_function replaced = replacement.load(std::memory_order_acquire);
-  if (replaced) now = replaced(argument_of_replacement.load(std::memory_order_relaxed));
-  return replaced != nullptr;
 }
 
 bool wait_until(std::uint64_t deadline) noexcept {

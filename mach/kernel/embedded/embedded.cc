@@ -111,6 +111,12 @@ embedded& embedded::instance() {
   return made ? *made : make();
 }
 
+void embedded::expire_timers() noexcept {
+  if (embedded* const made = current.load(std::memory_order_acquire)) {
+    made->timers_.expire_by_program();
+  }
+}
+
 embedded& embedded::make() {
   embedded* const fresh = new embedded;
   embedded* expected = nullptr;
@@ -236,7 +242,7 @@ bool embedded::call_of_time(ipc_task& caller, const any_request& request, any_re
                             copyio& memory) {
   switch (request.number) {
     case call_number::timer_create:
-      reply.result = timers_.create(caller, memory, reply.as<replies::timer_create>().name);
+      reply.result = timers_.create(caller, reply.as<replies::timer_create>().name);
       return true;
     case call_number::timer_destroy:
       reply.result = timers_.destroy(caller, memory, request.as<requests::timer_destroy>().name);

@@ -21,6 +21,9 @@ class embedded final : public binding {
   // The process's kernel, made by the first call.
   static embedded& instance();
 
+  // Sends the messages of the timers that are due by the program's clock, if there is a kernel yet.
+  static void expire_timers() noexcept;
+
   void call(std::uint64_t caller, const any_request& request, any_reply& reply, copyio& memory,
             attachment* file) override;
 

@@ -39,21 +39,25 @@ void futex_call::look_at_clock() noexcept {
 
 futex_call::ended futex_call::wait(std::uint64_t deadline) noexcept {
   const clocked_wait by_clock(*this, deadline);
+  return sleep(deadline, by_clock.is_listed());
+}
+
+futex_call::ended futex_call::sleep(std::uint64_t deadline, bool by_replaced_clock) noexcept {
   // A futex wait with a time-out is not restarted after a handler, so there always is one.
   constexpr std::uint64_t far = std::uint64_t{1} << 60;
-  const std::uint64_t until = by_clock.is_listed() ? far : std::min(deadline, far);
+  const std::uint64_t until = by_replaced_clock ? far : std::min(deadline, far);
   const timespec absolute{static_cast<time_t>(until / second), static_cast<long>(until % second)};
   for (;;) {
     // Clears the bit before the clock is read: a later move of the clock sets it again.
     if (word_.fetch_and(~look, std::memory_order_acq_rel) & woken) return ended::woken;
-    if (by_clock.is_listed() && clock_now() >= deadline) return ended::timed_out;
+    if (by_replaced_clock && clock_now() >= deadline) return ended::timed_out;
     if (syscall(SYS_futex, &word_, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, 0, &absolute, nullptr,
                 FUTEX_BITSET_MATCH_ANY) == 0) {
       continue;
     }
     if (errno == EAGAIN) continue;
     if (word_.load(std::memory_order_acquire) & woken) return ended::woken;
-    if (errno == ETIMEDOUT && !by_clock.is_listed()) return ended::timed_out;
+    if (errno == ETIMEDOUT && !by_replaced_clock) return ended::timed_out;
     if (errno == EINTR) return ended::interrupted;
   }
 }

@@ -20,6 +20,8 @@ class futex_call final : public pending_call {
   // Nanoseconds of the clock in use (clock.h); the largest value: never. A signal handler's run
   // ends the wait, whatever SA_RESTART says.
   ended wait(std::uint64_t deadline) noexcept;
+  // The same by the machine's clock, though the program may have replaced it.
+  ended wait_by_machine(std::uint64_t deadline) noexcept { return sleep(deadline, false); }
   void wait_until_woken() noexcept {
     while (wait(never) != ended::woken) {
     }
@@ -34,6 +36,8 @@ class futex_call final : public pending_call {
   // Bits of the word.
   static constexpr std::uint32_t woken = 1;
   static constexpr std::uint32_t look = 2;  // the clock has moved
+
+  ended sleep(std::uint64_t deadline, bool by_replaced_clock) noexcept;
 
   std::atomic<std::uint32_t> word_{0};
 };

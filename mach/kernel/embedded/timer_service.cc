@@ -7,7 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
+#include <utility>
 
 #include "kedge/mach/kernel/core/notification.h"
 #include "kedge/mach/kernel/core/port.h"
@@ -20,87 +20,78 @@ namespace {
 constexpr security_token_t kernel_security = KERNEL_SECURITY_TOKEN_VALUE;
 constexpr audit_token_t kernel_audit = KERNEL_AUDIT_TOKEN_VALUE;
 
-// Finds a receive right (Darwin: ipc_port_translate_receive).
-kern_return_t find_receive_right(ipc_task& caller, mach_port_name_t name, ref<port>& found) {
+// Finds the timer whose receive right is under the name, as the calls on timers do.
+kern_return_t find_timer(ipc_task& caller, mach_port_name_t name, ref<timer>& found) {
   const std::lock_guard hold(caller.names.lock);
   if (!caller.names.active) return KERN_INVALID_TASK;
-  entry* const held = MACH_PORT_VALID(name) ? caller.names.find(name) : nullptr;
-  if (!held) return KERN_INVALID_NAME;
-  if ((held->type & MACH_PORT_TYPE_RECEIVE) == 0) return KERN_INVALID_RIGHT;
-  found = ref<port>(&port_of(*held));
+  port* at = nullptr;
+  const kern_return_t failed = find_receive_right(caller.names, name, at);
+  if (failed != KERN_SUCCESS) return failed;
+  if (at->serves != kernel_object::timer) return KERN_INVALID_ARGUMENT;
+  found = ref<timer>(static_cast<timer*>(at->served_object.get()));
   return KERN_SUCCESS;
-}
-
-// Returns true if a timer's message is queued, which has not been received yet: Darwin has only one
-// for each timer. Requires the port lock.
-bool has_expiry(port& to) noexcept {
-  for (const kmsg* each = to.queue().peek(); each; each = each->next) {
-    const bool is_from_kernel = std::memcmp(&each->audit, &kernel_audit, sizeof kernel_audit) == 0;
-    if (is_from_kernel && each->id == 0 && each->size == sizeof(mk_timer_expire_msg_t)) return true;
-  }
-  return false;
-}
-
-// Makes a call of the kernel that does not wait.
-any_reply call_kernel(kernel& whole, ipc_task& caller, const any_request& request, copyio& memory) {
-  any_reply reply;
-  futex_call unused;
-  whole.begin(caller, request, reply, memory, unused);
-  return reply;
 }
 
 }  // namespace
 
-kern_return_t timer_service::create(ipc_task& caller, copyio& memory, mach_port_name_t& name) {
-  any_reply made =
-      call_kernel(kernel_, caller,
-                  any_request(requests::allocate{MACH_PORT_RIGHT_RECEIVE}, task_self_name), memory);
-  if (made.result != KERN_SUCCESS) return made.result;
-  name = made.as<replies::allocate>().name;
-  ref<port> at;
-  const kern_return_t gone = find_receive_right(caller, name, at);
-  if (gone != KERN_SUCCESS) return gone;  // another thread has destroyed it
-  deferred_work cleanup(kernel_);
-  const std::lock_guard hold(lock_);
-  if (timers_.size() >= sweep_threshold_) sweep(cleanup);
-  try {
-    timers_.emplace(at.get(), unarmed);
-  } catch (const std::bad_alloc&) {
-    call_kernel(kernel_, caller, any_request(requests::destroy{name}, task_self_name), memory);
-    throw;
-  }
-  const std::lock_guard hold_port(at->lock);
-  at->immovable = true;
-  make_send_right(*at);
-  return KERN_SUCCESS;
+void timer::port_destroyed(deferred_work& cleanup) noexcept {
+  service_.end(*this, cleanup);
 }
 
-kern_return_t timer_service::find(ipc_task& caller, mach_port_name_t name, ref<port>& found) {
-  const kern_return_t result = find_receive_right(caller, name, found);
-  if (result != KERN_SUCCESS) return result;
-  const std::lock_guard hold(lock_);
-  return timers_.count(found.get()) != 0 ? KERN_SUCCESS : KERN_INVALID_ARGUMENT;
+kern_return_t timer_service::create(ipc_task& caller, mach_port_name_t& name) {
+  const auto made = ref<timer>::adopt(new timer(*this));
+  auto fresh = ref<port>::adopt(new port(kernel_object::timer, ref<object>(made.get())));
+  fresh->immovable = true;
+  made->port_ = make_send_right(*fresh);
+  return kernel_.name_receive_right(caller, std::move(fresh), name);
+}
+
+// The timer's port is destroyed: no lookup finds it any more.
+void timer_service::end(timer& dead, deferred_work& cleanup) noexcept {
+  port* send_right = nullptr;
+  {
+    const std::lock_guard hold(lock_);
+    disarm(dead);
+    send_right = std::exchange(dead.port_, nullptr);
+  }
+  release_send_right(send_right, cleanup);
 }
 
 kern_return_t timer_service::destroy(ipc_task& caller, copyio& memory, mach_port_name_t name) {
-  ref<port> at;
-  const kern_return_t result = find(caller, name, at);
-  if (result != KERN_SUCCESS) return result;
-  return call_kernel(kernel_, caller, any_request(requests::destroy{name}, task_self_name), memory)
-      .result;
+  ref<timer> unused;
+  const kern_return_t failed = find_timer(caller, name, unused);
+  if (failed != KERN_SUCCESS) return failed;
+  any_reply reply;
+  futex_call no_wait;
+  kernel_.begin(caller, any_request(requests::destroy{name}, task_self_name), reply, memory,
+                no_wait);
+  return reply.result;
 }
 
 kern_return_t timer_service::arm(ipc_task& caller, mach_port_name_t name, std::uint64_t deadline) {
-  ref<port> at;
-  const kern_return_t result = find(caller, name, at);
-  if (result != KERN_SUCCESS) return result;
+  ref<timer> at;
+  const kern_return_t failed = find_timer(caller, name, at);
+  if (failed != KERN_SUCCESS) return failed;
+  const kern_return_t refused = set_deadline(*at, std::max(deadline, unarmed + 1));
+  if (refused == KERN_SUCCESS) expire_by_program();
+  return refused;
+}
+
+kern_return_t timer_service::set_deadline(timer& of, std::uint64_t deadline) {
   {
     const std::lock_guard hold(lock_);
-    if (!has_thread_ && !start_thread()) return KERN_RESOURCE_SHORTAGE;
-    const std::uint64_t due = std::max(deadline, unarmed + 1);
-    armed_.emplace(due, at.get());
-    const std::uint64_t before = std::exchange(timers_.at(at.get()), due);
-    if (before != unarmed && before != due) armed_.erase({before, at.get()});
+    // The port may have been destroyed after the look-up. Darwin has no error for that either.
+    if (!of.port_) return KERN_SUCCESS;
+    const bool by_program = is_clock_replaced();
+    if (!by_program && !has_thread_ && !start_thread()) return KERN_RESOURCE_SHORTAGE;
+    const due_time due{deadline, armed_count_};
+    armed_.emplace(due, &of);
+    ++armed_count_;
+    disarm(of);
+    of.due_ = due;
+    // The thread finds any other timer when it wakes.
+    if (by_program || deadline >= wakes_at_) return KERN_SUCCESS;
+    wakes_at_ = deadline;
   }
   waiting_.wake();
   return KERN_SUCCESS;
@@ -108,39 +99,19 @@ kern_return_t timer_service::arm(ipc_task& caller, mach_port_name_t name, std::u
 
 kern_return_t timer_service::cancel(ipc_task& caller, mach_port_name_t name,
                                     std::uint64_t& deadline) {
-  ref<port> at;
-  const kern_return_t result = find(caller, name, at);
-  if (result != KERN_SUCCESS) return result;
+  ref<timer> at;
+  const kern_return_t failed = find_timer(caller, name, at);
+  if (failed != KERN_SUCCESS) return failed;
   const std::lock_guard hold(lock_);
-  disarm(at.get(), deadline);
+  deadline = disarm(*at);
   return KERN_SUCCESS;
 }
 
-// Requires the lock.
-void timer_service::disarm(port* timer, std::uint64_t& deadline) {
-  deadline = std::exchange(timers_.at(timer), unarmed);
-  if (deadline != unarmed) armed_.erase({deadline, timer});
-}
-
-// Forgets the timers whose receive right was destroyed. Requires the lock, and that `cleanup` has
-// nothing to do for them: a dead port sends no notification of its send rights.
-void timer_service::sweep(deferred_work& cleanup) {
-  for (auto each = timers_.begin(); each != timers_.end();) {
-    const auto [timer, deadline] = *each;
-    bool is_active = false;
-    {
-      const std::lock_guard hold(timer->lock);
-      is_active = timer->active;
-    }
-    if (is_active) {
-      ++each;
-      continue;
-    }
-    if (deadline != unarmed) armed_.erase({deadline, timer});
-    each = timers_.erase(each);
-    release_send_right(timer, cleanup);
-  }
-  sweep_threshold_ = std::max<std::size_t>(32, 2 * timers_.size());
+// Returns when the timer would have expired. Requires the lock.
+std::uint64_t timer_service::disarm(timer& of) noexcept {
+  const due_time due = std::exchange(of.due_, due_time{});
+  if (due.deadline != unarmed) armed_.erase(due);
+  return due.deadline;
 }
 
 // Requires the lock.
@@ -157,48 +128,74 @@ bool timer_service::start_thread() noexcept {
 
 void* timer_service::run_thread(void* service) noexcept {
   auto& self = *static_cast<timer_service*>(service);
-  for (std::vector<ref<port>> due;;) {
+  for (;;) {
     self.waiting_.prepare();
-    const std::uint64_t next = self.take_due(due);
-    for (const ref<port>& each : due) self.send_expiry(*each);
-    if (due.empty()) self.waiting_.wait(next);
-    due.clear();
+    self.expire_due(false);
+    self.waiting_.wait_by_machine(self.find_next());
   }
 }
 
-// Takes the timers that are due, as many as there is memory for. Returns when the next one is due.
-std::uint64_t timer_service::take_due(std::vector<ref<port>>& due) {
+void timer_service::expire_by_program() noexcept {
+  if (is_clock_replaced()) expire_due(true);
+}
+
+void timer_service::expire_due(bool by_program) noexcept {
+  const std::lock_guard hold(sending_);
+  if (is_idle()) return;
+  const std::uint64_t now = by_program ? clock_now() : monotonic_now();
+  while (const ref<port> due = take_due(now, by_program)) send_expiry(*due);
+}
+
+// Takes the first timer that is due by the clock that the caller has read. Returns null if there is
+// none, or if the other clock is in use.
+ref<port> timer_service::take_due(std::uint64_t now, bool by_program) noexcept {
   const std::lock_guard hold(lock_);
-  const std::uint64_t now = clock_now();
-  try {
-    while (!armed_.empty() && armed_.begin()->first <= now) {
-      port* const timer = armed_.begin()->second;
-      due.push_back(ref<port>(timer));
-      std::uint64_t deadline = unarmed;
-      disarm(timer, deadline);
-    }
-  } catch (const std::bad_alloc&) {
-    return now + 1000000;  // tries again a millisecond later
-  }
-  return armed_.empty() ? futex_call::never : armed_.begin()->first;
+  if (armed_.empty() || is_clock_replaced() != by_program) return {};
+  const auto& [due, first] = *armed_.begin();
+  if (due.deadline > now) return {};
+  ref<port> at(first->port_);
+  disarm(*first);
+  return at;
 }
 
-void timer_service::send_expiry(port& to) {
-  {
-    const std::lock_guard hold(to.lock);
-    if (!to.active || has_expiry(to)) return;
-    copy_send_right(to);
-  }
-  deferred_work cleanup(kernel_);
+bool timer_service::is_idle() noexcept {
+  const std::lock_guard hold(lock_);
+  return armed_.empty();
+}
+
+// Returns until when the thread waits.
+std::uint64_t timer_service::find_next() noexcept {
+  const std::lock_guard hold(lock_);
+  const bool sleeps = armed_.empty() || is_clock_replaced();
+  wakes_at_ = sleeps ? futex_call::never : armed_.begin()->first.deadline;
+  return wakes_at_;
+}
+
+// Whether the timer's last message is queued still: Darwin has only one for each timer. Requires
+// the port lock.
+bool timer_service::is_last_queued(const timer& of, const port& at) noexcept {
+  const std::uint32_t left = of.taken_with_last_ - at.taken();
+  return left > 0 && left <= at.queue().count();
+}
+
+void timer_service::send_expiry(port& to) noexcept {
   constexpr mach_msg_size_t size = sizeof(mk_timer_expire_msg_t);
+  auto& from = static_cast<timer&>(*to.served_object);
+  deferred_work cleanup(kernel_);
+  const std::lock_guard hold(to.lock);
+  if (!to.active || to.at_ceiling() || is_last_queued(from, to)) return;
   kmsg* const message = kernel_.messages().take(size);
-  if (!message) return release_send_right(&to, cleanup);
+  if (!message) return;
   std::memset(message->bytes(), 0, size);
-  message->destination = {&to, MACH_MSG_TYPE_MOVE_SEND, false};
   message->size = size;
+  message->id = 0;
   message->sender = kernel_security;
   message->audit = kernel_audit;
-  post_from_kernel(message, cleanup);
+  if (!to.queue().reserve(*message)) return kmsg_pool::give_back(message);
+  copy_send_right(to);
+  message->destination = {&to, MACH_MSG_TYPE_MOVE_SEND, false};
+  from.taken_with_last_ = to.taken() + to.queue().count();
+  post(to, message, cleanup);
 }
 
 }  // namespace kedge::mach::kernel

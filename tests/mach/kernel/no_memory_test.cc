@@ -2,6 +2,8 @@
 // Defines operator new, so it must be a test binary of its own.
 #include <doctest/doctest.h>
 
+#include <mach/mach_time.h>
+#include <mach/mk_timer.h>
 #include <mach/semaphore.h>
 #include <mach/task.h>
 #include <servers/bootstrap.h>
@@ -21,10 +23,19 @@ namespace {
 // The number of allocations of this thread that still succeed. Below 0 none fails.
 thread_local int left = -1;
 
+// The number of allocations that this thread has made and not freed.
+thread_local int live = 0;
+
 void* allocate(std::size_t size) noexcept {
   if (left == 0) return nullptr;
   if (left > 0) --left;
+  ++live;
   return std::malloc(size > 0 ? size : 1);
+}
+
+void release(void* memory) noexcept {
+  if (memory) --live;
+  std::free(memory);
 }
 
 }  // namespace
@@ -38,10 +49,10 @@ void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
   return allocate(size);
 }
 void operator delete(void* memory) noexcept {
-  std::free(memory);
+  release(memory);
 }
 void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
+  release(memory);
 }
 
 using namespace test;
@@ -111,6 +122,46 @@ TEST_CASE("semaphore_create without memory fails and changes nothing") {
   CHECK(fail_each_allocation(KERN_RESOURCE_SHORTAGE, [&] {
           return semaphore_create(mach_task_self(), &semaphore, SYNC_POLICY_FIFO, 0);
         }) == 2);
+}
+
+TEST_CASE("mk_timer_create and mk_timer_arm without memory fail and change nothing") {
+  mach_port_name_t timer = MACH_PORT_NULL;
+  CHECK(fail_each_allocation(KERN_RESOURCE_SHORTAGE, [&] {
+          timer = mk_timer_create();
+          return timer == MACH_PORT_NULL ? KERN_RESOURCE_SHORTAGE : KERN_SUCCESS;
+        }) == 2);
+  const std::uint64_t far_away = mach_absolute_time() + (std::uint64_t{1} << 50);
+  REQUIRE(mk_timer_arm(timer, far_away) == KERN_SUCCESS);
+  CHECK(fail_each_allocation(KERN_RESOURCE_SHORTAGE,
+                             [&] { return mk_timer_arm(timer, far_away + 1); }) == 1);
+  std::uint64_t armed = 0;
+  CHECK(mk_timer_cancel(timer, &armed) == KERN_SUCCESS);
+  CHECK(armed == far_away + 1);
+  CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
+}
+
+TEST_CASE("a timer leaves no memory behind, however its port is destroyed, armed or not") {
+  using call = kern_return_t (*)(mach_port_name_t);
+  const call by_timer = [](mach_port_name_t name) { return mk_timer_destroy(name); };
+  const call by_right = [](mach_port_name_t name) { return end_receive(name); };
+  const call by_name = [](mach_port_name_t name) {
+    return mach_port_destroy(mach_task_self(), name);
+  };
+  const std::uint64_t far_away = mach_absolute_time() + (std::uint64_t{1} << 50);
+  for (const call destroy : {by_timer, by_right, by_name}) {
+    for (const bool is_armed : {false, true}) {
+      CAPTURE(is_armed);
+      const int before = live;
+      const mach_port_name_t timer = mk_timer_create();
+      kern_return_t armed = KERN_SUCCESS;
+      if (is_armed) armed = mk_timer_arm(timer, far_away);
+      const kern_return_t destroyed = destroy(timer);
+      const int after = live;
+      CHECK(armed == KERN_SUCCESS);
+      CHECK(destroyed == KERN_SUCCESS);
+      CHECK(after == before);
+    }
+  }
 }
 
 TEST_CASE("create_task without memory throws and changes nothing") {

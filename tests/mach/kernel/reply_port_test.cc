@@ -129,10 +129,21 @@ TEST_CASE("a message with a reply port needs MAKE_SEND_ONCE") {
   CHECK(status_of(reply_to).mps_srights == 0);
 }
 
-TEST_CASE("a reply port refuses no-senders and port-destroyed requests") {
+TEST_CASE("a reply port refuses no-senders and port-destroyed requests with a guard exception") {
   const mach_port_name_t reply_to = new_kind(MPO_REPLY_PORT), notify = new_port();
-  CHECK(request(reply_to, MACH_NOTIFY_NO_SENDERS, 0, notify) == KERN_INVALID_RIGHT);
-  CHECK(request(reply_to, MACH_NOTIFY_PORT_DESTROYED, 0, notify) == KERN_INVALID_RIGHT);
+  const task owner = task_of_thread();
+  set_guard_behaviour(owner, guard_behaviour::record);
+  for (const mach_msg_id_t id : {MACH_NOTIFY_NO_SENDERS, MACH_NOTIFY_PORT_DESTROYED}) {
+    CAPTURE(id);
+    take_guard_exceptions(owner);
+    CHECK(request(reply_to, id, 0, notify) == KERN_INVALID_RIGHT);
+    if (!has_many_tasks()) continue;
+    const auto raised = take_guard_exceptions(owner);
+    REQUIRE(raised.size() == 1);
+    CHECK(raised[0].code == kGUARD_EXC_INVALID_RIGHT);
+    CHECK(raised[0].name == reply_to);
+  }
+  set_guard_behaviour(owner, guard_behaviour::ordinary);
   // Both calls have destroyed the right made for the request.
   CHECK(next_id(notify) == MACH_NOTIFY_SEND_ONCE);
   CHECK(next_id(notify) == MACH_NOTIFY_SEND_ONCE);

@@ -343,7 +343,7 @@ status message_call::post_or_park(kmsg* message) {
 bool message_call::try_post(kmsg* message, status& now) {
   port& to = *message->destination.target;
   object_lock locked(to.lock);
-  if (to.serves != kernel_object::none && to.active) {
+  if (to.is_kernels() && to.active) {
     locked.unlock();
     serve(message);
     now = done(MACH_MSG_SUCCESS);

@@ -119,8 +119,7 @@ class plain_message {
   // Reserves room for the message and copies the send right into it. Returns false if the port is
   // dead, full or the kernel's. Requires the port lock.
   static bool address(kmsg& message, port& to) noexcept {
-    if (!to.active || to.serves != kernel_object::none || to.full() ||
-        !to.queue().reserve(message)) {
+    if (!to.active || to.is_kernels() || to.full() || !to.queue().reserve(message)) {
       return false;
     }
     copy_send_right(to);

@@ -152,6 +152,7 @@ kern_return_t port_call::set_attributes(const requests::set_attributes& request)
     if (!of->service) return KERN_INVALID_CAPABILITY;
     of->throttled = wanted.word != 0;
   } else {
+    if (of->serves != kernel_object::none) return KERN_INVALID_ARGUMENT;
     if (request.flavor == MACH_PORT_TEMPOWNER) of->temporary_owner = true;
     of->importance_donation = true;
   }

@@ -12,11 +12,7 @@ namespace kedge::mach::kernel {
 kern_return_t port_call::find_receive_right(mach_port_name_t name, port*& receive_right,
                                             kern_return_t if_null_or_dead) noexcept {
   if (is_null_or_dead(name)) return if_null_or_dead;
-  const entry* const under = space_.find(name);
-  if (!under) return KERN_INVALID_NAME;
-  if ((under->type & MACH_PORT_TYPE_RECEIVE) == 0) return KERN_INVALID_RIGHT;
-  receive_right = &port_of(*under);
-  return KERN_SUCCESS;
+  return mach::kernel::find_receive_right(space_, name, receive_right);
 }
 
 kern_return_t port_call::destruct(const requests::destruct& request) {
@@ -48,6 +44,7 @@ kern_return_t port_call::set_mscount(const requests::set_mscount& request) {
 
 kern_return_t port_call::set_seqno(const requests::set_seqno& request) {
   return with_receive_right(request.name, [&](port& of) {
+    of.sequence_shift += request.sequence_number - of.sequence;
     of.sequence = request.sequence_number;
     return KERN_SUCCESS;
   });

@@ -1,5 +1,5 @@
-// <mach/mk_timer.h>: timers that are ports: the receive right of one gets a message when it
-// expires.
+// <mach/mk_timer.h>: timers. Each is a port, and when the timer expires the port receives a
+// message.
 #pragma once
 
 #include <stdint.h>
@@ -13,8 +13,8 @@
 extern "C" {
 #endif
 
-// Makes a timer and gives its receive right, which cannot be moved. MACH_PORT_NULL: no name or no
-// memory is left.
+// Makes a timer and returns the name of its receive right, which the caller owns. The right cannot
+// be moved. MACH_PORT_NULL: no name or no memory is left.
 mach_port_name_t mk_timer_create(void);
 
 // Each of the calls below fails with KERN_INVALID_NAME, KERN_INVALID_RIGHT (the name is not a
@@ -24,7 +24,8 @@ mach_port_name_t mk_timer_create(void);
 kern_return_t mk_timer_destroy(mach_port_name_t name);
 
 // Lets the timer expire once, at a time of mach_absolute_time(), instead of when it was armed for
-// before. A message that has not been received yet is not doubled.
+// before. A message that has not been received yet is not doubled. KERN_RESOURCE_SHORTAGE: no
+// memory, or no thread for the timers.
 kern_return_t mk_timer_arm(mach_port_name_t name, uint64_t expire_time);
 
 // Stops the timer. *result_time, if not null, becomes the time that it was armed for, or 0. A
