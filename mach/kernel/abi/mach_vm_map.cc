@@ -3,10 +3,16 @@
 #include <mach/mach.h>
 #include <mach/mach_vm.h>
 
+#include <new>
+#include <vector>
+
 #include "kedge/mach/kernel/abi/address_space.h"
 #include "kedge/mach/kernel/abi/check_memory.h"
 #include "kedge/mach/kernel/abi/entry_port.h"
 #include "kedge/mach/kernel/abi/inheritance.h"
+#include "kedge/mach/kernel/abi/map_again.h"
+#include "kedge/mach/kernel/abi/memory_map.h"
+#include "kedge/mach/kernel/abi/readable_pages.h"
 
 namespace kernel = kedge::mach::kernel;
 namespace address_space = kedge::mach::kernel::address_space;
@@ -36,6 +42,14 @@ kern_return_t finish(kernel::user_address at, mach_vm_size_t size, int flags,
   return result;
 }
 
+// Protects new pages. Releases them if Linux refuses.
+kern_return_t protect_new(kernel::user_address at, mach_vm_size_t whole, vm_prot_t protection) {
+  if (protection == VM_PROT_DEFAULT) return KERN_SUCCESS;
+  const kern_return_t result = mach_vm_protect(mach_task_self(), at, whole, 0, protection);
+  if (result != KERN_SUCCESS) address_space::deallocate(at, whole);
+  return result;
+}
+
 // What the arguments of mach_vm_map ask for.
 struct mapping_request {
   address_space::place where;
@@ -52,8 +66,7 @@ kern_return_t map_new(const mapping_request& asked, mach_vm_size_t whole,
   const bool plain = where.anywhere && where.at == 0 && where.alignment <= vm_page_mask;
   const kern_return_t result =
       plain ? address_space::allocate_next(whole, at) : address_space::find_room(where, whole, at);
-  if (result != KERN_SUCCESS || asked.now == VM_PROT_DEFAULT) return result;
-  return mach_vm_protect(mach_task_self(), at, whole, 0, asked.now);
+  return result == KERN_SUCCESS ? protect_new(at, whole, asked.now) : result;
 }
 
 kern_return_t map_pages(const named_memory& from, std::uint64_t offset, mach_vm_size_t whole,
@@ -64,7 +77,7 @@ kern_return_t map_pages(const named_memory& from, std::uint64_t offset, mach_vm_
   const kern_return_t found = address_space::find_room(asked.where, whole, at);
   if (found != KERN_SUCCESS) return found;
   from.file->read(offset, reinterpret_cast<void*>(at), whole);
-  return mach_vm_protect(mach_task_self(), at, whole, 0, asked.now);
+  return protect_new(at, whole, asked.now);
 }
 
 // Maps an entry from `offset` on. Sets `whole` to the size of the mapping.
@@ -95,7 +108,7 @@ kern_return_t map_entry(const named_memory& from, std::uint64_t offset, mapping_
   return result;
 }
 
-// Copies the pages to `where`, which may be over them.
+// Copies the pages to `where`, which may be over them. They must be readable.
 kern_return_t map_copy(mach_vm_address_t start, mach_vm_size_t whole,
                        const address_space::place& where, kernel::user_address& at) {
   mach_vm_address_t from = start;
@@ -108,9 +121,44 @@ kern_return_t map_copy(mach_vm_address_t start, mach_vm_size_t whole,
     if (failed != KERN_SUCCESS) return failed;
   }
   kern_return_t result = address_space::find_room(where, whole, at);
-  if (result == KERN_SUCCESS) result = mach_vm_copy(mach_task_self(), from, whole, at);
+  if (result == KERN_SUCCESS) {
+    result = mach_vm_copy(mach_task_self(), from, whole, at);
+    if (result != KERN_SUCCESS) address_space::deallocate(at, whole);
+  }
   if (overlaps) address_space::deallocate(from, whole);
   return result;
+}
+
+// Maps the pages, or a copy of them, at `where`, each with the protection that it has. Gives what
+// all of them permit (Darwin: vm_map_remap_extract). KERN_INVALID_ADDRESS: not all are mapped.
+kern_return_t map_range(mach_vm_address_t start, mach_vm_size_t whole, bool copies,
+                        const address_space::place& where, kernel::user_address& at,
+                        vm_prot_t& permitted) {
+  kern_return_t result = kernel::check_memory_access(start, whole, VM_PROT_NONE);
+  if (result != KERN_SUCCESS) return result;
+  try {
+    const std::vector<kernel::mapping> parts = kernel::mappings_within(start, start + whole);
+    if (copies) {
+      const address_space::readable_pages opened(parts);
+      result = map_copy(start, whole, where, at);
+    } else {
+      result = address_space::map_again(start, whole, where, at);
+    }
+    if (result != KERN_SUCCESS) return result;
+    permitted = VM_PROT_ALL;
+    for (const kernel::mapping& each : parts) {
+      permitted &= each.protection;
+      if (each.protection == VM_PROT_DEFAULT) continue;
+      result = mach_vm_protect(mach_task_self(), at + (each.start - start), each.end - each.start,
+                               0, each.protection);
+      if (result == KERN_SUCCESS) continue;
+      address_space::deallocate(at, whole);
+      return result;
+    }
+    return KERN_SUCCESS;
+  } catch (const std::bad_alloc&) {
+    return KERN_RESOURCE_SHORTAGE;
+  }
 }
 
 }  // namespace
@@ -188,20 +236,14 @@ kern_return_t mach_vm_remap(vm_map_t target_task, mach_vm_address_t* target_addr
     return KERN_INVALID_ARGUMENT;
   }
   const mach_vm_size_t whole = mach_vm_round_page(first + size) - start;
-  result = kernel::check_memory_access(start, whole, VM_PROT_READ);
-  if (result != KERN_SUCCESS) return result;
-  const vm_prot_t protection = kernel::protection_of(start);
-  const address_space::place where = place_of(flags, *target_address, mask);
   kernel::user_address at = 0;
-  result = copy ? map_copy(start, whole, where, at)
-                : address_space::map_again(start, whole, where, protection, at);
-  if (copy && result == KERN_SUCCESS) {
-    result = mach_vm_protect(mach_task_self(), at, whole, 0, protection);
-  }
+  vm_prot_t permitted = VM_PROT_NONE;
+  result =
+      map_range(start, whole, copy != 0, place_of(flags, *target_address, mask), at, permitted);
   if (result == KERN_SUCCESS) result = finish(at, whole, flags, inheritance);
   if (result != KERN_SUCCESS) return result;
   *target_address = at_data ? at + (src_address - start) : at;
-  *cur_protection = protection;
+  *cur_protection = permitted;
   *max_protection = VM_PROT_ALL;
   return KERN_SUCCESS;
 }

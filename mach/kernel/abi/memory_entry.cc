@@ -3,9 +3,9 @@
 #include <mach/mach.h>
 #include <mach/mach_vm.h>
 
-#include "kedge/mach/kernel/abi/address_space.h"
 #include "kedge/mach/kernel/abi/check_memory.h"
 #include "kedge/mach/kernel/abi/entry_port.h"
+#include "kedge/mach/kernel/abi/map_again.h"
 
 namespace kernel = kedge::mach::kernel;
 namespace address_space = kedge::mach::kernel::address_space;

@@ -17,6 +17,22 @@ segment_table& known() {
   return made;
 }
 
+bool has_common(const std::vector<piece>& pieces) noexcept {
+  return std::any_of(pieces.begin(), pieces.end(),
+                     [](const piece& each) { return each.of.is_common(); });
+}
+
+user_address segment_table::map(user_address at, const segment& part, int flags) noexcept {
+  void* const made =
+      mmap(pointer(at), part.size, PROT_READ | PROT_WRITE,
+           flags | (part.is == segment::kind::frozen ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED),
+           part.file->fd(), static_cast<off_t>(part.offset));
+  if (made == MAP_FAILED) return 0;
+  forget(address(made), address(made) + part.size);
+  add(address(made), part);
+  return address(made);
+}
+
 void segment_table::add(user_address at, const segment& mapped) noexcept {
   cut(at, at + mapped.size);
   try {
@@ -35,6 +51,78 @@ void segment_table::cut(user_address start, user_address end) noexcept {
   } catch (const std::bad_alloc&) {
     // A stale entry is harmless: add_pieces() compares it with what Linux reports.
   }
+}
+
+void segment_table::forget(user_address start, user_address end) noexcept {
+  cut(start, end);
+  forget_inheritance(start, end);
+  if (permanent.empty() && closed.empty()) return;
+  try {
+    permanent.remove(start, end);
+    closed.remove(start, end);
+  } catch (const std::bad_alloc&) {
+    return;
+  }
+}
+
+void segment_table::forget_inheritance(user_address start, user_address end) noexcept {
+  if (not_inherited.empty()) return;
+  try {
+    not_inherited.remove(start, end);
+  } catch (const std::bad_alloc&) {
+    return;
+  }
+}
+
+void segment_table::forget_unmapped(user_address start, user_address end) noexcept {
+  if (!permanent.overlaps(start, end)) return;
+  try {
+    for (const mapping& each : mappings_within(start, end)) {
+      if (each.start > start) forget(start, each.start);
+      start = each.end;
+    }
+    if (start < end) forget(start, end);
+  } catch (const std::bad_alloc&) {
+    return;
+  }
+}
+
+void segment_table::forget_not_inherited() noexcept {
+  try {
+    std::vector<std::pair<user_address, user_address>> ranges;
+    not_inherited.for_each_part(0, ~user_address{0},
+                                [&](user_address start, user_address end, bool is_inside) {
+                                  if (is_inside) ranges.emplace_back(start, end);
+                                });
+    for (const auto& [start, end] : ranges) forget(start, end);
+  } catch (const std::bad_alloc&) {
+    return;
+  }
+}
+
+void segment_table::keep_inheritance(user_address start, user_address end) noexcept {
+  not_inherited.for_each_part(start, end, [](user_address first, user_address last, bool inside) {
+    if (inside) madvise(pointer(first), last - first, MADV_DONTFORK);
+  });
+}
+
+segment_table::segments segment_table::exchange(user_address at, const segment& one) {
+  if (segments_.size() >= sweep_threshold_) sweep();
+  segments made, before;
+  made.emplace(at, one);
+  split(at);
+  split(at + one.size);
+  for (auto next = segments_.lower_bound(at);
+       next != segments_.end() && next->first < at + one.size;) {
+    before.insert(segments_.extract(next++));
+  }
+  segments_.merge(made);
+  return before;
+}
+
+void segment_table::put_back(user_address at, std::uint64_t size, segments& before) noexcept {
+  segments_.erase(segments_.lower_bound(at), segments_.lower_bound(at + size));
+  segments_.merge(before);
 }
 
 std::vector<piece> segment_table::find(user_address start, user_address end) {
@@ -77,11 +165,7 @@ bool segment_table::freeze(const piece& sole) {
            sole.of.file->fd(), static_cast<off_t>(sole.of.offset)) == MAP_FAILED) {
     return false;
   }
-  // The new mapping would be inherited.
-  not_inherited.for_each_part(sole.at, sole.at + sole.of.size,
-                              [](user_address start, user_address end, bool is_inside) {
-                                if (is_inside) madvise(pointer(start), end - start, MADV_DONTFORK);
-                              });
+  keep_inheritance(sole.at, sole.at + sole.of.size);
   segments_.at(sole.at).is = segment::kind::frozen;
   return true;
 }
@@ -98,10 +182,28 @@ void segment_table::freeze_all() {
   }
 }
 
-void segment_table::open_up(user_address at, std::uint64_t size) {
+void segment_table::change(user_address at, std::uint64_t size, segment::kind to) {
   split(at);
   split(at + size);
-  segments_.at(at).is = segment::kind::common;
+  segments_.at(at).is = to;
+}
+
+void segment_table::give_inherited() noexcept {
+  for (auto& [at, each] : segments_) {
+    if (each.is == segment::kind::inherited) each.is = segment::kind::common;
+  }
+}
+
+bool segment_table::end_inherited(user_address start, user_address end) {
+  const std::vector<piece> found = find_parts(start, end);
+  for (const piece& each : found) {
+    const bool ends = each.of.is == segment::kind::sole || each.of.is == segment::kind::inherited;
+    if (each.at != start || !ends) return false;
+    start += each.of.size;
+  }
+  if (start != end) return false;
+  for (const piece& each : found) change(each.at, each.of.size, segment::kind::sole);
+  return true;
 }
 
 // Returns the last segment that begins at or before the address, or end().

@@ -43,6 +43,26 @@ int status_in_child(Check&& check) {
   return status;
 }
 
+mach_vm_address_t map_entry_of(mach_vm_address_t at, mach_vm_size_t size, vm_prot_t flags) {
+  memory_object_size_t length = size;
+  mach_port_t entry = MACH_PORT_NULL;
+  REQUIRE(mach_make_memory_entry_64(self, &length, at, VM_PROT_DEFAULT | flags, &entry,
+                                    MACH_PORT_NULL) == KERN_SUCCESS);
+  mach_vm_address_t other = 0;
+  REQUIRE(mach_vm_map(self, &other, length, 0, VM_FLAGS_ANYWHERE, entry, 0, 0, VM_PROT_DEFAULT,
+                      VM_PROT_DEFAULT, VM_INHERIT_DEFAULT) == KERN_SUCCESS);
+  CHECK(mach_port_deallocate(self, entry) == KERN_SUCCESS);
+  return other;
+}
+
+mach_vm_address_t remap(mach_vm_address_t from, mach_vm_size_t size) {
+  mach_vm_address_t at = 0;
+  vm_prot_t now = 0, most = 0;
+  REQUIRE(mach_vm_remap(self, &at, size, 0, VM_FLAGS_ANYWHERE, self, from, 0, &now, &most,
+                        VM_INHERIT_DEFAULT) == KERN_SUCCESS);
+  return at;
+}
+
 vm_region_submap_info_data_64_t info_of(mach_vm_address_t at) {
   vm_region_submap_info_data_64_t info{};
   mach_vm_size_t size = 0;
@@ -255,4 +275,72 @@ TEST_CASE("mach_vm_region_recurse and the flavors of mach_vm_region describe the
   CHECK(mach_vm_region(self, &at, &size, 99, reinterpret_cast<vm_region_info_t>(&extended), &count,
                        &object) == KERN_INVALID_ARGUMENT);
   CHECK(mach_vm_deallocate(self, memory, 3 * page) == KERN_SUCCESS);
+}
+
+TEST_CASE("a range that was shared keeps its inheritance") {
+  for (const mach_vm_size_t size : {page, mach_vm_size_t{2} << 20}) {
+    for (const int how : {0, 1, 2}) {
+      CAPTURE(size);
+      CAPTURE(how);
+      const mach_vm_address_t memory = new_memory(size);
+      REQUIRE(mach_vm_inherit(self, memory, size, VM_INHERIT_NONE) == KERN_SUCCESS);
+      const mach_vm_address_t other =
+          how == 2 ? remap(memory, size)
+                   : map_entry_of(memory, size, how == 1 ? MAP_MEM_VM_SHARE : 0);
+      CHECK(status_in_child([&] { return !can_be_read(memory) && can_be_read(other); }) == 0);
+      byte(memory) = 7;
+      CHECK(byte(other) == 7);
+      CHECK(mach_vm_deallocate(self, memory, size) == KERN_SUCCESS);
+      CHECK(mach_vm_deallocate(self, other, size) == KERN_SUCCESS);
+    }
+  }
+}
+
+TEST_CASE("VM_INHERIT_SHARE can be taken back until a child shares the pages") {
+  for (const mach_vm_size_t size : {2 * page, mach_vm_size_t{2} << 20}) {
+    CAPTURE(size);
+    const mach_vm_address_t memory = new_memory(size);
+    byte(memory + page) = 1;
+    REQUIRE(mach_vm_inherit(self, memory, size, VM_INHERIT_SHARE) == KERN_SUCCESS);
+    CHECK(mach_vm_inherit(self, memory, size, VM_INHERIT_COPY) == KERN_SUCCESS);
+    CHECK(status_in_child([&] {
+            const bool is_copy = byte(memory + page) == 1;
+            byte(memory + page) = 2;
+            return is_copy;
+          }) == 0);
+    CHECK(byte(memory + page) == 1);
+    CHECK(mach_vm_deallocate(self, memory, size) == KERN_SUCCESS);
+  }
+}
+
+TEST_CASE("pages that a child did not get are not permanent there") {
+  const mach_vm_address_t memory = new_memory(page, VM_FLAGS_PERMANENT);
+  REQUIRE(mach_vm_inherit(self, memory, page, VM_INHERIT_NONE) == KERN_SUCCESS);
+  CHECK(status_in_child([&] {
+          mach_vm_address_t at = memory;
+          if (mach_vm_allocate(mach_task_self(), &at, page, VM_FLAGS_FIXED | VM_FLAGS_OVERWRITE) !=
+              KERN_SUCCESS) {
+            return false;
+          }
+          if (mach_vm_deallocate(mach_task_self(), at, page) != KERN_SUCCESS) return false;
+          return mach_vm_allocate(mach_task_self(), &at, page, VM_FLAGS_FIXED) == KERN_SUCCESS;
+        }) == 0);
+  CHECK(mach_vm_deallocate(self, memory, page) == KERN_SUCCESS);
+  CHECK(!can_be_read(memory));
+}
+
+TEST_CASE("VM_INHERIT_SHARE does not look at the protection") {
+  const mach_vm_address_t memory = new_memory(2 * page);
+  byte(memory + page) = 1;
+  REQUIRE(mach_vm_protect(self, memory, 2 * page, 0, VM_PROT_NONE) == KERN_SUCCESS);
+  CHECK(mach_vm_inherit(self, memory, 2 * page, VM_INHERIT_SHARE) == KERN_SUCCESS);
+  CHECK(!can_be_read(memory + page));
+  REQUIRE(mach_vm_protect(self, memory, 2 * page, 0, VM_PROT_DEFAULT) == KERN_SUCCESS);
+  CHECK(byte(memory + page) == 1);
+  CHECK(status_in_child([&] {
+          byte(memory + page) = 2;
+          return true;
+        }) == 0);
+  CHECK(byte(memory + page) == 2);
+  CHECK(mach_vm_deallocate(self, memory, 2 * page) == KERN_SUCCESS);
 }
