@@ -1,7 +1,6 @@
 // Implements memory_file with memfd_create().
 #include "kedge/mach/kernel/abi/memory_file.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -31,7 +30,7 @@ bool can_make_another() noexcept {
 
 ref<memory_file> memory_file::make(std::uint64_t size) noexcept {
   if (!can_make_another()) return {};
-  const int fd = memfd_create("mach", MFD_CLOEXEC);
+  const int fd = above_standard(memfd_create("mach", MFD_CLOEXEC));
   if (fd < 0) return {};
   if (ftruncate(fd, static_cast<off_t>(size)) == 0) return adopt(fd);
   close_file(fd);
@@ -59,7 +58,7 @@ memory_file::~memory_file() {
 }
 
 int memory_file::open_again() const noexcept {
-  return fcntl(fd_, F_DUPFD_CLOEXEC, 0);
+  return duplicate_file(fd_);
 }
 
 void memory_file::keep(void* at, std::size_t size) noexcept {
