@@ -34,7 +34,7 @@ kern_return_t mach_vm_inherit(vm_map_t target_task, mach_vm_address_t address, m
 kern_return_t mach_vm_read(vm_map_read_t target_task, mach_vm_address_t address,
                            mach_vm_size_t size, vm_offset_t* data, mach_msg_type_number_t* dataCnt);
 // Copies each of `count` ranges, and puts the copies in their places; {0, 0} if one cannot be read.
-// Returns the result of the last copy.
+// Returns the result of the last copy. After an error, the list is unchanged and nothing is copied.
 kern_return_t mach_vm_read_list(vm_map_read_t target_task, mach_vm_read_entry_t data_list,
                                 natural_t count);
 kern_return_t mach_vm_read_overwrite(vm_map_read_t target_task, mach_vm_address_t address,
