@@ -23,13 +23,12 @@ namespace {
 
 constexpr int readable = PROT_READ | PROT_WRITE;
 
-// Freezes all `sole` segments before a fork: else parent and child would see each other's writes.
-// Memory of a memory entry stays common.
+// Freezes segments before a fork: else parent and child would see each other's writes. Memory that
+// has another mapping or a memory entry stays common.
 void prepare_fork() {
   known().lock.lock();
-  known().give_inherited();
   try {
-    known().freeze_all();
+    known().freeze_for_fork();
   } catch (const std::bad_alloc&) {
     // A process without memory for this list cannot fork either.
   }

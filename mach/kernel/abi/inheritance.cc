@@ -18,7 +18,7 @@ namespace {
 bool is_common(const mapping& found) {
   if (!found.shared) return false;
   const std::lock_guard hold(known().lock);
-  return !known().is_sole(found.start, found.end);
+  return !known().is_sole(found);
 }
 
 // Makes the pages ready for the inheritance. Throws std::bad_alloc.
@@ -30,7 +30,7 @@ kern_return_t prepare(const mapping& part, vm_inherit_t what) {
   }
   if (!part.shared) return KERN_SUCCESS;
   const std::lock_guard hold(known().lock);
-  const bool ends = known().end_inherited(part.start, part.end);
+  const bool ends = known().end_sharing(part.start, part.end);
   return ends || what == VM_INHERIT_NONE ? KERN_SUCCESS : KERN_NOT_SUPPORTED;
 }
 

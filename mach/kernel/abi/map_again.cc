@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <mutex>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "kedge/mach/kernel/abi/memory_map.h"
@@ -83,7 +84,7 @@ kern_return_t make_common(const page_range& range, segment::kind as, ref<memory_
       file = pieces.front().of.file;
       offset = pieces.front().of.offset;
       for (const piece& each : pieces) {
-        if (each.of.is != segment::kind::common) known().change(each.at, each.of.size, as);
+        if (each.of.is < as) known().change(each.at, each.of.size, as);
       }
       return KERN_SUCCESS;
     }
@@ -96,6 +97,16 @@ kern_return_t make_common(const page_range& range, segment::kind as, ref<memory_
   } catch (const std::bad_alloc&) {
     return KERN_RESOURCE_SHORTAGE;
   }
+}
+
+// Makes the pages common, and holds their file. Requires the table's lock: else a fork of another
+// thread could freeze the file in between.
+kern_return_t make_held(const page_range& range, ref<memory_file>& file, std::uint64_t& offset) {
+  ref<memory_file> found;
+  const kern_return_t result = make_common(range, segment::kind::common, found, offset);
+  if (result != KERN_SUCCESS) return result;
+  file = found->hold();
+  return file ? KERN_SUCCESS : KERN_RESOURCE_SHORTAGE;
 }
 
 // Returns the end of the first pages of the range that can be in one file. Requires the table's
@@ -124,7 +135,7 @@ user_address end_of_first(const page_range& range) {
 kern_return_t make_common(user_address start, std::uint64_t size, ref<memory_file>& file,
                           std::uint64_t& offset) noexcept {
   const std::lock_guard hold(known().lock);
-  return make_common(page_range(start, size), segment::kind::common, file, offset);
+  return make_held(page_range(start, size), file, offset);
 }
 
 kern_return_t make_inherited(user_address start, std::uint64_t size) noexcept {
@@ -143,7 +154,7 @@ kern_return_t make_first_common(user_address start, std::uint64_t size, ref<memo
   } catch (const std::bad_alloc&) {
     return KERN_RESOURCE_SHORTAGE;
   }
-  return make_common(page_range(range.start, common), segment::kind::common, file, offset);
+  return make_held(page_range(range.start, common), file, offset);
 }
 
 kern_return_t map_again(user_address start, std::uint64_t size, const place& where,
@@ -182,8 +193,10 @@ kern_return_t map_common(const ref<memory_file>& file, std::uint64_t offset, std
   const kern_return_t found = find_room(where, size, at);
   if (found != KERN_SUCCESS) return found;
   const std::uint64_t whole = round_to_pages(size);
+  ref<memory_file> own = file->open_again();
   const std::lock_guard hold(known().lock);
-  if (known().map(at, {file, offset, whole, segment::kind::common}, MAP_FIXED) != 0 &&
+  if (own &&
+      known().map(at, {std::move(own), offset, whole, segment::kind::common}, MAP_FIXED) != 0 &&
       mprotect(pointer(at), whole, protection) == 0) {
     return KERN_SUCCESS;
   }

@@ -18,7 +18,7 @@
 
 namespace kedge::mach::kernel::address_space {
 
-// Makes the pages of the range common. Gives their file and their offset in it.
+// Makes the pages of the range common. Gives their file, which is held, and their offset in it.
 // KERN_INVALID_ADDRESS: a part of the range is not mapped, cannot be read (as a private mapping
 // behind the end of its file), or is common already with another file. KERN_NOT_SUPPORTED: a shared
 // mapping that the program has made. KERN_RESOURCE_SHORTAGE. After an error the range is as before.
@@ -34,7 +34,7 @@ kern_return_t make_first_common(user_address start, std::uint64_t size, ref<memo
 // which may be over them. They can be read and written there.
 kern_return_t map_again(user_address start, std::uint64_t size, const place& where,
                         user_address& at) noexcept;
-// Maps common pages of a file.
+// Maps common pages of a file, which is held.
 kern_return_t map_common(const ref<memory_file>& file, std::uint64_t offset, std::uint64_t size,
                          const place& where, int protection, user_address& at) noexcept;
 

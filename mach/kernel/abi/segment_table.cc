@@ -7,8 +7,6 @@
 #include <new>
 #include <utility>
 
-#include "kedge/mach/kernel/abi/memory_map.h"
-
 namespace kedge::mach::kernel::address_space {
 
 // Never destroyed: threads may use it when the process ends.
@@ -16,6 +14,27 @@ segment_table& known() {
   static segment_table& made = *new segment_table;
   return made;
 }
+
+namespace {
+
+// Returns true if nothing but the piece shows these pages of its file: no other mapping among `all`
+// of the process, and no memory entry.
+bool is_alone(const piece& one, const std::vector<mapping>& all) noexcept {
+  if (one.of.is == segment::kind::sole) return true;
+  if (one.of.is != segment::kind::common || one.of.file->is_held()) return false;
+  return std::none_of(all.begin(), all.end(), [&](const mapping& each) {
+    const bool is_piece = each.start <= one.at && one.at < each.end;
+    return !is_piece && one.of.file->is(each.device, each.file) &&
+           each.offset < one.of.offset + one.of.size &&
+           one.of.offset < each.offset + (each.end - each.start);
+  });
+}
+
+std::vector<mapping> all_mappings() {
+  return mappings(0, ~user_address{0});
+}
+
+}  // namespace
 
 bool has_common(const std::vector<piece>& pieces) noexcept {
   return std::any_of(pieces.begin(), pieces.end(),
@@ -137,14 +156,16 @@ std::vector<piece> segment_table::find(user_address start, user_address end) {
   return found;
 }
 
-bool segment_table::is_sole(user_address start, user_address end) {
-  std::vector<piece> found;
-  if (covers(start, end)) add_pieces(start, end, found);
-  for (const piece& each : found) {
-    if (each.at != start || each.of.is != segment::kind::sole) return false;
-    start += each.of.size;
+bool segment_table::is_sole(const mapping& found) {
+  std::vector<piece> pieces;
+  add_pieces(found, found.start, found.end, pieces);
+  const std::vector<mapping> all = has_common(pieces) ? all_mappings() : std::vector<mapping>{};
+  user_address next = found.start;
+  for (const piece& each : pieces) {
+    if (each.at != next || !is_alone(each, all)) return false;
+    next += each.of.size;
   }
-  return start == end;
+  return next == found.end;
 }
 
 std::vector<piece> segment_table::find_parts(user_address start, user_address end) {
@@ -170,15 +191,21 @@ bool segment_table::freeze(const piece& sole) {
   return true;
 }
 
-void segment_table::freeze_all() {
+void segment_table::freeze_for_fork() {
   const bool none = std::none_of(segments_.begin(), segments_.end(), [](const auto& each) {
-    return each.second.is == segment::kind::sole;
+    return each.second.is != segment::kind::frozen && each.second.is != segment::kind::given;
   });
   if (none) return;
-  std::vector<piece> all;
-  add_pieces(0, ~user_address{0}, all);
-  for (const piece& each : all) {
-    if (each.of.is == segment::kind::sole) freeze(each);
+  std::vector<piece> pieces;
+  add_pieces(0, ~user_address{0}, pieces);
+  const std::vector<mapping> all = has_common(pieces) ? all_mappings() : std::vector<mapping>{};
+  for (const piece& each : pieces) {
+    if (each.of.is == segment::kind::frozen || each.of.is == segment::kind::given) continue;
+    if (is_alone(each, all)) {
+      freeze(each);
+    } else if (!not_inherited.overlaps(each.at, each.at + each.of.size)) {
+      change(each.at, each.of.size, segment::kind::given);
+    }
   }
 }
 
@@ -188,17 +215,12 @@ void segment_table::change(user_address at, std::uint64_t size, segment::kind to
   segments_.at(at).is = to;
 }
 
-void segment_table::give_inherited() noexcept {
-  for (auto& [at, each] : segments_) {
-    if (each.is == segment::kind::inherited) each.is = segment::kind::common;
-  }
-}
-
-bool segment_table::end_inherited(user_address start, user_address end) {
+bool segment_table::end_sharing(user_address start, user_address end) {
   const std::vector<piece> found = find_parts(start, end);
+  const std::vector<mapping> all = has_common(found) ? all_mappings() : std::vector<mapping>{};
   for (const piece& each : found) {
-    const bool ends = each.of.is == segment::kind::sole || each.of.is == segment::kind::inherited;
-    if (each.at != start || !ends) return false;
+    if (each.at != start) return false;
+    if (each.of.is != segment::kind::inherited && !is_alone(each, all)) return false;
     start += each.of.size;
   }
   if (start != end) return false;
@@ -249,21 +271,25 @@ bool segment_table::covers(user_address start, user_address end) {
 
 // Appends the parts of the range for which the table and Linux agree.
 void segment_table::add_pieces(user_address start, user_address end, std::vector<piece>& to) {
-  for (const mapping& each : mappings(start, end)) {
-    const user_address last = std::min<user_address>(each.end, end);
-    user_address at = std::max<user_address>(each.start, start);
-    auto found = at_or_before(at);
-    if (found == segments_.end()) found = segments_.begin();
-    for (; found != segments_.end() && found->first < last; ++found) {
-      const segment& of = found->second;
-      if (found->first + of.size <= at) continue;
-      at = std::max(at, found->first);
-      const user_address until = std::min(last, found->first + of.size);
-      const std::uint64_t offset = of.offset + (at - found->first);
-      if (of.file->is(each.device, each.file) && offset == each.offset + (at - each.start) &&
-          each.shared == (of.is != segment::kind::frozen)) {
-        to.push_back({at, {of.file, offset, until - at, of.is}, each.protection});
-      }
+  for (const mapping& each : mappings(start, end)) add_pieces(each, start, end, to);
+}
+
+// The same for the part of the range that is in one mapping.
+void segment_table::add_pieces(const mapping& of, user_address start, user_address end,
+                               std::vector<piece>& to) {
+  const user_address last = std::min<user_address>(of.end, end);
+  user_address at = std::max<user_address>(of.start, start);
+  auto next = at_or_before(at);
+  if (next == segments_.end()) next = segments_.begin();
+  for (; next != segments_.end() && next->first < last; ++next) {
+    const segment& part = next->second;
+    if (next->first + part.size <= at) continue;
+    at = std::max(at, next->first);
+    const user_address until = std::min(last, next->first + part.size);
+    const std::uint64_t offset = part.offset + (at - next->first);
+    if (part.file->is(of.device, of.file) && offset == of.offset + (at - of.start) &&
+        of.shared == (part.is != segment::kind::frozen)) {
+      to.push_back({at, {part.file, offset, until - at, part.is}, of.protection});
     }
   }
 }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "kedge/mach/kernel/abi/memory_file.h"
+#include "kedge/mach/kernel/abi/memory_map.h"
 #include "kedge/mach/kernel/abi/range_set.h"
 #include "kedge/mach/kernel/core/copyio.h"
 #include "kedge/runtime/base/mutex.h"
@@ -30,12 +31,13 @@ inline user_address address(const void* at) noexcept {
 // A range of a file that is mapped at some address.
 struct segment {
   enum class kind : std::uint8_t {
-    sole,       // MAP_SHARED, and not mapped elsewhere
     frozen,     // MAP_PRIVATE: the file is never written to again
+    sole,       // MAP_SHARED, and not mapped elsewhere
     inherited,  // MAP_SHARED, and not mapped elsewhere until a fork's child shares it
-    common,     // MAP_SHARED, and mapped elsewhere too
+    common,     // MAP_SHARED, and was mapped elsewhere too, or an entry of it was made
+    given,      // MAP_SHARED, and a fork's child shares it
   };
-  bool is_common() const noexcept { return is == kind::common || is == kind::inherited; }
+  bool is_common() const noexcept { return is >= kind::inherited; }
 
   ref<memory_file> file;
   std::uint64_t offset = 0;
@@ -95,21 +97,20 @@ class segment_table {
   // std::bad_alloc.
   std::vector<piece> find_parts(user_address start, user_address end);
 
-  // Returns true if the range is memory of this kernel that nothing else maps. Throws
-  // std::bad_alloc.
-  bool is_sole(user_address start, user_address end);
+  // Returns true if what Linux has reported is memory of this kernel that nothing else maps or
+  // shall map. Throws std::bad_alloc.
+  bool is_sole(const mapping& found);
 
   // Turns a `sole` piece `frozen`. Returns false if Linux refuses. Throws std::bad_alloc.
   bool freeze(const piece& sole);
-  // Turns all `sole` segments `frozen`. Throws std::bad_alloc.
-  void freeze_all();
+  // Turns all segments that nothing else maps `frozen`, and the others `given`: a fork's child gets
+  // copies of the first, and shares the others. Throws std::bad_alloc.
+  void freeze_for_fork();
   // Changes the kind of a range of a segment. Throws std::bad_alloc.
   void change(user_address at, std::uint64_t size, segment::kind to);
-  // Turns all `inherited` segments `common`, for a fork.
-  void give_inherited() noexcept;
-  // Turns the `inherited` segments of the range `sole`. Returns false, without an effect, if some
-  // of the range is neither. Throws std::bad_alloc.
-  bool end_inherited(user_address start, user_address end);
+  // Turns the segments of the range that nothing else maps, and no child shares, `sole`. Returns
+  // false, without an effect, if they are not all of the range. Throws std::bad_alloc.
+  bool end_sharing(user_address start, user_address end);
 
  private:
   segments::iterator at_or_before(user_address at);
@@ -117,6 +118,7 @@ class segment_table {
   void split(user_address at);
   bool covers(user_address start, user_address end);
   void add_pieces(user_address start, user_address end, std::vector<piece>& to);
+  void add_pieces(const mapping& of, user_address start, user_address end, std::vector<piece>& to);
 
   segments segments_;
   std::size_t sweep_threshold_ = 32;

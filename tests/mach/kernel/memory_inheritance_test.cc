@@ -344,3 +344,82 @@ TEST_CASE("VM_INHERIT_SHARE does not look at the protection") {
   CHECK(byte(memory + page) == 2);
   CHECK(mach_vm_deallocate(self, memory, 2 * page) == KERN_SUCCESS);
 }
+
+TEST_CASE("a child has a copy of pages again when their entry and other mappings are gone") {
+  for (const mach_vm_size_t size : {2 * page, mach_vm_size_t{2} << 20}) {
+    for (const int how : {0, 1, 2, 3}) {
+      CAPTURE(size);
+      CAPTURE(how);
+      const mach_vm_address_t memory = new_memory(size);
+      byte(memory) = 1;
+      if (how == 0) {  // an entry that is never mapped
+        memory_object_size_t length = size;
+        mach_port_t entry = MACH_PORT_NULL;
+        REQUIRE(mach_make_memory_entry_64(self, &length, memory, VM_PROT_DEFAULT, &entry,
+                                          MACH_PORT_NULL) == KERN_SUCCESS);
+        CHECK(mach_port_deallocate(self, entry) == KERN_SUCCESS);
+      } else {
+        const mach_vm_address_t other =
+            how == 3 ? remap(memory, size)
+                     : map_entry_of(memory, size, how == 1 ? MAP_MEM_VM_SHARE : 0);
+        CHECK(mach_vm_deallocate(self, other, size) == KERN_SUCCESS);
+      }
+      CHECK(info_of(memory).inheritance == VM_INHERIT_COPY);
+      CHECK(mach_vm_inherit(self, memory, size, VM_INHERIT_COPY) == KERN_SUCCESS);
+      CHECK(status_in_child([&] {
+              const bool is_copy = byte(memory) == 1;
+              byte(memory) = 2;
+              return is_copy;
+            }) == 0);
+      CHECK(byte(memory) == 1);
+      CHECK(mach_vm_deallocate(self, memory, size) == KERN_SUCCESS);
+    }
+  }
+}
+
+TEST_CASE("a child has a copy of the mapping that is left of an entry's memory") {
+  const mach_vm_address_t memory = new_memory(page);
+  const mach_vm_address_t other = map_entry_of(memory, page, 0);
+  REQUIRE(mach_vm_deallocate(self, memory, page) == KERN_SUCCESS);
+  byte(other) = 1;
+  CHECK(status_in_child([&] {
+          const bool is_copy = byte(other) == 1;
+          byte(other) = 2;
+          return is_copy;
+        }) == 0);
+  CHECK(byte(other) == 1);
+  CHECK(mach_vm_deallocate(self, other, page) == KERN_SUCCESS);
+}
+
+TEST_CASE("an entry that is held over a fork shows the writes of both sides of its memory") {
+  const mach_vm_address_t memory = new_memory(page);
+  memory_object_size_t size = page;
+  mach_port_t entry = MACH_PORT_NULL;
+  REQUIRE(mach_make_memory_entry_64(self, &size, memory, VM_PROT_DEFAULT, &entry, MACH_PORT_NULL) ==
+          KERN_SUCCESS);
+  CHECK(status_in_child([&] { return byte(memory) == 0; }) == 0);
+  mach_vm_address_t other = 0;
+  REQUIRE(mach_vm_map(self, &other, page, 0, VM_FLAGS_ANYWHERE, entry, 0, 0, VM_PROT_DEFAULT,
+                      VM_PROT_DEFAULT, VM_INHERIT_DEFAULT) == KERN_SUCCESS);
+  byte(memory) = 3;
+  CHECK(byte(other) == 3);
+  byte(other) = 4;
+  CHECK(byte(memory) == 4);
+  CHECK(mach_port_deallocate(self, entry) == KERN_SUCCESS);
+  CHECK(mach_vm_deallocate(self, memory, page) == KERN_SUCCESS);
+  CHECK(mach_vm_deallocate(self, other, page) == KERN_SUCCESS);
+}
+
+TEST_CASE("a process can fork after an entry of its stack was released") {
+  unsigned char memory[5000] = {1};
+  memory_object_size_t size = sizeof memory;
+  mach_port_t entry = MACH_PORT_NULL;
+  REQUIRE(mach_make_memory_entry_64(self, &size, reinterpret_cast<mach_vm_address_t>(memory),
+                                    VM_PROT_DEFAULT, &entry, MACH_PORT_NULL) == KERN_SUCCESS);
+  CHECK(mach_port_deallocate(self, entry) == KERN_SUCCESS);
+  CHECK(status_in_child([&] {
+          memory[0] = 2;
+          return true;
+        }) == 0);
+  CHECK(memory[0] == 1);
+}
