@@ -80,9 +80,16 @@ kern_return_t map_pages(const named_memory& from, std::uint64_t offset, mach_vm_
   return protect_new(at, whole, asked.now);
 }
 
-// Maps an entry from `offset` on. Sets `whole` to the size of the mapping.
+// What mach_vm_map has mapped.
+struct mapped_pages {
+  kernel::user_address at = 0;
+  mach_vm_size_t whole = 0;   // size
+  std::uint64_t in_page = 0;  // where the data begins, if the caller has asked for its address
+};
+
+// Maps an entry from `offset` on.
 kern_return_t map_entry(const named_memory& from, std::uint64_t offset, mapping_request& asked,
-                        mach_vm_size_t& whole, kernel::user_address& at) {
+                        mapped_pages& made) {
   const bool at_data = (asked.flags & data_address_flags) != 0;
   if (at_data) offset += from.data_offset;
   if (at_data && offset < from.data_offset) return KERN_INVALID_ARGUMENT;
@@ -90,22 +97,19 @@ kern_return_t map_entry(const named_memory& from, std::uint64_t offset, mapping_
   if (asked.now & VM_PROT_IS_MASK) asked.now &= from.permission;
   if (((asked.now | asked.most) & ~from.permission) != 0) return KERN_INVALID_RIGHT;
   if (asked.size > from.size || offset > from.size - asked.size) return KERN_INVALID_ARGUMENT;
-  std::uint64_t in_page = at_data ? offset & vm_page_mask : 0;
-  if (asked.flags & VM_FLAGS_RETURN_4K_DATA_ADDR) in_page &= ~std::uint64_t{0xFFF};
-  kern_return_t result = KERN_SUCCESS;
+  if (at_data) made.in_page = offset & vm_page_mask;
+  if (asked.flags & VM_FLAGS_RETURN_4K_DATA_ADDR) made.in_page &= ~std::uint64_t{0xFFF};
   if (from.is_whole) {
     constexpr unsigned accepted =
         VM_FLAGS_ANYWHERE | VM_FLAGS_OVERWRITE | static_cast<unsigned>(data_address_flags);
     if (kernel::has_bad_flags(asked.flags, accepted)) return KERN_INVALID_ARGUMENT;
-    whole = from.size;
-    result = map_pages(from, from.offset, whole, asked, at);
-  } else {
-    offset -= in_page;
-    if ((offset & vm_page_mask) != 0) return KERN_INVALID_ARGUMENT;
-    whole = mach_vm_round_page(asked.size + in_page);
-    result = map_pages(from, from.offset + offset, whole, asked, at);
+    made.whole = from.size;
+    return map_pages(from, from.offset, made.whole, asked, made.at);
   }
-  return result;
+  offset -= made.in_page;
+  if ((offset & vm_page_mask) != 0) return KERN_INVALID_ARGUMENT;
+  made.whole = mach_vm_round_page(asked.size + made.in_page);
+  return map_pages(from, from.offset + offset, made.whole, asked, made.at);
 }
 
 // Copies the pages to `where`, which may be over them. They must be readable.
@@ -190,32 +194,26 @@ kern_return_t mach_vm_map(vm_map_t target_task, mach_vm_address_t* address, mach
                         .most = max_protection};
   // A protection beyond the maximum is taken off, except for VM_PROT_IS_MASK.
   asked.now &= max_protection | VM_PROT_IS_MASK;
-  mach_vm_size_t whole = mach_vm_round_page(size);
+  mapped_pages made{.whole = mach_vm_round_page(size)};
   const bool is_fixed = !asked.where.anywhere;
-  if (whole == 0 || (is_fixed && kernel::wraps_around(asked.where.at, size)) ||
-      (kind != port_kind::none && kernel::wraps_around(offset, whole))) {
+  if (made.whole == 0 || (is_fixed && kernel::wraps_around(asked.where.at, size)) ||
+      (kind != port_kind::none && kernel::wraps_around(offset, made.whole))) {
     return KERN_INVALID_ARGUMENT;
   }
-  kernel::user_address at = 0;
   switch (kind) {
     case port_kind::none:
       asked.now &= VM_PROT_ALL;
-      result = map_new(asked, whole, at);
+      result = map_new(asked, made.whole, made.at);
       break;
     case port_kind::entry:
-      result = map_entry(from, offset, asked, whole, at);
+      result = map_entry(from, offset, asked, made);
       break;
     case port_kind::other:
       return KERN_INVALID_OBJECT;
   }
-  if (result == KERN_SUCCESS) result = finish(at, whole, flags, inheritance);
-  if (result != KERN_SUCCESS) return result;
-  *address = at;
-  if (kind == port_kind::entry && (flags & data_address_flags) != 0) {
-    const std::uint64_t in_page = (offset + from.data_offset) & vm_page_mask;
-    *address += flags & VM_FLAGS_RETURN_4K_DATA_ADDR ? in_page & ~std::uint64_t{0xFFF} : in_page;
-  }
-  return KERN_SUCCESS;
+  if (result == KERN_SUCCESS) result = finish(made.at, made.whole, flags, inheritance);
+  if (result == KERN_SUCCESS) *address = made.at + made.in_page;
+  return result;
 }
 
 kern_return_t mach_vm_remap(vm_map_t target_task, mach_vm_address_t* target_address,
