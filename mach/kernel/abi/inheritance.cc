@@ -24,8 +24,9 @@ bool is_common(const mapping& found) {
 // Makes the pages ready for the inheritance. Throws std::bad_alloc.
 kern_return_t prepare(const mapping& part, vm_inherit_t what) {
   if (what == VM_INHERIT_SHARE) {
-    if (is_common(part)) return KERN_SUCCESS;
     const kern_return_t result = make_inherited(part.start, part.end - part.start);
+    // A child shares what the program has mapped as shared, without a call to this kernel.
+    if (part.shared && result != KERN_RESOURCE_SHORTAGE) return KERN_SUCCESS;
     return result == KERN_INVALID_ADDRESS ? KERN_NOT_SUPPORTED : result;
   }
   if (!part.shared) return KERN_SUCCESS;

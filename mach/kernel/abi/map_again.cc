@@ -88,7 +88,7 @@ kern_return_t make_common(const page_range& range, segment::kind as, ref<memory_
       }
       return KERN_SUCCESS;
     }
-    if (has_common(pieces)) return KERN_INVALID_ADDRESS;
+    if (!known().can_move(pieces)) return KERN_INVALID_ADDRESS;
     const std::vector<mapping> parts = mappings_within(range.start, range.end);
     const kern_return_t bad = check_unshared(parts, pieces, range);
     if (bad != KERN_SUCCESS) return bad;
@@ -139,10 +139,24 @@ kern_return_t make_common(user_address start, std::uint64_t size, ref<memory_fil
 }
 
 kern_return_t make_inherited(user_address start, std::uint64_t size) noexcept {
-  ref<memory_file> file;
-  std::uint64_t offset = 0;
+  const page_range range(start, size);
   const std::lock_guard hold(known().lock);
-  return make_common(page_range(start, size), segment::kind::inherited, file, offset);
+  try {
+    user_address shared_until = range.start;
+    for (const piece& each : known().find_parts(range.start, range.end)) {
+      if (each.at != shared_until || each.of.is == segment::kind::frozen) break;
+      if (each.of.is != segment::kind::given) {
+        known().change(each.at, each.of.size, segment::kind::inherited);
+      }
+      shared_until += each.of.size;
+    }
+    if (shared_until == range.end) return KERN_SUCCESS;
+    ref<memory_file> file;
+    std::uint64_t offset = 0;
+    return make_common(range, segment::kind::inherited, file, offset);
+  } catch (const std::bad_alloc&) {
+    return KERN_RESOURCE_SHORTAGE;
+  }
 }
 
 kern_return_t make_first_common(user_address start, std::uint64_t size, ref<memory_file>& file,

@@ -24,7 +24,8 @@ namespace kedge::mach::kernel::address_space {
 // mapping that the program has made. KERN_RESOURCE_SHORTAGE. After an error the range is as before.
 kern_return_t make_common(user_address start, std::uint64_t size, ref<memory_file>& file,
                           std::uint64_t& offset) noexcept;
-// The same for pages that only a fork's child is to share (VM_INHERIT_SHARE).
+// Makes the pages of one mapping of Linux ready to be shared with a fork's child. Errors as of
+// make_common.
 kern_return_t make_inherited(user_address start, std::uint64_t size) noexcept;
 // The same as make_common for the first pages of the range, as far as they can be in one file:
 // common pages that are there in order, or the pages before the first common one. Gives their size.

@@ -21,7 +21,9 @@ namespace {
 // of the process, and no memory entry.
 bool is_alone(const piece& one, const std::vector<mapping>& all) noexcept {
   if (one.of.is == segment::kind::sole) return true;
-  if (one.of.is != segment::kind::common || one.of.file->is_held()) return false;
+  if (!one.of.is_common() || one.of.is == segment::kind::given || one.of.file->is_held()) {
+    return false;
+  }
   return std::none_of(all.begin(), all.end(), [&](const mapping& each) {
     const bool is_piece = each.start <= one.at && one.at < each.end;
     return !is_piece && one.of.file->is(each.device, each.file) &&
@@ -162,7 +164,8 @@ bool segment_table::is_sole(const mapping& found) {
   const std::vector<mapping> all = has_common(pieces) ? all_mappings() : std::vector<mapping>{};
   user_address next = found.start;
   for (const piece& each : pieces) {
-    if (each.at != next || !is_alone(each, all)) return false;
+    const bool is_asked_for = each.of.is == segment::kind::inherited;
+    if (each.at != next || is_asked_for || !is_alone(each, all)) return false;
     next += each.of.size;
   }
   return next == found.end;
@@ -201,7 +204,7 @@ void segment_table::freeze_for_fork() {
   const std::vector<mapping> all = has_common(pieces) ? all_mappings() : std::vector<mapping>{};
   for (const piece& each : pieces) {
     if (each.of.is == segment::kind::frozen || each.of.is == segment::kind::given) continue;
-    if (is_alone(each, all)) {
+    if (each.of.is != segment::kind::inherited && is_alone(each, all)) {
       freeze(each);
     } else if (!not_inherited.overlaps(each.at, each.at + each.of.size)) {
       change(each.at, each.of.size, segment::kind::given);
@@ -219,13 +222,20 @@ bool segment_table::end_sharing(user_address start, user_address end) {
   const std::vector<piece> found = find_parts(start, end);
   const std::vector<mapping> all = has_common(found) ? all_mappings() : std::vector<mapping>{};
   for (const piece& each : found) {
-    if (each.at != start) return false;
-    if (each.of.is != segment::kind::inherited && !is_alone(each, all)) return false;
+    if (each.at != start || !is_alone(each, all)) return false;
     start += each.of.size;
   }
   if (start != end) return false;
   for (const piece& each : found) change(each.at, each.of.size, segment::kind::sole);
   return true;
+}
+
+bool segment_table::can_move(const std::vector<piece>& pieces) {
+  const std::vector<mapping> all = has_common(pieces) ? all_mappings() : std::vector<mapping>{};
+  return std::all_of(pieces.begin(), pieces.end(), [&](const piece& each) {
+    return each.of.is == segment::kind::frozen ||
+           (each.of.is != segment::kind::inherited && is_alone(each, all));
+  });
 }
 
 // Returns the last segment that begins at or before the address, or end().

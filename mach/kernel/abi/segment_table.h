@@ -33,11 +33,11 @@ struct segment {
   enum class kind : std::uint8_t {
     frozen,     // MAP_PRIVATE: the file is never written to again
     sole,       // MAP_SHARED, and not mapped elsewhere
-    inherited,  // MAP_SHARED, and not mapped elsewhere until a fork's child shares it
     common,     // MAP_SHARED, and was mapped elsewhere too, or an entry of it was made
+    inherited,  // MAP_SHARED, and the next fork's child is to share it (VM_INHERIT_SHARE)
     given,      // MAP_SHARED, and a fork's child shares it
   };
-  bool is_common() const noexcept { return is >= kind::inherited; }
+  bool is_common() const noexcept { return is >= kind::common; }
 
   ref<memory_file> file;
   std::uint64_t offset = 0;
@@ -111,6 +111,9 @@ class segment_table {
   // Turns the segments of the range that nothing else maps, and no child shares, `sole`. Returns
   // false, without an effect, if they are not all of the range. Throws std::bad_alloc.
   bool end_sharing(user_address start, user_address end);
+  // Returns true if the pieces can be moved into another file: nothing else maps them. Throws
+  // std::bad_alloc.
+  bool can_move(const std::vector<piece>& pieces);
 
  private:
   segments::iterator at_or_before(user_address at);

@@ -74,6 +74,11 @@ mach_vm_address_t map_entry_of(mach_vm_address_t at, mach_vm_size_t size, vm_pro
   return other + (at & (page - 1));
 }
 
+// Deallocates all pages that the range touches.
+void release(mach_vm_address_t at, mach_vm_size_t size) {
+  CHECK(mach_vm_deallocate(self, at, size) == KERN_SUCCESS);
+}
+
 void check_shared(mach_vm_address_t one, mach_vm_address_t other) {
   byte(one) = 7;
   CHECK(byte(other) == 7);
@@ -104,6 +109,8 @@ TEST_CASE("an entry of memory of the heap, or its inheritance, leaves the heap w
         CHECK(byte(other + 99) == 99);
         check_shared(address(memory), other);
         memory[0] = 0;
+        // Else an entry of pages of this one and of others could not be made (MAP_MEM_VM_SHARE).
+        release(other, size);
       }
       std::vector<void*> blocks;
       for (std::size_t each = 1; each < 300; ++each) {
@@ -135,6 +142,7 @@ TEST_CASE("an entry of an array on the stack leaves the frames below and above w
     check_shared(address(memory), other);
     before += after;
     CHECK(before == 3);
+    release(other, sizeof memory);
   }
 }
 

@@ -377,6 +377,27 @@ TEST_CASE("a child has a copy of pages again when their entry and other mappings
   }
 }
 
+TEST_CASE("a child shares pages of VM_INHERIT_SHARE also when an entry of them has come and gone") {
+  for (const bool entry_is_first : {false, true}) {
+    CAPTURE(entry_is_first);
+    const mach_vm_address_t memory = new_memory(page);
+    mach_vm_address_t other = 0;
+    if (entry_is_first) other = map_entry_of(memory, page, 0);
+    REQUIRE(mach_vm_inherit(self, memory, page, VM_INHERIT_SHARE) == KERN_SUCCESS);
+    if (!entry_is_first) other = map_entry_of(memory, page, 0);
+    byte(other) = 1;
+    CHECK(byte(memory) == 1);
+    CHECK(mach_vm_deallocate(self, other, page) == KERN_SUCCESS);
+    CHECK(info_of(memory).inheritance == VM_INHERIT_SHARE);
+    CHECK(status_in_child([&] {
+            byte(memory) = 2;
+            return true;
+          }) == 0);
+    CHECK(byte(memory) == 2);
+    CHECK(mach_vm_deallocate(self, memory, page) == KERN_SUCCESS);
+  }
+}
+
 TEST_CASE("a child has a copy of the mapping that is left of an entry's memory") {
   const mach_vm_address_t memory = new_memory(page);
   const mach_vm_address_t other = map_entry_of(memory, page, 0);

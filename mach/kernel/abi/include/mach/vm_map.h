@@ -64,7 +64,8 @@ kern_return_t vm_remap(vm_map_t target_task, vm_address_t* target_address, vm_si
 // KERN_INVALID_VALUE: an unknown flag. KERN_INVALID_ADDRESS, KERN_PROTECTION_FAILURE,
 // KERN_RESOURCE_SHORTAGE. KERN_NOT_SUPPORTED: a shared mapping that the program has made, which
 // Linux cannot map again. The first entry of a range moves its pages into a file: no other thread
-// may write to them during the call, or the writes may be lost.
+// may write to these pages during the call (with memory of the heap also not to its neighbours), or
+// the writes may be lost.
 kern_return_t mach_make_memory_entry_64(vm_map_t target_task, memory_object_size_t* size,
                                         memory_object_offset_t offset, vm_prot_t permission,
                                         mach_port_t* object_handle,
