@@ -23,12 +23,12 @@ namespace {
 
 constexpr int readable = PROT_READ | PROT_WRITE;
 
-// Freezes all `sole` segments before a fork: else parent and child would see each other's writes.
-// Memory of a memory entry stays common.
+// Freezes segments before a fork: else parent and child would see each other's writes. Memory that
+// has another mapping or a memory entry stays common.
 void prepare_fork() {
   known().lock.lock();
   try {
-    known().freeze_all();
+    known().freeze_for_fork();
   } catch (const std::bad_alloc&) {
     // A process without memory for this list cannot fork either.
   }
@@ -38,29 +38,24 @@ void end_fork() {
   known().lock.unlock();
 }
 
-[[maybe_unused]] const int watches_forks = pthread_atfork(prepare_fork, end_fork, end_fork);
-
-// Forgets what was said about the inheritance of the range: other pages are mapped there now.
-// Requires the table's lock.
-void forget_inheritance(user_address start, user_address end) noexcept {
-  if (known().not_inherited.empty()) return;
-  try {
-    known().not_inherited.remove(start, end);
-  } catch (const std::bad_alloc&) {
-    return;
-  }
+void begin_child() {
+  known().forget_not_inherited();
+  known().lock.unlock();
 }
+
+[[maybe_unused]] const int watches_forks = pthread_atfork(prepare_fork, end_fork, begin_child);
 
 // Removes the pages of the range. Permanent ones stay, without access (Darwin: vm_map_delete).
 // Requires the table's lock.
 void unmap(user_address start, user_address end) noexcept {
   segment_table& table = known();
+  table.forget_unmapped(start, end);
   table.permanent.for_each_part(start, end,
                                 [&](user_address first, user_address last, bool is_permanent) {
                                   if (!is_permanent) {
-                                    table.cut(first, last);
                                     munmap(pointer(first), last - first);
-                                    forget_inheritance(first, last);
+                                    table.cut(first, last);
+                                    table.forget_inheritance(first, last);
                                     return;
                                   }
                                   mprotect(pointer(first), last - first, PROT_NONE);
@@ -70,19 +65,6 @@ void unmap(user_address start, user_address end) noexcept {
                                     return;  // mach_vm_protect can open the pages again
                                   }
                                 });
-}
-
-// Maps a segment and adds it to the table. `at` is a hint, unless the flags say otherwise. Requires
-// the table's lock. Returns 0 if Linux refuses.
-user_address map(user_address at, const segment& part, int flags) noexcept {
-  void* const made =
-      mmap(pointer(at), part.size, readable,
-           flags | (part.is == segment::kind::frozen ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED),
-           part.file->fd(), static_cast<off_t>(part.offset));
-  if (made == MAP_FAILED) return 0;
-  forget_inheritance(address(made), address(made) + part.size);
-  known().add(address(made), part);
-  return address(made);
 }
 
 // Memory in a message: pages of its own, which no other mapping shares.
@@ -136,7 +118,7 @@ class shared_pages final : public passing_memory {
     if (room == MAP_FAILED) return KERN_NO_SPACE;
     user_address next = at = address(room);
     for (const segment& each : parts_) {
-      if (map(next, each, MAP_FIXED) == 0) {
+      if (known().map(next, each, MAP_FIXED) == 0) {
         known().cut(at, next);
         munmap(room, size);
         return KERN_NO_SPACE;
@@ -181,11 +163,6 @@ bool add_frozen(const piece& from, std::vector<segment>& to) {
   return true;
 }
 
-bool has_common(const std::vector<piece>& pieces) noexcept {
-  return std::any_of(pieces.begin(), pieces.end(),
-                     [](const piece& each) { return each.of.is == segment::kind::common; });
-}
-
 ref<memory_object> share_pieces(const std::vector<piece>& pieces) {
   if (pieces.empty() || has_common(pieces)) return {};
   std::vector<segment> parts;
@@ -220,17 +197,11 @@ user_address move_pieces(const std::vector<piece>& pieces, std::uint64_t size) {
     munmap(room, size);
     return 0;
   }
+  known().forget(to, to + size);
   for (const piece& each : pieces) known().add(to + (each.at - from), each.of);
   known().cut(from, from + size);
   return to;
 }
-
-struct page_range {
-  page_range(user_address at, std::uint64_t size) noexcept
-      : start(at - offset_in_page(at)), end(round_to_pages(at + size)) {}
-  user_address start;
-  user_address end;
-};
 
 }  // namespace
 
@@ -245,13 +216,15 @@ kern_return_t allocate(std::uint64_t size, user_address& at, user_address hint) 
   if (whole >= shared_from) {
     if (ref<memory_file> file = memory_file::make(whole)) {
       const std::lock_guard hold(known().lock);
-      at = map(hint, {std::move(file), 0, whole, segment::kind::sole}, 0);
+      at = known().map(hint, {std::move(file), 0, whole, segment::kind::sole}, 0);
       return at ? KERN_SUCCESS : KERN_NO_SPACE;
     }
   }
+  const std::lock_guard hold(known().lock);
   void* const made = mmap(pointer(hint), whole, readable, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (made == MAP_FAILED) return KERN_NO_SPACE;
   at = address(made);
+  known().forget(at, at + whole);
   return KERN_SUCCESS;
 }
 
@@ -259,6 +232,7 @@ kern_return_t allocate_at(user_address at, std::uint64_t size, bool replaces) no
   const std::uint64_t whole = round_to_pages(size);
   if (whole < size || at + whole < at) return KERN_INVALID_ADDRESS;
   const std::lock_guard hold(known().lock);
+  if (replaces) known().forget_unmapped(at, at + whole);
   if (replaces && known().permanent.overlaps(at, at + whole)) {
     unmap(at, at + whole);
     return KERN_NO_SPACE;
@@ -266,8 +240,7 @@ kern_return_t allocate_at(user_address at, std::uint64_t size, bool replaces) no
   const int fixed = replaces ? MAP_FIXED : MAP_FIXED_NOREPLACE;
   void* const made = mmap(pointer(at), whole, readable, MAP_PRIVATE | MAP_ANONYMOUS | fixed, -1, 0);
   if (made == MAP_FAILED) return errno == EEXIST ? KERN_NO_SPACE : KERN_INVALID_ADDRESS;
-  known().cut(at, at + whole);
-  forget_inheritance(at, at + whole);
+  known().forget(at, at + whole);
   return KERN_SUCCESS;
 }
 
@@ -302,7 +275,7 @@ user_address move(user_address from, std::uint64_t size, user_address wanted) no
   if (room == MAP_FAILED) return from;
   if (room == pointer(to) &&
       mremap(pointer(from), whole, whole, MREMAP_MAYMOVE | MREMAP_FIXED, room) == room) {
-    known().cut(to, to + whole);
+    known().forget(to, to + whole);
     return to;
   }
   munmap(room, whole);
@@ -343,7 +316,7 @@ ref<memory_object> take_away(user_address from, std::uint64_t size) noexcept {
     if (!at) return {};
     if (known().not_inherited.overlaps(range.start, range.end)) {
       madvise(pointer(at), range.end - range.start, MADV_DOFORK);
-      forget_inheritance(range.start, range.end);
+      known().forget_inheritance(range.start, range.end);
     }
     static_cast<pages*>(taken.get())->own(at);
     return taken;
@@ -430,6 +403,7 @@ kern_return_t find_room(const place& where, std::uint64_t size, user_address& at
   }
   if (where.at != 0) return allocate_from(where.at, alignment | (page_size() - 1), whole, at);
   const user_address hint = spare == 0 ? next_hint() : 0;
+  const std::lock_guard hold(known().lock);
   void* const made = mmap(pointer(hint), whole + spare, readable,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (made == MAP_FAILED) return KERN_NO_SPACE;
@@ -438,156 +412,8 @@ kern_return_t find_room(const place& where, std::uint64_t size, user_address& at
   at = (first + alignment) & ~alignment;
   if (at > first) munmap(made, at - first);
   if (last > at + whole) munmap(pointer(at + whole), last - at - whole);
+  known().forget(at, at + whole);
   return KERN_SUCCESS;
-}
-
-namespace {
-
-// Returns true if the whole range is anonymous private memory.
-bool is_private(user_address start, user_address end) {
-  for (const mapping& each : mappings(start, end)) {
-    if (each.start > start || each.shared || each.file != 0) return false;
-    start = each.end;
-  }
-  return start >= end;
-}
-
-// Returns true if the pieces are one contiguous range of one file, and none is frozen: the file has
-// all that was written to them.
-bool is_one(const std::vector<piece>& pieces) noexcept {
-  return !pieces.empty() && std::all_of(pieces.begin(), pieces.end(), [&](const piece& each) {
-    const piece& first = pieces.front();
-    return each.of.is != segment::kind::frozen && each.of.file.get() == first.of.file.get() &&
-           each.of.offset - first.of.offset == each.at - first.at;
-  });
-}
-
-// Copies the range into a new file and maps that in its place, with the same protections.
-kern_return_t put_into_file(const page_range& range, ref<memory_file>& file) {
-  const std::uint64_t size = range.end - range.start;
-  file = memory_file::make(size);
-  if (!file) return KERN_RESOURCE_SHORTAGE;
-  if (!file->write(0, pointer(range.start), size)) return KERN_INVALID_ADDRESS;
-  const std::vector<mapping> before = mappings(range.start, range.end);
-  known().cut(range.start, range.end);
-  if (map(range.start, {file, 0, size, segment::kind::common}, MAP_FIXED) == 0) {
-    return KERN_RESOURCE_SHORTAGE;
-  }
-  for (const mapping& each : before) {
-    if (each.protection == readable) continue;
-    const user_address start = std::max<user_address>(each.start, range.start);
-    mprotect(pointer(start), std::min<user_address>(each.end, range.end) - start, each.protection);
-  }
-  return KERN_SUCCESS;
-}
-
-// Requires the table's lock.
-kern_return_t make_common(const page_range& range, ref<memory_file>& file,
-                          std::uint64_t& offset) noexcept {
-  try {
-    const std::vector<piece> pieces = known().find(range.start, range.end);
-    if (is_one(pieces)) {
-      file = pieces.front().of.file;
-      offset = pieces.front().of.offset;
-      for (const piece& each : pieces) known().open_up(each.at, each.of.size);
-      return KERN_SUCCESS;
-    }
-    // Common pages cannot move into another file.
-    if (pieces.empty() ? !is_private(range.start, range.end) : has_common(pieces)) {
-      return KERN_INVALID_ADDRESS;
-    }
-    offset = 0;
-    return put_into_file(range, file);
-  } catch (const std::bad_alloc&) {
-    return KERN_RESOURCE_SHORTAGE;
-  }
-}
-
-// Returns the end of the first pages of the range that can be in one file. Requires the table's
-// lock.
-user_address end_of_first(const page_range& range) {
-  const std::vector<piece> parts = known().find_parts(range.start, range.end);
-  std::vector<piece> first;
-  user_address end = range.start;
-  for (const piece& each : parts) {
-    first.push_back(each);
-    if (each.at != end || !is_one(first)) {
-      first.pop_back();
-      break;
-    }
-    end += each.of.size;
-  }
-  if (end == range.end || has_common(first)) return end;
-  for (const piece& each : parts) {
-    if (each.of.is == segment::kind::common) return each.at;
-  }
-  return range.end;
-}
-
-}  // namespace
-
-kern_return_t make_common(user_address start, std::uint64_t size, ref<memory_file>& file,
-                          std::uint64_t& offset) noexcept {
-  const std::lock_guard hold(known().lock);
-  return make_common(page_range(start, size), file, offset);
-}
-
-kern_return_t make_first_common(user_address start, std::uint64_t size, ref<memory_file>& file,
-                                std::uint64_t& offset, std::uint64_t& common) noexcept {
-  const page_range range(start, size);
-  const std::lock_guard hold(known().lock);
-  try {
-    common = end_of_first(range) - range.start;
-  } catch (const std::bad_alloc&) {
-    return KERN_RESOURCE_SHORTAGE;
-  }
-  return make_common(page_range(range.start, common), file, offset);
-}
-
-kern_return_t map_again(user_address start, std::uint64_t size, const place& where, int protection,
-                        user_address& at) noexcept {
-  const page_range range(start, size);
-  try {
-    // All files before the first mapping, which may take the pages of the range away.
-    std::vector<segment> runs;
-    for (user_address next = range.start; next < range.end; next += runs.back().size) {
-      segment& made = runs.emplace_back();
-      const kern_return_t failed =
-          make_first_common(next, range.end - next, made.file, made.offset, made.size);
-      if (failed != KERN_SUCCESS) return failed;
-    }
-    const kern_return_t found = find_room(where, range.end - range.start, at);
-    if (found != KERN_SUCCESS) return found;
-    user_address next = at;
-    for (const segment& each : runs) {
-      const place fixed{.anywhere = false, .replaces = true, .at = next};
-      const kern_return_t failed =
-          map_common(each.file, each.offset, each.size, fixed, protection, next);
-      if (failed != KERN_SUCCESS) {
-        deallocate(at, range.end - range.start);
-        return failed;
-      }
-      next += each.size;
-    }
-    return KERN_SUCCESS;
-  } catch (const std::bad_alloc&) {
-    return KERN_RESOURCE_SHORTAGE;
-  }
-}
-
-kern_return_t map_common(const ref<memory_file>& file, std::uint64_t offset, std::uint64_t size,
-                         const place& where, int protection, user_address& at) noexcept {
-  const kern_return_t found = find_room(where, size, at);
-  if (found != KERN_SUCCESS) return found;
-  const std::uint64_t whole = round_to_pages(size);
-  const std::lock_guard hold(known().lock);
-  if (map(at, {file, offset, whole, segment::kind::common}, MAP_FIXED) != 0 &&
-      mprotect(pointer(at), whole, protection) == 0) {
-    return KERN_SUCCESS;
-  }
-  known().cut(at, at + whole);
-  munmap(pointer(at), whole);
-  return KERN_NO_SPACE;
 }
 
 }  // namespace kedge::mach::kernel::address_space

@@ -13,7 +13,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kedge/mach/kernel/abi/memory_file.h"
 #include "kedge/mach/kernel/core/copyio.h"
 #include "kedge/mach/kernel/core/memory_object.h"
 
@@ -30,6 +29,14 @@ inline std::uint64_t offset_in_page(user_address at) noexcept {
 inline std::uint64_t round_to_pages(std::uint64_t size) noexcept {
   return (size + page_size() - 1) & ~(page_size() - 1);
 }
+
+// The pages that a range touches.
+struct page_range {
+  page_range(user_address at, std::uint64_t size) noexcept
+      : start(at - offset_in_page(at)), end(round_to_pages(at + size)) {}
+  user_address start;
+  user_address end;
+};
 
 // Memory in a message, in this process.
 class passing_memory : public memory_object {
@@ -81,24 +88,5 @@ struct place {
 // Maps zero-filled pages at `where`. KERN_NO_SPACE and KERN_INVALID_ADDRESS as of allocate_at; also
 // KERN_NO_SPACE if the address is not aligned (Darwin: vm_map_locate_space_fixed).
 kern_return_t find_room(const place& where, std::uint64_t size, user_address& at) noexcept;
-
-// Makes the pages of the range common: they can be mapped elsewhere too, and what is written to one
-// mapping is seen in all. Gives their file and their offset in it. Memory that this kernel did not
-// allocate is copied into a new file first; what another thread writes during the copy may be lost.
-// KERN_INVALID_ADDRESS: a part of the range is not mapped, belongs to a file of the program, or is
-// common already with another file. KERN_RESOURCE_SHORTAGE.
-kern_return_t make_common(user_address start, std::uint64_t size, ref<memory_file>& file,
-                          std::uint64_t& offset) noexcept;
-// The same for the first pages of the range, as far as they can be in one file: common pages that
-// are there in order, or the pages before the first common one. Gives their size.
-kern_return_t make_first_common(user_address start, std::uint64_t size, ref<memory_file>& file,
-                                std::uint64_t& offset, std::uint64_t& common) noexcept;
-// Makes the pages of a range common, in as many files as it takes, and maps them at `where` too,
-// which may be over them.
-kern_return_t map_again(user_address start, std::uint64_t size, const place& where, int protection,
-                        user_address& at) noexcept;
-// Maps common pages of a file.
-kern_return_t map_common(const ref<memory_file>& file, std::uint64_t offset, std::uint64_t size,
-                         const place& where, int protection, user_address& at) noexcept;
 
 }  // namespace kedge::mach::kernel::address_space

@@ -36,7 +36,7 @@ kern_return_t open_entry(mem_entry_name_port_t name, port_kind& kind, named_memo
 }
 
 kern_return_t name_entry(const named_memory& made, mach_port_t* name) {
-  const int fd = made.file->open_again();
+  const int fd = made.file->open_held();
   if (fd < 0) return KERN_RESOURCE_SHORTAGE;
   attachment file(fd, close_file);
   return store(call(requests::memory_entry_make{.offset = made.offset,

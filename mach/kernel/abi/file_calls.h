@@ -13,14 +13,28 @@
 
 namespace kedge::mach::kernel {
 
-inline int open_to_read(const char* path) noexcept {
-  return static_cast<int>(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC));
-}
 // Leaves errno alone: it closes files on the way out of a call that has already failed.
 inline void close_file(int fd) noexcept {
   const int error = errno;
   syscall(SYS_close, fd);
   errno = error;
+}
+// The library's own fds are never 0, 1 or 2. A program may have closed these, and would otherwise
+// write to its standard error and so to a file of the library.
+inline int duplicate_file(int fd) noexcept {
+  return static_cast<int>(syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+}
+// Moves an fd below 3, as made by a call that cannot be asked for another. Returns -1 with errno if
+// `fd` is negative, or if no other fd is free.
+inline int above_standard(int fd) noexcept {
+  if (fd < 0 || fd > STDERR_FILENO) return fd;
+  const int moved = duplicate_file(fd);
+  close_file(fd);
+  return moved;
+}
+inline int open_to_read(const char* path) noexcept {
+  return above_standard(
+      static_cast<int>(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC)));
 }
 inline ssize_t read_file(int fd, void* to, std::size_t size) noexcept {
   return syscall(SYS_read, fd, to, size);

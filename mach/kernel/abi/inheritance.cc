@@ -3,12 +3,11 @@
 
 #include <sys/mman.h>
 
-#include <algorithm>
 #include <mutex>
 #include <new>
 #include <vector>
 
-#include "kedge/mach/kernel/abi/address_space.h"
+#include "kedge/mach/kernel/abi/map_again.h"
 #include "kedge/mach/kernel/abi/segment_table.h"
 
 namespace kedge::mach::kernel::address_space {
@@ -19,27 +18,28 @@ namespace {
 bool is_common(const mapping& found) {
   if (!found.shared) return false;
   const std::lock_guard hold(known().lock);
-  return !known().is_sole(found.start, found.end);
+  return !known().is_sole(found);
 }
 
 // Makes the pages ready for the inheritance. Throws std::bad_alloc.
 kern_return_t prepare(const mapping& part, vm_inherit_t what) {
-  if (what == VM_INHERIT_NONE) return KERN_SUCCESS;
-  if (is_common(part)) return what == VM_INHERIT_SHARE ? KERN_SUCCESS : KERN_NOT_SUPPORTED;
-  if (what == VM_INHERIT_COPY) return KERN_SUCCESS;
-  ref<memory_file> file;
-  std::uint64_t offset = 0;
-  const kern_return_t result = make_common(part.start, part.end - part.start, file, offset);
-  return result == KERN_INVALID_ADDRESS ? KERN_NOT_SUPPORTED : result;
+  if (what == VM_INHERIT_SHARE) {
+    const kern_return_t result = make_inherited(part.start, part.end - part.start);
+    // A child shares what the program has mapped as shared, without a call to this kernel.
+    if (part.shared && result != KERN_RESOURCE_SHORTAGE) return KERN_SUCCESS;
+    return result == KERN_INVALID_ADDRESS ? KERN_NOT_SUPPORTED : result;
+  }
+  if (!part.shared) return KERN_SUCCESS;
+  const std::lock_guard hold(known().lock);
+  const bool ends = known().end_sharing(part.start, part.end);
+  return ends || what == VM_INHERIT_NONE ? KERN_SUCCESS : KERN_NOT_SUPPORTED;
 }
 
 }  // namespace
 
 kern_return_t set_inheritance(user_address start, user_address end, vm_inherit_t what) noexcept {
   try {
-    for (mapping each : mappings(start, end)) {
-      each.start = std::max<user_address>(each.start, start);
-      each.end = std::min<user_address>(each.end, end);
+    for (const mapping& each : mappings_within(start, end)) {
       const kern_return_t result = prepare(each, what);
       if (result != KERN_SUCCESS) return result;
     }

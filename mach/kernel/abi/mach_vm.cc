@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <new>
@@ -42,24 +43,29 @@ kern_return_t read_bytes(mach_vm_address_t from, mach_vm_size_t size, mach_vm_ad
 }
 
 // Reads each range of a list of mach_vm_read_entry or vm_read_entry. A range of size 0, or one that
-// cannot be read, becomes {0, 0}. Returns the result of the last read.
+// cannot be read, becomes {0, 0}. Returns the result of the last read. If that is an error, the
+// list stays as it was, as MIG's reply has no list then, and the caller cannot find the copies: on
+// Darwin they stay allocated, here they are released.
 template <typename Entry>
 kern_return_t read_list(vm_map_read_t task, Entry* list, natural_t count) {
   const kern_return_t bad = kernel::check_memory_task(task);
   if (bad != KERN_SUCCESS) return bad;
   if (count > VM_MAP_ENTRY_MAX) return KERN_INVALID_ARGUMENT;
+  std::array<Entry, VM_MAP_ENTRY_MAX> copies{};
   kern_return_t result = KERN_SUCCESS;
   for (natural_t index = 0; index < count; ++index) {
-    Entry& each = list[index];
-    if (each.size != 0) {
-      mach_vm_address_t at = 0;
-      result = read_bytes(each.address, each.size, at);
-      if (result == KERN_SUCCESS) {
-        each.address = at;
-        continue;
-      }
-    }
-    each = {0, 0};
+    const Entry& each = list[index];
+    if (each.size == 0) continue;
+    mach_vm_address_t at = 0;
+    result = read_bytes(each.address, each.size, at);
+    if (result == KERN_SUCCESS) copies[index] = {at, each.size};
+  }
+  if (result == KERN_SUCCESS) {
+    std::copy_n(copies.begin(), count, list);
+    return result;
+  }
+  for (const Entry& each : copies) {
+    if (each.size != 0) address_space::deallocate(each.address, each.size);
   }
   return result;
 }

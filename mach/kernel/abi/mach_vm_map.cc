@@ -3,10 +3,16 @@
 #include <mach/mach.h>
 #include <mach/mach_vm.h>
 
+#include <new>
+#include <vector>
+
 #include "kedge/mach/kernel/abi/address_space.h"
 #include "kedge/mach/kernel/abi/check_memory.h"
 #include "kedge/mach/kernel/abi/entry_port.h"
 #include "kedge/mach/kernel/abi/inheritance.h"
+#include "kedge/mach/kernel/abi/map_again.h"
+#include "kedge/mach/kernel/abi/memory_map.h"
+#include "kedge/mach/kernel/abi/readable_pages.h"
 
 namespace kernel = kedge::mach::kernel;
 namespace address_space = kedge::mach::kernel::address_space;
@@ -36,6 +42,14 @@ kern_return_t finish(kernel::user_address at, mach_vm_size_t size, int flags,
   return result;
 }
 
+// Protects new pages. Releases them if Linux refuses.
+kern_return_t protect_new(kernel::user_address at, mach_vm_size_t whole, vm_prot_t protection) {
+  if (protection == VM_PROT_DEFAULT) return KERN_SUCCESS;
+  const kern_return_t result = mach_vm_protect(mach_task_self(), at, whole, 0, protection);
+  if (result != KERN_SUCCESS) address_space::deallocate(at, whole);
+  return result;
+}
+
 // What the arguments of mach_vm_map ask for.
 struct mapping_request {
   address_space::place where;
@@ -52,8 +66,7 @@ kern_return_t map_new(const mapping_request& asked, mach_vm_size_t whole,
   const bool plain = where.anywhere && where.at == 0 && where.alignment <= vm_page_mask;
   const kern_return_t result =
       plain ? address_space::allocate_next(whole, at) : address_space::find_room(where, whole, at);
-  if (result != KERN_SUCCESS || asked.now == VM_PROT_DEFAULT) return result;
-  return mach_vm_protect(mach_task_self(), at, whole, 0, asked.now);
+  return result == KERN_SUCCESS ? protect_new(at, whole, asked.now) : result;
 }
 
 kern_return_t map_pages(const named_memory& from, std::uint64_t offset, mach_vm_size_t whole,
@@ -64,12 +77,19 @@ kern_return_t map_pages(const named_memory& from, std::uint64_t offset, mach_vm_
   const kern_return_t found = address_space::find_room(asked.where, whole, at);
   if (found != KERN_SUCCESS) return found;
   from.file->read(offset, reinterpret_cast<void*>(at), whole);
-  return mach_vm_protect(mach_task_self(), at, whole, 0, asked.now);
+  return protect_new(at, whole, asked.now);
 }
 
-// Maps an entry from `offset` on. Sets `whole` to the size of the mapping.
+// What mach_vm_map has mapped.
+struct mapped_pages {
+  kernel::user_address at = 0;
+  mach_vm_size_t whole = 0;   // size
+  std::uint64_t in_page = 0;  // where the data begins, if the caller has asked for its address
+};
+
+// Maps an entry from `offset` on.
 kern_return_t map_entry(const named_memory& from, std::uint64_t offset, mapping_request& asked,
-                        mach_vm_size_t& whole, kernel::user_address& at) {
+                        mapped_pages& made) {
   const bool at_data = (asked.flags & data_address_flags) != 0;
   if (at_data) offset += from.data_offset;
   if (at_data && offset < from.data_offset) return KERN_INVALID_ARGUMENT;
@@ -77,25 +97,22 @@ kern_return_t map_entry(const named_memory& from, std::uint64_t offset, mapping_
   if (asked.now & VM_PROT_IS_MASK) asked.now &= from.permission;
   if (((asked.now | asked.most) & ~from.permission) != 0) return KERN_INVALID_RIGHT;
   if (asked.size > from.size || offset > from.size - asked.size) return KERN_INVALID_ARGUMENT;
-  std::uint64_t in_page = at_data ? offset & vm_page_mask : 0;
-  if (asked.flags & VM_FLAGS_RETURN_4K_DATA_ADDR) in_page &= ~std::uint64_t{0xFFF};
-  kern_return_t result = KERN_SUCCESS;
+  if (at_data) made.in_page = offset & vm_page_mask;
+  if (asked.flags & VM_FLAGS_RETURN_4K_DATA_ADDR) made.in_page &= ~std::uint64_t{0xFFF};
   if (from.is_whole) {
     constexpr unsigned accepted =
         VM_FLAGS_ANYWHERE | VM_FLAGS_OVERWRITE | static_cast<unsigned>(data_address_flags);
     if (kernel::has_bad_flags(asked.flags, accepted)) return KERN_INVALID_ARGUMENT;
-    whole = from.size;
-    result = map_pages(from, from.offset, whole, asked, at);
-  } else {
-    offset -= in_page;
-    if ((offset & vm_page_mask) != 0) return KERN_INVALID_ARGUMENT;
-    whole = mach_vm_round_page(asked.size + in_page);
-    result = map_pages(from, from.offset + offset, whole, asked, at);
+    made.whole = from.size;
+    return map_pages(from, from.offset, made.whole, asked, made.at);
   }
-  return result;
+  offset -= made.in_page;
+  if ((offset & vm_page_mask) != 0) return KERN_INVALID_ARGUMENT;
+  made.whole = mach_vm_round_page(asked.size + made.in_page);
+  return map_pages(from, from.offset + offset, made.whole, asked, made.at);
 }
 
-// Copies the pages to `where`, which may be over them.
+// Copies the pages to `where`, which may be over them. They must be readable.
 kern_return_t map_copy(mach_vm_address_t start, mach_vm_size_t whole,
                        const address_space::place& where, kernel::user_address& at) {
   mach_vm_address_t from = start;
@@ -108,9 +125,44 @@ kern_return_t map_copy(mach_vm_address_t start, mach_vm_size_t whole,
     if (failed != KERN_SUCCESS) return failed;
   }
   kern_return_t result = address_space::find_room(where, whole, at);
-  if (result == KERN_SUCCESS) result = mach_vm_copy(mach_task_self(), from, whole, at);
+  if (result == KERN_SUCCESS) {
+    result = mach_vm_copy(mach_task_self(), from, whole, at);
+    if (result != KERN_SUCCESS) address_space::deallocate(at, whole);
+  }
   if (overlaps) address_space::deallocate(from, whole);
   return result;
+}
+
+// Maps the pages, or a copy of them, at `where`, each with the protection that it has. Gives what
+// all of them permit (Darwin: vm_map_remap_extract). KERN_INVALID_ADDRESS: not all are mapped.
+kern_return_t map_range(mach_vm_address_t start, mach_vm_size_t whole, bool copies,
+                        const address_space::place& where, kernel::user_address& at,
+                        vm_prot_t& permitted) {
+  kern_return_t result = kernel::check_memory_access(start, whole, VM_PROT_NONE);
+  if (result != KERN_SUCCESS) return result;
+  try {
+    const std::vector<kernel::mapping> parts = kernel::mappings_within(start, start + whole);
+    if (copies) {
+      const address_space::readable_pages opened(parts);
+      result = map_copy(start, whole, where, at);
+    } else {
+      result = address_space::map_again(start, whole, where, at);
+    }
+    if (result != KERN_SUCCESS) return result;
+    permitted = VM_PROT_ALL;
+    for (const kernel::mapping& each : parts) {
+      permitted &= each.protection;
+      if (each.protection == VM_PROT_DEFAULT) continue;
+      result = mach_vm_protect(mach_task_self(), at + (each.start - start), each.end - each.start,
+                               0, each.protection);
+      if (result == KERN_SUCCESS) continue;
+      address_space::deallocate(at, whole);
+      return result;
+    }
+    return KERN_SUCCESS;
+  } catch (const std::bad_alloc&) {
+    return KERN_RESOURCE_SHORTAGE;
+  }
 }
 
 }  // namespace
@@ -142,32 +194,26 @@ kern_return_t mach_vm_map(vm_map_t target_task, mach_vm_address_t* address, mach
                         .most = max_protection};
   // A protection beyond the maximum is taken off, except for VM_PROT_IS_MASK.
   asked.now &= max_protection | VM_PROT_IS_MASK;
-  mach_vm_size_t whole = mach_vm_round_page(size);
+  mapped_pages made{.whole = mach_vm_round_page(size)};
   const bool is_fixed = !asked.where.anywhere;
-  if (whole == 0 || (is_fixed && kernel::wraps_around(asked.where.at, size)) ||
-      (kind != port_kind::none && kernel::wraps_around(offset, whole))) {
+  if (made.whole == 0 || (is_fixed && kernel::wraps_around(asked.where.at, size)) ||
+      (kind != port_kind::none && kernel::wraps_around(offset, made.whole))) {
     return KERN_INVALID_ARGUMENT;
   }
-  kernel::user_address at = 0;
   switch (kind) {
     case port_kind::none:
       asked.now &= VM_PROT_ALL;
-      result = map_new(asked, whole, at);
+      result = map_new(asked, made.whole, made.at);
       break;
     case port_kind::entry:
-      result = map_entry(from, offset, asked, whole, at);
+      result = map_entry(from, offset, asked, made);
       break;
     case port_kind::other:
       return KERN_INVALID_OBJECT;
   }
-  if (result == KERN_SUCCESS) result = finish(at, whole, flags, inheritance);
-  if (result != KERN_SUCCESS) return result;
-  *address = at;
-  if (kind == port_kind::entry && (flags & data_address_flags) != 0) {
-    const std::uint64_t in_page = (offset + from.data_offset) & vm_page_mask;
-    *address += flags & VM_FLAGS_RETURN_4K_DATA_ADDR ? in_page & ~std::uint64_t{0xFFF} : in_page;
-  }
-  return KERN_SUCCESS;
+  if (result == KERN_SUCCESS) result = finish(made.at, made.whole, flags, inheritance);
+  if (result == KERN_SUCCESS) *address = made.at + made.in_page;
+  return result;
 }
 
 kern_return_t mach_vm_remap(vm_map_t target_task, mach_vm_address_t* target_address,
@@ -188,20 +234,14 @@ kern_return_t mach_vm_remap(vm_map_t target_task, mach_vm_address_t* target_addr
     return KERN_INVALID_ARGUMENT;
   }
   const mach_vm_size_t whole = mach_vm_round_page(first + size) - start;
-  result = kernel::check_memory_access(start, whole, VM_PROT_READ);
-  if (result != KERN_SUCCESS) return result;
-  const vm_prot_t protection = kernel::protection_of(start);
-  const address_space::place where = place_of(flags, *target_address, mask);
   kernel::user_address at = 0;
-  result = copy ? map_copy(start, whole, where, at)
-                : address_space::map_again(start, whole, where, protection, at);
-  if (copy && result == KERN_SUCCESS) {
-    result = mach_vm_protect(mach_task_self(), at, whole, 0, protection);
-  }
+  vm_prot_t permitted = VM_PROT_NONE;
+  result =
+      map_range(start, whole, copy != 0, place_of(flags, *target_address, mask), at, permitted);
   if (result == KERN_SUCCESS) result = finish(at, whole, flags, inheritance);
   if (result != KERN_SUCCESS) return result;
   *target_address = at_data ? at + (src_address - start) : at;
-  *cur_protection = protection;
+  *cur_protection = permitted;
   *max_protection = VM_PROT_ALL;
   return KERN_SUCCESS;
 }

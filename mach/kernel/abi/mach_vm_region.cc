@@ -32,24 +32,25 @@ kern_return_t find_region(mach_vm_address_t address, kernel::mapping& found) {
 
 // Fills in what kinds of info have in common under the same names.
 template <typename Info>
-void describe(const kernel::mapping& region, Info& info) {
+void describe(const kernel::mapping& region, const address_space::sharing& sharing, Info& info) {
   info.protection = region.protection;
   info.max_protection = VM_PROT_ALL;
-  info.inheritance = address_space::sharing_of(region).inheritance;
+  info.inheritance = sharing.inheritance;
   info.offset = region.offset;
   info.behavior = VM_BEHAVIOR_DEFAULT;
 }
 
 template <typename Info>
-void describe_sharing(const kernel::mapping& region, Info& info) {
+void describe_sharing(const address_space::sharing& sharing, Info& info) {
   info.ref_count = 1;
-  info.share_mode = address_space::sharing_of(region).is_shared ? SM_SHARED : SM_PRIVATE;
+  info.share_mode = sharing.is_shared ? SM_SHARED : SM_PRIVATE;
 }
 
 template <typename Info>
 void describe_submap(const kernel::mapping& region, Info& info) {
-  describe(region, info);
-  describe_sharing(region, info);
+  const address_space::sharing sharing = address_space::sharing_of(region);
+  describe(region, sharing, info);
+  describe_sharing(sharing, info);
   info.external_pager = region.file != 0;
 }
 
@@ -68,8 +69,9 @@ kern_return_t give_flavor(const kernel::mapping& region, vm_region_flavor_t flav
     case VM_REGION_BASIC_INFO_64: {
       if (*room < VM_REGION_BASIC_INFO_COUNT_64) return KERN_INVALID_ARGUMENT;
       vm_region_basic_info_data_64_t basic{};
-      describe(region, basic);
-      basic.shared = address_space::sharing_of(region).is_shared;
+      const address_space::sharing sharing = address_space::sharing_of(region);
+      describe(region, sharing, basic);
+      basic.shared = sharing.is_shared;
       give(basic, VM_REGION_BASIC_INFO_COUNT_64, info, room);
       return KERN_SUCCESS;
     }
@@ -78,14 +80,14 @@ kern_return_t give_flavor(const kernel::mapping& region, vm_region_flavor_t flav
       vm_region_extended_info_data_t extended{};
       extended.protection = region.protection;
       extended.external_pager = region.file != 0;
-      describe_sharing(region, extended);
+      describe_sharing(address_space::sharing_of(region), extended);
       give(extended, VM_REGION_EXTENDED_INFO_COUNT, info, room);
       return KERN_SUCCESS;
     }
     case VM_REGION_TOP_INFO: {
       if (*room < VM_REGION_TOP_INFO_COUNT) return KERN_INVALID_ARGUMENT;
       vm_region_top_info_data_t top{};
-      describe_sharing(region, top);
+      describe_sharing(address_space::sharing_of(region), top);
       give(top, VM_REGION_TOP_INFO_COUNT, info, room);
       return KERN_SUCCESS;
     }

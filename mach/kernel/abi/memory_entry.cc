@@ -3,9 +3,9 @@
 #include <mach/mach.h>
 #include <mach/mach_vm.h>
 
-#include "kedge/mach/kernel/abi/address_space.h"
 #include "kedge/mach/kernel/abi/check_memory.h"
 #include "kedge/mach/kernel/abi/entry_port.h"
+#include "kedge/mach/kernel/abi/map_again.h"
 
 namespace kernel = kedge::mach::kernel;
 namespace address_space = kedge::mach::kernel::address_space;
@@ -89,8 +89,10 @@ class entry_request {
     }
     if (size_ != 0 && kernel::wraps_around(offset_, size_)) return KERN_INVALID_ARGUMENT;
     start_ = mach_vm_trunc_page(offset_);
-    whole_ = mach_vm_round_page(offset_ + size_) - start_;
-    if (start_ + whole_ > parent.size) return KERN_INVALID_ARGUMENT;
+    // The rounding alone can wrap around if the size is 0.
+    const mach_vm_address_t end = mach_vm_round_page(offset_ + size_);
+    if (end < start_ || end > parent.size) return KERN_INVALID_ARGUMENT;
+    whole_ = end - start_;
     if (has(VM_PROT_IS_MASK)) made.permission &= parent.permission;
     if (made.permission & ~parent.permission) return KERN_PROTECTION_FAILURE;
     made.file = parent.file;

@@ -7,8 +7,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <new>
 
 #include "kedge/mach/kernel/abi/file_calls.h"
@@ -27,11 +29,19 @@ bool can_make_another() noexcept {
          file_count.load(std::memory_order_relaxed) < fds.rlim_cur / 4;
 }
 
+// Opens the file of an fd on its own, unlike a duplicate. Returns -1 if Linux refuses.
+int open_fd_again(int fd) noexcept {
+  std::array<char, 32> path{};
+  std::snprintf(path.data(), path.size(), "/proc/self/fd/%d", fd);
+  return above_standard(
+      static_cast<int>(syscall(SYS_openat, AT_FDCWD, path.data(), O_RDWR | O_CLOEXEC)));
+}
+
 }  // namespace
 
 ref<memory_file> memory_file::make(std::uint64_t size) noexcept {
   if (!can_make_another()) return {};
-  const int fd = memfd_create("mach", MFD_CLOEXEC);
+  const int fd = above_standard(memfd_create("mach", MFD_CLOEXEC));
   if (fd < 0) return {};
   if (ftruncate(fd, static_cast<off_t>(size)) == 0) return adopt(fd);
   close_file(fd);
@@ -58,8 +68,32 @@ memory_file::~memory_file() {
   file_count.fetch_sub(1, std::memory_order_relaxed);
 }
 
-int memory_file::open_again() const noexcept {
-  return fcntl(fd_, F_DUPFD_CLOEXEC, 0);
+int memory_file::open_held() const noexcept {
+  const int fd = open_fd_again(fd_);
+  if (fd < 0) return -1;
+  struct flock whole{};
+  whole.l_type = F_RDLCK;
+  whole.l_whence = SEEK_SET;
+  if (syscall(SYS_fcntl, fd, F_OFD_SETLK, &whole) == 0) return fd;
+  close_file(fd);
+  return -1;
+}
+
+ref<memory_file> memory_file::hold() const noexcept {
+  const int fd = open_held();
+  return fd < 0 ? ref<memory_file>{} : adopt(fd);
+}
+
+ref<memory_file> memory_file::open_again() const noexcept {
+  const int fd = open_fd_again(fd_);
+  return fd < 0 ? ref<memory_file>{} : adopt(fd);
+}
+
+bool memory_file::is_held() const noexcept {
+  struct flock other{};
+  other.l_type = F_WRLCK;
+  other.l_whence = SEEK_SET;
+  return syscall(SYS_fcntl, fd_, F_OFD_GETLK, &other) != 0 || other.l_type != F_UNLCK;
 }
 
 void memory_file::keep(void* at, std::size_t size) noexcept {

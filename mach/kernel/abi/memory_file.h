@@ -32,8 +32,18 @@ class memory_file {
 
   int fd() const noexcept { return fd_; }
   bool is_same(const memory_file& other) const noexcept { return is(other.device_, other.number_); }
-  // Makes another fd for the file, owned by the caller. Returns -1 if Linux refuses.
-  int open_again() const noexcept;
+  // A file is held while a memory entry of it exists, or while a call is about to map it: nothing
+  // may freeze the file then. Linux keeps count: each holder has opened the file on its own, with a
+  // lock on it (F_OFD_SETLK), and is gone when all fds of that opening are closed.
+  //
+  // Makes another fd for the file that holds it, owned by the caller. Returns -1 if Linux refuses.
+  int open_held() const noexcept;
+  // The same as an object. Returns null if Linux refuses.
+  ref<memory_file> hold() const noexcept;
+  // Opens the file without holding it, for a mapping.
+  ref<memory_file> open_again() const noexcept;
+  // Returns true if another opening than this one holds the file.
+  bool is_held() const noexcept;
   bool is(dev_t device, ino_t number) const noexcept {
     return device == device_ && number == number_;
   }

@@ -83,6 +83,18 @@ std::vector<mapping> mappings(std::uint64_t start, std::uint64_t end, bool next)
   }
 }
 
+std::vector<mapping> mappings_within(std::uint64_t start, std::uint64_t end) {
+  std::vector<mapping> found = mappings(start, end);
+  if (found.empty()) return found;
+  mapping& first = found.front();
+  if (first.start < start) {
+    first.offset += start - first.start;
+    first.start = start;
+  }
+  found.back().end = std::min(found.back().end, end);
+  return found;
+}
+
 bool find_written_pages(std::uint64_t start, std::uint64_t end, std::vector<bool>& written) {
   constexpr std::uint64_t present = std::uint64_t{1} << 63, swapped = std::uint64_t{1} << 62,
                           of_file = std::uint64_t{1} << 61;

@@ -22,6 +22,9 @@ struct mapping {
 // first one behind the range. Empty if /proc/self/maps cannot be read. Throws std::bad_alloc.
 std::vector<mapping> mappings(std::uint64_t start, std::uint64_t end, bool next = false);
 
+// The same, cut off at the ends of the range.
+std::vector<mapping> mappings_within(std::uint64_t start, std::uint64_t end);
+
 // Sets, for each page of a private mapping, whether it was written to since it was mapped. Returns
 // false if /proc/self/pagemap cannot be read. Throws std::bad_alloc.
 bool find_written_pages(std::uint64_t start, std::uint64_t end, std::vector<bool>& written);

@@ -2,7 +2,6 @@
 #include <sys/fileport.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <mach/mach.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -36,7 +35,7 @@ int fileport_makeport(int fd, fileport_t* port) {
   struct stat file;
   if (fstat(fd, &file) != 0) return fail(EBADF);
   if (!can_be_sent(file)) return fail(EINVAL);
-  const int held = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  const int held = kedge::mach::kernel::duplicate_file(fd);
   if (held < 0) return fail(errno == EBADF ? EBADF : EAGAIN);
   attachment file_to_send(held, close_file);
   const auto answer = call(requests::fileport_make{}, mach_task_self(), &file_to_send);

@@ -337,7 +337,7 @@ kern_return_t embedded::open_fileport(ipc_task& caller, const requests::fileport
                                       attachment& file, replies::fileport_open& reply) {
   const ref<object> held = kernel_.find_served(caller, request.name, kernel_object::file);
   if (!held) return KERN_INVALID_ARGUMENT;
-  reply.error = attach(static_cast<const held_file&>(*held).open_again(), file);
+  reply.error = attach(static_cast<const held_file&>(*held).open_again(0), file);
   return KERN_SUCCESS;
 }
 

@@ -54,8 +54,8 @@ void held_file::close(int fd) noexcept {
   syscall(SYS_close, fd);
 }
 
-int held_file::open_again() const noexcept {
-  return fcntl(fd_, F_DUPFD_CLOEXEC, 0);
+int held_file::open_again(int lowest) const noexcept {
+  return fcntl(fd_, F_DUPFD_CLOEXEC, lowest);
 }
 
 }  // namespace kedge::mach::kernel

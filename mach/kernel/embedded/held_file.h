@@ -16,8 +16,9 @@ class held_file final : public object {
   // cancellation point, and no Mach call is one.
   static void close(int fd) noexcept;
 
-  // Returns another fd for the file, which exec closes, or -1 with errno.
-  int open_again() const noexcept;
+  // Returns another fd for the file, the first free one from `lowest` on, which exec closes; or -1
+  // with errno.
+  int open_again(int lowest) const noexcept;
 
  private:
   ~held_file() override;

@@ -21,7 +21,8 @@ class memory_entry final : public object {
         is_whole(request.is_whole),
         file_(ref<held_file>::adopt(new held_file(fd))) {}
 
-  int open() const noexcept { return file_->open_again(); }
+  // Returns an fd that is none of the three standard ones: the library uses it, not the program.
+  int open() const noexcept { return file_->open_again(3); }
 
   const std::uint64_t offset;
   const std::uint64_t size;

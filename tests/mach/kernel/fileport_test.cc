@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <mach/mach_vm.h>
 #include <pthread.h>
 #include <sys/event.h>
 #include <sys/fileport.h>
@@ -264,4 +265,40 @@ TEST_CASE(
   CHECK(WEXITSTATUS(status) == 7);
   both.close_writer();
   CHECK(next_byte(both.reader()) == -1);
+}
+
+TEST_CASE("no fd that the kernel keeps is 0, 1 or 2, and fileport_makefd gives the lowest") {
+  const pipe_ends pipe;
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    for (const int each : {0, 1, 2}) close(each);
+    const mach_port_t task = mach_task_self();
+    const auto none_is_open = [] {
+      return fcntl(0, F_GETFD) < 0 && fcntl(1, F_GETFD) < 0 && fcntl(2, F_GETFD) < 0;
+    };
+    mach_vm_address_t memory = 0, other = 0;
+    memory_object_size_t size = 1u << 20;
+    mach_port_t entry = MACH_PORT_NULL;
+    fileport_t port = MACH_PORT_NULL;
+    if (mach_vm_allocate(task, &memory, size, VM_FLAGS_ANYWHERE) != KERN_SUCCESS) _exit(1);
+    if (!none_is_open()) _exit(2);
+    if (mach_make_memory_entry_64(task, &size, memory, VM_PROT_DEFAULT, &entry, MACH_PORT_NULL) !=
+        KERN_SUCCESS) {
+      _exit(3);
+    }
+    if (!none_is_open()) _exit(4);
+    if (mach_vm_map(task, &other, size, 0, VM_FLAGS_ANYWHERE, entry, 0, 0, VM_PROT_DEFAULT,
+                    VM_PROT_DEFAULT, VM_INHERIT_DEFAULT) != KERN_SUCCESS) {
+      _exit(5);
+    }
+    if (!none_is_open()) _exit(6);
+    if (fileport_makeport(pipe.reader(), &port) != 0) _exit(7);
+    if (!none_is_open()) _exit(8);
+    _exit(fileport_makefd(port) == 0 ? 0 : 9);
+  }
+  int status = -1;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WEXITSTATUS(status) == 0);
+  CHECK(WIFEXITED(status));
 }

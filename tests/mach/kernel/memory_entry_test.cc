@@ -517,3 +517,31 @@ TEST_CASE("mach_make_memory_entry makes the same entry by its narrower sizes") {
   byte(memory) = 9;
   CHECK(byte(other) == 9);
 }
+
+TEST_CASE("no part of an entry begins or ends outside of it, also if its range wraps around") {
+  const mach_vm_address_t memory = new_memory(3 * vm_page_size);
+  const mach_port_t whole = entry_of(memory, 3 * vm_page_size);
+  const mach_port_t part = entry_of(vm_page_size, vm_page_size, VM_PROT_DEFAULT, whole);
+  const mach_vm_address_t last = ~mach_vm_address_t{0};
+  struct row {
+    memory_object_offset_t offset;
+    memory_object_size_t size;
+  };
+  for (const row& each : {row{last, 0}, row{last - vm_page_size, 0}, row{last - 2, 1}, row{last, 1},
+                          row{last - 1, last}, row{0, last}, row{vm_page_size + 1, 0},
+                          row{vm_page_size - 1, 2}, row{0, vm_page_size + 1}}) {
+    for (const vm_prot_t flag : {0, MAP_MEM_USE_DATA_ADDR}) {
+      CAPTURE(each.offset);
+      CAPTURE(each.size);
+      CAPTURE(flag);
+      memory_object_size_t size = each.size;
+      mach_port_t bad = MACH_PORT_NULL;
+      CHECK(mach_make_memory_entry_64(self, &size, each.offset, VM_PROT_READ | flag, &bad, part) ==
+            KERN_INVALID_ARGUMENT);
+      CHECK(bad == MACH_PORT_NULL);
+    }
+  }
+  CHECK(mach_port_deallocate(self, part) == KERN_SUCCESS);
+  CHECK(mach_port_deallocate(self, whole) == KERN_SUCCESS);
+  CHECK(mach_vm_deallocate(self, memory, 3 * vm_page_size) == KERN_SUCCESS);
+}

@@ -43,6 +43,26 @@ int status_in_child(Check&& check) {
   return status;
 }
 
+mach_vm_address_t map_entry_of(mach_vm_address_t at, mach_vm_size_t size, vm_prot_t flags) {
+  memory_object_size_t length = size;
+  mach_port_t entry = MACH_PORT_NULL;
+  REQUIRE(mach_make_memory_entry_64(self, &length, at, VM_PROT_DEFAULT | flags, &entry,
+                                    MACH_PORT_NULL) == KERN_SUCCESS);
+  mach_vm_address_t other = 0;
+  REQUIRE(mach_vm_map(self, &other, length, 0, VM_FLAGS_ANYWHERE, entry, 0, 0, VM_PROT_DEFAULT,
+                      VM_PROT_DEFAULT, VM_INHERIT_DEFAULT) == KERN_SUCCESS);
+  CHECK(mach_port_deallocate(self, entry) == KERN_SUCCESS);
+  return other;
+}
+
+mach_vm_address_t remap(mach_vm_address_t from, mach_vm_size_t size) {
+  mach_vm_address_t at = 0;
+  vm_prot_t now = 0, most = 0;
+  REQUIRE(mach_vm_remap(self, &at, size, 0, VM_FLAGS_ANYWHERE, self, from, 0, &now, &most,
+                        VM_INHERIT_DEFAULT) == KERN_SUCCESS);
+  return at;
+}
+
 vm_region_submap_info_data_64_t info_of(mach_vm_address_t at) {
   vm_region_submap_info_data_64_t info{};
   mach_vm_size_t size = 0;
@@ -255,4 +275,172 @@ TEST_CASE("mach_vm_region_recurse and the flavors of mach_vm_region describe the
   CHECK(mach_vm_region(self, &at, &size, 99, reinterpret_cast<vm_region_info_t>(&extended), &count,
                        &object) == KERN_INVALID_ARGUMENT);
   CHECK(mach_vm_deallocate(self, memory, 3 * page) == KERN_SUCCESS);
+}
+
+TEST_CASE("a range that was shared keeps its inheritance") {
+  for (const mach_vm_size_t size : {page, mach_vm_size_t{2} << 20}) {
+    for (const int how : {0, 1, 2}) {
+      CAPTURE(size);
+      CAPTURE(how);
+      const mach_vm_address_t memory = new_memory(size);
+      REQUIRE(mach_vm_inherit(self, memory, size, VM_INHERIT_NONE) == KERN_SUCCESS);
+      const mach_vm_address_t other =
+          how == 2 ? remap(memory, size)
+                   : map_entry_of(memory, size, how == 1 ? MAP_MEM_VM_SHARE : 0);
+      CHECK(status_in_child([&] { return !can_be_read(memory) && can_be_read(other); }) == 0);
+      byte(memory) = 7;
+      CHECK(byte(other) == 7);
+      CHECK(mach_vm_deallocate(self, memory, size) == KERN_SUCCESS);
+      CHECK(mach_vm_deallocate(self, other, size) == KERN_SUCCESS);
+    }
+  }
+}
+
+TEST_CASE("VM_INHERIT_SHARE can be taken back until a child shares the pages") {
+  for (const mach_vm_size_t size : {2 * page, mach_vm_size_t{2} << 20}) {
+    CAPTURE(size);
+    const mach_vm_address_t memory = new_memory(size);
+    byte(memory + page) = 1;
+    REQUIRE(mach_vm_inherit(self, memory, size, VM_INHERIT_SHARE) == KERN_SUCCESS);
+    CHECK(mach_vm_inherit(self, memory, size, VM_INHERIT_COPY) == KERN_SUCCESS);
+    CHECK(status_in_child([&] {
+            const bool is_copy = byte(memory + page) == 1;
+            byte(memory + page) = 2;
+            return is_copy;
+          }) == 0);
+    CHECK(byte(memory + page) == 1);
+    CHECK(mach_vm_deallocate(self, memory, size) == KERN_SUCCESS);
+  }
+}
+
+TEST_CASE("pages that a child did not get are not permanent there") {
+  const mach_vm_address_t memory = new_memory(page, VM_FLAGS_PERMANENT);
+  REQUIRE(mach_vm_inherit(self, memory, page, VM_INHERIT_NONE) == KERN_SUCCESS);
+  CHECK(status_in_child([&] {
+          mach_vm_address_t at = memory;
+          if (mach_vm_allocate(mach_task_self(), &at, page, VM_FLAGS_FIXED | VM_FLAGS_OVERWRITE) !=
+              KERN_SUCCESS) {
+            return false;
+          }
+          if (mach_vm_deallocate(mach_task_self(), at, page) != KERN_SUCCESS) return false;
+          return mach_vm_allocate(mach_task_self(), &at, page, VM_FLAGS_FIXED) == KERN_SUCCESS;
+        }) == 0);
+  CHECK(mach_vm_deallocate(self, memory, page) == KERN_SUCCESS);
+  CHECK(!can_be_read(memory));
+}
+
+TEST_CASE("VM_INHERIT_SHARE does not look at the protection") {
+  const mach_vm_address_t memory = new_memory(2 * page);
+  byte(memory + page) = 1;
+  REQUIRE(mach_vm_protect(self, memory, 2 * page, 0, VM_PROT_NONE) == KERN_SUCCESS);
+  CHECK(mach_vm_inherit(self, memory, 2 * page, VM_INHERIT_SHARE) == KERN_SUCCESS);
+  CHECK(!can_be_read(memory + page));
+  REQUIRE(mach_vm_protect(self, memory, 2 * page, 0, VM_PROT_DEFAULT) == KERN_SUCCESS);
+  CHECK(byte(memory + page) == 1);
+  CHECK(status_in_child([&] {
+          byte(memory + page) = 2;
+          return true;
+        }) == 0);
+  CHECK(byte(memory + page) == 2);
+  CHECK(mach_vm_deallocate(self, memory, 2 * page) == KERN_SUCCESS);
+}
+
+TEST_CASE("a child has a copy of pages again when their entry and other mappings are gone") {
+  for (const mach_vm_size_t size : {2 * page, mach_vm_size_t{2} << 20}) {
+    for (const int how : {0, 1, 2, 3}) {
+      CAPTURE(size);
+      CAPTURE(how);
+      const mach_vm_address_t memory = new_memory(size);
+      byte(memory) = 1;
+      if (how == 0) {  // an entry that is never mapped
+        memory_object_size_t length = size;
+        mach_port_t entry = MACH_PORT_NULL;
+        REQUIRE(mach_make_memory_entry_64(self, &length, memory, VM_PROT_DEFAULT, &entry,
+                                          MACH_PORT_NULL) == KERN_SUCCESS);
+        CHECK(mach_port_deallocate(self, entry) == KERN_SUCCESS);
+      } else {
+        const mach_vm_address_t other =
+            how == 3 ? remap(memory, size)
+                     : map_entry_of(memory, size, how == 1 ? MAP_MEM_VM_SHARE : 0);
+        CHECK(mach_vm_deallocate(self, other, size) == KERN_SUCCESS);
+      }
+      CHECK(info_of(memory).inheritance == VM_INHERIT_COPY);
+      CHECK(mach_vm_inherit(self, memory, size, VM_INHERIT_COPY) == KERN_SUCCESS);
+      CHECK(status_in_child([&] {
+              const bool is_copy = byte(memory) == 1;
+              byte(memory) = 2;
+              return is_copy;
+            }) == 0);
+      CHECK(byte(memory) == 1);
+      CHECK(mach_vm_deallocate(self, memory, size) == KERN_SUCCESS);
+    }
+  }
+}
+
+TEST_CASE("a child shares pages of VM_INHERIT_SHARE also when an entry of them has come and gone") {
+  for (const bool entry_is_first : {false, true}) {
+    CAPTURE(entry_is_first);
+    const mach_vm_address_t memory = new_memory(page);
+    mach_vm_address_t other = 0;
+    if (entry_is_first) other = map_entry_of(memory, page, 0);
+    REQUIRE(mach_vm_inherit(self, memory, page, VM_INHERIT_SHARE) == KERN_SUCCESS);
+    if (!entry_is_first) other = map_entry_of(memory, page, 0);
+    byte(other) = 1;
+    CHECK(byte(memory) == 1);
+    CHECK(mach_vm_deallocate(self, other, page) == KERN_SUCCESS);
+    CHECK(info_of(memory).inheritance == VM_INHERIT_SHARE);
+    CHECK(status_in_child([&] {
+            byte(memory) = 2;
+            return true;
+          }) == 0);
+    CHECK(byte(memory) == 2);
+    CHECK(mach_vm_deallocate(self, memory, page) == KERN_SUCCESS);
+  }
+}
+
+TEST_CASE("a child has a copy of the mapping that is left of an entry's memory") {
+  const mach_vm_address_t memory = new_memory(page);
+  const mach_vm_address_t other = map_entry_of(memory, page, 0);
+  REQUIRE(mach_vm_deallocate(self, memory, page) == KERN_SUCCESS);
+  byte(other) = 1;
+  CHECK(status_in_child([&] {
+          const bool is_copy = byte(other) == 1;
+          byte(other) = 2;
+          return is_copy;
+        }) == 0);
+  CHECK(byte(other) == 1);
+  CHECK(mach_vm_deallocate(self, other, page) == KERN_SUCCESS);
+}
+
+TEST_CASE("an entry that is held over a fork shows the writes of both sides of its memory") {
+  const mach_vm_address_t memory = new_memory(page);
+  memory_object_size_t size = page;
+  mach_port_t entry = MACH_PORT_NULL;
+  REQUIRE(mach_make_memory_entry_64(self, &size, memory, VM_PROT_DEFAULT, &entry, MACH_PORT_NULL) ==
+          KERN_SUCCESS);
+  CHECK(status_in_child([&] { return byte(memory) == 0; }) == 0);
+  mach_vm_address_t other = 0;
+  REQUIRE(mach_vm_map(self, &other, page, 0, VM_FLAGS_ANYWHERE, entry, 0, 0, VM_PROT_DEFAULT,
+                      VM_PROT_DEFAULT, VM_INHERIT_DEFAULT) == KERN_SUCCESS);
+  byte(memory) = 3;
+  CHECK(byte(other) == 3);
+  byte(other) = 4;
+  CHECK(byte(memory) == 4);
+  CHECK(mach_port_deallocate(self, entry) == KERN_SUCCESS);
+  CHECK(mach_vm_deallocate(self, memory, page) == KERN_SUCCESS);
+  CHECK(mach_vm_deallocate(self, other, page) == KERN_SUCCESS);
+}
+
+TEST_CASE("a process can fork after an entry of its stack was released") {
+  unsigned char memory[5000] = {1};
+  memory_object_size_t size = sizeof memory;
+  mach_port_t entry = MACH_PORT_NULL;
+  REQUIRE(mach_make_memory_entry_64(self, &size, reinterpret_cast<mach_vm_address_t>(memory),
+                                    VM_PROT_DEFAULT, &entry, MACH_PORT_NULL) == KERN_SUCCESS);
+  CHECK(mach_port_deallocate(self, entry) == KERN_SUCCESS);
+  CHECK(status_in_child([&] {
+          memory[0] = 2;
+          return true;
+        }) == 0);
+  CHECK(memory[0] == 1);
 }

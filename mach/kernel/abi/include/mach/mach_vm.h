@@ -25,7 +25,8 @@ kern_return_t mach_vm_deallocate(vm_map_t target, mach_vm_address_t address, mac
 kern_return_t mach_vm_protect(vm_map_t target_task, mach_vm_address_t address, mach_vm_size_t size,
                               boolean_t set_maximum, vm_prot_t new_protection);
 // Sets what a fork's child gets of the range. KERN_NOT_SUPPORTED: VM_INHERIT_COPY for pages that
-// other mappings share, or VM_INHERIT_SHARE for a private mapping of a file.
+// other mappings or a child share, or VM_INHERIT_SHARE for a shared mapping that the program has
+// made. While VM_INHERIT_SHARE moves the pages into a file, no other thread may write to them.
 kern_return_t mach_vm_inherit(vm_map_t target_task, mach_vm_address_t address, mach_vm_size_t size,
                               vm_inherit_t new_inheritance);
 // Copies to new pages, which the caller deallocates. A copy of at most 16 KiB (32 KiB on arm64)
@@ -33,7 +34,7 @@ kern_return_t mach_vm_inherit(vm_map_t target_task, mach_vm_address_t address, m
 kern_return_t mach_vm_read(vm_map_read_t target_task, mach_vm_address_t address,
                            mach_vm_size_t size, vm_offset_t* data, mach_msg_type_number_t* dataCnt);
 // Copies each of `count` ranges, and puts the copies in their places; {0, 0} if one cannot be read.
-// Returns the result of the last copy.
+// Returns the result of the last copy. After an error, the list is unchanged and nothing is copied.
 kern_return_t mach_vm_read_list(vm_map_read_t target_task, mach_vm_read_entry_t data_list,
                                 natural_t count);
 kern_return_t mach_vm_read_overwrite(vm_map_read_t target_task, mach_vm_address_t address,
@@ -64,7 +65,9 @@ kern_return_t mach_vm_map(vm_map_t target_task, mach_vm_address_t* address, mach
                           mach_vm_offset_t mask, int flags, mem_entry_name_port_t object,
                           memory_object_offset_t offset, boolean_t copy, vm_prot_t cur_protection,
                           vm_prot_t max_protection, vm_inherit_t inheritance);
-// Maps pages of src_task at another address too, or a copy of them.
+// Maps pages of src_task at another address too, or a copy of them, each with its protection.
+// *cur_protection is what all of them permit. KERN_NOT_SUPPORTED, and other threads: as of
+// mach_make_memory_entry_64, unless `copy`.
 kern_return_t mach_vm_remap(vm_map_t target_task, mach_vm_address_t* target_address,
                             mach_vm_size_t size, mach_vm_offset_t mask, int flags,
                             vm_map_t src_task, mach_vm_address_t src_address, boolean_t copy,

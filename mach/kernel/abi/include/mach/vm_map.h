@@ -57,11 +57,15 @@ kern_return_t vm_remap(vm_map_t target_task, vm_address_t* target_address, vm_si
 
 // Makes a memory entry and gives a send right to its port. The entry stands for pages of the task,
 // for new pages (MAP_MEM_NAMED_CREATE), or for a part of parent_entry. All mappings of an entry
-// show what is written to any of them, in a fork's child too. *size becomes the entry's size,
+// show what is written to any of them, also in the child of a fork that happens while there are
+// several, or while there is the entry. *size becomes the entry's size,
 // which is whole pages unless MAP_MEM_USE_DATA_ADDR is set. KERN_INVALID_ARGUMENT: a size of 0,
 // except of new pages, for which it gives no entry; or parent_entry is a copy or too small.
 // KERN_INVALID_VALUE: an unknown flag. KERN_INVALID_ADDRESS, KERN_PROTECTION_FAILURE,
-// KERN_RESOURCE_SHORTAGE.
+// KERN_RESOURCE_SHORTAGE. KERN_NOT_SUPPORTED: a shared mapping that the program has made, which
+// Linux cannot map again. The first entry of a range moves its pages into a file: no other thread
+// may write to these pages during the call (with memory of the heap also not to its neighbours), or
+// the writes may be lost.
 kern_return_t mach_make_memory_entry_64(vm_map_t target_task, memory_object_size_t* size,
                                         memory_object_offset_t offset, vm_prot_t permission,
                                         mach_port_t* object_handle,
