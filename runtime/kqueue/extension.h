@@ -126,8 +126,9 @@ bool kedge_kqueue_opt_in(int kq, unsigned options) KEDGE_KQUEUE_NOEXCEPT;
 bool kedge_kqueue_use_clock(int kq, kedge_kqueue_clock* clock,
                             void* argument) KEDGE_KQUEUE_NOEXCEPT;
 
-// Makes all threads that sleep in the kqueue look at its replaced clock. To be called after the
-// clock has moved. Returns false if `kq` is not a kqueue.
+// To be called after the replaced clock has moved. The timers that are due become active, so that
+// the kqueue's descriptor is readable when the call returns, and all threads that sleep in the
+// kqueue look at the clock. Returns false if `kq` is not a kqueue.
 bool kedge_kqueue_clock_moved(int kq) KEDGE_KQUEUE_NOEXCEPT;
 
 // Makes a handle of a kqueue. If `kq` is not a kqueue, returns false and makes a handle with which

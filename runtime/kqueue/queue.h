@@ -146,7 +146,8 @@ class queue {
   // use_clock() of extension.h. Returns false if there are timers, or a thread waits.
   bool replace_clock(kedge_kqueue_clock* replacement, void* argument) noexcept;
 
-  // The replaced clock has moved: each thread that sleeps looks at it.
+  // The replaced clock has moved: the timers that are due become active, and each thread that sleeps
+  // looks at the clock. Releases the lock while timers become active.
   void on_clock_moved() noexcept;
 
   // --- Notifications. The rest needs no enter().

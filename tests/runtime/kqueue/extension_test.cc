@@ -264,6 +264,32 @@ TEST_CASE("use_clock refuses an fd that is not a kqueue, and a kqueue with a tim
   }
 }
 
+TEST_CASE("clock_moved makes a kqueue readable whose clock has reached a timer") {
+  const test_kqueue kq;
+  const test_kqueue outer;
+  const handle h(kq.fd());
+  test_time time{1};
+  REQUIRE(use_clock(kq.fd(), read_time, &time));
+  REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD, NOTE_NSECONDS, 1000) == 0);
+  REQUIRE(outer.apply(kq.fd(), EVFILT_READ, EV_ADD) == 0);
+  for (int i = 0; i < 3; ++i) {
+    CAPTURE(i);
+    time += 999;
+    REQUIRE(clock_moved(kq.fd()));
+    CHECK(!readable(kq.fd()));
+    CHECK(!h.has_active());
+    CHECK(outer.now().empty());
+    time += 1;
+    REQUIRE(clock_moved(kq.fd()));
+    CHECK(readable(kq.fd()));
+    CHECK(h.has_active());
+    CHECK(outer.now() == event_list{event(kq.fd(), EVFILT_READ, EV_ADD, 0, 1)});
+    CHECK(only(kq.now(), EVFILT_TIMER).data == 1);
+    CHECK(!readable(kq.fd()));
+    CHECK(outer.now().empty());
+  }
+}
+
 TEST_CASE("a thread asleep without a time-out is woken by the clock that reaches a timer") {
   const test_kqueue kq;
   test_time time{1};
