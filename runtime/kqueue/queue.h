@@ -146,8 +146,8 @@ class queue {
   // use_clock() of extension.h. Returns false if there are timers, or a thread waits.
   bool replace_clock(kedge_kqueue_clock* replacement, void* argument) noexcept;
 
-  // The replaced clock has moved: the timers that are due become active, and each thread that sleeps
-  // looks at the clock. Releases the lock while timers become active.
+  // The replaced clock has moved: the timers that are due become active, and each thread that
+  // sleeps looks at the clock. Releases the lock while timers become active.
   void on_clock_moved() noexcept;
 
   // --- Notifications. The rest needs no enter().
@@ -287,6 +287,7 @@ class queue {
   static constexpr int wait_again = -1;  // not an errno
   int collect_from(int result, event_writer& out, deadline& until) noexcept;
   void plan(wait_round& r, event_writer& out, deadline& until) noexcept;
+  void follow_clock(wait_round& r, const event_writer& out, deadline& until) noexcept;
   void ask_epoll(wait_round& r, deadline& until) noexcept;
   int deliver_round(const wait_round& r, event_writer& out, deadline& until) noexcept;
   int deliver_reported(const wait_round& r, event_writer& out, bool& seen_all,

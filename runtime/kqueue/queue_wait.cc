@@ -80,13 +80,8 @@ void queue::end_collecting() noexcept {
 // Delivers the rest of the list's turn. Then decides how many of epoll's events the next round
 // takes, and whether it may sleep. May release the lock.
 void queue::plan(wait_round& r, event_writer& out, deadline& until) noexcept {
-  if (clock_.is_replaced()) [[unlikely]] {
-    // A new sleeper must not take the wakeup of one that the clock has left behind.
-    while (in_old_time_ != 0 && !ended_) state_changed_.wait(lock_);
-    activate_earlier();
-    until.follow(clock_);
-    r.clock_moves = clock_moves_;
-  }
+  if (clock_.is_replaced()) [[unlikely]]
+    follow_clock(r, out, until);
   r.count = 0;
   r.taken = 0;
   ++waits_;
@@ -95,6 +90,20 @@ void queue::plan(wait_round& r, event_writer& out, deadline& until) noexcept {
   r.sleep = !until.is_now() && active_count_ == 0 && out.count() == 0;
   r.room = std::min(out.room(), max_ready);
   out.complete();
+}
+
+// Activates the timers that are due. If the call is about to sleep, it waits first until no thread
+// sleeps any more that the clock has left behind: a new sleeper would take the wakeup of that
+// thread, which may be in a handler of the program. Releases the lock.
+void queue::follow_clock(wait_round& r, const event_writer& out, deadline& until) noexcept {
+  for (;;) {
+    activate_earlier();
+    until.follow(clock_);
+    const bool sleeps = !until.is_over() && active_count_ == 0 && out.count() == 0;
+    if (!sleeps || in_old_time_ == 0 || ended_) break;
+    state_changed_.wait(lock_);
+  }
+  r.clock_moves = clock_moves_;
 }
 
 // Releases the lock while it waits. When the time has run out, `until` becomes now.

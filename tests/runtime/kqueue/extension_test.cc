@@ -3,10 +3,14 @@
 #include "test_kqueue.h"
 
 #include <poll.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <atomic>
+#include <csignal>
+#include <fstream>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -144,6 +148,7 @@ class waiting_thread {
  public:
   waiting_thread(const test_kqueue& kq, const timespec* limit)
       : thread_([this, &kq, limit] {
+          tid_ = ::gettid();
           result_ = kevent64(kq.fd(), nullptr, 0, &event_, 1, 0, limit);
         }) {}
   ~waiting_thread() {
@@ -151,12 +156,31 @@ class waiting_thread {
   }
   waiting_thread(const waiting_thread&) = delete;
   waiting_thread& operator=(const waiting_thread&) = delete;
+  // Returns when the thread sleeps in epoll.
+  void wait_until_asleep() const {
+    while (tid_ == 0) std::this_thread::yield();
+    const std::string path = "/proc/self/task/" + std::to_string(tid_) + "/syscall";
+    for (;;) {
+      std::ifstream in(path);
+      REQUIRE(in.good());
+      long call = -1;  // not a number while the thread runs
+      if (in >> call) {
+#if defined(SYS_epoll_wait)
+        if (call == SYS_epoll_wait) return;
+#endif
+        if (call == SYS_epoll_pwait || call == SYS_epoll_pwait2) return;
+      }
+      std::this_thread::yield();
+    }
+  }
+  void send(int signal) { REQUIRE(::pthread_kill(thread_.native_handle(), signal) == 0); }
   int wait() {
     thread_.join();
     return result_;
   }
 
  private:
+  std::atomic<pid_t> tid_{0};
   int result_ = -1;
   kevent64_s event_{};
   std::thread thread_;
@@ -298,13 +322,85 @@ TEST_CASE("a thread asleep without a time-out is woken by the clock that reaches
     CAPTURE(i);
     REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD | EV_ONESHOT, NOTE_NSECONDS, 1000) == 0);
     waiting_thread sleeper(kq, nullptr);
+    sleeper.wait_until_asleep();
     time += 1000;
     REQUIRE(clock_moved(kq.fd()));
     CHECK(sleeper.wait() == 1);
   }
 }
 
+namespace {
+
+int handler_begun = -1;
+int handler_may_end = -1;
+std::atomic<bool> handler_ended_in_time{false};
+
+// Ends when the test lets it, or after 5 s.
+void wait_in_handler(int) {
+  const int saved = errno;
+  const char byte = 1;
+  pollfd p{handler_may_end, POLLIN, 0};
+  handler_ended_in_time = ::write(handler_begun, &byte, 1) == 1 && ::poll(&p, 1, 5000) == 1;
+  errno = saved;
+}
+
+}  // namespace
+
+TEST_CASE("while a sleeper of before the clock moved is in a handler, other threads get events") {
+  const test_kqueue kq;
+  test_time time{1};
+  const fd_pair begun = fd_pair::of_pipe();
+  const fd_pair may_end = fd_pair::of_pipe();
+  handler_begun = begun[1];
+  handler_may_end = may_end[0];
+  handler_ended_in_time = false;
+  struct sigaction slow{};
+  slow.sa_handler = wait_in_handler;
+  struct sigaction before{};
+  REQUIRE(::sigaction(SIGUSR2, &slow, &before) == 0);
+  REQUIRE(use_clock(kq.fd(), read_time, &time));
+  waiting_thread sleeper(kq, nullptr);
+  sleeper.wait_until_asleep();
+  sleeper.send(SIGUSR2);
+  char byte = 0;
+  REQUIRE(::read(begun[0], &byte, 1) == 1);
+  const timespec second{1, 0};
+
+  SUBCASE("a call with a zero time-out finds nothing") {
+    time += 1000;
+    REQUIRE(clock_moved(kq.fd()));
+    CHECK(kq.now().empty());
+  }
+  SUBCASE("a call with a time-out takes a timer that is due") {
+    REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD | EV_ONESHOT, NOTE_NSECONDS, 1000) == 0);
+    time += 1000;
+    REQUIRE(clock_moved(kq.fd()));
+    kevent64_s got{};
+    CHECK(kevent64(kq.fd(), nullptr, 0, &got, 1, 0, &second) == 1);
+  }
+  may_end.put(1, "x");
+  CHECK(sleeper.wait() == -1);
+  CHECK(handler_ended_in_time);
+  REQUIRE(::sigaction(SIGUSR2, &before, nullptr) == 0);
+}
+
 TEST_CASE("the clock ends the time-outs of eight threads that sleep in one kqueue") {
+  const test_kqueue kq;
+  test_time time{1};
+  REQUIRE(use_clock(kq.fd(), read_time, &time));
+  const timespec day{86'400, 0};
+  for (int round = 0; round < 20; ++round) {
+    CAPTURE(round);
+    std::vector<std::unique_ptr<waiting_thread>> sleepers;
+    for (int i = 0; i < 8; ++i) sleepers.push_back(std::make_unique<waiting_thread>(kq, &day));
+    for (const auto& sleeper : sleepers) sleeper->wait_until_asleep();
+    time += 86'400'000'000'000;
+    REQUIRE(clock_moved(kq.fd()));
+    for (const auto& sleeper : sleepers) CHECK(sleeper->wait() == 0);
+  }
+}
+
+TEST_CASE("a clock that moves all the time ends the time-outs of eight threads") {
   const test_kqueue kq;
   test_time time{1};
   REQUIRE(use_clock(kq.fd(), read_time, &time));
