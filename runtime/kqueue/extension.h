@@ -136,8 +136,9 @@ bool kedge_kqueue_clock_moved(int kq) KEDGE_KQUEUE_NOEXCEPT;
 bool kedge_kqueue_open(int kq, struct kedge_kqueue* handle) KEDGE_KQUEUE_NOEXCEPT;
 
 // Delivers knotes that are already active in user space, like kevent64() with a zero time-out, but
-// without a system call and so without checking descriptors and timers. Returns the number of
-// events, 0 also if there is no kqueue. The caller bounds how often it does so between full calls.
+// without a system call and so without checking descriptors and timers. It serves a kqueue that is
+// used by kevent() too, whose events have ext 0. Returns the number of events, 0 also if there is
+// no kqueue. The caller bounds how often it does so between full calls.
 int kedge_kqueue_deliver_active(const struct kedge_kqueue* handle, struct kevent64_s* events,
                                 int nevents) KEDGE_KQUEUE_NOEXCEPT;
 static inline int kedge_kqueue_take_active(const struct kedge_kqueue* handle,

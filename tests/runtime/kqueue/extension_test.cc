@@ -125,13 +125,21 @@ TEST_CASE("take_active delivers active user events by the modes of their knotes,
   CHECK(kq.apply(2, EVFILT_USER, EV_DELETE) == ENOENT);
 }
 
-TEST_CASE("take_active returns 0 for a kqueue that was used by kevent") {
+TEST_CASE("take_active takes what is active in a kqueue that is used by kevent") {
   const test_kqueue kq;
+  const handle h(kq.fd());
   struct kevent narrow{};
-  EV_SET(&narrow, 1, EVFILT_USER, EV_ADD, NOTE_TRIGGER, 0, nullptr);
+  EV_SET(&narrow, 1, EVFILT_USER, EV_ADD | EV_CLEAR, NOTE_TRIGGER, 7, nullptr);
   REQUIRE(kevent(kq.fd(), &narrow, 1, nullptr, 0, nullptr) == 0);
-  kevent64_s out[1]{};
-  CHECK(take_active(kq.fd(), out, 1) == 0);
+  REQUIRE(h.has_active());
+  kevent64_s out[2]{};
+  REQUIRE(h.take_active(out, 2) == 1);
+  CHECK(out[0] == event(1, EVFILT_USER, EV_ADD | EV_CLEAR, NOTE_TRIGGER, 7));
+  CHECK(!h.has_active());
+  // It stays a kqueue of kevent().
+  CHECK(kevent64(kq.fd(), nullptr, 0, out, 2, KEVENT_FLAG_IMMEDIATE, nullptr) == -1);
+  CHECK(errno == EINVAL);
+  CHECK(kevent(kq.fd(), &narrow, 1, nullptr, 0, nullptr) == 0);
 }
 
 namespace {
