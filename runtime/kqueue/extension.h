@@ -1,5 +1,5 @@
 // extension: what the Linux kqueue offers beyond Darwin's interface, for event loops in C (from C99
-// on) and in C++.
+// on) and in C++. The functions of C++ below need C++17; C++11 and C++14 have those of C.
 //
 //   kedge::kqueue::opt_out(kq, kedge::kqueue::no_data | kedge::kqueue::not_pollable);
 //   kedge_kqueue_opt_out(kq, KEDGE_KQUEUE_NO_DATA);                                     // in C
@@ -163,6 +163,9 @@ int kedge_kqueue_kevent64(const struct kedge_kqueue* handle, const struct kevent
 
 #ifdef __cplusplus
 }  // extern "C"
+#endif
+
+#if defined(__cplusplus) && __cplusplus >= 201703L
 
 namespace kedge::kqueue {
 
