@@ -53,6 +53,10 @@ struct timespec;  // which <time.h> lacks in strict C99
 // Returns the nanoseconds of a monotonic clock. It is called under locks of the kqueue, from any
 // thread that uses the kqueue, and in a signal handler if a SIGNAL knote counts the signal. So it
 // must be async-signal-safe, and must not call functions about kqueues.
+//
+// `argument` must live until the clock is replaced, or the kqueue is closed, and longer in a
+// program with SIGNAL knotes in the kqueue: a signal handler that has begun before may still run
+// the function. In such a program let it live as long as the process.
 typedef uint64_t kedge_kqueue_clock(void* argument);
 
 // A handle of a kqueue, which is valid as long as `fd` is open, and needs no destruction. (In the
