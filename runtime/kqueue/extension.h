@@ -25,7 +25,8 @@
 
 // Options, as bits.
 //
-// NO_DATA, by opt_out: `data` of READ and WRITE events is 0. Saves an ioctl per event.
+// NO_DATA, by opt_out: `data` of READ and WRITE events is 0, but for regular files, whose `data` is
+// what makes their events. Saves an ioctl per event.
 //
 // NOT_POLLABLE, by opt_out: the descriptor need not become readable when a knote is activated in
 // user space (USER, Mach ports). Saves a write per activation. A thread asleep in kevent() is still

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <csignal>
+#include <cstdio>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -62,6 +63,19 @@ TEST_CASE("no_data makes data of READ 0, not that of USER, and opt_in restores i
   CHECK(only(got, EVFILT_USER).data == 7);
   REQUIRE(opt_in(kq.fd(), no_data));
   CHECK(only(kq.now(), EVFILT_READ).data == 3);
+}
+
+TEST_CASE("no_data leaves data of READ of a regular file") {
+  const test_kqueue kq;
+  std::FILE* const file = std::tmpfile();
+  REQUIRE(file != nullptr);
+  const int fd = ::fileno(file);
+  REQUIRE(::write(fd, "abc", 3) == 3);
+  REQUIRE(::lseek(fd, 1, SEEK_SET) == 1);
+  REQUIRE(opt_out(kq.fd(), no_data));
+  REQUIRE(kq.apply(fd, EVFILT_READ, EV_ADD) == 0);
+  CHECK(only(kq.now(), EVFILT_READ).data == 2);
+  REQUIRE(std::fclose(file) == 0);
 }
 
 TEST_CASE("not_pollable hides user events from poll(), and opt_in makes pending ones readable") {
