@@ -196,7 +196,11 @@ inline bool clock_moved(int kq) noexcept {
 
 class handle {
  public:
+  // Of no kqueue, until another handle is assigned.
+  handle() noexcept : handle(-1) {}
   explicit handle(int kq) noexcept : is_open_(kedge_kqueue_open(kq, &in_c_)) {}
+
+  int fd() const noexcept { return in_c_.fd; }
 
   // Returns false on Darwin, too, where has_active() is never true.
   explicit operator bool() const noexcept { return is_open_; }

@@ -507,6 +507,23 @@ TEST_CASE("a handle of a closed kqueue, or of no kqueue, fails with EBADF and ha
   ::close(fd);
 }
 
+TEST_CASE("a handle as a member begins without a kqueue, and says which fd it has") {
+  const test_kqueue kq;
+  struct {
+    handle of_loop;
+  } loop;
+  kevent64_s out{};
+  CHECK(!loop.of_loop);
+  CHECK(loop.of_loop.fd() == -1);
+  CHECK(!loop.of_loop.has_active());
+  CHECK(loop.of_loop.take_active(&out, 1) == 0);
+  loop.of_loop = handle(kq.fd());
+  CHECK(loop.of_loop);
+  CHECK(loop.of_loop.fd() == kq.fd());
+  REQUIRE(kq.apply(1, EVFILT_USER, EV_ADD | EV_CLEAR, NOTE_TRIGGER) == 0);
+  CHECK(loop.of_loop.take_active(&out, 1) == 1);
+}
+
 TEST_CASE("in the child of a fork the parent's handle fails with EBADF") {
   const test_kqueue kq;
   const handle h(kq.fd());
@@ -621,6 +638,8 @@ TEST_CASE("on Darwin a handle makes the plain calls, and has nothing active") {
   kevent64_s out[1]{};
   const kevent64_s add = change(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER);
   CHECK(!h);
+  CHECK(h.fd() == kq.fd());
+  CHECK(handle().fd() == -1);
   CHECK(!h.has_active());
   CHECK(h.take_active(out, 1) == 0);
   CHECK(h.kevent64(&add, 1, out, 1, 0, nullptr) == 1);
