@@ -24,6 +24,13 @@ class deadline {
 
   bool is_now() const noexcept { return kind_ == kind::now; }
 
+  // Returns whether no time is left by the replaced clock. Requires follow(). The deadline becomes
+  // `now` then.
+  bool is_over() noexcept {
+    remaining();
+    return is_now();
+  }
+
   // Returns the time left, as epoll_pwait2() takes it: null for ever. The result is valid until the
   // next call. When no time is left, the deadline becomes `now`. By a replaced clock the result is
   // null as long as time is left.

@@ -36,6 +36,7 @@ struct wait_round {
   unsigned wait;         // its number, queue::waits_
   unsigned clock_moves;  // queue::clock_moves_ as the wait began, if the clock is replaced
   bool sleep;            // the thread may sleep, so that an activation has to wake it
+  bool crowded;          // internal descriptors have taken the room of the program's
   unsigned changes;      // descriptor_table::changes() as the wait began
   epoll_event ready[max_ready];
 };

@@ -75,7 +75,7 @@ extern "C" bool kedge_kqueue_open(int kq, struct kedge_kqueue* handle) noexcept 
 extern "C" int kedge_kqueue_deliver_active(const struct kedge_kqueue* handle, kevent64_s* events,
                                            int nevents) noexcept {
   queue* const q = static_cast<queue*>(handle->queue);
-  if (nevents <= 0 || q == nullptr || q->enter(handle->fd, call_kind::wide) != 0) return 0;
+  if (nevents <= 0 || q == nullptr || q->enter(handle->fd, call_kind::undecided) != 0) return 0;
   const int error = errno;
   event_writer out(events, nevents);
   q->collect_active(out);

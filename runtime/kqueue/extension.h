@@ -1,5 +1,5 @@
 // extension: what the Linux kqueue offers beyond Darwin's interface, for event loops in C (from C99
-// on) and in C++.
+// on) and in C++. The functions of C++ below need C++17; C++11 and C++14 have those of C.
 //
 //   kedge::kqueue::opt_out(kq, kedge::kqueue::no_data | kedge::kqueue::not_pollable);
 //   kedge_kqueue_opt_out(kq, KEDGE_KQUEUE_NO_DATA);                                     // in C
@@ -25,7 +25,8 @@
 
 // Options, as bits.
 //
-// NO_DATA, by opt_out: `data` of READ and WRITE events is 0. Saves an ioctl per event.
+// NO_DATA, by opt_out: `data` of READ and WRITE events is 0, but for regular files, whose `data` is
+// what makes their events. Saves an ioctl per event.
 //
 // NOT_POLLABLE, by opt_out: the descriptor need not become readable when a knote is activated in
 // user space (USER, Mach ports). Saves a write per activation. A thread asleep in kevent() is still
@@ -53,6 +54,10 @@ struct timespec;  // which <time.h> lacks in strict C99
 // Returns the nanoseconds of a monotonic clock. It is called under locks of the kqueue, from any
 // thread that uses the kqueue, and in a signal handler if a SIGNAL knote counts the signal. So it
 // must be async-signal-safe, and must not call functions about kqueues.
+//
+// `argument` must live until the clock is replaced, or the kqueue is closed, and longer in a
+// program with SIGNAL knotes in the kqueue: a signal handler that has begun before may still run
+// the function. In such a program let it live as long as the process.
 typedef uint64_t kedge_kqueue_clock(void* argument);
 
 // A handle of a kqueue, which is valid as long as `fd` is open, and needs no destruction. (In the
@@ -126,8 +131,9 @@ bool kedge_kqueue_opt_in(int kq, unsigned options) KEDGE_KQUEUE_NOEXCEPT;
 bool kedge_kqueue_use_clock(int kq, kedge_kqueue_clock* clock,
                             void* argument) KEDGE_KQUEUE_NOEXCEPT;
 
-// Makes all threads that sleep in the kqueue look at its replaced clock. To be called after the
-// clock has moved. Returns false if `kq` is not a kqueue.
+// To be called after the replaced clock has moved. The timers that are due become active, so that
+// the kqueue's descriptor is readable when the call returns, and all threads that sleep in the
+// kqueue look at the clock. Returns false if `kq` is not a kqueue.
 bool kedge_kqueue_clock_moved(int kq) KEDGE_KQUEUE_NOEXCEPT;
 
 // Makes a handle of a kqueue. If `kq` is not a kqueue, returns false and makes a handle with which
@@ -135,8 +141,9 @@ bool kedge_kqueue_clock_moved(int kq) KEDGE_KQUEUE_NOEXCEPT;
 bool kedge_kqueue_open(int kq, struct kedge_kqueue* handle) KEDGE_KQUEUE_NOEXCEPT;
 
 // Delivers knotes that are already active in user space, like kevent64() with a zero time-out, but
-// without a system call and so without checking descriptors and timers. Returns the number of
-// events, 0 also if there is no kqueue. The caller bounds how often it does so between full calls.
+// without a system call and so without checking descriptors and timers. It serves a kqueue that is
+// used by kevent() too, whose events have ext 0. Returns the number of events, 0 also if there is
+// no kqueue. The caller bounds how often it does so between full calls.
 int kedge_kqueue_deliver_active(const struct kedge_kqueue* handle, struct kevent64_s* events,
                                 int nevents) KEDGE_KQUEUE_NOEXCEPT;
 static inline int kedge_kqueue_take_active(const struct kedge_kqueue* handle,
@@ -161,6 +168,9 @@ int kedge_kqueue_kevent64(const struct kedge_kqueue* handle, const struct kevent
 
 #ifdef __cplusplus
 }  // extern "C"
+#endif
+
+#if defined(__cplusplus) && __cplusplus >= 201703L
 
 namespace kedge::kqueue {
 
@@ -186,7 +196,11 @@ inline bool clock_moved(int kq) noexcept {
 
 class handle {
  public:
+  // Of no kqueue, until another handle is assigned.
+  handle() noexcept : handle(-1) {}
   explicit handle(int kq) noexcept : is_open_(kedge_kqueue_open(kq, &in_c_)) {}
+
+  int fd() const noexcept { return in_c_.fd; }
 
   // Returns false on Darwin, too, where has_active() is never true.
   explicit operator bool() const noexcept { return is_open_; }

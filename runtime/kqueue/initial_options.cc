@@ -47,6 +47,10 @@ struct line {
     std::memcpy(text + size, part.data(), length);
     size += length;
   }
+  // Text that is not ours may have newlines, and sequences that a terminal obeys.
+  void append_printable(std::string_view part) noexcept {
+    for (const char c : part) append(c >= ' ' && c <= '~' ? std::string_view(&c, 1) : "?");
+  }
   void write() noexcept {
     const no_cancellation guard;
     text[size++] = '\n';
@@ -64,7 +68,7 @@ void report_unknown_names(std::string_view value) noexcept {
   each_name(value, [&](std::string_view name) {
     if (option_of(name) != 0) return;
     report.append(separator);
-    report.append(name);
+    report.append_printable(name);
     separator = ", ";
   });
   report.write();

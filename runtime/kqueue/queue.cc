@@ -165,6 +165,8 @@ bool queue::replace_clock(kedge_kqueue_clock* replacement, void* argument) noexc
 
 void queue::on_clock_moved() noexcept {
   if (!clock_.is_replaced()) return;
+  // So that pollers, the kqueues that this one is in, and active_word() notice the timers.
+  activate_earlier();
   ++clock_moves_;
   in_old_time_ = sleepers_;
   leave_old_time();

@@ -146,7 +146,8 @@ class queue {
   // use_clock() of extension.h. Returns false if there are timers, or a thread waits.
   bool replace_clock(kedge_kqueue_clock* replacement, void* argument) noexcept;
 
-  // The replaced clock has moved: each thread that sleeps looks at it.
+  // The replaced clock has moved: the timers that are due become active, and each thread that
+  // sleeps looks at the clock. Releases the lock while timers become active.
   void on_clock_moved() noexcept;
 
   // --- Notifications. The rest needs no enter().
@@ -284,12 +285,12 @@ class queue {
 
   // Waiting (queue_wait.cc).
   static constexpr int wait_again = -1;  // not an errno
-  int collect_from(int result, event_writer& out, deadline& until) noexcept;
+  int collect_from(int result, wait_round& r, event_writer& out, deadline& until) noexcept;
   void plan(wait_round& r, event_writer& out, deadline& until) noexcept;
+  void follow_clock(wait_round& r, const event_writer& out, deadline& until) noexcept;
   void ask_epoll(wait_round& r, deadline& until) noexcept;
-  int deliver_round(const wait_round& r, event_writer& out, deadline& until) noexcept;
-  int deliver_reported(const wait_round& r, event_writer& out, bool& seen_all,
-                       bool& is_stuck) noexcept;
+  int deliver_round(wait_round& r, event_writer& out, deadline& until) noexcept;
+  int deliver_reported(wait_round& r, event_writer& out, bool& seen_all, bool& is_stuck) noexcept;
   inline int check_wait(const wait_round& r) noexcept;
   bool pause(deadline& until) noexcept;
   void leave_old_time() noexcept;

@@ -20,6 +20,9 @@ namespace {
 
 constexpr timespec no_time{};
 
+// How many internal descriptors epoll may report: the wakeup and the pumps.
+constexpr unsigned most_internal = 1 + filter_count;
+
 constexpr long pause_length = 10'000'000;  // ns
 
 }  // namespace
@@ -39,19 +42,22 @@ int wait_for_events(int epoll, epoll_event* events, unsigned room,
 
 int queue::collect(event_writer& out, deadline& until) noexcept {
   ++collectors_;
-  return collect_from(wait_again, out, until);
+  wait_round r;
+  r.crowded = false;
+  return collect_from(wait_again, r, out, until);
 }
 
 // collect() for a call on the fast path whose first wait is done.
 int queue::finish_wait(wait_round& r, event_writer& out, deadline& until) noexcept {
   ++collectors_;
   r.wait = ++waits_;
-  return collect_from(deliver_round(r, out, until), out, until);
+  r.crowded = false;
+  const int result = deliver_round(r, out, until);
+  return collect_from(result, r, out, until);
 }
 
-int queue::collect_from(int result, event_writer& out, deadline& until) noexcept {
+int queue::collect_from(int result, wait_round& r, event_writer& out, deadline& until) noexcept {
   while (result == wait_again) {
-    wait_round r;
     plan(r, out, until);
     if (r.room != 0) ask_epoll(r, until);
     result = deliver_round(r, out, until);
@@ -80,13 +86,8 @@ void queue::end_collecting() noexcept {
 // Delivers the rest of the list's turn. Then decides how many of epoll's events the next round
 // takes, and whether it may sleep. May release the lock.
 void queue::plan(wait_round& r, event_writer& out, deadline& until) noexcept {
-  if (clock_.is_replaced()) [[unlikely]] {
-    // A new sleeper must not take the wakeup of one that the clock has left behind.
-    while (in_old_time_ != 0 && !ended_) state_changed_.wait(lock_);
-    activate_earlier();
-    until.follow(clock_);
-    r.clock_moves = clock_moves_;
-  }
+  if (clock_.is_replaced()) [[unlikely]]
+    follow_clock(r, out, until);
   r.count = 0;
   r.taken = 0;
   ++waits_;
@@ -94,7 +95,22 @@ void queue::plan(wait_round& r, event_writer& out, deadline& until) noexcept {
   if (turn_left_ != 0) deliver_turn(out);
   r.sleep = !until.is_now() && active_count_ == 0 && out.count() == 0;
   r.room = std::min(out.room(), max_ready);
+  if (r.crowded && r.room != 0) r.room = std::min(r.room + most_internal, max_ready);
   out.complete();
+}
+
+// Activates the timers that are due. If the call is about to sleep, it waits first until no thread
+// sleeps any more that the clock has left behind: a new sleeper would take the wakeup of that
+// thread, which may be in a handler of the program. Releases the lock.
+void queue::follow_clock(wait_round& r, const event_writer& out, deadline& until) noexcept {
+  for (;;) {
+    activate_earlier();
+    until.follow(clock_);
+    const bool sleeps = !until.is_over() && active_count_ == 0 && out.count() == 0;
+    if (!sleeps || in_old_time_ == 0 || ended_) break;
+    state_changed_.wait(lock_);
+  }
+  r.clock_moves = clock_moves_;
 }
 
 // Releases the lock while it waits. When the time has run out, `until` becomes now.
@@ -120,7 +136,11 @@ void queue::ask_epoll(wait_round& r, deadline& until) noexcept {
 
 // Delivers epoll's events, from the first that is not in `out` yet, and the active knotes. Returns
 // the result of the call, 0 or an errno, or wait_again.
-int queue::deliver_round(const wait_round& r, event_writer& out, deadline& until) noexcept {
+//
+// A call whose time is over returns when epoll has no more to report. If internal descriptors have
+// filled its room, it asks epoll once more, with room for them too (`crowded`): a pump may be
+// readable whenever it is asked.
+int queue::deliver_round(wait_round& r, event_writer& out, deadline& until) noexcept {
   bool seen_all = false;
   bool is_stuck = false;
   if (r.room != 0) {
@@ -185,7 +205,7 @@ int queue::check_wait(const wait_round& r) noexcept {
 // Delivers epoll's events. Returns 0 or an errno. `seen_all`: epoll has no more to report, and
 // internal descriptors took no room from the program's. `is_stuck`: epoll keeps reporting a stale
 // registration that cannot be removed, so waiting would spin.
-int queue::deliver_reported(const wait_round& r, event_writer& out, bool& seen_all,
+int queue::deliver_reported(wait_round& r, event_writer& out, bool& seen_all,
                             bool& is_stuck) noexcept {
   if (const int error = check_wait(r); error != 0 || r.count < 0) return error;
 
@@ -218,6 +238,7 @@ int queue::deliver_reported(const wait_round& r, event_writer& out, bool& seen_a
   const bool is_short =
       active_count_ != 0 || any_probe || (stale_ && (!is_current || replace_set()));
   is_stuck = stale_ && !is_short;
+  r.crowded = any_internal && count == r.room;
   seen_all = count < r.room || (!any_internal && !is_short);
   put_amounts(out);
   return 0;

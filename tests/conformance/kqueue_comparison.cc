@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "kqueue_history.h"
 #include "kqueue_names.h"
 #include "script.h"
 
@@ -66,11 +67,16 @@ long room_of(std::string_view operation) {
   return 0;
 }
 
+std::string_view kqueue_of(std::string_view operation) {
+  const std::vector<std::string_view> words = split(operation, ' ');
+  return words.size() < 2 ? std::string_view() : words[1];
+}
+
 // The comparison of one result.
 class comparer {
  public:
-  comparer(std::string_view operation, kqueue_comparison& into)
-      : operation_(operation), into_(into) {}
+  comparer(std::string_view operation, const kqueue_history& before, kqueue_comparison& into)
+      : operation_(operation), kq_(kqueue_of(operation)), before_(before), into_(into) {}
 
   // Returns whether rules allow the difference. Counts the rules that it applies.
   bool allows(std::string_view recorded, std::string_view got);
@@ -92,6 +98,8 @@ class comparer {
   bool allows_order();
 
   const std::string_view operation_;
+  const std::string_view kq_;
+  const kqueue_history& before_;
   kqueue_comparison& into_;
   std::vector<record> recorded_;  // without those that are missing in got_
   std::vector<record> got_;       // without those that are missing in recorded_
@@ -104,6 +112,7 @@ class comparer {
 void take_unpaired(std::vector<record>& from, const std::vector<record>& other,
                    std::vector<record>& alone) {
   std::vector<std::string_view> left;
+  left.reserve(other.size());
   for (const record& each : other) left.push_back(each.text);
   std::vector<record> paired;
   for (record& each : from) {
@@ -146,8 +155,10 @@ bool comparer::allows(std::string_view recorded, std::string_view got) {
 }
 
 bool comparer::allows_readable(std::string_view recorded, std::string_view got) {
-  if (recorded == "= 1" && got == "= 0") return apply(rule::kqueue_without_events);
-  if (recorded == "= 0" && got == "= 1") return apply(rule::readable_in_vain);
+  if (recorded == "= 1" && got == "= 0")
+    return before_.may_have_stopped(kq_) && apply(rule::kqueue_without_events);
+  if (recorded == "= 0" && got == "= 1")
+    return before_.may_be_readable_in_vain(kq_) && apply(rule::readable_in_vain);
   return false;
 }
 
@@ -214,10 +225,19 @@ bool comparer::allows_fewer() {
 }
 
 bool comparer::allows_missing(const record& missing) {
-  if (missing.is_event_of('f') && missing.has("clear"))
-    return apply(rule::clear_not_again, missing.changes_knote());
-  if (missing.is_event_of('q') && missing.fields[0] == "read")
-    return apply(rule::kqueue_without_events, missing.changes_knote());
+  if (missing.is_event_of('f') && missing.has("clear")) {
+    const bool is_write = missing.fields[0] == "write";
+    const bool is_read = missing.fields[0] == "read";
+    const bool is_again = (is_write && before_.has_room_again(kq_, missing.ident())) ||
+                          (is_read && before_.was_read_again(kq_, missing.ident()));
+    if (before_.was_changed(kq_, missing.fields[0], missing.ident(), missing.fields[5]))
+      return false;
+    return is_again && apply(rule::clear_not_again, missing.changes_knote());
+  }
+  if (missing.is_event_of('q') && missing.fields[0] == "read") {
+    return before_.may_have_stopped(missing.ident()) &&
+           apply(rule::kqueue_without_events, missing.changes_knote());
+  }
   return is_refused_nesting(missing) && apply(rule::nesting_is_allowed, true);
 }
 
@@ -226,11 +246,15 @@ bool comparer::allows_extra(const record& extra) {
   if (ends_ && extra.fields[0] == "read" && extra.ident().starts_with('q') &&
       into_.applied[static_cast<std::size_t>(rule::nesting_is_allowed)] != 0)
     return true;
-  if (extra.is_event_of('f') && extra.has("clear"))
-    return apply(rule::clear_too_often, extra.changes_knote());
+  if (extra.is_event_of('f') && extra.has("clear")) {
+    const bool may_be = extra.has("eof") || before_.has_other_knote(kq_, extra.ident()) ||
+                        (extra.fields[0] == "write" && before_.is_socket(extra.ident()));
+    return may_be && apply(rule::clear_too_often, extra.changes_knote());
+  }
   if (extra.is_event_of('q') && extra.fields[0] == "read") {
-    return apply(extra.has("clear") ? rule::clear_of_kqueue : rule::readable_in_vain,
-                 extra.changes_knote());
+    if (extra.has("clear")) return apply(rule::clear_of_kqueue, extra.changes_knote());
+    return before_.may_be_readable_in_vain(extra.ident()) &&
+           apply(rule::readable_in_vain, extra.changes_knote());
   }
   return is_refused_nesting(extra) && apply(rule::nesting_is_too_deep, true);
 }
@@ -281,6 +305,7 @@ const std::array<kqueue_rule, kqueue_rule_count> kqueue_rules{{
 kqueue_comparison compare_kqueue_trace(const std::vector<trace_line>& lines,
                                        const kqueue_run& run) {
   kqueue_comparison all;
+  kqueue_history before;
   std::size_t index = 0;
   for (const trace_line& line : lines) {
     if (line.what != trace_line::kind::operation) continue;
@@ -288,9 +313,11 @@ kqueue_comparison compare_kqueue_trace(const std::vector<trace_line>& lines,
     const std::string got =
         index < run.results.size() ? run.results[index] : "= (none: " + run.end + ")";
     ++index;
-    if (got == recorded) continue;
-    comparer one(line.text, all);
-    if (!one.allows(recorded, got)) {
+    before.begin(line.text);
+    comparer one(line.text, before, all);
+    const bool is_allowed = got == recorded || one.allows(recorded, got);
+    before.end(line.text, recorded);
+    if (!is_allowed) {
       all.found = difference{line.number, line.text, recorded, got, {}};
       break;
     }

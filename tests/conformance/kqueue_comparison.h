@@ -2,7 +2,7 @@
 //
 // A result must be the recorded one, but where a named rule allows a difference. Each rule stands
 // for a row of the tables of runtime/kqueue/README.md, which says why Linux cannot do what Darwin
-// does.
+// does. It applies only where the trace has the cause that the row names (kqueue_history.h).
 #pragma once
 
 #include <array>

@@ -71,7 +71,10 @@ class next_definition {
   }
 
   [[noreturn]] void fail() const noexcept {
-    std::fprintf(stderr, "kqueue: no further definition of %s: linked statically?\n", name_);
+    std::fprintf(stderr,
+                 "kedge: there is no further definition of %s. Link the program without -static; "
+                 "the library may stay static.\n",
+                 name_);
     std::abort();
   }
 

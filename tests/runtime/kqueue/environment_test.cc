@@ -90,6 +90,11 @@ TEST_CASE("unknown names in KEDGE_KQUEUE_OPT_OUT get one line on standard error"
   CHECK(one.status == as_expected);
   CHECK(one.text ==
         "kedge: KEDGE_KQUEUE_OPT_OUT knows no_data and not_pollable, but not oob_marks\n");
+  const outcome with_controls = run_with("da\nta,\x1b[2Jred\x7f,\xc2\x9b", "child with data");
+  CHECK(with_controls.status == as_expected);
+  CHECK(
+      with_controls.text ==
+      "kedge: KEDGE_KQUEUE_OPT_OUT knows no_data and not_pollable, but not da?ta, ?[2Jred?, ??\n");
   const outcome long_one = run_with(std::string(5000, 'x').c_str(), "child with data");
   CHECK(long_one.status == as_expected);
   CHECK(long_one.text.size() == 512);

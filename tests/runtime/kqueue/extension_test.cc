@@ -3,10 +3,15 @@
 #include "test_kqueue.h"
 
 #include <poll.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <fstream>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -58,6 +63,19 @@ TEST_CASE("no_data makes data of READ 0, not that of USER, and opt_in restores i
   CHECK(only(got, EVFILT_USER).data == 7);
   REQUIRE(opt_in(kq.fd(), no_data));
   CHECK(only(kq.now(), EVFILT_READ).data == 3);
+}
+
+TEST_CASE("no_data leaves data of READ of a regular file") {
+  const test_kqueue kq;
+  std::FILE* const file = std::tmpfile();
+  REQUIRE(file != nullptr);
+  const int fd = ::fileno(file);
+  REQUIRE(::write(fd, "abc", 3) == 3);
+  REQUIRE(::lseek(fd, 1, SEEK_SET) == 1);
+  REQUIRE(opt_out(kq.fd(), no_data));
+  REQUIRE(kq.apply(fd, EVFILT_READ, EV_ADD) == 0);
+  CHECK(only(kq.now(), EVFILT_READ).data == 2);
+  REQUIRE(std::fclose(file) == 0);
 }
 
 TEST_CASE("not_pollable hides user events from poll(), and opt_in makes pending ones readable") {
@@ -121,13 +139,21 @@ TEST_CASE("take_active delivers active user events by the modes of their knotes,
   CHECK(kq.apply(2, EVFILT_USER, EV_DELETE) == ENOENT);
 }
 
-TEST_CASE("take_active returns 0 for a kqueue that was used by kevent") {
+TEST_CASE("take_active takes what is active in a kqueue that is used by kevent") {
   const test_kqueue kq;
+  const handle h(kq.fd());
   struct kevent narrow{};
-  EV_SET(&narrow, 1, EVFILT_USER, EV_ADD, NOTE_TRIGGER, 0, nullptr);
+  EV_SET(&narrow, 1, EVFILT_USER, EV_ADD | EV_CLEAR, NOTE_TRIGGER, 7, nullptr);
   REQUIRE(kevent(kq.fd(), &narrow, 1, nullptr, 0, nullptr) == 0);
-  kevent64_s out[1]{};
-  CHECK(take_active(kq.fd(), out, 1) == 0);
+  REQUIRE(h.has_active());
+  kevent64_s out[2]{};
+  REQUIRE(h.take_active(out, 2) == 1);
+  CHECK(out[0] == event(1, EVFILT_USER, EV_ADD | EV_CLEAR, NOTE_TRIGGER, 7));
+  CHECK(!h.has_active());
+  // It stays a kqueue of kevent().
+  CHECK(kevent64(kq.fd(), nullptr, 0, out, 2, KEVENT_FLAG_IMMEDIATE, nullptr) == -1);
+  CHECK(errno == EINVAL);
+  CHECK(kevent(kq.fd(), &narrow, 1, nullptr, 0, nullptr) == 0);
 }
 
 namespace {
@@ -144,6 +170,7 @@ class waiting_thread {
  public:
   waiting_thread(const test_kqueue& kq, const timespec* limit)
       : thread_([this, &kq, limit] {
+          tid_ = ::gettid();
           result_ = kevent64(kq.fd(), nullptr, 0, &event_, 1, 0, limit);
         }) {}
   ~waiting_thread() {
@@ -151,12 +178,31 @@ class waiting_thread {
   }
   waiting_thread(const waiting_thread&) = delete;
   waiting_thread& operator=(const waiting_thread&) = delete;
+  // Returns when the thread sleeps in epoll.
+  void wait_until_asleep() const {
+    while (tid_ == 0) std::this_thread::yield();
+    const std::string path = "/proc/self/task/" + std::to_string(tid_) + "/syscall";
+    for (;;) {
+      std::ifstream in(path);
+      REQUIRE(in.good());
+      long call = -1;  // not a number while the thread runs
+      if (in >> call) {
+#if defined(SYS_epoll_wait)
+        if (call == SYS_epoll_wait) return;
+#endif
+        if (call == SYS_epoll_pwait || call == SYS_epoll_pwait2) return;
+      }
+      std::this_thread::yield();
+    }
+  }
+  void send(int signal) { REQUIRE(::pthread_kill(thread_.native_handle(), signal) == 0); }
   int wait() {
     thread_.join();
     return result_;
   }
 
  private:
+  std::atomic<pid_t> tid_{0};
   int result_ = -1;
   kevent64_s event_{};
   std::thread thread_;
@@ -264,6 +310,32 @@ TEST_CASE("use_clock refuses an fd that is not a kqueue, and a kqueue with a tim
   }
 }
 
+TEST_CASE("clock_moved makes a kqueue readable whose clock has reached a timer") {
+  const test_kqueue kq;
+  const test_kqueue outer;
+  const handle h(kq.fd());
+  test_time time{1};
+  REQUIRE(use_clock(kq.fd(), read_time, &time));
+  REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD, NOTE_NSECONDS, 1000) == 0);
+  REQUIRE(outer.apply(kq.fd(), EVFILT_READ, EV_ADD) == 0);
+  for (int i = 0; i < 3; ++i) {
+    CAPTURE(i);
+    time += 999;
+    REQUIRE(clock_moved(kq.fd()));
+    CHECK(!readable(kq.fd()));
+    CHECK(!h.has_active());
+    CHECK(outer.now().empty());
+    time += 1;
+    REQUIRE(clock_moved(kq.fd()));
+    CHECK(readable(kq.fd()));
+    CHECK(h.has_active());
+    CHECK(outer.now() == event_list{event(kq.fd(), EVFILT_READ, EV_ADD, 0, 1)});
+    CHECK(only(kq.now(), EVFILT_TIMER).data == 1);
+    CHECK(!readable(kq.fd()));
+    CHECK(outer.now().empty());
+  }
+}
+
 TEST_CASE("a thread asleep without a time-out is woken by the clock that reaches a timer") {
   const test_kqueue kq;
   test_time time{1};
@@ -272,13 +344,85 @@ TEST_CASE("a thread asleep without a time-out is woken by the clock that reaches
     CAPTURE(i);
     REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD | EV_ONESHOT, NOTE_NSECONDS, 1000) == 0);
     waiting_thread sleeper(kq, nullptr);
+    sleeper.wait_until_asleep();
     time += 1000;
     REQUIRE(clock_moved(kq.fd()));
     CHECK(sleeper.wait() == 1);
   }
 }
 
+namespace {
+
+int handler_begun = -1;
+int handler_may_end = -1;
+std::atomic<bool> handler_ended_in_time{false};
+
+// Ends when the test lets it, or after 5 s.
+void wait_in_handler(int) {
+  const int saved = errno;
+  const char byte = 1;
+  pollfd p{handler_may_end, POLLIN, 0};
+  handler_ended_in_time = ::write(handler_begun, &byte, 1) == 1 && ::poll(&p, 1, 5000) == 1;
+  errno = saved;
+}
+
+}  // namespace
+
+TEST_CASE("while a sleeper of before the clock moved is in a handler, other threads get events") {
+  const test_kqueue kq;
+  test_time time{1};
+  const fd_pair begun = fd_pair::of_pipe();
+  const fd_pair may_end = fd_pair::of_pipe();
+  handler_begun = begun[1];
+  handler_may_end = may_end[0];
+  handler_ended_in_time = false;
+  struct sigaction slow{};
+  slow.sa_handler = wait_in_handler;
+  struct sigaction before{};
+  REQUIRE(::sigaction(SIGUSR2, &slow, &before) == 0);
+  REQUIRE(use_clock(kq.fd(), read_time, &time));
+  waiting_thread sleeper(kq, nullptr);
+  sleeper.wait_until_asleep();
+  sleeper.send(SIGUSR2);
+  char byte = 0;
+  REQUIRE(::read(begun[0], &byte, 1) == 1);
+  const timespec second{1, 0};
+
+  SUBCASE("a call with a zero time-out finds nothing") {
+    time += 1000;
+    REQUIRE(clock_moved(kq.fd()));
+    CHECK(kq.now().empty());
+  }
+  SUBCASE("a call with a time-out takes a timer that is due") {
+    REQUIRE(kq.apply(1, EVFILT_TIMER, EV_ADD | EV_ONESHOT, NOTE_NSECONDS, 1000) == 0);
+    time += 1000;
+    REQUIRE(clock_moved(kq.fd()));
+    kevent64_s got{};
+    CHECK(kevent64(kq.fd(), nullptr, 0, &got, 1, 0, &second) == 1);
+  }
+  may_end.put(1, "x");
+  CHECK(sleeper.wait() == -1);
+  CHECK(handler_ended_in_time);
+  REQUIRE(::sigaction(SIGUSR2, &before, nullptr) == 0);
+}
+
 TEST_CASE("the clock ends the time-outs of eight threads that sleep in one kqueue") {
+  const test_kqueue kq;
+  test_time time{1};
+  REQUIRE(use_clock(kq.fd(), read_time, &time));
+  const timespec day{86'400, 0};
+  for (int round = 0; round < 20; ++round) {
+    CAPTURE(round);
+    std::vector<std::unique_ptr<waiting_thread>> sleepers;
+    for (int i = 0; i < 8; ++i) sleepers.push_back(std::make_unique<waiting_thread>(kq, &day));
+    for (const auto& sleeper : sleepers) sleeper->wait_until_asleep();
+    time += 86'400'000'000'000;
+    REQUIRE(clock_moved(kq.fd()));
+    for (const auto& sleeper : sleepers) CHECK(sleeper->wait() == 0);
+  }
+}
+
+TEST_CASE("a clock that moves all the time ends the time-outs of eight threads") {
   const test_kqueue kq;
   test_time time{1};
   REQUIRE(use_clock(kq.fd(), read_time, &time));
@@ -361,6 +505,23 @@ TEST_CASE("a handle of a closed kqueue, or of no kqueue, fails with EBADF and ha
   CHECK(none.kevent64(nullptr, 0, &out, 1, 0, &zero) == -1);
   CHECK(errno == EBADF);
   ::close(fd);
+}
+
+TEST_CASE("a handle as a member begins without a kqueue, and says which fd it has") {
+  const test_kqueue kq;
+  struct {
+    handle of_loop;
+  } loop;
+  kevent64_s out{};
+  CHECK(!loop.of_loop);
+  CHECK(loop.of_loop.fd() == -1);
+  CHECK(!loop.of_loop.has_active());
+  CHECK(loop.of_loop.take_active(&out, 1) == 0);
+  loop.of_loop = handle(kq.fd());
+  CHECK(loop.of_loop);
+  CHECK(loop.of_loop.fd() == kq.fd());
+  REQUIRE(kq.apply(1, EVFILT_USER, EV_ADD | EV_CLEAR, NOTE_TRIGGER) == 0);
+  CHECK(loop.of_loop.take_active(&out, 1) == 1);
 }
 
 TEST_CASE("in the child of a fork the parent's handle fails with EBADF") {
@@ -477,6 +638,8 @@ TEST_CASE("on Darwin a handle makes the plain calls, and has nothing active") {
   kevent64_s out[1]{};
   const kevent64_s add = change(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER);
   CHECK(!h);
+  CHECK(h.fd() == kq.fd());
+  CHECK(handle().fd() == -1);
   CHECK(!h.has_active());
   CHECK(h.take_active(out, 1) == 0);
   CHECK(h.kevent64(&add, 1, out, 1, 0, nullptr) == 1);
