@@ -123,6 +123,9 @@ TEST_CASE("an entry of memory of the heap, or its inheritance, leaves the heap w
         same += memory[each] == static_cast<unsigned char>(each);
       }
       CHECK(same == size);
+      if (how == 2) {
+        CHECK(mach_vm_inherit(self, address(memory), size, VM_INHERIT_COPY) == KERN_SUCCESS);
+      }
       std::free(memory);
     }
   }
@@ -147,11 +150,16 @@ TEST_CASE("an entry of an array on the stack leaves the frames below and above w
 }
 
 TEST_CASE("variables of the program and private mappings of files can be shared") {
-  check_shared(address(&initialised[1]), map_entry_of(address(&initialised[1]), 1));
+  // While the other mappings exist, a fork's child would share the pages of these variables.
+  const mach_vm_address_t of_initialised = map_entry_of(address(&initialised[1]), 1);
+  check_shared(address(&initialised[1]), of_initialised);
   CHECK(initialised[0] == 1);
   CHECK(initialised[2] == 3);
-  check_shared(address(&zeroed[3]), map_entry_of(address(&zeroed[3]), 1));
+  release(of_initialised, 1);
+  const mach_vm_address_t of_zeroed = map_entry_of(address(&zeroed[3]), 1);
+  check_shared(address(&zeroed[3]), of_zeroed);
   CHECK(zeroed[2] == 0);
+  release(of_zeroed, 1);
 
   std::FILE* const file = std::tmpfile();
   REQUIRE(file);
