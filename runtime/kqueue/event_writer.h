@@ -63,6 +63,10 @@ class event_writer {
         capacity_(capacity > 0 ? static_cast<unsigned>(capacity) : 0),
         count_(count) {}
 
+  // The number of the round that fills the array, queue::waits_ as it began.
+  std::uint32_t round() const noexcept { return round_; }
+  void begin_round(std::uint32_t number) noexcept { round_ = number; }
+
   unsigned count() const noexcept { return count_; }
   unsigned room() const noexcept { return capacity_ - count_; }
 
@@ -98,6 +102,7 @@ class event_writer {
   unsigned capacity_;
   unsigned count_;
   unsigned complete_ = 0;  // how many have their `data`
+  std::uint32_t round_ = 0;
 };
 
 }  // namespace kedge::kqueue

@@ -51,6 +51,7 @@ int queue::collect(event_writer& out, deadline& until) noexcept {
 int queue::finish_wait(wait_round& r, event_writer& out, deadline& until) noexcept {
   ++collectors_;
   r.wait = ++waits_;
+  out.begin_round(r.wait);
   r.crowded = false;
   const int result = deliver_round(r, out, until);
   return collect_from(result, r, out, until);
@@ -90,7 +91,7 @@ void queue::plan(wait_round& r, event_writer& out, deadline& until) noexcept {
     follow_clock(r, out, until);
   r.count = 0;
   r.taken = 0;
-  ++waits_;
+  out.begin_round(++waits_);
   if (out.count() == 0) restore_served();  // what the last round left there is due
   if (turn_left_ != 0) deliver_turn(out);
   r.sleep = !until.is_now() && active_count_ == 0 && out.count() == 0;
@@ -255,7 +256,7 @@ void queue::put_amounts(event_writer& out) noexcept {
 void queue::collect_active(event_writer& out) noexcept {
   if (active_count_ == 0) return;
   ++collectors_;
-  ++waits_;
+  out.begin_round(++waits_);
   deliver_active(out, UINT32_MAX);
   end_collecting();
 }
@@ -381,8 +382,11 @@ std::size_t queue::take_batch(std::uint32_t& left, delivery* batch, event_writer
       continue;
     }
     tried = true;
-    if (k.processed_at == waits_) {
-      // Activated since this call has asked its filter. A call reports a knote once.
+    // Processed since the round began, perhaps by another call, which has moved waits_ on and put
+    // back what this call has delivered.
+    const bool may_be_out = k.processed_at - out.round() <= waits_ - out.round();
+    if (k.processed_at == waits_ || (may_be_out && out.count() != 0)) {
+      // Active since this call has asked its filter. A call reports a knote once.
       enqueue_served(k);
       continue;
     }

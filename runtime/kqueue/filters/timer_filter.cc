@@ -9,12 +9,11 @@
 
 #include "kedge/runtime/kqueue/filter_table.h"
 #include "kedge/runtime/kqueue/filters/timer_queue.h"
+#include "kedge/runtime/kqueue/nanoseconds.h"
 #include "kedge/runtime/kqueue/queue.h"
 
 namespace kedge::kqueue {
 namespace {
-
-constexpr std::uint64_t second = 1'000'000'000;
 
 // Returns the timer_queue of the knote's kqueue for these fflags, or null with an errno in `error`.
 // A replaced clock replaces both, so one timer_queue has all timers.
@@ -39,18 +38,10 @@ clockid_t clock_for(std::uint32_t fflags) noexcept {
   return (fflags & NOTE_MACH_CONTINUOUS_TIME) != 0 ? CLOCK_BOOTTIME : CLOCK_MONOTONIC;
 }
 
-std::uint64_t sum(std::uint64_t a, std::uint64_t b) noexcept {
-  std::uint64_t result = 0;
-  return __builtin_add_overflow(a, b, &result) ? ~std::uint64_t{0} : result;
-}
-
 // Returns the deadline for a wall time in nanoseconds, on a clock whose time is `present`. The wall
 // time is converted once, so later steps of the wall clock do not move the timer.
 std::uint64_t deadline_of_wall_time(std::uint64_t wanted, std::uint64_t present) noexcept {
-  timespec wall{};
-  clock_gettime(CLOCK_REALTIME, &wall);
-  const std::uint64_t now =
-      static_cast<std::uint64_t>(wall.tv_sec) * second + static_cast<std::uint64_t>(wall.tv_nsec);
+  const std::uint64_t now = now_of(CLOCK_REALTIME);
   return now >= wanted ? 0 : sum(present, wanted - now);
 }
 

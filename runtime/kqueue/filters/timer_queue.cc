@@ -9,17 +9,10 @@
 #include <new>
 
 #include "kedge/runtime/kqueue/descriptors/internal_fds.h"
+#include "kedge/runtime/kqueue/nanoseconds.h"
 
 namespace kedge::kqueue {
 namespace {
-
-constexpr std::uint64_t second = 1'000'000'000;
-
-std::uint64_t sum(std::uint64_t a, std::uint64_t b) noexcept {
-  return a > std::numeric_limits<std::uint64_t>::max() - b
-             ? std::numeric_limits<std::uint64_t>::max()
-             : a + b;
-}
 
 bool is_earlier(knote& a, knote& b) noexcept {
   const timer& one = timer_of(a);
@@ -189,8 +182,7 @@ void timer_queue::set_timerfd() noexcept {
   set_to_ = earliest;
   is_readable_ = false;
   itimerspec when{};
-  when.it_value.tv_sec = static_cast<time_t>(earliest / second);
-  when.it_value.tv_nsec = static_cast<long>(earliest % second);
+  when.it_value = timespec_of(earliest);
   timerfd_settime(fd_, TFD_TIMER_ABSTIME, &when, nullptr);
 }
 

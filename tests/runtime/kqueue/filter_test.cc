@@ -421,6 +421,27 @@ TEST_CASE("while process blocks, other knotes are delivered and EV_DELETE waits"
   CHECK(kq.now().empty());
 }
 
+TEST_CASE("a call reports a level-triggered knote once though another call reports it meanwhile") {
+  const fresh_wells wells;
+  const test_kqueue kq;
+  REQUIRE(kq.apply(1, EVFILT_USER, EV_ADD, NOTE_TRIGGER) == 0);
+  REQUIRE(kq.apply(blocking, evfilt_well, EV_ADD | EV_CLEAR) == 0);
+  filter->fill(blocking);
+  event_list got;
+  // Delivers the USER event, and is then in `process` of the other knote.
+  std::thread first([&] { got = kq.now(); });
+  while (!filter->blocked) std::this_thread::yield();
+  CHECK(only(kq.now(1), EVFILT_USER).ident == 1);
+  REQUIRE(kq.apply(2, EVFILT_USER, EV_ADD | EV_CLEAR, NOTE_TRIGGER) == 0);
+  // In turn, so that the last call does not ask about the first knote.
+  CHECK(only(kq.now(1), EVFILT_USER).ident == 1);
+  CHECK(only(kq.now(1), EVFILT_USER).ident == 2);
+  filter->unblock = true;
+  first.join();
+  CHECK(std::ranges::count(got, EVFILT_USER, &kevent64_s::filter) == 1);
+  CHECK(got.size() == 2);
+}
+
 TEST_CASE("a readable pump fd wakes a thread that waits, and the pump activates knotes") {
   const fresh_wells wells;
   const test_kqueue kq;
