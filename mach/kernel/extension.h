@@ -1,4 +1,5 @@
-// extension: several Mach tasks in one process, beyond Darwin's <mach/mach.h>.
+// extension: several Mach tasks in one process, and a clock of the program's, beyond Darwin's
+// <mach/mach.h>. In C++20 only.
 //
 //   task service = create_task();
 //   mach_port_insert_right(task_self_port(service), name, right, MACH_MSG_TYPE_MOVE_SEND);
@@ -15,6 +16,10 @@
 // return (KERN_TERMINATED, MACH_RCV_PORT_DIED, MACH_SEND_INVALID_DEST), and every later call fails
 // in the same way. Handles are never reused. After a fork the child has only the process's own
 // task, with an empty space.
+//
+// use_clock() replaces the clock of time-outs and timers, for tests in virtual time. The clock of
+// each kqueue is set and moved separately (kedge/runtime/kqueue/extension.h): docs/virtual-time.md
+// has a recipe.
 //
 // Threads: all functions may be called from any thread.
 // On Darwin a process is one task: create_task() returns that task, the other functions have no
