@@ -65,10 +65,7 @@ kern_return_t clock_get_attributes(clock_serv_t clock_serv, clock_flavor_t flavo
 kern_return_t host_page_size(host_t host, vm_size_t* out_page_size) {
   // A right to the host port has this name in every task.
   if (host != kedge::mach::kernel::host_self_name) {
-    mach_port_type_t type = MACH_PORT_TYPE_NONE;
-    const kern_return_t known = mach_port_type(mach_task_self(), host, &type);
-    const bool can_be_sent_to = known == KERN_SUCCESS && (type & MACH_PORT_TYPE_SEND_RIGHTS) != 0;
-    return can_be_sent_to ? KERN_INVALID_ARGUMENT : MACH_SEND_INVALID_DEST;
+    return kedge::mach::kernel::fault_of_destination(host);
   }
   *out_page_size = vm_page_size;
   return KERN_SUCCESS;

@@ -1,6 +1,8 @@
 // current_binding: the binding through which this process's mach_* functions call the kernel.
 #pragma once
 
+#include <mach/mach.h>
+
 #include <atomic>
 #include <cstdint>
 
@@ -35,6 +37,21 @@ inline void make_call_inline(const any_request& request, any_reply& reply) {
   current_binding().call(task_of_thread().id, request, reply, own_memory(), nullptr);
   if (reply.guard.code != 0) [[unlikely]]
     raise_guard_exception(reply.guard, function_of(request.number));
+}
+
+// Returns the rights that the current task has under the name; MACH_PORT_TYPE_NONE: there is no
+// such name.
+inline mach_port_type_t rights_under(mach_port_name_t name) noexcept {
+  mach_port_type_t type = MACH_PORT_TYPE_NONE;
+  return mach_port_type(mach_task_self(), name, &type) == KERN_SUCCESS ? type : MACH_PORT_TYPE_NONE;
+}
+
+// Returns the error of a call whose destination is another port than the call is for.
+// MACH_SEND_INVALID_DEST: no message can be sent there. KERN_INVALID_ARGUMENT: its receiver refuses
+// the call.
+inline kern_return_t fault_of_destination(mach_port_name_t name) noexcept {
+  return rights_under(name) & MACH_PORT_TYPE_SEND_RIGHTS ? KERN_INVALID_ARGUMENT
+                                                         : MACH_SEND_INVALID_DEST;
 }
 
 inline user_buffer user_buffer_of(const void* at, std::uint64_t size) noexcept {

@@ -9,19 +9,12 @@
 namespace kedge::mach::kernel {
 namespace {
 
-// Returns what a name is that is not an entry.
+// Finds the kind of a name that is not an entry's.
 kern_return_t kind_of(mach_port_name_t name, port_kind& kind) {
-  mach_port_type_t type = MACH_PORT_TYPE_NONE;
-  const kern_return_t result = mach_port_type(mach_task_self(), name, &type);
-  if (result != KERN_SUCCESS || (type & MACH_PORT_TYPE_SEND_RIGHTS) == 0) {
-    if (result != KERN_SUCCESS || (type & MACH_PORT_TYPE_DEAD_NAME) == 0) {
-      return MACH_SEND_INVALID_RIGHT;
-    }
-    kind = port_kind::none;
-    return KERN_SUCCESS;
-  }
-  kind = port_kind::other;
-  return KERN_SUCCESS;
+  const mach_port_type_t rights = rights_under(name);
+  kind = rights & MACH_PORT_TYPE_SEND_RIGHTS ? port_kind::other : port_kind::none;
+  return rights & (MACH_PORT_TYPE_SEND_RIGHTS | MACH_PORT_TYPE_DEAD_NAME) ? KERN_SUCCESS
+                                                                          : MACH_SEND_INVALID_RIGHT;
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <mach/thread_act.h>
 
 #include "kedge/mach/kernel/abi/check_memory.h"
+#include "kedge/mach/kernel/abi/current_binding.h"
 #include "kedge/mach/kernel/core/ipc_space.h"
 
 namespace {
@@ -15,10 +16,7 @@ constexpr exception_mask_t valid_exceptions =
 kern_return_t check_thread(thread_act_t thread) {
   // The threads of a task have one port, under the same name in every task.
   if (thread == kedge::mach::kernel::thread_self_name) return KERN_SUCCESS;
-  mach_port_type_t type = MACH_PORT_TYPE_NONE;
-  const kern_return_t known = mach_port_type(mach_task_self(), thread, &type);
-  const bool can_be_sent_to = known == KERN_SUCCESS && (type & MACH_PORT_TYPE_SEND_RIGHTS) != 0;
-  return can_be_sent_to ? KERN_INVALID_ARGUMENT : MACH_SEND_INVALID_DEST;
+  return kedge::mach::kernel::fault_of_destination(thread);
 }
 
 bool is_behavior(exception_behavior_t behavior) noexcept {

@@ -3,6 +3,8 @@
 // Threads: any.
 #pragma once
 
+#include <mach/task_info.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -60,7 +62,7 @@ class guard_policy {
   }
 
  private:
-  static constexpr std::uint32_t fatal = 0x10 | 0x80;  // TASK_EXC_GUARD_MP_DELIVER, _MP_FATAL
+  static constexpr std::uint32_t fatal = TASK_EXC_GUARD_MP_DELIVER | TASK_EXC_GUARD_MP_FATAL;
 
   void record(const guard_violation& raised) noexcept try {
     recorded_.push_back(raised);

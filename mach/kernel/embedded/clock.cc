@@ -33,10 +33,15 @@ bool is_clock_replaced() noexcept {
   return replacement.load(std::memory_order_acquire) != nullptr;
 }
 
-std::uint64_t clock_now() noexcept {
+bool read_replaced_clock(std::uint64_t& now) noexcept {
   const clock_function replaced = replacement.load(std::memory_order_acquire);
-  return replaced ? replaced(argument_of_replacement.load(std::memory_order_relaxed))
-                  : monotonic_now();
+  if (replaced) now = replaced(argument_of_replacement.load(std::memory_order_relaxed));
+  return replaced != nullptr;
+}
+
+std::uint64_t clock_now() noexcept {
+  std::uint64_t now = 0;
+  return read_replaced_clock(now) ? now : monotonic_now();
 }
 
 std::uint64_t deadline_after(std::uint64_t nanoseconds) noexcept {
@@ -75,12 +80,6 @@ void clock_moved() noexcept {
   for (clocked_wait* each = listed.all.front(); each; each = decltype(listed.all)::after(*each)) {
     each->waiting().look_at_clock();
   }
-}
-
-bool read_replaced_clock(std::uint64_t& now) noexcept {
-  const clock_function replaced = replacement.load(std::memory_order_acquire);
-  if (replaced) now = replaced(argument_of_replacement.load(std::memory_order_relaxed));
-  return replaced != nullptr;
 }
 
 bool wait_until(std::uint64_t deadline) noexcept {

@@ -12,33 +12,46 @@
 namespace kedge::mach::kernel {
 namespace {
 
-// Darwin's number for what a port serves (IKOT_* of ipc_kobject.h). Launchd's bootstrap port is no
-// port of Darwin's kernel.
-std::uint32_t kobject_type(kernel_object served) noexcept {
+// Darwin's numbers of kernel objects (IKOT_* of ipc_kobject.h).
+enum class ikot : std::uint32_t {
+  none = 0,
+  thread = 1,
+  task = 2,
+  host = 3,
+  timer = 8,
+  semaphore = 23,
+  clock = 25,
+  named_entry = 28,
+  fileport = 34,
+  voucher = 37,
+};
+
+// Launchd's bootstrap port is not a kernel object of Darwin's.
+ikot kobject_type(kernel_object served) noexcept {
   switch (served) {
     case kernel_object::thread:
-      return 1;
+      return ikot::thread;
     case kernel_object::task:
-      return 2;
+      return ikot::task;
     case kernel_object::host:
-      return 3;
+      return ikot::host;
     case kernel_object::timer:
-      return 8;
+      return ikot::timer;
     case kernel_object::semaphore:
-      return 23;
+      return ikot::semaphore;
     case kernel_object::clock:
-      return 25;
+      return ikot::clock;
     case kernel_object::memory_entry:
-      return 28;
+      return ikot::named_entry;
     case kernel_object::file:
-      return 34;
+      return ikot::fileport;
     case kernel_object::voucher:
-      return 37;
+      return ikot::voucher;
     case kernel_object::none:
     case kernel_object::bootstrap:
       break;
   }
-  return 0;
+  return ikot::none;
 }
 
 // A number for the object that tells nothing of its address: never 0.
@@ -84,7 +97,7 @@ kern_return_t port_call::kobject(const requests::kobject& request, replies::kobj
   entry* const found = is_null_or_dead(request.name) ? nullptr : space_.find(request.name);
   if (!found || convert_if_dead(space_, request.name, *found)) return KERN_INVALID_NAME;
   if ((found->type & MACH_PORT_TYPE_SEND_RECEIVE) == 0) return KERN_INVALID_RIGHT;
-  reply.type = kobject_type(port_of(*found).serves);
+  reply.type = static_cast<natural_t>(kobject_type(port_of(*found).serves));
   return KERN_SUCCESS;
 }
 
