@@ -1,4 +1,7 @@
 // entry_port: the memory entry that a port stands for, from the side of this process.
+//
+// Threads: any. Ownership: a named_memory holds the file open. The port holds it open by itself.
+// Errors: each function returns those that it names.
 #pragma once
 
 #include <mach/mach_types.h>

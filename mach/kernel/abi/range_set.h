@@ -1,6 +1,8 @@
 // range_set: ranges of addresses, for example those that no call may unmap.
 //
-// Threads: none; the owner locks.
+// Copies of the ranges: it owns no memory of them, and does not know if they are mapped.
+// Threads: the owner of the set locks. Errors: add() and remove() throw std::bad_alloc. A range
+// that add() could not insert is then outside of the set, or as it was before.
 #pragma once
 
 #include <algorithm>

@@ -50,7 +50,7 @@ class name_server {
   kern_return_t status(std::string_view name, int& state, deferred_work& cleanup);
 
   // Copies the name of the service at this port, with its end, to `name`, which has room for
-  // max_length and one characters. Returns false if the port is no service.
+  // max_length and one characters. Returns false if the port is not a service.
   bool find_name(const port& target, char* name) noexcept;
 
   void task_ended(std::uint64_t id, deferred_work& cleanup) noexcept;

@@ -22,7 +22,7 @@ std::uint64_t clock_now() noexcept;
 // reach it.
 std::uint64_t deadline_after(std::uint64_t nanoseconds) noexcept;
 
-// Lists a waiting call to be looked at by clock_moved(), for the scope.
+// For its scope clock_moved() makes the waiting call read the clock.
 class clocked_wait {
  public:
   // Has no effect if the call waits without a time-out, or by the real clock.

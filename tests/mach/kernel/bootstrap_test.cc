@@ -218,7 +218,7 @@ TEST_CASE("get_service_port_info gives the name of a service to its server alone
   CHECK(mach_port_is_connection_for_service(mach_task_self(), new_port(), service, &policy) ==
         KERN_SUCCESS);
   CHECK(policy == 0);
-  // A port with a name is no service of bootstrap's making.
+  // A port with a name is not a service that bootstrap has made.
   const mach_port_t own = new_service();
   service_name name("org.kedge.test.info.own");
   REQUIRE(bootstrap_register(bootstrap_port, name, own) == BOOTSTRAP_SUCCESS);

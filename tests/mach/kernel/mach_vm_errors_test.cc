@@ -137,7 +137,9 @@ TEST_CASE(
   CHECK(allocate(last_page, page, VM_FLAGS_FIXED) == KERN_INVALID_ADDRESS);
 }
 
-TEST_CASE("mach_vm_map at a fixed address checks the mask, then the bounds, then what is there") {
+TEST_CASE(
+    "mach_vm_map at a fixed address checks the mask, then the bounds, then for other pages in the "
+    "range") {
   const mach_vm_address_t memory = new_memory(2 * page);
   CHECK(map(0, page, VM_FLAGS_FIXED) == KERN_INVALID_ADDRESS);
   CHECK(map(0, page, VM_FLAGS_FIXED, page - 1) == KERN_INVALID_ADDRESS);

@@ -63,7 +63,7 @@ constexpr int over = VM_FLAGS_FIXED | VM_FLAGS_OVERWRITE;
 
 }  // namespace
 
-TEST_CASE("mach_vm_remap over its own source keeps what is there, as a copy and shared") {
+TEST_CASE("mach_vm_remap over its own source keeps the bytes, as a copy and shared") {
   for (const bool copy : {true, false}) {
     for (const mach_vm_size_t size : {vm_size_t{4}, (vm_size_t{2} << 20) / vm_page_size}) {
       CAPTURE(copy);

@@ -92,7 +92,7 @@ TEST_CASE("space_basic_info counts the names in use") {
   CHECK(after.iisb_table_inuse == before.iisb_table_inuse + 1);
 }
 
-TEST_CASE("kobject tells what the kernel serves a port as") {
+TEST_CASE("kobject reports the type of the kernel object behind a port") {
   CHECK(object_type(mach_task_self()) == 2);
   CHECK(object_type(mach_host_self()) == 3);
   CHECK(object_type(mach_thread_self()) == 1);
@@ -117,7 +117,7 @@ TEST_CASE("kobject tells what the kernel serves a port as") {
   CHECK(text[0] == '\0');
 }
 
-TEST_CASE("kobject refuses what is no send or receive right") {
+TEST_CASE("kobject refuses a name without a send or receive right") {
   const mach_port_name_t port = new_port();
   CHECK(kobject_error(MACH_PORT_NULL) == KERN_INVALID_NAME);
   CHECK(kobject_error(MACH_PORT_DEAD) == KERN_INVALID_NAME);
@@ -143,7 +143,7 @@ TEST_CASE("dnrequest_info counts the requests at a port") {
         KERN_INVALID_RIGHT);
 }
 
-TEST_CASE("a plain port is no service: no info, no filter policy") {
+TEST_CASE("a plain port has no service info and no filter policy") {
   const mach_port_name_t port = new_port(), other = new_port();
   mach_service_port_info_data_t info{};
   CHECK(mach_port_get_service_port_info(mach_task_self(), port, &info) == KERN_INVALID_CAPABILITY);

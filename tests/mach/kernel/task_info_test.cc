@@ -215,7 +215,8 @@ TEST_CASE("the system's clock is the absolute one, the calendar's is the time of
   CHECK(mach_port_deallocate(self, calendar) == KERN_SUCCESS);
 }
 
-TEST_CASE("host_get_clock_service and clock_get_time refuse what is no host and no clock") {
+TEST_CASE(
+    "host_get_clock_service and clock_get_time refuse other ports than a host's and a clock's") {
   clock_serv_t clock = MACH_PORT_NULL;
   const mach_port_t host = mach_host_self();
   CHECK(host_get_clock_service(host, 2, &clock) == KERN_INVALID_ARGUMENT);

@@ -54,7 +54,7 @@ ikot kobject_type(kernel_object served) noexcept {
   return ikot::none;
 }
 
-// A number for the object that tells nothing of its address: never 0.
+// Returns a number for the object from which its address cannot be computed. It is never 0.
 natural_t number_of(const object& of) noexcept {
   const auto bits = reinterpret_cast<std::uintptr_t>(&of) * 0x9e3779b97f4a7c15u;
   return static_cast<natural_t>(bits >> 32) | 1;

@@ -108,7 +108,7 @@ kern_return_t mach_port_space_info(ipc_space_read_t space, ipc_info_space_t* spa
 kern_return_t mach_port_space_basic_info(ipc_space_inspect_t task,
                                          ipc_info_space_basic_t* basic_info);
 // Reports the name of a service of which the task has the receive right. The domain is 0.
-// KERN_INVALID_CAPABILITY: the port is no service of bootstrap's.
+// KERN_INVALID_CAPABILITY: the port is not a service of bootstrap's.
 kern_return_t mach_port_get_service_port_info(ipc_space_read_t task, mach_port_name_t name,
                                               mach_service_port_info_data_t* sp_info_out);
 // Reports the filter policy, which is 0, of a service. KERN_INVALID_CAPABILITY as above.
