@@ -12,6 +12,10 @@ namespace {
 
 constexpr std::uint32_t max_size = 1u << 22;
 
+// How far a name that the caller chooses grows the table. It is the size of Darwin's tables at most
+// (CONFIG_IPC_TABLE_ENTRIES_SIZE_MAX): growth to the index of a wild name costs under the lock.
+constexpr std::uint32_t max_chosen_size = 305834;
+
 }  // namespace
 
 ipc_space::ipc_space(const name_policy& policy)
@@ -86,7 +90,7 @@ mach_port_name_t ipc_space::make(entry*& made) noexcept {
 kern_return_t ipc_space::find_slot(mach_port_name_t name, bool checks_generation,
                                    entry*& found) noexcept {
   const std::uint32_t index = name >> 8;
-  if (index >= max_size) return KERN_NO_SPACE;
+  if (index >= std::max(table_size(), policy_.first_index + max_chosen_size)) return KERN_NO_SPACE;
   if (checks_generation && (name & generation_bits) != generation_bits) return KERN_INVALID_VALUE;
   found = find(name);
   if (found) return KERN_SUCCESS;

@@ -37,6 +37,9 @@ void check_faults_of_names(mach_port_name_t used,
   // Above all tables, whatever its generation.
   CHECK(call(0xfffffe03) == KERN_NO_SPACE);
   CHECK(call(0xfffffe00) == KERN_NO_SPACE);
+  // Darwin's tables have 305,834 slots at most.
+  CHECK(call(0x3fffff03) == KERN_NO_SPACE);
+  CHECK(call(305836u << 8 | 3) == KERN_NO_SPACE);
   // No name has these generations.
   for (const mach_port_name_t bits : {0u, 1u, 2u}) {
     CAPTURE(bits);
