@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "kedge/mach/kernel/extension.h"
+#include "kedge/runtime/kqueue/extension.h"
 #include "test_message.h"
 #include "virtual_clock.h"
 
@@ -132,6 +133,34 @@ TEST_CASE("clock_moved() activates the EVFILT_MACHPORT knote of a timer that is 
   clock.advance(hour);
   CHECK(kevent64(queue, nullptr, 0, &event, 1, 0, &no_wait) == 1);
   CHECK(event.data == timer);
+  close(queue);
+  CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
+}
+
+// As docs/virtual-time.md has it.
+TEST_CASE("one clock for Mach and a kqueue expires the timers of both in one call of kevent" *
+          linux_only) {
+  virtual_clock clock;
+  const mach_port_name_t timer = new_timer();
+  const int queue = kqueue();
+  const auto read = [](void* of) noexcept { return static_cast<virtual_clock*>(of)->now(); };
+  REQUIRE(kedge::kqueue::use_clock(queue, read, &clock));
+  std::array<kevent64_s, 2> events{};
+  events[0].ident = timer;
+  events[0].filter = EVFILT_MACHPORT;
+  events[0].flags = EV_ADD;
+  events[1].filter = EVFILT_TIMER;
+  events[1].flags = EV_ADD | EV_ONESHOT;
+  events[1].data = 3600000;
+  REQUIRE(kevent64(queue, events.data(), 2, nullptr, 0, 0, nullptr) == 0);
+  REQUIRE(mk_timer_arm(timer, clock.now() + hour) == KERN_SUCCESS);
+  const timespec no_wait{};
+  clock.advance(hour - 1);
+  kedge::kqueue::clock_moved(queue);
+  CHECK(kevent64(queue, nullptr, 0, events.data(), 2, 0, &no_wait) == 0);
+  clock.advance(1);
+  kedge::kqueue::clock_moved(queue);
+  CHECK(kevent64(queue, nullptr, 0, events.data(), 2, 0, &no_wait) == 2);
   close(queue);
   CHECK(mk_timer_destroy(timer) == KERN_SUCCESS);
 }
