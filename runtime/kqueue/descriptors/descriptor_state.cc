@@ -78,9 +78,9 @@ std::int64_t bytes_behind_mark(int fd) noexcept {
   tcp_info info{};
   if (ioctl(fd, SIOCATMARK, &is_at_mark) != 0 || is_at_mark == 0 || !get_tcp_info(fd, info))
     return 0;
-  // TCP's MSG_TRUNC copies nothing. A bare call, because recv() is a cancellation point.
-  char unused = 0;
-  const long amount = syscall(SYS_recvfrom, fd, &unused, std::size_t{INT_MAX},
+  // TCP's MSG_TRUNC copies nothing, so there is no buffer. A bare call, because recv() is a
+  // cancellation point.
+  const long amount = syscall(SYS_recvfrom, fd, nullptr, std::size_t{INT_MAX},
                               MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT, nullptr, nullptr);
   return std::max(amount, 0l);
 }
