@@ -2,6 +2,7 @@
 // signalfd.
 #include "kedge/runtime/kqueue/filters/signal_watch.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -17,16 +18,13 @@
 #include "kedge/runtime/kqueue/descriptors/internal_fds.h"
 #include "kedge/runtime/kqueue/libc/no_cancellation.h"
 #include "kedge/runtime/kqueue/libc/pending_signals.h"
+#include "kedge/runtime/kqueue/libc/signal_mask.h"
 
 namespace kedge::kqueue {
 namespace {
 
 constinit base::mutex lock;
 constinit std::atomic<signal_watch*> watches{nullptr};
-
-std::uint64_t bit(unsigned signal) noexcept {
-  return std::uint64_t{1} << (signal - 1);
-}
 
 // Returns which of `signals`, real-time ones, are pending for the process or this thread.
 std::uint64_t pending_of(std::uint64_t signals) noexcept {
@@ -41,19 +39,11 @@ void signal_delivered(unsigned signal) noexcept {
   for (signal_watch* w = watches.load(std::memory_order_acquire); w != nullptr; w = w->next_) {
     // First writers_, then signals_. give_back() reads them in the opposite order.
     w->writers_.fetch_add(1);
-    if ((w->signals_.load() & bit(signal)) != 0 && !w->forget_pending(signal)) {
+    if ((w->signals_.load() & signal_bit(signal)) != 0 && !w->forget_pending(signal)) {
       w->count_one(signal);
       w->has_arrived_.store(true, std::memory_order_release);
-      if ((w->waking_.load(std::memory_order_relaxed) & bit(signal)) != 0) w->poke();
+      if ((w->waking_.load(std::memory_order_relaxed) & signal_bit(signal)) != 0) w->poke();
     }
-    w->writers_.fetch_sub(1);
-  }
-}
-
-void signal_skipped(std::uint64_t signals) noexcept {
-  for (signal_watch* w = watches.load(std::memory_order_acquire); w != nullptr; w = w->next_) {
-    w->writers_.fetch_add(1);
-    if ((w->signals_.load() & signals) != 0) w->poke();
     w->writers_.fetch_sub(1);
   }
 }
@@ -77,6 +67,10 @@ bool signal_watch::open() noexcept {
   pending_fd_ =
       internal_fds::make([&none] { return signalfd(-1, &none, SFD_CLOEXEC | SFD_NONBLOCK); });
   set_ = internal_fds::make([] { return epoll_create1(EPOLL_CLOEXEC); });
+  status_fd_ = internal_fds::make([] {  // -1 if there is none. open() is a cancellation point
+    return static_cast<int>(
+        syscall(SYS_openat, AT_FDCWD, "/proc/self/status", O_RDONLY | O_CLOEXEC));
+  });
   epoll_event arrived{};
   arrived.events = EPOLLIN;
   epoll_event pending{};
@@ -87,7 +81,7 @@ bool signal_watch::open() noexcept {
 }
 
 void signal_watch::close() noexcept {
-  for (int* const fd : {&event_fd_, &pending_fd_, &set_}) {
+  for (int* const fd : {&event_fd_, &pending_fd_, &set_, &status_fd_}) {
     if (*fd >= 0) internal_fds::close(*fd);
     *fd = -1;
   }
@@ -125,38 +119,40 @@ void signal_watch::give_back() noexcept {
 }
 
 void signal_watch::begin(unsigned signal) noexcept {
-  if ((signals_.load(std::memory_order_relaxed) & bit(signal)) != 0) return;
+  if ((signals_.load(std::memory_order_relaxed) & signal_bit(signal)) != 0) return;
   counts_[signal].store(0, std::memory_order_relaxed);
   // A signal that is pending already came before the watch.
-  count_new(bit(signal));
-  pending_.fetch_or(pending_of(bit(signal) & ~standard_signals), std::memory_order_acq_rel);
-  watch_pending(signals_.fetch_or(bit(signal), std::memory_order_acq_rel) | bit(signal));
+  count_new(signal_bit(signal), status_fd_);
+  pending_.fetch_or(pending_of(signal_bit(signal) & ~standard_signals), std::memory_order_acq_rel);
+  watch_pending(signals_.fetch_or(signal_bit(signal), std::memory_order_acq_rel) |
+                signal_bit(signal));
   hook_signal(signal);
 }
 
 void signal_watch::end(unsigned signal) noexcept {
-  if ((signals_.load(std::memory_order_relaxed) & bit(signal)) == 0) return;
-  watch_pending(signals_.fetch_and(~bit(signal)) & ~bit(signal));
+  if ((signals_.load(std::memory_order_relaxed) & signal_bit(signal)) == 0) return;
+  watch_pending(signals_.fetch_and(~signal_bit(signal)) & ~signal_bit(signal));
   forget_pending(signal);
   unhook_signal(signal);
 }
 
 void signal_watch::set_waking(unsigned signal, bool is_waking) noexcept {
-  is_waking ? waking_.fetch_or(bit(signal)) : waking_.fetch_and(~bit(signal));
+  is_waking ? waking_.fetch_or(signal_bit(signal)) : waking_.fetch_and(~signal_bit(signal));
 }
 
 void signal_watch::watch_pending(std::uint64_t signals) noexcept {
   sigset_t set;
   sigemptyset(&set);
   for (unsigned signal = 1; signal < signal_count; ++signal) {
-    if ((signals & bit(signal)) != 0) sigaddset(&set, static_cast<int>(signal));
+    if ((signals & signal_bit(signal)) != 0) sigaddset(&set, static_cast<int>(signal));
   }
   signalfd(pending_fd_, &set, 0);
 }
 
 bool signal_watch::forget_pending(unsigned signal) noexcept {
-  return (pending_.load(std::memory_order_acquire) & bit(signal)) != 0 &&
-         (pending_.fetch_and(~bit(signal), std::memory_order_acq_rel) & bit(signal)) != 0;
+  return (pending_.load(std::memory_order_acquire) & signal_bit(signal)) != 0 &&
+         (pending_.fetch_and(~signal_bit(signal), std::memory_order_acq_rel) &
+          signal_bit(signal)) != 0;
 }
 
 void signal_watch::drain() noexcept {
@@ -169,7 +165,7 @@ void signal_watch::drain() noexcept {
     [[maybe_unused]] const ssize_t got = read(event_fd_, &count, sizeof count);
     epoll_event edges[2];
     epoll_wait(set_, edges, 2, 0);
-  } while (count_new(signals));
+  } while (count_new(signals, status_fd_));
   count_realtime();
 }
 
@@ -183,8 +179,8 @@ void signal_watch::count_realtime() noexcept {
   // not.
   const std::uint64_t still = pending_of(fresh);
   for (unsigned signal = 1; signal < signal_count; ++signal) {
-    if ((fresh & bit(signal)) == 0) continue;
-    if ((still & bit(signal)) == 0 && forget_pending(signal)) continue;
+    if ((fresh & signal_bit(signal)) == 0) continue;
+    if ((still & signal_bit(signal)) == 0 && forget_pending(signal)) continue;
     count_one(signal);
   }
 }

@@ -57,7 +57,6 @@ class signal_watch {
  private:
   friend void signal_delivered(unsigned signal) noexcept;
   friend void signal_accepted(unsigned signal) noexcept;
-  friend void signal_skipped(std::uint64_t signals) noexcept;
 
   bool open() noexcept;
   void poke() const noexcept;
@@ -72,6 +71,7 @@ class signal_watch {
   int event_fd_ = -1;                      // written by the handler. -1: not open
   int pending_fd_ = -1;                    // the signalfd
   int set_ = -1;                           // an epoll set of both
+  int status_fd_ = -1;                     // /proc/self/status
   std::atomic<std::uint64_t> signals_{0};  // watched. Bit signal - 1
   std::atomic<std::uint64_t> waking_{0};   // make fd() readable. Bit signal - 1
   // Real-time signals that are counted already, so that they are not when they are delivered.
@@ -93,8 +93,5 @@ void signal_delivered(unsigned signal) noexcept;
 // A pending signal was accepted by sigwait(), sigwaitinfo() or sigtimedwait(), so that it will not
 // be delivered.
 void signal_accepted(unsigned signal) noexcept;
-
-// Some of these signals (bit signal - 1) may be pending and not counted.
-void signal_skipped(std::uint64_t signals) noexcept;
 
 }  // namespace kedge::kqueue

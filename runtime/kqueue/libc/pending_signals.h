@@ -5,25 +5,31 @@
 // already, and reports nothing. So a pending signal must leave the process's pending set as soon as
 // it is counted, or its kqueue would be deaf to the next one. But the program must still find it.
 //
-// A counted signal is put back for the thread that has counted it, with its siginfo: it moves from
-// the process's pending set to the thread's. The next signal for the process does not merge with
-// it. The kernel does the rest: sigpending(), an unblocking by whatever call, sigwait(), a
-// signalfd, exec (which keeps it), fork (which does not) and SIG_IGN (which discards it) treat it
-// as pending. A mark in si_errno, which Linux does not use, says that it is counted.
+// So a signal that all threads block is moved, with its siginfo: the thread that counts it (the
+// holder) takes it from the process's pending set and sends it to itself. The next signal for the
+// process does not merge with it. The kernel does the rest: sigpending(), an unblocking by whatever
+// call, sigwait(), a signalfd, exec (which keeps it), fork (which does not) and SIG_IGN (which
+// discards it) treat it as pending. si_errno, which Linux does not use, says that it is counted.
 //
-// With several threads it could now be missed by another one. So a signal is only moved while all
-// threads block it (/proc/self/task), and the calls in libc/signal_mask_calls.cc fetch it from the
-// thread that holds it (the holder). They cannot remove the holder's copy. It is out of date by its
-// mark, and is dropped by the holder's next call, or where it turns up.
+// Another thread could now miss it. So the calls in libc/signal_mask_calls.cc fetch it from the
+// holder. They cannot remove the holder's copy. The number in its si_errno says that it is out of
+// date. The holder's next call drops it.
+//
+// A signal that cannot be moved safely is counted in place: it stays where it is, and is not
+// counted again when it is handled or accepted. A signal that merges with it is lost. This is so if
+// another thread may receive the signal, or is not known to block it (thread_status.h), and for a
+// signal that was sent to a thread.
 //
 // This is about the signals 1 to 31. Real-time signals, which Darwin does not have, are not moved.
 //
-// Threads: any. All but count_new() may be called in a signal handler.
+// Threads: any. All but count_new() and set_watched() may be called in a signal handler. All keep
+// errno.
 #pragma once
 
 #include <signal.h>
 
 #include <cstdint>
+#include <optional>
 
 #include "kedge/runtime/kqueue/libc/signal_mask.h"
 
@@ -31,10 +37,10 @@ namespace kedge::kqueue {
 
 inline constexpr std::uint64_t standard_signals = 0x7fff'ffff;  // 1 to 31. Bit signal - 1
 
-// Calls signal_delivered() for each of `signals` that is pending and not counted. Returns whether
-// there were any, so that there may be more by now. What it puts back makes the signalfds of the
-// signal report.
-bool count_new(std::uint64_t signals) noexcept;
+// Calls signal_delivered() for each of `signals` that is pending and not counted. `process_status`:
+// the status file of the process (/proc/self/status), or -1. Returns whether a signalfd of these
+// signals has become readable by it, or there may be more by now.
+bool count_new(std::uint64_t signals, int process_status) noexcept;
 
 // The siginfo of a signal that was delivered or accepted.
 enum class signal_state : std::uint8_t {
@@ -46,6 +52,11 @@ signal_state examine(siginfo_t& info) noexcept;
 
 // The program is about to ignore the signal, which discards it where it is pending: counts it.
 void discard_pending(unsigned signal) noexcept;
+
+// The library is about to change the disposition to one that ignores the signal: takes the signal
+// if it is pending. And makes it pending again afterwards, for the calling thread.
+std::optional<siginfo_t> take_pending(unsigned signal) noexcept;
+void make_pending(unsigned signal, const siginfo_t& info) noexcept;
 
 // A signal is watched by a kqueue, or not any more.
 void set_watched(unsigned signal, bool is_watched) noexcept;
@@ -63,7 +74,8 @@ void before_mask_change(std::uint64_t blocked) noexcept;
 void add_held_signals(sigset_t& pending) noexcept;
 
 // For as long as it lives, the calling thread is in a call that takes, or unblocks, some signals:
-// it has fetched the counted ones, and others are left in the process's pending set.
+// it has fetched those that other threads hold, and those that come are counted in place. One that
+// is left by siglongjmp() counts for ever: the signals are counted in place from then on.
 class signal_taker {
  public:
   // `signals`: bit signal - 1.

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cerrno>
 #include <new>
+#include <optional>
 
 #include "kedge/runtime/base/mutex.h"
 #include "kedge/runtime/kqueue/filters/signal_watch.h"
@@ -149,8 +150,6 @@ bool ignores(const struct sigaction& action, int signal) noexcept {
 // Makes `wanted` the program's disposition of a hooked signal. Requires the lock. Returns 0, or -1
 // with errno.
 int set(disposition& d, int signal, const struct sigaction& wanted) noexcept {
-  // As the kernel does for a disposition that ignores the signal.
-  if (ignores(wanted, signal)) discard_pending(static_cast<unsigned>(signal));
   const struct sigaction action = hooked(wanted);
   if (next_sigaction(signal, &action, static_cast<struct sigaction*>(nullptr)) != 0) return -1;
   d.set(wanted);
@@ -285,7 +284,11 @@ void unhook_signal(unsigned signal) noexcept {
   const scoped_lock hold;
   if (--d.hooks != 0) return;
   set_watched(signal, false);
+  // Linux discards a pending signal then that the program ignores, or that has no default action.
+  std::optional<siginfo_t> pending;
+  if (ignores(d.of_program(), static_cast<int>(signal))) pending = take_pending(signal);
   restore(static_cast<int>(signal));
+  if (pending) make_pending(signal, *pending);
 }
 
 int change_disposition(int signal, const struct sigaction* wanted,
@@ -301,7 +304,11 @@ int change_disposition(int signal, const struct sigaction* wanted,
     if (result == 0 && before != nullptr && is_ours(*before)) *before = old;
     return result;
   }
-  if (wanted != nullptr) result = set(d, signal, *wanted);
+  if (wanted != nullptr) {
+    // As the kernel does for a disposition that ignores the signal.
+    if (ignores(*wanted, signal)) discard_pending(static_cast<unsigned>(signal));
+    result = set(d, signal, *wanted);
+  }
   if (result == 0 && before != nullptr) *before = old;
   return result;
 }

@@ -8,9 +8,11 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
+#include <time.h>
 
 #include <cerrno>
 #include <cstddef>
+#include <limits>
 
 #include "kedge/runtime/kqueue/filters/signal_watch.h"
 #include "kedge/runtime/kqueue/libc/next_definition.h"
@@ -65,6 +67,17 @@ constinit next_definition next_epoll_pwait2("epoll_pwait2", &__interceptor_epoll
   next_epoll_pwait2.find();
 }
 
+// Returns how long it is until then, by CLOCK_MONOTONIC. 0: it is over.
+timespec time_left(const timespec& until) noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  timespec left{until.tv_sec - now.tv_sec, until.tv_nsec - now.tv_nsec};
+  constexpr long second = 1'000'000'000;  // ns
+  if (left.tv_nsec < 0) left = {left.tv_sec - 1, left.tv_nsec + second};
+  if (left.tv_nsec >= second) left = {left.tv_sec + 1, left.tv_nsec - second};
+  return left.tv_sec < 0 ? timespec{} : left;
+}
+
 // Runs `wait`, which accepts one of the signals into a siginfo and returns it, or a result that is
 // not a signal. Counts a signal that is not counted. Not noexcept: a cancellation point.
 template <class Wait>
@@ -94,8 +107,21 @@ extern "C" int sigwaitinfo(const sigset_t* set, siginfo_t* info) {
 }
 
 extern "C" int sigtimedwait(const sigset_t* set, siginfo_t* info, const timespec* time_out) {
-  return accept(*set, info,
-                [=](siginfo_t& into) { return next_sigtimedwait(set, &into, time_out); });
+  // The call may be made more than once, but waits for the time-out once.
+  bool is_first = true;
+  timespec until{};
+  clock_gettime(CLOCK_MONOTONIC, &until);
+  if (time_out != nullptr && __builtin_add_overflow(until.tv_sec, time_out->tv_sec, &until.tv_sec))
+    until.tv_sec = std::numeric_limits<time_t>::max();
+  if (time_out != nullptr) until.tv_nsec += time_out->tv_nsec;
+  return accept(*set, info, [&](siginfo_t& into) {
+    if (is_first || time_out == nullptr) {
+      is_first = false;
+      return next_sigtimedwait(set, &into, time_out);
+    }
+    const timespec left = time_left(until);
+    return next_sigtimedwait(set, &into, &left);
+  });
 }
 
 extern "C" int sigwait(const sigset_t* set, int* signal) {

@@ -40,14 +40,53 @@ class scoped_file {
   int fd_;
 };
 
-// Returns the hexadecimal value of a line, as "SigBlk:\t0000000000010000".
-std::uint64_t value_of(std::string_view text, std::string_view name) noexcept {
-  std::uint64_t value = 0;
-  const std::size_t at = text.find(name);
-  if (at == std::string_view::npos) return value;
-  const char* const from = text.data() + at + name.size();
-  std::from_chars(from, text.data() + text.size(), value, 16);
-  return value;
+// Takes what a line of the status file says, as "SigBlk:\t0000000000010000", into `status`.
+// Returns how many of the three sets it was.
+int take_line(std::string_view line, thread_status& status) noexcept {
+  if (line.starts_with("State:\tZ") || line.starts_with("State:\tX") ||
+      line.starts_with("Name:\tiou-"))
+    status.takes_none = true;
+  constexpr std::size_t name_size = 8;
+  if (line.size() <= name_size) return 0;
+  const std::string_view name = line.substr(0, name_size);
+  std::uint64_t* set = nullptr;
+  if (name == "SigPnd:\t") set = &status.pending;
+  if (name == "ShdPnd:\t") set = &status.pending_of_process;
+  if (name == "SigBlk:\t") set = &status.blocked;
+  if (set == nullptr) return 0;
+  std::from_chars(line.data() + name_size, line.data() + line.size(), *set, 16);
+  return 1;
+}
+
+// Line by line, because the line of a user's groups has any length, and in a small buffer, because
+// a handler may run on a small stack. All the sets are on lines shorter than the buffer. Of a
+// longer line only the start is looked at.
+std::optional<thread_status> read_status(int fd) noexcept {
+  thread_status status;
+  char text[128];
+  std::size_t held = 0;
+  bool in_rest = false;  // of a line whose start was looked at
+  int left = 3;
+  for (off_t at = 0; left > 0;) {
+    const long size = syscall(SYS_pread64, fd, text + held, sizeof text - held, at);
+    if (size <= 0) return std::nullopt;
+    at += size;
+    held += static_cast<std::size_t>(size);
+    std::string_view rest(text, held);
+    for (std::size_t end = rest.find('\n'); end != std::string_view::npos; end = rest.find('\n')) {
+      if (!in_rest) left -= take_line(rest.substr(0, end), status);
+      in_rest = false;
+      rest.remove_prefix(end + 1);
+    }
+    if (rest.size() == sizeof text) {
+      if (!in_rest) left -= take_line(rest, status);
+      in_rest = true;
+    }
+    if (in_rest) rest = {};
+    held = rest.size();
+    if (held != 0) std::memmove(text, rest.data(), held);
+  }
+  return status;
 }
 
 void write_path(char* path, pid_t thread) noexcept {
@@ -62,29 +101,22 @@ void write_path(char* path, pid_t thread) noexcept {
   *at = '\0';
 }
 
-std::optional<thread_status> read_status(pid_t thread) noexcept {
+// errno says why it is null.
+std::optional<thread_status> read_status_of(pid_t thread) noexcept {
   char path[48];
   write_path(path, thread);
   const scoped_file file(path, O_RDONLY);
   if (file.fd() < 0) return std::nullopt;
-  char text[4096];
-  const long size = syscall(SYS_read, file.fd(), text, sizeof text);
-  if (size <= 0) return std::nullopt;
-  const std::string_view all(text, static_cast<std::size_t>(size));
-  const auto has = [all](std::string_view line) {
-    return all.find(line) != std::string_view::npos;
-  };
-  const bool takes_none =
-      has("\nState:\tZ") || has("\nState:\tX") || all.starts_with("Name:\tiou-");
-  return thread_status{takes_none, value_of(all, "\nSigBlk:\t"), value_of(all, "\nSigPnd:\t"),
-                       value_of(all, "\nShdPnd:\t")};
+  errno = 0;
+  return read_status(file.fd());
 }
 
-reception reception_by(pid_t thread, std::uint64_t signals) noexcept {
-  const std::optional<thread_status> status = read_status(thread);
-  if (!status || status->takes_none) return reception::blocked;
-  if ((status->blocked & internal_signal) != 0) return reception::uncertain;
-  return (status->blocked & signals) == signals ? reception::blocked : reception::possible;
+// Returns whether the thread is known to block the signals.
+bool blocks(pid_t thread, std::uint64_t signals) noexcept {
+  const std::optional<thread_status> status = read_status_of(thread);
+  if (!status) return errno == ENOENT || errno == ESRCH;  // it has ended
+  if (status->takes_none) return true;
+  return (status->blocked & internal_signal) == 0 && (status->blocked & signals) == signals;
 }
 
 struct directory_entry {  // getdents64(2)
@@ -99,28 +131,33 @@ struct directory_entry {  // getdents64(2)
 
 std::optional<thread_status> status_of(pid_t thread) noexcept {
   const int error = errno;
-  const std::optional<thread_status> status = read_status(thread);
+  const std::optional<thread_status> status = read_status_of(thread);
   errno = error;
   return status;
 }
 
-reception reception_of(std::uint64_t signals, pid_t self) noexcept {
+std::optional<thread_status> status_from(int fd) noexcept {
   const int error = errno;
-  reception all = reception::blocked;
+  const std::optional<thread_status> status = read_status(fd);
+  errno = error;
+  return status;
+}
+
+bool others_block(std::uint64_t signals, pid_t self) noexcept {
+  const int error = errno;
   const scoped_file threads("/proc/self/task", O_RDONLY | O_DIRECTORY);
-  alignas(directory_entry) char entries[2048];
-  while (all != reception::possible && threads.fd() >= 0) {
+  bool all = threads.fd() >= 0;
+  alignas(directory_entry) char entries[512];
+  while (all) {
     const long size = syscall(SYS_getdents64, threads.fd(), entries, sizeof entries);
-    if (size <= 0) break;
-    for (long at = 0; at < size && all != reception::possible;) {
+    if (size == 0) break;
+    all = size > 0;
+    for (long at = 0; at < size && all;) {
       const auto& entry = *reinterpret_cast<const directory_entry*>(entries + at);
       const char* const name = entries + at + offsetof(directory_entry, name);
       pid_t thread = 0;
       std::from_chars(name, name + std::strlen(name), thread);
-      if (thread != 0 && thread != self) {
-        const reception its = reception_by(thread, signals);
-        if (its != reception::blocked) all = its;
-      }
+      if (thread != 0 && thread != self) all = blocks(thread, signals);
       at += entry.length;
     }
   }

@@ -1,4 +1,4 @@
-// thread_status: signal masks of threads, from /proc/self. Without /proc nothing is known.
+// thread_status: signal masks and pending signals of threads, from /proc/self.
 //
 // Threads: any. The functions may be called in a signal handler, are not cancellation points, and
 // keep errno.
@@ -11,7 +11,7 @@
 
 namespace kedge::kqueue {
 
-// Masks have bit signal - 1.
+// Sets of signals. Bit signal - 1.
 struct thread_status {
   // It takes no signals: it has ended, as the main thread may, or is one of io_uring's.
   bool takes_none = false;
@@ -20,15 +20,15 @@ struct thread_status {
   std::uint64_t pending_of_process = 0;  // for the process
 };
 
+// Null if the thread has ended, or if its status cannot be read: no /proc, or no free descriptor.
 std::optional<thread_status> status_of(pid_t thread) noexcept;
 
-// What the threads but `self` do with signals in the process's pending set.
-enum class reception : std::uint8_t {
-  blocked,    // all threads block them
-  possible,   // a thread takes them, or has them unblocked
-  uncertain,  // a function of the C library blocks all signals until it returns
-};
-// Returns `blocked` without /proc.
-reception reception_of(std::uint64_t signals, pid_t self) noexcept;
+// The same from a descriptor of a thread's status file.
+std::optional<thread_status> status_from(int fd) noexcept;
+
+// Returns whether each thread but `self` is known to block the signals. It is not known of a thread
+// that blocks even the C library's own signals: a function of the C library that does so restores
+// the thread's mask when it returns.
+bool others_block(std::uint64_t signals, pid_t self) noexcept;
 
 }  // namespace kedge::kqueue
