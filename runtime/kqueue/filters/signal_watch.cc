@@ -67,8 +67,10 @@ bool signal_watch::open() noexcept {
   pending_fd_ =
       internal_fds::make([&none] { return signalfd(-1, &none, SFD_CLOEXEC | SFD_NONBLOCK); });
   set_ = internal_fds::make([] { return epoll_create1(EPOLL_CLOEXEC); });
-  status_fd_ =  // -1 if there is none
-      internal_fds::make([] { return ::open("/proc/self/status", O_RDONLY | O_CLOEXEC); });
+  status_fd_ = internal_fds::make([] {  // -1 if there is none. open() is a cancellation point
+    return static_cast<int>(
+        syscall(SYS_openat, AT_FDCWD, "/proc/self/status", O_RDONLY | O_CLOEXEC));
+  });
   epoll_event arrived{};
   arrived.events = EPOLLIN;
   epoll_event pending{};

@@ -7,10 +7,11 @@
 // another library, if an archive of ours was not linked as a whole, or if another library defines
 // the same call and does not call the next definition.
 //
-// Each call is tried, with arguments that change nothing, as another library would call it, and
-// must arrive here. So a sanitizer, fakeroot and other wrappers that call the next definition are
-// not reported. Calls that cannot be tried without an effect (pclose, freopen, closedir, sigwait,
-// sigsuspend, vfork) are not.
+// Nearly every call is tried, with arguments that change nothing, as another library would call it,
+// and must arrive here. So a sanitizer, fakeroot and other wrappers that call the next definition
+// are not reported. Calls that cannot be tried without an effect (pclose, freopen, closedir,
+// sigwait, sigwaitinfo, sigsuspend, sigset, sigignore, siginterrupt, vfork) are not, nor are
+// bsd_signal, ssignal, freopen64 and __ppoll_chk, which are other names of tried or untried ones.
 #pragma once
 
 namespace kedge::kqueue {

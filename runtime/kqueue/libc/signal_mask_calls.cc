@@ -72,7 +72,9 @@ timespec time_left(const timespec& until) noexcept {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
   timespec left{until.tv_sec - now.tv_sec, until.tv_nsec - now.tv_nsec};
-  if (left.tv_nsec < 0) left = {left.tv_sec - 1, left.tv_nsec + 1'000'000'000};
+  constexpr long second = 1'000'000'000;  // ns
+  if (left.tv_nsec < 0) left = {left.tv_sec - 1, left.tv_nsec + second};
+  if (left.tv_nsec >= second) left = {left.tv_sec + 1, left.tv_nsec - second};
   return left.tv_sec < 0 ? timespec{} : left;
 }
 
