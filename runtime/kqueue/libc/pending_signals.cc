@@ -198,11 +198,7 @@ void at_thread_end(void*) noexcept {
     if (!take(signal, info)) return;
     const signal_state state = state_of(info);
     if (!is_holder || state == signal_state::out_of_date) return;
-<<<<<<< HEAD
-    if (state == signal_state::fresh) signal_delivered(signal);
-=======
     if (state == signal_state::fresh && !ends_in_place(info)) signal_delivered(signal);
->>>>>>> KS
     moved[signal].info = info;
     give_back(signal);
   });
