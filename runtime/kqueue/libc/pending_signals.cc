@@ -230,13 +230,14 @@ bool may_move(unsigned signal, pid_t self) noexcept {
 }
 
 // A function of the C library, or of this library, may block all signals in another thread for
-// microseconds. Looks again a few times, because a signal that is counted in place keeps the next
-// one from being counted.
+// microseconds, and so does a thread that begins or ends; for longer if the thread is preempted.
+// Looks again for 10 ms at most, because a signal that is counted in place keeps the next one from
+// being counted.
 bool may_move_soon(unsigned signal, pid_t self) noexcept {
-  for (int left = (in_place.load() & signal_bit(signal)) != 0 ? 0 : 3;; --left) {
+  for (int left = (in_place.load() & signal_bit(signal)) != 0 ? 0 : 100;; --left) {
     if (may_move(signal, self)) return true;
     if (left == 0 || takers[signal].load() != 0) return false;
-    const timespec a_moment{0, 50'000};
+    const timespec a_moment{0, 100'000};
     syscall(SYS_nanosleep, &a_moment, nullptr);
   }
 }

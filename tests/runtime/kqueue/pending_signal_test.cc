@@ -13,7 +13,9 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <thread>
+#include <utility>
 
 #if defined(__linux__)
 #include <fcntl.h>
@@ -35,6 +37,22 @@
 #endif
 
 namespace {
+
+// Starts a thread. Its work begins when neither it nor the caller blocks signals any more that
+// pthread_create() blocks for a while.
+std::thread start(std::function<void()> work) {
+  const auto step = std::make_shared<std::atomic<int>>(0);
+  std::thread thread([step, work = std::move(work)] {
+    *step = 1;
+    step->notify_all();
+    step->wait(1);
+    work();
+  });
+  step->wait(0);
+  *step = 2;
+  step->notify_all();
+  return thread;
+}
 
 std::atomic<int> handled{0};
 std::atomic<pthread_t> handled_by{};
@@ -438,7 +456,7 @@ namespace {
 
 // Runs `work` in another thread, which blocks what this one does.
 void in_thread(const std::function<void()>& work) {
-  std::thread(work).join();
+  start(work).join();
 }
 
 }  // namespace
@@ -446,7 +464,7 @@ void in_thread(const std::function<void()>& work) {
 TEST_CASE("with a second thread a signal sent again and again is counted each time") {
   const blocked_signal usr1;
   std::atomic<bool> over{false};
-  std::thread other([&over] {
+  std::thread other = start([&over] {
     while (!over) std::this_thread::yield();
   });
   for (int i = 0; i < 100; ++i) {
@@ -465,7 +483,7 @@ TEST_CASE("another thread finds a signal that this one has counted") {
   const sigset_t only_this = set_of(SIGUSR1);
   const sigset_t others = all_but(SIGUSR1);
   std::atomic<int> step{0};
-  std::thread holder([&] {
+  std::thread holder = start([&] {
     usr1.send();
     usr1.send();
     step = 1;
@@ -580,7 +598,7 @@ TEST_CASE("a thread whose signal another one has taken finds the next one, count
     CHECK(sigwait(&only_this, &signal) == 0);
   });
   std::atomic<int> step{0};
-  std::thread third([&] {
+  std::thread third = start([&] {
     usr1.send();
     step = 1;
     step.notify_all();
@@ -630,7 +648,7 @@ TEST_CASE("a thread in sigwait gets each signal, and a thread in kevent64 an eve
   const sigset_t only_this = set_of(SIGUSR1);
   constexpr int rounds = 500;
   std::atomic<int> waited{0};
-  std::thread waiter([&] {
+  std::thread waiter = start([&] {
     for (int i = 0; i < rounds; ++i) {
       int signal = 0;
       if (sigwait(&only_this, &signal) != 0) break;
@@ -654,7 +672,7 @@ TEST_CASE("a thread that does not block the signal handles each, and each is cou
   constexpr int rounds = 500;
   const fd_pair orders = fd_pair::of_pipe();
   std::atomic<bool> ready{false};
-  std::thread handler([&] {
+  std::thread handler = start([&] {
     unblock(SIGUSR1);
     ready = true;
     ready.notify_all();
@@ -678,7 +696,7 @@ TEST_CASE("a thread that blocks the signal for a moment at a time handles each")
   constexpr int rounds = 100;
   const sigset_t only_this = set_of(SIGUSR1);
   std::atomic<bool> over{false};
-  std::thread handler([&] {
+  std::thread handler = start([&] {
     while (!over) {
       pthread_sigmask(SIG_UNBLOCK, &only_this, nullptr);
       pthread_sigmask(SIG_BLOCK, &only_this, nullptr);
@@ -701,7 +719,7 @@ TEST_CASE("a thread that makes threads, which blocks all signals for moments, ha
   const blocked_signal usr1;
   constexpr int rounds = 100;
   std::atomic<bool> over{false};
-  std::thread handler([&] {
+  std::thread handler = start([&] {
     unblock(SIGUSR1);
     while (!over) std::thread([] {}).join();
   });
@@ -731,7 +749,7 @@ TEST_CASE("a signal that a handler's sa_mask blocks is handled when that handler
   struct sigaction before{};
   REQUIRE(sigaction(SIGUSR2, &own, &before) == 0);
   REQUIRE(usr1.kq.apply(SIGUSR2, EVFILT_SIGNAL, EV_ADD) == 0);
-  std::thread thread([&] {
+  std::thread thread = start([&] {
     unblock(SIGUSR1);
     pthread_kill(pthread_self(), SIGUSR2);
   });
@@ -784,12 +802,12 @@ namespace {
 class other_thread {
  public:
   explicit other_thread(const std::function<void()>& work)
-      : thread_([this, work] {
+      : thread_(start([this, work] {
           work();
           step_ = 1;
           step_.notify_all();
           step_.wait(1);
-        }) {
+        })) {
     step_.wait(0);
   }
   ~other_thread() { end(); }
