@@ -75,7 +75,7 @@ void queue::open_fast_path() noexcept {
 
 void queue::end_collecting() noexcept {
   --collectors_;
-  restore_served();
+  if (!served_.empty()) restore_served();
   open_fast_path();
   if (active_count_ == 0) {
     if (wakeup_pending_) retract_wakeup();
@@ -92,7 +92,8 @@ void queue::plan(wait_round& r, event_writer& out, deadline& until) noexcept {
   r.count = 0;
   r.taken = 0;
   out.begin_round(++waits_);
-  if (out.count() == 0) restore_served();  // what the last round left there is due
+  // What the last round left there is due.
+  if (out.count() == 0 && !served_.empty()) restore_served();
   if (turn_left_ != 0) deliver_turn(out);
   r.sleep = !until.is_now() && active_count_ == 0 && out.count() == 0;
   r.room = std::min(out.room(), max_ready);
@@ -209,6 +210,11 @@ int queue::check_wait(const wait_round& r) noexcept {
 int queue::deliver_reported(wait_round& r, event_writer& out, bool& seen_all,
                             bool& is_stuck) noexcept {
   if (const int error = check_wait(r); error != 0 || r.count < 0) return error;
+  if (r.count == 0) {
+    r.crowded = false;
+    seen_all = true;
+    return 0;
+  }
 
   bool is_current = r.changes == descriptors_.changes();
   const auto count = static_cast<unsigned>(r.count);
