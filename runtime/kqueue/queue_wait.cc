@@ -210,9 +210,11 @@ int queue::check_wait(const wait_round& r) noexcept {
 int queue::deliver_reported(wait_round& r, event_writer& out, bool& seen_all,
                             bool& is_stuck) noexcept {
   if (const int error = check_wait(r); error != 0 || r.count < 0) return error;
-  if (r.count == 0) {
-    r.crowded = false;
-    seen_all = true;
+  const bool is_wakeup_alone = r.count == 1 && r.taken == 0 && r.ready[0].data.u64 == wakeup_tag;
+  if (r.count == 0 || is_wakeup_alone) {  // the list comes next
+    if (is_wakeup_alone) wakeup_pending_ = false;
+    seen_all = static_cast<unsigned>(r.count) < r.room;
+    r.crowded = !seen_all;
     return 0;
   }
 
