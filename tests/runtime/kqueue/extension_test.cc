@@ -3,7 +3,6 @@
 #include "test_kqueue.h"
 
 #include <poll.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <atomic>
@@ -14,6 +13,10 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#if defined(__linux__)
+#include <sys/syscall.h>
+#endif
 
 #include "extension_in_c.h"
 #include "kedge/runtime/kqueue/extension.h"
