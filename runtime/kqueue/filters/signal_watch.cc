@@ -28,9 +28,7 @@ constinit std::atomic<signal_watch*> watches{nullptr};
 
 // Returns which of `signals`, real-time ones, are pending for the process or this thread.
 std::uint64_t pending_of(std::uint64_t signals) noexcept {
-  std::uint64_t pending = 0;
-  if (signals == 0 || syscall(SYS_rt_sigpending, &pending, sizeof pending) != 0) return 0;
-  return pending & signals;
+  return signals != 0 ? pending_now() & signals : 0;
 }
 
 }  // namespace

@@ -100,13 +100,6 @@ pid_t this_thread() noexcept {
   return static_cast<pid_t>(syscall(SYS_gettid));
 }
 
-// Returns the signals that are pending for the process or this thread.
-std::uint64_t pending_now() noexcept {
-  std::uint64_t pending = 0;
-  syscall(SYS_rt_sigpending, &pending, sizeof pending);
-  return pending;
-}
-
 // Takes a pending signal, for this thread before one for the process. Returns false if there is
 // none.
 bool take(unsigned signal, siginfo_t& info) noexcept {

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "kedge/runtime/kqueue/libc/signal_disposition.h"
+#include "kedge/runtime/kqueue/libc/signal_mask.h"
 
 namespace {
 
@@ -22,7 +23,7 @@ bool is_signal(int signal) noexcept {
 }
 
 std::uint64_t bit(int signal) noexcept {
-  return std::uint64_t{1} << (signal - 1);
+  return kedge::kqueue::signal_bit(static_cast<unsigned>(signal));
 }
 
 // Returns the previous handler, or SIG_ERR with errno.

@@ -1,5 +1,5 @@
-// signal_mask: signal masks as 64 bits (bit signal - 1), and all_signals_blocked, which a lock
-// needs that a signal handler takes too.
+// signal_mask: sets of signals as 64 bits (bit signal - 1), and the calling thread's mask and
+// pending signals in this form.
 //
 // Threads: any. The functions may be called in a signal handler, and keep errno.
 #pragma once
@@ -36,21 +36,11 @@ inline std::uint64_t exchange_mask(const std::uint64_t* wanted) noexcept {
   return before;
 }
 
-class all_signals_blocked {
- public:
-  all_signals_blocked() noexcept {
-    const std::uint64_t all = ~std::uint64_t{0};
-    before_ = exchange_mask(&all);
-  }
-  all_signals_blocked(const all_signals_blocked&) = delete;
-  all_signals_blocked& operator=(const all_signals_blocked&) = delete;
-  ~all_signals_blocked() { exchange_mask(&before_); }
-
-  // The mask from before.
-  std::uint64_t before() const noexcept { return before_; }
-
- private:
-  std::uint64_t before_;
-};
+// Returns the signals that are pending for the process or the calling thread.
+inline std::uint64_t pending_now() noexcept {
+  std::uint64_t pending = 0;
+  syscall(SYS_rt_sigpending, &pending, sizeof pending);  // cannot fail
+  return pending;
+}
 
 }  // namespace kedge::kqueue
