@@ -32,18 +32,27 @@ kern_return_t check_new_port(exception_mask_t mask, mach_port_t port,
   return is_behavior(behavior) ? KERN_NOT_SUPPORTED : KERN_INVALID_ARGUMENT;
 }
 
-// Gives one entry for all exceptions of the mask: no port is set.
-kern_return_t give_none(exception_mask_t mask, exception_mask_array_t masks,
-                        mach_msg_type_number_t* count, exception_handler_array_t handlers,
-                        exception_behavior_array_t behaviors, exception_flavor_array_t flavors) {
+// The caller's arrays for the ports that were set. `count`: their room, then how many entries.
+struct old_ports {
+  exception_mask_array_t masks;
+  mach_msg_type_number_t* count;
+  exception_handler_array_t handlers;
+  exception_behavior_array_t behaviors;
+  exception_flavor_array_t flavors;
+};
+
+// Gives one entry for all exceptions of the mask: no port is set. `bad`: the fault of the call's
+// other arguments, which comes first.
+kern_return_t give_none(kern_return_t bad, exception_mask_t mask, const old_ports& old) {
+  if (bad != KERN_SUCCESS) return bad;
   if (mask & ~valid_exceptions) return KERN_INVALID_ARGUMENT;
-  const bool is_given = mask != 0 && *count > 0;
-  *count = is_given ? 1 : 0;
+  const bool is_given = mask != 0 && *old.count > 0;
+  *old.count = is_given ? 1 : 0;
   if (!is_given) return KERN_SUCCESS;
-  masks[0] = mask;
-  handlers[0] = MACH_PORT_NULL;
-  behaviors[0] = 0;
-  flavors[0] = 0;
+  old.masks[0] = mask;
+  old.handlers[0] = MACH_PORT_NULL;
+  old.behaviors[0] = 0;
+  old.flavors[0] = 0;
   return KERN_SUCCESS;
 }
 
@@ -65,9 +74,8 @@ kern_return_t task_get_exception_ports(task_t task, exception_mask_t exception_m
                                        exception_behavior_array_t old_behaviors,
                                        exception_flavor_array_t old_flavors) {
   const kern_return_t bad = kedge::mach::kernel::check_memory_task(task);
-  return bad == KERN_SUCCESS
-             ? give_none(exception_mask, masks, masksCnt, old_handlers, old_behaviors, old_flavors)
-             : bad;
+  return give_none(bad, exception_mask,
+                   {masks, masksCnt, old_handlers, old_behaviors, old_flavors});
 }
 
 kern_return_t task_swap_exception_ports(
@@ -77,9 +85,8 @@ kern_return_t task_swap_exception_ports(
     exception_behavior_array_t old_behaviors, exception_flavor_array_t old_flavors) {
   const kern_return_t bad =
       task_set_exception_ports(task, exception_mask, new_port, behavior, new_flavor);
-  return bad == KERN_SUCCESS
-             ? give_none(exception_mask, masks, masksCnt, old_handlers, old_behaviors, old_flavors)
-             : bad;
+  return give_none(bad, exception_mask,
+                   {masks, masksCnt, old_handlers, old_behaviors, old_flavors});
 }
 
 kern_return_t thread_set_exception_ports(thread_act_t thread, exception_mask_t exception_mask,
@@ -96,9 +103,8 @@ kern_return_t thread_get_exception_ports(thread_act_t thread, exception_mask_t e
                                          exception_behavior_array_t old_behaviors,
                                          exception_flavor_array_t old_flavors) {
   const kern_return_t bad = check_thread(thread);
-  return bad == KERN_SUCCESS
-             ? give_none(exception_mask, masks, masksCnt, old_handlers, old_behaviors, old_flavors)
-             : bad;
+  return give_none(bad, exception_mask,
+                   {masks, masksCnt, old_handlers, old_behaviors, old_flavors});
 }
 
 kern_return_t thread_swap_exception_ports(
@@ -108,9 +114,8 @@ kern_return_t thread_swap_exception_ports(
     exception_behavior_array_t old_behaviors, exception_flavor_array_t old_flavors) {
   const kern_return_t bad =
       thread_set_exception_ports(thread, exception_mask, new_port, behavior, new_flavor);
-  return bad == KERN_SUCCESS
-             ? give_none(exception_mask, masks, masksCnt, old_handlers, old_behaviors, old_flavors)
-             : bad;
+  return give_none(bad, exception_mask,
+                   {masks, masksCnt, old_handlers, old_behaviors, old_flavors});
 }
 
 }  // extern "C"
