@@ -27,7 +27,7 @@ class kqueue_history {
 
   // For READ of a pipe: it was read from, nothing was written to it, and something is left.
   bool was_read_again(std::string_view kq, std::string_view file) const;
-  // A change has added or changed the knote, which then reports what is there.
+  // A change has added or changed the knote, which then reports its present state.
   bool was_changed(std::string_view kq, std::string_view filter, std::string_view file,
                    std::string_view udata) const;
   // For WRITE: the other end was read from; or it is a pipe that was written to, or of which an end

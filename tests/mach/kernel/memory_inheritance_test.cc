@@ -43,6 +43,16 @@ int status_in_child(Check&& check) {
   return status;
 }
 
+// A child finds the byte, which is 1, and what it writes does not reach this process.
+void check_child_has_copy(mach_vm_address_t at) {
+  CHECK(status_in_child([at] {
+          const bool is_copy = byte(at) == 1;
+          byte(at) = 2;
+          return is_copy;
+        }) == 0);
+  CHECK(byte(at) == 1);
+}
+
 mach_vm_address_t map_entry_of(mach_vm_address_t at, mach_vm_size_t size, vm_prot_t flags) {
   memory_object_size_t length = size;
   mach_port_t entry = MACH_PORT_NULL;
@@ -303,12 +313,7 @@ TEST_CASE("VM_INHERIT_SHARE can be taken back until a child shares the pages") {
     byte(memory + page) = 1;
     REQUIRE(mach_vm_inherit(self, memory, size, VM_INHERIT_SHARE) == KERN_SUCCESS);
     CHECK(mach_vm_inherit(self, memory, size, VM_INHERIT_COPY) == KERN_SUCCESS);
-    CHECK(status_in_child([&] {
-            const bool is_copy = byte(memory + page) == 1;
-            byte(memory + page) = 2;
-            return is_copy;
-          }) == 0);
-    CHECK(byte(memory + page) == 1);
+    check_child_has_copy(memory + page);
     CHECK(mach_vm_deallocate(self, memory, size) == KERN_SUCCESS);
   }
 }
@@ -366,12 +371,7 @@ TEST_CASE("a child has a copy of pages again when their entry and other mappings
       }
       CHECK(info_of(memory).inheritance == VM_INHERIT_COPY);
       CHECK(mach_vm_inherit(self, memory, size, VM_INHERIT_COPY) == KERN_SUCCESS);
-      CHECK(status_in_child([&] {
-              const bool is_copy = byte(memory) == 1;
-              byte(memory) = 2;
-              return is_copy;
-            }) == 0);
-      CHECK(byte(memory) == 1);
+      check_child_has_copy(memory);
       CHECK(mach_vm_deallocate(self, memory, size) == KERN_SUCCESS);
     }
   }
@@ -403,12 +403,7 @@ TEST_CASE("a child has a copy of the mapping that is left of an entry's memory")
   const mach_vm_address_t other = map_entry_of(memory, page, 0);
   REQUIRE(mach_vm_deallocate(self, memory, page) == KERN_SUCCESS);
   byte(other) = 1;
-  CHECK(status_in_child([&] {
-          const bool is_copy = byte(other) == 1;
-          byte(other) = 2;
-          return is_copy;
-        }) == 0);
-  CHECK(byte(other) == 1);
+  check_child_has_copy(other);
   CHECK(mach_vm_deallocate(self, other, page) == KERN_SUCCESS);
 }
 

@@ -1,5 +1,6 @@
 // child_process: a child that lives until exit() or kill(), at the latest until the destructor,
-// which kills it and waits for it unless wait() was called.
+// which kills it and waits for it unless wait() was called. status_of_child(): one that runs a
+// function.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -54,3 +55,14 @@ class child_process {
   pid_t pid_ = -1;
   bool waited_for_ = false;
 };
+
+// Runs `body` in a child of fork(), which exits with its result. Returns the status of the child.
+template <class Function>
+int status_of_child(Function body) {
+  const pid_t child = ::fork();
+  if (child == 0) _exit(body());
+  REQUIRE(child > 0);
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  return status;
+}

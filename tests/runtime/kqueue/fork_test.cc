@@ -24,11 +24,7 @@ constexpr timespec zero{0, 0};
 // Runs `child` in a child of fork(). Returns what it returned.
 template <class Child>
 int in_child(Child child) {
-  const pid_t pid = fork();
-  if (pid == 0) _exit(child());
-  REQUIRE(pid > 0);
-  int status = 0;
-  REQUIRE(waitpid(pid, &status, 0) == pid);
+  const int status = status_of_child(child);
   REQUIRE(WIFEXITED(status));
   return WEXITSTATUS(status);
 }

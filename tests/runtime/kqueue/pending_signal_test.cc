@@ -2,6 +2,7 @@
 // pending for the program, which finds it by whatever call. One that another thread may receive, or
 // is not known to block, is counted once, and no signal is lost for the program.
 
+#include "child_process.h"
 #include "test_kqueue.h"
 
 #include <pthread.h>
@@ -133,15 +134,45 @@ class blocked_signal {
   struct sigaction before_{};
 };
 
-// Runs `child` in a child of fork(). Returns its status.
-template <class Child>
-int in_child(Child child) {
-  const pid_t pid = fork();
-  if (pid == 0) _exit(child());
-  REQUIRE(pid > 0);
-  int status = 0;
-  REQUIRE(waitpid(pid, &status, 0) == pid);
-  return status;
+// Unblocks SIGUSR1 by each call that can, one in each run of the test case.
+void unblock_by_each_call() {
+  const sigset_t only_this = set_of(SIGUSR1);
+  const sigset_t others = all_but(SIGUSR1);
+  SUBCASE("sigprocmask") {
+    CHECK(sigprocmask(SIG_UNBLOCK, &only_this, nullptr) == 0);
+  }
+  SUBCASE("pthread_sigmask") {
+    CHECK(pthread_sigmask(SIG_SETMASK, &others, nullptr) == 0);
+  }
+  SUBCASE("sigsuspend") {
+    CHECK(sigsuspend(&others) == -1);
+    CHECK(errno == EINTR);
+  }
+  SUBCASE("pselect") {
+    CHECK(pselect(0, nullptr, nullptr, nullptr, nullptr, &others) == -1);
+    CHECK(errno == EINTR);
+  }
+#if defined(__linux__)
+  SUBCASE("ppoll") {
+    CHECK(ppoll(nullptr, 0, nullptr, &others) == -1);
+    CHECK(errno == EINTR);
+  }
+  SUBCASE("epoll_pwait") {
+    const int epoll = epoll_create1(0);
+    epoll_event event{};
+    CHECK(epoll_pwait(epoll, &event, 1, -1, &others) == -1);
+    CHECK(errno == EINTR);
+    ::close(epoll);
+  }
+  SUBCASE("epoll_pwait2") {
+    const int epoll = epoll_create1(0);
+    epoll_event event{};
+    CHECK(epoll_pwait2(epoll, &event, 1, nullptr, &others) == -1);
+    CHECK((errno == EINTR || errno == ENOSYS));
+    if (errno == ENOSYS) unblock(SIGUSR1);
+    ::close(epoll);
+  }
+#endif
 }
 
 }  // namespace
@@ -228,43 +259,8 @@ TEST_CASE("three kqueues each count each of the signals that are sent while it i
 TEST_CASE("the call that unblocks a counted signal runs its handler") {
   const blocked_signal usr1;
   const sigset_t only_this = set_of(SIGUSR1);
-  const sigset_t others = all_but(SIGUSR1);
   usr1.send();
-  SUBCASE("sigprocmask") {
-    CHECK(sigprocmask(SIG_UNBLOCK, &only_this, nullptr) == 0);
-  }
-  SUBCASE("pthread_sigmask") {
-    CHECK(pthread_sigmask(SIG_SETMASK, &others, nullptr) == 0);
-  }
-  SUBCASE("sigsuspend") {
-    CHECK(sigsuspend(&others) == -1);
-    CHECK(errno == EINTR);
-  }
-  SUBCASE("pselect") {
-    CHECK(pselect(0, nullptr, nullptr, nullptr, nullptr, &others) == -1);
-    CHECK(errno == EINTR);
-  }
-#if defined(__linux__)
-  SUBCASE("ppoll") {
-    CHECK(ppoll(nullptr, 0, nullptr, &others) == -1);
-    CHECK(errno == EINTR);
-  }
-  SUBCASE("epoll_pwait") {
-    const int epoll = epoll_create1(0);
-    epoll_event event{};
-    CHECK(epoll_pwait(epoll, &event, 1, -1, &others) == -1);
-    CHECK(errno == EINTR);
-    ::close(epoll);
-  }
-  SUBCASE("epoll_pwait2") {
-    const int epoll = epoll_create1(0);
-    epoll_event event{};
-    CHECK(epoll_pwait2(epoll, &event, 1, nullptr, &others) == -1);
-    CHECK((errno == EINTR || errno == ENOSYS));
-    if (errno == ENOSYS) unblock(SIGUSR1);
-    ::close(epoll);
-  }
-#endif
+  unblock_by_each_call();
   SUBCASE("siglongjmp") {
     sigjmp_buf place;
     unblock(SIGUSR1);
@@ -282,7 +278,7 @@ TEST_CASE("the call that unblocks a counted signal runs its handler") {
 }
 
 TEST_CASE("unblocking a counted signal takes its default action") {
-  const int status = in_child([] {
+  const int status = status_of_child([] {
     const blocked_signal term(SIGTERM);
     term.send();
     term.signal_action(SIG_DFL);
@@ -313,7 +309,7 @@ TEST_CASE("SIG_IGN discards a counted signal that is pending, and it counted") {
 TEST_CASE("the child of a fork does not have a counted signal that is pending") {
   const blocked_signal usr1;
   usr1.send();
-  CHECK(in_child([] {
+  CHECK(status_of_child([] {
           if (is_pending(SIGUSR1)) return 1;
           unblock(SIGUSR1);
           return handled == 0 ? 0 : 2;
@@ -411,7 +407,7 @@ TEST_CASE("program after exec" * doctest::skip()) {
 }
 
 TEST_CASE("after exec a counted signal is still pending") {
-  const int status = in_child([] {
+  const int status = status_of_child([] {
     const blocked_signal usr1;
     usr1.send();
     execl("/proc/self/exe", "kqueue", "--no-skip", "--minimal", "--test-case=program after exec",
@@ -481,7 +477,6 @@ TEST_CASE("with a second thread a signal sent again and again is counted each ti
 TEST_CASE("another thread finds a signal that this one has counted") {
   const blocked_signal usr1;
   const sigset_t only_this = set_of(SIGUSR1);
-  const sigset_t others = all_but(SIGUSR1);
   std::atomic<int> step{0};
   std::thread holder = start([&] {
     usr1.send();
@@ -496,17 +491,7 @@ TEST_CASE("another thread finds a signal that this one has counted") {
     CHECK(is_pending(SIGUSR1));
     unblock(SIGUSR1);
   }
-  SUBCASE("sigprocmask") {
-    CHECK(sigprocmask(SIG_UNBLOCK, &only_this, nullptr) == 0);
-  }
-  SUBCASE("sigsuspend") {
-    CHECK(sigsuspend(&others) == -1);
-    CHECK(errno == EINTR);
-  }
-  SUBCASE("pselect") {
-    CHECK(pselect(0, nullptr, nullptr, nullptr, nullptr, &others) == -1);
-    CHECK(errno == EINTR);
-  }
+  unblock_by_each_call();
   SUBCASE("sigwait") {
     int signal = 0;
     CHECK(sigwait(&only_this, &signal) == 0);
@@ -514,17 +499,6 @@ TEST_CASE("another thread finds a signal that this one has counted") {
     is_handled = false;
   }
 #if defined(__linux__)
-  SUBCASE("ppoll") {
-    CHECK(ppoll(nullptr, 0, nullptr, &others) == -1);
-    CHECK(errno == EINTR);
-  }
-  SUBCASE("epoll_pwait") {
-    const int epoll = epoll_create1(0);
-    epoll_event event{};
-    CHECK(epoll_pwait(epoll, &event, 1, -1, &others) == -1);
-    CHECK(errno == EINTR);
-    ::close(epoll);
-  }
   SUBCASE("sigwaitinfo") {
     siginfo_t info{};
     CHECK(sigwaitinfo(&only_this, &info) == SIGUSR1);
@@ -882,7 +856,7 @@ TEST_CASE("a signal is counted, reported and handled once while a thread blocks 
 }
 
 TEST_CASE("a signal counts and is handled after a handler has left sigsuspend by siglongjmp") {
-  CHECK(in_child([] {
+  CHECK(status_of_child([] {
           const blocked_signal usr1;
           const other_thread other(jump_out_of_sigsuspend);
           for (int i = 0; i < 3; ++i) {
@@ -922,7 +896,7 @@ TEST_CASE("program without a free descriptor" * doctest::skip()) {
 }
 
 TEST_CASE("without a free descriptor a program with one thread counts each signal") {
-  const int status = in_child([] {
+  const int status = status_of_child([] {
     execl("/proc/self/exe", "kqueue", "--no-skip", "--minimal",
           "--test-case=program without a free descriptor", static_cast<char*>(nullptr));
     return 100;
@@ -934,7 +908,7 @@ TEST_CASE("without a free descriptor a program with one thread counts each signa
 #if !defined(KEDGE_THREAD_SANITIZER)
 
 TEST_CASE("without a free descriptor a thread that does not block the signal handles each") {
-  CHECK(in_child([] {
+  CHECK(status_of_child([] {
           const blocked_signal usr1;
           const other_thread other([] { unblock(SIGUSR1); });
           use_up_descriptors();
@@ -949,7 +923,7 @@ TEST_CASE("without a free descriptor a thread that does not block the signal han
 }
 
 TEST_CASE("a thread of a user with many groups is known to block the signal") {
-  const int status = in_child([] {
+  const int status = status_of_child([] {
     std::vector<gid_t> groups;
     for (unsigned i = 0; i < 500; ++i) groups.push_back(1'000'000'000 + i);
     if (setgroups(groups.size(), groups.data()) != 0) _exit(77);  // not root

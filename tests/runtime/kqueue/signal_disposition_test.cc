@@ -2,6 +2,7 @@
 // whenever the program set it, and the program sees its own disposition. On Darwin EVFILT_SIGNAL is
 // independent of dispositions. On Linux the library hides its handler behind the program's.
 
+#include "child_process.h"
 #include "test_kqueue.h"
 
 #include <pthread.h>
@@ -77,17 +78,6 @@ class watched_signal {
   struct sigaction before_;
   bool ended_ = false;
 };
-
-// Runs `body` in a child of fork(). Returns the status of the child.
-template <class Function>
-int status_of_child(Function body) {
-  const pid_t child = fork();
-  if (child == 0) _exit(body());
-  REQUIRE(child > 0);
-  int status = 0;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  return status;
-}
 
 }  // namespace
 
