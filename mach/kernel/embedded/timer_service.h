@@ -94,6 +94,7 @@ class timer_service {
   void send_expiry(port& to) noexcept;
 
   kernel& kernel_;
+  // Not base::mutex: under `lock_` a thread is made.
   std::mutex sending_;  // held while due messages are sent, so that they keep their order
   std::mutex lock_;     // after `sending_`
   std::map<due_time, timer*> armed_;
