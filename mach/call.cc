@@ -29,10 +29,10 @@ bool call_operation::await_settle() noexcept {
   return sending_.await_settle() && !begin_reply_wait();
 }
 
-cancel_result call_operation::await_cancel() noexcept {
-  if (!sent_) return sending_.await_cancel();
-  reply_port_.cancel();
-  return cancel_result::withdrawn;
+bool call_operation::await_cancel(cancel_cause cause) noexcept {
+  if (!sent_) return sending_.await_cancel(cause);
+  reply_port_.cancel(cause);
+  return true;
 }
 
 result<received> call_operation::await_resume() {

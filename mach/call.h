@@ -38,7 +38,7 @@ class call_operation {
   bool await_ready() const noexcept { return false; }
   bool await_suspend(waiter& w);
   bool await_settle() noexcept;
-  cancel_result await_cancel() noexcept;
+  bool await_cancel(cancel_cause) noexcept;
   result<received> await_resume();
   void describe(description& line) const noexcept;
 

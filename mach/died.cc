@@ -11,18 +11,18 @@ namespace kedge::mach {
 bool died_operation::await_suspend(waiter& w) {
   waiter_ = &w;
   held_ = send_right::another(name_);
-  w.where().in_reactor().attachment<notification_port>().wait_for_death(name_, *this);
+  w.owner_context().in_reactor().attachment<notification_port>().wait_for_death(name_, *this);
   return true;
 }
 
-cancel_result died_operation::await_cancel() noexcept {
+bool died_operation::await_cancel(cancel_cause) noexcept {
   leave();
-  return cancel_result::withdrawn;
+  return true;
 }
 
 void died_operation::on_notified(std::error_code error) noexcept {
   error_ = error;
-  waiter_->where().in_reactor().ready(*waiter_);
+  wake(*waiter_);
 }
 
 result<void> died_operation::await_resume() {

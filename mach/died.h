@@ -27,7 +27,7 @@ class died_operation final : private name_waiter {
 
   bool await_ready() const noexcept { return name_ == MACH_PORT_NULL; }
   bool await_suspend(waiter& w);
-  cancel_result await_cancel() noexcept;
+  bool await_cancel(cancel_cause) noexcept;
   result<void> await_resume();
   void describe(description& line) const noexcept;
 

@@ -92,10 +92,10 @@ bool no_senders_operation::take_notification() noexcept {
   }
 }
 
-cancel_result no_senders_operation::await_cancel() noexcept {
+bool no_senders_operation::await_cancel(cancel_cause cause) noexcept {
   withdraw_request();
-  notify_port_.cancel();
-  return cancel_result::withdrawn;
+  notify_port_.cancel(cause);
+  return true;
 }
 
 result<void> no_senders_operation::await_resume() {

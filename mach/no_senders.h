@@ -33,7 +33,7 @@ class no_senders_operation {
   bool await_ready() noexcept;
   bool await_suspend(waiter& w);
   bool await_settle() noexcept;
-  cancel_result await_cancel() noexcept;
+  bool await_cancel(cancel_cause) noexcept;
   result<void> await_resume();
   void describe(description& line) const noexcept;
 

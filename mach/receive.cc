@@ -20,7 +20,7 @@ bool receive_operation::await_ready() noexcept {
 
 bool receive_operation::await_suspend(waiter& w) {
   waiter_ = &w;
-  error_ = source_->link(*this, w.where().in_reactor());
+  error_ = source_->link(*this, w.owner_context().in_reactor());
   return !error_;
 }
 
@@ -38,18 +38,18 @@ bool receive_operation::take() noexcept {
   return true;
 }
 
-cancel_result receive_operation::await_cancel() noexcept {
+bool receive_operation::await_cancel(cancel_cause) noexcept {
   unlink();
-  return cancel_result::withdrawn;
+  return true;
 }
 
 void receive_operation::notify(const kevent64_s&) noexcept {
-  waiter_->where().in_reactor().ready(*waiter_);
+  wake(*waiter_);
 }
 
 void receive_operation::closed(std::error_code why) noexcept {
   error_ = why;
-  waiter_->where().in_reactor().ready(*waiter_);
+  wake(*waiter_);
 }
 
 result<received> receive_operation::await_resume() {

@@ -29,7 +29,7 @@ class receive_operation final : private listener {
   bool await_ready() noexcept;
   bool await_suspend(waiter& w);
   bool await_settle() noexcept;
-  cancel_result await_cancel() noexcept;
+  bool await_cancel(cancel_cause) noexcept;
   result<received> await_resume();
   void describe(description& line) const noexcept;
 

@@ -11,7 +11,7 @@
 namespace kedge::mach {
 
 void reply_port::open(waiter& w) {
-  cache_ = &w.where().in_reactor().attachment<reply_port_cache>();
+  cache_ = &w.owner_context().in_reactor().attachment<reply_port_cache>();
   port_ = cache_->take();
 }
 

@@ -33,7 +33,7 @@ class reply_port {
   // be called at once.
   bool start(waiter& w) noexcept;
   bool settle() noexcept { return error_ || receiving_->await_settle(); }
-  void cancel() noexcept { receiving_->await_cancel(); }
+  void cancel(cancel_cause cause) noexcept { receiving_->await_cancel(cause); }
 
   // The message. Returns the port to the cache; destroys it if there was an error.
   result<received> take() noexcept;

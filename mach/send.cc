@@ -51,7 +51,7 @@ bool destination::hold() noexcept {
 bool send_operation::await_suspend(waiter& w) {
   waiter_ = &w;
   if (!message_) message_ = message(0);
-  auto& port = w.where().in_reactor().attachment<notification_port>();
+  auto& port = w.owner_context().in_reactor().attachment<notification_port>();
   const bool has_predecessors = port.has_room_waiters(to_.name()) && to_.hold();
   if (!has_predecessors && attempt()) return false;
   port.wait_for_room(to_.name(), *this);
@@ -74,14 +74,14 @@ bool send_operation::await_settle() noexcept {
   return true;
 }
 
-cancel_result send_operation::await_cancel() noexcept {
+bool send_operation::await_cancel(cancel_cause) noexcept {
   leave();
-  return cancel_result::withdrawn;
+  return true;
 }
 
 void send_operation::on_notified(std::error_code error) noexcept {
   error_ = error;
-  waiter_->where().in_reactor().ready(*waiter_);
+  wake(*waiter_);
 }
 
 result<void, send_failure> send_operation::await_resume() {

@@ -93,7 +93,7 @@ class send_operation final : private name_waiter {
   bool await_ready() const noexcept { return false; }
   bool await_suspend(waiter& w);
   bool await_settle() noexcept;
-  cancel_result await_cancel() noexcept;
+  bool await_cancel(cancel_cause) noexcept;
   result<void, send_failure> await_resume();
   void describe(description& line) const noexcept;
 

@@ -20,11 +20,11 @@
 
 #include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/send_right.h"
-#include "kedge/runtime/reactor/turn_hook.h"
+#include "kedge/runtime/reactor/drive_hook.h"
 
 namespace kedge::mach {
 
-class space final : public turn_hook {
+class space final : public drive_hook {
  public:
   // Throws std::bad_alloc.
   space();

@@ -9,10 +9,10 @@
 namespace kedge {
 
 enum class cancel_cause : unsigned char {
-  requested,  // cancel() was called on the scope or on the loop
-  failure,    // a sibling in the scope or in the same when_all failed
-  decided,    // another branch of the same when_any finished first
-  deadline,   // the deadline of a with_timeout passed
+  requested,   // cancel() was called on the scope or on the loop
+  failure,     // a sibling in the scope or in the same when_all failed
+  superseded,  // another branch of the same when_any finished first
+  deadline,    // the deadline of a with_timeout passed
 };
 
 class cancelled {

@@ -135,18 +135,18 @@ bool descriptor::wait::await_suspend(waiter& w) {
   return !error_;
 }
 
-cancel_result descriptor::wait::await_cancel() noexcept {
+bool descriptor::wait::await_cancel(cancel_cause) noexcept {
   leave();
-  return cancel_result::withdrawn;
+  return true;
 }
 
 void descriptor::wait::notify(const kevent64_s&) noexcept {
-  waiter_->where().in_reactor().ready(*waiter_);
+  wake(*waiter_);
 }
 
 void descriptor::wait::closed(std::error_code why) noexcept {
   error_ = why;
-  waiter_->where().in_reactor().ready(*waiter_);
+  wake(*waiter_);
 }
 
 void descriptor::wait::describe(description& line, const char* what) const noexcept {

@@ -74,7 +74,7 @@ class descriptor {
     wait& operator=(const wait&) = delete;
 
     bool await_suspend(waiter& w);
-    cancel_result await_cancel() noexcept;
+    bool await_cancel(cancel_cause) noexcept;
 
    protected:
     ~wait() {

@@ -58,7 +58,7 @@ void dump_context(std::ostream& out, const context& c, int depth) {
   print_place(line, c.place());
   out << std::string(static_cast<std::size_t>(depth) * 2, ' ') << c.name() << " from "
       << line.text();
-  const waiter* const at = c.standing_at();
+  const waiter* const at = c.suspended_on();
   if (at == nullptr) {
     out << ": running\n";
     return;

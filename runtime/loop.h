@@ -96,7 +96,7 @@ class loop : public reactor {
   };
 
   // Holds the branch that run() runs.
-  class root : public branching {
+  class root : public branch_owner {
    public:
     explicit root(loop& l) noexcept : loop_(l) {}
     root(const root&) = delete;

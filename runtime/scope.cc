@@ -89,7 +89,7 @@ context* scope::next_standing(const context* previous) const noexcept {
   }
   for (; next != nullptr; next = next->older) {
     context& c = const_cast<child*>(next)->as_branch();
-    if (c.standing_at() != nullptr) return &c;
+    if (c.suspended_on() != nullptr) return &c;
   }
   return nullptr;
 }

@@ -88,7 +88,7 @@ class scope {
   void reset() noexcept;
 
  private:
-  class child : private branching {
+  class child : private branch_owner {
    public:
     explicit child(scope& s) noexcept : scope_(s) {}
     child(const child&) = delete;
@@ -112,7 +112,7 @@ class scope {
     child* older = nullptr;
 
    protected:
-    branching& as_holder() noexcept { return *this; }
+    branch_owner& as_holder() noexcept { return *this; }
 
    private:
     void branch_done(branch_base&) noexcept override { scope_.child_done(*this); }

@@ -60,7 +60,7 @@ struct signal_set::state {
   explicit state(reactor& r) noexcept : in(r) {}
 
   bool take(signal_event& event) noexcept;
-  void arrived() noexcept;
+  void on_complete() noexcept;
   void ended(std::error_code why) noexcept;
 
   reactor& in;
@@ -102,7 +102,7 @@ class signal_set::watch final : private listener {
   void notify(const kevent64_s& event) noexcept override {
     count += static_cast<unsigned>(event.data);
     source_.clear();
-    set_.arrived();
+    set_.on_complete();
   }
   void closed(std::error_code why) noexcept override { set_.ended(why); }
 
@@ -135,7 +135,7 @@ bool signal_set::state::take(signal_event& event) noexcept {
   return false;
 }
 
-void signal_set::state::arrived() noexcept {
+void signal_set::state::on_complete() noexcept {
   if (waiting != nullptr) in.ready(*waiting->waiter_);
 }
 
@@ -170,9 +170,9 @@ bool signal_set::next_operation::await_settle() noexcept {
   return true;
 }
 
-cancel_result signal_set::next_operation::await_cancel() noexcept {
+bool signal_set::next_operation::await_cancel(cancel_cause) noexcept {
   leave();
-  return cancel_result::withdrawn;
+  return true;
 }
 
 result<signal_event> signal_set::next_operation::await_resume() {

@@ -43,7 +43,7 @@ class signal_set {
     bool await_ready() noexcept;
     bool await_suspend(waiter& w) noexcept;
     bool await_settle() noexcept;
-    cancel_result await_cancel() noexcept;
+    bool await_cancel(cancel_cause) noexcept;
     result<signal_event> await_resume();
     void describe(description& line) const noexcept;
 

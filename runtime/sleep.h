@@ -25,12 +25,12 @@ class sleep_operation final : private timer {
   bool await_ready() const noexcept { return false; }
   bool await_suspend(waiter& w) {
     waiter_ = &w;
-    w.where().in_reactor().timers().arm(*this, deadline_);
+    w.owner_context().in_reactor().timers().arm(*this, deadline_);
     return true;
   }
-  cancel_result await_cancel() noexcept {
+  bool await_cancel(cancel_cause) noexcept {
     disarm();
-    return cancel_result::withdrawn;
+    return true;
   }
   void await_resume() const noexcept {}
   void describe(description& line) const noexcept {
@@ -39,7 +39,7 @@ class sleep_operation final : private timer {
   }
 
  private:
-  void expire() noexcept override { waiter_->where().in_reactor().ready(*waiter_); }
+  void expire() noexcept override { wake(*waiter_); }
 
   clock::time_point deadline_;
   waiter* waiter_ = nullptr;

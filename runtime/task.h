@@ -8,7 +8,7 @@
 // runs in its awaiter's context: the same loop, the same cancellation. If its awaiter is destroyed
 // while the task is suspended, the chain is destroyed innermost first. Control passes to and from a
 // task without growing the stack, at every optimisation level: by symmetric transfer while the
-// turn's credit lasts, through the ready queue otherwise.
+// turn's budget lasts, through the ready queue otherwise.
 //
 // Cancellation is delivered to the wait that the task is suspended in. It loses what that wait
 // declares; an exception or a value with which the task still ends is delivered.
@@ -129,7 +129,7 @@ class task_operation {
   bool await_ready() const noexcept { return false; }
   std::coroutine_handle<> await_suspend(waiter& w) noexcept { return frame_->start(w, frame_); }
   // The innermost wait of the task is cancelled through the context that both share.
-  cancel_result await_cancel() noexcept { return cancel_result::pending; }
+  bool await_cancel(cancel_cause) noexcept { return false; }
   bool was_cancelled() const noexcept { return body().ended_cancelled(); }
   bool await_failed() const noexcept { return body().failed(); }
   T await_resume() { return body().take(); }

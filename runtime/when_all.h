@@ -27,9 +27,9 @@ class when_all_operation final : public branch_group<As...> {
   bool await_suspend(waiter& w) noexcept {
     return this->start(w, [this] { return failed_ != nullptr; });
   }
-  cancel_result await_cancel() noexcept {
-    this->cancel_branches(this->awaited_by().where().cause());
-    return cancel_result::pending;
+  bool await_cancel(cancel_cause) noexcept {
+    this->cancel_branches(this->awaited_by().owner_context().cause());
+    return false;
   }
   bool was_cancelled() const noexcept {
     return failed_ == nullptr && this->any_ended(outcome::cancelled);
@@ -51,7 +51,7 @@ class when_all_operation final : public branch_group<As...> {
   template <std::size_t... I>
   std::tuple<tuple_value_t<As>...> take(std::index_sequence<I...>) {
     if (failed_ != nullptr) (rethrow_if_first(this->template at<I>()), ...);
-    if (was_cancelled()) throw cancelled(this->awaited_by().where().cause());
+    if (was_cancelled()) throw cancelled(this->awaited_by().owner_context().cause());
     return std::tuple<tuple_value_t<As>...>{tuple_value_of(this->template at<I>())...};
   }
   template <class Branch>

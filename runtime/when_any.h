@@ -31,9 +31,9 @@ class when_any_operation final : public branch_group<As...> {
   bool await_suspend(waiter& w) noexcept {
     return this->start(w, [this] { return decided_; });
   }
-  cancel_result await_cancel() noexcept {
-    this->cancel_branches(this->awaited_by().where().cause());
-    return cancel_result::pending;
+  bool await_cancel(cancel_cause) noexcept {
+    this->cancel_branches(this->awaited_by().owner_context().cause());
+    return false;
   }
   bool was_cancelled() const noexcept {
     return failed_ == nullptr && !this->any_ended(outcome::value);
@@ -50,7 +50,8 @@ class when_any_operation final : public branch_group<As...> {
     if (b.ended() == outcome::failed && failed_ == nullptr) failed_ = &b;
     if (b.ended() != outcome::cancelled && !decided_) {
       decided_ = true;
-      this->cancel_branches(failed_ != nullptr ? cancel_cause::failure : cancel_cause::decided, &b);
+      this->cancel_branches(failed_ != nullptr ? cancel_cause::failure : cancel_cause::superseded,
+                            &b);
     }
     this->one_done();
   }
@@ -58,7 +59,7 @@ class when_any_operation final : public branch_group<As...> {
   template <std::size_t... I>
   std::tuple<std::optional<tuple_value_t<As>>...> take(std::index_sequence<I...>) {
     if (failed_ != nullptr) (rethrow_if_first(this->template at<I>()), ...);
-    if (was_cancelled()) throw cancelled(this->awaited_by().where().cause());
+    if (was_cancelled()) throw cancelled(this->awaited_by().owner_context().cause());
     return {value_if_any<I>()...};
   }
   template <class Branch>

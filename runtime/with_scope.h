@@ -24,7 +24,7 @@
 namespace kedge {
 
 template <class Body>
-class scope_operation final : private scope, private branching {
+class scope_operation final : private scope, private branch_owner {
   using body_awaitable = std::invoke_result_t<Body&, scope&>;
   static_assert(awaitable<body_awaitable>,
                 "kedge: with_scope() takes a callable that gives an awaitable for a scope&");
@@ -42,11 +42,11 @@ class scope_operation final : private scope, private branching {
 
   bool await_suspend(waiter& w) {
     waiter_ = &w;
-    open(w.where().in_reactor(), &w.where());
+    open(w.owner_context().in_reactor(), &w.owner_context());
     expect_failure();
     scope& handed_out = *this;
     try {
-      body_.emplace(closure_(handed_out), static_cast<branching&>(*this));
+      body_.emplace(closure_(handed_out), static_cast<branch_owner&>(*this));
     } catch (...) {
       destroy_children();  // the closure may have spawned some
       throw;
@@ -59,10 +59,10 @@ class scope_operation final : private scope, private branching {
   // A task outside of the scope may have spawned into it since the last child ended.
   bool await_settle() noexcept { return size() == 0; }
 
-  cancel_result await_cancel() noexcept {
+  bool await_cancel(cancel_cause) noexcept {
     cancelled_from_outside_ = true;
-    cancel_all(waiter_->where().cause());
-    return cancel_result::pending;
+    cancel_all(waiter_->owner_context().cause());
+    return false;
   }
 
   bool was_cancelled() const noexcept {
@@ -75,7 +75,7 @@ class scope_operation final : private scope, private branching {
 
   value await_resume() {
     if (!failures().empty()) std::rethrow_exception(failures().front());
-    if (was_cancelled()) throw kedge::cancelled(waiter_->where().cause());
+    if (was_cancelled()) throw kedge::cancelled(waiter_->owner_context().cause());
     if (body_->ended() == outcome::value) return body_->result();
     if constexpr (!std::is_void_v<value>) throw kedge::cancelled(cancel_cause::requested);
   }
@@ -87,7 +87,7 @@ class scope_operation final : private scope, private branching {
     auto* const body = const_cast<scope_operation*>(this)->body_branch();
     if (body != nullptr && previous == body) return nullptr;
     if (context* const c = next_standing(previous)) return c;
-    return body != nullptr && body->standing_at() != nullptr ? body : nullptr;
+    return body != nullptr && body->suspended_on() != nullptr ? body : nullptr;
   }
 
  private:

@@ -31,7 +31,7 @@ struct timed<result<T>> {
 };
 
 template <awaitable A>
-class with_timeout_operation final : private timer, private branching {
+class with_timeout_operation final : private timer, private branch_owner {
   using value = awaited_t<A>;
   using outcome = branch_base::outcome;
 
@@ -43,17 +43,17 @@ class with_timeout_operation final : private timer, private branching {
 
   bool await_ready() const noexcept { return false; }
   bool await_suspend(waiter& w) {
-    w.where().in_reactor().timers().arm(*this, deadline_);
+    w.owner_context().in_reactor().timers().arm(*this, deadline_);
     waiter_ = &w;
     starting_ = true;
-    branch_.bind(w.where().in_reactor(), &w.where());
+    branch_.bind(w.owner_context().in_reactor(), &w.owner_context());
     branch_.start();
     starting_ = false;
     return branch_.ended() == outcome::none;
   }
-  cancel_result await_cancel() noexcept {
-    branch_.cancel(waiter_->where().cause());
-    return cancel_result::pending;
+  bool await_cancel(cancel_cause) noexcept {
+    branch_.cancel(waiter_->owner_context().cause());
+    return false;
   }
   bool was_cancelled() const noexcept { return branch_.ended() == outcome::cancelled && !expired_; }
   bool await_failed() const noexcept { return branch_.ended() == outcome::failed; }
@@ -61,7 +61,7 @@ class with_timeout_operation final : private timer, private branching {
   typename timed<value>::type await_resume() {
     if (branch_.ended() == outcome::cancelled) {
       if (expired_) return unexpected(errc::timed_out);
-      throw cancelled(waiter_->where().cause());
+      throw cancelled(waiter_->owner_context().cause());
     }
     if constexpr (std::is_void_v<value>) {
       branch_.result();
@@ -76,7 +76,7 @@ class with_timeout_operation final : private timer, private branching {
   }
   context* next_branch(const context* previous) const noexcept {
     auto& b = const_cast<branch<operation_of<A>>&>(branch_);
-    return previous == nullptr && b.standing_at() != nullptr ? &b : nullptr;
+    return previous == nullptr && b.suspended_on() != nullptr ? &b : nullptr;
   }
 
  private:
@@ -87,7 +87,7 @@ class with_timeout_operation final : private timer, private branching {
   }
   void branch_done(branch_base&) noexcept override {
     disarm();
-    if (!starting_) waiter_->where().in_reactor().ready(*waiter_);
+    if (!starting_) wake(*waiter_);
   }
 
   clock::time_point deadline_;

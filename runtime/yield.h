@@ -17,11 +17,11 @@ class yield_operation {
 
   bool await_ready() const noexcept { return false; }
   bool await_suspend(waiter& w) noexcept {
-    w.where().in_reactor().ready(w);
+    wake(w);
     return true;
   }
   // Never called: the waiter is in the ready queue while it waits.
-  cancel_result await_cancel() noexcept { return cancel_result::completed; }
+  bool await_cancel(cancel_cause) noexcept { return false; }
   void await_resume() const noexcept {}
   void describe(description& line) const noexcept { line.print("its turn"); }
 };

@@ -1,7 +1,8 @@
 // awaiting<Op>: the awaiter that `co_await x` makes in one of our coroutines.
 //
 // First it throws `cancelled` if the context is cancelled; nothing has started then. Then it takes
-// a credit, and yields to the other ready tasks if none is left. Then it awaits the operation.
+// one from the budget, and yields to the other ready tasks if none is left. Then it awaits the
+// operation.
 //
 // Threads: the loop's thread only.
 #pragma once
@@ -20,7 +21,8 @@
 namespace kedge {
 
 // One operation and its stage. The base Party is the kind of waiter: a coroutine or a branch. It
-// derives from waiter, and its arrived() returns the coroutine that runs after the operation's end.
+// derives from waiter, and its on_complete() returns the coroutine that runs after the operation's
+// end.
 template <operation Op, class Party>
 class operation_waiter : public Party {
   static constexpr bool runs_coroutine =
@@ -42,27 +44,27 @@ class operation_waiter : public Party {
 
   void withdraw() noexcept override {
     if (this->queued()) return;  // proceed() checks for cancellation at its turn
-    if (op_.await_cancel() == cancel_result::withdrawn) {
+    if (op_.await_cancel(this->owner_context().cause())) {
       withdrawn_ = true;
-      this->where().in_reactor().ready(*this);
+      wake(*this);
     }
   }
 
   std::coroutine_handle<> proceed() noexcept override {
     if (deferred_) [[unlikely]] {
       deferred_ = false;
-      if (this->where().cancelled()) {
+      if (this->owner_context().cancelled()) {
         withdrawn_ = true;
       } else if (const std::coroutine_handle<> next = begin()) {
         return next;
       }
     } else if constexpr (settles) {
       if (!withdrawn_ && !op_.await_settle()) {
-        if (this->where().cancelled()) withdraw();
+        if (this->owner_context().cancelled()) withdraw();
         return std::noop_coroutine();
       }
     }
-    return this->arrived();
+    return this->on_complete();
   }
 
   context* next_branch(const context* previous) const noexcept override {
@@ -79,8 +81,8 @@ class operation_waiter : public Party {
   // Starts the operation at this waiter's next turn instead of now.
   void defer() noexcept {
     deferred_ = true;
-    this->where().stand_at(*this);
-    this->where().in_reactor().ready(*this);
+    this->owner_context().suspend_on(*this);
+    wake(*this);
   }
   void mark_withdrawn() noexcept { withdrawn_ = true; }
 
@@ -103,12 +105,12 @@ class operation_waiter : public Party {
   // while it waits.
   std::coroutine_handle<> suspend() noexcept(!may_throw) {
     if constexpr (runs_coroutine) {
-      this->where().go_on();
+      this->owner_context().go_on();
       return op_.await_suspend(*this);
     } else {
-      this->where().stand_at(*this);
+      this->owner_context().suspend_on(*this);
       if (link()) return std::noop_coroutine();
-      this->where().go_on();
+      this->owner_context().go_on();
       return nullptr;
     }
   }
@@ -118,7 +120,7 @@ class operation_waiter : public Party {
       try {
         return op_.await_suspend(*this);
       } catch (...) {
-        this->where().go_on();
+        this->owner_context().go_on();
         throw;
       }
     } else {
@@ -151,18 +153,18 @@ class operation_waiter : public Party {
 };
 
 // The kind of waiter that is a coroutine.
-class coroutine_party : public waiter {
+class coroutine_waiter : public waiter {
  protected:
-  explicit coroutine_party(frame& f) noexcept : waiter(&f.where(), &f) {}
-  std::coroutine_handle<> arrived() noexcept {
-    where().go_on();
+  explicit coroutine_waiter(frame& f) noexcept : waiter(&f.owner_context(), &f) {}
+  std::coroutine_handle<> on_complete() noexcept {
+    owner_context().go_on();
     return awaiting_frame()->handle();
   }
 };
 
 template <operation Op>
-class [[nodiscard]] awaiting final : public operation_waiter<Op, coroutine_party> {
-  using base = operation_waiter<Op, coroutine_party>;
+class [[nodiscard]] awaiting final : public operation_waiter<Op, coroutine_waiter> {
+  using base = operation_waiter<Op, coroutine_waiter>;
 
  public:
   template <class A>
@@ -170,8 +172,8 @@ class [[nodiscard]] awaiting final : public operation_waiter<Op, coroutine_party
       : base(std::forward<A>(a), f), place_(place) {}
 
   bool await_ready() {
-    this->where().throw_if_cancelled();
-    if (!this->where().in_reactor().charge()) [[unlikely]] {
+    this->owner_context().throw_if_cancelled();
+    if (!this->owner_context().in_reactor().spend_budget()) [[unlikely]] {
       spent_ = true;
       return false;
     }
@@ -189,7 +191,7 @@ class [[nodiscard]] awaiting final : public operation_waiter<Op, coroutine_party
 
   decltype(auto) await_resume() {
     if (this->withdrawn()) [[unlikely]]
-      this->where().throw_cancelled();
+      this->owner_context().throw_cancelled();
     return this->take();
   }
 

@@ -1,7 +1,8 @@
 // branch<Op>: an operation that runs beside others, in a context of its own.
 //
 // Combinators, scopes and the loop hold their operations as branches. A branch reports its end
-// once, to the `branching` that holds it. Destroying a branch destroys its operation in any state.
+// once, to the `branch_owner` that holds it. Destroying a branch destroys its operation in any
+// state.
 //
 // Threads: the loop's thread only.
 #pragma once
@@ -16,15 +17,15 @@ namespace kedge {
 class branch_base;
 
 // The holder of branches.
-class branching {
+class branch_owner {
  public:
   // `b` has ended. Called from a source or at the end of b's own coroutine: the implementation must
   // not destroy `b` and must not resume a coroutine.
   virtual void branch_done(branch_base& b) noexcept = 0;
 
  protected:
-  branching() = default;
-  ~branching() = default;
+  branch_owner() = default;
+  ~branch_owner() = default;
 };
 
 class branch_base : public waiter, public context {
@@ -33,24 +34,24 @@ class branch_base : public waiter, public context {
   enum class outcome : unsigned char { none, value, failed, cancelled };
 
   outcome ended() const noexcept { return outcome_; }
-  branching& holder() const noexcept { return *holder_; }
+  branch_owner& holder() const noexcept { return *holder_; }
 
  protected:
-  explicit branch_base(branching& holder) noexcept
+  explicit branch_base(branch_owner& holder) noexcept
       : waiter(static_cast<context*>(this), nullptr), holder_(&holder) {}
   ~branch_base() = default;
 
-  virtual outcome judge() const noexcept = 0;
+  virtual outcome compute_outcome() const noexcept = 0;
 
-  std::coroutine_handle<> arrived() noexcept {
+  std::coroutine_handle<> on_complete() noexcept {
     go_on();
-    outcome_ = judge();
+    outcome_ = compute_outcome();
     holder_->branch_done(*this);
     return std::noop_coroutine();
   }
 
  private:
-  branching* holder_;
+  branch_owner* holder_;
   outcome outcome_ = outcome::none;
 };
 
@@ -61,7 +62,7 @@ class branch final : public operation_waiter<Op, branch_base> {
 
  public:
   template <class A>
-  branch(A&& a, branching& holder) : base(std::forward<A>(a), holder) {}
+  branch(A&& a, branch_owner& holder) : base(std::forward<A>(a), holder) {}
 
   // Starts the branch: a leaf at once, a coroutine at its first turn. Requires that the branch has
   // been bound. May report the end before it returns. A cancelled branch does so and starts
@@ -69,11 +70,11 @@ class branch final : public operation_waiter<Op, branch_base> {
   void start() noexcept {
     if (this->cancelled()) {
       this->mark_withdrawn();
-      this->arrived();
+      this->on_complete();
     } else if constexpr (requires(Op& op) {
                            { op.await_suspend(*this) } -> std::same_as<bool>;
                          }) {
-      if (!this->begin()) this->arrived();
+      if (!this->begin()) this->on_complete();
     } else {
       this->defer();
     }
@@ -84,7 +85,7 @@ class branch final : public operation_waiter<Op, branch_base> {
   decltype(auto) result() { return this->take(); }
 
  private:
-  outcome judge() const noexcept override {
+  outcome compute_outcome() const noexcept override {
     if (this->withdrawn()) return outcome::cancelled;
     if (this->start_failed()) return outcome::failed;
     if constexpr (requires { this->op().was_cancelled(); }) {

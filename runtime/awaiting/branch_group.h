@@ -16,7 +16,7 @@
 namespace kedge {
 
 template <awaitable... As>
-class branch_group : protected branching {
+class branch_group : protected branch_owner {
  protected:
   using outcome = branch_base::outcome;
   static constexpr std::size_t count = sizeof...(As);
@@ -49,7 +49,7 @@ class branch_group : protected branching {
 
   // Must be called once by each branch_done(). The last call makes the awaiter ready.
   void one_done() noexcept {
-    if (--running_ == 0) waiter_->where().in_reactor().ready(*waiter_);
+    if (--running_ == 0) wake(*waiter_);
   }
 
   bool any_ended(outcome o) const noexcept {
@@ -70,7 +70,7 @@ class branch_group : protected branching {
   context* next_branch(const context* previous) const noexcept {
     bool found = previous == nullptr;
     for (branch_base* b : branches_) {
-      if (found && b->standing_at() != nullptr) return b;
+      if (found && b->suspended_on() != nullptr) return b;
       if (b == previous) found = true;
     }
     return nullptr;
@@ -80,14 +80,14 @@ class branch_group : protected branching {
   template <std::size_t I, class A>
   struct cell {
     template <class T>
-    cell(T&& awaitables, branching& holder) : held(std::get<I>(std::move(awaitables)), holder) {}
+    cell(T&& awaitables, branch_owner& holder) : held(std::get<I>(std::move(awaitables)), holder) {}
     branch<operation_of<A>> held;
   };
   template <class Indices>
   struct cell_list;
   template <std::size_t... I>
   struct cell_list<std::index_sequence<I...>> : cell<I, As>... {
-    cell_list(std::tuple<As...>&& awaitables, branching& holder)
+    cell_list(std::tuple<As...>&& awaitables, branch_owner& holder)
         : cell<I, As>(std::move(awaitables), holder)... {}
   };
 
@@ -104,7 +104,7 @@ class branch_group : protected branching {
     if (stop()) {
       --running_;
     } else {
-      b.bind(waiter_->where().in_reactor(), &waiter_->where());
+      b.bind(waiter_->owner_context().in_reactor(), &waiter_->owner_context());
       b.start();
     }
   }

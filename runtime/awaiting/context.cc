@@ -49,7 +49,7 @@ void context::cancel(cancel_cause cause) noexcept {
     return;
   }
   for (list = this; list != nullptr; list = list->next_) {
-    if (list->standing_at_ != nullptr) list->standing_at_->withdraw();
+    if (list->suspended_on_ != nullptr) list->suspended_on_->withdraw();
   }
 }
 
@@ -63,7 +63,7 @@ void context::destroy_frames() noexcept {
   below_ = nullptr;
   const context* done = nullptr;  // the branch of the top that was destroyed last
   while (stack != nullptr) {
-    waiter* const innermost = stack->standing_at_;
+    waiter* const innermost = stack->suspended_on_;
     if (innermost != nullptr) {
       if (context* const branch = innermost->next_branch(done)) {
         branch->below_ = stack;
@@ -75,7 +75,7 @@ void context::destroy_frames() noexcept {
     context& top = *stack;
     stack = top.below_;
     done = &top;
-    top.standing_at_ = nullptr;
+    top.suspended_on_ = nullptr;
     frame* f = innermost != nullptr ? innermost->awaiting_frame() : nullptr;
     while (f != nullptr) {
       frame* const outer = f->continuation_->awaiting_frame();
@@ -89,8 +89,8 @@ void context::destroy_frames() noexcept {
 std::coroutine_handle<> frame::finish() noexcept {
   state_ = state::done;
   reactor& r = context_->in_reactor();
-  if (r.charge()) return continuation_->proceed();
-  context_->stand_at(*continuation_);
+  if (r.spend_budget()) return continuation_->proceed();
+  context_->suspend_on(*continuation_);
   r.ready(*continuation_);
   return std::noop_coroutine();
 }
@@ -98,7 +98,7 @@ std::coroutine_handle<> frame::finish() noexcept {
 void frame::destroy() noexcept {
   if (state_ != state::started) {
     handle_.destroy();
-  } else if (context_->standing_at() != nullptr) {
+  } else if (context_->suspended_on() != nullptr) {
     context_->destroy_frames();
   } else {
     stop(*context_, "was destroyed by itself, while it was running");

@@ -53,9 +53,9 @@ class context {
 
   // The innermost waiter while the chain is suspended. Null while the chain runs and when it has
   // ended.
-  waiter* standing_at() const noexcept { return standing_at_; }
-  void stand_at(waiter& w) noexcept { standing_at_ = &w; }
-  void go_on() noexcept { standing_at_ = nullptr; }
+  waiter* suspended_on() const noexcept { return suspended_on_; }
+  void suspend_on(waiter& w) noexcept { suspended_on_ = &w; }
+  void go_on() noexcept { suspended_on_ = nullptr; }
 
   // Destroys the suspended coroutines of this context and of all contexts below it, innermost
   // first. Does not recurse.
@@ -71,7 +71,7 @@ class context {
 
  private:
   reactor* reactor_ = nullptr;
-  waiter* standing_at_ = nullptr;
+  waiter* suspended_on_ = nullptr;
   context* next_ = nullptr;   // in the list of cancel()
   context* below_ = nullptr;  // in the stack of destroy_frames(); its destructors may cancel()
   const char* name_ = "task";

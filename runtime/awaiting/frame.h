@@ -23,7 +23,7 @@ class frame {
     frame_recycler::release(block, size);
   }
 
-  context& where() const noexcept { return *context_; }
+  context& owner_context() const noexcept { return *context_; }
   std::coroutine_handle<> handle() const noexcept { return handle_; }
 
   // Binds the coroutine to its awaiter `continuation`, whose context it inherits, and to the
@@ -31,14 +31,14 @@ class frame {
   // a context sets `owner` to null.
   std::coroutine_handle<> start(waiter& continuation, frame*& owner) noexcept {
     continuation_ = &continuation;
-    context_ = &continuation.where();
+    context_ = &continuation.owner_context();
     owner_ = &owner;
     state_ = state::started;
     return handle_;
   }
 
   // Marks the coroutine done, at its final suspension. Returns the coroutine to resume: the awaiter
-  // while the turn has credit, else none, and the awaiter is put into the ready queue.
+  // while the budget lasts, else none, and the awaiter is put into the ready queue.
   std::coroutine_handle<> finish() noexcept;
 
   // Destroys the coroutine, after all that it awaits: innermost first, without recursion. Ends the

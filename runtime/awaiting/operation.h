@@ -19,11 +19,13 @@
 //       Called when w has its turn, just before the awaiting coroutine is resumed. Takes the result
 //       from the kernel here, so that a cancellation before this turn loses none. Returns false
 //       after a false alarm: the operation waits on.
-//   cancel_result await_cancel() noexcept
-//       Called only while the operation waits and w is not queued. See cancel_result.
-//   bool was_cancelled() const noexcept                     [for operations that return `pending`]
-//       Returns, after the end, whether await_cancel ended the operation. await_resume then throws
-//       `cancelled`.
+//   bool await_cancel(cancel_cause) noexcept
+//       Asks the operation to end early. Called only while the operation waits and w is not queued.
+//       Returns true if the operation is withdrawn: it has had no effect and will have none, and
+//       await_resume is never called. Returns false if the operation will end by itself.
+//   bool was_cancelled() const noexcept                                                  [optional]
+//       Returns, after await_cancel has returned false and the operation has ended, whether the
+//       cancellation ended it. Without this function the result stands.
 //   bool await_failed() const noexcept                  [for operations whose await_resume throws]
 //       Returns, after the end, whether await_resume throws an exception other than `cancelled`.
 //   T await_resume()
@@ -43,22 +45,17 @@
 #include <utility>
 
 #include "kedge/runtime/awaiting/waiter.h"
+#include "kedge/runtime/cancelled.h"
 
 namespace kedge {
-
-enum class cancel_result : unsigned char {
-  withdrawn,  // the operation has had no effect and will have none; await_resume is never called
-  completed,  // the cancellation came too late: the result stands
-  pending,    // the operation will end by itself; was_cancelled() then says how
-};
 
 template <class Op>
 concept operation =
     std::is_class_v<Op> && !std::is_aggregate_v<Op> && !std::is_move_constructible_v<Op> &&
-    requires(Op& op, const Op& seen, waiter& w, description& line) {
+    requires(Op& op, const Op& seen, waiter& w, cancel_cause cause, description& line) {
       { op.await_ready() } noexcept -> std::same_as<bool>;
       op.await_suspend(w);
-      { op.await_cancel() } noexcept -> std::same_as<cancel_result>;
+      { op.await_cancel(cause) } noexcept -> std::same_as<bool>;
       op.await_resume();
       { seen.describe(line) } noexcept;
     };

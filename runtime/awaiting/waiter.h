@@ -34,7 +34,7 @@ class waiter : public ready_node {
   // Prints what this waiter waits for.
   virtual void describe(description& line) const noexcept = 0;
 
-  context& where() const noexcept { return *context_; }
+  context& owner_context() const noexcept { return *context_; }
 
   // The awaiting coroutine, or null for a branch.
   frame* awaiting_frame() const noexcept { return frame_; }

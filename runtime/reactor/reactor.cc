@@ -19,7 +19,7 @@ namespace {
 // Operations per resumption. Also bounds the stack where the compiler does not turn symmetric
 // transfer into a tail call (g++ 12 below -O2 and under sanitizers): the stack then grows by at
 // most this many frames.
-constexpr int credit_per_resumption = 64;
+constexpr int budget_per_resumption = 64;
 // Resumptions per turn, and turns until the kernel is asked although tasks are ready.
 constexpr unsigned resumptions_per_turn = 64;
 constexpr unsigned turns_per_kernel_call = 64;
@@ -145,10 +145,10 @@ bool reactor::turn(clock::duration max_wait) {
 bool reactor::run_ready() noexcept {
   bool ran = false;
   for (unsigned left = resumptions_per_turn; left != 0 && !ready_.empty(); --left) {
-    credit_ = credit_per_resumption;
+    budget_ = budget_per_resumption;
     ready_.pop_front().proceed().resume();
     ran = true;
-    if (credit_ <= 0 && turns_until_kernel_ != 0 && --turns_until_kernel_ == 0) break;
+    if (budget_ <= 0 && turns_until_kernel_ != 0 && --turns_until_kernel_ == 0) break;
   }
   return ran;
 }

@@ -3,8 +3,8 @@
 // The base of `loop`, which adds running tasks. Operations reach it through their context; sources
 // are constructed with it (a loop is a reactor).
 //
-// Fairness: a resumed coroutine gets a credit of 64 operations; when it is spent the coroutine goes
-// to the back of the ready queue. The kernel is asked at least once per 64 turns or spent credits,
+// Fairness: a resumed coroutine gets a budget of 64 operations; when it is spent the coroutine goes
+// to the back of the ready queue. The kernel is asked at least once per 64 turns or spent budgets,
 // even while tasks are ready.
 // Costs: changes are submitted together with the next wait. So in the steady state a wait costs one
 // system call, and a readiness none beyond it.
@@ -20,12 +20,13 @@
 #include <utility>
 #include <vector>
 
+#include "kedge/runtime/awaiting/context.h"
 #include "kedge/runtime/awaiting/waiter.h"
 #include "kedge/runtime/kqueue/extension.h"
 #include "kedge/runtime/reactor/clock.h"
+#include "kedge/runtime/reactor/drive_hook.h"
 #include "kedge/runtime/reactor/ready_queue.h"
 #include "kedge/runtime/reactor/timer.h"
-#include "kedge/runtime/reactor/turn_hook.h"
 #include "kedge/runtime/remote.h"
 
 struct kevent64_s;
@@ -48,8 +49,8 @@ class reactor {
     if (polled_by_host_ && !driven_) [[unlikely]]
       wake_host();
   }
-  // Takes one credit. Returns false if the running coroutine has none left.
-  bool charge() noexcept { return credit_-- > 0; }
+  // Takes one from the budget of the running coroutine. Returns false if none is left.
+  bool spend_budget() noexcept { return budget_-- > 0; }
 
   // The contexts whose waits context::cancel() has yet to withdraw. For context::cancel() only.
   context*& cancelling() noexcept { return cancelling_; }
@@ -108,7 +109,7 @@ class reactor {
 
   // Sets the hook that runs around every drive, and around spawning, cancelling and destroying;
   // null removes it. Must not be called during a drive. The hook must outlive the loop.
-  void set_hook(turn_hook* hook) noexcept { hook_ = hook; }
+  void set_hook(drive_hook* hook) noexcept { hook_ = hook; }
 
  protected:
   // Throws std::system_error if the system cannot make a kqueue, and std::bad_alloc.
@@ -143,7 +144,7 @@ class reactor {
     }
 
    private:
-    turn_hook* hook_;
+    drive_hook* hook_;
   };
 
   // One turn: takes events, waiting at most max_wait if no task is ready, then runs ready tasks.
@@ -188,7 +189,7 @@ class reactor {
   void deliver(int count) noexcept;
   int kq_;
   kqueue::handle kqueue_{kq_};  // of kq_, for the calls of each turn
-  int credit_ = 0;
+  int budget_ = 0;
   unsigned turns_until_kernel_ = 0;
   bool driven_ = false;
   bool polled_by_host_ = false;
@@ -202,7 +203,12 @@ class reactor {
   std::shared_ptr<remote::mailbox> mailbox_;
   std::vector<attached> attachments_;
   std::unique_ptr<kevent64_s[]> events_;
-  turn_hook* hook_ = nullptr;
+  drive_hook* hook_ = nullptr;
 };
+
+// Puts `w` at the back of its loop's ready queue. No effect if it is queued already. Never resumes.
+inline void wake(waiter& w) noexcept {
+  w.owner_context().in_reactor().ready(w);
+}
 
 }  // namespace kedge

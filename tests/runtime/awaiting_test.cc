@@ -18,17 +18,16 @@
 namespace {
 
 using namespace std::chrono_literals;
-using kedge::cancel_result;
 using kedge::gate;
 using kedge::loop;
 using kedge::task;
 
 enum class end { none, value, failed, cancelled };
 
-// Awaits the gate, after spending the turn's credit if `spent`, and reports how that ended.
+// Awaits the gate, after spending the turn's budget if `spent`, and reports how that ended.
 task<> await_gate(loop& l, gate& g, bool spent, end& how) {
   if (spent) {
-    while (l.charge()) {
+    while (l.spend_budget()) {
     }
   }
   try {
@@ -195,10 +194,10 @@ TEST_CASE("an operation cancelled while it waits is withdrawn once, and the co_a
   CHECK(g.destroyed == 1);
 }
 
-TEST_CASE("an operation that answers `completed` to a cancellation gives its value") {
+TEST_CASE("an operation that completes at its cancellation gives its value") {
   loop l;
   gate g;
-  g.answer = cancel_result::completed;
+  g.answer = gate::cancelling::completes;
   end how{};
   l.spawn(await_gate(l, g, false, how));
   l.poll();
@@ -207,10 +206,10 @@ TEST_CASE("an operation that answers `completed` to a cancellation gives its val
   CHECK(how == end::value);
 }
 
-TEST_CASE("an operation that answers `pending` ends as cancelled when its source ends it") {
+TEST_CASE("an operation that cannot withdraw ends as cancelled when its source ends it") {
   loop l;
   gate g;
-  g.answer = cancel_result::pending;
+  g.answer = gate::cancelling::ends_late;
   end how{};
   l.spawn(await_gate(l, g, false, how));
   l.poll();
@@ -223,7 +222,7 @@ TEST_CASE("an operation that answers `pending` ends as cancelled when its source
   CHECK(g.resumed == 1);
 }
 
-TEST_CASE("an operation cancelled while it waits for credit is never asked or started") {
+TEST_CASE("an operation cancelled while it waits for budget is never asked or started") {
   loop l;
   gate g;
   g.is_open = true;
@@ -318,7 +317,7 @@ TEST_CASE("events and timers are delivered while tasks never rest") {
   gate g;
   g.is_open = true;
   SUBCASE("tasks that yield") {}
-  SUBCASE("a task that spends its credit") {
+  SUBCASE("a task that spends its budget") {
     l.spawn([&]() -> task<> {
       while (!got || !slept) co_await g.wait();
     });

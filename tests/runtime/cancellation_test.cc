@@ -204,7 +204,7 @@ TEST_CASE("the 1,000th `cancelled` in one task ends the program with the task's 
 
 TEST_CASE("a running task that destroys itself or its loop ends the program") {
   const outcome own_frame = in_child_process([] {
-    struct : kedge::branching {
+    struct : kedge::branch_owner {
       void branch_done(kedge::branch_base&) noexcept override {}
     } holder;
     loop l;

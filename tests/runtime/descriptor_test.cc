@@ -571,7 +571,7 @@ TEST_CASE("a loop destroyed at any stage of a read leaves nothing behind") {
         std::optional<result<std::string>> got;
         for (int i = 0; i < before; ++i) l.spawn(kedge::yield());
         l.spawn([&]() -> task<> {
-          while (l.charge()) {
+          while (l.spend_budget()) {
           }
           co_await read_once(d, got);
         });

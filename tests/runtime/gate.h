@@ -13,11 +13,17 @@
 namespace kedge {
 
 struct gate {
+  enum class cancelling {
+    withdraws,  // await_cancel returns true
+    completes,  // the gate opens, await_cancel returns false
+    ends_late,  // await_cancel returns false, and the wait ends as cancelled when the gate opens
+  };
+
   bool is_open = false;
-  bool fails = false;                               // await_resume throws
-  bool refuses = false;                             // await_suspend throws
-  bool ends_in_suspend = false;                     // await_suspend returns false
-  cancel_result answer = cancel_result::withdrawn;  // of await_cancel
+  bool fails = false;            // await_resume throws
+  bool refuses = false;          // await_suspend throws
+  bool ends_in_suspend = false;  // await_suspend returns false
+  cancelling answer = cancelling::withdraws;
 
   // How many operations were made and destroyed, and how often await_ready (asked), await_suspend
   // (started), await_cancel and await_resume were called.
@@ -27,7 +33,7 @@ struct gate {
   // Ends the wait in progress, and every later wait at once.
   void open() noexcept {
     is_open = true;
-    if (waiter* const w = std::exchange(waiting, nullptr)) w->where().in_reactor().ready(*w);
+    if (waiter* const w = std::exchange(waiting, nullptr)) wake(*w);
   }
 
   class operation {
@@ -51,12 +57,12 @@ struct gate {
       waits_ = true;
       return true;
     }
-    cancel_result await_cancel() noexcept {
+    bool await_cancel(cancel_cause) noexcept {
       ++gate_.cancelled;
-      if (gate_.answer == cancel_result::withdrawn) gate_.waiting = nullptr;
-      if (gate_.answer == cancel_result::completed) gate_.open();
-      if (gate_.answer == cancel_result::pending) by_cancelling_ = true;
-      return gate_.answer;
+      if (gate_.answer == cancelling::withdraws) gate_.waiting = nullptr;
+      if (gate_.answer == cancelling::completes) gate_.open();
+      if (gate_.answer == cancelling::ends_late) by_cancelling_ = true;
+      return gate_.answer == cancelling::withdraws;
     }
     bool was_cancelled() const noexcept { return by_cancelling_; }
     bool await_failed() const noexcept { return gate_.fails; }

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "kedge/runtime/descriptor.h"
-#include "kedge/runtime/reactor/turn_hook.h"
+#include "kedge/runtime/reactor/drive_hook.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/with_scope.h"
@@ -436,7 +436,7 @@ TEST_CASE("two loops on one thread are driven independently") {
   CHECK(order.back() == 10);
 }
 
-class counting_hook final : public kedge::turn_hook {
+class counting_hook final : public kedge::drive_hook {
  public:
   void enter() noexcept override {
     ++entered;

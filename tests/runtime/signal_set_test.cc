@@ -168,7 +168,7 @@ TEST_CASE("a set destroyed during a wait ends it with errc::closed") {
     std::optional<result<signal_event>> got;
     l.spawn([&]() -> task<> {
       if (spent) {
-        while (l.charge()) {
+        while (l.spend_budget()) {
         }
       }
       got = co_await s->next();

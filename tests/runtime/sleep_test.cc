@@ -122,7 +122,7 @@ TEST_CASE("a sleep that is dropped unawaited arms no timer") {
 
 TEST_CASE(
     "a sleep that is destroyed while suspended or expired leaves neither timer nor ready task") {
-  struct : kedge::branching {
+  struct : kedge::branch_owner {
     void branch_done(kedge::branch_base&) noexcept override { FAIL_CHECK("the sleep has ended"); }
   } holder;
   for (const bool expired : {false, true}) {

@@ -218,7 +218,7 @@ TEST_CASE("cancelling and unwinding a deep suspended chain does not recurse") {
 
 TEST_CASE("a loop destroyed at any stage of its tasks leaks nothing and runs nothing twice") {
   // Each drive runs a bounded number of resumptions. So the loop is destroyed while tasks have not
-  // started, wait for credit, wait, or have ended and not reported it.
+  // started, wait for budget, wait, or have ended and not reported it.
   for (int drives = 0; drives < 40; ++drives) {
     CAPTURE(drives);
     int live = 0, reached = 0;

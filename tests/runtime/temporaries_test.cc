@@ -52,10 +52,10 @@ class loaded_yield {
     ~operation() = default;
     bool await_ready() const noexcept { return false; }
     bool await_suspend(kedge::waiter& w) noexcept {
-      w.where().in_reactor().ready(w);
+      wake(w);
       return true;
     }
-    kedge::cancel_result await_cancel() noexcept { return kedge::cancel_result::completed; }
+    bool await_cancel(kedge::cancel_cause) noexcept { return false; }
     tracked await_resume() { return load_; }
     void describe(kedge::description& line) const noexcept { line.print("a load"); }
 

@@ -32,10 +32,10 @@ task<int> slow_to_leave(gate& g, std::string& out) {
   try {
     co_return co_await g.wait();
   } catch (const kedge::cancelled& c) {
-    CHECK(c.cause() == kedge::cancel_cause::decided);
+    CHECK(c.cause() == kedge::cancel_cause::superseded);
   }
   out += 'l';
-  throw kedge::cancelled(kedge::cancel_cause::decided);
+  throw kedge::cancelled(kedge::cancel_cause::superseded);
 }
 
 TEST_CASE("the first awaitable that ends wins; the others are cancelled and awaited") {
@@ -88,7 +88,7 @@ TEST_CASE("an awaitable that ends before it can be cancelled has a value beside 
     h.open();
   }
   SUBCASE("the second one answers that the cancellation came too late") {
-    h.answer = kedge::cancel_result::completed;
+    h.answer = kedge::gate::cancelling::completes;
     g.open();
   }
   while (l.size() != 0) l.poll();
@@ -145,7 +145,7 @@ TEST_CASE("a cancellation from outside throws `cancelled`, unless one awaitable 
     CAPTURE(late);
     loop l;
     gate g, h;
-    if (late) h.answer = kedge::cancel_result::completed;
+    if (late) h.answer = kedge::gate::cancelling::completes;
     std::string out;
     l.spawn([&]() -> task<> {
       try {

@@ -77,7 +77,7 @@ TEST_CASE(
 TEST_CASE("a value that arrives after the deadline wins over the time-out") {
   loop l;
   gate g;
-  g.answer = kedge::cancel_result::completed;
+  g.answer = kedge::gate::cancelling::completes;
   CHECK(l.run(with_timeout(1us, g.wait())).value() == 42);
   gate h;
   const auto r = l.run(inside(with_timeout(1us, [](gate& at) -> task<int> {
@@ -153,7 +153,7 @@ TEST_CASE(
     "of a cancellation from outside and a deadline, the one that came first decides the outcome") {
   loop l;
   gate g;
-  g.answer = kedge::cancel_result::pending;
+  g.answer = kedge::gate::cancelling::ends_late;
   std::string out;
   l.spawn([&]() -> task<> {
     try {

@@ -1,4 +1,4 @@
-// turn_hook: runs around every drive of a loop, and around spawning, cancelling and destroying its
+// drive_hook: runs around every drive of a loop, and around spawning, cancelling and destroying its
 // coroutines outside of a drive.
 //
 // For state of the thread that must be the loop's while the loop's coroutines run: with it, `mach`
@@ -8,14 +8,14 @@
 
 namespace kedge {
 
-class turn_hook {
+class drive_hook {
  public:
   virtual void enter() noexcept = 0;
   virtual void leave() noexcept = 0;
 
  protected:
-  turn_hook() = default;
-  ~turn_hook() = default;
+  drive_hook() = default;
+  ~drive_hook() = default;
 };
 
 }  // namespace kedge
