@@ -1,8 +1,9 @@
 // loop: drives until the root has ended, throws failures of spawned tasks, prints the tree.
 #include "kedge/runtime/loop.h"
 
+#include <new>
 #include <ostream>
-#include <stdexcept>
+#include <string>
 
 namespace kedge {
 
@@ -14,71 +15,135 @@ loop::~loop() {
   destroy_attachments();
 }
 
-void loop::root::drive(context& c) {
-  loop_.running_ = &c;
-  // Runs also when a turn throws, since c is destroyed then.
-  struct forget {
-    loop& l;
-    ~forget() { l.running_ = nullptr; }
-  } const at_end{loop_};
-  while (!done_) {
-    loop_.turn(clock::duration::max());
-    if (!loop_.tasks_.failures().empty()) c.cancel(cancel_cause::failure);
-  }
-  const bool failed = !loop_.tasks_.failures().empty();
-  while (failed && loop_.tasks_.size() != 0) loop_.turn(clock::duration::max());
-  loop_.submit_changes();
-  loop_.submit_for_host();
-  if (failed) loop_.throw_failure();
-  if (loop_.tasks_.size() == 0) loop_.tasks_.reset();
+// If a spawned task fails, the loop is driven until all have ended.
+void loop::drive_root() {
+  while (!root_->is_done()) turn(clock::duration::max());
+  while (tasks_.any_failed() && tasks_.size() != 0) turn(clock::duration::max());
+}
+
+void loop::finish_drive() {
+  submit_changes();
+  submit_for_host();
 }
 
 bool loop::run_once(clock::duration max_wait) {
   const bool ran = reactor::run_once(max_wait);
-  if (!tasks_.failures().empty() && tasks_.size() == 0) throw_failure();
+  if (tasks_.any_failed() && tasks_.size() == 0) throw_failure(nullptr);
   return ran;
 }
 
-void loop::throw_failure() {
-  const std::exception_ptr first = tasks_.failures().front();
+void loop::throw_failure(std::exception_ptr of_root) {
+  std::exception_ptr first;
+  failures_.clear();
+  try {
+    for (const std::exception_ptr& failure : tasks_.failures()) {
+      if (first == nullptr) first = failure;
+      failures_.push_back(failure);
+    }
+    if (of_root != nullptr) failures_.push_back(of_root);
+  } catch (const std::bad_alloc&) {
+    // The first one is thrown without the list.
+  }
   tasks_.reset();
   std::rethrow_exception(first);
 }
 
 void loop::cancel() noexcept {
   const hooked scope(*this);
-  if (running_ != nullptr) running_->cancel(cancel_cause::requested);
-  if (running_ != nullptr || tasks_.size() != 0) tasks_.cancel();
+  tasks_.cancel_present_children(cancel_cause::requested);
 }
 
 namespace {
 
-void dump_context(std::ostream& out, const context& c, int depth) {
-  description line;
-  print_place(line, c.place());
-  out << std::string(static_cast<std::size_t>(depth) * 2, ' ') << c.name() << " from "
-      << line.text();
-  const waiter* const at = c.suspended_on();
-  if (at == nullptr) {
-    out << ": running\n";
-    return;
+// Prints contexts, one a line, and below each its coroutines.
+class printer {
+ public:
+  explicit printer(std::ostream& out) noexcept : out_(out) {}
+
+  void print(const context& c) {
+    const branch_base& held = *c.holder();
+    begin_line();
+    if (c.name() == nullptr) {
+      out_ << "branch of " << held.owner().branch_name();
+    } else {
+      description origin;
+      print_place(origin, c.place());
+      out_ << c.name() << " from " << origin.text();
+    }
+    const waiter* const w = c.suspended_on();
+    if (w == nullptr) {
+      out_ << ": running\n";
+      return;
+    }
+    out_ << (w->queued() ? ": ready, after " : ": waits for ");
+    print_chain(*w);
   }
-  description what;
-  at->describe(what);
-  out << (at->queued() ? ": ready, after " : ": waits for ") << what.text() << '\n';
-  for (const context* b = at->next_branch(nullptr); b != nullptr; b = at->next_branch(b)) {
-    dump_context(out, *b, depth + 1);
+  void print_leaf(const waiter& w) {
+    begin_line();
+    out_ << "child: waits for ";
+    print_chain(w);
   }
+
+  std::size_t depth = 0;
+
+ private:
+  void begin_line() { out_ << std::string(2 * depth, ' '); }
+
+  // The innermost wait, then the waits of the coroutines around it.
+  void print_chain(const waiter& innermost) {
+    description what;
+    innermost.describe(what);
+    out_ << what.text() << '\n';
+    const frame* f = innermost.awaiting_frame();
+    for (; f != nullptr; f = f->continuation().awaiting_frame()) {
+      if (f->continuation().awaiting_frame() == nullptr) break;
+      description outer;
+      f->continuation().describe(outer);
+      begin_line();
+      out_ << "  in " << outer.text() << '\n';
+    }
+  }
+
+  std::ostream& out_;
+};
+
+const context* oldest_below(const context& c) noexcept {
+  const context* oldest = c.first_child();
+  while (oldest != nullptr && oldest->next_sibling() != nullptr) oldest = oldest->next_sibling();
+  return oldest;
 }
 
 }  // namespace
 
+// The tree in pre-order, older contexts first. A scope's context has no line of its own: its
+// children stand below the chain that awaits it.
 void loop::dump(std::ostream& out) {
-  if (running_ != nullptr) dump_context(out, *running_, 0);
-  for (const context* c = tasks_.next_standing(nullptr); c != nullptr;
-       c = tasks_.next_standing(c)) {
-    dump_context(out, *c, 0);
+  printer p(out);
+  const context& top = tasks_.own_context();
+  const auto print_leaves = [&](const context& scope_context) {
+    const waiter* leaf = nullptr;
+    while ((leaf = scope_context.suspended_on()->next_leaf(leaf)) != nullptr) p.print_leaf(*leaf);
+  };
+  const context* c = oldest_below(top);
+  while (c != nullptr) {
+    const bool is_chain = c->holder() != nullptr;
+    if (is_chain) {
+      p.print(*c);
+    }
+    const context* next = oldest_below(*c);
+    if (next != nullptr) {
+      p.depth += is_chain;
+    }
+    while (next == nullptr && c != &top) {
+      if (c->holder() == nullptr) print_leaves(*c);
+      next = c->previous_sibling();
+      if (next != nullptr) break;
+      c = c->parent();
+      p.depth -= c->holder() != nullptr;
+    }
+    c = next;
   }
+  print_leaves(top);
 }
 
 }  // namespace kedge

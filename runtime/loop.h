@@ -16,63 +16,67 @@
 #include <iosfwd>
 #include <source_location>
 #include <utility>
+#include <vector>
 
+#include "kedge/runtime/attempted.h"
 #include "kedge/runtime/awaiting/branch.h"
 #include "kedge/runtime/reactor/reactor.h"
 #include "kedge/runtime/scope.h"
+#include "kedge/runtime/spawner.h"
 
 namespace kedge {
 
-class loop : public reactor {
+class loop : public reactor, public spawner<loop> {
  public:
   // Throws std::system_error if the system cannot make a kqueue, and std::bad_alloc.
   loop();
   ~loop();
 
   // Drives the loop until x has ended. Returns the value of x or throws its exception; throws
-  // `cancelled` if cancel() ended x. Spawned tasks run beside x and stay in the loop when run()
-  // returns. If a spawned task fails, x is cancelled, and the failure is thrown once all tasks have
-  // ended. Throws std::logic_error if the loop is being driven already, and std::system_error if
-  // the kqueue fails.
+  // kedge::cancelled if cancel() ended x. Spawned tasks run beside x and stay in the loop when
+  // run() returns. If a spawned task fails, x and the other tasks are cancelled, and the first
+  // failure is thrown once all have ended. Throws std::logic_error if the loop is being driven
+  // already, and std::system_error if the kqueue fails.
   template <awaitable A>
     requires(!std::is_lvalue_reference_v<A>)
-  awaited_t<A> run(A&& x, std::source_location place = std::source_location::current());
-
-  // Runs fn(args...), or an awaitable, in the loop's own scope (see scope::spawn, whose exceptions
-  // it throws). May be called between drives: the task then starts in the next drive. If a task
-  // fails, the others are cancelled, and the drive in which the last of them ends throws the
-  // failure.
-  template <class Fn, class First, class... Rest>
-  void spawn(Fn&& fn, First&& first, Rest&&... rest) {
-    {
-      const hooked scope(*this);
-      tasks_.spawn(std::forward<Fn>(fn), std::forward<First>(first), std::forward<Rest>(rest)...);
-    }
-    announce_started();
+  awaited_t<A> run(A&& x, std::source_location place = std::source_location::current()) {
+    return try_run(std::move(x), place).value();
   }
-  template <class What>
-  void spawn(What&& what, std::source_location place = std::source_location::current()) {
-    {
-      const hooked scope(*this);
-      tasks_.spawn(std::forward<What>(what), place);
-    }
-    announce_started();
+  // The same, but returns how x ended. Throws the failure of a spawned task.
+  template <awaitable A>
+    requires(!std::is_lvalue_reference_v<A>)
+  attempted<awaited_t<A>> try_run(A&& x,
+                                  std::source_location place = std::source_location::current()) {
+    const driving scope(*this);
+    attempted<awaited_t<A>> end = run_root(std::move(x), place);
+    // After the destructors of what has run, which may have made tasks ready.
+    finish_drive();
+    return end;
   }
 
-  // Cancels the awaitable that run() runs, all spawned tasks, and the tasks that they spawn; then
-  // run() throws `cancelled`. Resumes nothing. When all of them have ended, the loop can be used
-  // again. No effect on an idle loop.
+  // spawn(fn, args...) and spawn(x): run a task in the loop's own scope (see spawner.h). May be
+  // called between drives: the task then starts in the next drive. If a task fails, the others are
+  // cancelled, and the drive in which the last of them ends throws the failure.
+
+  // Cancels the awaitable that run() runs and all tasks that have been spawned; run() then throws
+  // kedge::cancelled. Resumes nothing. Tasks that are spawned later are not cancelled. No effect on
+  // an idle loop.
   void cancel() noexcept;
 
   // The number of spawned tasks that have not ended.
   std::size_t size() const noexcept { return tasks_.size(); }
 
+  // All failures that led to the exception of the last drive that threw one, in the order in which
+  // they happened: of spawned tasks, and of the awaitable of run().
+  const std::vector<std::exception_ptr>& failures() const noexcept { return failures_; }
+
   // As in reactor. Also throw the failure of a spawned task, once the other tasks have ended.
   bool poll() { return run_once(clock::duration::zero()); }
   bool run_once(clock::duration max_wait = clock::duration::max());
 
-  // Prints the tree of tasks, each with its origin, the operation that it waits for and the place
-  // of that wait. May be called from a running task. Throws what `out` throws.
+  // Prints the tree of tasks: each with its origin, the operation that it waits for, and the places
+  // at which its coroutines wait, innermost first. May be called from a running task. Throws what
+  // `out` throws.
   void dump(std::ostream& out);
 
   // Returns the loop that the calling thread is driving, or null outside of a drive. For code that
@@ -80,53 +84,83 @@ class loop : public reactor {
   static loop* current() noexcept { return static_cast<loop*>(reactor::current()); }
 
  private:
+  friend class spawner<loop>;
+
   class root_scope final : public scope {
    public:
-    explicit root_scope(loop& l) noexcept : loop_(l) { open(l, nullptr); }
+    explicit root_scope(loop& l) noexcept : loop_(l) { open_root(l); }
+    using scope::add;
+    using scope::any_failed;
+    using scope::cancel_all;
+    using scope::cancel_present_children;
+    using scope::child;
     using scope::destroy_children;
-    using scope::next_standing;
+    using scope::own_context;
     using scope::reset;
 
    private:
-    // A failure stays until a drive has thrown it, and a cancellation until the root has ended.
+    // A failure stays until a drive has thrown it.
     void all_children_done() noexcept override {
-      if (failures().empty() && loop_.running_ == nullptr) reset();
+      if (!any_failed() && loop_.root_ == nullptr) reset();
     }
     loop& loop_;
   };
 
-  // Holds the branch that run() runs.
+  // What run() runs.
   class root : public branch_owner {
    public:
-    explicit root(loop& l) noexcept : loop_(l) {}
+    explicit root(loop& l) noexcept : loop_(l) { l.root_ = this; }
     root(const root&) = delete;
     root& operator=(const root&) = delete;
-    void drive(context& c);
+    bool is_done() const noexcept { return is_done_; }
+
+   protected:
+    ~root() { loop_.root_ = nullptr; }
 
    private:
-    void branch_done(branch_base&) noexcept override { done_ = true; }
+    void branch_done(branch_base&) noexcept override { is_done_ = true; }
+    const char* branch_name() const noexcept override { return "run"; }
     loop& loop_;
-    bool done_ = false;
+    bool is_done_ = false;
+  };
+  template <class Op>
+  class root_of final : public root {
+   public:
+    template <class A>
+    root_of(loop& l, A&& x) : root(l), held(std::forward<A>(x), *this) {}
+    branch<Op, true> held;
   };
 
-  void throw_failure();
+  template <class... What>
+  void add(std::source_location place, What&&... what) {
+    {
+      const hooked scope(*this);
+      tasks_.add(place, std::forward<What>(what)...);
+    }
+    announce_started();
+  }
+  template <awaitable A>
+  attempted<awaited_t<A>> run_root(A&& x, std::source_location place);
+  void drive_root();
+  void throw_failure(std::exception_ptr of_root);
+  void finish_drive();
 
   root_scope tasks_{*this};
-  context* running_ = nullptr;
+  root* root_ = nullptr;
+  std::vector<std::exception_ptr> failures_;
 };
 
 template <awaitable A>
-  requires(!std::is_lvalue_reference_v<A>)
-awaited_t<A> loop::run(A&& x, std::source_location place) {
-  root holder(*this);
-  const driving scope(*this);
-  branch<operation_of<A>> b(std::move(x), holder);
-  b.set_origin("run", place);
-  b.bind(*this, nullptr);
-  b.start();
-  holder.drive(b);
-  if (b.ended() == branch_base::outcome::cancelled) throw cancelled(b.cause());
-  return b.result();
+attempted<awaited_t<A>> loop::run_root(A&& x, std::source_location place) {
+  root_of<operation_of<A>> r(*this, std::move(x));
+  r.held.set_origin("run", place);
+  r.held.start(tasks_.own_context());
+  drive_root();
+  const outcome o = r.held.ended();
+  if (tasks_.any_failed()) throw_failure(o == outcome::failed ? r.held.failure() : nullptr);
+  if (o == outcome::cancelled) return attempted<awaited_t<A>>(r.held.cause());
+  if (o == outcome::failed) return attempted<awaited_t<A>>(r.held.failure());
+  return {std::in_place, [&]() -> decltype(auto) { return r.held.result(); }};
 }
 
 }  // namespace kedge

@@ -52,9 +52,6 @@ class reactor {
   // Takes one from the budget of the running coroutine. Returns false if none is left.
   bool spend_budget() noexcept { return budget_-- > 0; }
 
-  // The contexts whose waits context::cancel() has yet to withdraw. For context::cancel() only.
-  context*& cancelling() noexcept { return cancelling_; }
-
   timer_heap& timers() noexcept { return timers_; }
   const std::shared_ptr<registration_table>& registrations() noexcept { return registrations_; }
 
@@ -197,7 +194,6 @@ class reactor {
   bool woken_ = false;
   std::optional<clock::time_point> host_timer_;
   ready_queue<waiter> ready_;
-  context* cancelling_ = nullptr;
   timer_heap timers_;
   std::shared_ptr<registration_table> registrations_;
   std::shared_ptr<remote::mailbox> mailbox_;
