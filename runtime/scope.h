@@ -63,6 +63,9 @@ class scope : public spawner<scope> {
     // Returns the exception with which the child has failed.
     virtual std::exception_ptr failure() noexcept = 0;
 
+    // Destroys the child.
+    virtual void discard() noexcept { delete this; }
+
     child* next = nullptr;  // in the list of failures, or of children to delete
 
    protected:
@@ -114,7 +117,8 @@ class scope : public spawner<scope> {
   // Destroys the children and what they run, innermost first. Requires that the context has no
   // other branch below it.
   void destroy_children() noexcept;
-  // Forgets how the scope ended, so that it can be used again. Requires that there is no child.
+  // Forgets how the scope ended, so that it can be used again. Requires that all children have
+  // ended.
   void reset() noexcept;
 
   template <class Fn, class... Args>
@@ -190,8 +194,8 @@ class scope : public spawner<scope> {
   void cancel_leaves(cancel_cause cause) noexcept;
   void delete_ended() noexcept;
 
-  // All children have ended.
-  virtual void all_children_done() noexcept = 0;
+  // All children have ended. Called in the scope's own destructor too.
+  virtual void all_children_done() noexcept {}
   // Cancels a body that has no context of its own.
   virtual void cancel_body(cancel_cause) noexcept {}
 
