@@ -3,8 +3,9 @@
 // Combinators, scopes and the loop hold their operations as branches. A branch reports its end
 // once, to its branch_owner. Destroying a branch destroys its operation in any state.
 //
-// A branch that runs a coroutine has a context of its own. Every other branch runs in the context
-// of the combinator that holds it, which withdraws it.
+// A branch that runs a coroutine or a composite has a context of its own: what it starts below
+// itself is cancelled with it, even if it has not started yet. Every other branch runs in the
+// context of the combinator that holds it, which withdraws it.
 //
 // Threads: the loop's thread only.
 #pragma once
@@ -90,7 +91,7 @@ class outer_branch : public branch_base, public context {
 };
 
 template <class Op>
-inline constexpr bool needs_context = kind_of<Op> == operation_kind::coroutine;
+inline constexpr bool needs_context = kind_of<Op> != operation_kind::wait;
 
 template <operation Op, bool OwnContext = needs_context<Op>>
 class branch final
