@@ -1,16 +1,13 @@
 // task: what ends the program.
 #include "kedge/runtime/task.h"
 
-#include <cstdio>
-
 namespace kedge {
 
 void stop_empty(const waiter& w) noexcept {
   description line;
+  line.print("awaits a task that was awaited before or moved from: ");
   w.describe(line);
-  std::fprintf(stderr, "kedge: awaits a task that was awaited before or moved from: %s\n",
-               line.text());
-  std::terminate();
+  stop(w.owner_context(), line.text());
 }
 
 }  // namespace kedge
