@@ -1,6 +1,7 @@
 // loop: drives until the root has ended, throws failures of spawned tasks, prints the tree.
 #include "kedge/runtime/loop.h"
 
+#include <algorithm>
 #include <new>
 #include <ostream>
 #include <string>
@@ -28,11 +29,14 @@ void loop::finish_drive() {
 
 bool loop::run_once(clock::duration max_wait) {
   const bool ran = reactor::run_once(max_wait);
-  if (tasks_.any_failed() && tasks_.size() == 0) throw_failure(nullptr);
+  if (tasks_.any_failed() && tasks_.size() == 0) {
+    const hooked scope(*this);
+    note_failures(nullptr);
+  }
   return ran;
 }
 
-void loop::throw_failure(std::exception_ptr of_root) {
+void loop::note_failures(std::exception_ptr of_root) {
   std::exception_ptr first;
   failures_.clear();
   try {
@@ -44,6 +48,7 @@ void loop::throw_failure(std::exception_ptr of_root) {
   } catch (const std::bad_alloc&) {
     // The first one is thrown without the list.
   }
+  if (first == nullptr) return;
   tasks_.reset();
   std::rethrow_exception(first);
 }
@@ -92,7 +97,13 @@ class printer {
   std::size_t depth = 0;
 
  private:
-  void begin_line() { out_ << std::string(2 * depth, ' '); }
+  // Below the 32nd level a number stands for the indentation, which would grow with the square of
+  // the depth.
+  void begin_line() {
+    constexpr std::size_t deepest = 32;
+    out_ << std::string(2 * std::min(depth, deepest), ' ');
+    if (depth > deepest) out_ << '[' << depth << "] ";
+  }
 
   // The innermost wait, then the waits of the coroutines around it.
   void print_chain(const waiter& innermost) {

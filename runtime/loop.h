@@ -48,10 +48,15 @@ class loop : public reactor, public spawner<loop> {
   attempted<awaited_t<A>> try_run(A&& x,
                                   std::source_location place = std::source_location::current()) {
     const driving scope(*this);
-    attempted<awaited_t<A>> end = run_root(std::move(x), place);
-    // After the destructors of what has run, which may have made tasks ready.
-    finish_drive();
-    return end;
+    // In both cases after the destructors of what has run, which may have made tasks ready.
+    try {
+      attempted<awaited_t<A>> end = run_root(std::move(x), place);
+      finish_drive();
+      return end;
+    } catch (...) {
+      finish_drive();
+      throw;
+    }
   }
 
   // spawn(fn, args...) and spawn(x): run a task in the loop's own scope (see spawner.h). May be
@@ -144,7 +149,9 @@ class loop : public reactor, public spawner<loop> {
   template <awaitable A>
   attempted<awaited_t<A>> run_root(A&& x, std::source_location place);
   void drive_root();
-  void throw_failure(std::exception_ptr of_root);
+  // Makes failures() from the failures of spawned tasks and of the root (null: it has not failed).
+  // Throws the first one of a spawned task, once all these tasks have ended.
+  void note_failures(std::exception_ptr of_root);
   void finish_drive();
 
   root_scope tasks_{*this};
@@ -159,9 +166,10 @@ attempted<awaited_t<A>> loop::run_root(A&& x, std::source_location place) {
   r.held.start(tasks_.own_context());
   drive_root();
   const outcome o = r.held.ended();
-  if (tasks_.any_failed()) throw_failure(o == outcome::failed ? r.held.failure() : nullptr);
+  const std::exception_ptr failure = o == outcome::failed ? r.held.failure() : nullptr;
+  if (failure != nullptr || tasks_.any_failed()) note_failures(failure);
   if (o == outcome::cancelled) return attempted<awaited_t<A>>(r.held.cause());
-  if (o == outcome::failed) return attempted<awaited_t<A>>(r.held.failure());
+  if (o == outcome::failed) return attempted<awaited_t<A>>(failure);
   return {std::in_place, [&]() -> decltype(auto) { return r.held.result(); }};
 }
 

@@ -65,30 +65,35 @@ const waiter* scope::next_leaf(const waiter* previous) const noexcept {
 }
 
 void scope::delete_ended() noexcept {
-  while (ended_ != nullptr) delete std::exchange(ended_, ended_->next);
+  while (ended_ != nullptr) std::exchange(ended_, ended_->next)->discard();
 }
 
-void scope::destroy_living() noexcept {
+void scope::destroy_records() noexcept {
   // A destructor may spawn: then there is a child again.
   for (;;) {
-    context_.destroy();
     if (context* const c = context_.first_child()) {
-      delete &static_cast<child&>(c->holder()->owner());
+      static_cast<child&>(c->holder()->owner()).discard();
     } else if (leaf_child* const leaf = leaf_children_.pop_back()) {
-      delete leaf;
+      leaf->discard();
+    } else if (ended_ != nullptr) {
+      delete_ended();
+    } else if (first_failure_ != nullptr) {
+      reset();
     } else {
-      return;
+      break;
     }
+    context_.destroy();
   }
+  size_ = 0;
 }
 
+// The failed children are deleted last: their destructors may spawn.
 void scope::reset() noexcept {
+  context_.revive();
+  cancelled_itself_ = any_child_cancelled_ = false;
   child* failed = std::exchange(first_failure_, nullptr);
   last_failure_ = nullptr;
-  while (failed != nullptr) delete std::exchange(failed, failed->next);
-  context_.revive();
-  size_ = 0;
-  cancelled_itself_ = any_child_cancelled_ = false;
+  while (failed != nullptr) std::exchange(failed, failed->next)->discard();
 }
 
 }  // namespace kedge

@@ -63,6 +63,9 @@ class scope : public spawner<scope> {
     // Returns the exception with which the child has failed.
     virtual std::exception_ptr failure() noexcept = 0;
 
+    // Destroys the child.
+    virtual void discard() noexcept { delete this; }
+
     child* next = nullptr;  // in the list of failures, or of children to delete
 
    protected:
@@ -119,11 +122,14 @@ class scope : public spawner<scope> {
   // Destroys the children and what they run, innermost first. Requires that the context has no
   // other branch below it.
   void destroy_children() noexcept {
-    if (context_.first_child() != nullptr || !leaf_children_.empty()) destroy_living();
-    if (ended_ != nullptr) delete_ended();
-    if (first_failure_ != nullptr) reset();
+    context_.destroy();
+    if (context_.first_child() != nullptr || !leaf_children_.empty() || ended_ != nullptr ||
+        first_failure_ != nullptr) {
+      destroy_records();
+    }
   }
-  // Forgets how the scope ended, so that it can be used again. Requires that there is no child.
+  // Forgets how the scope ended, so that it can be used again. Requires that all children have
+  // ended.
   void reset() noexcept;
 
   template <class Fn, class... Args>
@@ -196,7 +202,7 @@ class scope : public spawner<scope> {
   template <class Record>
   void adopt(Record* r, std::source_location place) noexcept;
   void require_open() const;
-  void destroy_living() noexcept;
+  void destroy_records() noexcept;
   void delete_ended() noexcept;
 
   // All children have ended. Returns true if the scope itself has ended, and will be destroyed.

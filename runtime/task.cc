@@ -1,8 +1,6 @@
 // task: what ends the program.
 #include "kedge/runtime/task.h"
 
-#include <cstdio>
-
 namespace kedge {
 
 void task_detail::promise_base::raise() {
@@ -11,10 +9,9 @@ void task_detail::promise_base::raise() {
 
 void stop_empty(const waiter& w) noexcept {
   description line;
+  line.print("awaits a task that was awaited before or moved from: ");
   w.describe(line);
-  std::fprintf(stderr, "kedge: awaits a task that was awaited before or moved from: %s\n",
-               line.text());
-  std::terminate();
+  stop(w.owner_context(), line.text());
 }
 
 }  // namespace kedge

@@ -41,9 +41,8 @@ class scope_operation final : private scope {
   scope_operation& operator=(const scope_operation&) = delete;
   // Destroys all before the captures of the closure, to which they refer.
   ~scope_operation() {
-    own_context().destroy();
-    body_.reset();
     destroy_children();
+    body_.reset();
   }
 
   bool await_ready() const noexcept { return false; }
@@ -57,7 +56,8 @@ class scope_operation final : private scope {
     const std::coroutine_handle<> next = body_->held.start_directly(own_context());
     is_started_ = true;
     if (next) return next;
-    return is_over() ? std::coroutine_handle<>() : std::noop_coroutine();
+    if (!await_settle()) return std::noop_coroutine();
+    return nullptr;
   }
 
   // A task outside of the scope may have spawned into it since the last child ended.
@@ -107,6 +107,7 @@ class scope_operation final : private scope {
     body_record(scope_operation& s, Body& closure, scope& handed_out)
         : child(s), held(closure(handed_out), *this) {}
     std::exception_ptr failure() noexcept override { return held.failure(); }
+    void discard() noexcept override { static_cast<scope_operation&>(owner()).body_.reset(); }
     branch<operation, body_branch> held;
 
    private:

@@ -64,19 +64,22 @@ class with_timeout_operation final : private timer, private branch_owner {
 
   bool await_ready() const noexcept { return false; }
 
-  // Starts x first: what is ready at once needs no timer.
   std::coroutine_handle<> await_suspend(waiter& w) {
     waiter_ = &w;
+    context& above = w.owner_context();
+    cancelled_first_ = above.cancelled();
     std::coroutine_handle<> next;
     if constexpr (needs_context<operation>) {
-      arm_timer();
-      next = branch_.start_directly(w.owner_context());
-      branch_.set_deadline(std::min(deadline_, branch_.deadline()));
+      arm_timer();  // first: nothing may throw once a coroutine has been entered
+      branch_.enter(above);
+      branch_.set_deadline(std::min(deadline_, above.deadline()));
+      next = branch_.start_entered_directly();
     } else {
-      next = branch_.start_directly(w.owner_context());
-      if (!next) return nullptr;
-      arm_timer();
+      next = branch_.start_directly(above);
+      if (next) arm_timer();  // last: what is ready at once needs no timer
     }
+    if (!next) disarm();
+    started_ = true;
     return next;
   }
   bool await_cancel(cancel_cause cause) noexcept {
@@ -130,7 +133,7 @@ class with_timeout_operation final : private timer, private branch_owner {
     branch_.cancel(cancel_cause::deadline);
   }
   void branch_done(branch_base&) noexcept override {
-    if (!armed() && !expired_) return;  // await_suspend() returns the end
+    if (!started_) return;  // await_suspend() returns the end
     disarm();
     wake(*waiter_);
   }
@@ -139,6 +142,7 @@ class with_timeout_operation final : private timer, private branch_owner {
   time_limit limit_;
   clock::time_point deadline_{};
   waiter* waiter_ = nullptr;
+  bool started_ = false;
   bool expired_ = false;
   bool cancelled_first_ = false;  // a cancellation from outside came before the deadline
   branch<operation> branch_;

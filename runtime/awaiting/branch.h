@@ -3,8 +3,9 @@
 // Combinators, scopes and the loop hold their operations as branches. A branch reports its end
 // once, to its branch_owner. Destroying a branch destroys its operation in any state.
 //
-// A branch that runs a coroutine has a context of its own. Every other branch runs in the context
-// of the combinator that holds it, which withdraws it.
+// A branch that runs a coroutine or a composite has a context of its own: what it starts below
+// itself is cancelled with it, even if it has not started yet. Every other branch runs in the
+// context of the combinator that holds it, which withdraws it.
 //
 // Threads: the loop's thread only.
 #pragma once
@@ -121,7 +122,7 @@ class body_branch : public chain_branch {
 };
 
 template <class Op>
-inline constexpr bool needs_context = kind_of<Op> == operation_kind::coroutine;
+inline constexpr bool needs_context = kind_of<Op> != operation_kind::wait;
 
 template <operation Op, class Kind = std::conditional_t<needs_context<Op>, outer_branch, inner_branch>>
 class branch final : public operation_waiter<Op, Kind> {
