@@ -55,8 +55,8 @@ class operation_waiter : public Base {
     if (this->deferred_) [[unlikely]] {
       this->deferred_ = false;
       this->resumes_directly_ = is_plain;
-      this->on_resume();
       if (is_refused()) return this->on_end(outcome::cancelled);
+      this->on_resume();
       if (const std::coroutine_handle<> next = begin()) return next;
     } else if constexpr (settles) {
       if (!op_.await_settle()) {
@@ -220,7 +220,10 @@ class coroutine_waiter : public waiter {
     wake(*this);
   }
   std::coroutine_handle<> on_end(outcome o) noexcept {
-    if (o == outcome::cancelled) [[unlikely]] return owner_context().end_cancelled();
+    if (o == outcome::cancelled) [[unlikely]] {
+      on_suspend();
+      return owner_context().end_cancelled();
+    }
     owner_context().run();
     return awaiting_frame()->handle();
   }
