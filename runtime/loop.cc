@@ -66,8 +66,12 @@ class printer {
   explicit printer(std::ostream& out) noexcept : out_(out) {}
 
   void print(const context& c) {
-    const branch_base& held = *c.holder();
     begin_line();
+    if (c.holder() == nullptr) {
+      out_ << "a scope: its closure runs\n";
+      return;
+    }
+    const branch_base& held = *c.holder();
     if (c.name() == nullptr) {
       out_ << "branch of " << held.owner().branch_name();
     } else {
