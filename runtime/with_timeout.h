@@ -54,6 +54,12 @@ class with_timeout_operation final : private timer, private branch_owner {
   using value = awaited_t<A>;
   using timed_value = typename timed<value>::type;
   using operation = operation_of<A>;
+  using error = typename timed_value::error_type;
+  static constexpr bool tells_expiry =
+      requires(operation&& op) { std::move(op).await_expired(errc::timed_out); };
+  static_assert(tells_expiry || std::is_constructible_v<error, std::error_code>,
+                "kedge: with_timeout() cannot make the error of this result: give its operation an "
+                "await_expired(errc) (see kedge/runtime/awaiting/operation.h)");
 
  public:
   static constexpr operation_kind kind = operation_kind::composite;
@@ -110,20 +116,15 @@ class with_timeout_operation final : private timer, private branch_owner {
   }
 
  private:
-  using error = typename timed_value::error_type;
-
   void arm_timer() {
     deadline_ = limit_.begin();
     waiter_->owner_context().in_reactor().timers().arm(*this, deadline_);
   }
 
   error expired_error() {
-    if constexpr (requires { std::move(branch_.op()).await_expired(errc::timed_out); }) {
+    if constexpr (tells_expiry) {
       return std::move(branch_.op()).await_expired(errc::timed_out);
     } else {
-      static_assert(std::is_constructible_v<error, std::error_code>,
-                    "kedge: with_timeout() cannot make the error of this result: give its "
-                    "operation an await_expired(errc) (see kedge/runtime/awaiting/operation.h)");
       return error(make_error_code(errc::timed_out));
     }
   }
