@@ -82,6 +82,11 @@ class printer {
     }
     out_ << (w->queued() ? ": ready, after " : ": waits for ");
     print_chain(*w);
+    ++depth;
+    for (const waiter* leaf = w->next_leaf(nullptr); leaf != nullptr; leaf = w->next_leaf(leaf)) {
+      print_leaf(*leaf);
+    }
+    --depth;
   }
   void print_leaf(const waiter& w) {
     begin_line();
@@ -126,36 +131,29 @@ const context* oldest_below(const context& c) noexcept {
 
 }  // namespace
 
-// The tree in pre-order, older contexts first. A scope's context has no line of its own: its
-// children stand below the chain that awaits it.
+// The tree in pre-order, older contexts first.
 void loop::dump(std::ostream& out) {
   printer p(out);
   const context& top = tasks_.own_context();
-  const auto print_leaves = [&](const context& scope_context) {
-    if (scope_context.suspended_on() == nullptr) return;  // the scope is being destroyed
-    const waiter* leaf = nullptr;
-    while ((leaf = scope_context.suspended_on()->next_leaf(leaf)) != nullptr) p.print_leaf(*leaf);
-  };
   const context* c = oldest_below(top);
   while (c != nullptr) {
-    const bool is_chain = c->holder() != nullptr;
-    if (is_chain) {
-      p.print(*c);
-    }
+    p.print(*c);
     const context* next = oldest_below(*c);
-    if (next != nullptr) {
-      p.depth += is_chain;
-    }
+    if (next != nullptr) ++p.depth;
     while (next == nullptr && c != &top) {
-      if (c->holder() == nullptr) print_leaves(*c);
       next = c->previous_sibling();
-      if (next != nullptr) break;
-      c = c->parent();
-      p.depth -= c->holder() != nullptr;
+      if (next == nullptr) {
+        c = c->parent();
+        --p.depth;
+      }
     }
     c = next;
   }
-  print_leaves(top);
+  p.depth = 0;
+  for (const waiter* leaf = tasks_.next_leaf(nullptr); leaf != nullptr;
+       leaf = tasks_.next_leaf(leaf)) {
+    p.print_leaf(*leaf);
+  }
 }
 
 }  // namespace kedge

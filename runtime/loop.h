@@ -100,13 +100,15 @@ class loop : public reactor, public spawner<loop> {
     using scope::cancel_present_children;
     using scope::child;
     using scope::destroy_children;
+    using scope::next_leaf;
     using scope::own_context;
     using scope::reset;
 
    private:
     // A failure stays until a drive has thrown it.
-    void all_children_done() noexcept override {
+    bool all_children_done() noexcept override {
       if (!any_failed() && loop_.root_ == nullptr) reset();
+      return false;
     }
     loop& loop_;
   };
@@ -133,7 +135,7 @@ class loop : public reactor, public spawner<loop> {
    public:
     template <class A>
     root_of(loop& l, A&& x) : root(l), held(std::forward<A>(x), *this) {}
-    branch<Op, true> held;
+    branch<Op, outer_branch> held;
   };
 
   template <class... What>

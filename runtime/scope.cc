@@ -15,11 +15,10 @@ void scope::cancel_all(cancel_cause cause) noexcept {
   if (context_.cancelled()) return;
   cancelled_itself_ = true;
   context_.cancel(cause);
+  cancel_leaves(cause);
 }
 
-// Called by the cancellation of the scope's context, which reaches all other children by itself.
 void scope::cancel_leaves(cancel_cause cause) noexcept {
-  cancel_body(cause);
   leaf_child* next = nullptr;
   for (leaf_child* c = leaf_children_.front(); c != nullptr; c = next) {
     next = leaf_children_.after(*c);
@@ -47,9 +46,7 @@ void scope::child_done(child& c, outcome o) noexcept {
     c.next = ended_;
     ended_ = &c;
   }
-  if (size_ == 0) {
-    all_children_done();
-  }
+  if (size_ == 0 && all_children_done()) return;
   if (ended_ != nullptr) context_.in_reactor().ready(reaper_);
 }
 
@@ -58,15 +55,11 @@ std::coroutine_handle<> scope::reaper::proceed() noexcept {
   return std::noop_coroutine();
 }
 
-void scope::reaper::describe(description& line) const noexcept {
-  line.print("%zu children", scope_.size());
-}
-
-const waiter* scope::reaper::next_leaf(const waiter* previous) const noexcept {
-  const leaf_child* next = scope_.leaf_children_.front();
+const waiter* scope::next_leaf(const waiter* previous) const noexcept {
+  const leaf_child* next = leaf_children_.front();
   if (previous != nullptr) {
     auto& owner = static_cast<const branch_base*>(previous)->owner();
-    next = scope_.leaf_children_.after(static_cast<leaf_child&>(owner));
+    next = leaf_children_.after(static_cast<leaf_child&>(owner));
   }
   return next != nullptr ? &next->as_waiter() : nullptr;
 }
@@ -75,10 +68,9 @@ void scope::delete_ended() noexcept {
   while (ended_ != nullptr) std::exchange(ended_, ended_->next)->discard();
 }
 
-void scope::destroy_children() noexcept {
+void scope::destroy_records() noexcept {
   // A destructor may spawn: then there is a child again.
   for (;;) {
-    context_.destroy();
     if (context* const c = context_.first_child()) {
       static_cast<child&>(c->holder()->owner()).discard();
     } else if (leaf_child* const leaf = leaf_children_.pop_back()) {
@@ -90,9 +82,9 @@ void scope::destroy_children() noexcept {
     } else {
       break;
     }
+    context_.destroy();
   }
   size_ = 0;
-  reset();
 }
 
 // The failed children are deleted last: their destructors may spawn.

@@ -91,8 +91,9 @@ class scope : public spawner<scope> {
     }
   };
 
-  scope() noexcept : reaper_(*this) { context_.suspend_on(reaper_); }
-  ~scope() { destroy_children(); }
+  scope() noexcept : reaper_(*this) {}
+  // Requires that the derived class has called destroy_children().
+  ~scope() = default;
 
   // Opens the scope below `parent`.
   void open(context& parent) noexcept { context_.enter(parent); }
@@ -112,11 +113,21 @@ class scope : public spawner<scope> {
   void child_done(child& c, outcome o) noexcept;
   // Adds the failure of `c`, and cancels all.
   void note_failure(child& c) noexcept;
+  // Cancels the children without a context, which a cancellation of the scope's does not reach.
+  void cancel_leaves(cancel_cause cause) noexcept;
+  // See waiter::next_leaf().
+  const waiter* next_leaf(const waiter* previous) const noexcept;
   // Cancels each child by itself, so that later children are not cancelled.
   void cancel_present_children(cancel_cause cause) noexcept;
   // Destroys the children and what they run, innermost first. Requires that the context has no
   // other branch below it.
-  void destroy_children() noexcept;
+  void destroy_children() noexcept {
+    context_.destroy();
+    if (context_.first_child() != nullptr || !leaf_children_.empty() || ended_ != nullptr ||
+        first_failure_ != nullptr) {
+      destroy_records();
+    }
+  }
   // Forgets how the scope ended, so that it can be used again. Requires that all children have
   // ended.
   void reset() noexcept;
@@ -175,14 +186,14 @@ class scope : public spawner<scope> {
   };
 
   // Deletes the ended children at its own turn: a child's end is reported from within its
-  // coroutine, which cannot be destroyed there. It also stands for the scope in the context tree.
+  // coroutine, which cannot be destroyed there.
   class reaper final : public waiter {
    public:
     explicit reaper(scope& s) noexcept : waiter(&s.context_, nullptr), scope_(s) {}
     std::coroutine_handle<> proceed() noexcept override;
-    void withdraw(cancel_cause cause) noexcept override { scope_.cancel_leaves(cause); }
-    void describe(description& line) const noexcept override;
-    const waiter* next_leaf(const waiter* previous) const noexcept override;
+    void withdraw(cancel_cause) noexcept override {}
+    void describe(description&) const noexcept override {}
+    const waiter* next_leaf(const waiter*) const noexcept override { return nullptr; }
 
    private:
     scope& scope_;
@@ -191,13 +202,11 @@ class scope : public spawner<scope> {
   template <class Record>
   void adopt(Record* r, std::source_location place) noexcept;
   void require_open() const;
-  void cancel_leaves(cancel_cause cause) noexcept;
+  void destroy_records() noexcept;
   void delete_ended() noexcept;
 
-  // All children have ended. Called in the scope's own destructor too.
-  virtual void all_children_done() noexcept {}
-  // Cancels a body that has no context of its own.
-  virtual void cancel_body(cancel_cause) noexcept {}
+  // All children have ended. Returns true if the scope itself has ended, and will be destroyed.
+  virtual bool all_children_done() noexcept = 0;
 
   context context_{nullptr};
   base::list<leaf_child, &leaf_child::link> leaf_children_;

@@ -60,10 +60,12 @@ class promise_base : public awaiting_promise {
 
  protected:
   void rethrow_failure() {
-    if (failure_) [[unlikely]] std::rethrow_exception(std::exchange(failure_, nullptr));
+    if (failure_) [[unlikely]] raise();
   }
 
  private:
+  [[noreturn, gnu::cold]] void raise();
+
   std::exception_ptr failure_;
 };
 
@@ -142,7 +144,7 @@ class task_operation {
   }
   // The innermost wait of the task is cancelled through the context that both share.
   bool await_cancel(cancel_cause) noexcept { return false; }
-  std::exception_ptr await_failure() noexcept { return body().failure(); }
+  const std::exception_ptr& await_failure() const noexcept { return body().failure(); }
   T await_resume() { return body().take(); }
   void describe(description& line) const noexcept { line.print("a task"); }
 

@@ -72,6 +72,7 @@ class scope_operation final : private scope {
   bool await_cancel(cancel_cause cause) noexcept {
     if (!cancelled_itself()) cancelled_from_outside_ = true;
     own_context().cancel(cause);
+    cancel_leaves(cause);
     return false;
   }
 
@@ -95,6 +96,7 @@ class scope_operation final : private scope {
     }
   }
 
+  using scope::next_leaf;
   void describe(description& line) const noexcept {
     line.print("a scope of %zu children%s", size(), body_done_ ? "" : " and their body");
   }
@@ -106,7 +108,7 @@ class scope_operation final : private scope {
         : child(s), held(closure(handed_out), *this) {}
     std::exception_ptr failure() noexcept override { return held.failure(); }
     void discard() noexcept override { static_cast<scope_operation&>(owner()).body_.reset(); }
-    branch<operation> held;
+    branch<operation, body_branch> held;
 
    private:
     void branch_done(branch_base&) noexcept override {
@@ -130,17 +132,13 @@ class scope_operation final : private scope {
     if (body_->held.ended() == outcome::failed) note_failure(*body_);
     wake_if_over();
   }
-  void all_children_done() noexcept override { wake_if_over(); }
-  void wake_if_over() noexcept {
-    if (is_started_ && is_over()) wake(*waiter_);
+  bool all_children_done() noexcept override { return wake_if_over(); }
+  bool wake_if_over() noexcept {
+    if (!is_started_ || !is_over()) return false;
+    wake(*waiter_);
+    return true;
   }
   bool is_over() const noexcept { return body_done_ && size() == 0; }
-
-  void cancel_body(cancel_cause cause) noexcept override {
-    if constexpr (!needs_context<operation>) {
-      if (body_ && is_started_) body_->held.cancel(cause);
-    }
-  }
 
   // The body was to give a value, and scope::cancel() has ended it before.
   bool lost_value() const noexcept {

@@ -30,31 +30,37 @@ class operation_waiter : public Base {
   static constexpr bool settles = requires(Op& op) { op.await_settle(); };
   static constexpr bool may_throw =
       !noexcept(std::declval<Op&>().await_suspend(std::declval<waiter&>()));
+  static constexpr bool is_plain =
+      Base::is_coroutine && !settles && !requires(const Op& op) { op.was_cancelled(); };
 
  public:
   template <class A, class... B>
   explicit operation_waiter(A&& a, B&&... base)
-      : Base(std::forward<B>(base)...), op_(std::forward<A>(a).operator co_await()) {}
+      : Base(std::forward<B>(base)...), op_(std::forward<A>(a).operator co_await()) {
+    this->resumes_directly_ = is_plain;
+  }
 
   Op& op() noexcept { return op_; }
   const Op& op() const noexcept { return op_; }
 
   void withdraw(cancel_cause cause) noexcept override {
-    asked_to_end_ = true;
-    cause_ = cause;
+    this->asked_to_end_ = true;
+    this->asked_cause_ = cause;
     if (this->queued()) return;  // proceed() decides at its turn
-    if (op_.await_cancel(cause)) withdrawn_ = this->on_withdrawn();
+    if (op_.await_cancel(cause)) this->on_withdrawn();
   }
 
   std::coroutine_handle<> proceed() noexcept override {
-    if (withdrawn_) [[unlikely]] return this->on_end(outcome::cancelled);
-    if (deferred_) [[unlikely]] {
-      deferred_ = false;
+    if (this->withdrawn_) [[unlikely]] return this->on_end(outcome::cancelled);
+    if (this->deferred_) [[unlikely]] {
+      this->deferred_ = false;
+      this->resumes_directly_ = is_plain;
+      this->on_resume();
       if (is_refused()) return this->on_end(outcome::cancelled);
       if (const std::coroutine_handle<> next = begin()) return next;
     } else if constexpr (settles) {
       if (!op_.await_settle()) {
-        if (asked_to_end_) [[unlikely]] withdraw(cause_);
+        if (this->asked_to_end_) [[unlikely]] withdraw(this->asked_cause_);
         return std::noop_coroutine();
       }
     }
@@ -63,20 +69,28 @@ class operation_waiter : public Base {
 
   void describe(description& line) const noexcept override { op_.describe(line); }
 
+  const waiter* next_leaf(const waiter* previous) const noexcept override {
+    if constexpr (requires { op_.next_leaf(previous); }) {
+      return op_.next_leaf(previous);
+    } else {
+      return nullptr;
+    }
+  }
+
  protected:
   // A wait does not begin if its context is cancelled, or if it was withdrawn before its turn.
   bool is_refused() const noexcept {
     return kind_of<Op> == operation_kind::wait &&
-           (asked_to_end_ || this->owner_context().cancelled());
+           (this->asked_to_end_ || this->owner_context().cancelled());
   }
   // Starts the operation at this waiter's next turn instead of now.
   void defer() noexcept {
-    deferred_ = true;
+    this->deferred_ = true;
     wait_for_turn();
   }
   // Ends as cancelled at this waiter's next turn.
   void give_up() noexcept {
-    withdrawn_ = true;
+    this->withdrawn_ = true;
     wait_for_turn();
   }
 
@@ -130,8 +144,8 @@ class operation_waiter : public Base {
   // Goes on after the operation's end. Returns the coroutine to run next.
   std::coroutine_handle<> end() noexcept {
     if (ended_cancelled()) [[unlikely]] return this->on_end(outcome::cancelled);
-    if constexpr (Base::tells_failure) {
-      if (failure() != nullptr) return this->on_end(outcome::failed);
+    if constexpr (!Base::is_coroutine) {
+      if (has_failed()) return this->on_end(outcome::failed);
     }
     return this->on_end(outcome::value);
   }
@@ -146,6 +160,13 @@ class operation_waiter : public Base {
   bool start_failed() const noexcept {
     if constexpr (may_throw) return failure_.stored != nullptr;
     return false;
+  }
+  bool has_failed() noexcept {
+    if constexpr (requires { op_.await_failure(); }) {
+      return start_failed() || op_.await_failure() != nullptr;
+    } else {
+      return start_failed();
+    }
   }
   // Returns the exception that take() would throw, or null.
   std::exception_ptr failure() noexcept {
@@ -166,12 +187,14 @@ class operation_waiter : public Base {
     return op_.await_resume();
   }
 
- private:
+ protected:
   void wait_for_turn() noexcept {
+    this->resumes_directly_ = false;
     this->on_suspend();
     wake(*this);
   }
 
+ private:
   struct failure_slot {
     std::exception_ptr stored;
   };
@@ -179,25 +202,22 @@ class operation_waiter : public Base {
 
   Op op_;
   [[no_unique_address]] std::conditional_t<may_throw, failure_slot, no_failure> failure_;
-  bool deferred_ = false;
-  bool withdrawn_ = false;
-  bool asked_to_end_ = false;
-  cancel_cause cause_ = cancel_cause::requested;
 };
 
 // The kind of waiter that is a coroutine.
 class coroutine_waiter : public waiter {
  protected:
-  static constexpr bool tells_failure = false;
+  static constexpr bool is_coroutine = true;
 
   explicit coroutine_waiter(frame& f) noexcept : waiter(&f.owner_context(), &f) {}
 
   void on_suspend() noexcept { owner_context().suspend_on(*this); }
   void on_resume() noexcept { owner_context().run(); }
-  // Returns true: the chain is destroyed at the waiter's turn, not here.
-  bool on_withdrawn() noexcept {
+  // The chain is destroyed at the waiter's turn, not here.
+  void on_withdrawn() noexcept {
+    withdrawn_ = true;
+    resumes_directly_ = false;
     wake(*this);
-    return true;
   }
   std::coroutine_handle<> on_end(outcome o) noexcept {
     if (o == outcome::cancelled) [[unlikely]] return owner_context().end_cancelled();
@@ -217,15 +237,15 @@ class [[nodiscard]] awaiting final : public operation_waiter<Op, coroutine_waite
 
   bool await_ready() noexcept {
     if (this->is_refused() || !this->owner_context().in_reactor().spend_budget()) [[unlikely]] {
-      starts_ = false;
+      this->deferred_ = true;
       return false;
     }
     return this->op().await_ready();
   }
 
   std::coroutine_handle<> await_suspend(std::coroutine_handle<> self) noexcept(!base::may_throw) {
-    if (!starts_) [[unlikely]] {
-      this->defer();
+    if (this->deferred_) [[unlikely]] {
+      this->wait_for_turn();
       return std::noop_coroutine();
     }
     const std::coroutine_handle<> next = this->suspend();
@@ -245,7 +265,6 @@ class [[nodiscard]] awaiting final : public operation_waiter<Op, coroutine_waite
 
  private:
   std::source_location place_;
-  bool starts_ = true;
 };
 
 // The base of our coroutines' promises: decides which types can be awaited in them.

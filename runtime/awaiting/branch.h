@@ -37,6 +37,16 @@ class branch_base : public waiter {
   outcome ended() const noexcept { return outcome_; }
   branch_owner& owner() const noexcept { return *owner_; }
 
+  // The chain that this branch runs was cancelled and has been destroyed. Returns the coroutine to
+  // run next.
+  virtual std::coroutine_handle<> chain_destroyed() noexcept = 0;
+
+ protected:
+  static constexpr bool is_coroutine = false;
+
+  branch_base(branch_owner& owner, context* own) noexcept : waiter(own, nullptr), owner_(&owner) {}
+  ~branch_base() = default;
+
   // The branch has ended so. Returns the coroutine to run next.
   std::coroutine_handle<> report(outcome o) noexcept {
     outcome_ = o;
@@ -44,59 +54,79 @@ class branch_base : public waiter {
     return std::noop_coroutine();
   }
 
- protected:
-  static constexpr bool tells_failure = true;
-
-  branch_base(branch_owner& owner, context* own) noexcept : waiter(own, nullptr), owner_(&owner) {}
-  ~branch_base() = default;
-
  private:
   branch_owner* owner_;
   outcome outcome_ = outcome::none;
 };
 
-// A branch in the context of the combinator that holds it.
+// A branch in the context of the combinator that holds it. It runs no chain of its own.
 class inner_branch : public branch_base {
  protected:
+  static constexpr bool has_chain = false;
+
   explicit inner_branch(branch_owner& owner) noexcept : branch_base(owner, nullptr) {}
 
   void enter_context(context& parent) noexcept { bind_to(parent); }
   void on_suspend() noexcept {}
   void on_resume() noexcept {}
-  bool on_withdrawn() noexcept {
-    report(outcome::cancelled);
-    return false;
-  }
+  void on_withdrawn() noexcept { report(outcome::cancelled); }
   std::coroutine_handle<> on_end(outcome o) noexcept { return report(o); }
+  std::coroutine_handle<> chain_destroyed() noexcept override { return report(outcome::cancelled); }
+};
+
+// A branch that runs the chain of a context.
+class chain_branch : public branch_base {
+ protected:
+  static constexpr bool has_chain = true;
+
+  using branch_base::branch_base;
+
+  void on_suspend() noexcept { owner_context().suspend_on(*this); }
+  void on_resume() noexcept { owner_context().run(); }
+  void on_withdrawn() noexcept {
+    withdrawn_ = true;
+    wake(*this);
+  }
 };
 
 // A branch with a context of its own.
-class outer_branch : public branch_base, public context {
+class outer_branch : public chain_branch, public context {
  protected:
   explicit outer_branch(branch_owner& owner) noexcept
-      : branch_base(owner, static_cast<context*>(this)), context(static_cast<branch_base*>(this)) {}
+      : chain_branch(owner, static_cast<context*>(this)),
+        context(static_cast<branch_base*>(this)) {}
 
   void enter_context(context& parent) noexcept { enter(parent); }
-  void on_suspend() noexcept { suspend_on(*this); }
-  void on_resume() noexcept { run(); }
-  bool on_withdrawn() noexcept {
-    wake(*this);
-    return true;
-  }
   std::coroutine_handle<> on_end(outcome o) noexcept {
     run();
     leave();
     return report(o);
   }
+  std::coroutine_handle<> chain_destroyed() noexcept override { return on_end(outcome::cancelled); }
+};
+
+// The branch that runs in the context of a scope: its body.
+class body_branch : public chain_branch {
+ protected:
+  explicit body_branch(branch_owner& owner) noexcept : chain_branch(owner, nullptr) {}
+
+  void enter_context(context& of_scope) noexcept {
+    bind_to(of_scope);
+    of_scope.set_holder(*this);
+  }
+  std::coroutine_handle<> on_end(outcome o) noexcept {
+    owner_context().run();
+    return report(o);
+  }
+  std::coroutine_handle<> chain_destroyed() noexcept override { return report(outcome::cancelled); }
 };
 
 template <class Op>
 inline constexpr bool needs_context = kind_of<Op> != operation_kind::wait;
 
-template <operation Op, bool OwnContext = needs_context<Op>>
-class branch final
-    : public operation_waiter<Op, std::conditional_t<OwnContext, outer_branch, inner_branch>> {
-  using base = operation_waiter<Op, std::conditional_t<OwnContext, outer_branch, inner_branch>>;
+template <operation Op, class Kind = std::conditional_t<needs_context<Op>, outer_branch, inner_branch>>
+class branch final : public operation_waiter<Op, Kind> {
+  using base = operation_waiter<Op, Kind>;
 
  public:
   template <class A>
@@ -143,10 +173,11 @@ class branch final
   // Asks the branch to end early. Resumes nothing. No effect on a branch that has ended. A branch
   // without a context may report its end before this returns.
   void cancel(cancel_cause cause) noexcept {
-    if constexpr (OwnContext) {
-      if (this->ended() == outcome::none) this->context::cancel(cause);
+    if (this->ended() != outcome::none) return;
+    if constexpr (Kind::has_chain) {
+      this->owner_context().cancel(cause);
     } else {
-      if (this->ended() == outcome::none) this->withdraw(cause);
+      this->withdraw(cause);
     }
   }
 

@@ -51,22 +51,6 @@ void print_place(description& line, const std::source_location& place) noexcept 
   line.print("%s:%u", file, static_cast<unsigned>(place.line()));
 }
 
-void context::link(context& parent) noexcept {
-  reactor_ = parent.reactor_;
-  deadline_ = parent.deadline_;
-  parent_ = &parent;
-  next_ = parent.first_child_;
-  if (next_ != nullptr) next_->previous_ = this;
-  parent.first_child_ = this;
-}
-
-void context::leave() noexcept {
-  if (parent_ == nullptr) return;
-  (previous_ != nullptr ? previous_->next_ : parent_->first_child_) = next_;
-  if (next_ != nullptr) next_->previous_ = previous_;
-  parent_ = previous_ = next_ = nullptr;
-}
-
 // The walk of the tree of `top` in pre-order: returns the context after `c`, or null after the
 // last. Skips the contexts below `c` unless `below`.
 context* context::after_in_tree(context& c, const context& top, bool below) noexcept {
@@ -112,11 +96,10 @@ waiter* context::destroy_frames() noexcept {
 
 std::coroutine_handle<> context::end_cancelled() noexcept {
   destroy_frames();
-  leave();
-  return holder_->report(outcome::cancelled);
+  return holder_->chain_destroyed();
 }
 
-void context::destroy() noexcept {
+void context::destroy_tree() noexcept {
   // Destructors may spawn below `c`. New contexts come before those that have been destroyed.
   const auto first_left = [](context* c) { return c != nullptr && !c->destroyed_ ? c : nullptr; };
   for (context* c = this;;) {

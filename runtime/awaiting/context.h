@@ -2,8 +2,8 @@
 // that the chain is suspended on.
 //
 // Every chain (a root task, a child of a scope, a branch of a combinator) has a context, which its
-// coroutines share. A scope has one too, above those of its body and its children. Contexts form a
-// tree by links of their own, so cancelling, destroying and printing a tree of any depth are loops.
+// coroutines share. The body of a scope has one too, and its children's are below it. Contexts form
+// a tree by links of their own, so cancelling, destroying and printing a tree of any depth are loops.
 //
 // Threads: the loop's thread only.
 #pragma once
@@ -22,8 +22,7 @@ class reactor;
 
 class context {
  public:
-  // Makes a context that is in no tree. `holder` is told when the chain has been destroyed; a
-  // scope's context has none, since it runs no coroutines.
+  // Makes a context that is in no tree. `holder` is told when the chain has been destroyed.
   explicit context(branch_base* holder) noexcept : holder_(holder) {}
   context(const context&) = delete;
   context& operator=(const context&) = delete;
@@ -44,7 +43,12 @@ class context {
     shielded_ = true;
   }
   // Leaves the tree. No effect on a context that is in none.
-  void leave() noexcept;
+  void leave() noexcept {
+    if (parent_ == nullptr) return;
+    (previous_ != nullptr ? previous_->next_ : parent_->first_child_) = next_;
+    if (next_ != nullptr) next_->previous_ = previous_;
+    parent_ = nullptr;
+  }
 
   reactor& in_reactor() const noexcept { return *reactor_; }
   context* parent() const noexcept { return parent_; }
@@ -54,8 +58,9 @@ class context {
   context* next_sibling() const noexcept { return next_; }
   // The next newer context below the same parent, or null.
   context* previous_sibling() const noexcept { return previous_; }
-  // The branch that the chain runs in. Null for the context of a scope, which runs no coroutines.
+  // The branch that runs the chain. Null for the root of a loop's tree, which runs none.
   branch_base* holder() const noexcept { return holder_; }
+  void set_holder(branch_base& b) noexcept { holder_ = &b; }
 
   bool cancelled() const noexcept { return cancelled_; }
   cancel_cause cause() const noexcept { return cause_; }
@@ -81,7 +86,9 @@ class context {
 
   // Destroys the suspended coroutines of this context and of all contexts below it, innermost
   // first.
-  void destroy() noexcept;
+  void destroy() noexcept {
+    if (suspended_on_ != nullptr || first_child_ != nullptr) destroy_tree();
+  }
 
   // The earliest deadline of the with_timeout() and with_deadline() around the chain.
   clock::time_point deadline() const noexcept { return deadline_; }
@@ -100,7 +107,16 @@ class context {
   void count_report() noexcept;
 
  private:
-  void link(context& parent) noexcept;
+  void link(context& parent) noexcept {
+    reactor_ = parent.reactor_;
+    deadline_ = parent.deadline_;
+    parent_ = &parent;
+    previous_ = nullptr;
+    next_ = parent.first_child_;
+    if (next_ != nullptr) next_->previous_ = this;
+    parent.first_child_ = this;
+  }
+  void destroy_tree() noexcept;
   waiter* destroy_frames() noexcept;
   static context* after_in_tree(context& c, const context& top, bool below) noexcept;
 

@@ -37,7 +37,6 @@ class frame {
   std::coroutine_handle<> start(waiter& continuation, frame*& owner) noexcept {
     continuation_ = &continuation;
     context_ = &continuation.owner_context();
-    context_->run();
     owner_ = &owner;
     state_ = state::started;
     return handle();
@@ -62,7 +61,7 @@ class frame {
 
   // Destroys the coroutine, after all that it awaits: innermost first, without recursion. Ends the
   // program if the coroutine is running.
-  void destroy() noexcept {
+  [[gnu::always_inline]] void destroy() noexcept {
     if (state_ == state::done) {
       handle().destroy();
     } else {

@@ -32,23 +32,31 @@ class waiter : public ready_node {
   // Prints what this waiter waits for.
   virtual void describe(description& line) const noexcept = 0;
 
-  // For a dump: returns the wait after `previous` (null: the first one) of the children without a
-  // context that this waiter stands for, or null.
-  virtual const waiter* next_leaf(const waiter* previous) const noexcept {
-    static_cast<void>(previous);
-    return nullptr;
-  }
+  // For a dump: returns the child after `previous` (null: the first one) of the awaited scope that
+  // has no context, or null.
+  virtual const waiter* next_leaf(const waiter* previous) const noexcept = 0;
 
   context& owner_context() const noexcept { return *context_; }
 
   // The awaiting coroutine, or null for a branch.
   frame* awaiting_frame() const noexcept { return frame_; }
 
+  // Returns true if the coroutine can be resumed without proceed(): its operation has nothing to
+  // do at its turn.
+  bool resumes_directly() const noexcept { return resumes_directly_; }
+
  protected:
   waiter(context* c, frame* f) noexcept : context_(c), frame_(f) {}
   ~waiter() = default;
 
   void bind_to(context& c) noexcept { context_ = &c; }
+
+  // What operation_waiter knows of its operation. Here because the class has room for it.
+  bool resumes_directly_ = false;
+  bool deferred_ = false;      // begins at its next turn
+  bool withdrawn_ = false;     // ends as cancelled at its next turn
+  bool asked_to_end_ = false;  // by withdraw()
+  cancel_cause asked_cause_ = cancel_cause::requested;
 
  private:
   context* context_;

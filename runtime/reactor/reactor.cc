@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "kedge/runtime/awaiting/frame.h"
 #include "kedge/runtime/kqueue/extension.h"
 #include "kedge/runtime/reactor/mailbox.h"
 #include "kedge/runtime/reactor/registration_table.h"
@@ -146,7 +147,13 @@ bool reactor::run_ready() noexcept {
   bool ran = false;
   for (unsigned left = resumptions_per_turn; left != 0 && !ready_.empty(); --left) {
     budget_ = budget_per_resumption;
-    ready_.pop_front().proceed().resume();
+    waiter& w = ready_.pop_front();
+    if (w.resumes_directly()) {
+      w.owner_context().run();
+      w.awaiting_frame()->handle().resume();
+    } else {
+      w.proceed().resume();
+    }
     ran = true;
     if (budget_ <= 0 && turns_until_kernel_ != 0 && --turns_until_kernel_ == 0) break;
   }
