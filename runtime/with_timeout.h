@@ -37,10 +37,10 @@ struct timed<result<T, E>> {
 };
 
 // A deadline that is known when the wait begins: a time, or a duration from then.
-class time_limit {
+class wait_limit {
  public:
-  explicit time_limit(clock::duration d) noexcept : duration_(d) {}
-  explicit time_limit(clock::time_point t) noexcept : time_(t), is_time_(true) {}
+  explicit wait_limit(clock::duration d) noexcept : duration_(d) {}
+  explicit wait_limit(clock::time_point t) noexcept : time_(t), is_time_(true) {}
   clock::time_point begin() const noexcept { return is_time_ ? time_ : clock::after(duration_); }
 
  private:
@@ -64,7 +64,7 @@ class with_timeout_operation final : private timer, private branch_owner {
  public:
   static constexpr operation_kind kind = operation_kind::composite;
 
-  with_timeout_operation(time_limit limit, A&& a) : limit_(limit), branch_(std::move(a), *this) {}
+  with_timeout_operation(wait_limit limit, A&& a) : limit_(limit), branch_(std::move(a), *this) {}
   with_timeout_operation(const with_timeout_operation&) = delete;
   with_timeout_operation& operator=(const with_timeout_operation&) = delete;
 
@@ -140,7 +140,7 @@ class with_timeout_operation final : private timer, private branch_owner {
   }
   const char* branch_name() const noexcept override { return "with_timeout"; }
 
-  time_limit limit_;
+  wait_limit limit_;
   clock::time_point deadline_{};
   waiter* waiter_ = nullptr;
   bool started_ = false;
@@ -152,13 +152,13 @@ class with_timeout_operation final : private timer, private branch_owner {
 template <awaitable A>
 class [[nodiscard]] with_timeout_awaitable {
  public:
-  with_timeout_awaitable(time_limit limit, A&& a) : limit_(limit), awaitable_(std::move(a)) {}
+  with_timeout_awaitable(wait_limit limit, A&& a) : limit_(limit), awaitable_(std::move(a)) {}
   with_timeout_operation<A> operator co_await() && {
     return with_timeout_operation<A>(limit_, std::move(awaitable_));
   }
 
  private:
-  time_limit limit_;
+  wait_limit limit_;
   A awaitable_;
 };
 
@@ -167,13 +167,13 @@ class [[nodiscard]] with_timeout_awaitable {
 template <awaitable A>
   requires(!std::is_lvalue_reference_v<A>)
 with_timeout_awaitable<A> with_timeout(clock::duration d, A&& a) {
-  return with_timeout_awaitable<A>(time_limit(d), std::move(a));
+  return with_timeout_awaitable<A>(wait_limit(d), std::move(a));
 }
 
 template <awaitable A>
   requires(!std::is_lvalue_reference_v<A>)
 with_timeout_awaitable<A> with_deadline(clock::time_point t, A&& a) {
-  return with_timeout_awaitable<A>(time_limit(t), std::move(a));
+  return with_timeout_awaitable<A>(wait_limit(t), std::move(a));
 }
 
 }  // namespace kedge

@@ -220,7 +220,10 @@ class coroutine_waiter : public waiter {
     wake(*this);
   }
   std::coroutine_handle<> on_end(outcome o) noexcept {
-    if (o == outcome::cancelled) [[unlikely]] return owner_context().end_cancelled();
+    if (o == outcome::cancelled) [[unlikely]] {
+      on_suspend();  // the chain is destroyed from this waiter outwards
+      return owner_context().end_cancelled();
+    }
     owner_context().run();
     return awaiting_frame()->handle();
   }

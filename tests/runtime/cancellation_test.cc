@@ -38,6 +38,10 @@ using kedge::task;
 
 static_assert(!std::is_base_of_v<std::exception, kedge::cancelled>);
 
+void spend_budget(loop& l) {
+  while (l.spend_budget()) {
+  }
+}
 void drain(loop& l) {
   while (l.size() != 0) l.run_once();
 }
@@ -139,6 +143,30 @@ TEST_CASE("a running task that is cancelled goes on to its next wait, which neve
   CHECK(g.made == g.destroyed);
 }
 
+TEST_CASE("a combinator of leaves in a cancelled context ends its chain, with budget or without") {
+  for (const bool spent : {false, true}) {
+    CAPTURE(spent);
+    loop l;
+    gate g;
+    std::string out;
+    l.spawn([&]() -> task<> {
+      const mark outer(out, 'o');
+      co_await [](loop& own, gate& at, std::string& o, bool no_budget) -> task<> {
+        const mark inner(o, 'i');
+        own.cancel();
+        if (no_budget) spend_budget(own);
+        co_await kedge::when_any(at.wait(), at.wait());
+        o += 'x';
+      }(l, g, out, spent);
+      out += 'x';
+    });
+    drain(l);
+    CHECK(out == "io");
+    CHECK(g.asked == 0);
+    CHECK(g.made == g.destroyed);
+  }
+}
+
 TEST_CASE("what is handed to a task in a cancelled context is destroyed at the task's first wait") {
   loop l;
   gate g;
@@ -185,18 +213,22 @@ TEST_CASE("in a cancelled context scopes and combinators begin, and end at their
        }},
   };
   for (const auto& [began, composite] : composites) {
-    CAPTURE(began);
-    out.clear();
-    l.spawn([&]() -> task<> {
-      l.cancel();
-      co_await composite();
-      out += 'x';
-    });
-    drain(l);
-    CHECK(out == began);
-    CHECK(g.asked == 0);
-    CHECK(g.made == g.destroyed);
-    CHECK(l.timers().empty());
+    for (const bool spent : {false, true}) {
+      CAPTURE(began);
+      CAPTURE(spent);  // whether the composite waits for budget first
+      out.clear();
+      l.spawn([&]() -> task<> {
+        l.cancel();
+        if (spent) spend_budget(l);
+        co_await composite();
+        out += 'x';
+      });
+      drain(l);
+      CHECK(out == began);
+      CHECK(g.asked == 0);
+      CHECK(g.made == g.destroyed);
+      CHECK(l.timers().empty());
+    }
   }
 }
 

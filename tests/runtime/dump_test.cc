@@ -67,9 +67,9 @@ TEST_CASE("the dump of a task names its origin, its operation and the place of t
   l.spawn([&]() -> task<> { static_cast<void>(co_await p.a.readable()); });
   l.poll();
   const std::string text = dump_of(l);
-  CHECK(has(text, line_of(spawned)));      // the origin
-  CHECK(has(text, "a gate"));              // the operation
-  CHECK(has(text, line_of(spawned + 1)));  // the place of the wait
+  const std::string short_text = without_folders(text);
+  CHECK(has(short_text, "child from " + line_of(spawned) + ": waits for a gate, at " +
+                            line_of(spawned) + "\n"));
   CHECK(has(text, " s to pass"));
   CHECK(has(text, "fd " + std::to_string(p.a.native_handle()) + " to be readable"));
 }
@@ -90,29 +90,25 @@ TEST_CASE("the dump of a chain has a line for each coroutine, with the place at 
 }
 
 TEST_CASE("the dump shows running children, leaf children and the combinators of branches") {
-  gate g, h;
+  gate g, h, leaf;
   loop l;
   std::string text;
   const auto waits = [](gate& at) -> task<> { co_await at.wait(); };
   const int first = __LINE__ + 1;
   l.spawn([&]() -> task<> {
     co_await kedge::with_scope([&](kedge::scope& s) -> task<> {
-      s.spawn(g.wait());
+      s.spawn(leaf.wait());
       s.spawn([&]() -> task<> {
         while (h.waiting == nullptr) co_await kedge::yield();
         text = dump_of(l);
-        g.open();
-        h.open();
+        for (gate* each : {&g, &h, &leaf}) each->open();
       });
       co_await kedge::when_all(waits(h), kedge::with_timeout(1000h, waits(g)));
     });
   });
   while (l.size() != 0) l.poll();
   text = without_folders(text);
-  CHECK(has(text, "child from " + line_of(first) +
-                      ": waits for a scope of 2 children and their "
-                      "body, at " +
-                      line_of(first + 1) + "\n"));
+  CHECK(has(text, "child from " + line_of(first) + ": waits for a scope of 2 children"));
   CHECK(has(text, " body of with_scope: waits for all of 2, at "));
   CHECK(has(text, "  branch of when_all: waits for a gate, at "));
   CHECK(has(text, "  branch of with_timeout: waits for a gate, at "));
@@ -227,7 +223,6 @@ TEST_CASE("a scope's closure may dump the loop before it returns the body") {
     return kedge::yield();
   };
   l.spawn(kedge::with_scope(body));
-  g.is_open = true;
   l.poll();
   CHECK(has(text, "a scope of"));
   CHECK(has(text, "a gate"));
