@@ -68,12 +68,11 @@ class printer {
   void print(const context& c) {
     begin_line();
     if (c.holder() == nullptr) {
-      out_ << "a scope: its closure runs\n";
+      out_ << "a scope whose body is being made\n";
       return;
     }
-    const branch_base& held = *c.holder();
     if (c.name() == nullptr) {
-      out_ << "branch of " << held.owner().branch_name();
+      out_ << "branch of " << c.holder()->owner().branch_name();
     } else {
       description origin;
       print_place(origin, c.place());
@@ -84,8 +83,7 @@ class printer {
       out_ << ": running\n";
       return;
     }
-    out_ << (w->queued() ? ": ready, after " : ": waits for ");
-    print_chain(*w);
+    print_wait(*w);
     ++depth;
     for (const waiter* leaf = w->next_leaf(nullptr); leaf != nullptr; leaf = w->next_leaf(leaf)) {
       print_leaf(*leaf);
@@ -94,8 +92,8 @@ class printer {
   }
   void print_leaf(const waiter& w) {
     begin_line();
-    out_ << "child: waits for ";
-    print_chain(w);
+    out_ << "child";
+    print_wait(w);
   }
 
   std::size_t depth = 0;
@@ -110,7 +108,8 @@ class printer {
   }
 
   // The innermost wait, then the waits of the coroutines around it.
-  void print_chain(const waiter& innermost) {
+  void print_wait(const waiter& innermost) {
+    out_ << (innermost.queued() ? ": ready, after " : ": waits for ");
     description what;
     innermost.describe(what);
     out_ << what.text() << '\n';

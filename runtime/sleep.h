@@ -49,7 +49,7 @@ class sleep_operation final : private timer {
 // but after the tasks that are ready. A `d` beyond the end of time waits for ever.
 class [[nodiscard]] sleep_for {
  public:
-  explicit sleep_for(clock::duration d) noexcept : duration_(d) {}
+  [[nodiscard]] explicit sleep_for(clock::duration d) noexcept : duration_(d) {}
   sleep_operation operator co_await() && noexcept {
     return sleep_operation(clock::after(duration_));
   }
@@ -61,7 +61,7 @@ class [[nodiscard]] sleep_for {
 // Waits until `deadline`. A deadline that has passed is like a sleep_for of zero.
 class [[nodiscard]] sleep_until {
  public:
-  explicit sleep_until(clock::time_point deadline) noexcept : deadline_(deadline) {}
+  [[nodiscard]] explicit sleep_until(clock::time_point deadline) noexcept : deadline_(deadline) {}
   sleep_operation operator co_await() && noexcept { return sleep_operation(deadline_); }
 
  private:

@@ -37,10 +37,10 @@ struct timed<result<T, E>> {
 };
 
 // A deadline that is known when the wait begins: a time, or a duration from then.
-class time_limit {
+class wait_limit {
  public:
-  explicit time_limit(clock::duration d) noexcept : duration_(d) {}
-  explicit time_limit(clock::time_point t) noexcept : time_(t), is_time_(true) {}
+  explicit wait_limit(clock::duration d) noexcept : duration_(d) {}
+  explicit wait_limit(clock::time_point t) noexcept : time_(t), is_time_(true) {}
   clock::time_point begin() const noexcept { return is_time_ ? time_ : clock::after(duration_); }
 
  private:
@@ -54,11 +54,17 @@ class with_timeout_operation final : private timer, private branch_owner {
   using value = awaited_t<A>;
   using timed_value = typename timed<value>::type;
   using operation = operation_of<A>;
+  using error = typename timed_value::error_type;
+  static constexpr bool tells_expiry =
+      requires(operation&& op) { std::move(op).await_expired(errc::timed_out); };
+  static_assert(tells_expiry || std::is_constructible_v<error, std::error_code>,
+                "kedge: with_timeout() cannot make the error of this result: give its operation an "
+                "await_expired(errc) (see kedge/runtime/awaiting/operation.h)");
 
  public:
   static constexpr operation_kind kind = operation_kind::composite;
 
-  with_timeout_operation(time_limit limit, A&& a) : limit_(limit), branch_(std::move(a), *this) {}
+  with_timeout_operation(wait_limit limit, A&& a) : limit_(limit), branch_(std::move(a), *this) {}
   with_timeout_operation(const with_timeout_operation&) = delete;
   with_timeout_operation& operator=(const with_timeout_operation&) = delete;
 
@@ -110,20 +116,15 @@ class with_timeout_operation final : private timer, private branch_owner {
   }
 
  private:
-  using error = typename timed_value::error_type;
-
   void arm_timer() {
     deadline_ = limit_.begin();
     waiter_->owner_context().in_reactor().timers().arm(*this, deadline_);
   }
 
   error expired_error() {
-    if constexpr (requires { std::move(branch_.op()).await_expired(errc::timed_out); }) {
+    if constexpr (tells_expiry) {
       return std::move(branch_.op()).await_expired(errc::timed_out);
     } else {
-      static_assert(std::is_constructible_v<error, std::error_code>,
-                    "kedge: with_timeout() cannot make the error of this result: give its "
-                    "operation an await_expired(errc) (see kedge/runtime/awaiting/operation.h)");
       return error(make_error_code(errc::timed_out));
     }
   }
@@ -139,7 +140,7 @@ class with_timeout_operation final : private timer, private branch_owner {
   }
   const char* branch_name() const noexcept override { return "with_timeout"; }
 
-  time_limit limit_;
+  wait_limit limit_;
   clock::time_point deadline_{};
   waiter* waiter_ = nullptr;
   bool started_ = false;
@@ -151,13 +152,13 @@ class with_timeout_operation final : private timer, private branch_owner {
 template <awaitable A>
 class [[nodiscard]] with_timeout_awaitable {
  public:
-  with_timeout_awaitable(time_limit limit, A&& a) : limit_(limit), awaitable_(std::move(a)) {}
+  with_timeout_awaitable(wait_limit limit, A&& a) : limit_(limit), awaitable_(std::move(a)) {}
   with_timeout_operation<A> operator co_await() && {
     return with_timeout_operation<A>(limit_, std::move(awaitable_));
   }
 
  private:
-  time_limit limit_;
+  wait_limit limit_;
   A awaitable_;
 };
 
@@ -166,13 +167,13 @@ class [[nodiscard]] with_timeout_awaitable {
 template <awaitable A>
   requires(!std::is_lvalue_reference_v<A>)
 with_timeout_awaitable<A> with_timeout(clock::duration d, A&& a) {
-  return with_timeout_awaitable<A>(time_limit(d), std::move(a));
+  return with_timeout_awaitable<A>(wait_limit(d), std::move(a));
 }
 
 template <awaitable A>
   requires(!std::is_lvalue_reference_v<A>)
 with_timeout_awaitable<A> with_deadline(clock::time_point t, A&& a) {
-  return with_timeout_awaitable<A>(time_limit(t), std::move(a));
+  return with_timeout_awaitable<A>(wait_limit(t), std::move(a));
 }
 
 }  // namespace kedge

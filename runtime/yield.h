@@ -28,7 +28,7 @@ class yield_operation {
 
 class [[nodiscard]] yield {
  public:
-  yield() noexcept {}
+  [[nodiscard]] yield() noexcept {}
   yield_operation operator co_await() && noexcept { return yield_operation(); }
 };
 

@@ -221,7 +221,7 @@ class coroutine_waiter : public waiter {
   }
   std::coroutine_handle<> on_end(outcome o) noexcept {
     if (o == outcome::cancelled) [[unlikely]] {
-      on_suspend();
+      on_suspend();  // the chain is destroyed from this waiter outwards
       return owner_context().end_cancelled();
     }
     owner_context().run();
