@@ -63,6 +63,7 @@ reactor::reactor() : kq_(::kqueue()) {
   try {
     // Opts out of features that cost and that the reactor does not use. No effect on Darwin.
     kqueue::opt_out(kq_, kqueue::no_data | kqueue::not_pollable);
+    kqueue::opt_in(kq_, kqueue::oob_marks);
     registrations_ = std::make_shared<registration_table>();
     mailbox_ = std::make_shared<remote::mailbox>(kq_);
     events_ = std::make_unique<kevent64_s[]>(events_per_call);
