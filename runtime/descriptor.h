@@ -3,9 +3,9 @@
 //     kedge::descriptor in(loop, STDIN_FILENO, kedge::ownership::borrowed);
 //     auto n = co_await in.read_some(buffer);         // result<size_t>
 //
-// Every operation is a *transfer*: a function that is called when the file may be ready, just before
-// the task goes on, and that gives nothing if it would have blocked. Then the task waits. Reading
-// messages with their senders, for example:
+// Every operation is a *transfer*: a function that is called when the file may be ready, just
+// before the task goes on, and that gives nothing if it would have blocked. Then the task waits.
+// Reading messages with their senders, for example:
 //
 //     auto from = co_await peer.reading([&](int fd) -> std::optional<kedge::result<sockaddr_in>> {
 //       ...::recvfrom(fd, data, size, MSG_DONTWAIT, ...)...
@@ -16,9 +16,9 @@
 // ready: reading a slow disk blocks the loop.
 //
 // Blocking. This class never sets O_NONBLOCK. Sockets are transferred with MSG_DONTWAIT. Another
-// file is trusted not to block if it is owned and had O_NONBLOCK in the constructor; else poll(2) is
-// asked before each transfer, since another holder of the file may clear O_NONBLOCK at any time. A
-// pipe or terminal that is read, or written, by another process too may still block: that process
+// file is trusted not to block if it is owned and had O_NONBLOCK in the constructor; else poll(2)
+// is asked before each transfer, since another holder of the file may clear O_NONBLOCK at any time.
+// A pipe or terminal that is read, or written, by another process too may still block: that process
 // can come between poll(2) and the transfer.
 //
 // Costs. In the steady state of a TCP or Unix stream a read_some() costs one read and a share of a
@@ -305,9 +305,8 @@ class [[nodiscard]] transfer_awaitable {
 template <class F>
 concept transfer_function =
     (std::is_invocable_v<std::decay_t<F>&, int> ||
-     std::is_invocable_v<std::decay_t<F>&, int, transfer_progress&>)&&
-        descriptor_detail::outcome_traits<
-            descriptor_detail::outcome_of<std::decay_t<F>>>::is_outcome;
+     std::is_invocable_v<std::decay_t<F>&, int, transfer_progress&>) &&
+    descriptor_detail::outcome_traits<descriptor_detail::outcome_of<std::decay_t<F>>>::is_outcome;
 
 class descriptor {
  public:
@@ -358,20 +357,19 @@ class descriptor {
 
   // Reads the pending bytes, or one message, at most buffer.size() bytes, and waits while there are
   // none. Gives the number of bytes, errc::end_of_file at the end of a stream, or the system's
-  // error. An empty message gives 0; so does the end of a SOCK_SEQPACKET. An empty buffer gives 0 at
-  // once. A FIFO that has had no writer yet is waited for. `buffer` must live until the wait ends.
-  // The bytes are read when the task has its turn, so cancellation loses nothing. Descriptors that
-  // are passed on a Unix socket are lost: use reading() and recvmsg() there.
+  // error. An empty message gives 0; so does the end of a SOCK_SEQPACKET. An empty buffer gives 0
+  // at once. A FIFO that has had no writer yet is waited for. `buffer` must live until the wait
+  // ends. The bytes are read when the task has its turn, so cancellation loses nothing. Descriptors
+  // that are passed on a Unix socket are lost: use reading() and recvmsg() there.
   auto read_some(std::span<std::byte> buffer) noexcept {
     return reading_with(descriptor_detail::read_bytes(buffer, kind()));
   }
   // Writes as many of the bytes as there is room for, and waits while there is no room. Gives the
-  // number of bytes, or the system's error. Writes at most PIPE_BUF bytes at once to a pipe that may
-  // block, and at most 32 to such a terminal, since more could block. `bytes` must live until the
-  // wait ends. Cancellation loses nothing.
+  // number of bytes, or the system's error. Writes at most PIPE_BUF bytes at once to a pipe that
+  // may block, and to such a terminal at most 64 ordinary ones or one line feed or tab, since more
+  // could block. `bytes` must live until the wait ends. Cancellation loses nothing.
   auto write_some(std::span<const std::byte> bytes) noexcept {
-    const std::size_t limit = file_ ? file_->write_limit() : 0;
-    if (bytes.size() > limit) bytes = bytes.first(limit);
+    if (file_) bytes = bytes.first(file_->write_limit(bytes));
     return writing_with(descriptor_detail::write_bytes(bytes, kind()));
   }
 

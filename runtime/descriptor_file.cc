@@ -29,9 +29,18 @@ using namespace std::chrono_literals;
 constexpr clock::duration shortest_interval = 10ms;
 constexpr clock::duration longest_interval = 100ms;
 
-// poll(2) reports room on a terminal from 256 free bytes on, and a written byte becomes up to 8 (a
-// tab).
-constexpr std::size_t terminal_write_limit = 32;
+// poll(2) reports room on a terminal if there are about a hundred free bytes. The terminal expands
+// some bytes one by one (a line feed, a tab), and each of them needs room again. So a write that
+// cannot block has ordinary bytes alone, or one of the others.
+std::size_t terminal_write_limit(std::span<const std::byte> bytes) noexcept {
+  constexpr std::size_t most = 64;
+  const auto is_expanded = [](std::byte b) {
+    const char c = static_cast<char>(b);
+    return c == '\n' || c == '\r' || c == '\t' || c == '\b';
+  };
+  const auto first = std::find_if(bytes.begin(), bytes.end(), is_expanded);
+  return std::clamp<std::size_t>(static_cast<std::size_t>(first - bytes.begin()), 1, most);
+}
 
 short poll_event(direction d) noexcept {
   return d == direction::reading ? POLLIN : POLLOUT;
@@ -133,9 +142,10 @@ void descriptor_file::destroy() noexcept {
   }
 }
 
-std::size_t descriptor_file::write_limit() const noexcept {
-  if (kind_ == file_kind::always_ready || is_socket(kind_) || !may_block_) return SIZE_MAX;
-  return kind_ == file_kind::terminal ? terminal_write_limit : std::size_t{PIPE_BUF};
+std::size_t descriptor_file::write_limit(std::span<const std::byte> bytes) const noexcept {
+  if (kind_ == file_kind::always_ready || is_socket(kind_) || !may_block_) return bytes.size();
+  const std::size_t limit = kind_ == file_kind::terminal ? terminal_write_limit(bytes) : PIPE_BUF;
+  return std::min(bytes.size(), limit);
 }
 
 void descriptor_file::close() noexcept {
@@ -155,8 +165,8 @@ bool descriptor_file::poll(direction d) const noexcept {
 }
 
 // On Darwin an event has the number of the bytes that can be read. If fewer have come, something
-// separates them from the others: an out-of-band mark, or what is passed along. On Linux that number
-// is 0, and the event says that a mark is ahead.
+// separates them from the others: an out-of-band mark, or what is passed along. On Linux that
+// number is 0, and the event says that a mark is ahead.
 void descriptor_file::note_stopped(direction d, std::size_t bytes) noexcept {
   registration& source = at(d).source;
   if (!source) return;

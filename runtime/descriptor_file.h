@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <system_error>
 #include <utility>
 
@@ -63,8 +64,8 @@ class descriptor_file {
   int fd() const noexcept { return fd_; }
   bool is_open() const noexcept { return is_open_; }
   file_kind kind() const noexcept { return kind_; }
-  // The most bytes that a write may have after poll(2) has reported room.
-  std::size_t write_limit() const noexcept;
+  // Returns how many of the bytes a write may have after poll(2) has reported room.
+  std::size_t write_limit(std::span<const std::byte> bytes) const noexcept;
 
   // Ends the waits with errc::closed, and closes an owned fd.
   void close() noexcept;
