@@ -134,6 +134,8 @@ descriptor_file::descriptor_file(std::shared_ptr<registration_table> table, int 
                                  bool is_owned, bool may_block) noexcept
     : table_(std::move(table)), fd_(fd), kind_(kind), is_owned_(is_owned), may_block_(may_block) {}
 
+descriptor_file::~descriptor_file() = default;
+
 void descriptor_file::destroy() noexcept {
   if (kind_ == file_kind::fifo) {
     delete static_cast<fifo_file*>(this);
@@ -151,7 +153,8 @@ std::size_t descriptor_file::write_limit(std::span<const std::byte> bytes) const
 void descriptor_file::close() noexcept {
   if (!std::exchange(is_open_, false)) return;
   if (kind_ == file_kind::fifo) static_cast<fifo_file*>(this)->stop_looking();
-  for (side* s : {&reading_, &writing_}) {
+  for (side* const s : {&reading_, writing_.get()}) {
+    if (s == nullptr) continue;
     s->unlink();
     if (s->waiting != nullptr) wake(*s->waiting);
     is_owned_ ? s->source.close_with_fd() : s->source.close();
@@ -168,18 +171,16 @@ bool descriptor_file::poll(direction d) const noexcept {
 // separates them from the others: an out-of-band mark, or what is passed along. On Linux that
 // number is 0, and the event says that a mark is ahead.
 void descriptor_file::note_stopped(direction d, std::size_t bytes) noexcept {
-  registration& source = at(d).source;
-  if (!source) return;
-  const kevent64_s& event = source.event();
-  if (d == direction::reading &&
-      ((event.fflags & NOTE_OOB) != 0 || event.data > static_cast<std::int64_t>(bytes))) {
-    return;
-  }
-  source.clear();
+  side* const s = at(d);
+  if (s == nullptr || !s->source) return;
+  const bool has_more =
+      (s->source.fflags() & NOTE_OOB) != 0 || s->source.data() > static_cast<std::int64_t>(bytes);
+  if (d == direction::writing || !has_more) s->source.clear();
 }
 
 std::error_code descriptor_file::begin_wait(direction d, waiter& w) {
-  side& s = at(d);
+  if (at(d) == nullptr) writing_ = std::make_unique<side>();
+  side& s = *at(d);
   if (s.waiting != nullptr) return errc::already_awaited;
   if (!s.source) {
     s.source = registration(*table_, sharing::exclusive,
@@ -198,7 +199,7 @@ std::error_code descriptor_file::begin_wait(direction d, waiter& w) {
 // A refused registration is closed, so that the next wait tries again.
 std::error_code descriptor_file::end_of_events(direction d) noexcept {
   if (!is_open_) return errc::closed;
-  side& s = at(d);
+  side& s = *at(d);
   if (s.linked()) return {};
   const std::error_code why = s.source.link(s);
   if (why) s.source.close();
@@ -206,7 +207,7 @@ std::error_code descriptor_file::end_of_events(direction d) noexcept {
 }
 
 void descriptor_file::end_wait(direction d) noexcept {
-  side& s = at(d);
+  side& s = *at(d);
   s.unlink();
   s.waiting = nullptr;
   if (kind_ != file_kind::fifo) return;
@@ -215,14 +216,18 @@ void descriptor_file::end_wait(direction d) noexcept {
 }
 
 short descriptor_file::events_awaited() const noexcept {
-  return static_cast<short>((reading_.waiting != nullptr ? POLLIN : 0) |
-                            (writing_.waiting != nullptr ? POLLOUT : 0));
+  int events = 0;
+  for (const direction d : {direction::reading, direction::writing}) {
+    if (is_waited_for(d)) events |= poll_event(d);
+  }
+  return static_cast<short>(events);
 }
 
 void descriptor_file::wake_reported(short revents) noexcept {
-  constexpr int end = POLLHUP | POLLERR;
-  if (reading_.waiting != nullptr && (revents & (POLLIN | end)) != 0) wake(*reading_.waiting);
-  if (writing_.waiting != nullptr && (revents & (POLLOUT | end)) != 0) wake(*writing_.waiting);
+  for (const direction d : {direction::reading, direction::writing}) {
+    const bool is_reported = (revents & (poll_event(d) | POLLHUP | POLLERR)) != 0;
+    if (is_reported && is_waited_for(d)) wake(*at(d)->waiting);
+  }
 }
 
 void descriptor_file::side::notify(const kevent64_s&) noexcept {

@@ -3,7 +3,7 @@
 //
 // For descriptor.h. It is on the heap and counts its holders, so that the descriptor can be moved,
 // closed and destroyed while it is awaited. An idle file has no registration: each side registers
-// with its first wait.
+// with its first wait. The writing side is allocated then, since few files ever wait to write.
 //
 // Threads: the loop's thread only.
 #pragma once
@@ -72,19 +72,19 @@ class descriptor_file {
 
   // Returns whether an operation waits for this direction of the fd, under this or another file.
   bool awaited(direction d) const noexcept {
-    return at(d).waiting != nullptr || at(d).source.awaited();
+    return is_waited_for(d) || (at(d) != nullptr && at(d)->source.awaited());
   }
   // Returns false if a transfer would certainly block.
   bool is_worth_a_try(direction d, probing p) const noexcept {
-    const side& s = at(d);
-    return must_probe(p) || kind_ == file_kind::always_ready || kind_ == file_kind::fifo ||
-           !s.source || s.source.ready();
+    const side* const s = at(d);
+    return s == nullptr || !s->source || s->source.ready() || must_probe(p) ||
+           kind_ == file_kind::always_ready || kind_ == file_kind::fifo;
   }
   // Returns false if poll(2) is asked and says that a transfer would block.
   bool may_transfer(direction d, probing p) noexcept { return !must_probe(p) || poll(d); }
   // A transfer would have blocked: the next one waits for an event first.
   void note_blocked(direction d) noexcept {
-    if (at(d).source) at(d).source.clear();
+    if (side* const s = at(d); s != nullptr && s->source) s->source.clear();
   }
   // A transfer has stopped after `bytes` bytes because there were no more, or no more room. The
   // same, unless the last event says otherwise.
@@ -101,7 +101,7 @@ class descriptor_file {
  protected:
   descriptor_file(std::shared_ptr<registration_table> table, int fd, file_kind kind, bool is_owned,
                   bool may_block) noexcept;
-  ~descriptor_file() = default;
+  ~descriptor_file();
 
   // Makes the waiters ready for whose direction `revents` reports something.
   void wake_reported(short revents) noexcept;
@@ -117,9 +117,12 @@ class descriptor_file {
     void closed(std::error_code) noexcept override;
   };
 
-  side& at(direction d) noexcept { return d == direction::reading ? reading_ : writing_; }
-  const side& at(direction d) const noexcept {
-    return d == direction::reading ? reading_ : writing_;
+  side* at(direction d) noexcept { return d == direction::reading ? &reading_ : writing_.get(); }
+  const side* at(direction d) const noexcept {
+    return d == direction::reading ? &reading_ : writing_.get();
+  }
+  bool is_waited_for(direction d) const noexcept {
+    return at(d) != nullptr && at(d)->waiting != nullptr;
   }
   bool must_probe(probing p) const noexcept {
     if (kind_ == file_kind::always_ready) return false;
@@ -137,7 +140,7 @@ class descriptor_file {
   bool may_block_;  // unless poll(2) or MSG_DONTWAIT prevents it
   bool is_open_ = true;
   side reading_;
-  side writing_;
+  std::unique_ptr<side> writing_;  // null before the first wait
 };
 
 // One hold on a file, or none.

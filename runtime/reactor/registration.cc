@@ -81,8 +81,12 @@ void registration::clear() noexcept {
   if ((slot_->event.flags & EV_EOF) == 0) slot_->ready = false;
 }
 
-const kevent64_s& registration::event() const noexcept {
-  return slot_->event;
+std::uint32_t registration::fflags() const noexcept {
+  return slot_->event.fflags;
+}
+
+std::int64_t registration::data() const noexcept {
+  return slot_->event.data;
 }
 
 std::error_code registration::link(listener& l) noexcept {

@@ -95,8 +95,9 @@ class registration {
   bool awaited() const noexcept;
   // Forgets the readiness, since the source was found empty. Requires an open registration.
   void clear() noexcept;
-  // The last event. Requires an open registration.
-  const kevent64_s& event() const noexcept;
+  // The last event's fflags and data. Require an open registration.
+  std::uint32_t fflags() const noexcept;
+  std::int64_t data() const noexcept;
 
   // Links `l`. On an error `l` is not linked: an exclusive registration has a listener already, the
   // registration is closed, or the kernel has refused it.

@@ -253,6 +253,6 @@ TEST_CASE("a transfer of a closed descriptor gets errc::closed, and is not calle
 static_assert(sizeof(kedge::operation_of<decltype(std::declval<descriptor&>().read_some({}))>) <=
               6 * sizeof(void*));
 static_assert(sizeof(descriptor) == sizeof(void*));
-static_assert(sizeof(kedge::descriptor_file) <= 20 * sizeof(void*));
+static_assert(sizeof(kedge::descriptor_file) <= 13 * sizeof(void*));
 
 }  // namespace
