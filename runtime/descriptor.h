@@ -196,11 +196,7 @@ class transfer_operation final {
   }
 
   bool await_settle() noexcept {
-    if (const std::error_code end = file_->end_of_events(D)) [[unlikely]] {
-      fail(end);
-    } else if (!attempt()) {
-      return false;
-    }
+    if (!has_ended() && !attempt()) return false;
     leave();
     return true;
   }
@@ -240,6 +236,14 @@ class transfer_operation final {
   bool fail(std::error_code why) noexcept {
     state_.template emplace<2>(why);
     return true;
+  }
+
+  // Returns true if no event will come any more, and keeps the reason.
+  bool has_ended() noexcept {
+    if (file_->has_events(D)) [[likely]]
+      return false;
+    const std::error_code why = file_->end_of_events(D);
+    return why && fail(why);
   }
 
   // Calls the transfer. Returns false if it would have blocked.

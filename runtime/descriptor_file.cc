@@ -92,11 +92,11 @@ class fifo_file final : public descriptor_file, private timer {
   using descriptor_file::descriptor_file;
 
   // Throws std::bad_alloc.
-  void look_from_now_on(timer_heap& timers) {
-    timers_ = &timers;
+  void look_from_now_on(reactor& r) {
+    reactor_ = &r;
     interval_ = shortest_interval;
     disarm();
-    timers.arm(*this, clock::after(interval_));
+    look_later();
   }
   void stop_looking() noexcept { disarm(); }
   bool has_waiter() const noexcept { return events_awaited() != 0; }
@@ -106,10 +106,12 @@ class fifo_file final : public descriptor_file, private timer {
     pollfd p{fd(), events_awaited(), 0};
     if (::poll(&p, 1, 0) > 0) wake_reported(p.revents);
     interval_ = std::min(2 * interval_, longest_interval);
-    timers_->arm(*this, clock::after(interval_));  // cannot fail: the heap has just shrunk
+    look_later();  // cannot fail: the heap has just shrunk
   }
 
-  timer_heap* timers_ = nullptr;
+  void look_later() { reactor_->timers().arm(*this, clock::sum(reactor_->now(), interval_)); }
+
+  reactor* reactor_ = nullptr;  // of the latest wait
   clock::duration interval_{};
 };
 
@@ -167,28 +169,18 @@ bool descriptor_file::poll(direction d) const noexcept {
   return ::poll(&p, 1, 0) > 0;
 }
 
-// On Darwin an event has the number of the bytes that can be read. If fewer have come, something
-// separates them from the others: an out-of-band mark, or what is passed along. On Linux that
-// number is 0, and the event says that a mark is ahead.
-void descriptor_file::note_stopped(direction d, std::size_t bytes) noexcept {
-  side* const s = at(d);
-  if (s == nullptr || !s->source) return;
-  const bool has_more =
-      (s->source.fflags() & NOTE_OOB) != 0 || s->source.data() > static_cast<std::int64_t>(bytes);
-  if (d == direction::writing || !has_more) s->source.clear();
-}
-
 std::error_code descriptor_file::begin_wait(direction d, waiter& w) {
   if (at(d) == nullptr) writing_ = std::make_unique<side>();
   side& s = *at(d);
   if (s.waiting != nullptr) return errc::already_awaited;
-  if (!s.source) {
+  if (!is_registered(d)) {
     s.source = registration(*table_, sharing::exclusive,
                             d == direction::reading ? EVFILT_READ : EVFILT_WRITE,
                             static_cast<std::uint64_t>(fd_));
+    is_registered(d) = static_cast<bool>(s.source);
   }
   if (kind_ == file_kind::fifo) {
-    static_cast<fifo_file*>(this)->look_from_now_on(w.owner_context().in_reactor().timers());
+    static_cast<fifo_file*>(this)->look_from_now_on(w.owner_context().in_reactor());
   }
   s.waiting = &w;
   const std::error_code refused = s.source.link(s);
@@ -200,9 +192,11 @@ std::error_code descriptor_file::begin_wait(direction d, waiter& w) {
 std::error_code descriptor_file::end_of_events(direction d) noexcept {
   if (!is_open_) return errc::closed;
   side& s = *at(d);
-  if (s.linked()) return {};
   const std::error_code why = s.source.link(s);
-  if (why) s.source.close();
+  if (why) {
+    s.source.close();
+    is_registered(d) = false;
+  }
   return why;
 }
 

@@ -76,24 +76,28 @@ class descriptor_file {
   }
   // Returns false if a transfer would certainly block.
   bool is_worth_a_try(direction d, probing p) const noexcept {
-    const side* const s = at(d);
-    return s == nullptr || !s->source || s->source.ready() || must_probe(p) ||
+    return !is_registered(d) || at(d)->source.ready() || must_probe(p) ||
            kind_ == file_kind::always_ready || kind_ == file_kind::fifo;
   }
   // Returns false if poll(2) is asked and says that a transfer would block.
   bool may_transfer(direction d, probing p) noexcept { return !must_probe(p) || poll(d); }
   // A transfer would have blocked: the next one waits for an event first.
   void note_blocked(direction d) noexcept {
-    if (side* const s = at(d); s != nullptr && s->source) s->source.clear();
+    if (is_registered(d)) at(d)->source.clear();
   }
   // A transfer has stopped after `bytes` bytes because there were no more, or no more room. The
-  // same, unless the last event says otherwise.
-  void note_stopped(direction d, std::size_t bytes) noexcept;
+  // same, unless the last event says that more can be read.
+  void note_stopped(direction d, std::size_t bytes) noexcept {
+    if (!is_registered(d)) return;
+    d == direction::reading ? reading_.source.clear_after(bytes) : writing_->source.clear();
+  }
 
   // Links `w`, which becomes ready with the next event, at the end of the fd, and when the file is
   // closed. On an error it is not linked. Throws std::bad_alloc, and does not link then.
   std::error_code begin_wait(direction d, waiter& w);
-  // `w` has become ready: returns why no event will arrive, if that is so.
+  // The waiter has become ready. Returns false if no event will arrive any more.
+  bool has_events(direction d) const noexcept { return is_open_ && at(d)->linked(); }
+  // Returns why has_events() is false, or no error if the waiter has been linked again.
   std::error_code end_of_events(direction d) noexcept;
   // Unlinks the waiter.
   void end_wait(direction d) noexcept;
@@ -110,7 +114,7 @@ class descriptor_file {
 
  private:
   struct side final : listener {
-    registration source;  // open from the first wait on
+    registration source;
     waiter* waiting = nullptr;
 
     void notify(const kevent64_s&) noexcept override;
@@ -121,6 +125,9 @@ class descriptor_file {
   const side* at(direction d) const noexcept {
     return d == direction::reading ? &reading_ : writing_.get();
   }
+  // The source of this direction was opened and not refused. The loop may be gone.
+  bool& is_registered(direction d) noexcept { return is_registered_[d == direction::writing]; }
+  bool is_registered(direction d) const noexcept { return is_registered_[d == direction::writing]; }
   bool is_waited_for(direction d) const noexcept {
     return at(d) != nullptr && at(d)->waiting != nullptr;
   }
@@ -139,6 +146,7 @@ class descriptor_file {
   bool is_owned_;
   bool may_block_;  // unless poll(2) or MSG_DONTWAIT prevents it
   bool is_open_ = true;
+  bool is_registered_[2] = {};
   side reading_;
   std::unique_ptr<side> writing_;  // null before the first wait
 };

@@ -6,11 +6,14 @@
 
 namespace kedge {
 
-loop::loop() = default;
+loop::loop() : tasks_(*this) {}
+
+loop::loop(time_source& time) : reactor(&time), tasks_(*this) {}
 
 loop::~loop() {
-  const driving scope(*this);
-  tasks_.destroy_children();
+  if (left_alone()) return;
+  const ending scope(*this);
+  tasks_.~root_scope();
   destroy_attachments();
 }
 

@@ -12,6 +12,7 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <optional>
 #include <ostream>
@@ -25,10 +26,12 @@
 #include "kedge/runtime/task.h"
 #include "kqueue/temporary_folder.h"
 #include "kqueue/test_sockets.h"
+#include "manual_time.h"
 #include "stream_pair.h"
 
 namespace {
 
+using namespace std::chrono_literals;
 using kedge::bytes;
 using kedge::descriptor;
 using kedge::errc;
@@ -259,6 +262,31 @@ TEST_CASE("a wait on a FIFO that is cancelled, closed or destroyed leaves no tim
     CHECK_FALSE(l.next_deadline());
     ::close(keeps_open);
   }
+}
+
+TEST_CASE(
+    "a FIFO is looked at after 10 ms, then after twice the time, at the latest after 100 ms") {
+  kedge::manual_time time;
+  loop l(time);
+  const fifo f;
+  descriptor in(l, f.open(O_RDONLY), ownership::owned);
+  const int writer = f.open(O_WRONLY);
+  reader r(l, in);
+  kedge::settle(l);
+  for (const auto interval : {10ms, 20ms, 40ms, 80ms, 100ms, 100ms}) {
+    CAPTURE(interval.count());
+    CHECK(l.next_deadline() == time.now() + interval);
+    time.advance(interval);
+    kedge::settle(l);
+    CHECK_FALSE(r.end);
+  }
+  ::close(writer);
+  kedge::settle(l);
+  CHECK_FALSE(r.end);
+  time.advance(100ms);
+  kedge::settle(l);
+  CHECK(r.end == errc::end_of_file);
+  CHECK_FALSE(l.next_deadline());
 }
 
 // --- Files that may block -----------------------------------------------------------------------
