@@ -1,12 +1,8 @@
 // descriptor with each kind of file: how it ends, and what separates the bytes that it gives.
 #include <doctest/doctest.h>
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -17,15 +13,15 @@
 #include <optional>
 #include <ostream>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
 #include "byte_io.h"
+#include "file_ends.h"
 #include "kedge/runtime/descriptor.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
-#include "kqueue/temporary_folder.h"
-#include "kqueue/test_sockets.h"
 #include "manual_time.h"
 #include "stream_pair.h"
 
@@ -35,16 +31,13 @@ using namespace std::chrono_literals;
 using kedge::bytes;
 using kedge::descriptor;
 using kedge::errc;
+using kedge::fifo;
 using kedge::loop;
 using kedge::ownership;
 using kedge::result;
+using kedge::set_nonblocking;
 using kedge::stream_pair;
 using kedge::task;
-
-void set_nonblocking(int fd, bool on) {
-  const int flags = ::fcntl(fd, F_GETFL);
-  REQUIRE(::fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK) == 0);
-}
 
 // A task that reads parts until an error.
 class reader {
@@ -60,8 +53,8 @@ class reader {
 
 TEST_CASE("bytes behind an out-of-band mark are read without a further event") {
   loop l;
-  fd_pair ends = tcp_pair();
-  descriptor in(l, ends[0], ownership::borrowed);
+  const auto ends = kedge::tcp_pair();
+  descriptor in(l, ends[0], ownership::owned);
   reader r(l, in);
   l.poll();
   REQUIRE(::send(ends[1], "abc", 3, 0) == 3);
@@ -71,7 +64,7 @@ TEST_CASE("bytes behind an out-of-band mark are read without a further event") {
   // The mark is behind the reader: the stream goes on as before.
   REQUIRE(::send(ends[1], "g", 1, 0) == 1);
   while (r.text != "abc|def|g|") l.run_once();
-  ends.close(1);
+  ::close(ends[1]);
   kedge::drain(l);
   CHECK(r.end == errc::end_of_file);
 }
@@ -111,7 +104,13 @@ TEST_CASE("each packet of a pipe in packet mode is read, without a further event
     CAPTURE(writer_decides);
     loop l;
     int ends[2];
-    REQUIRE(::pipe2(ends, O_NONBLOCK | (writer_decides ? 0 : O_DIRECT)) == 0);
+    REQUIRE(::pipe(ends) == 0);
+    set_nonblocking(ends[0], true);
+    if (!writer_decides) {
+      for (const int end : ends) {
+        REQUIRE(::fcntl(end, F_SETFL, ::fcntl(end, F_GETFL) | O_DIRECT) == 0);
+      }
+    }
     descriptor in(l, ends[0], ownership::owned);
     reader r(l, in);
     l.poll();
@@ -158,21 +157,6 @@ TEST_CASE("an empty message is read as 0 bytes, and the next one after it") {
 }
 
 // --- FIFOs --------------------------------------------------------------------------------------
-
-class fifo {
- public:
-  fifo() : path_(folder_ / "fifo") { REQUIRE(::mkfifo(path_.c_str(), 0600) == 0); }
-  // Opens without waiting for the other end.
-  int open(int flags) const {
-    const int fd = ::open(path_.c_str(), flags | O_NONBLOCK);
-    REQUIRE(fd >= 0);
-    return fd;
-  }
-
- private:
-  temporary_folder folder_;
-  std::string path_;
-};
 
 TEST_CASE("a read of a FIFO ends when its last writer leaves, during the wait or before it") {
   for (const bool nonblocking : {true, false}) {
@@ -335,11 +319,8 @@ TEST_CASE("a write does not block on a full socket whose O_NONBLOCK was cleared"
 
 TEST_CASE("a write to a blocking terminal that nobody reads waits, and goes on when it is read") {
   loop l;
-  const int master = ::posix_openpt(O_RDWR | O_NOCTTY);
-  REQUIRE(master >= 0);
-  REQUIRE(::grantpt(master) == 0);
-  REQUIRE(::unlockpt(master) == 0);
-  descriptor out(l, ::open(::ptsname(master), O_RDWR | O_NOCTTY), ownership::owned);
+  const auto [master, user] = kedge::open_terminal();
+  descriptor out(l, user, ownership::owned);
   termios modes{};
   REQUIRE(::tcgetattr(out.native_handle(), &modes) == 0);
   modes.c_oflag |= OPOST | ONLCR;
@@ -376,11 +357,8 @@ TEST_CASE("a write to a blocking terminal that nobody reads waits, and goes on w
 
 TEST_CASE("a terminal gives each line by itself, and an error when its other end is gone") {
   loop l;
-  const int master = ::posix_openpt(O_RDWR | O_NOCTTY);
-  REQUIRE(master >= 0);
-  REQUIRE(::grantpt(master) == 0);
-  REQUIRE(::unlockpt(master) == 0);
-  descriptor in(l, ::open(::ptsname(master), O_RDWR | O_NOCTTY), ownership::owned);
+  const auto [master, user] = kedge::open_terminal();
+  descriptor in(l, user, ownership::owned);
   reader r(l, in);
   l.poll();
   REQUIRE(::write(master, "one\ntwo\n", 8) == 8);
@@ -406,8 +384,8 @@ TEST_CASE("each kind of stream is read to its end, with the wait before or after
       return {in, f.open(O_WRONLY)};
     }
     if (kind == "tcp") {
-      fd_pair pair = tcp_pair();
-      return {::dup(pair[0]), ::dup(pair[1])};
+      const auto pair = kedge::tcp_pair();
+      return {pair[0], pair[1]};
     }
     REQUIRE((kind == "pipe" ? ::pipe(fds) : ::socketpair(AF_UNIX, SOCK_STREAM, 0, fds)) == 0);
     return {fds[0], fds[1]};

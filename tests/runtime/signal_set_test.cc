@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "byte_io.h"
+#include "forked_child.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/reactor/registration.h"
 #include "kedge/runtime/sleep.h"
@@ -19,7 +20,6 @@
 #include "kedge/runtime/when_any.h"
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
-#include "kqueue/child_process.h"
 
 namespace {
 
@@ -30,6 +30,7 @@ using kedge::loop;
 using kedge::result;
 using kedge::signal_event;
 using kedge::signal_set;
+using kedge::status_of_child;
 using kedge::task;
 
 volatile std::sig_atomic_t handled = 0;
