@@ -15,6 +15,7 @@ enum class errc {
   already_awaited,  // an exclusive source has a waiter already
   loop_gone,        // the loop of the source has been destroyed
   cancelled,        // scope::cancel() has ended the body before it had a value
+  forked,           // the loop belongs to the parent of this process
 };
 
 // The category of these codes, named "kedge".

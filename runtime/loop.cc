@@ -8,11 +8,15 @@
 
 namespace kedge {
 
-loop::loop() = default;
+loop::loop() : tasks_(*this) {}
+
+loop::loop(time_source& time) : reactor(&time), tasks_(*this) {}
 
 loop::~loop() {
-  const driving scope(*this);
+  if (left_alone()) return;
+  const ending scope(*this);
   tasks_.destroy_children();
+  tasks_.~root_scope();
   destroy_attachments();
 }
 

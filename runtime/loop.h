@@ -30,6 +30,11 @@ class loop : public reactor, public spawner<loop> {
  public:
   // Throws std::system_error if the system cannot make a kqueue, and std::bad_alloc.
   loop();
+  // A loop whose time is `time`'s, for simulations. Also throws std::system_error if the kernel
+  // cannot follow a time_source, as on Darwin.
+  explicit loop(time_source& time);
+  // Ends the program if the loop is being driven. If a task calls exit(), which destroys a static
+  // loop, the loop and its tasks are left as they are.
   ~loop();
 
   // Drives the loop until x has ended. Returns the value of x or throws its exception; throws
@@ -75,9 +80,20 @@ class loop : public reactor, public spawner<loop> {
   // they happened: of spawned tasks, and of the awaitable of run().
   const std::vector<std::exception_ptr>& failures() const noexcept { return failures_; }
 
-  // As in reactor. Also throw the failure of a spawned task, once the other tasks have ended.
+  // For a host that has a main loop of its own. One turn, which always asks the kernel: takes
+  // posts, due timers and events, then runs ready tasks. poll() does not block. run_once() waits
+  // for at most max_wait, of any type of duration, until a task is ready or an event arrives; a
+  // signal that interrupts the wait ends it. Return false if nothing came and nothing ran. Pending
+  // changes have been submitted on return. Throw the failure of a spawned task, once the other
+  // tasks have ended. Throw std::logic_error if the loop is being driven, std::invalid_argument if
+  // max_wait is not a number, and std::system_error if the kqueue fails or (errc::forked) if the
+  // loop belongs to the parent of this process.
   bool poll() { return run_once(clock::duration::zero()); }
   bool run_once(clock::duration max_wait = clock::duration::max());
+  template <class Rep, class Period>
+  bool run_once(std::chrono::duration<Rep, Period> max_wait) {
+    return run_once(saturate(max_wait));
+  }
 
   // Prints the tree of tasks: each with its origin, the operation that it waits for, and the places
   // at which its coroutines wait, innermost first. May be called from a running task. Throws what
@@ -154,7 +170,10 @@ class loop : public reactor, public spawner<loop> {
   void note_failures(std::exception_ptr of_root);
   void finish_drive();
 
-  root_scope tasks_{*this};
+  // In a union, so that ~loop decides whether it is destroyed.
+  union {
+    root_scope tasks_;
+  };
   root* root_ = nullptr;
   std::vector<std::exception_ptr> failures_;
 };

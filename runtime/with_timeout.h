@@ -39,14 +39,18 @@ struct timed<result<T, E>> {
 // A deadline that is known when the wait begins: a time, or a duration from then.
 class wait_limit {
  public:
-  explicit wait_limit(clock::duration d) noexcept : duration_(d) {}
-  explicit wait_limit(clock::time_point t) noexcept : time_(t), is_time_(true) {}
-  clock::time_point begin() const noexcept { return is_time_ ? time_ : clock::after(duration_); }
+  explicit wait_limit(clock::duration d) noexcept : duration_(d), is_relative_(true) {}
+  explicit wait_limit(clock::time_point t) noexcept : time_(t), is_relative_(false) {}
+  clock::time_point begin(const reactor& r) const noexcept {
+    return is_relative_ ? clock::sum(r.now(), duration_) : time_;
+  }
 
  private:
-  clock::duration duration_{};
-  clock::time_point time_{};
-  bool is_time_ = false;
+  union {
+    clock::duration duration_;
+    clock::time_point time_;
+  };
+  bool is_relative_;
 };
 
 template <awaitable A>
@@ -111,14 +115,17 @@ class with_timeout_operation final : private timer, private branch_owner {
   }
   void describe(description& line) const noexcept {
     branch_.op().describe(line);
-    const auto left = std::chrono::duration<double>(clock::until(deadline_));
-    line.print(", for %.3f s at most", left.count());
+    if (waiter_ == nullptr) return;
+    const clock::duration left =
+        clock::between(waiter_->owner_context().in_reactor().now(), deadline_);
+    line.print(", for %.3f s at most", std::chrono::duration<double>(left).count());
   }
 
  private:
   void arm_timer() {
-    deadline_ = limit_.begin();
-    waiter_->owner_context().in_reactor().timers().arm(*this, deadline_);
+    reactor& r = waiter_->owner_context().in_reactor();
+    deadline_ = limit_.begin(r);
+    r.timers().arm(*this, deadline_);
   }
 
   error expired_error() {
@@ -163,11 +170,11 @@ class [[nodiscard]] with_timeout_awaitable {
 };
 
 // The deadline is `d` after the co_await. A `d` that is not positive still starts x. A `d` beyond
-// the end of time never ends x.
-template <awaitable A>
+// the end of time never ends x. Throws std::invalid_argument if `d` is not a number.
+template <class Rep, class Period, awaitable A>
   requires(!std::is_lvalue_reference_v<A>)
-with_timeout_awaitable<A> with_timeout(clock::duration d, A&& a) {
-  return with_timeout_awaitable<A>(wait_limit(d), std::move(a));
+with_timeout_awaitable<A> with_timeout(std::chrono::duration<Rep, Period> d, A&& a) {
+  return with_timeout_awaitable<A>(wait_limit(saturate(d)), std::move(a));
 }
 
 template <awaitable A>
