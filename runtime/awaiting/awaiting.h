@@ -55,8 +55,8 @@ class operation_waiter : public Base {
     if (this->deferred_) [[unlikely]] {
       this->deferred_ = false;
       this->resumes_directly_ = is_plain;
-      this->on_resume();
       if (is_refused()) return this->on_end(outcome::cancelled);
+      this->on_resume();
       if (const std::coroutine_handle<> next = begin()) return next;
     } else if constexpr (settles) {
       if (!op_.await_settle()) {
