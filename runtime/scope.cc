@@ -56,12 +56,12 @@ std::coroutine_handle<> scope::reaper::proceed() noexcept {
 }
 
 const waiter* scope::next_leaf(const waiter* previous) const noexcept {
-  const leaf_child* next = leaf_children_.front();
+  leaf_child* next = leaf_children_.front();
   if (previous != nullptr) {
     auto& owner = static_cast<const branch_base*>(previous)->owner();
     next = leaf_children_.after(static_cast<leaf_child&>(owner));
   }
-  return next != nullptr ? &next->as_waiter() : nullptr;
+  return next != nullptr ? &next->held_branch() : nullptr;
 }
 
 void scope::delete_ended() noexcept {

@@ -60,6 +60,8 @@ class scope : public spawner<scope> {
       frame_recycler::release(block, size);
     }
 
+    virtual branch_base& held_branch() noexcept = 0;
+
     // Returns the exception with which the child has failed.
     virtual std::exception_ptr failure() noexcept = 0;
 
@@ -80,8 +82,10 @@ class scope : public spawner<scope> {
   class leaf_child : public child {
    public:
     using child::child;
-    virtual void cancel(cancel_cause cause) noexcept = 0;
-    virtual const waiter& as_waiter() const noexcept = 0;
+    void cancel(cancel_cause cause) noexcept {
+      branch_base& b = held_branch();
+      if (b.ended() == outcome::none) b.withdraw(cause);
+    }
     base::list_link<leaf_child> link;
 
    private:
@@ -177,9 +181,8 @@ class scope : public spawner<scope> {
         : child_of<Op>(s), Called(std::forward<C>(called)...), branch_(this->call(), *this) {}
 
     branch<Op>& held() noexcept { return branch_; }
+    branch_base& held_branch() noexcept override { return branch_; }
     std::exception_ptr failure() noexcept override { return branch_.failure(); }
-    void cancel(cancel_cause cause) noexcept { branch_.cancel(cause); }
-    const waiter& as_waiter() const noexcept { return branch_; }
 
    private:
     branch<Op> branch_;

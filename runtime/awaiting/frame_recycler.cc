@@ -30,6 +30,8 @@ constinit thread_local keeping state = keeping::not_yet;
 struct frame_recycler::pool {
   std::mutex mutex;
   std::array<block*, classes> free{};
+  // All slabs, linked by their first granules: a leak checker does not look into free blocks.
+  block* slabs = nullptr;
   std::byte* slab = nullptr;
   std::size_t left = 0;
 
@@ -82,15 +84,16 @@ struct frame_recycler::pool {
       free[index] = new (static_cast<void*>(slab)) block{free[index]};
       ASAN_POISON_MEMORY_REGION(slab, left);
     }
-    slab = static_cast<std::byte*>(fresh);
-    left = slab_bytes;
+    slabs = new (fresh) block{slabs};
+    slab = static_cast<std::byte*>(fresh) + granule;
+    left = slab_bytes - granule;
     ASAN_POISON_MEMORY_REGION(slab, left);
     return true;
   }
 };
 
-// Gives the thread's blocks to the pool when the thread ends. Destructors of other thread-locals may
-// release frames even after that.
+// Gives the thread's blocks to the pool when the thread ends. Destructors of other thread-locals
+// may release frames even after that.
 struct frame_recycler::thread_end {
   thread_end() noexcept { state = keeping::yes; }
   thread_end(const thread_end&) = delete;
