@@ -40,7 +40,7 @@ bool loop::run_once(clock::duration max_wait) {
   return ran;
 }
 
-void loop::note_failures(std::exception_ptr of_root) {
+void loop::note_failures(const std::exception_ptr& of_root) {
   std::exception_ptr first;
   failures_.clear();
   try {

@@ -167,7 +167,7 @@ class loop : public reactor, public spawner<loop> {
   void drive_root();
   // Makes failures() from the failures of spawned tasks and of the root (null: it has not failed).
   // Throws the first one of a spawned task, once all these tasks have ended.
-  void note_failures(std::exception_ptr of_root);
+  void note_failures(const std::exception_ptr& of_root);
   void finish_drive();
 
   // In a union, so that ~loop decides whether it is destroyed.

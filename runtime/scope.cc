@@ -11,6 +11,18 @@ void scope::require_open() const {
   if (closed_) throw std::logic_error("kedge: spawn() into a scope that has ended");
 }
 
+void scope::link(leaf_child& c) noexcept {
+  c.older = newest_leaf_;
+  if (newest_leaf_ != nullptr) newest_leaf_->newer = &c;
+  newest_leaf_ = &c;
+}
+
+void scope::unlink(leaf_child& c) noexcept {
+  (c.newer != nullptr ? c.newer->older : newest_leaf_) = c.older;
+  if (c.older != nullptr) c.older->newer = c.newer;
+  c.newer = c.older = nullptr;
+}
+
 void scope::cancel_all(cancel_cause cause) noexcept {
   if (context_.cancelled()) return;
   cancelled_itself_ = true;
@@ -20,8 +32,8 @@ void scope::cancel_all(cancel_cause cause) noexcept {
 
 void scope::cancel_leaves(cancel_cause cause) noexcept {
   leaf_child* next = nullptr;
-  for (leaf_child* c = leaf_children_.front(); c != nullptr; c = next) {
-    next = leaf_children_.after(*c);
+  for (leaf_child* c = newest_leaf_; c != nullptr; c = next) {
+    next = c->older;
     c->cancel(cause);
   }
 }
@@ -56,10 +68,10 @@ std::coroutine_handle<> scope::reaper::proceed() noexcept {
 }
 
 const waiter* scope::next_leaf(const waiter* previous) const noexcept {
-  leaf_child* next = leaf_children_.front();
+  leaf_child* next = newest_leaf_;
   if (previous != nullptr) {
     auto& owner = static_cast<const branch_base*>(previous)->owner();
-    next = leaf_children_.after(static_cast<leaf_child&>(owner));
+    next = static_cast<leaf_child&>(owner).older;
   }
   return next != nullptr ? &next->held_branch() : nullptr;
 }
@@ -73,7 +85,8 @@ void scope::destroy_records() noexcept {
   for (;;) {
     if (context* const c = context_.first_child()) {
       static_cast<child&>(c->holder()->owner()).discard();
-    } else if (leaf_child* const leaf = leaf_children_.pop_back()) {
+    } else if (leaf_child* const leaf = newest_leaf_) {
+      unlink(*leaf);
       leaf->discard();
     } else if (ended_ != nullptr) {
       delete_ended();

@@ -23,7 +23,6 @@
 
 #include "kedge/runtime/awaiting/branch.h"
 #include "kedge/runtime/awaiting/frame_recycler.h"
-#include "kedge/runtime/base/list.h"
 #include "kedge/runtime/spawner.h"
 
 namespace kedge {
@@ -86,11 +85,13 @@ class scope : public spawner<scope> {
       branch_base& b = held_branch();
       if (b.ended() == outcome::none) b.withdraw(cause);
     }
-    base::list_link<leaf_child> link;
+
+    leaf_child* newer = nullptr;
+    leaf_child* older = nullptr;
 
    private:
     void branch_done(branch_base& b) noexcept override {
-      owner().leaf_children_.remove(*this);
+      owner().unlink(*this);
       owner().child_done(*this, b.ended());
     }
   };
@@ -127,7 +128,7 @@ class scope : public spawner<scope> {
   // other branch below it.
   void destroy_children() noexcept {
     context_.destroy();
-    if (context_.first_child() != nullptr || !leaf_children_.empty() || ended_ != nullptr ||
+    if (context_.first_child() != nullptr || newest_leaf_ != nullptr || ended_ != nullptr ||
         first_failure_ != nullptr) {
       destroy_records();
     }
@@ -204,6 +205,8 @@ class scope : public spawner<scope> {
 
   template <class Record>
   void adopt(Record* r, std::source_location place) noexcept;
+  void link(leaf_child& c) noexcept;
+  void unlink(leaf_child& c) noexcept;
   void require_open() const;
   void destroy_records() noexcept;
   void delete_ended() noexcept;
@@ -212,7 +215,7 @@ class scope : public spawner<scope> {
   virtual bool all_children_done() noexcept = 0;
 
   context context_{nullptr};
-  base::list<leaf_child, &leaf_child::link> leaf_children_;
+  leaf_child* newest_leaf_ = nullptr;
   child* ended_ = nullptr;  // the children to delete
   child* first_failure_ = nullptr;
   child* last_failure_ = nullptr;
@@ -283,8 +286,8 @@ void scope::add(std::source_location place, A&& a) {
 template <class Record>
 void scope::adopt(Record* r, std::source_location place) noexcept {
   ++size_;
-  if constexpr (requires { r->link; }) {
-    leaf_children_.push_back(*r);
+  if constexpr (std::is_base_of_v<leaf_child, Record>) {
+    link(*r);
   } else {
     r->held().set_origin("child", place);
   }

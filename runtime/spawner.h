@@ -59,11 +59,11 @@ class spawner {
     self().add(place, std::move(a));
   }
 
- protected:
+ private:
+  friend S;
   spawner() = default;
   ~spawner() = default;
 
- private:
   S& self() noexcept { return static_cast<S&>(*this); }
 };
 

@@ -52,8 +52,6 @@ class promise_base : public awaiting_promise {
     }
     void await_resume() const noexcept {}
   };
-  static final_suspension final_suspend() noexcept { return {}; }
-
   void unhandled_exception() noexcept { failure_ = std::current_exception(); }
 
   const std::exception_ptr& failure() const noexcept { return failure_; }
@@ -92,9 +90,13 @@ class promise final : public promise_base {
     has_value_ = true;
   }
 
+  final_suspension final_suspend() const noexcept {
+    if (!has_value_ && !failure()) [[unlikely]] stop(owner_context(), "ended without co_return");
+    return {};
+  }
+
   T take() {
     rethrow_failure();
-    if (!has_value_) [[unlikely]] stop(owner_context(), "ended without co_return");
     if constexpr (std::is_reference_v<T>) {
       return static_cast<T>(*value_);
     } else {
@@ -116,6 +118,7 @@ class promise<void> final : public promise_base {
   KEDGE_CHECK_PARAMETERS(promise)
   task<void> get_return_object() noexcept;
   void return_void() noexcept {}
+  static final_suspension final_suspend() noexcept { return {}; }
   void take() { rethrow_failure(); }
 };
 

@@ -19,7 +19,7 @@ constexpr unsigned deepest_drop = 16;
 
 struct drops {
   unsigned depth = 0;
-  frame* later = nullptr;  // linked by frame::next_drop_
+  frame* later = nullptr;  // linked by frame::next_drop
 };
 constinit thread_local drops dropping;
 
@@ -87,7 +87,7 @@ waiter* context::destroy_frames() noexcept {
   ++unwinding;
   while (frame* const f = w->awaiting_frame()) {
     w = f->continuation_;
-    *f->owner_ = nullptr;
+    *f->owner = nullptr;
     f->handle().destroy();
   }
   --unwinding;
@@ -127,14 +127,14 @@ void frame::destroy_now() noexcept {
   }
   // A task that was not started may hold another one among its arguments, and that one the next.
   if (dropping.depth == deepest_drop) {
-    next_drop_ = std::exchange(dropping.later, this);
+    next_drop = std::exchange(dropping.later, this);
     return;
   }
   ++dropping.depth;
   handle().destroy();
   if (dropping.depth == 1) {
     while (frame* const f = dropping.later) {
-      dropping.later = f->next_drop_;
+      dropping.later = f->next_drop;
       f->handle().destroy();
     }
   }

@@ -37,7 +37,7 @@ class frame {
   std::coroutine_handle<> start(waiter& continuation, frame*& owner) noexcept {
     continuation_ = &continuation;
     context_ = &continuation.owner_context();
-    owner_ = &owner;
+    owner = &owner;
     state_ = state::started;
     return handle();
   }
@@ -82,8 +82,8 @@ class frame {
   waiter* continuation_ = nullptr;
   context* context_ = nullptr;
   union {
-    frame** owner_ = nullptr;  // of a started coroutine
-    frame* next_drop_;         // of one that is being dropped unstarted
+    frame** owner = nullptr;  // of a started coroutine
+    frame* next_drop;         // of one that is being dropped unstarted
   };
   state state_ = state::created;
 };
