@@ -87,7 +87,7 @@ waiter* context::destroy_frames() noexcept {
   ++unwinding;
   while (frame* const f = w->awaiting_frame()) {
     w = f->continuation_;
-    *f->owner = nullptr;
+    *f->owning = nullptr;
     f->handle().destroy();
   }
   --unwinding;

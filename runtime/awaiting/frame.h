@@ -37,7 +37,7 @@ class frame {
   std::coroutine_handle<> start(waiter& continuation, frame*& owner) noexcept {
     continuation_ = &continuation;
     context_ = &continuation.owner_context();
-    owner = &owner;
+    owning = &owner;
     state_ = state::started;
     return handle();
   }
@@ -82,7 +82,7 @@ class frame {
   waiter* continuation_ = nullptr;
   context* context_ = nullptr;
   union {
-    frame** owner = nullptr;  // of a started coroutine
+    frame** owning = nullptr;  // of a started coroutine
     frame* next_drop;         // of one that is being dropped unstarted
   };
   state state_ = state::created;
