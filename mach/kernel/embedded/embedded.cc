@@ -82,8 +82,8 @@ ref<port> make_clock(int id) {
 }
 
 // Finds the port of a kernel object as the calls on clocks do, and sets `id` to what the port
-// serves. MACH_SEND_INVALID_DEST: the name is no send right. KERN_INVALID_ARGUMENT: its port serves
-// another kind.
+// serves. MACH_SEND_INVALID_DEST: the name is not a send right. KERN_INVALID_ARGUMENT: its port
+// serves another kind.
 kern_return_t find_served_id(ipc_task& caller, mach_port_name_t name, kernel_object kind,
                              std::uint64_t& id) {
   const std::lock_guard hold(caller.names.lock);
