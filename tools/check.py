@@ -68,7 +68,7 @@ ARROWS = {
     "tests/runtime": ("<doctest/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/runtime/'),
     "tests/mach/kernel": ("<doctest/", "<bsm/", "<mach/", "<servers/", "<sys/event.h>", "<sys/fileport.h>", '"kedge/runtime/kqueue/extension.h"',
                           '"kedge/mach/kernel/abi/', '"kedge/mach/kernel/core/', '"kedge/mach/kernel/embedded/',
-                          '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"'),
+                          '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/base/'),
     "tests/consumers": ("<mach/", "<sys/event.h>", '"kedge/mach/', '"kedge/runtime/'),  # programs of users
     "tests/mach/kernel/foreign": ("<bsm/", "<mach/", "<servers/", "<sys/fileport.h>"),  # the same
     "tests/conformance": ("<doctest/", "<mach/", "<sys/event.h>", '"kedge/mach/kernel/extension.h"',
