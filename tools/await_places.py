@@ -33,7 +33,7 @@ def tokens_of(text):
     for match in TOKEN.finditer(text):
         if match.lastgroup == "skipped":
             continue
-        kind = "text" if match.lastgroup in ("raw", "mark") else match.lastgroup
+        kind = "text" if match.lastgroup == "raw" else match.lastgroup
         yield kind, match[0], match.start()
 
 
@@ -105,7 +105,7 @@ class Level:
 
 def ends_operand(token):
     """True for a token that a subscript or a call can follow."""
-    return token in (")", "]", "()", "[]", '""') or (re.fullmatch(r"\w+", token) and token not in STATEMENT_WORDS)
+    return token in ("()", "[]", '""') or (re.fullmatch(r"\w+", token) and token not in STATEMENT_WORDS)
 
 
 def begins_trailing_type(tokens):
