@@ -8,22 +8,22 @@
 
 namespace kedge {
 
-loop::loop() : tasks_(*this) {}
+loop::loop() : tasks(*this) {}
 
-loop::loop(time_source& time) : reactor(&time), tasks_(*this) {}
+loop::loop(time_source& time) : reactor(&time), tasks(*this) {}
 
 loop::~loop() {
   if (left_alone()) return;
   const ending scope(*this);
-  tasks_.destroy_children();
-  tasks_.~root_scope();
+  tasks.destroy_children();
+  tasks.~root_scope();
   destroy_attachments();
 }
 
 // If a spawned task fails, the loop is driven until all have ended.
 void loop::drive_root() {
   while (!root_->is_done()) turn(clock::duration::max());
-  while (tasks_.any_failed() && tasks_.size() != 0) turn(clock::duration::max());
+  while (tasks.any_failed() && tasks.size() != 0) turn(clock::duration::max());
 }
 
 void loop::finish_drive() {
@@ -33,10 +33,24 @@ void loop::finish_drive() {
 
 bool loop::run_once(clock::duration max_wait) {
   const bool ran = reactor::run_once(max_wait);
-  if (tasks_.any_failed() && tasks_.size() == 0) {
-    const hooked scope(*this);
-    note_failures(nullptr);
+  throw_failure_if_over();
+  return ran;
+}
+
+void loop::throw_failure_if_over() {
+  if (!tasks.any_failed() || tasks.size() != 0) return;
+  const hooked scope(*this);
+  note_failures(nullptr);
+}
+
+bool loop::step() {
+  bool ran;
+  {
+    const driving scope(*this);
+    ran = single_step();
   }
+  finish_drive();
+  throw_failure_if_over();
   return ran;
 }
 
@@ -44,7 +58,7 @@ void loop::note_failures(const std::exception_ptr& of_root) {
   std::exception_ptr first;
   failures_.clear();
   try {
-    for (const std::exception_ptr& failure : tasks_.failures()) {
+    for (const std::exception_ptr& failure : tasks.failures()) {
       if (first == nullptr) first = failure;
       failures_.push_back(failure);
     }
@@ -53,13 +67,13 @@ void loop::note_failures(const std::exception_ptr& of_root) {
     // The first one is thrown without the list.
   }
   if (first == nullptr) return;
-  tasks_.reset();
+  tasks.reset();
   std::rethrow_exception(first);
 }
 
 void loop::cancel() noexcept {
   const hooked scope(*this);
-  tasks_.cancel_present_children(cancel_cause::requested);
+  tasks.cancel_present_children(cancel_cause::requested);
 }
 
 namespace {
@@ -141,7 +155,7 @@ const context* oldest_below(const context& c) noexcept {
 // The tree in pre-order, older contexts first.
 void loop::dump(std::ostream& out) {
   printer p(out);
-  const context& top = tasks_.own_context();
+  const context& top = tasks.own_context();
   const context* c = oldest_below(top);
   while (c != nullptr) {
     p.print(*c);
@@ -157,8 +171,8 @@ void loop::dump(std::ostream& out) {
     c = next;
   }
   p.depth = 0;
-  for (const waiter* leaf = tasks_.next_leaf(nullptr); leaf != nullptr;
-       leaf = tasks_.next_leaf(leaf)) {
+  for (const waiter* leaf = tasks.next_leaf(nullptr); leaf != nullptr;
+       leaf = tasks.next_leaf(leaf)) {
     p.print_leaf(*leaf);
   }
 }

@@ -74,7 +74,7 @@ class loop : public reactor, public spawner<loop> {
   void cancel() noexcept;
 
   // The number of spawned tasks that have not ended.
-  std::size_t size() const noexcept { return tasks_.size(); }
+  std::size_t size() const noexcept { return tasks.size(); }
 
   // All failures that led to the exception of the last drive that threw one, in the order in which
   // they happened: of spawned tasks, and of the awaitable of run().
@@ -94,6 +94,10 @@ class loop : public reactor, public spawner<loop> {
   bool run_once(std::chrono::duration<Rep, Period> max_wait) {
     return run_once(saturate(max_wait));
   }
+
+  // Resumes exactly one ready task, the one that the observer chooses. Takes posts, due timers and
+  // events first if none is ready, without waiting. Returns false if none is. Throws as poll().
+  bool step();
 
   // Prints the tree of tasks: each with its origin, the operation that it waits for, and the places
   // at which its coroutines wait, innermost first. May be called from a running task. Throws what
@@ -158,7 +162,7 @@ class loop : public reactor, public spawner<loop> {
   void add(std::source_location place, What&&... what) {
     {
       const hooked scope(*this);
-      tasks_.add(place, std::forward<What>(what)...);
+      tasks.add(place, std::forward<What>(what)...);
     }
     announce_started();
   }
@@ -169,10 +173,11 @@ class loop : public reactor, public spawner<loop> {
   // Throws the first one of a spawned task, once all these tasks have ended.
   void note_failures(const std::exception_ptr& of_root);
   void finish_drive();
+  void throw_failure_if_over();
 
   // In a union, so that ~loop decides whether it is destroyed.
   union {
-    root_scope tasks_;
+    root_scope tasks;
   };
   root* root_ = nullptr;
   std::vector<std::exception_ptr> failures_;
@@ -182,11 +187,11 @@ template <awaitable A>
 attempted<awaited_t<A>> loop::run_root(A&& x, std::source_location place) {
   root_of<operation_of<A>> r(*this, std::move(x));
   r.held.set_origin("run", place);
-  r.held.start(tasks_.own_context());
+  r.held.start(tasks.own_context());
   drive_root();
   const outcome o = r.held.ended();
   const std::exception_ptr failure = o == outcome::failed ? r.held.failure() : nullptr;
-  if (failure != nullptr || tasks_.any_failed()) note_failures(failure);
+  if (failure != nullptr || tasks.any_failed()) note_failures(failure);
   if (o == outcome::cancelled) return attempted<awaited_t<A>>(r.held.cause());
   if (o == outcome::failed) return attempted<awaited_t<A>>(failure);
   return {std::in_place, [&]() -> decltype(auto) { return r.held.result(); }};

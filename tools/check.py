@@ -1,4 +1,5 @@
-"""Holds the tree against the rules of the house: which room may include which, which words and names are not used.
+"""Holds the tree against the rules of the house: which room may include which, which words and names are not used, where no
+co_await stands.
 
 Usage: check.py [ROOT]. Prints one line per breach; exits with 1 if there is any.
 """
@@ -6,6 +7,8 @@ Usage: check.py [ROOT]. Prints one line per breach; exits with 1 if there is any
 import os
 import re
 import sys
+
+from await_places import forbidden_awaits
 
 # Every place that an include can lead to, by how the include is spelled. The longest match decides; what matches
 # none is the standard library's or POSIX's, and free to all.
@@ -68,7 +71,7 @@ ARROWS = {
     "tests/runtime": ("<doctest/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/runtime/'),
     "tests/mach/kernel": ("<doctest/", "<bsm/", "<mach/", "<servers/", "<sys/event.h>", "<sys/fileport.h>", '"kedge/runtime/kqueue/extension.h"',
                           '"kedge/mach/kernel/abi/', '"kedge/mach/kernel/core/', '"kedge/mach/kernel/embedded/',
-                          '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"'),
+                          '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/base/'),
     "tests/consumers": ("<mach/", "<sys/event.h>", '"kedge/mach/', '"kedge/runtime/'),  # programs of users
     "tests/mach/kernel/foreign": ("<bsm/", "<mach/", "<servers/", "<sys/fileport.h>"),  # the same
     "tests/conformance": ("<doctest/", "<mach/", "<sys/event.h>", '"kedge/mach/kernel/extension.h"',
@@ -96,6 +99,7 @@ GONE_NAMES = {
 }
 GONE_WORDS = {"aftermath": "deferred_work", "sighting": "poll_result", "turnstile": "condition"}
 LIBRARIES = ("runtime/", "mach/", "net/")
+INTERRUPTED = "tests/expressions/interrupted_expressions.cc"  # shows what the forbidden places of a co_await do
 LONGEST_FILE = 600  # lines of a file of a library
 COMMENT = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.DOTALL)
 SNIPPET = re.compile(r"<!-- (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
@@ -220,6 +224,9 @@ def breaches_of(tree):
             code = without_comments(text)
             for line, wrong in [*breaches_of_names(code, GONE_WORDS), *breaches_of_arrows(tree, path, code)]:
                 yield path, line, wrong
+            if path != INTERRUPTED:
+                for line, place in forbidden_awaits(text):
+                    yield path, line, f"co_await inside {place}: name the value first"
 
 
 def main():

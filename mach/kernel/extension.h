@@ -1,5 +1,5 @@
 // extension: several Mach tasks in one process, and a clock of the program's, beyond Darwin's
-// <mach/mach.h>. In C++20 only.
+// <mach/mach.h>. The clock is for C (from C99 on) and C++; the tasks need C++20.
 //
 //   task service = create_task();
 //   mach_port_insert_right(task_self_port(service), name, right, MACH_MSG_TYPE_MOVE_SEND);
@@ -27,6 +27,63 @@
 #pragma once
 
 #include <mach/mach.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+#define KEDGE_MACH_NOEXCEPT noexcept
+extern "C" {
+#else
+#define KEDGE_MACH_NOEXCEPT
+#endif
+
+// Returns the nanoseconds of a monotonic clock. Must be callable from any thread, and must not call
+// the kernel.
+typedef uint64_t kedge_mach_clock(void* argument);
+
+#if defined(__APPLE__)
+
+static inline bool kedge_mach_use_clock(kedge_mach_clock* clock,
+                                        void* argument) KEDGE_MACH_NOEXCEPT {
+  return (void)clock, (void)argument, false;
+}
+static inline void kedge_mach_clock_moved(void) KEDGE_MACH_NOEXCEPT {}
+
+#else
+
+// Replaces the clock of the process by clock(argument), for virtual time: of the time-outs of
+// mach_msg and semaphores, of mach_wait_until, and of mach_absolute_time and its relatives, which
+// all return its value. Null restores CLOCK_MONOTONIC. `argument` is the caller's, and must live as
+// long as the clock is in use. A fork's child keeps the clock. Returns true; on Darwin false.
+//
+// With a replaced clock no time-out ends by itself: a call that is blocked with a time-out reads
+// the clock when it begins to wait and after kedge_mach_clock_moved(), and times out if its
+// deadline has passed. Calls without a time-out, or with one of 0, do not read the clock.
+//
+// The timers of mk_timer_arm() expire by the replaced clock too: in kedge_mach_clock_moved(), or in
+// mk_timer_arm() if the time has passed.
+//
+// Requires that no thread reads the clock concurrently: no call with a time-out is in progress, and
+// no timer is armed. Costs a call that blocks, and each reading of the time, one load; a call that
+// blocks with a time-out by a replaced clock also a lock and two updates of a list.
+bool kedge_mach_use_clock(kedge_mach_clock* clock, void* argument) KEDGE_MACH_NOEXCEPT;
+
+// Sends the messages of the timers that are due by a replaced clock, in the order of their times.
+// They are queued or received when it returns. Then wakes the calls that are blocked with a
+// time-out by the clock, so that they read the clock again: a call that waits for a timer gets the
+// message, even if its time-out has passed too. To be called after the clock has moved, from any
+// thread. Costs a system call for each call that it wakes.
+void kedge_mach_clock_moved(void) KEDGE_MACH_NOEXCEPT;
+
+#endif
+
+#undef KEDGE_MACH_NOEXCEPT
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif
+
+#if defined(__cplusplus) && __cplusplus >= 202002L
 
 #include <cstdint>
 #include <utility>
@@ -56,8 +113,6 @@ struct guard_exception {
   bool always_fatal = false;
 };
 
-// Returns the nanoseconds of a monotonic clock. Must be callable from any thread, and must not call
-// the kernel.
 using clock_function = std::uint64_t (*)(void* argument) noexcept;
 
 // The version of macOS that the kernel follows where versions differ.
@@ -91,10 +146,6 @@ inline std::vector<guard_exception> take_guard_exceptions(task) {
 }
 inline void set_kernel_profile(kernel_profile) noexcept {}
 inline void enforce_strict_replies(bool) noexcept {}
-inline bool use_clock(clock_function, void*) noexcept {
-  return false;
-}
-inline void clock_moved() noexcept {}
 
 #else
 
@@ -149,32 +200,14 @@ void set_kernel_profile(kernel_profile) noexcept;
 // progress.
 void enforce_strict_replies(bool) noexcept;
 
-// Replaces the clock of the process by now(argument), for virtual time: of the time-outs of
-// mach_msg and semaphores, of mach_wait_until, and of mach_absolute_time and its relatives, which
-// all return its value. Null restores CLOCK_MONOTONIC. `argument` is the caller's, and must live as
-// long as the clock is in use. A fork's child keeps the clock. Returns true; on Darwin false.
-//
-// With a replaced clock no time-out ends by itself: a call that is blocked with a time-out reads
-// the clock when it begins to wait and after clock_moved(), and times out if its deadline has
-// passed. Calls without a time-out, or with one of 0, do not read the clock.
-//
-// The timers of mk_timer_arm() expire by the replaced clock too: in clock_moved(), or in
-// mk_timer_arm() if the time has passed.
-//
-// Requires that no thread reads the clock concurrently: no call with a time-out is in progress, and
-// no timer is armed. Costs a call that blocks, and each
-// reading of the time, one load; a call that blocks with a time-out by a replaced clock also a lock
-// and two updates of a list.
-bool use_clock(clock_function now, void* argument) noexcept;
-
-// Sends the messages of the timers that are due by a replaced clock, in the order of their times.
-// They are queued or received when it returns. Then wakes the calls that are blocked with a
-// time-out by the clock, so that they read the clock again: a call that waits for a timer gets the
-// message, even if its time-out has passed too. To be called after the clock has moved, from any
-// thread. Costs a system call for each call that it wakes.
-void clock_moved() noexcept;
-
 #endif
+
+inline bool use_clock(clock_function now, void* argument) noexcept {
+  return kedge_mach_use_clock(now, argument);
+}
+inline void clock_moved() noexcept {
+  kedge_mach_clock_moved();
+}
 
 // Makes a task the calling thread's current one until the end of the scope.
 class current_task_guard {
@@ -189,3 +222,5 @@ class current_task_guard {
 };
 
 }  // namespace kedge::mach::kernel
+
+#endif

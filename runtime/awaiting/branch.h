@@ -96,9 +96,17 @@ class outer_branch : public chain_branch, public context {
       : chain_branch(owner, static_cast<context*>(this)),
         context(static_cast<branch_base*>(this)) {}
 
-  void enter_context(context& parent) noexcept { enter(parent); }
+  void enter_context(context& parent) noexcept {
+    enter(parent);
+    if (observer* const seen = in_reactor().observed_by()) [[unlikely]] {
+      seen->at(happening::spawned, this, nullptr);
+    }
+  }
   std::coroutine_handle<> on_end(outcome o) noexcept {
     run();
+    if (observer* const seen = in_reactor().observed_by()) [[unlikely]] {
+      seen->at(happening::ended, this, nullptr);
+    }
     leave();
     return report(o);
   }

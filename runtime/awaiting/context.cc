@@ -25,6 +25,10 @@ constinit thread_local drops dropping;
 
 constinit thread_local unsigned unwinding = 0;
 
+void tell(happening what, const context& c, const waiter* w) noexcept {
+  if (observer* const o = c.in_reactor().observed_by()) o->at(what, &c, w);
+}
+
 }  // namespace
 
 unsigned unwinding_chains() noexcept {
@@ -75,7 +79,10 @@ void context::cancel(cancel_cause cause) noexcept {
   }
   for (context* c = this; c != nullptr;) {
     const bool marked = std::exchange(c->withdrawing_, false);
-    if (marked && c->suspended_on_ != nullptr) c->suspended_on_->withdraw(cause);
+    if (marked && c->suspended_on_ != nullptr) {
+      tell(happening::withdrawn, *c, c->suspended_on_);
+      c->suspended_on_->withdraw(cause);
+    }
     c = after_in_tree(*c, *this, marked);
   }
 }
@@ -91,6 +98,7 @@ waiter* context::destroy_frames() noexcept {
     f->handle().destroy();
   }
   --unwinding;
+  tell(happening::destroyed, *this, nullptr);
   return w;
 }
 

@@ -231,7 +231,12 @@ class queue {
   // Changes (queue_change.cc). Here and below, `inline` marks a part of one other function, which
   // the compiler puts there.
   knote_record* find(const kevent64_s& change) noexcept;
-  int open_slot(unsigned filter) noexcept;
+  // Opens the state of a filter that has one in this kqueue. Returns 0 if it was open, an errno, or
+  // try_again after the lock was released.
+  int open_slot(unsigned filter) noexcept {
+    return slots_[filter].phase == slot_state::open ? 0 : open_closed_slot(filter);
+  }
+  int open_closed_slot(unsigned filter) noexcept;
   int attach(kevent64_s& change, unsigned filter) noexcept;
   // Activates the knotes whose sources have done something that no pump has noticed, so that they
   // stand in the list before the knote of a change. Releases the lock if there are any.
@@ -306,8 +311,8 @@ class queue {
   inline bool deliver_list(event_writer& out, std::uint32_t most) noexcept;
   bool deliver_active(event_writer& out, std::uint32_t most) noexcept;
   void put_amounts(event_writer& out) noexcept;
-  inline std::size_t take_batch(std::uint32_t& left, delivery* batch, event_writer& out,
-                                bool& tried) noexcept;
+  [[gnu::always_inline]] inline std::size_t take_batch(std::uint32_t& left, delivery* batch,
+                                                       event_writer& out, bool& tried) noexcept;
   inline void process_batch(std::span<delivery> batch, event_writer& out) noexcept;
   void report_end(knote_record& k, event_writer& out) noexcept;
   void finish_delivery(delivery& d, bool still_active, event_writer& out) noexcept;

@@ -81,12 +81,9 @@ knote_record* queue::find(const kevent64_s& change) noexcept {
   return k;
 }
 
-// Opens the filter's state in this kqueue. Returns 0 if it was open, an errno, or try_again after
-// the lock was released.
-int queue::open_slot(unsigned filter) noexcept {
+int queue::open_closed_slot(unsigned filter) noexcept {
   filter_slot& slot = slots_[filter];
   const filter_operations& operations = *filter_at(filter);
-  if (operations.open == nullptr || slot.phase == slot_state::open) return 0;
   if (slot.phase == slot_state::opening) {
     state_changed_.wait(lock_);
     return try_again;
@@ -137,7 +134,9 @@ int queue::attach(kevent64_s& change, unsigned filter) noexcept {
     if (error != EBADF) change.flags = static_cast<std::uint16_t>(change.flags & ~EV_VANISHED);
     return error;
   }
-  if (const int result = open_slot(filter); result != 0) return result;
+  if (operations->open != nullptr) {
+    if (const int result = open_slot(filter); result != 0) return result;
+  }
 
   knote_record* const k = allocate_knote();
   if (k == nullptr) return ENOMEM;

@@ -226,13 +226,26 @@ bool reactor::run_once(clock::duration max_wait) {
 }
 
 bool reactor::turn(clock::duration max_wait) {
+  const bool came = collect(max_wait);
+  return run_ready() || came;
+}
+
+bool reactor::single_step() {
+  if (ready_.empty()) collect(clock::duration::zero());
+  if (ready_.empty()) return false;
+  run_observed();
+  return true;
+}
+
+// Takes what has come since the last turn. Returns false if nothing had.
+bool reactor::collect(clock::duration max_wait) {
   throw_if_forked();
   assert(in_own_thread() && "kedge: a loop is driven by one thread");
   bool came = mailbox_->run_posted();
   const clock::time_point time = now();
   if (timers_.expire(time)) came = true;
   if (must_ask(time) && ask(came ? clock::duration::zero() : max_wait, time)) came = true;
-  return run_ready() || came;
+  return came;
 }
 
 // Returns whether the turn has to ask the kernel. Where only events that are active in user space
@@ -244,21 +257,58 @@ bool reactor::must_ask(clock::time_point time) {
 }
 
 // Runs the ready waiters, those that become ready on the way included, up to the turn's limit.
-bool reactor::run_ready() noexcept {
+bool reactor::run_ready() {
   bool ran = false;
   for (int left = resumptions_per_turn; left > 0 && !ready_.empty();) {
-    budget_ = budget_per_resumption;
-    waiter& w = ready_.pop_front();
-    if (w.resumes_directly()) {
-      w.owner_context().run();
-      w.awaiting_frame()->handle().resume();
+    if (observer_ != nullptr) [[unlikely]] {
+      run_observed();
     } else {
-      w.proceed().resume();
+      run_one(ready_.pop_front());
     }
     ran = true;
     left -= budget_ > 0 ? 1 : resumptions_per_budget;
   }
   return ran;
+}
+
+inline void reactor::run_one(waiter& w) noexcept {
+  budget_ = budget_per_resumption;
+  if (w.resumes_directly()) {
+    w.owner_context().run();
+    w.awaiting_frame()->handle().resume();
+  } else {
+    w.proceed().resume();
+  }
+}
+
+// The same as run_one(), with reports. A waiter that is no coroutine's stands for a branch or a
+// scope, which reports by itself.
+void reactor::run_observed() {
+  waiter& w = choose();
+  context& c = w.owner_context();
+  budget_ = budget_per_resumption;
+  std::coroutine_handle<> next = w.proceed();
+  if (observer_ == nullptr || next == std::noop_coroutine()) return next.resume();
+  observer_->at(happening::completed, &c, &w);
+  observer_->at(happening::resumed, &c, nullptr);
+  next.resume();
+  if (observer_ != nullptr && c.suspended_on() != nullptr) {
+    observer_->at(happening::suspended, &c, c.suspended_on());
+  }
+}
+
+// Takes the waiter that the observer chooses out of the ready queue.
+waiter& reactor::choose() {
+  if (observer_ == nullptr) return ready_.pop_front();
+  const std::size_t count = ready_.size();
+  const std::size_t chosen = observer_->choose(count);
+  if (chosen >= count) throw std::out_of_range("kedge: the observer chose no ready task");
+  return ready_.pop(chosen);
+}
+
+void reactor::tell_of_ready(waiter& w) noexcept {
+  if (observer_ != nullptr) observer_->at(happening::ready, &w.owner_context(), &w);
+  if (polled_by_host_ && !driven()) wake_host();
 }
 
 // --- Events --------------------------------------------------------------------------------------
@@ -270,7 +320,9 @@ bool reactor::ask(clock::duration max_wait, clock::time_point time) {
   if (!timers_.empty()) max_wait = std::min(clock::between(time, timers_.earliest()), max_wait);
   const bool sleeps = max_wait > clock::duration::zero();
   if (sleeps && !mailbox_->fall_asleep()) max_wait = clock::duration::zero();
+  if (observer_ != nullptr) observer_->at(happening::asleep, nullptr, nullptr);
   const int count = ask_kernel(max_wait);
+  if (observer_ != nullptr) observer_->at(happening::awake, nullptr, nullptr);
   turns_until_kernel_ = turns_per_kernel_call;
   asked_ = time;
   deliver(count);  // before posted work runs, which may submit changes into the same array
@@ -344,7 +396,7 @@ int reactor::native_handle() {
     kqueue::opt_in(kq_, kqueue::not_pollable);
     // The timer is made here and kept: a drive in a process without free descriptors could not.
     set_host_timer(clock::time_point::max());
-    polled_by_host_ = true;
+    polled_by_host_ = tells_of_ready_ = true;
     submit_for_host();
   }
   return kq_;

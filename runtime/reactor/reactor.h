@@ -36,6 +36,7 @@
 #include "kedge/runtime/awaiting/context.h"
 #include "kedge/runtime/awaiting/waiter.h"
 #include "kedge/runtime/kqueue/extension.h"
+#include "kedge/runtime/observer.h"
 #include "kedge/runtime/reactor/clock.h"
 #include "kedge/runtime/reactor/drive_hook.h"
 #include "kedge/runtime/reactor/fork_generation.h"
@@ -62,8 +63,7 @@ class reactor {
     assert(in_own_thread() && "kedge: a task is made ready on its loop's thread; others post()");
     if (w.queued()) return;
     ready_.push_back(w);
-    if (polled_by_host_ && !driven()) [[unlikely]]
-      wake_host();
+    if (tells_of_ready_) [[unlikely]] tell_of_ready(w);
   }
   // Takes one from the budget of the running coroutine. Returns false if none is left.
   bool spend_budget() noexcept { return budget_-- > 0; }
@@ -129,6 +129,15 @@ class reactor {
   // Sets the hook that runs around every drive, and around spawning, cancelling and destroying;
   // null removes it. Must not be called during a drive. The hook must outlive the loop.
   void set_hook(drive_hook* hook) noexcept { hook_ = hook; }
+
+  // Sets what sees the loop's tasks and decides their order; null: nothing. Returns what was set
+  // before. The observer must outlive the loop, or be replaced.
+  observer* set_observer(observer* o) noexcept {
+    tells_of_ready_ = o != nullptr || polled_by_host_;
+    return std::exchange(observer_, o);
+  }
+  // The observer, or null. For what the loop's operations and scopes report to it.
+  observer* observed_by() const noexcept { return observer_; }
 
   // Sets after how much time the kernel is asked for events although tasks are ready. Zero: at
   // every turn.
@@ -199,6 +208,10 @@ class reactor {
     drive_hook* hook_;
   };
 
+  // Resumes one ready waiter, after taking posts, due timers and events without waiting. Returns
+  // false if none is ready. Requires a `driving`. Throws as turn().
+  bool single_step();
+
   // One turn, which asks the kernel if it has to, and waits for at most max_wait if no task is
   // ready. Returns false if nothing came and nothing ran. Requires a `driving`. Throws
   // std::system_error if the kqueue fails, or if the process was forked within the drive.
@@ -240,7 +253,12 @@ class reactor {
   void throw_if_forked() const;
   void open(time_source* time);
   void claim();
-  bool run_ready() noexcept;
+  bool collect(clock::duration max_wait);
+  bool run_ready();
+  void run_one(waiter& w) noexcept;
+  void run_observed();
+  waiter& choose();
+  void tell_of_ready(waiter& w) noexcept;
   bool must_ask(clock::time_point time);
   bool ask(clock::duration max_wait, clock::time_point time);
   bool take_active();
@@ -263,6 +281,8 @@ class reactor {
   clock::duration kernel_interval_ = std::chrono::microseconds(50);
   clock::time_point asked_{};  // when the kernel was asked last
   bool polled_by_host_ = false;
+  bool tells_of_ready_ = false;  // to a polling host, or to the observer
+  observer* observer_ = nullptr;
   // What the kernel timer for a polling host is set to; max() if to no deadline.
   clock::time_point host_timer_ = clock::time_point::max();
   ready_queue<waiter> ready_;

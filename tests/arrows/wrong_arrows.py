@@ -1,4 +1,4 @@
-"""Proves that every wrong arrow fails, in `tools/dev check` and in the build under clang 19.
+"""Proves that every wrong arrow fails, in `tools/dev check` and in the build under clang 19, and other breaches in `check`.
 
 Usage: wrong_arrows.py ROOT. Works on a copy of the tree. Adds to every room a file with each forbidden include and a
 target with each forbidden dependency, which must fail, and one of each with a right arrow, which must not. Ends with
@@ -14,6 +14,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+
+from wrong_awaits import PLACES
 
 # A place that can be included: a header there (the first file of a pattern), its spelling in an include, its target.
 Place = collections.namedtuple("Place", "pattern spelling label")
@@ -110,6 +112,10 @@ class Case:
                 f'_arrow_library(name = "{self.name}_dep", deps = ["{self.place.label}"])\n')
 
 
+def await_path(number):
+    return f"tools/wrong/await_{number}.cc"
+
+
 def write(path, text):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
@@ -128,6 +134,8 @@ def add_cases(tree):
         write(path, f'load("@rules_cc//cc:defs.bzl", _arrow_library = "cc_library")\n{text}\n{rules}')
     for path, text, _ in OTHER_BREACHES:
         write(os.path.join(tree, path), text)
+    for number, (text, _) in enumerate(PLACES):
+        write(os.path.join(tree, await_path(number)), text)
     return cases
 
 
@@ -142,6 +150,10 @@ def run_check(tree, cases):
         yield f"check: {case.room.folder} includes {case.spelling}", refused == case.is_wrong
     for path, _, breach in OTHER_BREACHES:
         yield f"check: {path}", any(line.startswith(path + ":1: ") and breach in line for line in lines)
+    for number, (text, place) in enumerate(PLACES):
+        said = [line for line in lines if line.startswith(await_path(number) + ":")]
+        line = text[:text.index("co_await")].count("\n") + 1
+        yield f"check: {text}", said == ([f"{await_path(number)}:{line}: co_await inside {place}: name the value first"] if place else [])
 
 
 def bazel(tree, *arguments):

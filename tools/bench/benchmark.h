@@ -3,9 +3,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <span>
 #include <string>
+#include <utility>
 
 #include "descriptor_pool.h"
+#include "kedge/runtime/descriptor.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 
@@ -14,6 +18,8 @@ struct conditions {
   bool one_thread = true;            // instructions are counted only with one thread
   const char* than = nullptr;        // the peer that its time is compared with
   std::string (*lacks)() = nullptr;  // says what this machine does not allow, or nothing
+  std::uint64_t most = std::numeric_limits<std::uint64_t>::max();  // the largest n
+  std::size_t size = 0;  // the bytes of an object, which are printed instead of a measurement
 };
 
 struct benchmark {
@@ -33,6 +39,28 @@ kedge::task<> await_children(kedge::loop& loop, std::uint64_t n);
 kedge::task<> yield_turns(kedge::loop& loop, std::uint64_t n);
 kedge::task<> pass_messages(kedge::loop& loop, std::uint64_t n);
 kedge::task<> make_round_trips(kedge::loop& loop, std::uint64_t n);
+
+kedge::task<> time_ready_leaves(kedge::loop& loop, std::uint64_t n);
+kedge::task<> time_out_one_frame(kedge::loop& loop, std::uint64_t n);
+kedge::task<> time_out_five_frames(kedge::loop& loop, std::uint64_t n);
+kedge::task<> race_leaves(kedge::loop& loop, std::uint64_t n);
+kedge::task<> spawn_in_scope(kedge::loop& loop, std::uint64_t n);
+kedge::task<> open_scopes(kedge::loop& loop, std::uint64_t n);
+kedge::task<> fire_sleeps(kedge::loop& loop, std::uint64_t n);
+kedge::task<> hold_descriptors(kedge::loop& loop, std::uint64_t n);
+inline constexpr std::uint64_t most_children = 8000;
+void cancel_tasks(std::uint64_t n);
+void cancel_leaves(std::uint64_t n);
+void post_to_own_thread(std::uint64_t n);
+void post_to_sleeping_loop(std::uint64_t n);
+void echo_over_tcp(std::uint64_t n);
+void hold_sleepers(std::uint64_t n);
+
+// What a task's frame holds while the task awaits an A.
+template <class A>
+inline constexpr std::size_t size_in_frame = sizeof(
+    decltype(std::declval<kedge::task<>::promise_type&>().await_transform(std::declval<A>())));
+using reading = decltype(std::declval<kedge::descriptor&>().read_some(std::span<std::byte>()));
 
 void send_and_receive(std::uint64_t n);
 void send_rights(std::uint64_t n);
@@ -85,6 +113,61 @@ inline constexpr benchmark benchmarks[] = {
     {"message", "send a Mach message to another task that waits for it", on_a_loop<pass_messages>},
     {"rt", "a round trip of 64 bytes between two tasks over a socket pair",
      on_a_loop<make_round_trips>},
+
+    {"runtime_child", "create and await a child task", on_a_loop<await_children>, {.n = 6000}},
+    {"runtime_yield", "yield to another task", on_a_loop<yield_turns>, {.n = 6000}},
+    {"runtime_ready_leaf",
+     "with_timeout around a leaf that is ready",
+     on_a_loop<time_ready_leaves>,
+     {.n = 6000}},
+    {"runtime_time_out_1",
+     "with_timeout that ends a task of one frame",
+     on_a_loop<time_out_one_frame>,
+     {.n = 1000}},
+    {"runtime_time_out_5",
+     "the same with five frames",
+     on_a_loop<time_out_five_frames>,
+     {.n = 1000}},
+    {"runtime_any_leaf", "when_any of two leaves", on_a_loop<race_leaves>, {.n = 6000}},
+    {"runtime_spawn",
+     "spawn, run and end a child in a live scope",
+     on_a_loop<spawn_in_scope>,
+     {.n = 6400}},
+    {"runtime_scope", "with_scope with one child", on_a_loop<open_scopes>, {.n = 6000}},
+    {"runtime_cancel_task",
+     "cancel a sleeping child",
+     cancel_tasks,
+     {.n = 2000, .most = most_children - 1000}},
+    {"runtime_cancel_leaf",
+     "cancel a child that is a leaf",
+     cancel_leaves,
+     {.n = 2000, .most = most_children - 1000}},
+    {"runtime_sleep",
+     "sleep_for that fires, the kernel asked once",
+     on_a_loop<fire_sleeps>,
+     {.n = 6000}},
+    {"runtime_post", "post to the loop's own thread and run", post_to_own_thread, {.n = 6400}},
+    {"runtime_post_asleep",
+     "post to a sleeping loop: a write, and the read and wait of its next drive",
+     post_to_sleeping_loop,
+     {.n = 6000}},
+    {"runtime_round_trip",
+     "64 bytes to another task and back over a socket pair",
+     on_a_loop<make_round_trips>,
+     {.n = 6000}},
+    {"runtime_echo",
+     "echo 64 bytes over TCP, with 64 connections, by two calls of a client",
+     echo_over_tcp,
+     {.n = 6400}},
+    {"runtime_sleeper", "hold one more sleeping child", hold_sleepers, {.n = 6000}},
+    {"runtime_idle",
+     "hold one more descriptor that has been awaited",
+     on_a_loop<hold_descriptors>,
+     {.n = 6000, .most = 15'000}},
+    {"runtime_reading",
+     "a waiting read, in the frame of its task",
+     nullptr,
+     {.size = size_in_frame<reading>}},
 
 #if defined(__linux__)
     {"kqueue_epoll_10", "epoll_wait, one of 10 descriptors is ready", wait_by_epoll<10, 1>},

@@ -24,12 +24,13 @@
 namespace {
 
 const char usage[] =
-    "Usage: bench [-n N] [-o NAME] [--counts | --once]\n"
+    "Usage: bench [-n N] [-o NAME] [--counts | --no-time | --once]\n"
     "Prints lines \"kedge NAME_METRIC value unit\".\n"
     "\n"
     "  -n N       operations per run (default of most: 100000)\n"
     "  -o NAME    only this benchmark, or those whose names begin with NAME and _\n"
     "  --counts   allocations and system calls only\n"
+    "  --no-time  these and instructions\n"
     "  --once     run the benchmark NAME once and print nothing, for tools that count from "
     "outside\n"
     "\n";
@@ -37,7 +38,8 @@ const char usage[] =
 struct arguments {
   std::uint64_t n = 0;  // 0: each benchmark's default
   std::string only;
-  bool counts = false;
+  bool times = true;
+  bool instructions = true;
   bool once = false;
 };
 
@@ -106,7 +108,7 @@ void measure_inside(const benchmark& b, const arguments& a, std::uint64_t n) {
     b.run(times);
     return std::optional(peak_bytes() - before);
   });
-  if (!a.counts) measure_time(b, n);
+  if (a.times) measure_time(b, n);
   print(b, "allocs", *allocated, "allocs/op");
   print(b, "bytes", *peak, "bytes/op");
 }
@@ -115,17 +117,18 @@ void measure_outside(const benchmark& b, const arguments& a, std::uint64_t n, co
   const auto once = [&](std::uint64_t times) {
     return std::vector<std::string>{self, "--once", "-o", b.name, "-n", std::to_string(times)};
   };
-  const std::uint64_t counted = std::min<std::uint64_t>(n, 6400);
-  const auto calls =
-      per_operation(counted, [&](std::uint64_t times) { return count_system_calls(once(times)); });
+  const auto calls = per_operation(std::min<std::uint64_t>(n, 1600), [&](std::uint64_t times) {
+    return count_system_calls(once(times));
+  });
   if (calls) {
     print(b, "calls", *calls, "calls/op");
   } else {
     std::fprintf(stderr, "bench: %s: system calls cannot be counted here\n", b.name);
   }
-  if (a.counts || !b.on.one_thread) return;
+  if (!a.instructions || !b.on.one_thread) return;
   const auto instructions =
-      per_operation(counted, [&](std::uint64_t times) { return count_instructions(once(times)); });
+      per_operation(std::min<std::uint64_t>(n, 6400),
+                    [&](std::uint64_t times) { return count_instructions(once(times)); });
   if (instructions) {
     print(b, "instr", *instructions, "instr/op");
   } else {
@@ -143,7 +146,9 @@ bool parse(int argc, char** argv, arguments& a) {
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (word == "--counts") {
-      a.counts = true;
+      a.times = a.instructions = false;
+    } else if (word == "--no-time") {
+      a.times = false;
     } else if (word == "--once") {
       a.once = true;
     } else if (word == "-n" && i + 1 < argc) {
@@ -160,7 +165,8 @@ bool parse(int argc, char** argv, arguments& a) {
 }
 
 void run(const benchmark& b, const arguments& a, const char* self) {
-  const std::uint64_t n = a.n != 0 ? a.n : b.on.n;
+  if (b.on.size != 0) return print(b, "bytes", static_cast<double>(b.on.size), "bytes");
+  const std::uint64_t n = std::min(a.n != 0 ? a.n : b.on.n, b.on.most);
   if (a.once) {
     b.run(n);
     std::_Exit(0);  // keeps the exit's work out of the counts

@@ -34,8 +34,6 @@ class profile {
   constexpr bool knows_rename() const noexcept { return older(); }
   // construct-flags: service, connection, reply and exception ports are known.
   constexpr bool knows_kinds_of_ports() const noexcept { return newer(); }
-  // header-bits: unknown bits of msgh_bits are cleared, not refused.
-  constexpr bool clears_unknown_header_bits() const noexcept { return newer(); }
   // descriptor-checks-first: descriptors are checked before anything is taken.
   constexpr bool checks_descriptors_first() const noexcept { return newer(); }
   // oolp-copy: the copy option of an array of ports is ignored.
@@ -60,8 +58,6 @@ class profile {
   // No tag: mach_port_extract_member reports KERN_NOT_IN_SET when a port leaves one of several sets
   // (macos11_set_chain.h).
   constexpr bool loses_extracted_members() const noexcept { return older(); }
-  // No tag: mach_port_get_set_status lists the members of a set by their names.
-  constexpr bool sorts_members() const noexcept { return newer(); }
 
  private:
   constexpr bool older() const noexcept { return version_ == os_version::macos11; }

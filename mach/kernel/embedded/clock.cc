@@ -17,7 +17,7 @@
 namespace kedge::mach::kernel {
 namespace {
 
-constinit std::atomic<clock_function> replacement{nullptr};
+constinit std::atomic<kedge_mach_clock*> replacement{nullptr};
 constinit std::atomic<void*> argument_of_replacement{nullptr};
 
 struct clocked_waits {
@@ -27,6 +27,19 @@ struct clocked_waits {
 
 constinit clocked_waits listed;
 
+void replace_clock(kedge_mach_clock* clock, void* argument) noexcept {
+  // The argument of the last clock stays for a thread that has read the function already.
+  if (clock) argument_of_replacement.store(argument, std::memory_order_relaxed);
+  replacement.store(clock, std::memory_order_release);
+}
+
+void wake_clocked_waits() noexcept {
+  const std::lock_guard hold(listed.lock);
+  for (clocked_wait* each = listed.all.front(); each; each = decltype(listed.all)::after(*each)) {
+    each->waiting().look_at_clock();
+  }
+}
+
 }  // namespace
 
 bool is_clock_replaced() noexcept {
@@ -34,7 +47,7 @@ bool is_clock_replaced() noexcept {
 }
 
 bool read_replaced_clock(std::uint64_t& now) noexcept {
-  const clock_function replaced = replacement.load(std::memory_order_acquire);
+  kedge_mach_clock* const replaced = replacement.load(std::memory_order_acquire);
   if (replaced) now = replaced(argument_of_replacement.load(std::memory_order_relaxed));
   return replaced != nullptr;
 }
@@ -66,25 +79,20 @@ void forget_clocked_waits() noexcept {
   ::new (static_cast<void*>(&listed)) clocked_waits;
 }
 
-bool use_clock(clock_function now, void* argument) noexcept {
-  // The argument of the last clock stays for a thread that has read the function already.
-  if (now) argument_of_replacement.store(argument, std::memory_order_relaxed);
-  replacement.store(now, std::memory_order_release);
-  return true;
-}
-
-void clock_moved() noexcept {
-  // Before a call looks at its time-out, it gets the messages of the timers that are due.
-  embedded::expire_timers();
-  const std::lock_guard hold(listed.lock);
-  for (clocked_wait* each = listed.all.front(); each; each = decltype(listed.all)::after(*each)) {
-    each->waiting().look_at_clock();
-  }
-}
-
 bool wait_until(std::uint64_t deadline) noexcept {
   futex_call waiting;
   return waiting.wait(deadline) == futex_call::ended::timed_out;
 }
 
 }  // namespace kedge::mach::kernel
+
+extern "C" bool kedge_mach_use_clock(kedge_mach_clock* clock, void* argument) noexcept {
+  kedge::mach::kernel::replace_clock(clock, argument);
+  return true;
+}
+
+extern "C" void kedge_mach_clock_moved() noexcept {
+  // Before a call looks at its time-out, it gets the messages of the timers that are due.
+  kedge::mach::kernel::embedded::expire_timers();
+  kedge::mach::kernel::wake_clocked_waits();
+}

@@ -81,6 +81,19 @@ ref<port> make_clock(int id) {
   return ref<port>::adopt(new port(kernel_object::clock, static_cast<std::uint64_t>(id)));
 }
 
+// Finds the port of a kernel object as the calls on clocks do, and sets `id` to what the port
+// serves. MACH_SEND_INVALID_DEST: the name is not a send right. KERN_INVALID_ARGUMENT: its port
+// serves another kind.
+kern_return_t find_served_id(ipc_task& caller, mach_port_name_t name, kernel_object kind,
+                             std::uint64_t& id) {
+  const std::lock_guard hold(caller.names.lock);
+  port* found = nullptr;
+  if (find_send_right(caller.names, name, found) != KERN_SUCCESS) return MACH_SEND_INVALID_DEST;
+  if (found->serves != kind) return KERN_INVALID_ARGUMENT;
+  id = found->served_task;
+  return KERN_SUCCESS;
+}
+
 // Puts a newly opened fd into the attachment. Returns 0, or the errno of the failed opening.
 std::int32_t attach(int opened, attachment& file) noexcept {
   if (opened < 0) return errno;
@@ -271,14 +284,9 @@ bool embedded::call_of_time(ipc_task& caller, const any_request& request, any_re
 
 kern_return_t embedded::name_clock(ipc_task& caller, const requests::clock_service& request,
                                    replies::clock_service& reply) {
-  {
-    const std::lock_guard hold(caller.names.lock);
-    port* found = nullptr;
-    if (find_send_right(caller.names, request.host, found) != KERN_SUCCESS) {
-      return MACH_SEND_INVALID_DEST;
-    }
-    if (found->serves != kernel_object::host) return KERN_INVALID_ARGUMENT;
-  }
+  std::uint64_t unused = 0;
+  const kern_return_t failed = find_served_id(caller, request.host, kernel_object::host, unused);
+  if (failed != KERN_SUCCESS) return failed;
   if (request.clock != SYSTEM_CLOCK && request.clock != CALENDAR_CLOCK) {
     return KERN_INVALID_ARGUMENT;
   }
@@ -288,14 +296,10 @@ kern_return_t embedded::name_clock(ipc_task& caller, const requests::clock_servi
 
 kern_return_t embedded::identify_clock(ipc_task& caller, const requests::clock_id& request,
                                        replies::clock_id& reply) {
-  const std::lock_guard hold(caller.names.lock);
-  port* found = nullptr;
-  if (find_send_right(caller.names, request.name, found) != KERN_SUCCESS) {
-    return MACH_SEND_INVALID_DEST;
-  }
-  if (found->serves != kernel_object::clock) return KERN_INVALID_ARGUMENT;
-  reply.clock = static_cast<std::int32_t>(found->served_task);
-  return KERN_SUCCESS;
+  std::uint64_t id = 0;
+  const kern_return_t failed = find_served_id(caller, request.name, kernel_object::clock, id);
+  if (failed == KERN_SUCCESS) reply.clock = static_cast<std::int32_t>(id);
+  return failed;
 }
 
 bool embedded::call_of_files(ipc_task& caller, const any_request& request, any_reply& reply,

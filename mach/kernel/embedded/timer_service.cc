@@ -17,6 +17,8 @@
 namespace kedge::mach::kernel {
 namespace {
 
+constexpr mach_msg_size_t message_size = sizeof(mk_timer_expire_msg_t);
+
 constexpr security_token_t kernel_security = KERNEL_SECURITY_TOKEN_VALUE;
 constexpr audit_token_t kernel_audit = KERNEL_AUDIT_TOKEN_VALUE;
 
@@ -53,6 +55,7 @@ void timer_service::end(timer& dead, deferred_work& cleanup) noexcept {
     const std::lock_guard hold(lock_);
     disarm(dead);
     send_right = std::exchange(dead.port_, nullptr);
+    if (dead.message_) kmsg_pool::give_back(std::exchange(dead.message_, nullptr));
   }
   release_send_right(send_right, cleanup);
 }
@@ -84,6 +87,8 @@ kern_return_t timer_service::set_deadline(timer& of, std::uint64_t deadline) {
     if (!of.port_) return KERN_SUCCESS;
     const bool by_program = is_clock_replaced();
     if (!by_program && !has_thread_ && !start_thread()) return KERN_RESOURCE_SHORTAGE;
+    if (!of.message_) of.message_ = kernel_.messages().take(message_size);
+    if (!of.message_) return KERN_RESOURCE_SHORTAGE;
     const due_time due{deadline, armed_count_};
     armed_.emplace(due, &of);
     ++armed_count_;
@@ -143,19 +148,23 @@ void timer_service::expire_due(bool by_program) noexcept {
   const std::lock_guard hold(sending_);
   if (is_idle()) return;
   const std::uint64_t now = by_program ? clock_now() : monotonic_now();
-  while (const ref<port> due = take_due(now, by_program)) send_expiry(*due);
+  for (;;) {
+    const expiry due = take_due(now, by_program);
+    if (!due.to) return;
+    send(due);
+  }
 }
 
-// Takes the first timer that is due by the clock that the caller has read. Returns null if there is
-// none, or if the other clock is in use.
-ref<port> timer_service::take_due(std::uint64_t now, bool by_program) noexcept {
+// Takes the first timer that is due by the clock that the caller has read. Returns no port if there
+// is none, or if the other clock is in use.
+timer_service::expiry timer_service::take_due(std::uint64_t now, bool by_program) noexcept {
   const std::lock_guard hold(lock_);
   if (armed_.empty() || is_clock_replaced() != by_program) return {};
   const auto& [due, first] = *armed_.begin();
   if (due.deadline > now) return {};
-  ref<port> at(first->port_);
+  expiry taken{ref<port>(first->port_), std::exchange(first->message_, nullptr)};
   disarm(*first);
-  return at;
+  return taken;
 }
 
 bool timer_service::is_idle() noexcept {
@@ -178,24 +187,28 @@ bool timer_service::is_last_queued(const timer& of, const port& at) noexcept {
   return left > 0 && left <= at.queue().count();
 }
 
-void timer_service::send_expiry(port& to) noexcept {
-  constexpr mach_msg_size_t size = sizeof(mk_timer_expire_msg_t);
-  auto& from = static_cast<timer&>(*to.served_object);
+void timer_service::send(const expiry& due) noexcept {
   deferred_work cleanup(kernel_);
-  const std::lock_guard hold(to.lock);
-  if (!to.active || to.at_ceiling() || is_last_queued(from, to)) return;
-  kmsg* const message = kernel_.messages().take(size);
-  if (!message) return;
-  std::memset(message->bytes(), 0, size);
-  message->size = size;
+  const std::lock_guard hold(due.to->lock);
+  if (!post_expiry(*due.to, due.message, cleanup)) kmsg_pool::give_back(due.message);
+}
+
+// Returns false if the message is not to be sent, or there is no room for it. Requires the port
+// lock.
+bool timer_service::post_expiry(port& to, kmsg* message, deferred_work& cleanup) noexcept {
+  auto& from = static_cast<timer&>(*to.served_object);
+  if (!to.active || to.at_ceiling() || is_last_queued(from, to)) return false;
+  std::memset(message->bytes(), 0, message_size);
+  message->size = message_size;
   message->id = 0;
   message->sender = kernel_security;
   message->audit = kernel_audit;
-  if (!to.queue().reserve(*message)) return kmsg_pool::give_back(message);
+  if (!to.queue().reserve(*message)) return false;
   copy_send_right(to);
   message->destination = {&to, MACH_MSG_TYPE_MOVE_SEND, false};
   from.taken_with_last_ = to.taken() + to.queue().count();
   post(to, message, cleanup);
+  return true;
 }
 
 }  // namespace kedge::mach::kernel

@@ -5,7 +5,8 @@
 // all signals. It does not read a clock that the program has put in place of the machine's
 // (clock.h): by that clock the thread that moves it sends the messages, and the thread that arms a
 // timer for a time that has passed. Messages are sent in the order of their times, and for one time
-// in the order in which the timers were armed. A fork's child has no timers.
+// in the order in which the timers were armed. Arming a timer takes the memory of its message, so
+// that none is lost when memory is short. A fork's child has no timers.
 //
 // Threads: any.
 #pragma once
@@ -21,6 +22,7 @@
 #include "kedge/mach/kernel/core/copyio.h"
 #include "kedge/mach/kernel/core/ipc_task.h"
 #include "kedge/mach/kernel/core/kernel.h"
+#include "kedge/mach/kernel/core/kmsg.h"
 #include "kedge/mach/kernel/core/object.h"
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/embedded/futex_call.h"
@@ -50,7 +52,8 @@ class timer final : public object {
 
   timer_service& service_;
   // Guarded by the lock of the service.
-  port* port_ = nullptr;  // null once the port is destroyed
+  port* port_ = nullptr;     // null once the port is destroyed
+  kmsg* message_ = nullptr;  // for the next expiry; there is one while the timer is armed
   due_time due_;
   // What the port's taken() is once the timer's last message is taken. Guarded by the port's lock.
   std::uint32_t taken_with_last_ = 0;
@@ -81,6 +84,12 @@ class timer_service {
   friend class timer;
   static constexpr std::uint64_t unarmed = 0;
 
+  // The message of a timer that is due, which is no longer the timer's. No port: no timer is due.
+  struct expiry {
+    ref<port> to;
+    kmsg* message = nullptr;
+  };
+
   void end(timer& dead, deferred_work& cleanup) noexcept;
   std::uint64_t disarm(timer& of) noexcept;
   bool start_thread() noexcept;
@@ -88,10 +97,11 @@ class timer_service {
   kern_return_t set_deadline(timer& of, std::uint64_t deadline);
   void expire_due(bool by_program) noexcept;
   bool is_idle() noexcept;
-  ref<port> take_due(std::uint64_t now, bool by_program) noexcept;
+  expiry take_due(std::uint64_t now, bool by_program) noexcept;
   std::uint64_t find_next() noexcept;
   static bool is_last_queued(const timer& of, const port& at) noexcept;
-  void send_expiry(port& to) noexcept;
+  void send(const expiry& due) noexcept;
+  static bool post_expiry(port& to, kmsg* message, deferred_work& cleanup) noexcept;
 
   kernel& kernel_;
   // Not base::mutex: under `lock_` a thread is made.

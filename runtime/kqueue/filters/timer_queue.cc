@@ -143,14 +143,17 @@ void timer_queue::sift_up(std::size_t i) noexcept {
 void timer_queue::sift_down(std::size_t i) noexcept {
   knote& note = *heap_[i];
   for (;;) {
-    const std::size_t from = 4 * i + 1;
-    if (from >= heap_.size()) break;
-    std::size_t least = from;
-    for (std::size_t c = from + 1; c < std::min(from + 4, heap_.size()); ++c) {
-      if (is_earlier(*heap_[c], *heap_[least])) least = c;
+    std::size_t least = 4 * i + 1;
+    if (least >= heap_.size()) break;
+    const std::size_t end = std::min(least + 4, heap_.size());
+    knote* first = heap_[least];
+    for (std::size_t c = least + 1; c < end; ++c) {
+      if (!is_earlier(*heap_[c], *first)) continue;
+      least = c;
+      first = heap_[c];
     }
-    if (!is_earlier(*heap_[least], note)) break;
-    place(i, *heap_[least]);
+    if (!is_earlier(*first, note)) break;
+    place(i, *first);
     i = least;
   }
   place(i, note);

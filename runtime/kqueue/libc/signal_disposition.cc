@@ -88,8 +88,10 @@ disposition dispositions[signal_count];
 constinit base::mutex lock;
 constinit std::atomic<pid_t> process{0};  // the process that the dispositions belong to
 
-// Returns false in the child of a vfork, which has our memory but dispositions of its own.
-bool in_own_process() noexcept {
+// Returns false in the child of a vfork, which has our memory but dispositions of its own. (The
+// child of a fork has a copy of the table for its own dispositions, though it has no kqueues: there
+// own_process::is_current() is false.)
+bool owns_dispositions() noexcept {
   return process.load(std::memory_order_relaxed) == getpid();
 }
 
@@ -179,7 +181,7 @@ reaction take_once(int signal) noexcept {
   if (a.once && a.is_function()) {
     struct sigaction reset = d.of_program();
     reset.sa_handler = SIG_DFL;
-    if (in_own_process()) {
+    if (owns_dispositions()) {
       set(d, signal, reset);
     } else {
       next_sigaction(signal, &reset, static_cast<struct sigaction*>(nullptr));
@@ -190,7 +192,7 @@ reaction take_once(int signal) noexcept {
 
 void on_signal(int signal, siginfo_t* info, void* context) {
   const int error = errno;
-  if (in_own_process()) {
+  if (owns_dispositions()) {
     switch (examine(*info)) {
       case signal_state::fresh:
         signal_delivered(static_cast<unsigned>(signal));
@@ -293,7 +295,7 @@ void unhook_signal(unsigned signal) noexcept {
 
 int change_disposition(int signal, const struct sigaction* wanted,
                        struct sigaction* before) noexcept {
-  if (signal < 1 || signal >= static_cast<int>(signal_count) || !in_own_process())
+  if (signal < 1 || signal >= static_cast<int>(signal_count) || !owns_dispositions())
     return next_sigaction(signal, wanted, before);
   disposition& d = dispositions[signal];
   const scoped_lock hold;

@@ -17,6 +17,7 @@
 #include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/kernel/snapshot.h"
 #include "test_message.h"
+#include "virtual_clock.h"
 
 namespace {
 
@@ -131,7 +132,7 @@ TEST_CASE("mk_timer_create and mk_timer_arm without memory fail and change nothi
           return timer == MACH_PORT_NULL ? KERN_RESOURCE_SHORTAGE : KERN_SUCCESS;
         }) == 2);
   const std::uint64_t far_away = mach_absolute_time() + (std::uint64_t{1} << 50);
-  REQUIRE(mk_timer_arm(timer, far_away) == KERN_SUCCESS);
+  REQUIRE(mk_timer_arm(timer, far_away) == KERN_SUCCESS);  // the timer keeps a kmsg
   CHECK(fail_each_allocation(KERN_RESOURCE_SHORTAGE,
                              [&] { return mk_timer_arm(timer, far_away + 1); }) == 1);
   std::uint64_t armed = 0;
@@ -148,6 +149,9 @@ TEST_CASE("a timer leaves no memory behind, however its port is destroyed, armed
     return mach_port_destroy(mach_task_self(), name);
   };
   const std::uint64_t far_away = mach_absolute_time() + (std::uint64_t{1} << 50);
+  const mach_port_name_t first = mk_timer_create();
+  REQUIRE(mk_timer_arm(first, far_away) == KERN_SUCCESS);
+  REQUIRE(mk_timer_destroy(first) == KERN_SUCCESS);  // the kernel keeps its kmsg
   for (const call destroy : {by_timer, by_right, by_name}) {
     for (const bool is_armed : {false, true}) {
       CAPTURE(is_armed);
@@ -162,6 +166,25 @@ TEST_CASE("a timer leaves no memory behind, however its port is destroyed, armed
       CHECK(after == before);
     }
   }
+}
+
+TEST_CASE("timers that were armed while there was memory send their messages without memory") {
+  constexpr int count = 200;  // more than the kernel keeps kmsgs
+  virtual_clock clock;
+  std::vector<mach_port_name_t> timers;
+  for (int each = 0; each < count; ++each) {
+    timers.push_back(mk_timer_create());
+    REQUIRE(mk_timer_arm(timers.back(), clock.now() + 1) == KERN_SUCCESS);
+  }
+  left = 0;
+  clock.advance(1);
+  left = -1;
+  int sent = 0;
+  for (const mach_port_name_t each : timers) {
+    sent += next_id(each) == 0;
+    CHECK(mk_timer_destroy(each) == KERN_SUCCESS);
+  }
+  CHECK(sent == count);
 }
 
 TEST_CASE("create_task without memory throws and changes nothing") {

@@ -6,7 +6,6 @@
 
 #include <atomic>
 #include <thread>
-#include <vector>
 
 #include "kedge/mach/kernel/extension.h"
 #include "test_message.h"
@@ -156,41 +155,4 @@ TEST_CASE("ten children of forks during calls have no right of the parent and a 
   }
   stop = true;
   busy.join();
-}
-
-TEST_CASE("of two threads that set a task's access port, one sets it and one has no access" *
-          several_tasks) {
-  constexpr int rounds = 500;
-  const mach_port_name_t port = new_service();
-  std::vector<mach_port_t> targets;
-  std::vector<kedge::mach::kernel::task> tasks;
-  for (int each = 0; each < rounds; ++each) {
-    tasks.push_back(create_task());
-    targets.push_back(task_self_port(tasks.back()));
-  }
-  std::vector<kern_return_t> results[2];
-  std::atomic<int> arrived{0};
-  const auto set_all = [&](std::vector<kern_return_t>& to) {
-    for (int each = 0; each < rounds; ++each) {
-      // Both threads have to come to each target.
-      ++arrived;
-      while (arrived < 2 * (each + 1)) {
-      }
-      to.push_back(
-          task_set_special_port(targets[static_cast<std::size_t>(each)], TASK_ACCESS_PORT, port));
-    }
-  };
-  std::thread second([&] { set_all(results[1]); });
-  set_all(results[0]);
-  second.join();
-  int wrong = 0;
-  for (std::size_t each = 0; each < rounds; ++each) {
-    const bool first_sets = results[0][each] == KERN_SUCCESS;
-    wrong += results[first_sets ? 1 : 0][each] != KERN_NO_ACCESS;
-    wrong += results[first_sets ? 0 : 1][each] != KERN_SUCCESS;
-  }
-  CHECK(wrong == 0);
-  for (const auto each : tasks) terminate_task(each);
-  CHECK(status_of(port).mps_srights);
-  CHECK(refs_of(port, MACH_PORT_RIGHT_SEND) == 1);
 }

@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "clock_in_c.h"
 #include "kedge/mach/kernel/extension.h"
 #include "test_message.h"
 #include "virtual_clock.h"
@@ -210,4 +211,8 @@ TEST_CASE("the clock of the machine is back once the program restores it" * linu
   CHECK(after >= before);
   CHECK(after - before < hour);
   CHECK(receive(new_port(), 1) == MACH_RCV_TIMED_OUT);
+}
+
+TEST_CASE("a program in C sets and moves the clock, or is refused on Darwin") {
+  CHECK(use_clock_in_c() == 0);
 }
