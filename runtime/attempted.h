@@ -18,10 +18,10 @@ namespace kedge {
 
 template <class T>
 class [[nodiscard]] attempted {
-  using held = std::conditional_t<
-      std::is_void_v<T>, std::monostate,
-      std::conditional_t<std::is_reference_v<T>,
-                         std::reference_wrapper<std::remove_reference_t<T>>, T>>;
+  using held =
+      std::conditional_t<std::is_void_v<T>, std::monostate,
+                         std::conditional_t<std::is_reference_v<T>,
+                                            std::reference_wrapper<std::remove_reference_t<T>>, T>>;
 
  public:
   explicit attempted(cancel_cause cause) : state_(std::in_place_index<2>, cause) {}

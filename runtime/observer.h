@@ -8,8 +8,8 @@
 // For the schedulers of simulations, tracers, and tests that cancel or destroy at every suspension.
 // An observer that wraps another one passes the calls on to what set_observer() has returned.
 //
-// While a loop has an observer, choosing costs time linear in the number of ready tasks. Without one
-// each resumption costs one predicted branch more.
+// While a loop has an observer, choosing costs time linear in the number of ready tasks. Without
+// one each resumption costs one predicted branch more.
 //
 // Threads: the loop's thread only. The functions of an observer must not drive the loop, resume or
 // destroy coroutines, or throw, but for choose().

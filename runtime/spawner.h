@@ -49,9 +49,8 @@ class spawner {
   }
   template <class Fn, class A, class B, class C, class D, class E, class... More>
   void spawn(Fn&& fn, A&& a, B&& b, C&& c, D&& d, E&& e, More&&... more) {
-    self().add({}, std::forward<Fn>(fn), std::forward<A>(a), std::forward<B>(b),
-               std::forward<C>(c), std::forward<D>(d), std::forward<E>(e),
-               std::forward<More>(more)...);
+    self().add({}, std::forward<Fn>(fn), std::forward<A>(a), std::forward<B>(b), std::forward<C>(c),
+               std::forward<D>(d), std::forward<E>(e), std::forward<More>(more)...);
   }
   // Runs an awaitable as a child: a task at its turn, all else at once.
   template <awaitable A>

@@ -58,7 +58,8 @@ class promise_base : public awaiting_promise {
 
  protected:
   void rethrow_failure() {
-    if (failure_) [[unlikely]] raise();
+    if (failure_) [[unlikely]]
+      raise();
   }
 
  private:
@@ -91,7 +92,8 @@ class promise final : public promise_base {
   }
 
   final_suspension final_suspend() const noexcept {
-    if (!has_value_ && !failure()) [[unlikely]] stop(owner_context(), "ended without co_return");
+    if (!has_value_ && !failure()) [[unlikely]]
+      stop(owner_context(), "ended without co_return");
     return {};
   }
 
@@ -140,9 +142,11 @@ class task_operation {
 
   bool await_ready() const noexcept { return false; }
   std::coroutine_handle<> await_suspend(waiter& w) noexcept {
-    static_assert(alignof(promise) <= 2 * sizeof(void*),
-                  "kedge: a task gives no type of extended alignment: frames are not aligned to it");
-    if (frame_ == nullptr) [[unlikely]] stop_empty(w);
+    static_assert(
+        alignof(promise) <= 2 * sizeof(void*),
+        "kedge: a task gives no type of extended alignment: frames are not aligned to it");
+    if (frame_ == nullptr) [[unlikely]]
+      stop_empty(w);
     return frame_->start(w, frame_);
   }
   // The innermost wait of the task is cancelled through the context that both share.

@@ -24,9 +24,10 @@ namespace kedge {
 
 // The value of one awaitable of when_any.
 template <awaitable A>
-using any_value_t = std::conditional_t<
-    std::is_reference_v<awaited_t<A>>,
-    std::reference_wrapper<std::remove_reference_t<awaited_t<A>>>, tuple_value_t<A>>;
+using any_value_t =
+    std::conditional_t<std::is_reference_v<awaited_t<A>>,
+                       std::reference_wrapper<std::remove_reference_t<awaited_t<A>>>,
+                       tuple_value_t<A>>;
 
 template <awaitable... As>
 class when_any_operation final : public branch_group<As...> {

@@ -21,7 +21,8 @@
 namespace kedge {
 
 // One operation and its stage. Base is the kind of waiter, a coroutine or a branch: it derives from
-// waiter, and its functions on_suspend(), on_resume(), on_withdrawn() and on_end() say what follows.
+// waiter, and its functions on_suspend(), on_resume(), on_withdrawn() and on_end() say what
+// follows.
 template <operation Op, class Base>
 class operation_waiter : public Base {
  protected:
@@ -51,7 +52,8 @@ class operation_waiter : public Base {
   }
 
   std::coroutine_handle<> proceed() noexcept override {
-    if (this->withdrawn_) [[unlikely]] return this->on_end(outcome::cancelled);
+    if (this->withdrawn_) [[unlikely]]
+      return this->on_end(outcome::cancelled);
     if (this->deferred_) [[unlikely]] {
       this->deferred_ = false;
       this->resumes_directly_ = is_plain;
@@ -60,7 +62,8 @@ class operation_waiter : public Base {
       if (const std::coroutine_handle<> next = begin()) return next;
     } else if constexpr (settles) {
       if (!op_.await_settle()) {
-        if (this->asked_to_end_) [[unlikely]] withdraw(this->asked_cause_);
+        if (this->asked_to_end_) [[unlikely]]
+          withdraw(this->asked_cause_);
         return std::noop_coroutine();
       }
     }
@@ -143,7 +146,8 @@ class operation_waiter : public Base {
 
   // Goes on after the operation's end. Returns the coroutine to run next.
   std::coroutine_handle<> end() noexcept {
-    if (ended_cancelled()) [[unlikely]] return this->on_end(outcome::cancelled);
+    if (ended_cancelled()) [[unlikely]]
+      return this->on_end(outcome::cancelled);
     if constexpr (!Base::is_coroutine) {
       if (has_failed()) return this->on_end(outcome::failed);
     }
@@ -182,7 +186,8 @@ class operation_waiter : public Base {
 
   decltype(auto) take() {
     if constexpr (may_throw) {
-      if (failure_.stored) [[unlikely]] std::rethrow_exception(failure_.stored);
+      if (failure_.stored) [[unlikely]]
+        std::rethrow_exception(failure_.stored);
     }
     return op_.await_resume();
   }

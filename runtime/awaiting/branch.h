@@ -132,7 +132,8 @@ class body_branch : public chain_branch {
 template <class Op>
 inline constexpr bool needs_context = kind_of<Op> != operation_kind::wait;
 
-template <operation Op, class Kind = std::conditional_t<needs_context<Op>, outer_branch, inner_branch>>
+template <operation Op,
+          class Kind = std::conditional_t<needs_context<Op>, outer_branch, inner_branch>>
 class branch final : public operation_waiter<Op, Kind> {
   using base = operation_waiter<Op, Kind>;
 

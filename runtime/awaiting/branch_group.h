@@ -68,9 +68,7 @@ class branch_group : protected branch_owner {
     if (--running_ == 0) wake(*waiter_);
   }
 
-  bool any_ended(outcome o) const noexcept {
-    return any(o, std::index_sequence_for<As...>());
-  }
+  bool any_ended(outcome o) const noexcept { return any(o, std::index_sequence_for<As...>()); }
 
   cancel_cause awaiter_cause() const noexcept { return waiter_->owner_context().cause(); }
 

@@ -28,22 +28,23 @@ struct parameters {
 template <>
 struct parameters<true> {
   [[deprecated(
-      "kedge: this coroutine takes an aggregate with a destructor, which g++ 12 destroys twice when "
+      "kedge: this coroutine takes an aggregate with a destructor, which g++ 12 destroys twice "
+      "when "
       "it is a temporary of a co_await expression: give the type a constructor")]]
   static void check() noexcept {}
 };
 
 template <class P>
-inline constexpr bool is_unsafe = std::is_class_v<P> && std::is_aggregate_v<P> &&
-                                  !std::is_trivially_destructible_v<P>;
+inline constexpr bool is_unsafe =
+    std::is_class_v<P> && std::is_aggregate_v<P> && !std::is_trivially_destructible_v<P>;
 
 }  // namespace kedge::closure_detail
 
-#define KEDGE_CHECK_PARAMETERS(promise)                                                        \
-  template <class First, class... Rest>                                                        \
-  explicit promise(First&, Rest&...) noexcept {                                                \
-    closure_detail::parameters<(closure_detail::is_unsafe<std::remove_cv_t<First>> || ... ||   \
-                                closure_detail::is_unsafe<std::remove_cv_t<Rest>>)>::check();  \
+#define KEDGE_CHECK_PARAMETERS(promise)                                                       \
+  template <class First, class... Rest>                                                       \
+  explicit promise(First&, Rest&...) noexcept {                                               \
+    closure_detail::parameters<(closure_detail::is_unsafe<std::remove_cv_t<First>> || ... ||  \
+                                closure_detail::is_unsafe<std::remove_cv_t<Rest>>)>::check(); \
   }
 
 #else

@@ -3,7 +3,8 @@
 //
 // Every chain (a root task, a child of a scope, a branch of a combinator) has a context, which its
 // coroutines share. The body of a scope has one too, and its children's are below it. Contexts form
-// a tree by links of their own, so cancelling, destroying and printing a tree of any depth are loops.
+// a tree by links of their own, so cancelling, destroying and printing a tree of any depth are
+// loops.
 //
 // Threads: the loop's thread only.
 #pragma once

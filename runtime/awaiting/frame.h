@@ -83,7 +83,7 @@ class frame {
   context* context_ = nullptr;
   union {
     frame** owning = nullptr;  // of a started coroutine
-    frame* next_drop;         // of one that is being dropped unstarted
+    frame* next_drop;          // of one that is being dropped unstarted
   };
   state state_ = state::created;
 };

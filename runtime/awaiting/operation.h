@@ -40,7 +40,8 @@
 //       what it reserved.
 //   void describe(description&) const noexcept
 //       Prints one line for loop::dump().
-//   static constexpr operation_kind kind                                    [optional: default wait]
+//   static constexpr operation_kind kind                                    [optional: default
+//   wait]
 #pragma once
 
 #include <concepts>

@@ -63,7 +63,8 @@ class reactor {
     assert(in_own_thread() && "kedge: a task is made ready on its loop's thread; others post()");
     if (w.queued()) return;
     ready_.push_back(w);
-    if (tells_of_ready_) [[unlikely]] tell_of_ready(w);
+    if (tells_of_ready_) [[unlikely]]
+      tell_of_ready(w);
   }
   // Takes one from the budget of the running coroutine. Returns false if none is left.
   bool spend_budget() noexcept { return budget_-- > 0; }

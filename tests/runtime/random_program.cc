@@ -513,8 +513,9 @@ void collect(block& b, std::vector<block*>& found) {
 
 void print(std::string& out, const block& b, int depth) {
   static constexpr const char* names[] = {
-      "yield", "sleep",   "take",   "give", "fail",         "cancel",         "spawn",        "scope", "timeout", "deadline",
-      "all",   "any",     "attempt", "shield", "call", "at_exit_give", "at_exit_cancel", "at_exit_spawn"};
+      "yield", "sleep",        "take",           "give",         "fail", "cancel",  "spawn",
+      "scope", "timeout",      "deadline",       "all",          "any",  "attempt", "shield",
+      "call",  "at_exit_give", "at_exit_cancel", "at_exit_spawn"};
   for (const program_step& s : b) {
     out.append(static_cast<std::size_t>(2 * depth), ' ');
     out += names[static_cast<std::size_t>(s.what)];
