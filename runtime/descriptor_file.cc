@@ -46,7 +46,8 @@ short poll_event(direction d) noexcept {
   return d == direction::reading ? POLLIN : POLLOUT;
 }
 
-// Returns the device of all anonymous pipes, or nothing without two free fds.
+// Returns the device of all anonymous pipes, or nothing without two free fds: they are then looked
+// at like FIFOs.
 std::optional<dev_t> find_pipe_device() noexcept {
   int ends[2];
   if (::pipe(ends) != 0) return std::nullopt;
@@ -58,8 +59,9 @@ std::optional<dev_t> find_pipe_device() noexcept {
 
 // Anonymous pipes report their ends. A FIFO is told from them by its device, that of its folder.
 bool is_fifo(const struct stat& status) noexcept {
+  if (!S_ISFIFO(status.st_mode)) return false;
   static const std::optional<dev_t> pipes = find_pipe_device();
-  return S_ISFIFO(status.st_mode) && pipes != status.st_dev;
+  return pipes != status.st_dev;
 }
 
 file_kind socket_kind(int fd) noexcept {

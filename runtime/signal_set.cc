@@ -120,12 +120,12 @@ class signal_set::watch final : private listener {
   }
   void closed(std::error_code why) noexcept override { set_.ended(why); }
 
-  // Before the former disposition is restored, so that no delivery has both effects. A kqueue that
-  // fails delivers nothing.
+  // Before the former disposition is restored, so that no delivery has both effects.
   void remove_from_kernel() noexcept {
     try {
       set_.in.submit_changes();
     } catch (const std::system_error&) {
+      return;  // the kqueue fails: it delivers nothing
     }
   }
 
