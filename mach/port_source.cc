@@ -1,15 +1,32 @@
 // Implements port_source.
 #include "kedge/mach/port_source.h"
 
+#include <stdexcept>
+
+#include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/try_receive.h"
+#include "kedge/runtime/reactor/drive_hook.h"
 
 namespace kedge::mach {
+namespace {
+
+// The kqueue looks names up in the space that it was made in. A wait for a name of another space
+// would fail, or never end.
+void check_space(const reactor& r) {
+  if (!kernel::has_many_tasks() || r.made_within() == drive_hook::current()) return;
+  throw std::logic_error(
+      "kedge::mach: this loop was made in another space than the current one: loop::set_hook() "
+      "makes the loop's coroutines run in its space");
+}
+
+}  // namespace
 
 std::error_code port_source::link(listener& l, reactor& r) {
   if (name_ == MACH_PORT_NULL) return kedge::errc::closed;
   if (table_ != r.registrations()) {
     // Another loop keeps the registration as long as an operation waits there.
     if (awaited()) return kedge::errc::already_awaited;
+    check_space(r);
     registration_ = registration(r, sharing::exclusive, EVFILT_MACHPORT, name_);
     table_ = r.registrations();
   }

@@ -40,7 +40,8 @@ class port_source {
   mach_port_name_t name() const noexcept { return name_; }
 
   // Links `l` to the registration with the kqueue of `r`. Fails with errc::already_awaited if
-  // another listener is linked, and with errc::closed after close(). Throws std::bad_alloc.
+  // another listener is linked, and with errc::closed after close(). Throws std::bad_alloc, and
+  // std::logic_error if the current space is not the one in which the loop was made.
   std::error_code link(listener& l, reactor& r);
   // Returns true if a message may be queued: an event has reported one, and no take() since has
   // found the queue empty.

@@ -79,6 +79,10 @@ bool send_operation::await_cancel(cancel_cause) noexcept {
   return true;
 }
 
+send_failure send_operation::await_expired(kedge::errc e) && noexcept {
+  return send_failure(make_error_code(e), std::move(message_));
+}
+
 void send_operation::on_notified(std::error_code error) noexcept {
   error_ = error;
   wake(*waiter_);

@@ -15,6 +15,7 @@
 //
 // Senders of one loop to one port are served in the order in which they began to wait. None of them
 // blocks the thread. Cancellation loses the message: it was not sent, and is destroyed.
+// with_timeout(d, send(...)) hands it back.
 #pragma once
 
 #include <mach/mach.h>
@@ -94,6 +95,8 @@ class send_operation final : private name_waiter {
   bool await_suspend(waiter& w);
   bool await_settle() noexcept;
   bool await_cancel(cancel_cause) noexcept;
+  // For with_timeout(): the unsent message is handed back.
+  send_failure await_expired(kedge::errc e) && noexcept;
   result<void, send_failure> await_resume();
   void describe(description& line) const noexcept;
 

@@ -14,11 +14,12 @@ space::~space() {
 }
 
 void space::enter() noexcept {
-  outer_.push_back(kernel::set_current_task(task_));
+  outer_.push_back({kernel::set_current_task(task_), make_current(this)});
 }
 
 void space::leave() noexcept {
-  kernel::set_current_task(outer_.back());
+  kernel::set_current_task(outer_.back().task);
+  make_current(outer_.back().hook);
   outer_.pop_back();
 }
 

@@ -8,7 +8,9 @@
 //
 // For tests and simulations: several loops, each in its own space, are several tasks in one
 // process. A right belongs to the space in which it was made. Use and destroy it with that space
-// current. On Darwin a process is one task, and every space is that task.
+// current. A loop without the hook throws std::logic_error when a task waits for a port outside of
+// the space that the loop was made in. On Darwin a process is one task, and every space is that
+// task.
 //
 // Destroying the space ends the task: its rights are destroyed, and the kernel notifies its peers.
 // Destroy a loop that runs in the space first.
@@ -42,8 +44,12 @@ class space final : public drive_hook {
   mach_port_name_t give(send_right&& right);
 
  private:
+  struct outer {
+    kernel::task task;
+    const drive_hook* hook;
+  };
   const kernel::task task_;
-  std::vector<kernel::task> outer_;
+  std::vector<outer> outer_;  // what was current before each enter()
 };
 
 // Makes a space the calling thread's current one until the end of the scope. For code outside of

@@ -1,9 +1,9 @@
-// kedge::cancelled: the exception that a wait throws in a cancelled context.
+// kedge::cancelled: what loop::run() throws if the awaitable that it runs was cancelled.
 //
-// It is not a std::exception, so that `catch (const std::exception&)` does not swallow it. Let it
-// pass: destructors do the unwinding. Cancellation is a level, not an edge: in a task that catches
-// it and continues, every further wait throws again. The 1,000th throw ends the program
-// (std::terminate) with the task's name.
+// Nothing is thrown inside of coroutines: a cancelled wait never returns, and the coroutines that
+// wait for it are destroyed, innermost first. It is not a std::exception, so that
+// `catch (const std::exception&)` around run() does not swallow it. loop::try_run() reports the
+// cancellation as a value instead.
 #pragma once
 
 namespace kedge {

@@ -3,33 +3,52 @@
 //     kedge::descriptor in(loop, STDIN_FILENO, kedge::ownership::borrowed);
 //     auto n = co_await in.read_some(buffer);         // result<size_t>
 //
-// One task may wait to read and one to write at a time; a second one gets errc::already_awaited.
-// Regular files are always ready.
+// Every operation is a *transfer*: a function that is called when the file may be ready, just
+// before the task goes on, and that gives nothing if it would have blocked. Then the task waits.
+// Reading messages with their senders, for example:
 //
-// O_NONBLOCK is used where it is set, and never set by this class. A blocking descriptor (fds 0 to
-// 2, and any other that shares its file with another process) is probed by poll(2) before each
-// transfer.
+//     auto from = co_await peer.reading([&](int fd) -> std::optional<kedge::result<sockaddr_in>> {
+//       ...::recvfrom(fd, data, size, MSG_DONTWAIT, ...)...
+//     });
 //
-// In the steady state of a non-blocking stream a read_some() costs one read and a share of a wait:
-// after a short transfer the next one waits for an event instead of trying a read that must fail.
-// So read_some() does not suit a UNIX stream on which descriptors are passed, since a read stops
-// short in front of them: use readable() and recvmsg().
+// Waits. One task may wait to read and one to write at a time; a second one gets
+// errc::already_awaited, also with another descriptor of the same fd. Regular files are always
+// ready: reading a slow disk blocks the loop.
+//
+// Blocking. This class never sets O_NONBLOCK. Sockets are transferred with MSG_DONTWAIT. Another
+// file is trusted not to block if it is owned and had O_NONBLOCK in the constructor; else poll(2)
+// is asked before each transfer, since another holder of the file may clear O_NONBLOCK at any time.
+// A pipe or terminal that is read, or written, by another process too may still block: that process
+// can come between poll(2) and the transfer.
+//
+// Costs. In the steady state of a TCP or Unix stream a read_some() costs one read and a share of a
+// wait: after a short transfer the next one waits for an event, instead of trying a read that must
+// fail. That is certain for these sockets alone, and not where an out-of-band mark, descriptors or
+// credentials separate bytes; all other files are tried once more before the task waits. A FIFO
+// reports no end: while a task waits for one, poll(2) looks at it after 10 ms, then 20, 40, 80 and
+// every 100 ms. So its end is noticed up to 100 ms late, and an idle wait costs ten system calls a
+// second.
 //
 // SIGPIPE is left to the caller.
 //
-// Threads: the loop's thread only. Cancelling any of these waits loses nothing. A descriptor may
-// outlive its loop: waits then end with errc::loop_gone.
+// Threads: the loop's thread only, also for dropping an awaitable. Cancelling any of these waits
+// loses nothing. An awaitable holds the file: it may outlive its descriptor, and then gives
+// errc::closed. A descriptor may outlive its loop: waits then end with errc::loop_gone.
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
-#include <memory>
+#include <exception>
+#include <optional>
 #include <span>
 #include <system_error>
+#include <type_traits>
+#include <utility>
+#include <variant>
 
+#include "kedge/runtime/awaiting/closure.h"
 #include "kedge/runtime/awaiting/operation.h"
+#include "kedge/runtime/descriptor_file.h"
 #include "kedge/runtime/reactor/reactor.h"
-#include "kedge/runtime/reactor/registration.h"
 #include "kedge/runtime/result.h"
 
 namespace kedge {
@@ -39,113 +58,262 @@ enum class ownership : bool {
   owned,     // close() and the destructor close the fd
 };
 
-class descriptor {
-  // One direction of the file. On the heap, so that the descriptor can be moved, closed and
-  // destroyed while it is awaited: a side lives as long as the descriptor or an operation holds it.
-  struct side {
-    std::shared_ptr<registration_table> table;
-    int fd;  // -1 once closed
-    std::int16_t filter;
-    bool always_ready;
-    bool nonblocking;
-    bool stream;  // after a short transfer the file is drained
-    bool opened = false;
-    unsigned holds = 1;
-    registration source{};
+// What a transfer says about the file beyond its result.
+class transfer_progress {
+ public:
+  // The transfer has ended after `bytes` bytes because the file had no more, or no more room. So
+  // the next wait in this direction sleeps until an event, without a try. To be called only where
+  // that is certain: another call at once would give EAGAIN. (An out-of-band mark is looked after.)
+  void stopped_after(std::size_t bytes) noexcept { bytes_ = bytes; }
+  std::optional<std::size_t> stopped() const noexcept { return bytes_; }
 
-    std::error_code link(listener& l);
-    bool probe() noexcept;
-    // `fd_closes`: the caller closes the fd before the next wait.
-    void close(bool fd_closes) noexcept;
-    void release() noexcept {
-      if (--holds == 0) delete this;
-    }
-  };
+ private:
+  std::optional<std::size_t> bytes_;
+};
+
+namespace descriptor_detail {
+
+template <class Transfer>
+auto call(Transfer& t, int fd, transfer_progress& progress) {
+  if constexpr (std::is_invocable_v<Transfer&, int, transfer_progress&>) {
+    return t(fd, progress);
+  } else {
+    return t(fd);
+  }
+}
+
+template <class Transfer>
+using outcome_of = decltype(call(std::declval<Transfer&>(), 0, std::declval<transfer_progress&>()));
+
+template <class T>
+struct outcome_traits {
+  static constexpr bool is_outcome = false;
+};
+template <class T>
+struct outcome_traits<std::optional<result<T>>> {
+  static constexpr bool is_outcome = true;
+  using value = T;
+};
+
+// The transfer of read_some(). The transfers of this class say what they wait for in `aim`, what
+// they are called in an error's message in `name`, and when poll(2) is asked first in `probe`.
+class read_bytes {
+ public:
+  static constexpr const char* aim = "read";
+  static constexpr const char* name = "read_some fd";
+  static constexpr probing probe = probing::not_for_sockets;
+  read_bytes(std::span<std::byte> buffer, file_kind kind) noexcept
+      : data_(buffer.data()), size_(buffer.size()), kind_(kind) {}
+  bool is_empty() const noexcept { return size_ == 0; }
+  std::optional<result<std::size_t>> operator()(int fd, transfer_progress& progress) const noexcept;
+
+ private:
+  std::byte* data_;
+  std::size_t size_;
+  file_kind kind_;
+};
+
+class write_bytes {
+ public:
+  static constexpr const char* aim = "written";
+  static constexpr const char* name = "write_some fd";
+  static constexpr probing probe = probing::not_for_sockets;
+  write_bytes(std::span<const std::byte> bytes, file_kind kind) noexcept
+      : data_(bytes.data()), size_(bytes.size()), kind_(kind) {}
+  bool is_empty() const noexcept { return size_ == 0; }
+  std::optional<result<std::size_t>> operator()(int fd, transfer_progress& progress) const noexcept;
+
+ private:
+  const std::byte* data_;
+  std::size_t size_;
+  file_kind kind_;
+};
+
+// Transfers nothing once poll(2) has said that the file is ready.
+struct wait_until_readable {
+  static constexpr const char* aim = "readable";
+  static constexpr const char* name = "readable fd";
+  static constexpr probing probe = probing::always;
+  std::optional<result<void>> operator()(int) const noexcept { return result<void>(); }
+};
+struct wait_until_writable : wait_until_readable {
+  static constexpr const char* aim = "writable";
+  static constexpr const char* name = "writable fd";
+};
+
+// The names and the probing of a caller's transfer.
+template <direction D, class Transfer>
+struct transfer_traits {
+  static constexpr const char* aim = D == direction::reading ? "read" : "written";
+  static constexpr const char* name = D == direction::reading ? "reading fd" : "writing fd";
+  static constexpr probing probe = probing::if_it_may_block;
+};
+template <direction D, class Transfer>
+  requires requires { Transfer::probe; }
+struct transfer_traits<D, Transfer> : Transfer {};
+
+}  // namespace descriptor_detail
+
+template <direction D, class Transfer>
+class transfer_operation final {
+  using traits = descriptor_detail::transfer_traits<D, Transfer>;
+  using value =
+      typename descriptor_detail::outcome_traits<descriptor_detail::outcome_of<Transfer>>::value;
+  using held = typename result_detail::held<value>::type;
 
  public:
-  // A wait for one direction to be ready. The base of the operations below.
-  class wait : private listener {
-   public:
-    // `s` is null for a closed descriptor.
-    explicit wait(side* s) noexcept : side_(s) {
-      if (side_ != nullptr) ++side_->holds;
+  transfer_operation(file_hold file, Transfer&& transfer)
+      : file_(std::move(file)), state_(std::in_place_index<0>, std::move(transfer)) {}
+  transfer_operation(const transfer_operation&) = delete;
+  transfer_operation& operator=(const transfer_operation&) = delete;
+  ~transfer_operation() {
+    if (waiting_) file_->end_wait(D);
+  }
+
+  bool await_ready() noexcept {
+    if (!file_ || !file_->is_open()) [[unlikely]]
+      return fail(errc::closed);
+    if constexpr (requires(Transfer& t) { t.is_empty(); }) {
+      if (transfer().is_empty()) [[unlikely]] {
+        state_.template emplace<1>();
+        return true;
+      }
     }
-    wait(const wait&) = delete;
-    wait& operator=(const wait&) = delete;
+    if (file_->awaited(D)) [[unlikely]]
+      return fail(errc::already_awaited);
+    return file_->is_worth_a_try(D, traits::probe) && attempt();
+  }
 
-    bool await_suspend(waiter& w);
-    bool await_cancel(cancel_cause) noexcept;
-
-   protected:
-    ~wait() {
-      if (side_ != nullptr) side_->release();
+  bool await_suspend(waiter& w) noexcept {
+    try {
+      if (const std::error_code refused = file_->begin_wait(D, w)) return !fail(refused);
+    } catch (...) {
+      state_.template emplace<3>(std::current_exception());
+      return false;
     }
-    // Returns false, with error_ set to errc::closed, if the descriptor is closed.
-    bool check_open() noexcept;
-    void describe(description& line, const char* what) const noexcept;
-    // Unlinks the listener, since the operation is about to end.
-    void leave() noexcept { unlink(); }
+    waiting_ = true;
+    return true;
+  }
 
-    side* side_;
-    std::error_code error_;
+  bool await_settle() noexcept {
+    if (!has_ended() && !attempt()) return false;
+    leave();
+    return true;
+  }
 
-   private:
-    void notify(const kevent64_s&) noexcept override;
-    void closed(std::error_code why) noexcept override;
-    waiter* waiter_ = nullptr;
-  };
+  bool await_cancel(cancel_cause) noexcept {
+    leave();
+    return true;
+  }
 
-  class ready_operation final : public wait {
-   public:
-    using wait::wait;
-    bool await_ready() noexcept;
-    bool await_settle() noexcept;
-    result<void> await_resume();
-    void describe(description& line) const noexcept;
-  };
+  std::exception_ptr await_failure() noexcept {
+    const std::exception_ptr* const thrown = std::get_if<3>(&state_);
+    return thrown != nullptr ? *thrown : nullptr;
+  }
 
-  class transfer_operation final : public wait {
-   public:
-    transfer_operation(side* s, void* buffer, std::size_t size) noexcept
-        : wait(s), buffer_(buffer), size_(size) {}
-    bool await_ready() noexcept;
-    bool await_settle() noexcept;
-    result<std::size_t> await_resume();
-    void describe(description& line) const noexcept;
-
-   private:
-    bool could_be_ready() noexcept;
-    bool transfer() noexcept;
-    void* buffer_;
-    std::size_t size_;
-    std::size_t done_ = 0;
-  };
-
-  class [[nodiscard]] ready_awaitable {
-   public:
-    ready_operation operator co_await() && noexcept { return ready_operation(side_); }
-
-   private:
-    friend class descriptor;
-    explicit ready_awaitable(side* s) noexcept : side_(s) {}
-    side* side_;
-  };
-
-  class [[nodiscard]] transfer_awaitable {
-   public:
-    transfer_operation operator co_await() && noexcept {
-      return transfer_operation(side_, buffer_, size_);
+  result<value> await_resume() {
+    if (held* const v = std::get_if<1>(&state_)) [[likely]] {
+      if constexpr (std::is_void_v<value>) {
+        return {};
+      } else {
+        return std::move(*v);
+      }
     }
+    if (const std::error_code* const e = std::get_if<2>(&state_)) {
+      return unexpected(*e, failed_operation{traits::name, file_ ? file_->fd() : -1});
+    }
+    std::rethrow_exception(std::get<3>(state_));
+  }
 
-   private:
-    friend class descriptor;
-    transfer_awaitable(side* s, void* buffer, std::size_t size) noexcept
-        : side_(s), buffer_(buffer), size_(size) {}
-    side* side_;
-    void* buffer_;
-    std::size_t size_;
-  };
+  void describe(description& line) const noexcept {
+    line.print("fd %d to be %s", file_ ? file_->fd() : -1, traits::aim);
+  }
 
+ private:
+  Transfer& transfer() noexcept { return *std::get_if<0>(&state_); }
+
+  // Always returns true.
+  bool fail(std::error_code why) noexcept {
+    state_.template emplace<2>(why);
+    return true;
+  }
+
+  // Returns true if no event will come any more, and keeps the reason.
+  bool has_ended() noexcept {
+    if (file_->has_events(D)) [[likely]]
+      return false;
+    const std::error_code why = file_->end_of_events(D);
+    return why && fail(why);
+  }
+
+  // Calls the transfer. Returns false if it would have blocked.
+  bool attempt() noexcept {
+    if (!file_->may_transfer(D, traits::probe)) {
+      file_->note_blocked(D);
+      return false;
+    }
+    try {
+      transfer_progress progress;
+      auto outcome = descriptor_detail::call(transfer(), file_->fd(), progress);
+      if (!outcome) {
+        file_->note_blocked(D);
+        return false;
+      }
+      keep(std::move(*outcome));
+      if (progress.stopped()) file_->note_stopped(D, *progress.stopped());
+    } catch (...) {
+      state_.template emplace<3>(std::current_exception());
+    }
+    return true;
+  }
+
+  void keep(result<value>&& outcome) {
+    if (!outcome) {
+      fail(outcome.error());
+    } else if constexpr (std::is_void_v<value>) {
+      state_.template emplace<1>();
+    } else {
+      state_.template emplace<1>(*std::move(outcome));
+    }
+  }
+
+  void leave() noexcept {
+    waiting_ = false;
+    file_->end_wait(D);
+  }
+
+  file_hold file_;
+  bool waiting_ = false;
+  // The transfer until it has ended, then its value, its error or its exception.
+  std::variant<Transfer, held, std::error_code, std::exception_ptr> state_;
+};
+
+template <direction D, class Transfer>
+class [[nodiscard]] transfer_awaitable {
+ public:
+  transfer_operation<D, Transfer> operator co_await() && {
+    return transfer_operation<D, Transfer>(std::move(file_), std::move(transfer_));
+  }
+
+ private:
+  friend class descriptor;
+  template <class T>
+  transfer_awaitable(file_hold file, T&& transfer)
+      : file_(std::move(file)), transfer_(std::forward<T>(transfer)) {}
+  file_hold file_;
+  Transfer transfer_;
+};
+
+// A `transfer(fd)`, or `transfer(fd, progress)` with a transfer_progress&, that gives an
+// std::optional<result<T>>: nothing if it would have blocked.
+template <class F>
+concept transfer_function =
+    (std::is_invocable_v<std::decay_t<F>&, int> ||
+     std::is_invocable_v<std::decay_t<F>&, int, transfer_progress&>) &&
+    descriptor_detail::outcome_traits<descriptor_detail::outcome_of<std::decay_t<F>>>::is_outcome;
+
+class descriptor {
+ public:
   // Makes a closed descriptor.
   descriptor() = default;
   // `r` is the loop. Throws std::system_error (EBADF) if `fd` is not open. Throws std::bad_alloc,
@@ -153,42 +321,74 @@ class descriptor {
   descriptor(reactor& r, int fd, ownership o);
   // Waits in progress continue on the object that `other` is moved to. Assignment closes the
   // descriptor that was here before.
-  descriptor(descriptor&& other) noexcept;
+  descriptor(descriptor&& other) noexcept = default;
   descriptor& operator=(descriptor&& other) noexcept;
   // Closes, as close() does.
-  ~descriptor() { drop(); }
+  ~descriptor() { close(); }
 
   // The fd, which stays this object's if it is owned; -1 when closed.
-  int native_handle() const noexcept { return fd_; }
-  explicit operator bool() const noexcept { return fd_ >= 0; }
+  int native_handle() const noexcept { return file_ ? file_->fd() : -1; }
+  explicit operator bool() const noexcept { return static_cast<bool>(file_); }
 
-  // Ends the waits in progress with errc::closed, and closes an owned fd. No effect on a closed
-  // descriptor.
+  // Ends the waits in progress, and the awaitables that have not been awaited, with errc::closed,
+  // and closes an owned fd. No effect on a closed descriptor.
   void close() noexcept;
+
+  // Call `transfer` until it gives something, and wait for the file to be readable (writable)
+  // between the calls. Give what it gave: a value, or an error as a result. An exception of the
+  // transfer is thrown by the co_await. The transfer is called when the task has its turn, and not
+  // after the wait was cancelled, so cancellation loses nothing, and what the transfer refers to
+  // must live until the wait ends. It must not block where the constructor says that the file does
+  // not: a socket that is owned and has O_NONBLOCK, for example, which needs no MSG_DONTWAIT. It
+  // must not use this descriptor's loop. Throws std::bad_alloc, and what copying the transfer
+  // throws.
+  template <transfer_function F>
+  transfer_awaitable<direction::reading, std::decay_t<F>> reading(F&& transfer) {
+    KEDGE_CHECK_CLOSURE(F);
+    return {file_, std::forward<F>(transfer)};
+  }
+  template <transfer_function F>
+  transfer_awaitable<direction::writing, std::decay_t<F>> writing(F&& transfer) {
+    KEDGE_CHECK_CLOSURE(F);
+    return {file_, std::forward<F>(transfer)};
+  }
 
   // Wait until a read (a write) would not block; at the end of the file a read does not block.
   // Each asks the system by poll(2), so the caller may also read and write by itself. Cancellation
   // loses nothing.
-  ready_awaitable readable() noexcept;
-  ready_awaitable writable() noexcept;
+  auto readable() noexcept { return reading_with(descriptor_detail::wait_until_readable()); }
+  auto writable() noexcept { return writing_with(descriptor_detail::wait_until_writable()); }
 
-  // Reads the pending bytes, at most buffer.size(), and waits while there are none. Gives the
-  // number of bytes, errc::end_of_file at the end of the file, or the system's error. An empty
-  // buffer gives 0 at once. `buffer` must live until the wait ends. The bytes are read when the
-  // task has its turn, so cancellation loses nothing.
-  transfer_awaitable read_some(std::span<std::byte> buffer) noexcept;
+  // Reads the pending bytes, or one message, at most buffer.size() bytes, and waits while there are
+  // none. Gives the number of bytes, errc::end_of_file at the end of a stream, or the system's
+  // error. An empty message gives 0; so does the end of a SOCK_SEQPACKET. An empty buffer gives 0
+  // at once. A FIFO that has had no writer yet is waited for. `buffer` must live until the wait
+  // ends. The bytes are read when the task has its turn, so cancellation loses nothing. Descriptors
+  // that are passed on a Unix socket are lost: use reading() and recvmsg() there.
+  auto read_some(std::span<std::byte> buffer) noexcept {
+    return reading_with(descriptor_detail::read_bytes(buffer, kind()));
+  }
   // Writes as many of the bytes as there is room for, and waits while there is no room. Gives the
-  // number of bytes, or the system's error. Writes at most PIPE_BUF bytes to a blocking descriptor,
-  // since more could block. `bytes` must live until the wait ends. Cancellation loses nothing.
-  transfer_awaitable write_some(std::span<const std::byte> bytes) noexcept;
+  // number of bytes, or the system's error. Writes at most PIPE_BUF bytes at once to a pipe that
+  // may block, and to such a terminal at most 64 ordinary ones or one line feed or tab, since more
+  // could block. `bytes` must live until the wait ends. Cancellation loses nothing.
+  auto write_some(std::span<const std::byte> bytes) noexcept {
+    if (file_) bytes = bytes.first(file_->write_limit(bytes));
+    return writing_with(descriptor_detail::write_bytes(bytes, kind()));
+  }
 
  private:
-  void drop() noexcept;
+  file_kind kind() const noexcept { return file_ ? file_->kind() : file_kind::other; }
+  template <class Transfer>
+  transfer_awaitable<direction::reading, Transfer> reading_with(Transfer t) noexcept {
+    return {file_, t};
+  }
+  template <class Transfer>
+  transfer_awaitable<direction::writing, Transfer> writing_with(Transfer t) noexcept {
+    return {file_, t};
+  }
 
-  int fd_ = -1;
-  ownership ownership_ = ownership::borrowed;
-  side* reading_ = nullptr;
-  side* writing_ = nullptr;
+  file_hold file_;  // none when closed
 };
 
 }  // namespace kedge

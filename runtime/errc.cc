@@ -22,6 +22,10 @@ class category final : public std::error_category {
         return "already awaited by another task";
       case errc::loop_gone:
         return "its loop is gone";
+      case errc::cancelled:
+        return "cancelled";
+      case errc::forked:
+        return "the loop belongs to the parent of this process";
     }
     return "unknown error " + std::to_string(value);
   }

@@ -14,6 +14,8 @@ enum class errc {
   closed,           // the source was closed, before or during the wait
   already_awaited,  // an exclusive source has a waiter already
   loop_gone,        // the loop of the source has been destroyed
+  cancelled,        // scope::cancel() has ended the body before it had a value
+  forked,           // the loop belongs to the parent of this process
 };
 
 // The category of these codes, named "kedge".

@@ -1,83 +1,179 @@
 // loop: drives until the root has ended, throws failures of spawned tasks, prints the tree.
 #include "kedge/runtime/loop.h"
 
+#include <algorithm>
+#include <new>
 #include <ostream>
-#include <stdexcept>
+#include <string>
 
 namespace kedge {
 
-loop::loop() = default;
+loop::loop() : tasks(*this) {}
+
+loop::loop(time_source& time) : reactor(&time), tasks(*this) {}
 
 loop::~loop() {
-  const driving scope(*this);
-  tasks_.destroy_children();
+  if (left_alone()) return;
+  const ending scope(*this);
+  tasks.destroy_children();
+  tasks.~root_scope();
   destroy_attachments();
 }
 
-void loop::root::drive(context& c) {
-  loop_.running_ = &c;
-  // Runs also when a turn throws, since c is destroyed then.
-  struct forget {
-    loop& l;
-    ~forget() { l.running_ = nullptr; }
-  } const at_end{loop_};
-  while (!done_) {
-    loop_.turn(clock::duration::max());
-    if (!loop_.tasks_.failures().empty()) c.cancel(cancel_cause::failure);
-  }
-  const bool failed = !loop_.tasks_.failures().empty();
-  while (failed && loop_.tasks_.size() != 0) loop_.turn(clock::duration::max());
-  loop_.submit_changes();
-  loop_.submit_for_host();
-  if (failed) loop_.throw_failure();
-  if (loop_.tasks_.size() == 0) loop_.tasks_.reset();
+// If a spawned task fails, the loop is driven until all have ended.
+void loop::drive_root() {
+  while (!root_->is_done()) turn(clock::duration::max());
+  while (tasks.any_failed() && tasks.size() != 0) turn(clock::duration::max());
+}
+
+void loop::finish_drive() {
+  submit_changes();
+  submit_for_host();
 }
 
 bool loop::run_once(clock::duration max_wait) {
   const bool ran = reactor::run_once(max_wait);
-  if (!tasks_.failures().empty() && tasks_.size() == 0) throw_failure();
+  throw_failure_if_over();
   return ran;
 }
 
-void loop::throw_failure() {
-  const std::exception_ptr first = tasks_.failures().front();
-  tasks_.reset();
+void loop::throw_failure_if_over() {
+  if (!tasks.any_failed() || tasks.size() != 0) return;
+  const hooked scope(*this);
+  note_failures(nullptr);
+}
+
+bool loop::step() {
+  bool ran;
+  {
+    const driving scope(*this);
+    ran = single_step();
+  }
+  finish_drive();
+  throw_failure_if_over();
+  return ran;
+}
+
+void loop::note_failures(const std::exception_ptr& of_root) {
+  std::exception_ptr first;
+  failures_.clear();
+  try {
+    for (const std::exception_ptr& failure : tasks.failures()) {
+      if (first == nullptr) first = failure;
+      failures_.push_back(failure);
+    }
+    if (of_root != nullptr) failures_.push_back(of_root);
+  } catch (const std::bad_alloc&) {
+    // The first one is thrown without the list.
+  }
+  if (first == nullptr) return;
+  tasks.reset();
   std::rethrow_exception(first);
 }
 
 void loop::cancel() noexcept {
   const hooked scope(*this);
-  if (running_ != nullptr) running_->cancel(cancel_cause::requested);
-  if (running_ != nullptr || tasks_.size() != 0) tasks_.cancel();
+  tasks.cancel_present_children(cancel_cause::requested);
 }
 
 namespace {
 
-void dump_context(std::ostream& out, const context& c, int depth) {
-  description line;
-  print_place(line, c.place());
-  out << std::string(static_cast<std::size_t>(depth) * 2, ' ') << c.name() << " from "
-      << line.text();
-  const waiter* const at = c.suspended_on();
-  if (at == nullptr) {
-    out << ": running\n";
-    return;
+// Prints contexts, one a line, and below each its coroutines.
+class printer {
+ public:
+  explicit printer(std::ostream& out) noexcept : out_(out) {}
+
+  void print(const context& c) {
+    begin_line();
+    if (c.holder() == nullptr) {
+      out_ << "a scope whose body is being made\n";
+      return;
+    }
+    if (c.name() == nullptr) {
+      out_ << "branch of " << c.holder()->owner().branch_name();
+    } else {
+      description origin;
+      print_place(origin, c.place());
+      out_ << c.name() << " from " << origin.text();
+    }
+    const waiter* const w = c.suspended_on();
+    if (w == nullptr) {
+      out_ << ": running\n";
+      return;
+    }
+    print_wait(*w);
+    ++depth;
+    for (const waiter* leaf = w->next_leaf(nullptr); leaf != nullptr; leaf = w->next_leaf(leaf)) {
+      print_leaf(*leaf);
+    }
+    --depth;
   }
-  description what;
-  at->describe(what);
-  out << (at->queued() ? ": ready, after " : ": waits for ") << what.text() << '\n';
-  for (const context* b = at->next_branch(nullptr); b != nullptr; b = at->next_branch(b)) {
-    dump_context(out, *b, depth + 1);
+  void print_leaf(const waiter& w) {
+    begin_line();
+    out_ << "child";
+    print_wait(w);
   }
+
+  std::size_t depth = 0;
+
+ private:
+  // Below the 32nd level a number stands for the indentation, which would grow with the square of
+  // the depth.
+  void begin_line() {
+    constexpr std::size_t deepest = 32;
+    out_ << std::string(2 * std::min(depth, deepest), ' ');
+    if (depth > deepest) out_ << '[' << depth << "] ";
+  }
+
+  // The innermost wait, then the waits of the coroutines around it.
+  void print_wait(const waiter& innermost) {
+    out_ << (innermost.queued() ? ": ready, after " : ": waits for ");
+    description what;
+    innermost.describe(what);
+    out_ << what.text() << '\n';
+    const frame* f = innermost.awaiting_frame();
+    for (; f != nullptr; f = f->continuation().awaiting_frame()) {
+      if (f->continuation().awaiting_frame() == nullptr) break;
+      description outer;
+      f->continuation().describe(outer);
+      begin_line();
+      out_ << "  in " << outer.text() << '\n';
+    }
+  }
+
+  std::ostream& out_;
+};
+
+const context* oldest_below(const context& c) noexcept {
+  const context* oldest = c.first_child();
+  while (oldest != nullptr && oldest->next_sibling() != nullptr) oldest = oldest->next_sibling();
+  return oldest;
 }
 
 }  // namespace
 
+// The tree in pre-order, older contexts first.
 void loop::dump(std::ostream& out) {
-  if (running_ != nullptr) dump_context(out, *running_, 0);
-  for (const context* c = tasks_.next_standing(nullptr); c != nullptr;
-       c = tasks_.next_standing(c)) {
-    dump_context(out, *c, 0);
+  printer p(out);
+  const context& top = tasks.own_context();
+  const context* c = oldest_below(top);
+  while (c != nullptr) {
+    p.print(*c);
+    const context* next = oldest_below(*c);
+    if (next != nullptr) ++p.depth;
+    while (next == nullptr && c != &top) {
+      next = c->previous_sibling();
+      if (next == nullptr) {
+        c = c->parent();
+        --p.depth;
+      }
+    }
+    c = next;
+  }
+  p.depth = 0;
+  for (const waiter* leaf = tasks.next_leaf(nullptr); leaf != nullptr;
+       leaf = tasks.next_leaf(leaf)) {
+    p.print_leaf(*leaf);
   }
 }
 

@@ -16,63 +16,92 @@
 #include <iosfwd>
 #include <source_location>
 #include <utility>
+#include <vector>
 
+#include "kedge/runtime/attempted.h"
 #include "kedge/runtime/awaiting/branch.h"
 #include "kedge/runtime/reactor/reactor.h"
 #include "kedge/runtime/scope.h"
+#include "kedge/runtime/spawner.h"
 
 namespace kedge {
 
-class loop : public reactor {
+class loop : public reactor, public spawner<loop> {
  public:
   // Throws std::system_error if the system cannot make a kqueue, and std::bad_alloc.
   loop();
+  // A loop whose time is `time`'s, for simulations. Also throws std::system_error if the kernel
+  // cannot follow a time_source, as on Darwin.
+  explicit loop(time_source& time);
+  // Ends the program if the loop is being driven. If a task calls exit(), which destroys a static
+  // loop, the loop and its tasks are left as they are.
   ~loop();
 
   // Drives the loop until x has ended. Returns the value of x or throws its exception; throws
-  // `cancelled` if cancel() ended x. Spawned tasks run beside x and stay in the loop when run()
-  // returns. If a spawned task fails, x is cancelled, and the failure is thrown once all tasks have
-  // ended. Throws std::logic_error if the loop is being driven already, and std::system_error if
-  // the kqueue fails.
+  // kedge::cancelled if cancel() ended x. Spawned tasks run beside x and stay in the loop when
+  // run() returns. If a spawned task fails, x and the other tasks are cancelled, and the first
+  // failure is thrown once all have ended. Throws std::logic_error if the loop is being driven
+  // already, and std::system_error if the kqueue fails.
   template <awaitable A>
     requires(!std::is_lvalue_reference_v<A>)
-  awaited_t<A> run(A&& x, std::source_location place = std::source_location::current());
-
-  // Runs fn(args...), or an awaitable, in the loop's own scope (see scope::spawn, whose exceptions
-  // it throws). May be called between drives: the task then starts in the next drive. If a task
-  // fails, the others are cancelled, and the drive in which the last of them ends throws the
-  // failure.
-  template <class Fn, class First, class... Rest>
-  void spawn(Fn&& fn, First&& first, Rest&&... rest) {
-    {
-      const hooked scope(*this);
-      tasks_.spawn(std::forward<Fn>(fn), std::forward<First>(first), std::forward<Rest>(rest)...);
-    }
-    announce_started();
+  awaited_t<A> run(A&& x, std::source_location place = std::source_location::current()) {
+    return try_run(std::move(x), place).value();
   }
-  template <class What>
-  void spawn(What&& what, std::source_location place = std::source_location::current()) {
-    {
-      const hooked scope(*this);
-      tasks_.spawn(std::forward<What>(what), place);
+  // The same, but returns how x ended. Throws the failure of a spawned task.
+  template <awaitable A>
+    requires(!std::is_lvalue_reference_v<A>)
+  attempted<awaited_t<A>> try_run(A&& x,
+                                  std::source_location place = std::source_location::current()) {
+    const driving scope(*this);
+    // In both cases after the destructors of what has run, which may have made tasks ready.
+    try {
+      attempted<awaited_t<A>> end = run_root(std::move(x), place);
+      finish_drive();
+      return end;
+    } catch (...) {
+      finish_drive();
+      throw;
     }
-    announce_started();
   }
 
-  // Cancels the awaitable that run() runs, all spawned tasks, and the tasks that they spawn; then
-  // run() throws `cancelled`. Resumes nothing. When all of them have ended, the loop can be used
-  // again. No effect on an idle loop.
+  // spawn(fn, args...) and spawn(x): run a task in the loop's own scope (see spawner.h). May be
+  // called between drives: the task then starts in the next drive. If a task fails, the others are
+  // cancelled, and the drive in which the last of them ends throws the failure.
+
+  // Cancels the awaitable that run() runs and all tasks that have been spawned; run() then throws
+  // kedge::cancelled. Resumes nothing. Tasks that are spawned later are not cancelled. No effect on
+  // an idle loop.
   void cancel() noexcept;
 
   // The number of spawned tasks that have not ended.
-  std::size_t size() const noexcept { return tasks_.size(); }
+  std::size_t size() const noexcept { return tasks.size(); }
 
-  // As in reactor. Also throw the failure of a spawned task, once the other tasks have ended.
+  // All failures that led to the exception of the last drive that threw one, in the order in which
+  // they happened: of spawned tasks, and of the awaitable of run().
+  const std::vector<std::exception_ptr>& failures() const noexcept { return failures_; }
+
+  // For a host that has a main loop of its own. One turn, which always asks the kernel: takes
+  // posts, due timers and events, then runs ready tasks. poll() does not block. run_once() waits
+  // for at most max_wait, of any type of duration, until a task is ready or an event arrives; a
+  // signal that interrupts the wait ends it. Return false if nothing came and nothing ran. Pending
+  // changes have been submitted on return. Throw the failure of a spawned task, once the other
+  // tasks have ended. Throw std::logic_error if the loop is being driven, std::invalid_argument if
+  // max_wait is not a number, and std::system_error if the kqueue fails or (errc::forked) if the
+  // loop belongs to the parent of this process.
   bool poll() { return run_once(clock::duration::zero()); }
   bool run_once(clock::duration max_wait = clock::duration::max());
+  template <class Rep, class Period>
+  bool run_once(std::chrono::duration<Rep, Period> max_wait) {
+    return run_once(saturate(max_wait));
+  }
 
-  // Prints the tree of tasks, each with its origin, the operation that it waits for and the place
-  // of that wait. May be called from a running task. Throws what `out` throws.
+  // Resumes exactly one ready task, the one that the observer chooses. Takes posts, due timers and
+  // events first if none is ready, without waiting. Returns false if none is. Throws as poll().
+  bool step();
+
+  // Prints the tree of tasks: each with its origin, the operation that it waits for, and the places
+  // at which its coroutines wait, innermost first. May be called from a running task. Throws what
+  // `out` throws.
   void dump(std::ostream& out);
 
   // Returns the loop that the calling thread is driving, or null outside of a drive. For code that
@@ -80,53 +109,92 @@ class loop : public reactor {
   static loop* current() noexcept { return static_cast<loop*>(reactor::current()); }
 
  private:
+  friend class spawner<loop>;
+
   class root_scope final : public scope {
    public:
-    explicit root_scope(loop& l) noexcept : loop_(l) { open(l, nullptr); }
+    explicit root_scope(loop& l) noexcept : loop_(l) { open_root(l); }
+    using scope::add;
+    using scope::any_failed;
+    using scope::cancel_all;
+    using scope::cancel_present_children;
+    using scope::child;
     using scope::destroy_children;
-    using scope::next_standing;
+    using scope::next_leaf;
+    using scope::own_context;
     using scope::reset;
 
    private:
-    // A failure stays until a drive has thrown it, and a cancellation until the root has ended.
-    void all_children_done() noexcept override {
-      if (failures().empty() && loop_.running_ == nullptr) reset();
+    // A failure stays until a drive has thrown it.
+    bool all_children_done() noexcept override {
+      if (!any_failed() && loop_.root_ == nullptr) reset();
+      return false;
     }
     loop& loop_;
   };
 
-  // Holds the branch that run() runs.
+  // What run() runs.
   class root : public branch_owner {
    public:
-    explicit root(loop& l) noexcept : loop_(l) {}
+    explicit root(loop& l) noexcept : loop_(l) { l.root_ = this; }
     root(const root&) = delete;
     root& operator=(const root&) = delete;
-    void drive(context& c);
+    bool is_done() const noexcept { return is_done_; }
+
+   protected:
+    ~root() { loop_.root_ = nullptr; }
 
    private:
-    void branch_done(branch_base&) noexcept override { done_ = true; }
+    void branch_done(branch_base&) noexcept override { is_done_ = true; }
+    const char* branch_name() const noexcept override { return "run"; }
     loop& loop_;
-    bool done_ = false;
+    bool is_done_ = false;
+  };
+  template <class Op>
+  class root_of final : public root {
+   public:
+    template <class A>
+    root_of(loop& l, A&& x) : root(l), held(std::forward<A>(x), *this) {}
+    branch<Op, outer_branch> held;
   };
 
-  void throw_failure();
+  template <class... What>
+  void add(std::source_location place, What&&... what) {
+    {
+      const hooked scope(*this);
+      tasks.add(place, std::forward<What>(what)...);
+    }
+    announce_started();
+  }
+  template <awaitable A>
+  attempted<awaited_t<A>> run_root(A&& x, std::source_location place);
+  void drive_root();
+  // Makes failures() from the failures of spawned tasks and of the root (null: it has not failed).
+  // Throws the first one of a spawned task, once all these tasks have ended.
+  void note_failures(const std::exception_ptr& of_root);
+  void finish_drive();
+  void throw_failure_if_over();
 
-  root_scope tasks_{*this};
-  context* running_ = nullptr;
+  // In a union, so that ~loop decides whether it is destroyed.
+  union {
+    root_scope tasks;
+  };
+  root* root_ = nullptr;
+  std::vector<std::exception_ptr> failures_;
 };
 
 template <awaitable A>
-  requires(!std::is_lvalue_reference_v<A>)
-awaited_t<A> loop::run(A&& x, std::source_location place) {
-  root holder(*this);
-  const driving scope(*this);
-  branch<operation_of<A>> b(std::move(x), holder);
-  b.set_origin("run", place);
-  b.bind(*this, nullptr);
-  b.start();
-  holder.drive(b);
-  if (b.ended() == branch_base::outcome::cancelled) throw cancelled(b.cause());
-  return b.result();
+attempted<awaited_t<A>> loop::run_root(A&& x, std::source_location place) {
+  root_of<operation_of<A>> r(*this, std::move(x));
+  r.held.set_origin("run", place);
+  r.held.start(tasks.own_context());
+  drive_root();
+  const outcome o = r.held.ended();
+  const std::exception_ptr failure = o == outcome::failed ? r.held.failure() : nullptr;
+  if (failure != nullptr || tasks.any_failed()) note_failures(failure);
+  if (o == outcome::cancelled) return attempted<awaited_t<A>>(r.held.cause());
+  if (o == outcome::failed) return attempted<awaited_t<A>>(failure);
+  return {std::in_place, [&]() -> decltype(auto) { return r.held.result(); }};
 }
 
 }  // namespace kedge

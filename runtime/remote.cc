@@ -3,78 +3,88 @@
 
 #include <sys/event.h>
 
-#include <utility>
+#include <thread>
 
 #include "kedge/runtime/reactor/mailbox.h"
 
 namespace kedge {
 
-bool remote::enqueue(std::unique_ptr<posted> work) const {
-  return box_->enqueue(std::move(work));
+bool remote::enqueue(work& w) const noexcept {
+  return box_->enqueue(w);
 }
 
-remote::mailbox::~mailbox() {
-  drop(std::move(first_));
+bool remote::mailbox::enqueue(work& w) noexcept {
+  if (!of_this_process()) return false;
+  const auto added = reinterpret_cast<std::uintptr_t>(&w);
+  std::uintptr_t head = head_.load(std::memory_order_relaxed);
+  for (;;) {
+    if (head == gone) return false;
+    // Counted before the push, so that close() waits for the trigger of every push before it.
+    const bool wakes = head == asleep;
+    if (wakes) triggering_.fetch_add(1, std::memory_order_relaxed);
+    w.next_ = wakes ? nullptr : reinterpret_cast<work*>(head);
+    const bool pushed = head_.compare_exchange_weak(head, added, std::memory_order_release,
+                                                    std::memory_order_relaxed);
+    // The loop may run `w` from here on, and `w` may be gone.
+    if (pushed && wakes) trigger();
+    if (wakes) triggering_.fetch_sub(1, std::memory_order_release);
+    if (pushed) return true;
+  }
 }
 
-// In a loop: each node owns the next, so that destroying the first would recurse.
-void remote::mailbox::drop(std::unique_ptr<posted> first) noexcept {
-  while (first) first = std::move(first->next);
+// The call cannot fail: the event is registered.
+void remote::mailbox::trigger() const noexcept {
+  kevent64_s event{};
+  event.ident = wake_up_ident;
+  event.filter = EVFILT_USER;
+  event.fflags = NOTE_TRIGGER;
+  event.udata = wake_up_udata;
+  kevent64(kq_, &event, 1, nullptr, 0, 0, nullptr);
 }
 
-bool remote::mailbox::enqueue(std::unique_ptr<posted> work) {
-  const std::lock_guard lock(mutex_);
-  if (kq_ < 0) return false;
-  posted* const added = work.get();
-  (first_ ? last_->next : first_) = std::move(work);
-  last_ = added;
-  if (!asleep_) return true;
-  asleep_ = false;  // one trigger is enough
-  // Under the lock, so that the loop cannot close the kqueue during the call. The call cannot fail:
-  // the event is registered.
-  kevent64_s trigger{};
-  trigger.ident = wake_up_ident;
-  trigger.filter = EVFILT_USER;
-  trigger.fflags = NOTE_TRIGGER;
-  trigger.udata = wake_up_udata;
-  kevent64(kq_, &trigger, 1, nullptr, 0, 0, nullptr);
+// Returns the work in the order in which it was posted. The head is the latest.
+remote::work* remote::mailbox::in_order(std::uintptr_t head) noexcept {
+  work* first = nullptr;
+  for (work* w = head > gone ? reinterpret_cast<work*>(head) : nullptr; w != nullptr;) {
+    work* const earlier = w->next_;
+    w->next_ = first;
+    first = w;
+    w = earlier;
+  }
+  return first;
+}
+
+bool remote::mailbox::run_all() noexcept {
+  for (work* w = in_order(head_.exchange(awake, std::memory_order_acquire)); w != nullptr;) {
+    work* const next = w->next_;
+    w->run();
+    w = next;
+  }
   return true;
-}
-
-bool remote::mailbox::run_posted() noexcept {
-  std::unique_ptr<posted> work;
-  {
-    const std::lock_guard lock(mutex_);
-    work = std::move(first_);
-  }
-  const bool any = work != nullptr;
-  while (work) {
-    work->run();
-    work = std::move(work->next);
-  }
-  return any;
 }
 
 bool remote::mailbox::fall_asleep() noexcept {
-  const std::lock_guard lock(mutex_);
-  if (first_) return false;
-  asleep_ = true;
-  return true;
+  std::uintptr_t head = awake;
+  return head_.compare_exchange_strong(head, asleep, std::memory_order_relaxed) || head == asleep;
 }
 
 void remote::mailbox::wake_up() noexcept {
-  const std::lock_guard lock(mutex_);
-  asleep_ = false;
+  std::uintptr_t head = asleep;
+  head_.compare_exchange_strong(head, awake, std::memory_order_relaxed);
 }
 
 void remote::mailbox::close() noexcept {
-  std::unique_ptr<posted> work;
-  {
-    const std::lock_guard lock(mutex_);
-    kq_ = -1;
-    work = std::move(first_);
+  work* w = in_order(head_.exchange(gone, std::memory_order_acquire));
+  // A poster that has pushed in time may still trigger the event. In a forked child such a poster
+  // does not exist, though the count may say so.
+  while (of_this_process() && triggering_.load(std::memory_order_acquire) != 0) {
+    std::this_thread::yield();
   }
-  drop(std::move(work));
+  while (w != nullptr) {
+    work* const next = w->next_;
+    w->drop();
+    w = next;
+  }
 }
 
 }  // namespace kedge

@@ -8,9 +8,17 @@
 // libraries lacks. T may be void, a reference or move-only. E is std::error_code, unless the
 // failure hands an object back (an unsent message). A result holds exactly one of the two at any
 // time.
+//
+// value() of a failure throws. The message names the operation and its object, if the failure knows
+// them, and the place of the call to value():
+//
+//     read_some fd 5, at tools/echo.cc:31: Connection reset by peer
+//
+// A failure that is passed on as a code alone, as in `unexpected(r.error())`, loses its operation.
 #pragma once
 
 #include <functional>
+#include <source_location>
 #include <stdexcept>
 #include <system_error>
 #include <type_traits>
@@ -19,34 +27,69 @@
 
 namespace kedge {
 
-// The failure side of a result under construction: `return unexpected(errc::closed);`
+// The operation that has failed, for the message of value(). Only text: nothing is looked up by it.
+struct failed_operation {
+  const char* name = nullptr;  // a literal: "read_some fd"; null if unknown
+  int object = -1;             // the number behind the name; none if negative
+};
+
+// The failure side of a result: `return unexpected(errc::closed);`
 template <class E>
 class unexpected {
+  struct no_operation {};
+  static constexpr bool is_code = std::is_same_v<E, std::error_code>;
+
  public:
   explicit unexpected(E error) : error_(std::move(error)) {}
+  unexpected(E error, failed_operation operation)
+    requires std::is_same_v<E, std::error_code>
+      : error_(error), operation_(operation) {}
+  // From a failure of another type.
+  template <class G>
+    requires(!std::is_same_v<E, G>)
+  explicit unexpected(unexpected<G> other) : error_(std::move(other).error()) {}
+
   E& error() & noexcept { return error_; }
+  const E& error() const& noexcept { return error_; }
   E&& error() && noexcept { return std::move(error_); }
+
+  failed_operation operation() const noexcept {
+    if constexpr (is_code) {
+      return operation_;
+    } else {
+      return {};
+    }
+  }
 
  private:
   E error_;
+  [[no_unique_address]] std::conditional_t<is_code, failed_operation, no_operation> operation_;
 };
 
 template <class E>
   requires std::is_error_code_enum_v<E>
 unexpected(E) -> unexpected<std::error_code>;
+template <class E>
+  requires std::is_error_code_enum_v<E>
+unexpected(E, failed_operation) -> unexpected<std::error_code>;
 
 namespace result_detail {
 
-// Throws `error`, for value(): as std::system_error if it is a code or has one, else as
-// std::logic_error.
+// Throw, for value(). Out of line, to keep value() small.
+[[noreturn]] void raise(std::error_code code, failed_operation operation,
+                        const std::source_location& place);
+[[noreturn]] void raise_without_code(const std::source_location& place);
+
+// Throws std::system_error if the error is a code or has one, else std::logic_error.
 template <class E>
-[[noreturn]] void raise(const E& error) {
-  if constexpr (std::is_same_v<E, std::error_code>) {
-    throw std::system_error(error);
+[[noreturn]] void raise(const unexpected<E>& failure, const std::source_location& place) {
+  const E& error = failure.error();
+  if constexpr (std::is_convertible_v<const E&, std::error_code>) {
+    raise(std::error_code(error), failure.operation(), place);
   } else if constexpr (requires { std::error_code(error.code()); }) {
-    throw std::system_error(std::error_code(error.code()));
+    raise(std::error_code(error.code()), {}, place);
   } else {
-    throw std::logic_error("kedge::result: value() of a failure");
+    raise_without_code(place);
   }
 }
 
@@ -86,23 +129,23 @@ class [[nodiscard]] result {
 
   // Failure.
   template <class G>
-  result(unexpected<G> failure) : state_(std::in_place_index<1>, std::move(failure).error()) {}
+  result(unexpected<G> failure) : state_(std::in_place_index<1>, std::move(failure)) {}
 
   bool has_value() const noexcept { return state_.index() == 0; }
   explicit operator bool() const noexcept { return has_value(); }
 
   // Returns the value. Without one, throws std::system_error if the error has a code, else
-  // std::logic_error.
-  decltype(auto) value() & {
-    require();
+  // std::logic_error, with a message as above.
+  decltype(auto) value(std::source_location place = std::source_location::current()) & {
+    require(place);
     return **this;
   }
-  decltype(auto) value() const& {
-    require();
+  decltype(auto) value(std::source_location place = std::source_location::current()) const& {
+    require(place);
     return **this;
   }
-  decltype(auto) value() && {
-    require();
+  decltype(auto) value(std::source_location place = std::source_location::current()) && {
+    require(place);
     return *std::move(*this);
   }
 
@@ -122,9 +165,9 @@ class [[nodiscard]] result {
   }
 
   // Returns the error. Undefined if there is a value.
-  E& error() & noexcept { return *std::get_if<1>(&state_); }
-  const E& error() const& noexcept { return *std::get_if<1>(&state_); }
-  E&& error() && noexcept { return std::move(*std::get_if<1>(&state_)); }
+  E& error() & noexcept { return std::get_if<1>(&state_)->error(); }
+  const E& error() const& noexcept { return std::get_if<1>(&state_)->error(); }
+  E&& error() && noexcept { return std::move(*std::get_if<1>(&state_)).error(); }
 
   // Returns the value, or `otherwise` converted to T.
   template <class U>
@@ -139,8 +182,9 @@ class [[nodiscard]] result {
   }
 
  private:
-  void require() const {
-    if (!has_value()) result_detail::raise(error());
+  void require(const std::source_location& place) const {
+    if (!has_value()) [[unlikely]]
+      result_detail::raise(*std::get_if<1>(&state_), place);
   }
 
   template <class Self>
@@ -156,7 +200,7 @@ class [[nodiscard]] result {
     }
   }
 
-  std::variant<held, E> state_;
+  std::variant<held, unexpected<E>> state_;
 };
 
 }  // namespace kedge

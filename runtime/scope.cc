@@ -1,102 +1,112 @@
-// scope: the list of children, and what a child's end does to the others.
+// scope: the lists of children, and what a child's end does to the others.
 #include "kedge/runtime/scope.h"
+
+#include <stdexcept>
 
 #include "kedge/runtime/reactor/reactor.h"
 
 namespace kedge {
 
-void scope::cancel_all(cancel_cause cause) noexcept {
-  if (cancelled_) return;
-  cancelled_ = true;
-  cause_ = cause;
-  cancel_body(cause);
-  for (child* c = newest_; c != nullptr; c = c->older) c->as_branch().cancel(cause);
+void scope::require_open() const {
+  if (closed_) throw std::logic_error("kedge: spawn() into a scope that has ended");
 }
 
-void scope::expect_failure() {
-  const std::size_t wanted = failures_.size() + size_ + 2;  // the body may fail too
-  if (failures_.capacity() < wanted) failures_.reserve(wanted * 2);
+void scope::link(leaf_child& c) noexcept {
+  c.older = newest_leaf_;
+  if (newest_leaf_ != nullptr) newest_leaf_->newer = &c;
+  newest_leaf_ = &c;
 }
 
-void scope::note_failure(std::exception_ptr failure) noexcept {
-  failures_.push_back(std::move(failure));
-  cancel_all(cancel_cause::failure);
-}
-
-void scope::adopt(child& c) noexcept {
-  c.older = newest_;
-  if (newest_ != nullptr) newest_->newer = &c;
-  newest_ = &c;
-  ++size_;
-  bind(c.as_branch());
-  c.start();
-}
-
-void scope::bind(branch_base& b) const noexcept {
-  b.bind(*reactor_, from_);
-  if (cancelled_) b.cancel(cause_);
-}
-
-void scope::unlink(child& c) noexcept {
-  (c.newer != nullptr ? c.newer->older : newest_) = c.older;
+void scope::unlink(leaf_child& c) noexcept {
+  (c.newer != nullptr ? c.newer->older : newest_leaf_) = c.older;
   if (c.older != nullptr) c.older->newer = c.newer;
   c.newer = c.older = nullptr;
 }
 
-void scope::child_done(child& c) noexcept {
-  unlink(c);
-  c.newer = ended_;
-  ended_ = &c;
-  if (c.as_branch().ended() == branch_base::outcome::cancelled) any_child_cancelled_ = true;
-  if (c.as_branch().ended() == branch_base::outcome::failed) note_failure(c.failure());
-  reactor_->ready(reaper_);
+void scope::cancel_all(cancel_cause cause) noexcept {
+  if (context_.cancelled()) return;
+  cancelled_itself_ = true;
+  context_.cancel(cause);
+  cancel_leaves(cause);
+}
+
+void scope::cancel_leaves(cancel_cause cause) noexcept {
+  leaf_child* next = nullptr;
+  for (leaf_child* c = newest_leaf_; c != nullptr; c = next) {
+    next = c->older;
+    c->cancel(cause);
+  }
+}
+
+void scope::cancel_present_children(cancel_cause cause) noexcept {
+  for (context* c = context_.first_child(); c != nullptr; c = c->next_sibling()) c->cancel(cause);
+  cancel_leaves(cause);
+}
+
+void scope::note_failure(child& c) noexcept {
+  (last_failure_ != nullptr ? last_failure_->next : first_failure_) = &c;
+  last_failure_ = &c;
+  cancel_all(cancel_cause::failure);
+}
+
+void scope::child_done(child& c, outcome o) noexcept {
+  --size_;
+  if (o == outcome::cancelled) any_child_cancelled_ = true;
+  if (o == outcome::failed) {
+    note_failure(c);
+  } else {
+    c.next = ended_;
+    ended_ = &c;
+  }
+  if (size_ == 0 && all_children_done()) return;
+  if (ended_ != nullptr) context_.in_reactor().ready(reaper_);
 }
 
 std::coroutine_handle<> scope::reaper::proceed() noexcept {
-  scope_.reap();
+  scope_.delete_ended();
   return std::noop_coroutine();
 }
 
-void scope::reap() noexcept {
-  while (ended_ != nullptr) {
-    child* const c = ended_;
-    ended_ = c->newer;
-    --size_;
-    delete c;
+const waiter* scope::next_leaf(const waiter* previous) const noexcept {
+  leaf_child* next = newest_leaf_;
+  if (previous != nullptr) {
+    auto& owner = static_cast<const branch_base*>(previous)->owner();
+    next = static_cast<leaf_child&>(owner).older;
   }
-  if (size_ == 0) all_children_done();
+  return next != nullptr ? &next->held_branch() : nullptr;
 }
 
-void scope::destroy_children() noexcept {
-  while (newest_ != nullptr) {
-    child* const c = newest_;
-    unlink(*c);
-    delete c;
-  }
-  while (ended_ != nullptr) {
-    child* const c = ended_;
-    ended_ = c->newer;
-    delete c;
+void scope::delete_ended() noexcept {
+  while (ended_ != nullptr) std::exchange(ended_, ended_->next)->discard();
+}
+
+void scope::destroy_records() noexcept {
+  // A destructor may spawn: then there is a child again.
+  for (;;) {
+    if (context* const c = context_.first_child()) {
+      static_cast<child&>(c->holder()->owner()).discard();
+    } else if (leaf_child* const leaf = newest_leaf_) {
+      unlink(*leaf);
+      leaf->discard();
+    } else if (ended_ != nullptr) {
+      delete_ended();
+    } else if (first_failure_ != nullptr) {
+      reset();
+    } else {
+      break;
+    }
+    context_.destroy();
   }
   size_ = 0;
 }
 
-context* scope::next_standing(const context* previous) const noexcept {
-  const child* next = newest_;
-  if (previous != nullptr) {
-    // `previous` is the context of a child, and so the base of its branch.
-    next = child::of(*previous).older;
-  }
-  for (; next != nullptr; next = next->older) {
-    context& c = const_cast<child*>(next)->as_branch();
-    if (c.suspended_on() != nullptr) return &c;
-  }
-  return nullptr;
-}
-
+// The failed children are deleted last: their destructors may spawn.
 void scope::reset() noexcept {
-  failures_.clear();
-  cancelled_ = any_child_cancelled_ = false;
+  context_.revive();
+  cancelled_itself_ = any_child_cancelled_ = false;
+  child* failed = std::exchange(first_failure_, nullptr);
+  last_failure_ = nullptr;
+  while (failed != nullptr) std::exchange(failed, failed->next)->discard();
 }
 
 }  // namespace kedge

@@ -20,75 +20,35 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #include "kedge/runtime/awaiting/branch.h"
 #include "kedge/runtime/awaiting/frame_recycler.h"
+#include "kedge/runtime/spawner.h"
 
 namespace kedge {
 
-class scope {
+class failure_list;
+
+class scope : public spawner<scope> {
  public:
   scope(const scope&) = delete;
   scope& operator=(const scope&) = delete;
 
-  // Runs fn(args...), which returns an awaitable, as a child. The child starts at its turn. The
-  // callable and its arguments are moved into the child's record and live as long as the child, so
-  // a closure may capture what the child needs; fn receives rvalues, as from std::thread. The
-  // child's value is dropped. A child that is cancelled before its turn never starts. Throws
-  // std::bad_alloc and the exception of fn; there is no child then.
-  template <class Fn, class First, class... Rest>
-  void spawn(Fn&& fn, First&& first, Rest&&... rest) {
-    add({}, std::forward<Fn>(fn), std::forward<First>(first), std::forward<Rest>(rest)...);
-  }
-  template <class Fn>
-    requires(!awaitable<Fn>)
-  void spawn(Fn&& fn, std::source_location place = std::source_location::current()) {
-    add(place, std::forward<Fn>(fn));
-  }
-  // Runs an awaitable as a child.
-  template <awaitable A>
-  void spawn(A a, std::source_location place = std::source_location::current()) {
-    add(place, [](A&& kept) { return std::move(kept); }, std::move(a));
-  }
-
-  // Cancels the body and all children, those that are spawned later included. Resumes nothing.
+  // Cancels the body and all children, those that are spawned later included. Resumes nothing. A
+  // child that is cancelled before its turn ends at its first wait.
   void cancel() noexcept { cancel_all(cancel_cause::requested); }
-  bool cancelled() const noexcept { return cancelled_; }
+  bool cancelled() const noexcept { return context_.cancelled(); }
 
-  // The failures so far, in the order in which they happened.
-  const std::vector<std::exception_ptr>& failures() const noexcept { return failures_; }
+  // The failures so far, of the body and of children, in the order in which they happened. They are
+  // kept until the scope ends.
+  failure_list failures() const noexcept;
 
-  // The number of children that have not been reaped: a child that has ended counts until the
-  // scope's next turn.
+  // The number of children that have not ended.
   std::size_t size() const noexcept { return size_; }
 
  protected:
-  scope() noexcept : reaper_(*this) {}
-  // Destroys the remaining children, the latest first.
-  ~scope() { destroy_children(); }
-
-  void open(reactor& r, const context* from) noexcept {
-    reactor_ = &r;
-    from_ = from;
-  }
-  reactor& in_reactor() const noexcept { return *reactor_; }
-  // Places a branch in the scope, and cancels it if the scope is cancelled.
-  void bind(branch_base& b) const noexcept;
-  void cancel_all(cancel_cause cause) noexcept;
-  // Reserves room for one more failure, so that note_failure() cannot fail. Throws std::bad_alloc.
-  void expect_failure();
-  void note_failure(std::exception_ptr failure) noexcept;
-  void destroy_children() noexcept;
-  // Returns the next suspended child's context after `previous` (null: the first one), or null.
-  // Children come in the reverse order of their spawning.
-  context* next_standing(const context* previous) const noexcept;
-  bool any_child_cancelled() const noexcept { return any_child_cancelled_; }
-  // Forgets how the scope ended, so that it can be used again.
-  void reset() noexcept;
-
- private:
-  class child : private branch_owner {
+  // One child, or the body.
+  class child : public branch_owner {
    public:
     explicit child(scope& s) noexcept : scope_(s) {}
     child(const child&) = delete;
@@ -99,99 +59,239 @@ class scope {
       frame_recycler::release(block, size);
     }
 
-    // Returns the child whose branch `c` is.
-    static const child& of(const context& c) noexcept {
-      return static_cast<const child&>(static_cast<const branch_base&>(c).holder());
-    }
+    virtual branch_base& held_branch() noexcept = 0;
 
-    virtual branch_base& as_branch() noexcept = 0;
-    virtual void start() noexcept = 0;
+    // Returns the exception with which the child has failed.
     virtual std::exception_ptr failure() noexcept = 0;
 
-    child* newer = nullptr;
-    child* older = nullptr;
+    // Destroys the child.
+    virtual void discard() noexcept { delete this; }
+
+    child* next = nullptr;  // in the list of failures, or of children to delete
 
    protected:
-    branch_owner& as_holder() noexcept { return *this; }
+    scope& owner() const noexcept { return scope_; }
 
    private:
-    void branch_done(branch_base&) noexcept override { scope_.child_done(*this); }
+    void branch_done(branch_base& b) noexcept override { scope_.child_done(*this, b.ended()); }
+    const char* branch_name() const noexcept override { return "child"; }
     scope& scope_;
   };
+  // A child without a context of its own.
+  class leaf_child : public child {
+   public:
+    using child::child;
+    void cancel(cancel_cause cause) noexcept {
+      branch_base& b = held_branch();
+      if (b.ended() == outcome::none) b.withdraw(cause);
+    }
+
+    leaf_child* newer = nullptr;
+    leaf_child* older = nullptr;
+
+   private:
+    void branch_done(branch_base& b) noexcept override {
+      owner().unlink(*this);
+      owner().child_done(*this, b.ended());
+    }
+  };
+
+  scope() noexcept : reaper_(*this) {}
+  // Requires that the derived class has called destroy_children().
+  ~scope() = default;
+
+  // Opens the scope below `parent`.
+  void open(context& parent) noexcept { context_.enter(parent); }
+  // Opens the scope as the root of a loop.
+  void open_root(reactor& r) noexcept { context_.enter_root(r); }
+  void close() noexcept { closed_ = true; }
+
+  context& own_context() noexcept { return context_; }
+  const context& own_context() const noexcept { return context_; }
+  void cancel_all(cancel_cause cause) noexcept;
+  // Returns whether cancel_all() came before any cancellation from outside.
+  bool cancelled_itself() const noexcept { return cancelled_itself_; }
+  bool any_child_cancelled() const noexcept { return any_child_cancelled_; }
+  bool any_failed() const noexcept { return first_failure_ != nullptr; }
+  std::exception_ptr first_failure() const noexcept { return first_failure_->failure(); }
+  // `c` has ended so. The body and the loop's root come here too.
+  void child_done(child& c, outcome o) noexcept;
+  // Adds the failure of `c`, and cancels all.
+  void note_failure(child& c) noexcept;
+  // Cancels the children without a context, which a cancellation of the scope's does not reach.
+  void cancel_leaves(cancel_cause cause) noexcept;
+  // See waiter::next_leaf().
+  const waiter* next_leaf(const waiter* previous) const noexcept;
+  // Cancels each child by itself, so that later children are not cancelled.
+  void cancel_present_children(cancel_cause cause) noexcept;
+  // Destroys the children and what they run, innermost first. Requires that the context has no
+  // other branch below it.
+  void destroy_children() noexcept {
+    context_.destroy();
+    if (context_.first_child() != nullptr || newest_leaf_ != nullptr || ended_ != nullptr ||
+        first_failure_ != nullptr) {
+      destroy_records();
+    }
+  }
+  // Forgets how the scope ended, so that it can be used again. Requires that all children have
+  // ended.
+  void reset() noexcept;
 
   template <class Fn, class... Args>
-  class record final : public child {
-    using source = std::invoke_result_t<Fn, Args...>;
-    static_assert(awaitable<source>, "kedge: spawn() takes a callable that gives an awaitable");
+  void add(std::source_location place, Fn&& fn, Args&&... args);
+  template <awaitable A>
+  void add(std::source_location place, A&& a);
 
+ private:
+  friend class spawner<scope>;
+  friend class failure_list;
+
+  template <class Op>
+  using child_of = std::conditional_t<needs_context<Op>, child, leaf_child>;
+
+  // A callable and its arguments, which live as long as the child.
+  template <class Fn, class... Args>
+  class called {
    public:
     template <class F, class... A>
-    explicit record(scope& s, F&& fn, A&&... args)
-        : child(s),
-          fn_(std::forward<F>(fn)),
-          args_(std::forward<A>(args)...),
-          branch_(std::apply(
-                      [this](Args&... a) { return std::invoke(std::move(fn_), std::move(a)...); },
-                      args_),
-                  this->as_holder()) {}
-
-    branch_base& as_branch() noexcept override { return branch_; }
-    void start() noexcept override { branch_.start(); }
-    std::exception_ptr failure() noexcept override {
-      try {
-        static_cast<void>(branch_.result());
-      } catch (...) {
-        return std::current_exception();
-      }
-      return nullptr;
+    explicit called(F&& fn, A&&... args)
+        : fn_(std::forward<F>(fn)), args_(std::forward<A>(args)...) {}
+    decltype(auto) call() {
+      return std::apply(
+          [this](Args&... a) -> decltype(auto) {
+            return std::invoke(std::move(fn_), std::move(a)...);
+          },
+          args_);
     }
 
    private:
-    Fn fn_;
-    std::tuple<Args...> args_;
-    branch<operation_of<source>> branch_;
+    [[no_unique_address]] Fn fn_;
+    [[no_unique_address]] std::tuple<Args...> args_;
+  };
+  struct nothing_called {};
+
+  // A child that runs an Op.
+  template <class Op, class Called = nothing_called>
+  class record final : public child_of<Op>, private Called {
+   public:
+    template <class A>
+    explicit record(scope& s, A&& awaitable)
+        : child_of<Op>(s), branch_(std::forward<A>(awaitable), *this) {}
+    template <class... C>
+    explicit record(scope& s, std::in_place_t, C&&... called)
+        : child_of<Op>(s), Called(std::forward<C>(called)...), branch_(this->call(), *this) {}
+
+    branch<Op>& held() noexcept { return branch_; }
+    branch_base& held_branch() noexcept override { return branch_; }
+    std::exception_ptr failure() noexcept override { return branch_.failure(); }
+
+   private:
+    branch<Op> branch_;
   };
 
   // Deletes the ended children at its own turn: a child's end is reported from within its
   // coroutine, which cannot be destroyed there.
   class reaper final : public waiter {
    public:
-    explicit reaper(scope& s) noexcept : waiter(nullptr, nullptr), scope_(s) {}
+    explicit reaper(scope& s) noexcept : waiter(&s.context_, nullptr), scope_(s) {}
     std::coroutine_handle<> proceed() noexcept override;
-    void withdraw() noexcept override {}
-    context* next_branch(const context*) const noexcept override { return nullptr; }
+    void withdraw(cancel_cause) noexcept override {}
     void describe(description&) const noexcept override {}
+    const waiter* next_leaf(const waiter*) const noexcept override { return nullptr; }
 
    private:
     scope& scope_;
   };
 
-  template <class Fn, class... Args>
-  void add(std::source_location place, Fn&& fn, Args&&... args) {
-    std::unique_ptr<child> c(new record<std::decay_t<Fn>, std::decay_t<Args>...>(
-        *this, std::forward<Fn>(fn), std::forward<Args>(args)...));
-    c->as_branch().set_origin("child", place);
-    expect_failure();  // only here, since fn may have spawned too
-    adopt(*c.release());
-  }
-  void adopt(child& c) noexcept;
-  void child_done(child& c) noexcept;
-  void unlink(child& c) noexcept;
-  void reap() noexcept;
+  template <class Record>
+  void adopt(Record* r, std::source_location place) noexcept;
+  void link(leaf_child& c) noexcept;
+  void unlink(leaf_child& c) noexcept;
+  void require_open() const;
+  void destroy_records() noexcept;
+  void delete_ended() noexcept;
 
-  virtual void all_children_done() noexcept = 0;
-  virtual void cancel_body(cancel_cause) noexcept {}
+  // All children have ended. Returns true if the scope itself has ended, and will be destroyed.
+  virtual bool all_children_done() noexcept = 0;
 
-  reactor* reactor_ = nullptr;
-  const context* from_ = nullptr;
-  child* newest_ = nullptr;
-  child* ended_ = nullptr;  // the children to delete, linked by `newer`
+  context context_{nullptr};
+  leaf_child* newest_leaf_ = nullptr;
+  child* ended_ = nullptr;  // the children to delete
+  child* first_failure_ = nullptr;
+  child* last_failure_ = nullptr;
   std::size_t size_ = 0;
   reaper reaper_;
-  std::vector<std::exception_ptr> failures_;
-  bool cancelled_ = false;
+  bool closed_ = false;
+  bool cancelled_itself_ = false;
   bool any_child_cancelled_ = false;
-  cancel_cause cause_ = cancel_cause::requested;
 };
+
+// The failures of a scope. Valid as long as the scope.
+class failure_list {
+ public:
+  class iterator {
+   public:
+    std::exception_ptr operator*() const noexcept { return at_->failure(); }
+    iterator& operator++() noexcept {
+      at_ = at_->next;
+      return *this;
+    }
+    bool operator==(const iterator&) const = default;
+
+   private:
+    friend class failure_list;
+    explicit iterator(scope::child* at) noexcept : at_(at) {}
+    scope::child* at_;
+  };
+
+  iterator begin() const noexcept { return iterator(first_); }
+  iterator end() const noexcept { return iterator(nullptr); }
+  bool empty() const noexcept { return first_ == nullptr; }
+  std::size_t size() const noexcept {
+    std::size_t count = 0;
+    for (const scope::child* c = first_; c != nullptr; c = c->next) ++count;
+    return count;
+  }
+
+ private:
+  friend class scope;
+  explicit failure_list(scope::child* first) noexcept : first_(first) {}
+  scope::child* first_;
+};
+
+inline failure_list scope::failures() const noexcept {
+  return failure_list(first_failure_);
+}
+
+template <class Fn, class... Args>
+void scope::add(std::source_location place, Fn&& fn, Args&&... args) {
+  using made = called<std::decay_t<Fn>, std::decay_t<Args>...>;
+  static_assert(std::is_invocable_v<std::decay_t<Fn>, std::decay_t<Args>...>,
+                "kedge: spawn() keeps copies of its arguments and hands them on as rvalues: for a "
+                "parameter that is a reference pass std::ref(x)");
+  using source = std::invoke_result_t<std::decay_t<Fn>, std::decay_t<Args>...>;
+  static_assert(awaitable<source>, "kedge: spawn() takes a callable that gives an awaitable");
+  require_open();
+  adopt(new record<operation_of<source>, made>(*this, std::in_place, std::forward<Fn>(fn),
+                                               std::forward<Args>(args)...),
+        place);
+}
+
+template <awaitable A>
+void scope::add(std::source_location place, A&& a) {
+  require_open();
+  adopt(new record<operation_of<A>>(*this, std::forward<A>(a)), place);
+}
+
+template <class Record>
+void scope::adopt(Record* r, std::source_location place) noexcept {
+  ++size_;
+  if constexpr (std::is_base_of_v<leaf_child, Record>) {
+    link(*r);
+  } else {
+    r->held().set_origin("child", place);
+  }
+  r->held().start(context_);
+}
 
 }  // namespace kedge

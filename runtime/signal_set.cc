@@ -3,6 +3,7 @@
 
 #include <sys/event.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -15,29 +16,37 @@
 namespace kedge {
 namespace {
 
-// The number of sets that each signal is ignored for, and the signal's former disposition. One per
+extern "C" void take_without_effect(int) {}
+
+bool is_our_handler(const struct sigaction& a) noexcept {
+  return (a.sa_flags & SA_SIGINFO) == 0 && a.sa_handler == &take_without_effect;
+}
+
+// The number of sets that each signal is taken for, and the signal's former disposition. One per
 // process, as dispositions are.
-class ignored_signals {
+class taken_signals {
  public:
   void add(int number) {
     const std::lock_guard lock(mutex_);
-    if (number <= 0 || number >= NSIG) {
-      throw std::system_error(EINVAL, std::system_category(), "kedge::signal_set");
-    }
+    if (number <= 0 || number >= NSIG) refuse(EINVAL);
     entry& e = entries_[static_cast<std::size_t>(number)];
     if (e.count == 0) {
-      struct sigaction quiet{};
-      quiet.sa_handler = number == SIGCHLD ? SIG_DFL : SIG_IGN;
-      if (::sigaction(number, &quiet, &e.before) != 0) {
-        throw std::system_error(errno, std::system_category(), "kedge::signal_set");
-      }
+      struct sigaction ours{};
+      ours.sa_handler = &take_without_effect;
+      ours.sa_flags = SA_RESTART;
+      if (::sigaction(number, &ours, &e.before) != 0) refuse(errno);
     }
     ++e.count;
   }
+  // Leaves a disposition alone that the program has installed after add().
   void remove(int number) noexcept {
     const std::lock_guard lock(mutex_);
     entry& e = entries_[static_cast<std::size_t>(number)];
-    if (--e.count == 0) ::sigaction(number, &e.before, nullptr);
+    if (--e.count != 0) return;
+    struct sigaction now{};
+    if (::sigaction(number, nullptr, &now) == 0 && is_our_handler(now)) {
+      ::sigaction(number, &e.before, nullptr);
+    }
   }
 
  private:
@@ -45,12 +54,15 @@ class ignored_signals {
     unsigned count = 0;
     struct sigaction before{};
   };
+  [[noreturn]] static void refuse(int error) {
+    throw std::system_error(error, std::system_category(), "kedge::signal_set");
+  }
   std::mutex mutex_;
   std::array<entry, NSIG> entries_;
 };
 
-ignored_signals& ignored() {
-  static ignored_signals instance;
+taken_signals& taken() {
+  static taken_signals instance;
   return instance;
 }
 
@@ -60,6 +72,9 @@ struct signal_set::state {
   explicit state(reactor& r) noexcept : in(r) {}
 
   bool take(signal_event& event) noexcept;
+  bool has(int number) const noexcept;
+  // Returns false if the loop is gone, as it is in the child of a fork.
+  bool is_registered() const noexcept;
   void on_complete() noexcept;
   void ended(std::error_code why) noexcept;
 
@@ -73,13 +88,13 @@ struct signal_set::state {
 class signal_set::watch final : private listener {
  public:
   watch(state& set, int n) : number(n), set_(set) {
-    ignored().add(number);
+    taken().add(number);
     try {
       source_ =
           registration(set.in, sharing::shared, EVFILT_SIGNAL, static_cast<std::uint64_t>(number));
       if (const std::error_code refused = source_.link(*this)) throw std::system_error(refused);
     } catch (...) {
-      ignored().remove(number);
+      taken().remove(number);
       throw;
     }
   }
@@ -87,13 +102,12 @@ class signal_set::watch final : private listener {
   watch& operator=(const watch&) = delete;
   ~watch() {
     unlink();
-    const bool loop_lives = static_cast<bool>(source_);
+    const bool loop_lives = is_registered();
     source_.close();
-    // Removes the registration from the kernel before the former disposition is restored, so that
-    // no delivery has both effects.
-    if (loop_lives) set_.in.submit_changes();
-    ignored().remove(number);
+    if (loop_lives) remove_from_kernel();
+    taken().remove(number);
   }
+  bool is_registered() const noexcept { return static_cast<bool>(source_); }
 
   const int number;
   unsigned count = 0;
@@ -106,15 +120,24 @@ class signal_set::watch final : private listener {
   }
   void closed(std::error_code why) noexcept override { set_.ended(why); }
 
+  // Before the former disposition is restored, so that no delivery has both effects.
+  void remove_from_kernel() noexcept {
+    try {
+      set_.in.submit_changes();
+    } catch (const std::system_error&) {
+      return;  // the kqueue fails: it delivers nothing
+    }
+  }
+
   state& set_;
   registration source_;
 };
 
-signal_set::signal_set(reactor& r, std::initializer_list<int> signals)
+signal_set::signal_set(reactor& r, std::span<const int> signals)
     : state_(std::make_shared<state>(r)) {
   state_->watches.reserve(signals.size());
   for (const int number : signals) {
-    state_->watches.push_back(std::make_unique<watch>(*state_, number));
+    if (!state_->has(number)) state_->watches.push_back(std::make_unique<watch>(*state_, number));
   }
   // After this call every delivery is counted.
   r.submit_changes();
@@ -135,15 +158,25 @@ bool signal_set::state::take(signal_event& event) noexcept {
   return false;
 }
 
+bool signal_set::state::has(int number) const noexcept {
+  return std::any_of(watches.begin(), watches.end(),
+                     [&](const auto& w) { return w->number == number; });
+}
+
+bool signal_set::state::is_registered() const noexcept {
+  return std::all_of(watches.begin(), watches.end(),
+                     [](const auto& w) { return w->is_registered(); });
+}
+
 void signal_set::state::on_complete() noexcept {
-  if (waiting != nullptr) in.ready(*waiting->waiter_);
+  if (waiting != nullptr) wake(*waiting->waiter_);
 }
 
 void signal_set::state::ended(std::error_code why) noexcept {
   if (!end) end = why;
   if (next_operation* const op = std::exchange(waiting, nullptr)) {
     op->error_ = why;
-    in.ready(*op->waiter_);
+    wake(*op->waiter_);
   }
 }
 
@@ -153,7 +186,8 @@ bool signal_set::next_operation::await_ready() noexcept {
   } else if (state_->waiting != nullptr) {
     error_ = errc::already_awaited;
   } else if (!state_->take(event_)) {
-    return false;
+    if (state_->is_registered()) return false;
+    error_ = errc::loop_gone;
   }
   return true;
 }
@@ -176,7 +210,7 @@ bool signal_set::next_operation::await_cancel(cancel_cause) noexcept {
 }
 
 result<signal_event> signal_set::next_operation::await_resume() {
-  if (error_) return unexpected(error_);
+  if (error_) return unexpected(error_, failed_operation{"signal_set::next"});
   return event_;
 }
 

@@ -1,13 +1,12 @@
 // sleep_for, sleep_until: wait for time to pass.
 //
 //     co_await kedge::sleep_for(std::chrono::milliseconds(100));
+//     co_await kedge::sleep_for(1.5s);
 //
-// Time is that of kedge::clock, which stands still while the machine sleeps. Sleeps with the same
-// deadline end in the order in which they began. Awaiting one throws std::bad_alloc. Cancellation
-// loses nothing.
+// Time is the loop's: that of kedge::clock, which stands still while the machine sleeps, or that of
+// the loop's time_source. Sleeps with the same deadline end in the order in which they began.
+// Awaiting one throws std::bad_alloc. Cancellation loses nothing.
 #pragma once
-
-#include <utility>
 
 #include "kedge/runtime/awaiting/context.h"
 #include "kedge/runtime/awaiting/operation.h"
@@ -17,6 +16,7 @@ namespace kedge {
 
 class sleep_operation final : private timer {
  public:
+  explicit sleep_operation(clock::duration d) noexcept : duration_(d), is_relative_(true) {}
   explicit sleep_operation(clock::time_point deadline) noexcept : deadline_(deadline) {}
   sleep_operation(const sleep_operation&) = delete;
   sleep_operation& operator=(const sleep_operation&) = delete;
@@ -25,7 +25,12 @@ class sleep_operation final : private timer {
   bool await_ready() const noexcept { return false; }
   bool await_suspend(waiter& w) {
     waiter_ = &w;
-    w.owner_context().in_reactor().timers().arm(*this, deadline_);
+    reactor& r = w.owner_context().in_reactor();
+    if (is_relative_) {
+      deadline_ = clock::sum(r.now(), duration_);
+      is_relative_ = false;
+    }
+    r.timers().arm(*this, deadline_);
     return true;
   }
   bool await_cancel(cancel_cause) noexcept {
@@ -34,38 +39,51 @@ class sleep_operation final : private timer {
   }
   void await_resume() const noexcept {}
   void describe(description& line) const noexcept {
-    const auto left = std::chrono::duration<double>(clock::until(deadline_));
-    line.print("%.3f s to pass", left.count());
+    if (waiter_ == nullptr) {
+      line.print("its turn to sleep");
+      return;
+    }
+    const clock::duration left =
+        clock::between(waiter_->owner_context().in_reactor().now(), deadline_);
+    line.print("%.3f s to pass", std::chrono::duration<double>(left).count());
   }
 
  private:
   void expire() noexcept override { wake(*waiter_); }
 
-  clock::time_point deadline_;
+  // duration_ until the sleep begins, then deadline_.
+  union {
+    clock::duration duration_;
+    clock::time_point deadline_;
+  };
   waiter* waiter_ = nullptr;
+  bool is_relative_ = false;
+};
+
+// `Time` is what the sleep_operation is made from: a clock::duration or a clock::time_point.
+template <class Time>
+class [[nodiscard]] sleep_awaitable {
+ public:
+  explicit sleep_awaitable(Time t) noexcept : time_(t) {}
+  sleep_operation operator co_await() && noexcept { return sleep_operation(time_); }
+
+ private:
+  Time time_;
 };
 
 // Waits until `d` has passed since the co_await. If `d` is not positive, the sleep ends at once,
-// but after the tasks that are ready. A `d` beyond the end of time waits for ever.
-class [[nodiscard]] sleep_for {
- public:
-  explicit sleep_for(clock::duration d) noexcept : duration_(d) {}
-  sleep_operation operator co_await() && noexcept {
-    return sleep_operation(clock::after(duration_));
-  }
-
- private:
-  clock::duration duration_;
-};
+// but after the tasks that are ready. A `d` beyond the end of time waits for ever. Throws
+// std::invalid_argument if `d` is not a number.
+template <class Rep, class Period>
+[[nodiscard]] sleep_awaitable<clock::duration> sleep_for(
+    std::chrono::duration<Rep, Period> d) noexcept(noexcept(saturate(d))) {
+  return sleep_awaitable<clock::duration>(saturate(d));
+}
 
 // Waits until `deadline`. A deadline that has passed is like a sleep_for of zero.
-class [[nodiscard]] sleep_until {
- public:
-  explicit sleep_until(clock::time_point deadline) noexcept : deadline_(deadline) {}
-  sleep_operation operator co_await() && noexcept { return sleep_operation(deadline_); }
-
- private:
-  clock::time_point deadline_;
-};
+[[nodiscard]] inline sleep_awaitable<clock::time_point> sleep_until(
+    clock::time_point deadline) noexcept {
+  return sleep_awaitable<clock::time_point>(deadline);
+}
 
 }  // namespace kedge

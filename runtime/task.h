@@ -10,32 +10,38 @@
 // task without growing the stack, at every optimisation level: by symmetric transfer while the
 // turn's budget lasts, through the ready queue otherwise.
 //
-// Cancellation is delivered to the wait that the task is suspended in. It loses what that wait
-// declares; an exception or a value with which the task still ends is delivered.
+// A cancelled task does not go on: the wait that it is suspended in never returns, and its frame is
+// destroyed, innermost first, so that local destructors run. Cancellation loses what that wait
+// declares.
+//
 // A task may be made, moved and dropped on any thread before it is awaited, and after that belongs
-// to its loop's thread. Making one throws std::bad_alloc.
+// to its loop's thread. Making one throws std::bad_alloc. Unstarted tasks that hold each other as
+// arguments are dropped from the outside in; below the 16th level, after the levels above.
 #pragma once
 
 #include <coroutine>
 #include <exception>
-#include <optional>
+#include <memory>
+#include <new>
 #include <type_traits>
 #include <utility>
 
 #include "kedge/runtime/awaiting/awaiting.h"
+#include "kedge/runtime/awaiting/closure.h"
 
 namespace kedge {
 
 template <class T>
 class task;
 
+// Ends the program: a task that was awaited or moved from is awaited by `w`.
+[[noreturn]] void stop_empty(const waiter& w) noexcept;
+
 namespace task_detail {
 
 // The part of a promise that does not depend on T.
 class promise_base : public awaiting_promise {
  public:
-  using awaiting_promise::awaiting_promise;
-
   static std::suspend_always initial_suspend() noexcept { return {}; }
 
   struct final_suspension {
@@ -46,30 +52,20 @@ class promise_base : public awaiting_promise {
     }
     void await_resume() const noexcept {}
   };
-  static final_suspension final_suspend() noexcept { return {}; }
+  void unhandled_exception() noexcept { failure_ = std::current_exception(); }
 
-  void unhandled_exception() noexcept {
-    failure_ = std::current_exception();
-    try {
-      throw;
-    } catch (const cancelled&) {
-      cancelled_ = true;
-    } catch (...) {
-    }
-  }
-
-  bool ended_cancelled() const noexcept { return cancelled_; }
-  bool failed() const noexcept { return failure_ != nullptr; }
+  const std::exception_ptr& failure() const noexcept { return failure_; }
 
  protected:
   void rethrow_failure() {
     if (failure_) [[unlikely]]
-      std::rethrow_exception(std::exchange(failure_, nullptr));
+      raise();
   }
 
  private:
+  [[noreturn, gnu::cold]] void raise();
+
   std::exception_ptr failure_;
-  bool cancelled_ = false;
 };
 
 template <class T>
@@ -77,38 +73,54 @@ class promise final : public promise_base {
   using held = std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*, T>;
 
  public:
-  promise() noexcept : promise_base(std::coroutine_handle<promise>::from_promise(*this)) {}
+  promise() noexcept {}
+  KEDGE_CHECK_PARAMETERS(promise)
+  ~promise() {
+    if (has_value_) std::destroy_at(std::addressof(value_));
+  }
   task<T> get_return_object() noexcept;
 
   template <class U = T>
     requires std::is_constructible_v<T, U>
   void return_value(U&& value) {
     if constexpr (std::is_reference_v<T>) {
-      value_.emplace(std::addressof(value));
+      value_ = std::addressof(value);
     } else {
-      value_.emplace(std::forward<U>(value));
+      ::new (static_cast<void*>(std::addressof(value_))) T(std::forward<U>(value));
     }
+    has_value_ = true;
+  }
+
+  final_suspension final_suspend() const noexcept {
+    if (!has_value_ && !failure()) [[unlikely]]
+      stop(owner_context(), "ended without co_return");
+    return {};
   }
 
   T take() {
     rethrow_failure();
     if constexpr (std::is_reference_v<T>) {
-      return static_cast<T>(**value_);
+      return static_cast<T>(*value_);
     } else {
-      return std::move(*value_);
+      return std::move(value_);
     }
   }
 
  private:
-  std::optional<held> value_;
+  union {
+    held value_;
+  };
+  bool has_value_ = false;
 };
 
 template <>
 class promise<void> final : public promise_base {
  public:
-  promise() noexcept : promise_base(std::coroutine_handle<promise>::from_promise(*this)) {}
+  promise() noexcept = default;
+  KEDGE_CHECK_PARAMETERS(promise)
   task<void> get_return_object() noexcept;
   void return_void() noexcept {}
+  static final_suspension final_suspend() noexcept { return {}; }
   void take() { rethrow_failure(); }
 };
 
@@ -119,6 +131,8 @@ class task_operation {
   using promise = task_detail::promise<T>;
 
  public:
+  static constexpr operation_kind kind = operation_kind::coroutine;
+
   explicit task_operation(frame* f) noexcept : frame_(f) {}
   task_operation(const task_operation&) = delete;
   task_operation& operator=(const task_operation&) = delete;
@@ -127,13 +141,19 @@ class task_operation {
   }
 
   bool await_ready() const noexcept { return false; }
-  std::coroutine_handle<> await_suspend(waiter& w) noexcept { return frame_->start(w, frame_); }
+  std::coroutine_handle<> await_suspend(waiter& w) noexcept {
+    static_assert(
+        alignof(promise) <= 2 * sizeof(void*),
+        "kedge: a task gives no type of extended alignment: frames are not aligned to it");
+    if (frame_ == nullptr) [[unlikely]]
+      stop_empty(w);
+    return frame_->start(w, frame_);
+  }
   // The innermost wait of the task is cancelled through the context that both share.
   bool await_cancel(cancel_cause) noexcept { return false; }
-  bool was_cancelled() const noexcept { return body().ended_cancelled(); }
-  bool await_failed() const noexcept { return body().failed(); }
+  const std::exception_ptr& await_failure() const noexcept { return body().failure(); }
   T await_resume() { return body().take(); }
-  void describe(description& line) const noexcept { line.print("a task to start or end"); }
+  void describe(description& line) const noexcept { line.print("a task"); }
 
  private:
   promise& body() const noexcept { return static_cast<promise&>(*frame_); }
@@ -157,7 +177,7 @@ class [[nodiscard]] task {
     if (frame_ != nullptr) frame_->destroy();
   }
 
-  // Undefined for a task that has been awaited or moved from.
+  // Awaiting or spawning a task that has been awaited or moved from ends the program.
   task_operation<T> operator co_await() && noexcept {
     return task_operation<T>(std::exchange(frame_, nullptr));
   }

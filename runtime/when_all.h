@@ -4,10 +4,11 @@
 //
 // The value of a void awaitable is std::monostate. The first failure cancels the others; when all
 // have ended, when_all throws the exception of that failure. A cancellation from outside cancels
-// all; if one of them was cancelled before it had a value, when_all throws `cancelled`.
+// all; if one of them was cancelled before it had a value, the caller ends as cancelled.
 // Cancellation loses the values of those that had ended, and what the others declare.
 #pragma once
 
+#include <exception>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -19,7 +20,6 @@ namespace kedge {
 template <awaitable... As>
 class when_all_operation final : public branch_group<As...> {
   using group = branch_group<As...>;
-  using outcome = branch_base::outcome;
 
  public:
   explicit when_all_operation(std::tuple<As...>&& awaitables) : group(std::move(awaitables)) {}
@@ -27,16 +27,21 @@ class when_all_operation final : public branch_group<As...> {
   bool await_suspend(waiter& w) noexcept {
     return this->start(w, [this] { return failed_ != nullptr; });
   }
-  bool await_cancel(cancel_cause) noexcept {
-    this->cancel_branches(this->awaited_by().owner_context().cause());
+  bool await_cancel(cancel_cause cause) noexcept {
+    this->cancel_branches(cause);
     return false;
   }
   bool was_cancelled() const noexcept {
     return failed_ == nullptr && this->any_ended(outcome::cancelled);
   }
-  bool await_failed() const noexcept { return failed_ != nullptr; }
+  std::exception_ptr await_failure() noexcept {
+    return failed_ != nullptr ? this->failure_of(failed_) : nullptr;
+  }
 
-  std::tuple<tuple_value_t<As>...> await_resume() { return take(std::index_sequence_for<As...>()); }
+  std::tuple<tuple_value_t<As>...> await_resume() {
+    if (failed_ != nullptr) std::rethrow_exception(this->failure_of(failed_));
+    return take(std::index_sequence_for<As...>());
+  }
   void describe(description& line) const noexcept { line.print("all of %zu", sizeof...(As)); }
 
  private:
@@ -47,16 +52,11 @@ class when_all_operation final : public branch_group<As...> {
     }
     this->one_done();
   }
+  const char* branch_name() const noexcept override { return "when_all"; }
 
   template <std::size_t... I>
   std::tuple<tuple_value_t<As>...> take(std::index_sequence<I...>) {
-    if (failed_ != nullptr) (rethrow_if_first(this->template at<I>()), ...);
-    if (was_cancelled()) throw cancelled(this->awaited_by().owner_context().cause());
     return std::tuple<tuple_value_t<As>...>{tuple_value_of(this->template at<I>())...};
-  }
-  template <class Branch>
-  void rethrow_if_first(Branch& b) {
-    if (&b == failed_) static_cast<void>(b.result());
   }
 
   const branch_base* failed_ = nullptr;

@@ -6,11 +6,13 @@
 // awaitable ended before it could be cancelled. The value of a void awaitable is std::monostate.
 //
 // The others are cancelled *and awaited*: none of them runs after when_any has ended. If one fails,
-// when_any throws the exception of the first failure. A cancellation from outside cancels all;
-// when_any throws `cancelled` if none had a value. Cancelling the others loses what each of them
-// declares.
+// when_any throws the exception of the first failure. A cancellation from outside cancels all; if
+// none had a value, the caller ends as cancelled. The value of an awaitable that gives a T& is a
+// std::reference_wrapper<T>. Cancelling the others loses what each of them declares.
 #pragma once
 
+#include <exception>
+#include <functional>
 #include <optional>
 #include <tuple>
 #include <type_traits>
@@ -20,10 +22,16 @@
 
 namespace kedge {
 
+// The value of one awaitable of when_any.
+template <awaitable A>
+using any_value_t =
+    std::conditional_t<std::is_reference_v<awaited_t<A>>,
+                       std::reference_wrapper<std::remove_reference_t<awaited_t<A>>>,
+                       tuple_value_t<A>>;
+
 template <awaitable... As>
 class when_any_operation final : public branch_group<As...> {
   using group = branch_group<As...>;
-  using outcome = branch_base::outcome;
 
  public:
   explicit when_any_operation(std::tuple<As...>&& awaitables) : group(std::move(awaitables)) {}
@@ -31,16 +39,19 @@ class when_any_operation final : public branch_group<As...> {
   bool await_suspend(waiter& w) noexcept {
     return this->start(w, [this] { return decided_; });
   }
-  bool await_cancel(cancel_cause) noexcept {
-    this->cancel_branches(this->awaited_by().owner_context().cause());
+  bool await_cancel(cancel_cause cause) noexcept {
+    this->cancel_branches(cause);
     return false;
   }
   bool was_cancelled() const noexcept {
     return failed_ == nullptr && !this->any_ended(outcome::value);
   }
-  bool await_failed() const noexcept { return failed_ != nullptr; }
+  std::exception_ptr await_failure() noexcept {
+    return failed_ != nullptr ? this->failure_of(failed_) : nullptr;
+  }
 
-  std::tuple<std::optional<tuple_value_t<As>>...> await_resume() {
+  std::tuple<std::optional<any_value_t<As>>...> await_resume() {
+    if (failed_ != nullptr) std::rethrow_exception(this->failure_of(failed_));
     return take(std::index_sequence_for<As...>());
   }
   void describe(description& line) const noexcept { line.print("any of %zu", sizeof...(As)); }
@@ -50,26 +61,21 @@ class when_any_operation final : public branch_group<As...> {
     if (b.ended() == outcome::failed && failed_ == nullptr) failed_ = &b;
     if (b.ended() != outcome::cancelled && !decided_) {
       decided_ = true;
-      this->cancel_branches(failed_ != nullptr ? cancel_cause::failure : cancel_cause::superseded,
-                            &b);
+      const bool failed = failed_ != nullptr;
+      this->cancel_branches(failed ? cancel_cause::failure : cancel_cause::superseded, &b);
     }
     this->one_done();
   }
+  const char* branch_name() const noexcept override { return "when_any"; }
 
   template <std::size_t... I>
-  std::tuple<std::optional<tuple_value_t<As>>...> take(std::index_sequence<I...>) {
-    if (failed_ != nullptr) (rethrow_if_first(this->template at<I>()), ...);
-    if (was_cancelled()) throw cancelled(this->awaited_by().owner_context().cause());
+  std::tuple<std::optional<any_value_t<As>>...> take(std::index_sequence<I...>) {
     return {value_if_any<I>()...};
-  }
-  template <class Branch>
-  void rethrow_if_first(Branch& b) {
-    if (&b == failed_) static_cast<void>(b.result());
   }
   template <std::size_t I>
   auto value_if_any() {
     auto& b = this->template at<I>();
-    using value = decltype(tuple_value_of(b));
+    using value = any_value_t<std::tuple_element_t<I, std::tuple<As...>>>;
     if (b.ended() != outcome::value) return std::optional<value>();
     return std::optional<value>(tuple_value_of(b));
   }

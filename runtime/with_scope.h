@@ -5,9 +5,10 @@
 //
 // The first failure, of a child or of the body, cancels all the others. It is thrown when they have
 // ended; scope::failures() has the later ones until then. A cancellation from outside cancels the
-// body and all children, and with_scope throws `cancelled` if any of them was cancelled. After
-// scope::cancel() with_scope throws `cancelled` only if the body gives a value and was cancelled
-// before it had one. Cancellation loses what the body and the children declare.
+// body and all children; if it ended any of them, the caller ends as cancelled. scope::cancel()
+// does not end the caller. A body that gives a value and that scope::cancel() has ended makes
+// with_scope throw std::system_error (errc::cancelled). Cancellation loses what the body and the
+// children declare.
 //
 // g++ 12 destroys a closure that is a temporary of a co_await expression twice. If the captures
 // need a destructor, name the closure first (g++ 12 checks this at compile time), and pass
@@ -19,101 +20,139 @@
 #include <utility>
 
 #include "kedge/runtime/awaiting/closure.h"
+#include "kedge/runtime/errc.h"
 #include "kedge/runtime/scope.h"
 
 namespace kedge {
 
 template <class Body>
-class scope_operation final : private scope, private branch_owner {
+class scope_operation final : private scope {
   using body_awaitable = std::invoke_result_t<Body&, scope&>;
   static_assert(awaitable<body_awaitable>,
                 "kedge: with_scope() takes a callable that gives an awaitable for a scope&");
   using value = awaited_t<body_awaitable>;
-  using outcome = branch_base::outcome;
+  using operation = operation_of<body_awaitable>;
 
  public:
+  static constexpr operation_kind kind = operation_kind::composite;
+
   explicit scope_operation(Body&& body) : closure_(std::move(body)) {}
   scope_operation(const scope_operation&) = delete;
   scope_operation& operator=(const scope_operation&) = delete;
-  // Destroys the children first, since they refer to the captures of the body's closure.
-  ~scope_operation() { destroy_children(); }
+  // Destroys all before the captures of the closure, to which they refer.
+  ~scope_operation() {
+    destroy_children();
+    body_.reset();
+  }
 
   bool await_ready() const noexcept { return false; }
 
-  bool await_suspend(waiter& w) {
+  // Enters the body at once.
+  std::coroutine_handle<> await_suspend(waiter& w) {
     waiter_ = &w;
-    open(w.owner_context().in_reactor(), &w.owner_context());
-    expect_failure();
-    scope& handed_out = *this;
-    try {
-      body_.emplace(closure_(handed_out), static_cast<branch_owner&>(*this));
-    } catch (...) {
-      destroy_children();  // the closure may have spawned some
-      throw;
-    }
-    bind(*body_);
-    body_->start();
-    return true;
+    open(w.owner_context());
+    cancelled_from_outside_ = own_context().cancelled();
+    make_body();
+    const std::coroutine_handle<> next = body_->held.start_directly(own_context());
+    is_started_ = true;
+    if (next) return next;
+    if (!await_settle()) return std::noop_coroutine();
+    return nullptr;
   }
 
   // A task outside of the scope may have spawned into it since the last child ended.
-  bool await_settle() noexcept { return size() == 0; }
+  bool await_settle() noexcept {
+    if (!is_over()) return false;
+    close();
+    return true;
+  }
 
-  bool await_cancel(cancel_cause) noexcept {
-    cancelled_from_outside_ = true;
-    cancel_all(waiter_->owner_context().cause());
+  // The cancellation reaches all below through the context; that of a composite around this
+  // operation does so here.
+  bool await_cancel(cancel_cause cause) noexcept {
+    if (!cancelled_itself()) cancelled_from_outside_ = true;
+    own_context().cancel(cause);
+    cancel_leaves(cause);
     return false;
   }
 
   bool was_cancelled() const noexcept {
-    return failures().empty() && cancelled_from_outside_ &&
-           (any_child_cancelled() || body_->ended() == outcome::cancelled);
+    return !any_failed() && cancelled_from_outside_ &&
+           (any_child_cancelled() || body_->held.ended() == outcome::cancelled);
   }
-  bool await_failed() const noexcept {
-    return !failures().empty() || (!std::is_void_v<value> && body_->ended() == outcome::cancelled);
+  std::exception_ptr await_failure() noexcept {
+    if (any_failed()) return first_failure();
+    if (lost_value()) return std::make_exception_ptr(ended_by_itself());
+    return nullptr;
   }
 
   value await_resume() {
-    if (!failures().empty()) std::rethrow_exception(failures().front());
-    if (was_cancelled()) throw kedge::cancelled(waiter_->owner_context().cause());
-    if (body_->ended() == outcome::value) return body_->result();
-    if constexpr (!std::is_void_v<value>) throw kedge::cancelled(cancel_cause::requested);
+    if (any_failed()) std::rethrow_exception(first_failure());
+    if (lost_value()) throw ended_by_itself();
+    if constexpr (std::is_void_v<value>) {
+      if (body_->held.ended() == outcome::value) body_->held.result();
+    } else {
+      return body_->held.result();
+    }
   }
 
-  void describe(description& line) const noexcept { line.print("a scope of %zu children", size()); }
-
-  context* next_branch(const context* previous) const noexcept {
-    // The children, then the body, if the closure has returned it.
-    auto* const body = const_cast<scope_operation*>(this)->body_branch();
-    if (body != nullptr && previous == body) return nullptr;
-    if (context* const c = next_standing(previous)) return c;
-    return body != nullptr && body->suspended_on() != nullptr ? body : nullptr;
+  using scope::next_leaf;
+  void describe(description& line) const noexcept {
+    line.print("a scope of %zu children%s", size(), body_done_ ? "" : " and their body");
   }
 
  private:
-  void branch_done(branch_base&) noexcept override {
-    body_done_ = true;
-    if (body_->ended() == outcome::failed) {
-      try {
-        static_cast<void>(body_->result());
-      } catch (...) {
-        note_failure(std::current_exception());
-      }
-    }
-    if (size() == 0) in_reactor().ready(*waiter_);
-  }
-  void all_children_done() noexcept override {
-    if (body_done_) in_reactor().ready(*waiter_);
-  }
-  void cancel_body(cancel_cause cause) noexcept override {
-    if (body_) body_->cancel(cause);
-  }
+  class body_record final : public child {
+   public:
+    body_record(scope_operation& s, Body& closure, scope& handed_out)
+        : child(s), held(closure(handed_out), *this) {}
+    branch_base& held_branch() noexcept override { return held; }
+    std::exception_ptr failure() noexcept override { return held.failure(); }
+    void discard() noexcept override { static_cast<scope_operation&>(owner()).body_.reset(); }
+    branch<operation, body_branch> held;
 
-  branch<operation_of<body_awaitable>>* body_branch() noexcept { return body_ ? &*body_ : nullptr; }
+   private:
+    void branch_done(branch_base&) noexcept override {
+      static_cast<scope_operation&>(owner()).body_done();
+    }
+    const char* branch_name() const noexcept override { return "body of with_scope"; }
+  };
+
+  void make_body() {
+    scope& handed_out = *this;
+    try {
+      body_.emplace(*this, closure_, handed_out);
+    } catch (...) {
+      destroy_children();  // the closure may have spawned some
+      own_context().leave();
+      throw;
+    }
+  }
+  void body_done() noexcept {
+    body_done_ = true;
+    if (body_->held.ended() == outcome::failed) note_failure(*body_);
+    wake_if_over();
+  }
+  bool all_children_done() noexcept override { return wake_if_over(); }
+  bool wake_if_over() noexcept {
+    if (!is_started_ || !is_over()) return false;
+    wake(*waiter_);
+    return true;
+  }
+  bool is_over() const noexcept { return body_done_ && size() == 0; }
+
+  // The body was to give a value, and scope::cancel() has ended it before.
+  bool lost_value() const noexcept {
+    return !std::is_void_v<value> && body_->held.ended() == outcome::cancelled;
+  }
+  static std::system_error ended_by_itself() {
+    return std::system_error(make_error_code(errc::cancelled), "kedge::with_scope");
+  }
 
   Body closure_;
-  std::optional<branch<operation_of<body_awaitable>>> body_;
+  std::optional<body_record> body_;
   waiter* waiter_ = nullptr;
+  bool is_started_ = false;
   bool body_done_ = false;
   bool cancelled_from_outside_ = false;
 };

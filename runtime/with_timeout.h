@@ -1,15 +1,21 @@
 // with_timeout(d, x): awaits x for at most d; gives a result with the value of x.
+// with_deadline(t, x): the same, until the time t of the loop.
 //
 //     const auto n = co_await kedge::with_timeout(5s, in.read_some(buffer));
 //     if (!n && n.error() == kedge::errc::timed_out) ...
 //
-// When the deadline has passed x is cancelled *and awaited*. If x was cancelled the error is
-// errc::timed_out; a value with which x still ends is delivered, however late. An exception of x is
-// thrown. A cancellation from outside throws `cancelled`. If x gives a result<T>, with_timeout
-// gives a result<T> too, with the time-out among its errors. Awaiting it throws std::bad_alloc.
-// Cancellation loses what x declares.
+// When the deadline has passed x is cancelled *and awaited*. A value with which x still ends is
+// delivered, however late; an exception of x is thrown. If x was cancelled the error is
+// errc::timed_out. Nested, the nearest deadline wins, and each reports only its own.
+//
+// If x gives a result<T, E>, with_timeout gives a result<T, E> too, with the time-out among its
+// errors: the E is made by await_expired() of x's operation where it has one (an unsent message is
+// handed back), else from a std::error_code.
+//
+// Awaiting it throws std::bad_alloc. Cancellation loses what x declares.
 #pragma once
 
+#include <algorithm>
 #include <type_traits>
 #include <utility>
 
@@ -25,44 +31,81 @@ template <class T>
 struct timed {
   using type = result<T>;
 };
-template <class T>
-struct timed<result<T>> {
-  using type = result<T>;
+template <class T, class E>
+struct timed<result<T, E>> {
+  using type = result<T, E>;
+};
+
+// A deadline that is known when the wait begins: a time, or a duration from then.
+class wait_limit {
+ public:
+  explicit wait_limit(clock::duration d) noexcept : duration_(d), is_relative_(true) {}
+  explicit wait_limit(clock::time_point t) noexcept : time_(t), is_relative_(false) {}
+  clock::time_point begin(const reactor& r) const noexcept {
+    return is_relative_ ? clock::sum(r.now(), duration_) : time_;
+  }
+
+ private:
+  union {
+    clock::duration duration_;
+    clock::time_point time_;
+  };
+  bool is_relative_;
 };
 
 template <awaitable A>
 class with_timeout_operation final : private timer, private branch_owner {
   using value = awaited_t<A>;
-  using outcome = branch_base::outcome;
+  using timed_value = typename timed<value>::type;
+  using operation = operation_of<A>;
+  using error = typename timed_value::error_type;
+  static constexpr bool tells_expiry =
+      requires(operation&& op) { std::move(op).await_expired(errc::timed_out); };
+  static_assert(tells_expiry || std::is_constructible_v<error, std::error_code>,
+                "kedge: with_timeout() cannot make the error of this result: give its operation an "
+                "await_expired(errc) (see kedge/runtime/awaiting/operation.h)");
 
  public:
-  with_timeout_operation(clock::time_point deadline, A&& a)
-      : deadline_(deadline), branch_(std::move(a), *this) {}
+  static constexpr operation_kind kind = operation_kind::composite;
+
+  with_timeout_operation(wait_limit limit, A&& a) : limit_(limit), branch_(std::move(a), *this) {}
   with_timeout_operation(const with_timeout_operation&) = delete;
   with_timeout_operation& operator=(const with_timeout_operation&) = delete;
 
   bool await_ready() const noexcept { return false; }
-  bool await_suspend(waiter& w) {
-    w.owner_context().in_reactor().timers().arm(*this, deadline_);
+
+  std::coroutine_handle<> await_suspend(waiter& w) {
     waiter_ = &w;
-    starting_ = true;
-    branch_.bind(w.owner_context().in_reactor(), &w.owner_context());
-    branch_.start();
-    starting_ = false;
-    return branch_.ended() == outcome::none;
+    context& above = w.owner_context();
+    cancelled_first_ = above.cancelled();
+    std::coroutine_handle<> next;
+    if constexpr (needs_context<operation>) {
+      arm_timer();  // first: nothing may throw once a coroutine has been entered
+      branch_.enter(above);
+      branch_.set_deadline(std::min(deadline_, above.deadline()));
+      next = branch_.start_entered_directly();
+    } else {
+      next = branch_.start_directly(above);
+      if (next) arm_timer();  // last: what is ready at once needs no timer
+    }
+    if (!next) disarm();
+    started_ = true;
+    return next;
   }
-  bool await_cancel(cancel_cause) noexcept {
-    branch_.cancel(waiter_->owner_context().cause());
+  bool await_cancel(cancel_cause cause) noexcept {
+    cancelled_first_ = !expired_;
+    branch_.cancel(cause);
     return false;
   }
-  bool was_cancelled() const noexcept { return branch_.ended() == outcome::cancelled && !expired_; }
-  bool await_failed() const noexcept { return branch_.ended() == outcome::failed; }
+  bool was_cancelled() const noexcept {
+    return branch_.ended() == outcome::cancelled && (cancelled_first_ || !expired_);
+  }
+  std::exception_ptr await_failure() noexcept {
+    return branch_.ended() == outcome::failed ? branch_.failure() : nullptr;
+  }
 
-  typename timed<value>::type await_resume() {
-    if (branch_.ended() == outcome::cancelled) {
-      if (expired_) return unexpected(errc::timed_out);
-      throw cancelled(waiter_->owner_context().cause());
-    }
+  timed_value await_resume() {
+    if (branch_.ended() == outcome::cancelled) return unexpected(expired_error());
     if constexpr (std::is_void_v<value>) {
       branch_.result();
       return {};
@@ -71,51 +114,73 @@ class with_timeout_operation final : private timer, private branch_owner {
     }
   }
   void describe(description& line) const noexcept {
-    const auto left = std::chrono::duration<double>(clock::until(deadline_));
-    line.print("a branch, for %.3f s at most", left.count());
-  }
-  context* next_branch(const context* previous) const noexcept {
-    auto& b = const_cast<branch<operation_of<A>>&>(branch_);
-    return previous == nullptr && b.suspended_on() != nullptr ? &b : nullptr;
+    branch_.op().describe(line);
+    if (waiter_ == nullptr) return;
+    const clock::duration left =
+        clock::between(waiter_->owner_context().in_reactor().now(), deadline_);
+    line.print(", for %.3f s at most", std::chrono::duration<double>(left).count());
   }
 
  private:
+  void arm_timer() {
+    reactor& r = waiter_->owner_context().in_reactor();
+    deadline_ = limit_.begin(r);
+    r.timers().arm(*this, deadline_);
+  }
+
+  error expired_error() {
+    if constexpr (tells_expiry) {
+      return std::move(branch_.op()).await_expired(errc::timed_out);
+    } else {
+      return error(make_error_code(errc::timed_out));
+    }
+  }
+
   void expire() noexcept override {
-    if (branch_.cancelled()) return;  // a cancellation from outside came first
     expired_ = true;
     branch_.cancel(cancel_cause::deadline);
   }
   void branch_done(branch_base&) noexcept override {
+    if (!started_) return;  // await_suspend() returns the end
     disarm();
-    if (!starting_) wake(*waiter_);
+    wake(*waiter_);
   }
+  const char* branch_name() const noexcept override { return "with_timeout"; }
 
-  clock::time_point deadline_;
+  wait_limit limit_;
+  clock::time_point deadline_{};
   waiter* waiter_ = nullptr;
-  bool starting_ = false;
+  bool started_ = false;
   bool expired_ = false;
-  branch<operation_of<A>> branch_;
+  bool cancelled_first_ = false;  // a cancellation from outside came before the deadline
+  branch<operation> branch_;
 };
 
 template <awaitable A>
 class [[nodiscard]] with_timeout_awaitable {
  public:
-  with_timeout_awaitable(clock::duration d, A&& a) : duration_(d), awaitable_(std::move(a)) {}
+  with_timeout_awaitable(wait_limit limit, A&& a) : limit_(limit), awaitable_(std::move(a)) {}
   with_timeout_operation<A> operator co_await() && {
-    return with_timeout_operation<A>(clock::after(duration_), std::move(awaitable_));
+    return with_timeout_operation<A>(limit_, std::move(awaitable_));
   }
 
  private:
-  clock::duration duration_;
+  wait_limit limit_;
   A awaitable_;
 };
 
 // The deadline is `d` after the co_await. A `d` that is not positive still starts x. A `d` beyond
-// the end of time never ends x.
+// the end of time never ends x. Throws std::invalid_argument if `d` is not a number.
+template <class Rep, class Period, awaitable A>
+  requires(!std::is_lvalue_reference_v<A>)
+with_timeout_awaitable<A> with_timeout(std::chrono::duration<Rep, Period> d, A&& a) {
+  return with_timeout_awaitable<A>(wait_limit(saturate(d)), std::move(a));
+}
+
 template <awaitable A>
   requires(!std::is_lvalue_reference_v<A>)
-with_timeout_awaitable<A> with_timeout(clock::duration d, A&& a) {
-  return with_timeout_awaitable<A>(d, std::move(a));
+with_timeout_awaitable<A> with_deadline(clock::time_point t, A&& a) {
+  return with_timeout_awaitable<A>(wait_limit(t), std::move(a));
 }
 
 }  // namespace kedge

@@ -1,6 +1,6 @@
 // yield(): puts the task at the back of the ready queue, so that the other ready tasks run first.
 //
-// A yield that has begun cannot be cancelled: it ends at its turn, and the next wait throws.
+// A yield that has begun cannot be cancelled: it ends at its turn, and the next wait ends the task.
 #pragma once
 
 #include "kedge/runtime/awaiting/context.h"
@@ -28,7 +28,7 @@ class yield_operation {
 
 class [[nodiscard]] yield {
  public:
-  yield() noexcept {}
+  [[nodiscard]] yield() noexcept {}
   yield_operation operator co_await() && noexcept { return yield_operation(); }
 };
 

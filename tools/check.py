@@ -54,7 +54,7 @@ HOST_WORDS = re.compile(
 ARROWS = {
     "runtime/kqueue": ("<sys/event.h>", '"kedge/runtime/base/', '"kedge/runtime/kqueue/', '"kedge/runtime/kqueue/extension.h"', '"kedge/runtime/kqueue/filter.h"'),
     "runtime/base": ('"kedge/runtime/base/',),
-    "runtime": ("<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/runtime/'),
+    "runtime": ("<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/runtime/', '"kedge/runtime/base/'),
     "mach/kernel/core": ("<mach/", "<servers/", '"kedge/mach/kernel/core/', '"kedge/runtime/base/'),
     "mach/kernel/abi": ("<bsm/", "<mach/", "<servers/", "<sys/fileport.h>", '"kedge/mach/kernel/abi/', '"kedge/mach/kernel/core/',
                         '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/base/'),

@@ -1,8 +1,8 @@
 // awaiting<Op>: the awaiter that `co_await x` makes in one of our coroutines.
 //
-// First it throws `cancelled` if the context is cancelled; nothing has started then. Then it takes
-// one from the budget, and yields to the other ready tasks if none is left. Then it awaits the
-// operation.
+// A wait that begins in a cancelled context does not start: the chain of coroutines ends instead,
+// at its next turn. Else the awaiter takes one from the budget, and yields to the other ready tasks
+// if none is left. Then it awaits the operation.
 //
 // Threads: the loop's thread only.
 #pragma once
@@ -20,71 +20,82 @@
 
 namespace kedge {
 
-// One operation and its stage. The base Party is the kind of waiter: a coroutine or a branch. It
-// derives from waiter, and its on_complete() returns the coroutine that runs after the operation's
-// end.
-template <operation Op, class Party>
-class operation_waiter : public Party {
-  static constexpr bool runs_coroutine =
-      !std::is_same_v<decltype(std::declval<Op&>().await_suspend(std::declval<waiter&>())), bool>;
+// One operation and its stage. Base is the kind of waiter, a coroutine or a branch: it derives from
+// waiter, and its functions on_suspend(), on_resume(), on_withdrawn() and on_end() say what
+// follows.
+template <operation Op, class Base>
+class operation_waiter : public Base {
+ protected:
+  using begun = decltype(std::declval<Op&>().await_suspend(std::declval<waiter&>()));
+  static constexpr bool enters_coroutine = !std::is_same_v<begun, bool>;
   static constexpr bool settles = requires(Op& op) { op.await_settle(); };
   static constexpr bool may_throw =
       !noexcept(std::declval<Op&>().await_suspend(std::declval<waiter&>()));
+  static constexpr bool is_plain =
+      Base::is_coroutine && !settles && !requires(const Op& op) { op.was_cancelled(); };
 
  public:
-  template <class A, class... P>
-  explicit operation_waiter(A&& a, P&&... party)
-      : Party(std::forward<P>(party)...), op_(std::forward<A>(a).operator co_await()) {}
+  template <class A, class... B>
+  explicit operation_waiter(A&& a, B&&... base)
+      : Base(std::forward<B>(base)...), op_(std::forward<A>(a).operator co_await()) {
+    this->resumes_directly_ = is_plain;
+  }
 
   Op& op() noexcept { return op_; }
   const Op& op() const noexcept { return op_; }
 
-  // Returns whether the operation was withdrawn before it had a result.
-  bool withdrawn() const noexcept { return withdrawn_; }
-
-  void withdraw() noexcept override {
-    if (this->queued()) return;  // proceed() checks for cancellation at its turn
-    if (op_.await_cancel(this->owner_context().cause())) {
-      withdrawn_ = true;
-      wake(*this);
-    }
+  void withdraw(cancel_cause cause) noexcept override {
+    this->asked_to_end_ = true;
+    this->asked_cause_ = cause;
+    if (this->queued()) return;  // proceed() decides at its turn
+    if (op_.await_cancel(cause)) this->on_withdrawn();
   }
 
   std::coroutine_handle<> proceed() noexcept override {
-    if (deferred_) [[unlikely]] {
-      deferred_ = false;
-      if (this->owner_context().cancelled()) {
-        withdrawn_ = true;
-      } else if (const std::coroutine_handle<> next = begin()) {
-        return next;
-      }
+    if (this->withdrawn_) [[unlikely]]
+      return this->on_end(outcome::cancelled);
+    if (this->deferred_) [[unlikely]] {
+      this->deferred_ = false;
+      this->resumes_directly_ = is_plain;
+      if (is_refused()) return this->on_end(outcome::cancelled);
+      this->on_resume();
+      if (const std::coroutine_handle<> next = begin()) return next;
     } else if constexpr (settles) {
-      if (!withdrawn_ && !op_.await_settle()) {
-        if (this->owner_context().cancelled()) withdraw();
+      if (!op_.await_settle()) {
+        if (this->asked_to_end_) [[unlikely]]
+          withdraw(this->asked_cause_);
         return std::noop_coroutine();
       }
     }
-    return this->on_complete();
+    return end();
   }
 
-  context* next_branch(const context* previous) const noexcept override {
-    if constexpr (requires { op_.next_branch(previous); }) {
-      return op_.next_branch(previous);
+  void describe(description& line) const noexcept override { op_.describe(line); }
+
+  const waiter* next_leaf(const waiter* previous) const noexcept override {
+    if constexpr (requires { op_.next_leaf(previous); }) {
+      return op_.next_leaf(previous);
     } else {
       return nullptr;
     }
   }
 
-  void describe(description& line) const noexcept override { op_.describe(line); }
-
  protected:
+  // A wait does not begin if its context is cancelled, or if it was withdrawn before its turn.
+  bool is_refused() const noexcept {
+    return kind_of<Op> == operation_kind::wait &&
+           (this->asked_to_end_ || this->owner_context().cancelled());
+  }
   // Starts the operation at this waiter's next turn instead of now.
   void defer() noexcept {
-    deferred_ = true;
-    this->owner_context().suspend_on(*this);
-    wake(*this);
+    this->deferred_ = true;
+    wait_for_turn();
   }
-  void mark_withdrawn() noexcept { withdrawn_ = true; }
+  // Ends as cancelled at this waiter's next turn.
+  void give_up() noexcept {
+    this->withdrawn_ = true;
+    wait_for_turn();
+  }
 
   // Starts the operation. Returns null if it has ended, else the coroutine to run while it waits.
   std::coroutine_handle<> begin() noexcept {
@@ -104,23 +115,28 @@ class operation_waiter : public Party {
   // Links the operation into its source. Returns null if it has ended, else the coroutine to run
   // while it waits.
   std::coroutine_handle<> suspend() noexcept(!may_throw) {
-    if constexpr (runs_coroutine) {
-      this->owner_context().go_on();
+    if constexpr (kind_of<Op> == operation_kind::coroutine) {
       return op_.await_suspend(*this);
     } else {
-      this->owner_context().suspend_on(*this);
-      if (link()) return std::noop_coroutine();
-      this->owner_context().go_on();
-      return nullptr;
+      this->on_suspend();
+      if constexpr (enters_coroutine) {
+        const std::coroutine_handle<> next = link();
+        if (!next) this->on_resume();
+        return next;
+      } else {
+        if (link()) return std::noop_coroutine();
+        this->on_resume();
+        return nullptr;
+      }
     }
   }
 
-  bool link() noexcept(!may_throw) {
+  begun link() noexcept(!may_throw) {
     if constexpr (may_throw) {
       try {
         return op_.await_suspend(*this);
       } catch (...) {
-        this->owner_context().go_on();
+        this->on_resume();
         throw;
       }
     } else {
@@ -128,36 +144,92 @@ class operation_waiter : public Party {
     }
   }
 
+  // Goes on after the operation's end. Returns the coroutine to run next.
+  std::coroutine_handle<> end() noexcept {
+    if (ended_cancelled()) [[unlikely]]
+      return this->on_end(outcome::cancelled);
+    if constexpr (!Base::is_coroutine) {
+      if (has_failed()) return this->on_end(outcome::failed);
+    }
+    return this->on_end(outcome::value);
+  }
+
+  bool ended_cancelled() const noexcept {
+    if constexpr (requires { op_.was_cancelled(); }) {
+      return !start_failed() && op_.was_cancelled();
+    } else {
+      return false;
+    }
+  }
   bool start_failed() const noexcept {
     if constexpr (may_throw) return failure_.stored != nullptr;
     return false;
   }
+  bool has_failed() noexcept {
+    if constexpr (requires { op_.await_failure(); }) {
+      return start_failed() || op_.await_failure() != nullptr;
+    } else {
+      return start_failed();
+    }
+  }
+  // Returns the exception that take() would throw, or null.
+  std::exception_ptr failure() noexcept {
+    if constexpr (may_throw) {
+      if (failure_.stored) return failure_.stored;
+    }
+    if constexpr (requires { op_.await_failure(); }) {
+      return op_.await_failure();
+    } else {
+      return nullptr;
+    }
+  }
 
   decltype(auto) take() {
     if constexpr (may_throw) {
-      if (failure_.stored) std::rethrow_exception(failure_.stored);
+      if (failure_.stored) [[unlikely]]
+        std::rethrow_exception(failure_.stored);
     }
     return op_.await_resume();
   }
 
+ protected:
+  void wait_for_turn() noexcept {
+    this->resumes_directly_ = false;
+    this->on_suspend();
+    wake(*this);
+  }
+
  private:
-  struct failure {
+  struct failure_slot {
     std::exception_ptr stored;
   };
   struct no_failure {};
 
   Op op_;
-  [[no_unique_address]] std::conditional_t<may_throw, failure, no_failure> failure_;
-  bool deferred_ = false;
-  bool withdrawn_ = false;
+  [[no_unique_address]] std::conditional_t<may_throw, failure_slot, no_failure> failure_;
 };
 
 // The kind of waiter that is a coroutine.
 class coroutine_waiter : public waiter {
  protected:
+  static constexpr bool is_coroutine = true;
+
   explicit coroutine_waiter(frame& f) noexcept : waiter(&f.owner_context(), &f) {}
-  std::coroutine_handle<> on_complete() noexcept {
-    owner_context().go_on();
+
+  void on_suspend() noexcept { owner_context().suspend_on(*this); }
+  void on_resume() noexcept { owner_context().run(); }
+  // The chain is destroyed at the waiter's turn, not here.
+  void on_withdrawn() noexcept {
+    withdrawn_ = true;
+    resumes_directly_ = false;
+    wake(*this);
+  }
+  std::coroutine_handle<> on_end(outcome o) noexcept {
+    if (o == outcome::cancelled) [[unlikely]] {
+      on_suspend();  // the chain is destroyed from this waiter outwards
+      return owner_context().end_cancelled();
+    }
+    owner_context().run();
     return awaiting_frame()->handle();
   }
 };
@@ -171,29 +243,27 @@ class [[nodiscard]] awaiting final : public operation_waiter<Op, coroutine_waite
   awaiting(A&& a, frame& f, std::source_location place)
       : base(std::forward<A>(a), f), place_(place) {}
 
-  bool await_ready() {
-    this->owner_context().throw_if_cancelled();
-    if (!this->owner_context().in_reactor().spend_budget()) [[unlikely]] {
-      spent_ = true;
+  bool await_ready() noexcept {
+    if (this->is_refused() || !this->owner_context().in_reactor().spend_budget()) [[unlikely]] {
+      this->deferred_ = true;
       return false;
     }
     return this->op().await_ready();
   }
 
-  std::coroutine_handle<> await_suspend(std::coroutine_handle<> self) {
-    if (spent_) [[unlikely]] {
-      this->defer();
+  std::coroutine_handle<> await_suspend(std::coroutine_handle<> self) noexcept(!base::may_throw) {
+    if (this->deferred_) [[unlikely]] {
+      this->wait_for_turn();
       return std::noop_coroutine();
     }
     const std::coroutine_handle<> next = this->suspend();
-    return next ? next : self;
+    if (next) return next;
+    if (!this->ended_cancelled()) return self;
+    this->give_up();
+    return std::noop_coroutine();
   }
 
-  decltype(auto) await_resume() {
-    if (this->withdrawn()) [[unlikely]]
-      this->owner_context().throw_cancelled();
-    return this->take();
-  }
+  decltype(auto) await_resume() { return this->take(); }
 
   void describe(description& line) const noexcept override {
     base::describe(line);
@@ -203,14 +273,11 @@ class [[nodiscard]] awaiting final : public operation_waiter<Op, coroutine_waite
 
  private:
   std::source_location place_;
-  bool spent_ = false;
 };
 
 // The base of our coroutines' promises: decides which types can be awaited in them.
 class awaiting_promise : public frame {
  public:
-  using frame::frame;
-
   template <class A>
   auto await_transform(A&& a, std::source_location place = std::source_location::current()) {
     static_assert(awaitable<A>,

@@ -1,8 +1,11 @@
-// branch<Op>: an operation that runs beside others, in a context of its own.
+// branch<Op>: an operation that runs beside others.
 //
 // Combinators, scopes and the loop hold their operations as branches. A branch reports its end
-// once, to the `branch_owner` that holds it. Destroying a branch destroys its operation in any
-// state.
+// once, to its branch_owner. Destroying a branch destroys its operation in any state.
+//
+// A branch that runs a coroutine or a composite has a context of its own: what it starts below
+// itself is cancelled with it, even if it has not started yet. Every other branch runs in the
+// context of the combinator that holds it, which withdraws it.
 //
 // Threads: the loop's thread only.
 #pragma once
@@ -14,90 +17,185 @@
 
 namespace kedge {
 
-class branch_base;
-
 // The holder of branches.
 class branch_owner {
  public:
-  // `b` has ended. Called from a source or at the end of b's own coroutine: the implementation must
-  // not destroy `b` and must not resume a coroutine.
+  // `b` has ended. Called from a source, from b.cancel(), or at the end of b's own coroutine: the
+  // implementation must not destroy `b` and must not resume a coroutine.
   virtual void branch_done(branch_base& b) noexcept = 0;
+
+  // What its branches are called in a dump.
+  virtual const char* branch_name() const noexcept = 0;
 
  protected:
   branch_owner() = default;
   ~branch_owner() = default;
 };
 
-class branch_base : public waiter, public context {
+class branch_base : public waiter {
  public:
-  // How a branch ended. A branch that ends with `cancelled` without a cancellation has failed.
-  enum class outcome : unsigned char { none, value, failed, cancelled };
-
   outcome ended() const noexcept { return outcome_; }
-  branch_owner& holder() const noexcept { return *holder_; }
+  branch_owner& owner() const noexcept { return *owner_; }
+
+  // The chain that this branch runs was cancelled and has been destroyed. Returns the coroutine to
+  // run next.
+  virtual std::coroutine_handle<> chain_destroyed() noexcept = 0;
 
  protected:
-  explicit branch_base(branch_owner& holder) noexcept
-      : waiter(static_cast<context*>(this), nullptr), holder_(&holder) {}
+  static constexpr bool is_coroutine = false;
+
+  branch_base(branch_owner& owner, context* own) noexcept : waiter(own, nullptr), owner_(&owner) {}
   ~branch_base() = default;
 
-  virtual outcome compute_outcome() const noexcept = 0;
-
-  std::coroutine_handle<> on_complete() noexcept {
-    go_on();
-    outcome_ = compute_outcome();
-    holder_->branch_done(*this);
+  // The branch has ended so. Returns the coroutine to run next.
+  std::coroutine_handle<> report(outcome o) noexcept {
+    outcome_ = o;
+    owner_->branch_done(*this);
     return std::noop_coroutine();
   }
 
  private:
-  branch_owner* holder_;
+  branch_owner* owner_;
   outcome outcome_ = outcome::none;
 };
 
-template <operation Op>
-class branch final : public operation_waiter<Op, branch_base> {
-  using base = operation_waiter<Op, branch_base>;
-  using outcome = branch_base::outcome;
+// A branch in the context of the combinator that holds it. It runs no chain of its own.
+class inner_branch : public branch_base {
+ protected:
+  static constexpr bool has_chain = false;
+
+  explicit inner_branch(branch_owner& owner) noexcept : branch_base(owner, nullptr) {}
+
+  void enter_context(context& parent) noexcept { bind_to(parent); }
+  void on_suspend() noexcept {}
+  void on_resume() noexcept {}
+  void on_withdrawn() noexcept { report(outcome::cancelled); }
+  std::coroutine_handle<> on_end(outcome o) noexcept { return report(o); }
+  std::coroutine_handle<> chain_destroyed() noexcept override { return report(outcome::cancelled); }
+};
+
+// A branch that runs the chain of a context.
+class chain_branch : public branch_base {
+ protected:
+  static constexpr bool has_chain = true;
+
+  using branch_base::branch_base;
+
+  void on_suspend() noexcept { owner_context().suspend_on(*this); }
+  void on_resume() noexcept { owner_context().run(); }
+  void on_withdrawn() noexcept {
+    withdrawn_ = true;
+    wake(*this);
+  }
+};
+
+// A branch with a context of its own.
+class outer_branch : public chain_branch, public context {
+ protected:
+  explicit outer_branch(branch_owner& owner) noexcept
+      : chain_branch(owner, static_cast<context*>(this)),
+        context(static_cast<branch_base*>(this)) {}
+
+  void enter_context(context& parent) noexcept {
+    enter(parent);
+    if (observer* const seen = in_reactor().observed_by()) [[unlikely]] {
+      seen->at(happening::spawned, this, nullptr);
+    }
+  }
+  std::coroutine_handle<> on_end(outcome o) noexcept {
+    run();
+    if (observer* const seen = in_reactor().observed_by()) [[unlikely]] {
+      seen->at(happening::ended, this, nullptr);
+    }
+    leave();
+    return report(o);
+  }
+  std::coroutine_handle<> chain_destroyed() noexcept override { return on_end(outcome::cancelled); }
+};
+
+// The branch that runs in the context of a scope: its body.
+class body_branch : public chain_branch {
+ protected:
+  explicit body_branch(branch_owner& owner) noexcept : chain_branch(owner, nullptr) {}
+
+  void enter_context(context& of_scope) noexcept {
+    bind_to(of_scope);
+    of_scope.set_holder(*this);
+  }
+  std::coroutine_handle<> on_end(outcome o) noexcept {
+    owner_context().run();
+    return report(o);
+  }
+  std::coroutine_handle<> chain_destroyed() noexcept override { return report(outcome::cancelled); }
+};
+
+template <class Op>
+inline constexpr bool needs_context = kind_of<Op> != operation_kind::wait;
+
+template <operation Op,
+          class Kind = std::conditional_t<needs_context<Op>, outer_branch, inner_branch>>
+class branch final : public operation_waiter<Op, Kind> {
+  using base = operation_waiter<Op, Kind>;
 
  public:
   template <class A>
-  branch(A&& a, branch_owner& holder) : base(std::forward<A>(a), holder) {}
+  branch(A&& a, branch_owner& owner) : base(std::forward<A>(a), owner) {}
 
-  // Starts the branch: a leaf at once, a coroutine at its first turn. Requires that the branch has
-  // been bound. May report the end before it returns. A cancelled branch does so and starts
-  // nothing.
-  void start() noexcept {
-    if (this->cancelled()) {
-      this->mark_withdrawn();
-      this->on_complete();
-    } else if constexpr (requires(Op& op) {
-                           { op.await_suspend(*this) } -> std::same_as<bool>;
-                         }) {
-      if (!this->begin()) this->on_complete();
-    } else {
+  // Starts the branch below `parent`: a coroutine at its first turn, all else at once. May report
+  // the end before it returns. A wait does so below a cancelled context, and starts nothing.
+  void start(context& parent) noexcept {
+    this->enter_context(parent);
+    start_entered();
+  }
+  // The same, for a branch whose context has been entered.
+  void start_entered() noexcept {
+    if constexpr (base::enters_coroutine) {
       this->defer();
+    } else if (this->is_refused()) {
+      this->on_end(outcome::cancelled);
+    } else if (!this->begin()) {
+      this->end();
     }
   }
+
+  // The same, but returns the coroutine to run next, or null if the branch has ended.
+  std::coroutine_handle<> start_directly(context& parent) noexcept {
+    this->enter_context(parent);
+    return start_entered_directly();
+  }
+  std::coroutine_handle<> start_entered_directly() noexcept {
+    if constexpr (base::enters_coroutine) {
+      if (!this->owner_context().in_reactor().spend_budget()) {
+        this->defer();
+        return std::noop_coroutine();
+      }
+      if (const std::coroutine_handle<> next = this->begin()) return next;
+      this->end();
+      return nullptr;
+    } else {
+      start_entered();
+      return this->ended() == outcome::none ? std::coroutine_handle<>(std::noop_coroutine())
+                                            : nullptr;
+    }
+  }
+
+  // Asks the branch to end early. Resumes nothing. No effect on a branch that has ended. A branch
+  // without a context may report its end before this returns.
+  void cancel(cancel_cause cause) noexcept {
+    if (this->ended() != outcome::none) return;
+    if constexpr (Kind::has_chain) {
+      this->owner_context().cancel(cause);
+    } else {
+      this->withdraw(cause);
+    }
+  }
+
+  // Returns the exception with which a failed branch has ended.
+  std::exception_ptr failure() noexcept { return base::failure(); }
 
   // Returns the value or throws the failure. Requires that the branch has ended with one of them.
   // At most once.
   decltype(auto) result() { return this->take(); }
-
- private:
-  outcome compute_outcome() const noexcept override {
-    if (this->withdrawn()) return outcome::cancelled;
-    if (this->start_failed()) return outcome::failed;
-    if constexpr (requires { this->op().was_cancelled(); }) {
-      if (this->op().was_cancelled()) {
-        return this->cancelled() ? outcome::cancelled : outcome::failed;
-      }
-    }
-    if constexpr (requires { this->op().await_failed(); }) {
-      if (this->op().await_failed()) return outcome::failed;
-    }
-    return outcome::value;
-  }
 };
 
 }  // namespace kedge

@@ -4,9 +4,7 @@
 // Threads: the loop's thread only.
 #pragma once
 
-#include <array>
 #include <cstddef>
-#include <exception>
 #include <tuple>
 #include <utility>
 #include <variant>
@@ -18,7 +16,6 @@ namespace kedge {
 template <awaitable... As>
 class branch_group : protected branch_owner {
  protected:
-  using outcome = branch_base::outcome;
   static constexpr std::size_t count = sizeof...(As);
 
   explicit branch_group(std::tuple<As...>&& awaitables)
@@ -29,6 +26,16 @@ class branch_group : protected branch_owner {
   auto& at() noexcept {
     return static_cast<cell<I, std::tuple_element_t<I, std::tuple<As...>>>&>(cells_).held;
   }
+  template <std::size_t I>
+  const auto& at() const noexcept {
+    return static_cast<const cell<I, std::tuple_element_t<I, std::tuple<As...>>>&>(cells_).held;
+  }
+
+  // Calls f on every branch, in order.
+  template <class F>
+  void for_each(F f) noexcept {
+    each(f, std::index_sequence_for<As...>());
+  }
 
   // Starts the branches in order, until stop() returns true. Returns false if all branches that
   // were started have ended.
@@ -36,15 +43,24 @@ class branch_group : protected branch_owner {
   bool start(waiter& w, Stop stop) noexcept {
     waiter_ = &w;
     running_ = count + 1;
-    start_each(stop, std::index_sequence_for<As...>());
+    for_each([&](auto& b) {
+      if (stop()) {
+        --running_;
+      } else {
+        started_ = &b;
+        b.start(w.owner_context());
+      }
+    });
     return --running_ != 0;
   }
 
-  // Cancels all branches but `except`.
+  // Cancels the branches that were started, but `except`.
   void cancel_branches(cancel_cause cause, const branch_base* except = nullptr) noexcept {
-    for (branch_base* b : branches_) {
-      if (b != except && b->bound()) b->cancel(cause);
-    }
+    bool started = true;
+    for_each([&](auto& b) {
+      if (started && &b != except) b.cancel(cause);
+      if (&b == started_) started = false;
+    });
   }
 
   // Must be called once by each branch_done(). The last call makes the awaiter ready.
@@ -52,65 +68,57 @@ class branch_group : protected branch_owner {
     if (--running_ == 0) wake(*waiter_);
   }
 
-  bool any_ended(outcome o) const noexcept {
-    for (const branch_base* b : branches_) {
-      if (b->ended() == o) return true;
-    }
-    return false;
+  bool any_ended(outcome o) const noexcept { return any(o, std::index_sequence_for<As...>()); }
+
+  cancel_cause awaiter_cause() const noexcept { return waiter_->owner_context().cause(); }
+
+  // Returns the exception of `failed`, one of the branches.
+  std::exception_ptr failure_of(const branch_base* failed) noexcept {
+    std::exception_ptr found;
+    for_each([&](auto& b) {
+      if (&b == failed) found = b.failure();
+    });
+    return found;
   }
 
-  waiter& awaited_by() const noexcept { return *waiter_; }
-
  public:
+  static constexpr operation_kind kind = operation_kind::composite;
+
   branch_group(const branch_group&) = delete;
   branch_group& operator=(const branch_group&) = delete;
 
   bool await_ready() const noexcept { return false; }
 
-  context* next_branch(const context* previous) const noexcept {
-    bool found = previous == nullptr;
-    for (branch_base* b : branches_) {
-      if (found && b->suspended_on() != nullptr) return b;
-      if (b == previous) found = true;
-    }
-    return nullptr;
-  }
-
  private:
   template <std::size_t I, class A>
   struct cell {
     template <class T>
-    cell(T&& awaitables, branch_owner& holder) : held(std::get<I>(std::move(awaitables)), holder) {}
+    cell(T&& awaitables, branch_owner& owner) : held(std::get<I>(std::move(awaitables)), owner) {}
     branch<operation_of<A>> held;
   };
   template <class Indices>
   struct cell_list;
   template <std::size_t... I>
   struct cell_list<std::index_sequence<I...>> : cell<I, As>... {
-    cell_list(std::tuple<As...>&& awaitables, branch_owner& holder)
-        : cell<I, As>(std::move(awaitables), holder)... {}
+    cell_list(std::tuple<As...>&& awaitables, branch_owner& owner)
+        : cell<I, As>(std::move(awaitables), owner)... {}
   };
 
   template <std::size_t... I>
   branch_group(std::tuple<As...>&& awaitables, std::index_sequence<I...>)
-      : cells_(std::move(awaitables), *this), branches_{&at<I>()...} {}
+      : cells_(std::move(awaitables), *this) {}
 
-  template <class Stop, std::size_t... I>
-  void start_each(Stop stop, std::index_sequence<I...>) noexcept {
-    (start_one(stop, at<I>()), ...);
+  template <class F, std::size_t... I>
+  void each(F& f, std::index_sequence<I...>) noexcept {
+    (f(at<I>()), ...);
   }
-  template <class Stop, class Branch>
-  void start_one(Stop& stop, Branch& b) noexcept {
-    if (stop()) {
-      --running_;
-    } else {
-      b.bind(waiter_->owner_context().in_reactor(), &waiter_->owner_context());
-      b.start();
-    }
+  template <std::size_t... I>
+  bool any(outcome o, std::index_sequence<I...>) const noexcept {
+    return ((at<I>().ended() == o) || ...);
   }
 
   cell_list<std::index_sequence_for<As...>> cells_;
-  std::array<branch_base*, count> branches_;
+  const branch_base* started_ = nullptr;  // the latest that was started
   waiter* waiter_ = nullptr;
   std::size_t running_ = 0;
 };

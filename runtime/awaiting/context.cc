@@ -4,24 +4,44 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <utility>
 
+#include "kedge/runtime/awaiting/branch.h"
 #include "kedge/runtime/awaiting/frame.h"
-#include "kedge/runtime/reactor/reactor.h"
 
 namespace kedge {
 namespace {
 
-// A task that swallows `cancelled` this often is not going to stop.
-constexpr unsigned most_throws = 1000;
+constexpr unsigned most_reports = 1000;
 
-[[noreturn]] void stop(const context& c, const char* what) noexcept {
-  description place;
-  print_place(place, c.place());
-  std::fprintf(stderr, "kedge: %s (%s) %s\n", c.name(), place.text(), what);
-  std::terminate();
+// How deep destructors of unstarted tasks may nest before the rest waits for them.
+constexpr unsigned deepest_drop = 16;
+
+struct drops {
+  unsigned depth = 0;
+  frame* later = nullptr;  // linked by frame::next_drop
+};
+constinit thread_local drops dropping;
+
+constinit thread_local unsigned unwinding = 0;
+
+void tell(happening what, const context& c, const waiter* w) noexcept {
+  if (observer* const o = c.in_reactor().observed_by()) o->at(what, &c, w);
 }
 
 }  // namespace
+
+unsigned unwinding_chains() noexcept {
+  return unwinding;
+}
+
+void stop(const context& c, const char* what) noexcept {
+  description place;
+  print_place(place, c.place());
+  std::fprintf(stderr, "kedge: %s (%s) %s\n", c.name() != nullptr ? c.name() : "a branch",
+               place.text(), what);
+  std::terminate();
+}
 
 void print_place(description& line, const std::source_location& place) noexcept {
   if (place.line() == 0) {
@@ -35,74 +55,98 @@ void print_place(description& line, const std::source_location& place) noexcept 
   line.print("%s:%u", file, static_cast<unsigned>(place.line()));
 }
 
+// The walk of the tree of `top` in pre-order: returns the context after `c`, or null after the
+// last. Skips the contexts below `c` unless `below`.
+context* context::after_in_tree(context& c, const context& top, bool below) noexcept {
+  if (below && c.first_child_ != nullptr) return c.first_child_;
+  for (context* at = &c; at != &top; at = at->parent_) {
+    if (at->next_ != nullptr) return at->next_;
+  }
+  return nullptr;
+}
+
 void context::cancel(cancel_cause cause) noexcept {
-  // The outermost call works through a list of contexts, which hangs off the reactor. A withdraw()
-  // that cancels the branches of a combinator only adds to this list.
   if (cancelled_) return;
-  cancelled_ = true;
-  cause_ = cause;
-  context*& list = reactor_->cancelling();
-  next_ = nullptr;
-  if (list != nullptr) {
-    next_ = list->next_;
-    list->next_ = this;
+  // Marks all first. A withdrawal may cancel contexts below its own, and finds them marked, so it
+  // does not walk again.
+  for (context* c = this; c != nullptr;) {
+    const bool reached = !c->cancelled_ && (!c->shielded_ || c == this);
+    if (reached) {
+      c->cancelled_ = c->withdrawing_ = true;
+      c->cause_ = cause;
+    }
+    c = after_in_tree(*c, *this, reached);
+  }
+  for (context* c = this; c != nullptr;) {
+    const bool marked = std::exchange(c->withdrawing_, false);
+    if (marked && c->suspended_on_ != nullptr) {
+      tell(happening::withdrawn, *c, c->suspended_on_);
+      c->suspended_on_->withdraw(cause);
+    }
+    c = after_in_tree(*c, *this, marked);
+  }
+}
+
+// Destroys the chain's suspended coroutines. Returns the waiter of the outermost one.
+waiter* context::destroy_frames() noexcept {
+  waiter* w = std::exchange(suspended_on_, nullptr);
+  if (w == nullptr) return nullptr;
+  ++unwinding;
+  while (frame* const f = w->awaiting_frame()) {
+    w = f->continuation_;
+    *f->owning = nullptr;
+    f->handle().destroy();
+  }
+  --unwinding;
+  tell(happening::destroyed, *this, nullptr);
+  return w;
+}
+
+std::coroutine_handle<> context::end_cancelled() noexcept {
+  destroy_frames();
+  return holder_->chain_destroyed();
+}
+
+void context::destroy_tree() noexcept {
+  // Destructors may spawn below `c`. New contexts come before those that have been destroyed.
+  const auto first_left = [](context* c) { return c != nullptr && !c->destroyed_ ? c : nullptr; };
+  for (context* c = this;;) {
+    while (context* const below = first_left(c->first_child_)) c = below;
+    c->destroy_frames();
+    if (first_left(c->first_child_) != nullptr) continue;
+    c->destroyed_ = true;
+    if (c == this) return;
+    context* const beside = first_left(c->next_);
+    c = beside != nullptr ? beside : c->parent_;
+  }
+}
+
+void context::count_report() noexcept {
+  if (++reports_ >= most_reports) stop(*this, "goes on although it was cancelled 1000 times");
+}
+
+void frame::destroy_now() noexcept {
+  if (state_ == state::started) {
+    if (context_->suspended_on() == nullptr) {
+      stop(*context_, "was destroyed by itself, while it was running");
+    }
+    context_->destroy();
     return;
   }
-  for (list = this; list != nullptr; list = list->next_) {
-    if (list->suspended_on_ != nullptr) list->suspended_on_->withdraw();
+  // A task that was not started may hold another one among its arguments, and that one the next.
+  if (dropping.depth == deepest_drop) {
+    next_drop = std::exchange(dropping.later, this);
+    return;
   }
-}
-
-void context::throw_cancelled() {
-  if (++throws_ >= most_throws) stop(*this, "goes on although it was cancelled 1000 times");
-  throw kedge::cancelled(cause_);
-}
-
-void context::destroy_frames() noexcept {
-  context* stack = this;  // linked by below_; the top is the context being destroyed
-  below_ = nullptr;
-  const context* done = nullptr;  // the branch of the top that was destroyed last
-  while (stack != nullptr) {
-    waiter* const innermost = stack->suspended_on_;
-    if (innermost != nullptr) {
-      if (context* const branch = innermost->next_branch(done)) {
-        branch->below_ = stack;
-        stack = branch;
-        done = nullptr;
-        continue;
-      }
-    }
-    context& top = *stack;
-    stack = top.below_;
-    done = &top;
-    top.suspended_on_ = nullptr;
-    frame* f = innermost != nullptr ? innermost->awaiting_frame() : nullptr;
-    while (f != nullptr) {
-      frame* const outer = f->continuation_->awaiting_frame();
-      *f->owner_ = nullptr;
-      f->handle_.destroy();
-      f = outer;
+  ++dropping.depth;
+  handle().destroy();
+  if (dropping.depth == 1) {
+    while (frame* const f = dropping.later) {
+      dropping.later = f->next_drop;
+      f->handle().destroy();
     }
   }
-}
-
-std::coroutine_handle<> frame::finish() noexcept {
-  state_ = state::done;
-  reactor& r = context_->in_reactor();
-  if (r.spend_budget()) return continuation_->proceed();
-  context_->suspend_on(*continuation_);
-  r.ready(*continuation_);
-  return std::noop_coroutine();
-}
-
-void frame::destroy() noexcept {
-  if (state_ != state::started) {
-    handle_.destroy();
-  } else if (context_->suspended_on() != nullptr) {
-    context_->destroy_frames();
-  } else {
-    stop(*context_, "was destroyed by itself, while it was running");
-  }
+  --dropping.depth;
 }
 
 }  // namespace kedge

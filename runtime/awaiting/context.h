@@ -1,65 +1,99 @@
-// context: the environment of a chain of coroutines: its loop, its cancellation, and the waiter at
-// which the chain stands.
+// context: the environment of a chain of coroutines: its loop, its cancellation, and the waiter
+// that the chain is suspended on.
 //
-// Every chain (a root task, a child of a scope, a branch of a combinator) has one context; a
-// coroutine inherits its awaiter's. Contexts form a tree: the waiter at which a suspended context
-// stands knows the contexts of its branches.
+// Every chain (a root task, a child of a scope, a branch of a combinator) has a context, which its
+// coroutines share. The body of a scope has one too, and its children's are below it. Contexts form
+// a tree by links of their own, so cancelling, destroying and printing a tree of any depth are
+// loops.
 //
 // Threads: the loop's thread only.
 #pragma once
 
+#include <coroutine>
 #include <source_location>
 
 #include "kedge/runtime/awaiting/waiter.h"
 #include "kedge/runtime/cancelled.h"
+#include "kedge/runtime/reactor/clock.h"
 
 namespace kedge {
 
+class branch_base;
 class reactor;
 
 class context {
  public:
-  context() = default;
+  // Makes a context that is in no tree. `holder` is told when the chain has been destroyed.
+  explicit context(branch_base* holder) noexcept : holder_(holder) {}
   context(const context&) = delete;
   context& operator=(const context&) = delete;
+  ~context() { leave(); }
 
-  // Places the context in the loop `r`, below `from`, or as a root if `from` is null. Below a
-  // cancelled context it is cancelled from the beginning.
-  void bind(reactor& r, const context* from) noexcept {
-    reactor_ = &r;
-    if (from == nullptr) return;
-    cancelled_ = from->cancelled_;
-    cause_ = from->cause_;
+  // Enters the tree of the loop `r`, as a root.
+  void enter_root(reactor& r) noexcept { reactor_ = &r; }
+  // Enters the tree below `parent`, as its newest child. Below a cancelled context the new one is
+  // cancelled too.
+  void enter(context& parent) noexcept {
+    link(parent);
+    cancelled_ = parent.cancelled_;
+    cause_ = parent.cause_;
+  }
+  // The same, but no cancellation from above reaches the context.
+  void enter_shielded(context& parent) noexcept {
+    link(parent);
+    shielded_ = true;
+  }
+  // Leaves the tree. No effect on a context that is in none.
+  void leave() noexcept {
+    if (parent_ == nullptr) return;
+    (previous_ != nullptr ? previous_->next_ : parent_->first_child_) = next_;
+    if (next_ != nullptr) next_->previous_ = previous_;
+    parent_ = nullptr;
   }
 
   reactor& in_reactor() const noexcept { return *reactor_; }
-  bool bound() const noexcept { return reactor_ != nullptr; }
+  context* parent() const noexcept { return parent_; }
+  // The newest context below this one, or null.
+  context* first_child() const noexcept { return first_child_; }
+  // The next older context below the same parent, or null.
+  context* next_sibling() const noexcept { return next_; }
+  // The next newer context below the same parent, or null.
+  context* previous_sibling() const noexcept { return previous_; }
+  // The branch that runs the chain. Null for the root of a loop's tree, which runs none.
+  branch_base* holder() const noexcept { return holder_; }
+  void set_holder(branch_base& b) noexcept { holder_ = &b; }
 
   bool cancelled() const noexcept { return cancelled_; }
   cancel_cause cause() const noexcept { return cause_; }
+  bool shielded() const noexcept { return shielded_; }
 
-  // Cancels this context and all contexts below it: marks each, and withdraws the wait at which it
-  // stands. Skips contexts that are cancelled already. Runs no user code, and does not recurse,
-  // however deep the tree. A withdrawn wait continues at its next turn, and throws `cancelled`
-  // unless its result had arrived before.
+  // Cancels this context and all contexts below it, but for shielded ones: marks each, then
+  // withdraws the wait that it is suspended on. Skips contexts that are cancelled already. Resumes
+  // nothing and runs no user code. A chain whose wait was withdrawn is destroyed at its next turn.
   void cancel(cancel_cause cause) noexcept;
 
-  // Throws `cancelled` if the context is cancelled. Ends the program at the 1,000th throw.
-  void throw_if_cancelled() {
-    if (cancelled_) [[unlikely]]
-      throw_cancelled();
-  }
-  [[noreturn]] void throw_cancelled();
+  // Takes the cancellation back. For the root of a loop, once all below it have ended.
+  void revive() noexcept { cancelled_ = false; }
 
   // The innermost waiter while the chain is suspended. Null while the chain runs and when it has
   // ended.
   waiter* suspended_on() const noexcept { return suspended_on_; }
   void suspend_on(waiter& w) noexcept { suspended_on_ = &w; }
-  void go_on() noexcept { suspended_on_ = nullptr; }
+  void run() noexcept { suspended_on_ = nullptr; }
+
+  // Ends the chain, which was cancelled: destroys its coroutines, innermost first, and tells the
+  // holder. Returns the coroutine to run next.
+  std::coroutine_handle<> end_cancelled() noexcept;
 
   // Destroys the suspended coroutines of this context and of all contexts below it, innermost
-  // first. Does not recurse.
-  void destroy_frames() noexcept;
+  // first.
+  void destroy() noexcept {
+    if (suspended_on_ != nullptr || first_child_ != nullptr) destroy_tree();
+  }
+
+  // The earliest deadline of the with_timeout() and with_deadline() around the chain.
+  clock::time_point deadline() const noexcept { return deadline_; }
+  void set_deadline(clock::time_point deadline) noexcept { deadline_ = deadline; }
 
   // Sets the name and place for dumps and messages. The name is not copied.
   void set_origin(const char* name, std::source_location place) noexcept {
@@ -69,19 +103,50 @@ class context {
   const char* name() const noexcept { return name_; }
   const std::source_location& place() const noexcept { return place_; }
 
+  // Counts a report of the cancellation by attempt(). Ends the program at the 1,000th: a chain that
+  // goes on so long is not going to stop.
+  void count_report() noexcept;
+
  private:
+  void link(context& parent) noexcept {
+    reactor_ = parent.reactor_;
+    deadline_ = parent.deadline_;
+    parent_ = &parent;
+    previous_ = nullptr;
+    next_ = parent.first_child_;
+    if (next_ != nullptr) next_->previous_ = this;
+    parent.first_child_ = this;
+  }
+  void destroy_tree() noexcept;
+  waiter* destroy_frames() noexcept;
+  static context* after_in_tree(context& c, const context& top, bool below) noexcept;
+
   reactor* reactor_ = nullptr;
+  context* parent_ = nullptr;
+  context* first_child_ = nullptr;
+  context* previous_ = nullptr;  // the next newer sibling
+  context* next_ = nullptr;      // the next older sibling
   waiter* suspended_on_ = nullptr;
-  context* next_ = nullptr;   // in the list of cancel()
-  context* below_ = nullptr;  // in the stack of destroy_frames(); its destructors may cancel()
-  const char* name_ = "task";
+  branch_base* holder_;
+  clock::time_point deadline_ = clock::time_point::max();
+  const char* name_ = nullptr;
   std::source_location place_{};
-  unsigned throws_ = 0;
+  unsigned short reports_ = 0;
   bool cancelled_ = false;
+  bool shielded_ = false;
+  bool destroyed_ = false;    // destroy() has destroyed its coroutines
+  bool withdrawing_ = false;  // cancel() has marked it, and has yet to withdraw its wait
   cancel_cause cause_ = cancel_cause::requested;
 };
 
 // Prints a place in the source as "file:line", the file name from its last "kedge/" on.
 void print_place(description& line, const std::source_location& place) noexcept;
+
+// Ends the program with a message that names the context and its origin.
+[[noreturn]] void stop(const context& c, const char* what) noexcept;
+
+// How many destructions of a chain are in progress on the calling thread: not zero while
+// destructors run because of a cancellation.
+unsigned unwinding_chains() noexcept;
 
 }  // namespace kedge

@@ -6,15 +6,15 @@
 #include <coroutine>
 #include <cstddef>
 
+#include "kedge/runtime/awaiting/context.h"
 #include "kedge/runtime/awaiting/frame_recycler.h"
 #include "kedge/runtime/awaiting/waiter.h"
+#include "kedge/runtime/reactor/reactor.h"
 
 namespace kedge {
 
 class frame {
  public:
-  enum class state : unsigned char { created, started, done };
-
   frame(const frame&) = delete;
   frame& operator=(const frame&) = delete;
 
@@ -24,7 +24,12 @@ class frame {
   }
 
   context& owner_context() const noexcept { return *context_; }
-  std::coroutine_handle<> handle() const noexcept { return handle_; }
+
+  // Every promise has its frame at offset 0 and the alignment of a pointer (see task.h), so the
+  // handle is found without the promise's type.
+  std::coroutine_handle<> handle() noexcept {
+    return std::coroutine_handle<frame>::from_promise(*this);
+  }
 
   // Binds the coroutine to its awaiter `continuation`, whose context it inherits, and to the
   // pointer that owns it. Returns the coroutine, which the caller resumes. Destroying the frames of
@@ -32,31 +37,54 @@ class frame {
   std::coroutine_handle<> start(waiter& continuation, frame*& owner) noexcept {
     continuation_ = &continuation;
     context_ = &continuation.owner_context();
-    owner_ = &owner;
+    owning = &owner;
     state_ = state::started;
-    return handle_;
+    return handle();
   }
+
+  // The awaiter. Requires that the coroutine has been started.
+  const waiter& continuation() const noexcept { return *continuation_; }
 
   // Marks the coroutine done, at its final suspension. Returns the coroutine to resume: the awaiter
   // while the budget lasts, else none, and the awaiter is put into the ready queue.
-  std::coroutine_handle<> finish() noexcept;
+  std::coroutine_handle<> finish() noexcept {
+    state_ = state::done;
+    reactor& r = context_->in_reactor();
+    if (!r.spend_budget()) [[unlikely]] {
+      context_->suspend_on(*continuation_);
+      r.ready(*continuation_);
+      return std::noop_coroutine();
+    }
+    if (frame* const awaiter = continuation_->awaiting_frame()) return awaiter->handle();
+    return continuation_->proceed();
+  }
 
   // Destroys the coroutine, after all that it awaits: innermost first, without recursion. Ends the
   // program if the coroutine is running.
-  void destroy() noexcept;
-
-  bool done() const noexcept { return state_ == state::done; }
+  [[gnu::always_inline]] void destroy() noexcept {
+    if (state_ == state::done) {
+      handle().destroy();
+    } else {
+      destroy_now();
+    }
+  }
 
  protected:
-  explicit frame(std::coroutine_handle<> handle) noexcept : handle_(handle) {}
+  frame() = default;
   ~frame() = default;
 
  private:
   friend class context;
-  std::coroutine_handle<> handle_;
+  enum class state : unsigned char { created, started, done };
+
+  void destroy_now() noexcept;
+
   waiter* continuation_ = nullptr;
   context* context_ = nullptr;
-  frame** owner_ = nullptr;
+  union {
+    frame** owning = nullptr;  // of a started coroutine
+    frame* next_drop;          // of one that is being dropped unstarted
+  };
   state state_ = state::created;
 };
 

@@ -1,17 +1,13 @@
-// frame_recycler: one list of free blocks per size class and thread.
+// frame_recycler: a cache of free blocks per thread, and the pool of the process behind them.
 #include "kedge/runtime/awaiting/frame_recycler.h"
 
+#include <pthread.h>
+
 #include <array>
+#include <mutex>
 #include <new>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define KEDGE_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define KEDGE_ASAN 1
-#endif
-#endif
-#ifdef KEDGE_ASAN
+#if KEDGE_POISONS_FRAMES
 #include <sanitizer/asan_interface.h>
 #else
 #define ASAN_POISON_MEMORY_REGION(block, size) static_cast<void>(block)
@@ -21,80 +17,146 @@
 namespace kedge {
 namespace {
 
-constexpr std::size_t granule = 64;
-constexpr std::size_t classes = 32;  // blocks of up to 2 KiB are kept
-constexpr unsigned kept_per_class = 1024;
+constexpr std::size_t slab_bytes = 64 * 1024;
+constexpr std::ptrdiff_t most_kept = 1024 * 1024;
 
-struct block {
-  block* next;
-};
-
-struct size_class {
-  block* first = nullptr;
-  unsigned count = 0;
-};
-
-// Without a constructor or destructor, so that an access costs no check.
-constinit thread_local std::array<size_class, classes> kept_blocks{};
 enum class keeping : unsigned char { not_yet, yes, over };
 constinit thread_local keeping state = keeping::not_yet;
 
-// Frees the blocks when the thread ends. Destructors of other thread-locals may release frames even
-// after that.
-struct at_thread_end {
-  at_thread_end() noexcept { state = keeping::yes; }
-  at_thread_end(const at_thread_end&) = delete;
-  at_thread_end& operator=(const at_thread_end&) = delete;
-  ~at_thread_end() {
-    state = keeping::over;
-    for (std::size_t i = 0; i < classes; ++i) {
-      while (block* b = kept_blocks[i].first) {
-        ASAN_UNPOISON_MEMORY_REGION(b, (i + 1) * granule);
-        kept_blocks[i].first = b->next;
-        ::operator delete(b);
-      }
+}  // namespace
+
+// The blocks that no thread keeps, and the slab that is being cut. Never destroyed: threads may end
+// after the destructors of statics.
+struct frame_recycler::pool {
+  std::mutex mutex;
+  std::array<block*, classes> free{};
+  // All slabs, linked by their first granules: a leak checker does not look into free blocks.
+  block* slabs = nullptr;
+  std::byte* slab = nullptr;
+  std::size_t left = 0;
+
+  static pool& instance() {
+    static pool* const made = make();
+    return *made;
+  }
+
+  // Returns a block of the class, or null if there is no memory.
+  void* take(std::size_t index) noexcept {
+    const std::lock_guard hold(mutex);
+    if (block* const b = free[index]) {
+      ASAN_UNPOISON_MEMORY_REGION(b, (index + 1) * granule);
+      free[index] = b->next;
+      return b;
     }
+    const std::size_t size = (index + 1) * granule;
+    if (left < size && !add_slab()) return nullptr;
+    left -= size;
+    void* const cut = slab;
+    slab += size;
+    ASAN_UNPOISON_MEMORY_REGION(cut, size);
+    return cut;
+  }
+
+  void give(std::size_t index, block* first, block* last) noexcept {
+    const std::lock_guard hold(mutex);
+    ASAN_UNPOISON_MEMORY_REGION(last, sizeof *last);
+    last->next = free[index];
+    ASAN_POISON_MEMORY_REGION(last, sizeof *last);
+    free[index] = first;
+  }
+
+ private:
+  // A fork waits for the mutex, so that the child does not find it locked for ever.
+  static pool* make() {
+    pool* const made = new pool;
+    pthread_atfork([] { instance().mutex.lock(); }, [] { instance().mutex.unlock(); },
+                   [] { instance().mutex.unlock(); });
+    return made;
+  }
+
+  // What is left of the slab before it, at most 2 KiB, becomes one block.
+  bool add_slab() noexcept {
+    void* const fresh = ::operator new(slab_bytes, std::nothrow);
+    if (fresh == nullptr) return false;
+    if (left != 0) {
+      const std::size_t index = class_of(left);
+      ASAN_UNPOISON_MEMORY_REGION(slab, left);
+      free[index] = new (static_cast<void*>(slab)) block{free[index]};
+      ASAN_POISON_MEMORY_REGION(slab, left);
+    }
+    slabs = new (fresh) block{slabs};
+    slab = static_cast<std::byte*>(fresh) + granule;
+    left = slab_bytes - granule;
+    ASAN_POISON_MEMORY_REGION(slab, left);
+    return true;
   }
 };
 
-bool may_keep() noexcept {
+// Gives the thread's blocks to the pool when the thread ends. Destructors of other thread-locals
+// may release frames even after that.
+struct frame_recycler::thread_end {
+  thread_end() noexcept { state = keeping::yes; }
+  thread_end(const thread_end&) = delete;
+  thread_end& operator=(const thread_end&) = delete;
+  ~thread_end() {
+    state = keeping::over;
+    of_thread.room = 0;
+    empty_cache();
+  }
+};
+
+// Returns whether the thread may keep blocks.
+bool frame_recycler::open_cache() noexcept {
   if (state == keeping::not_yet) {
-    thread_local const at_thread_end cleaner;
+    thread_local const thread_end cleaner;
     static_cast<void>(cleaner);
+    if (resource == nullptr) of_thread.room = most_kept;
   }
   return state == keeping::yes;
 }
 
-std::size_t class_of(std::size_t size) noexcept {
-  return (size - 1) / granule;
+void frame_recycler::empty_cache() noexcept {
+  for (std::size_t i = 0; i < classes; ++i) {
+    block* const first = of_thread.free[i];
+    if (first == nullptr) continue;
+    of_thread.free[i] = nullptr;
+    block* last = first;
+    while (last->next != nullptr) last = last->next;
+    pool::instance().give(i, first, last);
+  }
 }
 
-}  // namespace
-
-void* frame_recycler::allocate(std::size_t size) {
+void* frame_recycler::allocate_slowly(std::size_t size) {
+  if (resource != nullptr) return resource->allocate(size);
   const std::size_t index = class_of(size);
   if (index >= classes) return ::operator new(size);
-  size_class& kept = kept_blocks[index];
-  if (kept.first == nullptr) return ::operator new((index + 1) * granule);
-  block* b = kept.first;
-  ASAN_UNPOISON_MEMORY_REGION(b, (index + 1) * granule);
-  kept.first = b->next;
-  --kept.count;
-  return b;
+  void* const taken = pool::instance().take(index);
+  if (taken == nullptr) throw std::bad_alloc();
+  return taken;
 }
 
-void frame_recycler::release(void* memory, std::size_t size) noexcept {
+void frame_recycler::release_slowly(void* memory, std::size_t size) noexcept {
+  if (resource != nullptr) return resource->release(memory, size);
   const std::size_t index = class_of(size);
-  if (index >= classes || !may_keep() || kept_blocks[index].count == kept_per_class) {
-    ::operator delete(memory);
-    return;
+  if (index >= classes) return ::operator delete(memory);
+  block* const b = new (memory) block{nullptr};
+  if (!KEDGE_POISONS_FRAMES && open_cache()) {
+    // Full: the pool gets all, so that the next ones are kept again.
+    if (of_thread.room < bytes_of(index)) {
+      empty_cache();
+      of_thread.room = most_kept;
+    }
+    return release(memory, size);
   }
-  size_class& kept = kept_blocks[index];
-  block* b = static_cast<block*>(memory);
-  b->next = kept.first;
-  kept.first = b;
-  ++kept.count;
   ASAN_POISON_MEMORY_REGION(b, (index + 1) * granule);
+  pool::instance().give(index, b, b);
+}
+
+void frame_recycler::use(frame_resource* r) noexcept {
+  open_cache();
+  empty_cache();
+  resource = r;
+  of_thread.room = r == nullptr && state == keeping::yes ? most_kept : 0;
 }
 
 }  // namespace kedge

@@ -12,9 +12,10 @@
 //   bool await_ready() noexcept
 //       Returns true if the operation has ended without blocking. It then holds the result.
 //   bool await_suspend(waiter& w)
-//       Links the operation into its source, which calls loop::ready(w) when it ends the operation.
+//       Links the operation into its source, which calls wake(w) when it ends the operation.
 //       Returns false if the operation has ended during the call. If it throws, nothing has
-//       happened. (A task's operation returns the coroutine to run next instead of a bool.)
+//       happened. (An operation that enters a coroutine returns the coroutine to run next instead
+//       of a bool, and null if it has ended.)
 //   bool await_settle() noexcept                                                       [optional]
 //       Called when w has its turn, just before the awaiting coroutine is resumed. Takes the result
 //       from the kernel here, so that a cancellation before this turn loses none. Returns false
@@ -24,10 +25,14 @@
 //       Returns true if the operation is withdrawn: it has had no effect and will have none, and
 //       await_resume is never called. Returns false if the operation will end by itself.
 //   bool was_cancelled() const noexcept                                                  [optional]
-//       Returns, after await_cancel has returned false and the operation has ended, whether the
-//       cancellation ended it. Without this function the result stands.
-//   bool await_failed() const noexcept                  [for operations whose await_resume throws]
-//       Returns, after the end, whether await_resume throws an exception other than `cancelled`.
+//       Returns, after the end, whether a cancellation ended the operation. The awaiting coroutine
+//       is then destroyed instead of resumed. Without this function the result stands.
+//   std::exception_ptr await_failure() noexcept            [for operations whose result is thrown]
+//       Returns, after the end, the exception that await_resume will throw, or null. Branches and
+//       children pass their failures on by it, without a throw.
+//   E await_expired(errc) && noexcept                                                   [optional]
+//       For operations that give result<T, E>: returns the error of a withdrawn operation whose
+//       deadline has passed. An unsent message is handed back this way.
 //   T await_resume()
 //       Called exactly once. Returns the result.
 //   ~operation()
@@ -35,8 +40,8 @@
 //       what it reserved.
 //   void describe(description&) const noexcept
 //       Prints one line for loop::dump().
-//   context* next_branch(const context* previous) const noexcept          [optional: combinators]
-//       See waiter::next_branch().
+//   static constexpr operation_kind kind                                    [optional: default
+//   wait]
 #pragma once
 
 #include <concepts>
@@ -48,6 +53,20 @@
 #include "kedge/runtime/cancelled.h"
 
 namespace kedge {
+
+enum class operation_kind : unsigned char {
+  wait,       // waits by itself. Does not begin in a cancelled context: the chain ends instead
+  composite,  // starts other operations. Begins in a cancelled context too
+  coroutine,  // a coroutine in the context of its awaiter. Begins in a cancelled context too
+};
+
+// How an operation has ended.
+enum class outcome : unsigned char {
+  none,       // it has not ended
+  value,      // await_resume returns
+  failed,     // await_resume throws
+  cancelled,  // there is no result
+};
 
 template <class Op>
 concept operation =
@@ -65,6 +84,12 @@ template <class A>
 concept awaitable = requires(std::remove_cvref_t<A>&& a) {
   { std::move(a).operator co_await() } -> operation;
 };
+
+template <class Op>
+inline constexpr operation_kind kind_of = operation_kind::wait;
+template <class Op>
+  requires requires { Op::kind; }
+inline constexpr operation_kind kind_of<Op> = Op::kind;
 
 template <awaitable A>
 using operation_of = decltype(std::declval<std::remove_cvref_t<A>&&>().operator co_await());

@@ -2,8 +2,8 @@
 // combinator.
 //
 // An operation receives a waiter& when it is started, keeps it until it has ended, and then calls
-// `loop::ready(waiter)`. Sources, setters and destructors do not resume coroutines: only the loop
-// does, through proceed().
+// wake(waiter). Sources, setters and destructors do not resume coroutines: only the loop does,
+// through proceed().
 //
 // Threads: the loop's thread only.
 #pragma once
@@ -11,10 +11,12 @@
 #include <coroutine>
 
 #include "kedge/runtime/awaiting/description.h"
+#include "kedge/runtime/cancelled.h"
 #include "kedge/runtime/reactor/ready_queue.h"
 
 namespace kedge {
 
+class branch_base;
 class context;
 class frame;
 
@@ -23,25 +25,38 @@ class waiter : public ready_node {
   // Called when this waiter has its turn. Returns the coroutine to run next, or noop_coroutine().
   virtual std::coroutine_handle<> proceed() noexcept = 0;
 
-  // Asks the awaited operation to end early. Resumes nothing, and does not recurse into the
-  // branches below: context::cancel() lists them.
-  virtual void withdraw() noexcept = 0;
-
-  // Returns the context of the next suspended branch of the awaited operation after `previous`
-  // (null: the first one), or null. For dumps and destruction.
-  virtual context* next_branch(const context* previous) const noexcept = 0;
+  // Asks the awaited operation to end early. Resumes nothing. A waiter that is queued has a result,
+  // which stands.
+  virtual void withdraw(cancel_cause cause) noexcept = 0;
 
   // Prints what this waiter waits for.
   virtual void describe(description& line) const noexcept = 0;
+
+  // For a dump: returns the child after `previous` (null: the first one) of the awaited scope that
+  // has no context, or null.
+  virtual const waiter* next_leaf(const waiter* previous) const noexcept = 0;
 
   context& owner_context() const noexcept { return *context_; }
 
   // The awaiting coroutine, or null for a branch.
   frame* awaiting_frame() const noexcept { return frame_; }
 
+  // Returns true if the coroutine can be resumed without proceed(): its operation has nothing to
+  // do at its turn.
+  bool resumes_directly() const noexcept { return resumes_directly_; }
+
  protected:
   waiter(context* c, frame* f) noexcept : context_(c), frame_(f) {}
   ~waiter() = default;
+
+  void bind_to(context& c) noexcept { context_ = &c; }
+
+  // What operation_waiter knows of its operation. Here because the class has room for it.
+  bool resumes_directly_ = false;
+  bool deferred_ = false;      // begins at its next turn
+  bool withdrawn_ = false;     // ends as cancelled at its next turn
+  bool asked_to_end_ = false;  // by withdraw()
+  cancel_cause asked_cause_ = cancel_cause::requested;
 
  private:
   context* context_;

@@ -6,6 +6,8 @@
 // thread, in pairs; a drive of another loop may nest within a pair.
 #pragma once
 
+#include <utility>
+
 namespace kedge {
 
 class drive_hook {
@@ -13,9 +15,21 @@ class drive_hook {
   virtual void enter() noexcept = 0;
   virtual void leave() noexcept = 0;
 
+  // Returns the hook whose state is the calling thread's, or null: the last one that an
+  // implementation of enter() has made current.
+  static const drive_hook* current() noexcept { return current_; }
+
  protected:
   drive_hook() = default;
   ~drive_hook() = default;
+
+  // For implementations of enter() and leave(). Returns the hook that was current.
+  static const drive_hook* make_current(const drive_hook* next) noexcept {
+    return std::exchange(current_, next);
+  }
+
+ private:
+  static inline constinit thread_local const drive_hook* current_ = nullptr;
 };
 
 }  // namespace kedge

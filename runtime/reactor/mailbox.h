@@ -1,14 +1,18 @@
 // remote::mailbox: the work that has been posted to a loop and has not run. For remote.cc and
 // reactor.cc.
 //
+// A lock-free list: posters push at its head, and the loop takes all of it by one exchange. The
+// head also says whether the loop sleeps or is gone, so that a post learns by the same instruction
+// whether it has to wake the loop.
+//
 // Threads: enqueue() may be called on any thread, all else belongs to the loop's. The loop and its
 // remotes share the mailbox, so it may outlive the loop.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
-#include <memory>
-#include <mutex>
 
+#include "kedge/runtime/reactor/fork_generation.h"
 #include "kedge/runtime/remote.h"
 
 namespace kedge {
@@ -20,31 +24,38 @@ class remote::mailbox {
   explicit mailbox(int kq) noexcept : kq_(kq) {}
   mailbox(const mailbox&) = delete;
   mailbox& operator=(const mailbox&) = delete;
-  ~mailbox();
+  ~mailbox() = default;
 
-  // Adds `work`, and wakes the loop if it sleeps. Any thread. Returns false, and destroys `work`,
-  // after close().
-  bool enqueue(std::unique_ptr<posted> work);
+  // Adds `w`, and wakes the loop if it sleeps. Any thread. Returns false, without having touched
+  // `w`, after close() and in a forked child.
+  bool enqueue(work& w) noexcept;
 
   // Runs the posted work in order. Returns false if there was none. Work that is posted while this
-  // runs waits for the next call.
-  bool run_posted() noexcept;
+  // runs waits for the next call. Costs one load if there is none.
+  bool run_posted() noexcept { return head_.load(std::memory_order_relaxed) > gone && run_all(); }
   // The loop is about to sleep: the next post wakes it. Returns false, and the loop stays awake, if
   // posted work is waiting.
   bool fall_asleep() noexcept;
   // The loop is awake: posts need not wake it.
   void wake_up() noexcept;
-  // Destroys the waiting work and refuses further posts. The kqueue may be closed after this call.
+  // Drops the waiting work and refuses further posts. The kqueue may be closed after this call.
   void close() noexcept;
 
  private:
-  static void drop(std::unique_ptr<posted> first) noexcept;
+  // Values of head_ that are not the address of the work posted last.
+  static constexpr std::uintptr_t awake = 0;  // no work waits
+  static constexpr std::uintptr_t asleep = 1;
+  static constexpr std::uintptr_t gone = 2;
 
-  std::mutex mutex_;
-  std::unique_ptr<posted> first_;
-  posted* last_ = nullptr;
-  int kq_;  // -1 once the loop is gone
-  bool asleep_ = true;
+  bool of_this_process() const noexcept { return generation_ == fork_generation(); }
+  bool run_all() noexcept;
+  static work* in_order(std::uintptr_t head) noexcept;
+  void trigger() const noexcept;
+
+  std::atomic<std::uintptr_t> head_{asleep};
+  std::atomic<unsigned> triggering_{0};  // posters that may be about to trigger the event
+  const int kq_;
+  const unsigned generation_ = fork_generation();
 };
 
 // The ident of the loop's EVFILT_USER event, and the udata of the loop's own events. No

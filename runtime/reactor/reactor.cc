@@ -6,9 +6,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
+#include <exception>
+#include <new>
 #include <stdexcept>
 #include <system_error>
 
+#include "kedge/runtime/awaiting/frame.h"
+#include "kedge/runtime/errc.h"
 #include "kedge/runtime/kqueue/extension.h"
 #include "kedge/runtime/reactor/mailbox.h"
 #include "kedge/runtime/reactor/registration_table.h"
@@ -21,14 +26,41 @@ namespace {
 // most this many frames.
 constexpr int budget_per_resumption = 64;
 // Resumptions per turn, and turns until the kernel is asked although tasks are ready.
-constexpr unsigned resumptions_per_turn = 64;
+constexpr int resumptions_per_turn = 64;
+// What a resumption that uses up its budget counts as: four of them end a turn. A coroutine whose
+// operations never wait would else keep timers and posts waiting for 4,096 operations.
+constexpr int resumptions_per_budget = 16;
 constexpr unsigned turns_per_kernel_call = 64;
 // The most events that one call takes, and the most changes that one call submits.
 constexpr int events_per_call = 128;
 
 constexpr std::uint64_t host_timer_ident = 0;
+constexpr int standard_fds = 3;
 
-thread_local reactor* current_reactor = nullptr;
+// Also the address by which a thread is known: no two threads have it.
+constinit thread_local reactor* current_reactor = nullptr;
+
+const void* this_thread() noexcept {
+  return &current_reactor;
+}
+
+// Set when the thread ends. exit() ends the calling thread's objects before it destroys static
+// ones, so within exit() it is set.
+constinit thread_local bool thread_ends = false;
+
+// The latest left_behind. Only so that a leak checker finds it.
+constinit std::atomic<const void*> kept_for_tasks{nullptr};
+
+void watch_end_of_thread() noexcept {
+  struct watch {
+    watch() noexcept = default;
+    watch(const watch&) = delete;
+    watch& operator=(const watch&) = delete;
+    ~watch() { thread_ends = true; }
+  };
+  thread_local const watch instance;
+  static_cast<void>(instance);
+}
 
 timespec to_timespec(clock::duration d) noexcept {
   // kevent refuses more than INT32_MAX seconds. A wait that ends early does no harm.
@@ -56,56 +88,136 @@ kevent64_s own_event(std::int16_t filter, std::uint64_t ident, std::uint16_t fla
   throw std::system_error(errno, std::system_category(), what);
 }
 
+// Makes a kqueue whose fd is not that of a standard stream, which programs and their children use
+// without asking.
+int make_kqueue() noexcept {
+  int low[standard_fds];
+  int count = 0;
+  int kq = ::kqueue();
+  while (kq >= 0 && kq < standard_fds) {
+    low[count++] = kq;
+    kq = ::kqueue();
+  }
+  const int error = errno;
+  while (count > 0) ::close(low[--count]);
+  errno = error;
+  return kq;
+}
+
 }  // namespace
 
-reactor::reactor() : kq_(::kqueue()) {
+// --- Life ----------------------------------------------------------------------------------------
+
+reactor::reactor(time_source* time) : kq_(make_kqueue()) {
   if (kq_ < 0) fail("kqueue");
   try {
-    // Opts out of features that cost and that the reactor does not use. No effect on Darwin.
-    kqueue::opt_out(kq_, kqueue::no_data | kqueue::not_pollable);
-    registrations_ = std::make_shared<registration_table>();
-    mailbox_ = std::make_shared<remote::mailbox>(kq_);
-    events_ = std::make_unique<kevent64_s[]>(events_per_call);
-    const kevent64_s wake_up = own_event(EVFILT_USER, wake_up_ident, EV_ADD | EV_CLEAR);
-    if (kevent64(kq_, &wake_up, 1, nullptr, 0, 0, nullptr) != 0) fail("kevent64");
+    open(time);
   } catch (...) {
+    if (time_ != nullptr) time_->remove(kq_);
     ::close(kq_);
     throw;
   }
 }
 
+void reactor::open(time_source* time) {
+  // Opts out of features that cost and that the reactor does not use. No effect on Darwin.
+  kqueue::opt_out(kq_, kqueue::no_data | kqueue::not_pollable);
+  kqueue::opt_in(kq_, kqueue::oob_marks);
+  if (time != nullptr) {
+    time->add(kq_);
+    time_ = time;
+  }
+  registrations_ = std::make_shared<registration_table>(*this);
+  mailbox_ = std::make_shared<remote::mailbox>(kq_);
+  events_ = std::make_unique<kevent64_s[]>(2 * events_per_call);
+  const kevent64_s wake_up = own_event(EVFILT_USER, wake_up_ident, EV_ADD | EV_CLEAR);
+  if (kevent64(kq_, &wake_up, 1, nullptr, 0, 0, nullptr) != 0) fail("kevent64");
+}
+
+// What the tasks of a loop that is left alone may refer to: it is not destroyed.
+struct reactor::left_behind {
+  std::vector<attached> attachments;
+  std::shared_ptr<registration_table> registrations;
+  std::shared_ptr<remote::mailbox> mailbox;
+};
+
 reactor::~reactor() {
+  if (driven()) {
+    kept_for_tasks.store(new (std::nothrow) left_behind{
+        std::move(attachments_), std::move(registrations_), std::move(mailbox_)});
+    return;
+  }
+  const hooked scope(*this);
   mailbox_->close();
   registrations_->close();
-  ::close(kq_);
+  if (time_ != nullptr) time_->remove(kq_);
+  if (!forked()) ::close(kq_);
+}
+
+bool reactor::left_alone() const noexcept {
+  const void* const driver = driver_.load(std::memory_order_relaxed);
+  if (driver == nullptr) return false;
+  if (driver == this_thread() ? thread_ends : forked()) return true;
+  std::fprintf(stderr, "kedge: a loop was destroyed by %s while it was being driven\n",
+               driver == this_thread() ? "its own task" : "another thread");
+  std::terminate();
 }
 
 void reactor::destroy_attachments() noexcept {
   while (!attachments_.empty()) attachments_.pop_back();
 }
 
+// --- Drives --------------------------------------------------------------------------------------
+
 reactor* reactor::current() noexcept {
   return current_reactor;
 }
 
-reactor::driving::driving(reactor& r) : reactor_(r), outer_(current_reactor) {
-  if (r.driven_) throw std::logic_error("kedge::loop: driven from within its own drive");
-  r.driven_ = true;
-  current_reactor = &r;
-  if (r.hook_ != nullptr) r.hook_->enter();
-  if (r.remote_handed_out_) r.mailbox_->wake_up();
+bool reactor::in_own_thread() const noexcept {
+  const void* const owner = owner_.load(std::memory_order_relaxed);
+  return owner == nullptr || owner == this_thread();
+}
+
+void reactor::throw_if_forked() const {
+  if (forked()) throw std::system_error(errc::forked, "kedge::loop");
+}
+
+// Makes the calling thread the one that drives.
+void reactor::claim() {
+  throw_if_forked();
+  const void* driver = nullptr;
+  if (!driver_.compare_exchange_strong(driver, this_thread(), std::memory_order_acquire)) {
+    throw std::logic_error(driver == this_thread()
+                               ? "kedge::loop: driven from within its own drive"
+                               : "kedge::loop: another thread is driving it; use get_remote()");
+  }
+}
+
+reactor::driving::driving(reactor& r) : reactor_(r), outer_(nullptr) {
+  r.claim();
+  enter();
+  r.mailbox_->wake_up();
+}
+
+void reactor::driving::enter() noexcept {
+  watch_end_of_thread();
+  reactor_.driver_.store(this_thread(), std::memory_order_relaxed);
+  reactor_.owner_.store(this_thread(), std::memory_order_relaxed);
+  outer_ = std::exchange(current_reactor, &reactor_);
+  if (reactor_.hook_ != nullptr) reactor_.hook_->enter();
 }
 
 reactor::driving::~driving() {
   if (reactor_.hook_ != nullptr) reactor_.hook_->leave();
   current_reactor = outer_;
-  reactor_.driven_ = false;
+  reactor_.driver_.store(nullptr, std::memory_order_release);
 }
 
 bool reactor::run_once(clock::duration max_wait) {
   bool ran;
   {
     const driving scope(*this);
+    turns_until_kernel_ = 0;
     ran = turn(max_wait);
     submit_changes();
   }
@@ -113,80 +225,115 @@ bool reactor::run_once(clock::duration max_wait) {
   return ran;
 }
 
-std::optional<clock::time_point> reactor::next_deadline() const noexcept {
-  if (!ready_.empty()) return clock::now();
-  if (!timers_.empty()) return timers_.earliest();
-  return std::nullopt;
-}
-
-int reactor::native_handle() {
-  if (!polled_by_host_) {
-    kqueue::opt_in(kq_, kqueue::not_pollable);
-    polled_by_host_ = true;
-    submit_for_host();
-  }
-  return kq_;
-}
-
-remote reactor::get_remote() {
-  if (!remote_handed_out_) {
-    remote_handed_out_ = true;
-    if (driven_) mailbox_->wake_up();
-  }
-  return remote(mailbox_);
-}
-
 bool reactor::turn(clock::duration max_wait) {
-  const bool came = collect(ready_.empty() ? max_wait : clock::duration::zero());
+  const bool came = collect(max_wait);
   return run_ready() || came;
 }
 
+bool reactor::single_step() {
+  if (ready_.empty()) collect(clock::duration::zero());
+  if (ready_.empty()) return false;
+  run_observed();
+  return true;
+}
+
+// Takes what has come since the last turn. Returns false if nothing had.
+bool reactor::collect(clock::duration max_wait) {
+  throw_if_forked();
+  assert(in_own_thread() && "kedge: a loop is driven by one thread");
+  bool came = mailbox_->run_posted();
+  const clock::time_point time = now();
+  if (timers_.expire(time)) came = true;
+  if (must_ask(time) && ask(came ? clock::duration::zero() : max_wait, time)) came = true;
+  return came;
+}
+
+// Returns whether the turn has to ask the kernel. Where only events that are active in user space
+// would do, takes those instead: messages within one loop arrive this way.
+bool reactor::must_ask(clock::time_point time) {
+  if (turns_until_kernel_ == 0 || time - asked_ >= kernel_interval_) return true;
+  --turns_until_kernel_;
+  return ready_.empty() && !take_active();
+}
+
 // Runs the ready waiters, those that become ready on the way included, up to the turn's limit.
-bool reactor::run_ready() noexcept {
+bool reactor::run_ready() {
   bool ran = false;
-  for (unsigned left = resumptions_per_turn; left != 0 && !ready_.empty(); --left) {
-    budget_ = budget_per_resumption;
-    ready_.pop_front().proceed().resume();
+  for (int left = resumptions_per_turn; left > 0 && !ready_.empty();) {
+    if (observer_ != nullptr) [[unlikely]] {
+      run_observed();
+    } else {
+      run_one(ready_.pop_front());
+    }
     ran = true;
-    if (budget_ <= 0 && turns_until_kernel_ != 0 && --turns_until_kernel_ == 0) break;
+    left -= budget_ > 0 ? 1 : resumptions_per_budget;
   }
   return ran;
 }
 
-// Takes and delivers events, posts and due timers. Returns false if there were none.
-bool reactor::collect(clock::duration max_wait) {
-  if (turns_until_kernel_ != 0 && registrations_->changes().empty()) {
-    --turns_until_kernel_;
-    woken_ = false;
-    if (!ready_.empty() || (take_active() && !woken_)) return true;
+inline void reactor::run_one(waiter& w) noexcept {
+  budget_ = budget_per_resumption;
+  if (w.resumes_directly()) {
+    w.owner_context().run();
+    w.awaiting_frame()->handle().resume();
+  } else {
+    w.proceed().resume();
   }
-  turns_until_kernel_ = turns_per_kernel_call;
-  bool any = remote_handed_out_ && mailbox_->run_posted();
-  if (any || !ready_.empty()) max_wait = clock::duration::zero();
-  max_wait = until_deadline(max_wait);
-  const bool slept = remote_handed_out_ && max_wait > clock::duration::zero();
-  if (slept && !mailbox_->fall_asleep()) max_wait = clock::duration::zero();
+}
+
+// The same as run_one(), with reports. A waiter that is no coroutine's stands for a branch or a
+// scope, which reports by itself.
+void reactor::run_observed() {
+  waiter& w = choose();
+  context& c = w.owner_context();
+  budget_ = budget_per_resumption;
+  std::coroutine_handle<> next = w.proceed();
+  if (observer_ == nullptr || next == std::noop_coroutine()) return next.resume();
+  observer_->at(happening::completed, &c, &w);
+  observer_->at(happening::resumed, &c, nullptr);
+  next.resume();
+  if (observer_ != nullptr && c.suspended_on() != nullptr) {
+    observer_->at(happening::suspended, &c, c.suspended_on());
+  }
+}
+
+// Takes the waiter that the observer chooses out of the ready queue.
+waiter& reactor::choose() {
+  if (observer_ == nullptr) return ready_.pop_front();
+  const std::size_t count = ready_.size();
+  const std::size_t chosen = observer_->choose(count);
+  if (chosen >= count) throw std::out_of_range("kedge: the observer chose no ready task");
+  return ready_.pop(chosen);
+}
+
+void reactor::tell_of_ready(waiter& w) noexcept {
+  if (observer_ != nullptr) observer_->at(happening::ready, &w.owner_context(), &w);
+  if (polled_by_host_ && !driven()) wake_host();
+}
+
+// --- Events --------------------------------------------------------------------------------------
+
+// Asks the kernel, and waits for at most max_wait if nothing is ready. `time` is now. Returns false
+// if nothing came.
+bool reactor::ask(clock::duration max_wait, clock::time_point time) {
+  if (!ready_.empty()) max_wait = clock::duration::zero();
+  if (!timers_.empty()) max_wait = std::min(clock::between(time, timers_.earliest()), max_wait);
+  const bool sleeps = max_wait > clock::duration::zero();
+  if (sleeps && !mailbox_->fall_asleep()) max_wait = clock::duration::zero();
+  if (observer_ != nullptr) observer_->at(happening::asleep, nullptr, nullptr);
   const int count = ask_kernel(max_wait);
+  if (observer_ != nullptr) observer_->at(happening::awake, nullptr, nullptr);
+  turns_until_kernel_ = turns_per_kernel_call;
+  asked_ = time;
   deliver(count);  // before posted work runs, which may submit changes into the same array
-  if (slept) {
-    mailbox_->wake_up();
-    any |= mailbox_->run_posted();
-  }
-  if (!timers_.empty()) {
-    const std::size_t armed = timers_.size();
-    timers_.expire(clock::now());
-    any |= timers_.size() != armed;
-  }
-  return any || count > 0;
+  if (!sleeps) return count > 0;
+  mailbox_->wake_up();
+  const bool posted = mailbox_->run_posted();
+  asked_ = now();
+  const bool expired = timers_.expire(asked_);
+  return expired || posted || count > 0;
 }
 
-clock::duration reactor::until_deadline(clock::duration max_wait) const noexcept {
-  if (timers_.empty() || max_wait <= clock::duration::zero()) return max_wait;
-  return std::min(clock::until(timers_.earliest()), max_wait);
-}
-
-// Takes events that are active in user space, without a system call. Messages within one loop
-// arrive this way.
 bool reactor::take_active() {
   const int count = kqueue_.take_active(events_.get(), events_per_call);
   deliver(count);
@@ -195,28 +342,33 @@ bool reactor::take_active() {
 
 // Submits the changes and takes events, in one call unless there are more than 128 changes.
 int reactor::ask_kernel(clock::duration max_wait) {
-  const std::vector<kevent64_s>& changes = registrations_->changes();
-  while (changes.size() > static_cast<std::size_t>(events_per_call)) submit_changes();
+  while (registrations_->pending() > events_per_call) submit_some();
+  kevent64_s* const changes = events_.get() + events_per_call;
+  const std::size_t submitted = registrations_->write_changes(changes, events_per_call);
   const timespec limit = to_timespec(max_wait);
   const timespec* const until = max_wait == clock::duration::max() ? nullptr : &limit;
-  const int count = kqueue_.kevent64(changes.data(), static_cast<int>(changes.size()),
-                                     events_.get(), events_per_call, 0, until);
+  const int count = kqueue_.kevent64(changes, static_cast<int>(submitted), events_.get(),
+                                     events_per_call, 0, until);
   // There is room for an error record per change, so all changes have been handled, even on EINTR.
   if (count < 0 && errno != EINTR && errno != ETIMEDOUT) fail("kevent64");
-  registrations_->submitted(changes.size());
+  registrations_->submitted(submitted);
   return std::max(count, 0);
 }
 
 void reactor::submit_changes() {
-  const std::vector<kevent64_s>& changes = registrations_->changes();
-  while (!changes.empty()) {
-    const auto part = std::min<std::size_t>(changes.size(), events_per_call);
-    const int count = kevent64(kq_, changes.data(), static_cast<int>(part), events_.get(),
-                               events_per_call, KEVENT_FLAG_ERROR_EVENTS, nullptr);
-    if (count < 0 && errno != EINTR) fail("kevent64");
-    registrations_->submitted(part);
-    deliver(count);
-  }
+  assert(in_own_thread() && "kedge: changes are submitted on the loop's thread");
+  if (forked()) return;
+  while (registrations_->pending() != 0) submit_some();
+}
+
+void reactor::submit_some() {
+  kevent64_s* const changes = events_.get() + events_per_call;
+  const std::size_t submitted = registrations_->write_changes(changes, events_per_call);
+  const int count = kevent64(kq_, changes, static_cast<int>(submitted), events_.get(),
+                             events_per_call, KEVENT_FLAG_ERROR_EVENTS, nullptr);
+  if (count < 0 && errno != EINTR) fail("kevent64");
+  registrations_->submitted(submitted);
+  deliver(count);
 }
 
 void reactor::deliver(int count) noexcept {
@@ -225,37 +377,70 @@ void reactor::deliver(int count) noexcept {
     if (event.udata != wake_up_udata) {
       registrations_->deliver(event);
     } else if (event.filter == EVFILT_TIMER) {
-      host_timer_.reset();  // has fired: arm it again, even for the same deadline
-    } else {
-      woken_ = true;  // perhaps by a post
+      host_timer_ = clock::time_point::max();  // has fired, and is disabled
     }
   }
 }
 
-void reactor::submit_for_host() {
-  bool wake = !ready_.empty() || !registrations_->changes().empty();
-  if (remote_handed_out_ && !mailbox_->fall_asleep()) wake = true;
-  if (!polled_by_host_) return;
-  const auto earliest =
-      timers_.empty() ? std::nullopt : std::optional<clock::time_point>(timers_.earliest());
-  if (earliest && earliest != host_timer_) {
-    const kevent64_s timer =
-        own_event(EVFILT_TIMER, host_timer_ident, EV_ADD | EV_ONESHOT,
-                  NOTE_NSECONDS | NOTE_CRITICAL, clock::until(*earliest).count());
-    if (kevent64(kq_, &timer, 1, nullptr, 0, 0, nullptr) != 0) fail("kevent64");
+// --- A host that polls the kqueue ----------------------------------------------------------------
+
+std::optional<clock::time_point> reactor::next_deadline() const noexcept {
+  if (!ready_.empty()) return now();
+  if (!timers_.empty()) return timers_.earliest();
+  return std::nullopt;
+}
+
+int reactor::native_handle() {
+  throw_if_forked();
+  if (!polled_by_host_) {
+    kqueue::opt_in(kq_, kqueue::not_pollable);
+    // The timer is made here and kept: a drive in a process without free descriptors could not.
+    set_host_timer(clock::time_point::max());
+    polled_by_host_ = tells_of_ready_ = true;
+    submit_for_host();
   }
-  host_timer_ = earliest;
+  return kq_;
+}
+
+remote reactor::get_remote() {
+  return remote(mailbox_);
+}
+
+void reactor::submit_for_host() {
+  if (forked()) return;
+  bool wake = !ready_.empty() || registrations_->pending() != 0;
+  if (!mailbox_->fall_asleep()) wake = true;
+  if (!polled_by_host_) return;
+  const auto earliest = timers_.empty() ? clock::time_point::max() : timers_.earliest();
+  if (earliest != host_timer_) {
+    if (earliest <= now()) {
+      wake = true;
+    } else {
+      set_host_timer(earliest);
+    }
+  }
   if (wake) wake_host();
+}
+
+// Sets the kernel timer that wakes a polling host. It is disabled when it has fired, and max() is
+// too far away to be reached. A timer that has been made can be set without memory or descriptors.
+void reactor::set_host_timer(clock::time_point deadline) {
+  const kevent64_s timer =
+      own_event(EVFILT_TIMER, host_timer_ident, EV_ADD | EV_ENABLE | EV_DISPATCH,
+                NOTE_NSECONDS | NOTE_CRITICAL, clock::between(now(), deadline).count());
+  if (kevent64(kq_, &timer, 1, nullptr, 0, 0, nullptr) != 0) fail("kevent64");
+  host_timer_ = deadline;
 }
 
 // Makes a host that polls the kqueue drive next. The call cannot fail: the event is registered.
 void reactor::wake_host() noexcept {
+  if (forked()) return;
   const kevent64_s trigger = own_event(EVFILT_USER, wake_up_ident, 0, NOTE_TRIGGER);
   kevent64(kq_, &trigger, 1, nullptr, 0, 0, nullptr);
 }
 
 void reactor::announce_started() {
-  if (!driven_) submit_for_host();
+  if (!driven()) submit_for_host();
 }
 
 }  // namespace kedge

@@ -3,15 +3,28 @@
 // The base of `loop`, which adds running tasks. Operations reach it through their context; sources
 // are constructed with it (a loop is a reactor).
 //
-// Fairness: a resumed coroutine gets a budget of 64 operations; when it is spent the coroutine goes
-// to the back of the ready queue. The kernel is asked at least once per 64 turns or spent budgets,
-// even while tasks are ready.
+// A turn takes posted work, reads the clock once, expires the timers that are due, and resumes
+// ready coroutines, at most 64. A coroutine that has used up its budget of 64 operations goes to
+// the back of the ready queue, and four of those end the turn. The kernel is asked for events when
+// nothing is ready, when 50 us (set_kernel_interval()) have passed since it was asked, and after 64
+// turns. So a due timer and a post wait for at most one turn, and an event for 64, whatever else is
+// ready.
+//
 // Costs: changes are submitted together with the next wait. So in the steady state a wait costs one
 // system call, and a readiness none beyond it.
 //
-// Threads: only the thread that drives may use it. Other threads have a `remote`.
+// Threads: the loop belongs to the thread that drives it, between drives to the thread that drove
+// it last, and before the first drive to any one thread. A drive by another thread takes over a
+// loop that is not being driven. ready(), timers(), linking a source, submit_changes() and turns
+// assert the thread in debug builds. Other threads have a `remote`.
+//
+// After a fork the loop is the parent's. In the child every drive throws std::system_error
+// (errc::forked), sources answer errc::loop_gone, posts are refused, and destructors free memory
+// without touching the kernel. The child may make loops of its own.
 #pragma once
 
+#include <atomic>
+#include <cassert>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -23,11 +36,14 @@
 #include "kedge/runtime/awaiting/context.h"
 #include "kedge/runtime/awaiting/waiter.h"
 #include "kedge/runtime/kqueue/extension.h"
+#include "kedge/runtime/observer.h"
 #include "kedge/runtime/reactor/clock.h"
 #include "kedge/runtime/reactor/drive_hook.h"
+#include "kedge/runtime/reactor/fork_generation.h"
 #include "kedge/runtime/reactor/ready_queue.h"
 #include "kedge/runtime/reactor/timer.h"
 #include "kedge/runtime/remote.h"
+#include "kedge/runtime/time_source.h"
 
 struct kevent64_s;
 
@@ -44,18 +60,23 @@ class reactor {
 
   // Puts `w` at the back of the ready queue. No effect if it is queued already. Never resumes.
   void ready(waiter& w) noexcept {
+    assert(in_own_thread() && "kedge: a task is made ready on its loop's thread; others post()");
     if (w.queued()) return;
     ready_.push_back(w);
-    if (polled_by_host_ && !driven_) [[unlikely]]
-      wake_host();
+    if (tells_of_ready_) [[unlikely]]
+      tell_of_ready(w);
   }
   // Takes one from the budget of the running coroutine. Returns false if none is left.
   bool spend_budget() noexcept { return budget_-- > 0; }
 
-  // The contexts whose waits context::cancel() has yet to withdraw. For context::cancel() only.
-  context*& cancelling() noexcept { return cancelling_; }
+  // Returns the time: that of kedge::clock, or that of the loop's time_source. Reads it anew, so
+  // that a deadline computed from it is not early.
+  clock::time_point now() const noexcept { return time_ == nullptr ? clock::now() : time_->now(); }
 
-  timer_heap& timers() noexcept { return timers_; }
+  timer_heap& timers() noexcept {
+    assert(in_own_thread() && "kedge: a timer belongs to its loop's thread");
+    return timers_;
+  }
   const std::shared_ptr<registration_table>& registrations() noexcept { return registrations_; }
 
   // Returns the one T of this loop, made as T(reactor&) by the first call. Attachments are
@@ -74,30 +95,29 @@ class reactor {
   }
 
   // Submits the pending changes now. For a source whose registration must have left the kernel
-  // before its next step: a signal's former disposition is restored only after that. Throws
-  // std::system_error if the kqueue fails.
+  // before its next step: a signal's former disposition is restored only after that. No effect in a
+  // forked child. Throws std::system_error if the kqueue fails.
   void submit_changes();
+
+  // Returns whether the calling thread may use the loop (see above). For assertions.
+  bool in_own_thread() const noexcept;
+
+  // Returns the hook within which the loop was made (drive_hook::current()), or null. For sources
+  // that work only within that hook.
+  const drive_hook* made_within() const noexcept { return made_within_; }
 
   // --- For a host that has a main loop of its own ---------------------------------------------
 
-  // One turn without blocking: delivers events, then runs ready tasks. Returns false if there was
-  // neither. As with run_once(), pending changes have been submitted on return. Throws
-  // std::logic_error within a drive of this loop, and std::system_error if the kqueue fails.
-  bool poll() { return run_once(clock::duration::zero()); }
-
-  // One turn that waits, for at most max_wait, until a task is ready or an event arrives. Returns
-  // false if there was neither. A signal that interrupts the wait ends it.
-  bool run_once(clock::duration max_wait = clock::duration::max());
-
   // Returns when the host has to drive next, without regard to the kernel's events: now if tasks
-  // are ready, else the earliest timer's deadline, else nothing.
+  // are ready, else the earliest timer's deadline, else nothing. The time is that of now().
   std::optional<clock::time_point> next_deadline() const noexcept;
 
   // Returns the kqueue's fd, for the host's own poll, select, epoll or kqueue: it is readable when
   // the loop has to be driven. After the first call this covers every reason to drive: whenever
   // poll() or run_once() has returned, the earliest deadline is a kernel timer too, and ready tasks
   // have triggered an event. A host that uses next_deadline() does not need it. The loop owns the
-  // fd. Throws std::system_error if the kqueue fails.
+  // fd, which is not 0, 1 or 2. Throws std::system_error if the kqueue fails, or in a forked child.
+  // A first call that throws has had no effect; later drives need no further descriptor.
   int native_handle();
 
   // --- For other threads ----------------------------------------------------------------------
@@ -111,13 +131,36 @@ class reactor {
   // null removes it. Must not be called during a drive. The hook must outlive the loop.
   void set_hook(drive_hook* hook) noexcept { hook_ = hook; }
 
+  // Sets what sees the loop's tasks and decides their order; null: nothing. Returns what was set
+  // before. The observer must outlive the loop, or be replaced.
+  observer* set_observer(observer* o) noexcept {
+    tells_of_ready_ = o != nullptr || polled_by_host_;
+    return std::exchange(observer_, o);
+  }
+  // The observer, or null. For what the loop's operations and scopes report to it.
+  observer* observed_by() const noexcept { return observer_; }
+
+  // Sets after how much time the kernel is asked for events although tasks are ready. Zero: at
+  // every turn.
+  void set_kernel_interval(clock::duration d) noexcept { kernel_interval_ = d; }
+
  protected:
-  // Throws std::system_error if the system cannot make a kqueue, and std::bad_alloc.
-  reactor();
+  // Throws std::system_error if the system cannot make a kqueue, and std::bad_alloc. Null: time is
+  // kedge::clock's.
+  explicit reactor(time_source* time = nullptr);
+  // Drops posted work and ends the waits of sources that outlive the loop, within the hook.
   ~reactor();
 
-  // The scope of a drive: makes the reactor the thread's current one and runs the hook. Throws
-  // std::logic_error within a drive of the same reactor.
+  // One turn that asks the kernel, and waits for at most max_wait until a task is ready or an event
+  // arrives. Returns false if there was neither. A signal that interrupts the wait ends it. Pending
+  // changes have been submitted on return. Throws as a `driving`, and std::system_error if the
+  // kqueue fails.
+  bool run_once(clock::duration max_wait);
+
+  // The scope of a drive: makes the loop the thread's, the reactor the thread's current one, and
+  // runs the hook. Throws std::logic_error if the loop is being driven, with a message that says
+  // whether by this thread or by another one, and std::system_error (errc::forked) in a forked
+  // child.
   class driving {
    public:
     explicit driving(reactor& r);
@@ -126,15 +169,34 @@ class reactor {
     ~driving();
 
    private:
+   protected:
+    struct for_destruction {};
+    driving(reactor& r, for_destruction) noexcept : reactor_(r), outer_(nullptr) { enter(); }
+
+   private:
+    void enter() noexcept;
     reactor& reactor_;
     reactor* outer_;
   };
+
+  // The same for the destruction of the loop's coroutines, also in a forked child. Requires that
+  // left_alone() has returned false.
+  class ending : public driving {
+   public:
+    explicit ending(reactor& r) noexcept : driving(r, for_destruction()) {}
+  };
+
+  // For a destructor. Returns true if the loop must be left as it is: a task of this loop has
+  // called exit(), which destroys a static loop during the drive, or another thread drove the loop
+  // when the process was forked. Ends the program if the loop is being driven otherwise: a loop is
+  // not destroyed by its own task or by another thread.
+  bool left_alone() const noexcept;
 
   // Runs the hook around an access of the loop's owner to coroutines between drives. No effect
   // within a drive, which has run the hook.
   class hooked {
    public:
-    explicit hooked(const reactor& r) noexcept : hook_(r.driven_ ? nullptr : r.hook_) {
+    explicit hooked(const reactor& r) noexcept : hook_(r.driven() ? nullptr : r.hook_) {
       if (hook_ != nullptr) hook_->enter();
     }
     hooked(const hooked&) = delete;
@@ -147,12 +209,18 @@ class reactor {
     drive_hook* hook_;
   };
 
-  // One turn: takes events, waiting at most max_wait if no task is ready, then runs ready tasks.
-  // Returns false if there was neither. Requires a `driving`.
+  // Resumes one ready waiter, after taking posts, due timers and events without waiting. Returns
+  // false if none is ready. Requires a `driving`. Throws as turn().
+  bool single_step();
+
+  // One turn, which asks the kernel if it has to, and waits for at most max_wait if no task is
+  // ready. Returns false if nothing came and nothing ran. Requires a `driving`. Throws
+  // std::system_error if the kqueue fails, or if the process was forked within the drive.
   bool turn(clock::duration max_wait);
 
-  // Makes the kqueue readable to a host that polls, if tasks are ready, changes are pending or work
-  // is posted, and arms a kernel timer for the earliest deadline. To be called after a drive.
+  // Makes the kqueue readable to a host that polls, if tasks are ready, a timer is due, changes
+  // are pending or work is posted, and sets the kernel timer to the earliest deadline. To be called
+  // after a drive.
   void submit_for_host();
   // The same, after a task was started. No effect within a drive.
   void announce_started();
@@ -179,31 +247,53 @@ class reactor {
     const void* key;
     std::unique_ptr<held_base> object;
   };
+  struct left_behind;
 
-  void wake_host() noexcept;
-  bool run_ready() noexcept;
+  bool driven() const noexcept { return driver_.load(std::memory_order_relaxed) != nullptr; }
+  bool forked() const noexcept { return generation_ != fork_generation(); }
+  void throw_if_forked() const;
+  void open(time_source* time);
+  void claim();
   bool collect(clock::duration max_wait);
+  bool run_ready();
+  void run_one(waiter& w) noexcept;
+  void run_observed();
+  waiter& choose();
+  void tell_of_ready(waiter& w) noexcept;
+  bool must_ask(clock::time_point time);
+  bool ask(clock::duration max_wait, clock::time_point time);
   bool take_active();
   int ask_kernel(clock::duration max_wait);
-  clock::duration until_deadline(clock::duration max_wait) const noexcept;
+  void submit_some();
   void deliver(int count) noexcept;
-  int kq_;
+  void set_host_timer(clock::time_point deadline);
+  void wake_host() noexcept;
+
+  const int kq_;
+  const unsigned generation_ = fork_generation();
   kqueue::handle kqueue_{kq_};  // of kq_, for the calls of each turn
+  time_source* time_ = nullptr;
+  // Threads, by an address of their own. The driver is null between drives, the owner before the
+  // first drive.
+  std::atomic<const void*> driver_{nullptr};
+  std::atomic<const void*> owner_{nullptr};
   int budget_ = 0;
   unsigned turns_until_kernel_ = 0;
-  bool driven_ = false;
+  clock::duration kernel_interval_ = std::chrono::microseconds(50);
+  clock::time_point asked_{};  // when the kernel was asked last
   bool polled_by_host_ = false;
-  bool remote_handed_out_ = false;
-  bool woken_ = false;
-  std::optional<clock::time_point> host_timer_;
+  bool tells_of_ready_ = false;  // to a polling host, or to the observer
+  observer* observer_ = nullptr;
+  // What the kernel timer for a polling host is set to; max() if to no deadline.
+  clock::time_point host_timer_ = clock::time_point::max();
   ready_queue<waiter> ready_;
-  context* cancelling_ = nullptr;
   timer_heap timers_;
   std::shared_ptr<registration_table> registrations_;
   std::shared_ptr<remote::mailbox> mailbox_;
   std::vector<attached> attachments_;
-  std::unique_ptr<kevent64_s[]> events_;
+  std::unique_ptr<kevent64_s[]> events_;  // room for the events of a call, then for its changes
   drive_hook* hook_ = nullptr;
+  const drive_hook* const made_within_ = drive_hook::current();
 };
 
 // Puts `w` at the back of its loop's ready queue. No effect if it is queued already. Never resumes.

@@ -8,6 +8,8 @@
 // Threads: the loop's thread only.
 #pragma once
 
+#include <cstddef>
+
 namespace kedge {
 
 class ready_node {
@@ -56,6 +58,22 @@ class ready_queue {
     n.next_ = &end_;
     end_.previous_->next_ = &n;
     end_.previous_ = &n;
+  }
+
+  // The number of nodes, in linear time.
+  std::size_t size() const noexcept {
+    std::size_t count = 0;
+    for (const ready_node* n = end_.next_; n != &end_; n = n->next_) ++count;
+    return count;
+  }
+
+  // Unlinks and returns the node after the `index` oldest ones, in linear time. Requires that
+  // `index` is less than size().
+  Node& pop(std::size_t index) noexcept {
+    ready_node* n = end_.next_;
+    while (index-- != 0) n = n->next_;
+    n->unlink();
+    return static_cast<Node&>(*n);
   }
 
   // Unlinks and returns the oldest node. Requires that the queue is not empty.

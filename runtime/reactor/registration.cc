@@ -2,6 +2,7 @@
 #include "kedge/runtime/reactor/registration.h"
 
 #include <algorithm>
+#include <cassert>
 #include <memory>
 #include <utility>
 
@@ -19,7 +20,7 @@ void listener::unlink() noexcept {
 }
 
 void listener::clear() noexcept {
-  if ((slot_->event.flags & EV_EOF) == 0) slot_->ready = false;
+  if (!slot_->ended) slot_->ready = false;
 }
 
 void listener::end_all(registration_slot& slot, std::error_code why) noexcept {
@@ -39,20 +40,26 @@ registration::registration(registration_table& t, sharing mode, std::int16_t fil
     : slot_(t.closed() ? nullptr : t.acquire(mode, filter, ident, fflags)),
       end_(t.closed() ? errc::loop_gone : errc::already_awaited) {}
 
-registration::registration(registration&& other) noexcept
-    : slot_(std::exchange(other.slot_, nullptr)), end_(std::exchange(other.end_, errc::closed)) {}
+registration::registration(registration&& other) noexcept {
+  take_over(other);
+}
 
 registration& registration::operator=(registration&& other) noexcept {
   if (this != &other) {
     close();
-    slot_ = std::exchange(other.slot_, nullptr);
-    end_ = std::exchange(other.end_, errc::closed);
+    take_over(other);
   }
   return *this;
 }
 
+void registration::take_over(registration& other) noexcept {
+  slot_ = std::exchange(other.slot_, nullptr);
+  end_ = std::exchange(other.end_, errc::closed);
+  if (slot_ != nullptr && slot_->linked_by == &other) slot_->linked_by = this;
+}
+
 registration::operator bool() const noexcept {
-  return slot_ != nullptr && slot_->table != nullptr;
+  return slot_ != nullptr && slot_->table != nullptr && !slot_->table->closed();
 }
 
 void registration::close(std::error_code why) noexcept {
@@ -65,8 +72,14 @@ void registration::close_with_fd() noexcept {
 
 void registration::give_up(std::error_code why, bool fd_closes) noexcept {
   if (slot_ == nullptr) return;
+  registration_slot& slot = *std::exchange(slot_, nullptr);
   end_ = why;
-  registration_table::release(std::exchange(slot_, nullptr), why, fd_closes);
+  if (fd_closes) {
+    registration_table::lose_fd(slot, why);
+  } else if (slot.mode == sharing::exclusive && slot.linked_by == this) {
+    listener::end_all(slot, why);
+  }
+  registration_table::release(slot);
 }
 
 bool registration::ready() const noexcept {
@@ -78,24 +91,51 @@ bool registration::awaited() const noexcept {
 }
 
 void registration::clear() noexcept {
-  if ((slot_->event.flags & EV_EOF) == 0) slot_->ready = false;
+  if (!slot_->ended) slot_->ready = false;
 }
 
-const kevent64_s& registration::event() const noexcept {
-  return slot_->event;
+void registration::clear_after(std::size_t bytes) noexcept {
+  const bool has_more = slot_->marked || slot_->data > static_cast<std::int64_t>(bytes);
+  if (!has_more) clear();
 }
 
 std::error_code registration::link(listener& l) noexcept {
+  using enum registration_slot::stage;
   if (slot_ == nullptr) return end_;
-  if (slot_->table == nullptr) return errc::loop_gone;
-  if (slot_->refusal) return slot_->refusal;
-  if (slot_->mode == sharing::exclusive && slot_->first != nullptr) return errc::already_awaited;
+  if (slot_->at == fd_closed) return errc::closed;
+  if (!*this) return errc::loop_gone;
+  assert(slot_->table->in_own_thread() && "kedge: a source is awaited on its loop's thread");
+  if (slot_->at == refused) return {slot_->refusal, std::system_category()};
+  if (slot_->mode == sharing::exclusive) {
+    if (slot_->first != nullptr) return errc::already_awaited;
+    slot_->linked_by = this;
+  }
   l.slot_ = slot_;
   l.previous_ = nullptr;
   l.next_ = slot_->first;
   if (l.next_ != nullptr) l.next_->previous_ = &l;
   slot_->first = &l;
   return {};
+}
+
+// --- registration_table --------------------------------------------------------------------------
+
+namespace {
+
+// Fds above this are kept with the other idents, so that one large fd does not make a large array.
+constexpr std::uint64_t most_fds = 1 << 20;
+
+// The place of (filter, fd) in by_fd_, or no place.
+std::size_t place_of(std::int16_t filter, std::uint64_t ident) noexcept {
+  const bool is_fd = (filter == EVFILT_READ || filter == EVFILT_WRITE) && ident < most_fds;
+  return is_fd ? 2 * static_cast<std::size_t>(ident) + (filter == EVFILT_WRITE ? 1 : 0)
+               : ~std::size_t{0};
+}
+
+}  // namespace
+
+bool registration_table::in_own_thread() const noexcept {
+  return owner_.in_own_thread();
 }
 
 void registration_table::close() noexcept {
@@ -108,84 +148,147 @@ void registration_table::close() noexcept {
     slot->ready = false;
     listener::end_all(*slot, errc::loop_gone);
   }
+  while (additions_.pop_front() != nullptr) continue;
+  while (const registration_slot* const slot = deletions_.pop_front()) delete slot;
+  pending_ = 0;
 }
 
 std::uint64_t registration_table::udata_of(const registration_slot& slot) const noexcept {
   return std::uint64_t{entries_[slot.index].generation} << 32 | slot.index;
 }
 
+registration_slot* registration_table::find(const key& k) const noexcept {
+  const std::size_t place = place_of(k.filter, k.ident);
+  if (place < by_fd_.size()) {
+    const std::uint32_t index = by_fd_[place];
+    return index == 0 ? nullptr : entries_[index - 1].slot;
+  }
+  if (place != ~std::size_t{0}) return nullptr;
+  const auto held = by_key_.find(k);
+  return held == by_key_.end() ? nullptr : held->second;
+}
+
+void registration_table::insert(const key& k, registration_slot& slot) {
+  const std::size_t place = place_of(k.filter, k.ident);
+  if (place == ~std::size_t{0}) {
+    by_key_.emplace(k, &slot);
+    return;
+  }
+  // Doubles: the fds of a program are seldom sparse.
+  if (place >= by_fd_.size()) by_fd_.resize(std::max(2 * by_fd_.size(), (place | 1) + 1));
+  by_fd_[place] = slot.index + 1;
+}
+
+// Returns an unused index. It stays unused until its entry has a slot.
+std::uint32_t registration_table::take_index() {
+  if (first_free_ == no_index) {
+    entries_.emplace_back();
+    first_free_ = static_cast<std::uint32_t>(entries_.size() - 1);
+  }
+  return first_free_;
+}
+
 registration_slot* registration_table::acquire(sharing mode, std::int16_t filter,
                                                std::uint64_t ident, std::uint32_t fflags) {
-  if (const auto held = by_key_.find({ident, filter}); held != by_key_.end()) {
-    registration_slot& slot = *held->second;
-    if (mode == sharing::exclusive || slot.mode == sharing::exclusive) return nullptr;
-    ++slot.holds;
-    return &slot;
-  }
-  // Reserves first, so that neither adding the slot below nor its deletion later can fail. Doubles,
-  // so that reserving is rare.
-  const std::size_t wanted = changes_.size() + by_key_.size() + 2;
-  if (changes_.capacity() < wanted) changes_.reserve(2 * wanted);
-  if (free_.empty()) {
-    entries_.emplace_back();
-    free_.reserve(entries_.capacity());
-    free_.push_back(static_cast<std::uint32_t>(entries_.size() - 1));
+  if (registration_slot* const held = find({ident, filter})) {
+    if (held->mode != mode) return nullptr;
+    ++held->holds;
+    return held;
   }
   auto slot = std::make_unique<registration_slot>();
-  by_key_.emplace(key{ident, filter}, slot.get());
   slot->table = this;
   slot->ident = ident;
-  slot->batch = batch_;
+  slot->fflags = fflags;
   slot->filter = filter;
   slot->mode = mode;
-  slot->holds = 1;
-  slot->index = free_.back();
-  free_.pop_back();
-  entries_[slot->index].slot = slot.get();
-
-  kevent64_s change{};
-  change.ident = ident;
-  change.filter = filter;
-  change.flags = EV_ADD | EV_CLEAR;
-  change.fflags = fflags;
-  change.udata = udata_of(*slot);
-  changes_.push_back(change);
+  slot->index = take_index();
+  insert({ident, filter}, *slot);  // the last step that may throw
+  entry& e = entries_[slot->index];
+  first_free_ = e.next_free;
+  e.slot = slot.get();
+  additions_.push_back(*slot);
+  ++pending_;
   return slot.release();
 }
 
-void registration_table::release(registration_slot* slot, std::error_code why,
-                                 bool fd_closes) noexcept {
-  if (slot->mode == sharing::exclusive) listener::end_all(*slot, why);
-  if (--slot->holds != 0) return;
-  if (slot->table != nullptr) slot->table->forget(*slot, fd_closes);
-  delete slot;
+void registration_table::release(registration_slot& slot) noexcept {
+  if (--slot.holds != 0) return;
+  if (slot.table != nullptr) {
+    slot.table->forget(slot);
+  } else {
+    delete &slot;
+  }
 }
 
-// Takes the slot out of the table, and the registration out of the kernel unless closing the fd
-// does that. An addition that has not been submitted is withdrawn: by the next wait the fd may be
-// another file.
-void registration_table::forget(const registration_slot& slot, bool fd_closes) noexcept {
-  const std::uint64_t udata = udata_of(slot);
-  const auto is_its_addition = [&](const kevent64_s& c) {
-    return c.udata == udata && (c.flags & EV_ADD) != 0;
-  };
-  const auto pending = slot.batch == batch_
-                           ? std::find_if(changes_.begin(), changes_.end(), is_its_addition)
-                           : changes_.end();
-  if (pending != changes_.end()) {
-    changes_.erase(pending);
-  } else if (!slot.refusal && !fd_closes) {
-    kevent64_s change{};
+void registration_table::lose_fd(registration_slot& slot, std::error_code why) noexcept {
+  if (slot.table != nullptr) slot.table->take_out(slot);
+  slot.table = nullptr;
+  slot.at = registration_slot::stage::fd_closed;
+  listener::end_all(slot, why);
+}
+
+// Takes the slot out of the table, and the registration out of the kernel. An addition that has not
+// been submitted is withdrawn: by the next wait the fd may be another file.
+void registration_table::forget(registration_slot& slot) noexcept {
+  const bool in_kernel = slot.at == registration_slot::stage::registered;
+  take_out(slot);
+  if (in_kernel) {
+    deletions_.push_back(slot);
+    ++pending_;
+  } else {
+    delete &slot;
+  }
+}
+
+// Frees the slot's index, and withdraws its addition.
+void registration_table::take_out(registration_slot& slot) noexcept {
+  if (slot.at == registration_slot::stage::adding) {
+    additions_.remove(slot);
+    --pending_;
+  }
+  const std::size_t place = place_of(slot.filter, slot.ident);
+  if (place == ~std::size_t{0}) {
+    by_key_.erase({slot.ident, slot.filter});
+  } else {
+    by_fd_[place] = 0;
+  }
+  entry& e = entries_[slot.index];
+  e.slot = nullptr;
+  ++e.generation;
+  e.next_free = first_free_;
+  first_free_ = slot.index;
+}
+
+std::size_t registration_table::write_changes(kevent64_s* into, std::size_t most) const noexcept {
+  std::size_t count = 0;
+  const auto write = [&](const registration_slot& slot, std::uint16_t flags, std::uint64_t udata) {
+    kevent64_s& change = into[count++];
+    change = {};
     change.ident = slot.ident;
     change.filter = slot.filter;
-    change.flags = EV_DELETE;
+    change.flags = flags;
+    change.fflags = flags == EV_DELETE ? 0 : slot.fflags;
     change.udata = udata;
-    changes_.push_back(change);
+  };
+  // A deletion fails if the kernel has dropped the registration. No slot has this udata.
+  for (auto* s = deletions_.front(); s != nullptr && count < most; s = change_list::after(*s)) {
+    write(*s, EV_DELETE, no_index - 1);
   }
-  by_key_.erase({slot.ident, slot.filter});
-  entries_[slot.index].slot = nullptr;
-  ++entries_[slot.index].generation;
-  free_.push_back(slot.index);
+  for (auto* s = additions_.front(); s != nullptr && count < most; s = change_list::after(*s)) {
+    write(*s, EV_ADD | EV_CLEAR, udata_of(*s));
+  }
+  return count;
+}
+
+void registration_table::submitted(std::size_t count) noexcept {
+  pending_ -= count;
+  for (; count != 0; --count) {
+    if (const registration_slot* const gone = deletions_.pop_front()) {
+      delete gone;
+    } else {
+      additions_.pop_front()->at = registration_slot::stage::registered;
+    }
+  }
 }
 
 void registration_table::deliver(const kevent64_s& event) noexcept {
@@ -195,11 +298,14 @@ void registration_table::deliver(const kevent64_s& event) noexcept {
   if (e.slot == nullptr || e.generation != event.udata >> 32) return;
   registration_slot& slot = *e.slot;
   if ((event.flags & EV_ERROR) != 0) {
-    slot.refusal = std::error_code(static_cast<int>(event.data), std::system_category());
-    listener::end_all(slot, slot.refusal);
+    slot.at = registration_slot::stage::refused;
+    slot.refusal = static_cast<int>(event.data);
+    listener::end_all(slot, {slot.refusal, std::system_category()});
     return;
   }
-  slot.event = event;
+  slot.data = event.data;
+  slot.marked = (event.fflags & NOTE_OOB) != 0;
+  slot.ended = (event.flags & EV_EOF) != 0;
   slot.ready = true;
   listener* next = nullptr;
   for (listener* l = slot.first; l != nullptr; l = next) {

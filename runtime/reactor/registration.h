@@ -2,15 +2,17 @@
 //
 // Every event of the kernel arrives through a registration: file descriptors, signals, and in
 // `mach` receive rights, port sets and notifications are thin types over it. Sources on the same
-// (filter, ident) share one kernel registration. Readiness is remembered: an event sets it, clear()
-// clears it unless the event had EV_EOF. A linked `listener` receives the events.
+// (filter, ident) share one kernel registration. Readiness is remembered in it: an event sets it,
+// clear() clears it unless the event had EV_EOF. A linked `listener` receives the events.
 //
-// Threads: the loop's thread only. A registration that outlives its loop is closed, with
-// errc::loop_gone.
+// Threads: the loop's thread only; link() asserts it in debug builds. A registration that outlives
+// its loop is closed, with errc::loop_gone. So is every registration of the parent's loops in a
+// forked child: the child's functions touch memory only, never the kernel.
 #pragma once
 
 #include <sys/event.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <system_error>
 
@@ -19,11 +21,12 @@
 namespace kedge {
 
 class reactor;
+class registration;
 class registration_table;
 struct registration_slot;
 
 enum class sharing : bool {
-  exclusive,  // one source, one listener at a time
+  exclusive,  // one listener at a time, of any of the sources
   shared,     // every listener receives every event
 };
 
@@ -64,9 +67,10 @@ class registration {
  public:
   // Makes a closed registration.
   registration() = default;
-  // Registers in the kernel with the next wait, with EV_ADD | EV_CLEAR and `fflags`. If the kernel
-  // refuses, the listeners receive its error. An exclusive (filter, ident) has one hold: a second
-  // registration is made closed, with errc::already_awaited. Throws std::bad_alloc.
+  // Registers in the kernel with the next wait, with EV_ADD | EV_CLEAR and `fflags`, unless another
+  // registration of the loop has done so. If the kernel refuses, the listeners receive its error.
+  // If another registration of the other `sharing` exists, this one is made closed, with
+  // errc::already_awaited. Throws std::bad_alloc.
   registration(reactor& r, sharing s, std::int16_t filter, std::uint64_t ident,
                std::uint32_t fflags = 0);
   // The same, for a source that registers when the loop may be gone. The source keeps the table
@@ -77,33 +81,36 @@ class registration {
   registration& operator=(registration&& other) noexcept;
   ~registration() { close(); }
 
-  // Returns false after close(), and when the loop is gone.
+  // Returns false after close(), when the loop is gone, and in a forked child of its process.
   explicit operator bool() const noexcept;
 
   // Gives up this hold. The last hold removes the registration from the kernel with the next wait,
-  // or withdraws it if it has not been submitted. The listener of an exclusive registration
-  // receives closed(why). Listeners of a shared one belong to its holders: each holder unlinks its
-  // own before it closes.
+  // or withdraws it if it has not been submitted. If a listener of an exclusive registration was
+  // linked by this hold, it receives closed(why). Listeners of a shared one belong to its holders:
+  // each holder unlinks its own before it closes.
   void close(std::error_code why = errc::closed) noexcept;
   // The same, for an fd that the caller closes before the next wait. Closing the fd removes the
-  // registration from the kernel.
+  // registration from the kernel: all holds on it end with errc::closed.
   void close_with_fd() noexcept;
 
   // Returns the remembered readiness.
   bool ready() const noexcept;
-  // Returns whether a listener is linked.
+  // Returns whether a listener is linked, by this hold or by another.
   bool awaited() const noexcept;
   // Forgets the readiness, since the source was found empty. Requires an open registration.
   void clear() noexcept;
-  // The last event. Requires an open registration.
-  const kevent64_s& event() const noexcept;
+  // The same, after a read has stopped at `bytes` bytes. No effect if the last event says that more
+  // can be read: on Linux that an out-of-band mark is ahead, on Darwin by its data.
+  void clear_after(std::size_t bytes) noexcept;
 
-  // Links `l`. On an error `l` is not linked: an exclusive registration has a listener already, the
-  // registration is closed, or the kernel has refused it.
+  // Links `l`. On an error `l` is not linked: an exclusive registration has a listener already
+  // (errc::already_awaited), the registration is closed, or the kernel has refused it. Once that
+  // listener has left, the next one can be linked.
   std::error_code link(listener& l) noexcept;
 
  private:
   void give_up(std::error_code why, bool fd_closes) noexcept;
+  void take_over(registration& other) noexcept;
 
   registration_slot* slot_ = nullptr;
   std::error_code end_ = errc::closed;  // why slot_ is null

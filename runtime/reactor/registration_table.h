@@ -1,7 +1,9 @@
 // registration_table: the loop's registrations, and the changes not yet submitted to its kqueue.
 //
 // `udata` carries a slot's index and generation, never an address, so that an event for a
-// registration that has been closed is recognised and dropped. For registration.cc and reactor.cc.
+// registration that has been closed is recognised and dropped. Every function but write_changes()
+// and close() takes constant time, however many changes are pending. For registration.cc and
+// reactor.cc.
 //
 // Threads: the loop's thread only. The loop and its sources share the table, so it may outlive the
 // loop.
@@ -16,61 +18,81 @@
 #include <unordered_map>
 #include <vector>
 
+#include "kedge/runtime/base/list.h"
+#include "kedge/runtime/reactor/fork_generation.h"
 #include "kedge/runtime/reactor/registration.h"
 
 namespace kedge {
 
-class registration_table;
-
-// One registration. Lives until its last hold is given up, which may be after the table's end.
+// One registration. Lives until its last hold is given up, which may be after the table's end, and
+// until its removal from the kernel is submitted.
 struct registration_slot {
-  registration_table* table = nullptr;  // null: the loop is gone
-  listener* first = nullptr;            // the latest linked one
-  kevent64_s event{};                   // the last event
-  std::error_code refusal;              // the kernel's error if it refused the registration
+  enum class stage : unsigned char {
+    adding,      // its addition is pending
+    registered,  // its addition was submitted
+    refused,     // the kernel has answered with `refusal`
+    fd_closed,   // an fd that was closed: not in the table
+  };
+
+  registration_table* table = nullptr;             // null: the loop is gone
+  listener* first = nullptr;                       // the latest linked one
+  const registration* linked_by = nullptr;         // the hold that linked `first`, if exclusive
+  base::list_link<registration_slot> change = {};  // of the pending addition or deletion
   std::uint64_t ident = 0;
-  std::uint64_t batch = 0;  // the batch of changes that its addition is in
   std::uint32_t index = 0;
-  std::uint32_t holds = 0;
+  std::uint32_t holds = 1;
+  std::uint32_t fflags = 0;
+  int refusal = 0;  // an errno
   std::int16_t filter = 0;
   sharing mode = sharing::exclusive;
+  stage at = stage::adding;
   bool ready = false;
+  bool ended = false;     // the last event had EV_EOF
+  bool marked = false;    // the last event had NOTE_OOB
+  std::int64_t data = 0;  // of the last event
 };
 
 class registration_table {
  public:
-  registration_table() = default;
+  // `owner` lives until close().
+  explicit registration_table(const reactor& owner) noexcept : owner_(owner) {}
   registration_table(const registration_table&) = delete;
   registration_table& operator=(const registration_table&) = delete;
   ~registration_table() { close(); }
 
   // Ends every listener with errc::loop_gone, and refuses further registrations.
   void close() noexcept;
-  bool closed() const noexcept { return closed_; }
+  // Returns true also in a forked child.
+  bool closed() const noexcept { return closed_ || generation_ != fork_generation(); }
 
   // Returns the slot of (filter, ident) with one more hold. Returns null if (filter, ident) is held
-  // and either that hold or `mode` is exclusive. Throws std::bad_alloc.
+  // in the other mode. Requires that the table is not closed. Throws std::bad_alloc.
   registration_slot* acquire(sharing mode, std::int16_t filter, std::uint64_t ident,
                              std::uint32_t fflags);
-  // Gives up one hold; the last one deletes the slot. `fd_closes`: the slot's ident is an fd that
-  // the caller closes before the next wait.
-  static void release(registration_slot* slot, std::error_code why, bool fd_closes) noexcept;
+  // Gives up one hold; the last one ends the slot.
+  static void release(registration_slot& slot) noexcept;
+  // Takes a slot whose fd is being closed out of the table, and tells its listeners.
+  static void lose_fd(registration_slot& slot, std::error_code why) noexcept;
 
   // Passes an event or an error record to its listeners.
   void deliver(const kevent64_s& event) noexcept;
 
   // The changes to submit with the next wait.
-  const std::vector<kevent64_s>& changes() const noexcept { return changes_; }
+  std::size_t pending() const noexcept { return pending_; }
+  // Writes the first pending changes, at most `most`, to `into`. Returns their number. They stay
+  // pending until submitted().
+  std::size_t write_changes(kevent64_s* into, std::size_t most) const noexcept;
   // The first `count` changes have been submitted.
-  void submitted(std::size_t count) noexcept {
-    changes_.erase(changes_.begin(), changes_.begin() + static_cast<std::ptrdiff_t>(count));
-    if (changes_.empty()) ++batch_;
-  }
+  void submitted(std::size_t count) noexcept;
+
+  // Returns whether the calling thread is the loop's. Requires that the loop lives.
+  bool in_own_thread() const noexcept;
 
  private:
   struct entry {
     registration_slot* slot = nullptr;
     std::uint32_t generation = 0;
+    std::uint32_t next_free = no_index;  // if there is no slot
   };
   struct key {
     std::uint64_t ident;
@@ -82,15 +104,28 @@ class registration_table {
       return std::hash<std::uint64_t>()(k.ident * 31 + static_cast<std::uint16_t>(k.filter));
     }
   };
+  static constexpr std::uint32_t no_index = ~std::uint32_t{0};
 
-  void forget(const registration_slot& slot, bool fd_closes) noexcept;
+  void forget(registration_slot& slot) noexcept;
+  void take_out(registration_slot& slot) noexcept;
+  registration_slot* find(const key& k) const noexcept;
+  void insert(const key& k, registration_slot& slot);
   std::uint64_t udata_of(const registration_slot& slot) const noexcept;
+  std::uint32_t take_index();
 
+  // Deletions go before additions: a pending addition is never older than a pending deletion of the
+  // same (filter, ident).
+  using change_list = base::list<registration_slot, &registration_slot::change>;
+
+  const reactor& owner_;
   std::vector<entry> entries_;
-  std::vector<std::uint32_t> free_;
-  std::unordered_map<key, registration_slot*, key_hash> by_key_;
-  std::vector<kevent64_s> changes_;  // has room for the deletion of every slot
-  std::uint64_t batch_ = 0;          // how often all changes have been submitted
+  std::uint32_t first_free_ = no_index;
+  std::vector<std::uint32_t> by_fd_;  // 1 + index of the READ and of the WRITE slot of each fd
+  std::unordered_map<key, registration_slot*, key_hash> by_key_;  // all others
+  change_list deletions_;                                         // slots without holds
+  change_list additions_;
+  std::size_t pending_ = 0;
+  const unsigned generation_ = fork_generation();
   bool closed_ = false;
 };
 

@@ -28,7 +28,8 @@ void timer_heap::arm(timer& t, clock::time_point deadline) {
   sift_up(entries_.size() - 1, e);
 }
 
-void timer_heap::expire(clock::time_point now) noexcept {
+bool timer_heap::expire(clock::time_point now) noexcept {
+  if (entries_.empty() || entries_.front().deadline > now) return false;
   const std::uint64_t armed_before = next_order_;
   while (!entries_.empty() && entries_.front().deadline <= now &&
          entries_.front().order < armed_before) {
@@ -36,6 +37,7 @@ void timer_heap::expire(clock::time_point now) noexcept {
     t.disarm();
     t.expire();
   }
+  return true;
 }
 
 void timer_heap::remove(std::size_t position) noexcept {

@@ -56,8 +56,9 @@ class timer_heap {
   void arm(timer& t, clock::time_point deadline);
 
   // Expires the timers whose deadline is not after `now`, the earliest first. Stops at the first
-  // timer that was armed during the call; it and those behind it wait for the next call.
-  void expire(clock::time_point now) noexcept;
+  // timer that was armed during the call; it and those behind it wait for the next call. Returns
+  // false if none was due.
+  bool expire(clock::time_point now) noexcept;
 
  private:
   friend class timer;

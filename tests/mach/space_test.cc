@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <ostream>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -145,6 +146,35 @@ TEST_CASE("a service that ends completes its client's died() and no_senders()" *
     // The space is gone, and the right with it.
     std::move(requests).release();
   }
+}
+
+TEST_CASE("a loop that was made in a space and is driven without its hook refuses to wait there" *
+          several_tasks) {
+  space names;
+  std::optional<loop> runs;
+  {
+    const scoped_space inside(names);
+    runs.emplace();
+  }
+  const auto wait = [](receive_right r) -> task<> { static_cast<void>(co_await r.receive()); };
+  std::string message;
+  try {
+    runs->run(wait(receive_right::make()));
+  } catch (const std::logic_error& e) {
+    message = e.what();
+  }
+  CHECK(message.find("set_hook()") != std::string::npos);
+
+  // With the space current, or with the hook, it waits.
+  {
+    const scoped_space inside(names);
+    runs->spawn(wait(receive_right::make()));
+    runs->poll();
+    CHECK(runs->size() == 1);
+  }
+  runs->set_hook(&names);
+  runs->poll();
+  CHECK(runs->size() == 1);
 }
 
 TEST_CASE("two tasks on two threads exchange 200 calls") {

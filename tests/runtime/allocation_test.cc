@@ -6,10 +6,12 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
 #include "counted_new.h"
+#include "kedge/runtime/attempt.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/reactor/registration.h"
 #include "kedge/runtime/sleep.h"
@@ -59,6 +61,29 @@ TEST_CASE("when_any and with_timeout do not allocate in the steady state") {
     co_await kedge::when_any(kedge::yield(), kedge::sleep_for(1h));
     static_cast<void>(co_await kedge::with_timeout(1h, kedge::yield()));
   };
+  CHECK(l.run(count(step)) == 0);
+}
+
+TEST_CASE("a time-out and an attempt of a task do not allocate in the steady state") {
+  loop l;
+  const auto child = []() -> task<> { co_await kedge::sleep_for(1h); };
+  const auto step = [&]() -> task<> {
+    const auto timed = co_await kedge::attempt(kedge::with_timeout(0ns, child()));
+    CHECK(timed.has_value());
+  };
+  CHECK(l.run(count(step)) == 0);
+}
+
+TEST_CASE("a scope whose children are cancelled does not allocate in the steady state") {
+  loop l;
+  const auto child = []() -> task<> { co_await kedge::sleep_for(1h); };
+  const auto body = [&](kedge::scope& s) -> task<> {
+    s.spawn(child());
+    s.spawn(kedge::sleep_for(1h));
+    co_await kedge::yield();
+    s.cancel();
+  };
+  const auto step = [&]() -> task<> { co_await kedge::with_scope(std::ref(body)); };
   CHECK(l.run(count(step)) == 0);
 }
 

@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "byte_io.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
@@ -35,17 +36,17 @@
 namespace {
 
 using namespace std::chrono_literals;
+using kedge::bytes;
 using kedge::descriptor;
+using kedge::drain;
 using kedge::errc;
 using kedge::loop;
 using kedge::ownership;
+using kedge::read_once;
 using kedge::result;
 using kedge::stream_pair;
 using kedge::task;
 
-std::span<const std::byte> bytes(std::string_view s) {
-  return std::as_bytes(std::span(s.data(), s.size()));
-}
 struct pipe_ends {
   explicit pipe_ends(int flags = 0) {
     REQUIRE(::pipe(fd.data()) == 0);
@@ -64,16 +65,6 @@ class sigpipe_ignored {
  private:
   void (*before_)(int);
 };
-// Reads once, and stores the text or the error.
-task<> read_once(descriptor& d, std::optional<result<std::string>>& out) {
-  std::array<std::byte, 64> buffer{};
-  const auto n = co_await d.read_some(buffer);
-  if (n) {
-    out = std::string(reinterpret_cast<const char*>(buffer.data()), *n);
-  } else {
-    out = result<std::string>(kedge::unexpected(n.error()));
-  }
-}
 task<std::string> read_all(descriptor& d, std::size_t at_once = 4096) {
   std::string all;
   std::vector<std::byte> buffer(at_once);
@@ -102,9 +93,6 @@ std::string long_text(std::size_t size) {
   std::string s(size, ' ');
   for (std::size_t i = 0; i < size; ++i) s[i] = static_cast<char>('a' + (i * i / 7) % 26);
   return s;
-}
-void drain(loop& l) {
-  while (l.size() != 0) l.run_once();
 }
 
 TEST_CASE("read_some() waits for bytes, then for the end of the stream") {
@@ -323,6 +311,32 @@ TEST_CASE("a second reader gets already_awaited, while a writer may wait beside 
   CHECK(first->value() == "x");
 }
 
+TEST_CASE("of two descriptors of one fd the second reads once the first does not wait") {
+  loop l;
+  stream_pair p(l);
+  auto first = std::make_unique<descriptor>(l, p.b.native_handle(), ownership::borrowed);
+  descriptor second(l, p.b.native_handle(), ownership::borrowed);
+  std::optional<result<std::string>> by_first, by_second;
+  l.spawn(read_once(*first, by_first));
+  l.poll();
+  l.run(read_once(second, by_second));
+  CHECK(by_second->error() == errc::already_awaited);
+  l.run(write_all(p.a, "x"));
+  drain(l);
+  CHECK(by_first->value() == "x");
+  for (const char* const state : {"the first is idle", "the first is gone"}) {
+    CAPTURE(state);
+    by_second.reset();
+    l.spawn(read_once(second, by_second));
+    l.poll();
+    CHECK_FALSE(by_second);
+    l.run(write_all(p.a, "y"));
+    drain(l);
+    CHECK(by_second->value() == "y");
+    first.reset();
+  }
+}
+
 TEST_CASE("a second reader does not take the bytes for which the first was woken") {
   loop l;
   stream_pair p(l);
@@ -362,8 +376,7 @@ TEST_CASE("close() ends the waits in both directions with errc::closed") {
     }
     later = (co_await p.a.writable()).error();
   });
-  while (l.poll()) {
-  }
+  kedge::settle(l);
   p.a.close();
   CHECK_FALSE(static_cast<bool>(p.a));
   CHECK_FALSE(read);
@@ -375,12 +388,35 @@ TEST_CASE("close() ends the waits in both directions with errc::closed") {
   p.a.close();
 }
 
-TEST_CASE("an awaitable that was made before close() ends with errc::closed") {
+TEST_CASE(
+    "an awaitable made before its descriptor was closed or destroyed ends with errc::closed") {
+  loop l;
+  auto p = std::make_unique<stream_pair>(l);
+  std::array<std::byte, 8> buffer{};
+  auto of_closed = p->a.readable();
+  auto of_destroyed = p->b.read_some(buffer);
+  auto dropped = p->b.writable();
+  p->a.close();
+  CHECK(l.run(std::move(of_closed)).error() == errc::closed);
+  p.reset();
+  CHECK(l.run(std::move(of_destroyed)).error() == errc::closed);
+}
+
+TEST_CASE("a read that fails says its name, its fd and the place of value()") {
   loop l;
   stream_pair p(l);
-  auto before = p.a.readable();
+  const int fd = p.b.native_handle();
+  std::array<std::byte, 8> buffer{};
   p.a.close();
-  CHECK(l.run(std::move(before)).error() == errc::closed);
+  std::string text;
+  try {
+    static_cast<void>(l.run(p.b.read_some(buffer)).value());
+  } catch (const std::system_error& e) {
+    text = e.what();
+  }
+  CHECK(text.starts_with("read_some fd " + std::to_string(fd) + ", at "));
+  CHECK(text.find("descriptor_test.cc:") != text.npos);
+  CHECK(text.ends_with(": end of file"));
 }
 
 TEST_CASE("moving a descriptor keeps its wait, assigning over it ends the wait as closed") {

@@ -3,6 +3,7 @@
 // kedge/runtime/awaiting/operation.h.
 #pragma once
 
+#include <exception>
 #include <stdexcept>
 #include <utility>
 
@@ -65,10 +66,11 @@ struct gate {
       return gate_.answer == cancelling::withdraws;
     }
     bool was_cancelled() const noexcept { return by_cancelling_; }
-    bool await_failed() const noexcept { return gate_.fails; }
+    std::exception_ptr await_failure() noexcept {
+      return gate_.fails ? std::make_exception_ptr(std::runtime_error("failed")) : nullptr;
+    }
     int await_resume() {
       ++gate_.resumed;
-      if (by_cancelling_) throw kedge::cancelled(cancel_cause::requested);
       if (gate_.fails) throw std::runtime_error("failed");
       return 42;
     }

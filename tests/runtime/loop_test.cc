@@ -5,13 +5,18 @@
 #include <unistd.h>
 
 #include <array>
+#include <exception>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "gate.h"
+#include "kedge/runtime/attempt.h"
 #include "kedge/runtime/descriptor.h"
 #include "kedge/runtime/reactor/drive_hook.h"
 #include "kedge/runtime/sleep.h"
@@ -22,6 +27,7 @@
 namespace {
 
 using namespace std::chrono_literals;
+using kedge::gate;
 using kedge::loop;
 using kedge::task;
 
@@ -48,6 +54,10 @@ struct flagged {
 };
 task<> sleep_forever(flagged) {
   co_await kedge::sleep_for(1000h);
+}
+
+void drain(loop& l) {
+  while (l.size() != 0) l.run_once();
 }
 
 // Polls for at most `milliseconds`.
@@ -360,30 +370,190 @@ TEST_CASE("a loop that was cancelled can be used again") {
   CHECK(order == std::vector{1, 2});
 }
 
-TEST_CASE("a task that is spawned while a cancelled run() unwinds is cancelled too") {
-  kedge::loop loop;
+TEST_CASE("a task that a destructor of a cancelled run() spawns is not cancelled") {
+  loop l;
   bool started = false;
-  const auto child = [](bool& ran) -> kedge::task<> {
-    ran = true;
-    co_await kedge::sleep_for(std::chrono::hours(1));
-  };
-  CHECK_THROWS_AS(loop.run([](kedge::loop& l, bool& ran, auto spawned) -> kedge::task<> {
-    l.cancel();
-    try {
-      co_await kedge::yield();
-    } catch (const kedge::cancelled&) {
-      l.spawn(spawned, std::ref(ran));
-      throw;
+  struct spawns {
+    spawns(loop& in, bool& flag) noexcept : l(in), started(flag) {}
+    spawns(const spawns&) = delete;
+    spawns& operator=(const spawns&) = delete;
+    ~spawns() {
+      l.spawn(
+          [](bool& s) -> task<> {
+            co_await kedge::yield();
+            s = true;
+          },
+          std::ref(started));
     }
-  }(loop, started, child)),
+    loop& l;
+    bool& started;
+  };
+  CHECK_THROWS_AS(l.run([](loop& own, bool& flag) -> task<> {
+    const spawns at_end(own, flag);
+    own.cancel();
+    co_await kedge::yield();
+  }(l, started)),
                   kedge::cancelled);
-  loop.poll();
-  CHECK(loop.size() == 0);
-  CHECK_FALSE(started);
-  // After that the loop works as before.
-  loop.spawn(child, std::ref(started));
-  loop.poll();
+  while (l.size() != 0) l.poll();
   CHECK(started);
+}
+
+TEST_CASE(
+    "a cancel() does not reach the tasks of the next run(), while a cancelled one still ends") {
+  loop l;
+  gate late, g;
+  late.answer = gate::cancelling::ends_late;
+  bool ended_late = false;
+  l.spawn([](gate& at, flagged) -> task<> { co_await at.wait(); }, std::ref(late),
+          flagged(ended_late));
+  l.spawn([&]() -> task<> {
+    co_await kedge::yield();
+    l.cancel();
+  });
+  CHECK_THROWS_AS(l.run(kedge::sleep_for(1000h)), kedge::cancelled);
+  CHECK(late.cancelled == 1);
+  CHECK(l.size() == 1);
+  std::vector<int> order;
+  l.run([](loop& own, gate& at, std::vector<int>& o) -> task<> {
+    own.spawn(note(o, 1));
+    own.spawn([&]() -> task<> {
+      co_await at.wait();
+      o.push_back(2);
+    });
+    while (at.waiting == nullptr) co_await kedge::yield();
+    at.open();
+    while (o.size() < 2) co_await kedge::yield();
+  }(l, g, order));
+  CHECK(order == std::vector{1, 2});
+  CHECK_FALSE(ended_late);
+  late.open();
+  while (l.size() != 0) l.poll();
+  CHECK(ended_late);
+}
+
+TEST_CASE("try_run() reports a value, a failure or a cancellation with its cause") {
+  loop l;
+  CHECK(*l.try_run(number(7)) == 7);
+  CHECK(l.try_run(kedge::yield()).has_value());
+  const auto failed = l.try_run(fail("x"));
+  REQUIRE(failed.failed());
+  CHECK_THROWS_AS(std::rethrow_exception(failed.failure()), std::runtime_error);
+  bool gone = false;
+  l.spawn([&]() -> task<> {
+    co_await kedge::yield();
+    l.cancel();
+  });
+  const auto ended = l.try_run(sleep_forever(flagged(gone)));
+  REQUIRE(ended.cancelled());
+  CHECK(ended.cause() == kedge::cancel_cause::requested);
+  CHECK(gone);
+  l.spawn(fail("spawned"));
+  CHECK_THROWS_AS(static_cast<void>(l.try_run(kedge::sleep_for(1000h))), std::runtime_error);
+}
+
+std::vector<std::string> messages_of(const std::vector<std::exception_ptr>& failures) {
+  std::vector<std::string> all;
+  for (const std::exception_ptr& f : failures) {
+    try {
+      std::rethrow_exception(f);
+    } catch (const std::runtime_error& e) {
+      all.emplace_back(e.what());
+    }
+  }
+  return all;
+}
+
+TEST_CASE("run() throws the failure of a spawned task, and failures() has the later ones too") {
+  loop l;
+  const auto fail_when_cancelled = [](const char* what) -> task<> {
+    static_cast<void>(co_await kedge::attempt(kedge::sleep_for(1000h)));
+    throw std::runtime_error(what);
+  };
+  l.spawn(fail("child"));
+  l.spawn(fail_when_cancelled("other child"));
+  try {
+    l.run(fail_when_cancelled("root"));
+    FAIL("did not throw");
+  } catch (const std::runtime_error& e) {
+    CHECK(std::string(e.what()) == "child");
+  }
+  CHECK(messages_of(l.failures()) == std::vector<std::string>{"child", "other child", "root"});
+  // The failure of the awaitable alone leaves the spawned tasks alone.
+  l.spawn(kedge::sleep_for(1000h));
+  CHECK_THROWS_AS(l.run(fail("alone")), std::runtime_error);
+  CHECK(messages_of(l.failures()) == std::vector<std::string>{"alone"});
+  CHECK(l.size() == 1);
+}
+
+// Opens a gate when it is destroyed.
+class opens_at_end {
+ public:
+  explicit opens_at_end(gate& g) noexcept : gate_(&g) {}
+  opens_at_end(opens_at_end&& other) noexcept : gate_(std::exchange(other.gate_, nullptr)) {}
+  opens_at_end& operator=(opens_at_end&&) = delete;
+  ~opens_at_end() {
+    if (gate_ != nullptr) gate_->open();
+  }
+
+ private:
+  gate* gate_;
+};
+
+TEST_CASE("native_handle() is readable when a destructor of what run() ran makes a task ready") {
+  const auto ends = [](opens_at_end, bool fails) -> task<> {
+    if (fails) throw std::runtime_error("x");
+    co_return;
+  };
+  for (const bool fails : {false, true}) {
+    CAPTURE(fails);
+    loop l;
+    gate g;
+    l.spawn(g.wait());
+    const int handle = l.native_handle();
+    while (readable(handle, 0)) l.poll();
+    CHECK(g.waiting != nullptr);
+    CHECK(l.try_run(ends(opens_at_end(g), fails)).failed() == fails);
+    CHECK(g.is_open);
+    CHECK(l.size() == 1);
+    REQUIRE(readable(handle, 0));
+    while (readable(handle, 0)) l.poll();
+    CHECK(l.size() == 0);
+  }
+}
+
+TEST_CASE("native_handle() is readable when the closure of a failed task spawns at its end") {
+  for (const bool by_run : {false, true}) {
+    CAPTURE(by_run);
+    loop l;
+    const int handle = l.native_handle();
+    bool ran = false;
+    struct spawns {
+      spawns(loop& in, bool& flag) noexcept : l(&in), ran(&flag) {}
+      spawns(spawns&& other) noexcept : l(std::exchange(other.l, nullptr)), ran(other.ran) {}
+      spawns& operator=(spawns&&) = delete;
+      ~spawns() {
+        if (l == nullptr) return;
+        l->spawn(
+            [](bool& r) -> task<> {
+              r = true;
+              co_return;
+            },
+            std::ref(*ran));
+      }
+      loop* l;
+      bool* ran;
+    };
+    l.spawn([](const spawns&) { return fail("x"); }, spawns(l, ran));
+    if (by_run) {
+      CHECK_THROWS_AS(l.run(kedge::sleep_for(1000h)), std::runtime_error);
+    } else {
+      CHECK_THROWS_AS(drain(l), std::runtime_error);
+    }
+    CHECK(l.size() == 1);
+    while (readable(handle, 0)) l.poll();
+    CHECK(ran);
+    CHECK(l.size() == 0);
+  }
 }
 
 TEST_CASE("a value that run()'s awaitable returns after a cancel() is delivered") {
@@ -482,6 +652,24 @@ TEST_CASE("the turn hook encloses every drive and the destruction of coroutines"
   }
   CHECK(hook.inside == 0);
   CHECK(destroyed_inside == 2);
+}
+
+TEST_CASE("the turn hook encloses the end of a failed task's closure") {
+  for (const bool by_run : {false, true}) {
+    CAPTURE(by_run);
+    counting_hook hook;
+    int inside = 0;
+    loop l;
+    l.set_hook(&hook);
+    l.spawn([](const within&) { return fail("x"); }, within(hook, inside));
+    if (by_run) {
+      CHECK_THROWS(l.run(kedge::sleep_for(1000h)));
+    } else {
+      CHECK_THROWS_AS(drain(l), std::runtime_error);
+    }
+    CHECK(inside == 1);
+    CHECK(hook.inside == 0);
+  }
 }
 
 TEST_CASE("the turn hook encloses spawn() and cancel() between drives") {

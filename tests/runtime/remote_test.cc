@@ -1,11 +1,14 @@
 #include "kedge/runtime/remote.h"
 
 #include <doctest/doctest.h>
+#include <poll.h>
+#include <sys/event.h>
 
 #include <array>
 #include <atomic>
 #include <csignal>
 #include <cstddef>
+#include <cstdint>
 #include <latch>
 #include <memory>
 #include <optional>
@@ -13,6 +16,8 @@
 #include <vector>
 
 #include "kedge/runtime/loop.h"
+#include "kedge/runtime/reactor/drive_hook.h"
+#include "kedge/runtime/reactor/registration.h"
 #include "kedge/runtime/signal_set.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
@@ -215,6 +220,102 @@ TEST_CASE("posted work may submit changes in the turn in which events are delive
     if (got == ran) done.store(got);
   }
   poster.join();
+}
+
+TEST_CASE("a post to a loop that a host polls makes it readable, and one drive runs all posts") {
+  loop l;
+  const int handle = l.native_handle();
+  const remote to = l.get_remote();
+  const auto readable = [&] {
+    pollfd p{handle, POLLIN, 0};
+    return ::poll(&p, 1, 0) == 1;
+  };
+  int ran = 0;
+  for (int i = 0; i < 3; ++i) to.post([&] { ++ran; });
+  REQUIRE(readable());
+  l.poll();
+  CHECK(ran == 3);
+  CHECK_FALSE(readable());
+}
+
+// Work in memory of the test's own.
+struct own_work final : remote::work {
+  void run() noexcept override { ++runs; }
+  void drop() noexcept override { ++drops; }
+  int runs = 0;
+  int drops = 0;
+};
+
+TEST_CASE("work of the caller's own runs, can be posted again, and is dropped with its loop") {
+  own_work w;
+  std::optional<remote> to;
+  {
+    loop l;
+    to = l.get_remote();
+    for (int i = 1; i <= 3; ++i) {
+      CAPTURE(i);
+      CHECK(to->post(w));
+      l.poll();
+      CHECK(w.runs == i);
+    }
+    CHECK(to->post(w));
+    CHECK(w.drops == 0);
+  }
+  CHECK(w.drops == 1);
+  CHECK_FALSE(to->post(w));
+  CHECK(w.runs == 3);
+  CHECK(w.drops == 1);
+}
+
+TEST_CASE("a callable of large alignment is posted to an address of that alignment") {
+  struct alignas(64) wide {
+    int* aligned;
+    void operator()() const { *aligned = reinterpret_cast<std::uintptr_t>(this) % 64 == 0 ? 1 : 0; }
+  };
+  loop l;
+  int aligned = -1;
+  CHECK(l.get_remote().post(wide{&aligned}));
+  l.poll();
+  CHECK(aligned == 1);
+}
+
+// Counts how deep the thread is within it.
+struct hook final : kedge::drive_hook {
+  void enter() noexcept override { ++depth; }
+  void leave() noexcept override { --depth; }
+  int depth = 0;
+};
+
+TEST_CASE("posted work that the loop's destructor drops is dropped within the hook") {
+  hook h;
+  int inside = -1;
+  {
+    loop l;
+    l.set_hook(&h);
+    const std::shared_ptr<void> probe(nullptr, [&](void*) { inside = h.depth; });
+    l.get_remote().post([probe] {});
+  }
+  CHECK(inside == 1);
+}
+
+TEST_CASE("a source that outlives its loop is told so within the hook") {
+  struct teller final : kedge::listener {
+    explicit teller(hook& to) : h(to) {}
+    void notify(const kevent64_s&) noexcept override {}
+    void closed(std::error_code) noexcept override { inside = h.depth; }
+    hook& h;
+    int inside = -1;
+  };
+  hook h;
+  teller t(h);
+  kedge::registration r;
+  {
+    loop l;
+    l.set_hook(&h);
+    r = kedge::registration(l, kedge::sharing::shared, EVFILT_USER, 1);
+    CHECK_FALSE(r.link(t));
+  }
+  CHECK(t.inside == 1);
 }
 
 }  // namespace

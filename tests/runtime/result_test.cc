@@ -2,8 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include <exception>
 #include <memory>
 #include <ostream>
+#include <source_location>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -42,6 +44,52 @@ TEST_CASE("value() of a failure throws its error code as std::system_error") {
     CHECK(e.code() == errc::closed);
   }
 }
+
+// Returns what() of the std::system_error or std::logic_error that `fn` throws.
+template <class Fn>
+std::string thrown(Fn fn) {
+  try {
+    fn();
+  } catch (const std::exception& e) {
+    return e.what();
+  }
+  return "nothing thrown";
+}
+std::string here(std::source_location place = std::source_location::current()) {
+  return "result_test.cc:" + std::to_string(place.line());
+}
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+TEST_CASE("value() names the operation, its object, the place of the call and the reason") {
+  const result<int> read = unexpected(errc::closed, kedge::failed_operation{"read_some fd", 5});
+  const std::string text = thrown([&] { static_cast<void>(read.value()); }), line = here();
+  CHECK(text.starts_with("read_some fd 5, at "));
+  CHECK(contains(text, line));
+  CHECK(text.ends_with(": " + make_error_code(errc::closed).message()));
+  // The operation is copied and moved with the failure.
+  result<int> copy = read;
+  const result<int> moved = std::move(copy);
+  CHECK(thrown([&] { static_cast<void>(moved.value()); }).starts_with("read_some fd 5, at "));
+
+  const result<void> wait = unexpected(errc::timed_out, kedge::failed_operation{"with_timeout"});
+  CHECK(thrown([&] { wait.value(); }).starts_with("with_timeout, at "));
+}
+
+TEST_CASE("value() names the place alone where a failure knows no operation") {
+  result<int> bad = unexpected(errc::timed_out);
+  const std::string text = thrown([&] { static_cast<void>(bad.value()); }), line = here();
+  CHECK(text.ends_with(line + ": timed out"));
+  const result<int, std::string> without_code = unexpected(std::string("no"));
+  const std::string logic = thrown([&] { static_cast<void>(without_code.value()); }), at = here();
+  CHECK(logic.starts_with("kedge::result: value() of a failure, at "));
+  CHECK(logic.ends_with(at));
+}
+
+// The failed operation costs two words.
+static_assert(sizeof(result<std::size_t>) <= 5 * sizeof(void*));
+static_assert(sizeof(result<void>) <= 5 * sizeof(void*));
 
 TEST_CASE("a void result is a success by default, and throws its error") {
   result<void> good;

@@ -2,20 +2,25 @@
 
 #include <doctest/doctest.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "gate.h"
+#include "kedge/runtime/attempt.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/when_all.h"
 #include "kedge/runtime/when_any.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/yield.h"
+#include "mark.h"
 #include "small_stack.h"
 
 namespace {
@@ -23,6 +28,7 @@ namespace {
 using namespace std::chrono_literals;
 using kedge::gate;
 using kedge::loop;
+using kedge::mark;
 using kedge::scope;
 using kedge::task;
 using kedge::with_scope;
@@ -36,30 +42,13 @@ std::string what_of(const std::exception_ptr& e) {
     std::rethrow_exception(e);
   } catch (const std::exception& x) {
     return x.what();
-  } catch (const kedge::cancelled&) {
-    return "cancelled";
   }
 }
-// Appends to `out` when destroyed.
-struct mark {
-  mark(std::string& o, char letter) : out(&o), c(letter) {}
-  mark(mark&& other) noexcept : out(std::exchange(other.out, nullptr)), c(other.c) {}
-  mark& operator=(mark&&) = delete;
-  ~mark() {
-    if (out != nullptr) *out += c;
-  }
-  std::string* out;
-  char c;
-};
 // Waits for the gate, and appends how that ended: 'v'alue or 'c'ancelled.
 task<> wait_for(gate& g, std::string& out) {
-  try {
-    co_await g.wait();
-    out += 'v';
-  } catch (const kedge::cancelled&) {
-    out += 'c';
-    throw;
-  }
+  mark end(out, 'c');
+  co_await g.wait();
+  end.letter = 'v';
 }
 
 TEST_CASE("a scope ends when its body and all its children have ended") {
@@ -136,20 +125,13 @@ TEST_CASE("the first failure cancels the rest and is thrown at their end, the la
   const auto body = [&](scope& s) -> task<> {
     // Spawned first, so that of the cancelled children it has the last turn.
     s.spawn([&]() -> task<> {
-      try {
-        co_await g[0].wait();
-      } catch (const kedge::cancelled&) {
-        out += 'c';
-        for (const auto& f : s.failures()) seen.push_back(what_of(f));
-        throw;
-      }
+      static_cast<void>(co_await kedge::attempt(g[0].wait()));
+      out += 'c';
+      for (const auto& f : s.failures()) seen.push_back(what_of(f));
     });
     s.spawn([&]() -> task<> {
-      try {
-        co_await g[1].wait();
-      } catch (const kedge::cancelled& c) {
-        CHECK(c.cause() == kedge::cancel_cause::failure);
-      }
+      const auto ended = co_await kedge::attempt(g[1].wait());
+      CHECK(ended.cause() == kedge::cancel_cause::failure);
       throw std::runtime_error("second");
     });
     s.spawn(fail("first"));
@@ -190,7 +172,7 @@ TEST_CASE("cancel() ends body and children, and a scope without a value ends nor
       CHECK_FALSE(s.cancelled());
       s.cancel();
       CHECK(s.cancelled());
-      o += 'b';
+      const mark body_end(o, 'b');
       co_await kedge::yield();
       o += 'x';
     };
@@ -198,38 +180,59 @@ TEST_CASE("cancel() ends body and children, and a scope without a value ends nor
     co_await kedge::yield();  // outside of the scope nothing is cancelled
     o += 'e';
   }(g, out));
-  CHECK(out == "bce");
+  CHECK(out == "cbe");
 }
 
-TEST_CASE("a scope throws `cancelled` if its own cancel() ended a body that gives a value") {
+TEST_CASE("with_scope throws errc::cancelled if its own cancel() ended a body before its value") {
   loop l;
-  CHECK_THROWS_AS(l.run(with_scope([](scope& s) -> task<int> {
-    s.cancel();
-    co_await kedge::yield();
-    co_return 1;
-  })),
-                  kedge::cancelled);
+  gate g;
+  const auto code_of = [&](auto body) {
+    try {
+      static_cast<void>(l.run(with_scope(body)));
+    } catch (const std::system_error& e) {
+      return e.code();
+    }
+    return std::error_code();
+  };
+  CHECK(code_of([](scope& s) -> task<int> {
+          s.cancel();
+          co_await kedge::yield();
+          co_return 1;
+        }) == kedge::errc::cancelled);
+  CHECK(code_of([&](scope& s) {
+          s.spawn([](scope& in) -> task<> {
+            in.cancel();
+            co_return;
+          }(s));
+          return g.wait();
+        }) == kedge::errc::cancelled);
+  CHECK(g.cancelled == 1);
+  // The exception is like any other: an attempt reports it as a failure.
+  l.run([]() -> task<> {
+    const auto ended = co_await kedge::attempt(with_scope([](scope& s) -> task<int> {
+      s.cancel();
+      co_await kedge::yield();
+      co_return 1;
+    }));
+    CHECK(ended.failed());
+  }());
   CHECK(l.run(with_scope([](scope& s) -> task<int> {
     s.cancel();
     co_return 1;
   })) == 1);
 }
 
-TEST_CASE("a scope cancelled from outside throws `cancelled`, unless body and children had ended") {
+TEST_CASE("a scope cancelled from outside ends its awaiter, unless body and children had ended") {
   loop l;
   gate g, h;
   std::string out;
   l.spawn([&]() -> task<> {
-    try {
-      co_await with_scope([&](scope& s) -> task<> {
-        s.spawn(wait_for(g, out));
-        co_await h.wait();
-      });
-    } catch (const kedge::cancelled& c) {
-      CHECK(c.cause() == kedge::cancel_cause::requested);
-      out += 'C';
-      throw;
-    }
+    mark end(out, 'C');
+    co_await with_scope([&](scope& s) -> task<> {
+      s.spawn(wait_for(g, out));
+      co_await h.wait();
+    });
+    end.letter = 'V';
   });
   while (g.waiting == nullptr || h.waiting == nullptr) l.poll();
   SUBCASE("body and child wait") {
@@ -249,43 +252,117 @@ TEST_CASE("a scope cancelled from outside throws `cancelled`, unless body and ch
     h.open();
     l.cancel();
     while (l.size() != 0) l.poll();
-    CHECK(out == "v");
+    CHECK(out == "vV");
   }
 }
 
-TEST_CASE("a child of a cancelled scope does not start") {
+TEST_CASE("a body's value that was there before a cancellation from outside is delivered") {
+  loop l;
+  gate g, late;
+  late.answer = gate::cancelling::ends_late;
+  std::string out;
+  int value = 0;
+  l.spawn([&]() -> task<> {
+    value = co_await with_scope([&](scope& s) -> task<int> {
+      s.spawn(wait_for(g, out));
+      s.spawn(wait_for(late, out));
+      while (late.waiting == nullptr) co_await kedge::yield();
+      s.cancel();
+      co_return 7;
+    });
+    out += 'v';
+    co_await kedge::yield();
+    out += 'x';
+  });
+  while (late.cancelled == 0) l.poll();
+  while (l.poll()) {
+  }
+  CHECK(out == "c");
+  l.cancel();
+  late.open();
+  while (l.size() != 0) l.poll();
+  CHECK(value == 7);
+  CHECK(out == "ccv");
+}
+
+TEST_CASE("the children of a cancelled scope begin, and end at their first wait") {
   loop l;
   gate g;
   g.is_open = true;
-  int ran = 0;
+  std::string out;
   l.run(with_scope([&](scope& s) -> task<> {
-    s.spawn([&]() -> task<> {
-      ++ran;
-      co_return;
-    });
+    const auto child = [&](char c) -> task<> {
+      out += c;
+      co_await g.wait();
+      out += 'x';
+    };
+    s.spawn(child, 'a');
     s.cancel();
-    s.spawn([&]() -> task<> {
-      ++ran;
-      co_return;
-    });
+    s.spawn(child, 'b');
     s.spawn(g.wait());
-    CHECK(g.asked == 0);
-    co_return;
+    CHECK(s.size() == 2);  // the leaf has ended
+    while (true) co_await kedge::yield();
   }));
-  CHECK(ran == 0);
-  CHECK(g.resumed == 0);
-  CHECK(g.destroyed == 1);
+  CHECK(out == "ab");
+  CHECK(g.asked == 0);
+  CHECK(g.made == g.destroyed);
 }
 
-TEST_CASE("a scope that its closure cancels does not start the body") {
+TEST_CASE("a leaf that is the body of a scope cancelled by its closure does not start") {
   loop l;
   gate g;
   CHECK_THROWS_AS(l.run(with_scope([&](scope& s) {
     s.cancel();
     return g.wait();
   })),
-                  kedge::cancelled);
+                  std::system_error);
   CHECK(g.asked == 0);
+}
+
+TEST_CASE("spawn() into a scope that has ended throws, and adds no child") {
+  loop l;
+  const auto spawn_late = [&](auto body) {
+    scope* ended = nullptr;
+    bool thrown = false;
+    l.run([](auto b, scope*& s, bool& t) -> task<> {
+      // The when_any keeps the ended scope until it ends itself.
+      const auto inner = [&](scope& own) {
+        s = &own;
+        return b();
+      };
+      const auto late = [&]() -> task<> {
+        for (int i = 0; i < 10; ++i) co_await kedge::yield();
+        try {
+          s->spawn(kedge::yield());
+        } catch (const std::logic_error&) {
+          t = true;
+        }
+        CHECK(s->size() == 0);
+      };
+      co_await kedge::when_all(with_scope(std::ref(inner)), late());
+    }(body, ended, thrown));
+    CHECK(thrown);
+  };
+  gate open;
+  open.is_open = true;
+  spawn_late([]() -> task<> { co_return; });
+  spawn_late([&] { return open.wait(); });
+}
+
+TEST_CASE("a failure stays readable until the scope ends, after the failed child's turn") {
+  loop l;
+  std::string seen;
+  CHECK_THROWS_AS(l.run(with_scope([&](scope& s) -> task<> {
+    s.spawn(fail("one"));
+    while (s.failures().empty()) {
+      static_cast<void>(co_await kedge::attempt(kedge::yield()));
+    }
+    CHECK(s.failures().size() == 1);
+    for (int i = 0; i < 5; ++i) static_cast<void>(co_await kedge::attempt(kedge::yield()));
+    for (const auto& f : s.failures()) seen += what_of(f);
+  })),
+                  std::runtime_error);
+  CHECK(seen == "one");
 }
 
 TEST_CASE("a scope runs 100,000 children to completion") {
@@ -538,7 +615,7 @@ TEST_CASE("deeply nested scopes are cancelled without recursion") {
     kedge::on_small_stack([&each] {
       gate g;
       loop l;
-      l.spawn(each.nest(deep_scopes / 10, g));
+      l.spawn(each.nest(deep_scopes, g));
       while (g.waiting == nullptr) l.poll();
       l.cancel();
       CHECK(g.cancelled == 1);

@@ -11,6 +11,8 @@
 #include <system_error>
 #include <vector>
 
+#include "byte_io.h"
+#include "forked_child.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/reactor/registration.h"
 #include "kedge/runtime/sleep.h"
@@ -22,11 +24,13 @@
 namespace {
 
 using namespace std::chrono_literals;
+using kedge::drain;
 using kedge::errc;
 using kedge::loop;
 using kedge::result;
 using kedge::signal_event;
 using kedge::signal_set;
+using kedge::status_of_child;
 using kedge::task;
 
 volatile std::sig_atomic_t handled = 0;
@@ -42,9 +46,6 @@ auto disposition(int number) {
 }
 task<> next_once(signal_set& s, std::optional<result<signal_event>>& out) {
   out = co_await s.next();
-}
-void drain(loop& l) {
-  while (l.size() != 0) l.run_once();
 }
 
 TEST_CASE("a signal ends a wait, and without one is kept for the next wait") {
@@ -118,6 +119,82 @@ TEST_CASE("the last set of a signal restores the former disposition") {
   CHECK((disposition(SIGUSR1) == SIG_DFL));
 }
 
+TEST_CASE("a handler that is installed while a set lives stays when the set is gone") {
+  loop l;
+  handled = 0;
+  for (const bool another_follows : {false, true}) {
+    CAPTURE(another_follows);
+    {
+      const signal_set s(l, {SIGUSR1});
+      std::signal(SIGUSR1, count_it);
+    }
+    CHECK((disposition(SIGUSR1) == count_it));
+    if (another_follows) {
+      const signal_set s(l, {SIGUSR1});
+      CHECK((disposition(SIGUSR1) != count_it));
+    }
+    CHECK((disposition(SIGUSR1) == count_it));
+    std::raise(SIGUSR1);
+  }
+  CHECK(handled == 2);
+  std::signal(SIGUSR1, SIG_DFL);
+}
+
+TEST_CASE("a signal that is named twice is counted once") {
+  loop l;
+  signal_set s(l, {SIGUSR1, SIGUSR1});
+  std::raise(SIGUSR1);
+  CHECK(l.run(s.next()).value().count == 1);
+  std::optional<result<signal_event>> none;
+  l.spawn(next_once(s, none));
+  kedge::settle(l);
+  CHECK_FALSE(none);
+}
+
+TEST_CASE("a program that is started while a set lives ends by the set's signals") {
+  loop l;
+  const signal_set s(l, {SIGTERM});
+  const int status = status_of_child([] {
+    ::execl("/bin/sh", "sh", "-c", "kill -TERM $$; exit 3", static_cast<char*>(nullptr));
+    return 4;
+  });
+  CHECK(WIFSIGNALED(status));
+  CHECK(WTERMSIG(status) == SIGTERM);
+}
+
+TEST_CASE("a set's signals restart the calls that they interrupt") {
+  loop l;
+  const signal_set s(l, {SIGUSR1, SIGCHLD});
+  for (const int number : {SIGUSR1, SIGCHLD}) {
+    CAPTURE(number);
+    struct sigaction now{};
+    REQUIRE(::sigaction(number, nullptr, &now) == 0);
+    CHECK((now.sa_flags & SA_RESTART) != 0);
+  }
+}
+
+TEST_CASE("in a forked child the set is gone with its loop, and restores the disposition") {
+  std::signal(SIGUSR1, SIG_IGN);
+  loop l;
+  auto s = std::make_unique<signal_set>(l, std::initializer_list<int>{SIGUSR1});
+  const int status = status_of_child([&] {
+    loop own;
+    if (own.run(s->next()).error() != errc::loop_gone) return 1;
+    s.reset();
+    if (disposition(SIGUSR1) != SIG_IGN) return 2;
+    signal_set fresh(own, {SIGUSR1});
+    std::raise(SIGUSR1);
+    return own.run(fresh.next()).value().count == 1 ? 0 : 3;
+  });
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+  // The parent's set has not changed.
+  std::raise(SIGUSR1);
+  CHECK(l.run(s->next()).value().count == 1);
+  s.reset();
+  std::signal(SIGUSR1, SIG_DFL);
+}
+
 TEST_CASE(
     "a set with a signal that does not exist or cannot be caught throws EINVAL, changing nothing") {
   loop l;
@@ -144,6 +221,31 @@ TEST_CASE("a set reports SIGCHLD, and the child's status can still be waited for
   int status = 0;
   REQUIRE(::waitpid(pid, &status, 0) == pid);
   CHECK(WEXITSTATUS(status) == 3);
+}
+
+TEST_CASE("a set reports SIGCHLD where it was ignored before, and the child is not reaped") {
+  std::signal(SIGCHLD, SIG_IGN);
+  {
+    loop l;
+    signal_set s(l, {SIGCHLD});
+    const pid_t pid = ::fork();
+    REQUIRE(pid >= 0);
+    if (pid == 0) ::_exit(3);
+    CHECK(l.run(s.next()).value().number == SIGCHLD);
+    int status = 0;
+    CHECK(::waitpid(pid, &status, 0) == pid);
+    CHECK(WEXITSTATUS(status) == 3);
+  }
+  CHECK((disposition(SIGCHLD) == SIG_IGN));
+  std::signal(SIGCHLD, SIG_DFL);
+}
+
+TEST_CASE("an awaitable that was made before its set was destroyed ends with errc::closed") {
+  loop l;
+  auto s = std::make_unique<signal_set>(l, std::initializer_list<int>{SIGUSR1});
+  auto before = s->next();
+  s.reset();
+  CHECK(l.run(std::move(before)).error() == errc::closed);
 }
 
 TEST_CASE("a second task that waits on a set gets already_awaited") {

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <memory>
 #include <ostream>
 #include <stdexcept>
@@ -9,10 +10,12 @@
 #include <utility>
 
 #include "gate.h"
+#include "in_child_process.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/yield.h"
+#include "mark.h"
 #include "small_stack.h"
 
 namespace {
@@ -20,6 +23,7 @@ namespace {
 using namespace std::chrono_literals;
 using kedge::gate;
 using kedge::loop;
+using kedge::mark;
 using kedge::task;
 
 // Counts its live objects in `live`.
@@ -98,21 +102,89 @@ TEST_CASE("nothing runs before the task is awaited, and dropping it destroys its
   CHECK(reached == 0);
 }
 
+TEST_CASE("unstarted tasks that hold each other as arguments are dropped from the outside in") {
+  std::string out;
+  const auto hold_task = [](mark, task<> inner) -> task<> { co_await std::move(inner); };
+  {
+    task<> t = hold_task(mark(out, 'c'), nothing());
+    t = hold_task(mark(out, 'b'), std::move(t));
+    t = hold_task(mark(out, 'a'), std::move(t));
+  }
+  std::sort(out.begin(), out.end());  // compilers disagree about the order of parameters
+  CHECK(out == "abc");
+}
+
+TEST_CASE("a task that was moved from or awaited before ends the program when it is awaited") {
+  const auto await_moved = [](task<int> t) -> task<> {
+    const task<int> owner = std::move(t);
+    co_await std::move(t);
+  };
+  const auto await_twice = []() -> task<> {
+    task<int> t = number(1);
+    co_await std::move(t);
+    co_await std::move(t);
+  };
+  for (const bool moved : {true, false}) {
+    CAPTURE(moved);
+    const kedge::program_end end = kedge::in_child_process([&] {
+      loop l;
+      l.run(moved ? await_moved(number(1)) : await_twice());
+    });
+    CHECK(end.aborted);
+    CHECK(end.says("run ("));
+    CHECK(end.says("was awaited before or moved from"));
+    CHECK(end.says("a task, at "));
+    CHECK(end.says("task_test.cc:"));
+  }
+}
+
+TEST_CASE(
+    "a task that was moved from ends the program when it is spawned, with the spawn's place") {
+  const int spawned = __LINE__ + 5;
+  const kedge::program_end end = kedge::in_child_process([] {
+    loop l;
+    task<int> t = number(1);
+    const task<int> owner = std::move(t);
+    l.spawn(std::move(t));
+    l.poll();
+  });
+  CHECK(end.aborted);
+  CHECK(end.says("child ("));
+  CHECK(end.says("task_test.cc:" + std::to_string(spawned)));
+  CHECK(end.says("was awaited before or moved from"));
+}
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wreturn-type"
+task<int> forgets_its_value(bool returns) {
+  co_await kedge::yield();
+  if (returns) co_return 1;
+}
+#pragma GCC diagnostic pop
+
+TEST_CASE("a task<int> that ends without co_return ends the program with its name") {
+  loop good;
+  CHECK(good.run(forgets_its_value(true)) == 1);
+  const kedge::program_end end = kedge::in_child_process([] {
+    loop l;
+    l.run([]() -> task<> { CHECK(co_await forgets_its_value(false) == 1); }());
+  });
+  CHECK(end.aborted);
+  CHECK(end.says("run ("));
+  CHECK(end.says("task_test.cc:"));
+  CHECK(end.says("ended without co_return"));
+}
+
 TEST_CASE("a suspended chain of tasks whose loop is destroyed is destroyed innermost first") {
   int live = 0, reached = 0;
   gate g;
   std::string order;
-  struct last_words {
-    std::string& out;
-    char c;
-    ~last_words() { out += c; }
-  };
   {
     loop l;
     l.spawn([&]() -> task<> {
-      const last_words outer{order, 'o'};
+      const mark outer(order, 'o');
       co_await [](gate& at, int& n, int& r, std::string& out) -> task<> {
-        const last_words inner{out, 'i'};
+        const mark inner(out, 'i');
         co_await hold(counted(n), at, r);
       }(g, live, reached, order);
     });
@@ -204,15 +276,37 @@ TEST_CASE("destroying a deep suspended chain does not recurse") {
   });
 }
 
-TEST_CASE("cancelling and unwinding a deep suspended chain does not recurse") {
+TEST_CASE("dropping a million nested tasks that have not started does not recurse") {
+  kedge::on_small_stack([] {
+    int live = 0;
+    const auto hold_task = [](counted, task<> inner) -> task<> { co_await std::move(inner); };
+    {
+      task<> t = nothing();
+      for (int i = 0; i < kedge::deep; ++i) t = hold_task(counted(live), std::move(t));
+      CHECK(live == kedge::deep);
+    }
+    CHECK(live == 0);
+    // The same, as a child of a loop that is destroyed.
+    {
+      loop l;
+      task<> t = nothing();
+      for (int i = 0; i < kedge::deep / 10; ++i) t = hold_task(counted(live), std::move(t));
+      l.spawn(std::move(t));
+    }
+    CHECK(live == 0);
+  });
+}
+
+TEST_CASE("cancelling and destroying a deep suspended chain does not recurse") {
   kedge::on_small_stack([] {
     gate g;
     loop l;
-    l.spawn(descend_and_wait(20'000, g));
+    l.spawn(descend_and_wait(kedge::deep, g));
     while (g.waiting == nullptr) l.poll();
     l.cancel();
     while (l.size() != 0) l.poll();
     CHECK(g.cancelled == 1);
+    CHECK(g.made == g.destroyed);
   });
 }
 

@@ -10,10 +10,12 @@
 #include <utility>
 
 #include "gate.h"
+#include "kedge/runtime/attempt.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/yield.h"
+#include "mark.h"
 
 namespace {
 
@@ -27,15 +29,12 @@ task<int> after(gate& g, int n) {
   co_await g.wait();
   co_return n;
 }
-// Appends 'l' on its way out of a cancellation.
+// Appends 'l' when it has lost, at its end.
 task<int> slow_to_leave(gate& g, std::string& out) {
-  try {
-    co_return co_await g.wait();
-  } catch (const kedge::cancelled& c) {
-    CHECK(c.cause() == kedge::cancel_cause::superseded);
-  }
-  out += 'l';
-  throw kedge::cancelled(kedge::cancel_cause::superseded);
+  kedge::mark end(out, 'l');
+  const int n = co_await g.wait();
+  end.letter = 'v';
+  co_return n;
 }
 
 TEST_CASE("the first awaitable that ends wins; the others are cancelled and awaited") {
@@ -122,6 +121,35 @@ TEST_CASE("when_any gives move-only values") {
   }(g));
 }
 
+TEST_CASE("when_any gives the reference of a task<T&>, as a std::reference_wrapper") {
+  loop l;
+  gate g;
+  std::string text = "kedge";
+  l.run([](gate& at, std::string& s) -> task<> {
+    const auto [r, none] = co_await when_any(
+        [](std::string& of) -> task<std::string&> { co_return of; }(s), at.wait());
+    REQUIRE(r);
+    CHECK(&r->get() == &s);
+    CHECK_FALSE(none);
+  }(g, text));
+}
+
+TEST_CASE("the losers of a when_any are told that they are superseded") {
+  loop l;
+  gate g, won;
+  kedge::cancel_cause cause{};
+  l.run([](gate& at, gate& first, kedge::cancel_cause& why) -> task<> {
+    co_await when_any(
+        [](gate& w, gate& opens, kedge::cancel_cause& c) -> task<> {
+          opens.open();
+          c = (co_await kedge::attempt(w.wait())).cause();
+        }(at, first, why),
+        first.wait());
+  }(g, won, cause));
+  CHECK(cause == kedge::cancel_cause::superseded);
+  CHECK(g.cancelled == 1);
+}
+
 TEST_CASE("the failure of one awaitable cancels the other and is thrown") {
   loop l;
   gate g;
@@ -140,7 +168,7 @@ TEST_CASE("the failure of one awaitable cancels the other and is thrown") {
   CHECK(g.cancelled == 1);
 }
 
-TEST_CASE("a cancellation from outside throws `cancelled`, unless one awaitable has a value") {
+TEST_CASE("a cancellation from outside ends the awaiter, unless one awaitable has a value") {
   for (const bool late : {false, true}) {
     CAPTURE(late);
     loop l;
@@ -148,21 +176,16 @@ TEST_CASE("a cancellation from outside throws `cancelled`, unless one awaitable 
     if (late) h.answer = kedge::gate::cancelling::completes;
     std::string out;
     l.spawn([&]() -> task<> {
-      try {
-        const auto [a, b] = co_await when_any(after(g, 1), h.wait());
-        CHECK_FALSE(a);
-        CHECK(b == 42);
-        out = "value";
-      } catch (const kedge::cancelled& c) {
-        CHECK(c.cause() == kedge::cancel_cause::requested);
-        out = "cancelled";
-        throw;
-      }
+      kedge::mark end(out, 'c');
+      const auto [a, b] = co_await when_any(after(g, 1), h.wait());
+      CHECK_FALSE(a);
+      CHECK(b == 42);
+      end.letter = 'v';
     });
     while (g.waiting == nullptr) l.poll();
     l.cancel();
     while (l.size() != 0) l.poll();
-    CHECK(out == (late ? "value" : "cancelled"));
+    CHECK(out == (late ? "v" : "c"));
   }
 }
 

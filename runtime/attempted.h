@@ -1,0 +1,83 @@
+// attempted<T>: how an awaitable has ended: with a value, with an exception, or cancelled.
+//
+//     const kedge::attempted<int> end = loop.try_run(serve());
+//     if (end.cancelled()) return 1;
+//
+// It holds exactly one of the three. T may be void, a reference or move-only.
+#pragma once
+
+#include <exception>
+#include <functional>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+#include "kedge/runtime/cancelled.h"
+
+namespace kedge {
+
+template <class T>
+class [[nodiscard]] attempted {
+  using held =
+      std::conditional_t<std::is_void_v<T>, std::monostate,
+                         std::conditional_t<std::is_reference_v<T>,
+                                            std::reference_wrapper<std::remove_reference_t<T>>, T>>;
+
+ public:
+  explicit attempted(cancel_cause cause) : state_(std::in_place_index<2>, cause) {}
+  explicit attempted(std::exception_ptr failure)
+      : state_(std::in_place_index<1>, std::move(failure)) {}
+  // Makes the value from what `give` returns.
+  template <class Give>
+  attempted(std::in_place_t, Give&& give) : state_(make(std::forward<Give>(give))) {}
+
+  bool has_value() const noexcept { return state_.index() == 0; }
+  bool failed() const noexcept { return state_.index() == 1; }
+  bool cancelled() const noexcept { return state_.index() == 2; }
+
+  // Returns the value. Throws the exception, or kedge::cancelled.
+  T value() && {
+    if (failed()) std::rethrow_exception(std::get<1>(state_));
+    if (cancelled()) throw kedge::cancelled(std::get<2>(state_));
+    if constexpr (std::is_reference_v<T>) {
+      return std::get<0>(state_).get();
+    } else if constexpr (!std::is_void_v<T>) {
+      return std::get<0>(std::move(state_));
+    }
+  }
+  // Returns the value. Undefined without one.
+  decltype(auto) operator*() noexcept
+    requires(!std::is_void_v<T>)
+  {
+    if constexpr (std::is_reference_v<T>) {
+      return std::get_if<0>(&state_)->get();
+    } else {
+      return (*std::get_if<0>(&state_));
+    }
+  }
+
+  // Returns the exception, or null if there is none.
+  std::exception_ptr failure() const noexcept {
+    const auto* const held_failure = std::get_if<1>(&state_);
+    return held_failure != nullptr ? *held_failure : nullptr;
+  }
+  // Returns why it was cancelled. Requires cancelled().
+  cancel_cause cause() const noexcept { return *std::get_if<2>(&state_); }
+
+ private:
+  using state = std::variant<held, std::exception_ptr, cancel_cause>;
+
+  template <class Give>
+  static state make(Give&& give) {
+    if constexpr (std::is_void_v<T>) {
+      give();
+      return state(std::in_place_index<0>);
+    } else {
+      return state(std::in_place_index<0>, give());
+    }
+  }
+
+  state state_;
+};
+
+}  // namespace kedge

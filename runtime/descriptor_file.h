@@ -1,0 +1,180 @@
+// descriptor_file: what a descriptor and its operations share: an fd, its kind, and a side for each
+// direction.
+//
+// For descriptor.h. It is on the heap and counts its holders, so that the descriptor can be moved,
+// closed and destroyed while it is awaited. An idle file has no registration: each side registers
+// with its first wait. The writing side is allocated then, since few files ever wait to write.
+//
+// Threads: the loop's thread only.
+#pragma once
+
+#include <sys/event.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <system_error>
+#include <utility>
+
+#include "kedge/runtime/awaiting/waiter.h"
+#include "kedge/runtime/reactor/registration.h"
+
+namespace kedge {
+
+enum class direction : bool { reading, writing };
+
+// The kinds of files that differ in how they end, and in what a short transfer says.
+enum class file_kind : unsigned char {
+  always_ready,  // regular files, directories, block devices
+  tcp,           // a socket: a short transfer has drained or filled it, but for out-of-band marks
+  unix_stream,   // a socket: the same, but for what is passed along
+  other_stream,  // a socket
+  messages,      // a socket: a message may be empty
+  fifo,          // reports neither end
+  terminal,
+  other,  // anonymous pipes, devices
+};
+
+inline bool is_socket(file_kind k) noexcept {
+  return k >= file_kind::tcp && k <= file_kind::messages;
+}
+
+// When poll(2) is asked before a transfer.
+enum class probing : unsigned char {
+  if_it_may_block,  // unless the file is owned and has O_NONBLOCK
+  not_for_sockets,  // the same, but sockets are transferred with MSG_DONTWAIT
+  always,
+};
+
+class descriptor_file {
+ public:
+  // Throws std::system_error (EBADF) if `fd` is not open, and std::bad_alloc. The caller has the
+  // first hold.
+  static descriptor_file* make(std::shared_ptr<registration_table> table, int fd, bool is_owned);
+  descriptor_file(const descriptor_file&) = delete;
+  descriptor_file& operator=(const descriptor_file&) = delete;
+
+  void hold() noexcept { ++holds_; }
+  void release() noexcept {
+    if (--holds_ == 0) destroy();
+  }
+
+  // The number stays after close(), for messages.
+  int fd() const noexcept { return fd_; }
+  bool is_open() const noexcept { return is_open_; }
+  file_kind kind() const noexcept { return kind_; }
+  // Returns how many of the bytes a write may have after poll(2) has reported room.
+  std::size_t write_limit(std::span<const std::byte> bytes) const noexcept;
+
+  // Ends the waits with errc::closed, and closes an owned fd.
+  void close() noexcept;
+
+  // Returns whether an operation waits for this direction of the fd, under this or another file.
+  bool awaited(direction d) const noexcept {
+    return is_waited_for(d) || (at(d) != nullptr && at(d)->source.awaited());
+  }
+  // Returns false if a transfer would certainly block.
+  bool is_worth_a_try(direction d, probing p) const noexcept {
+    return !is_registered(d) || at(d)->source.ready() || must_probe(p) ||
+           kind_ == file_kind::always_ready || kind_ == file_kind::fifo;
+  }
+  // Returns false if poll(2) is asked and says that a transfer would block.
+  bool may_transfer(direction d, probing p) noexcept { return !must_probe(p) || poll(d); }
+  // A transfer would have blocked: the next one waits for an event first.
+  void note_blocked(direction d) noexcept {
+    if (is_registered(d)) at(d)->source.clear();
+  }
+  // A transfer has stopped after `bytes` bytes because there were no more, or no more room. The
+  // same, unless the last event says that more can be read.
+  void note_stopped(direction d, std::size_t bytes) noexcept {
+    if (!is_registered(d)) return;
+    d == direction::reading ? reading_.source.clear_after(bytes) : writing_->source.clear();
+  }
+
+  // Links `w`, which becomes ready with the next event, at the end of the fd, and when the file is
+  // closed. On an error it is not linked. Throws std::bad_alloc, and does not link then.
+  std::error_code begin_wait(direction d, waiter& w);
+  // The waiter has become ready. Returns false if no event will arrive any more.
+  bool has_events(direction d) const noexcept { return is_open_ && at(d)->linked(); }
+  // Returns why has_events() is false, or no error if the waiter has been linked again.
+  std::error_code end_of_events(direction d) noexcept;
+  // Unlinks the waiter.
+  void end_wait(direction d) noexcept;
+
+ protected:
+  descriptor_file(std::shared_ptr<registration_table> table, int fd, file_kind kind, bool is_owned,
+                  bool may_block) noexcept;
+  ~descriptor_file();
+
+  // Makes the waiters ready for whose direction `revents` reports something.
+  void wake_reported(short revents) noexcept;
+  // The events of poll(2) that are waited for.
+  short events_awaited() const noexcept;
+
+ private:
+  struct side final : listener {
+    registration source;
+    waiter* waiting = nullptr;
+
+    void notify(const kevent64_s&) noexcept override;
+    void closed(std::error_code) noexcept override;
+  };
+
+  side* at(direction d) noexcept { return d == direction::reading ? &reading_ : writing_.get(); }
+  const side* at(direction d) const noexcept {
+    return d == direction::reading ? &reading_ : writing_.get();
+  }
+  // The source of this direction was opened and not refused. The loop may be gone.
+  bool& is_registered(direction d) noexcept { return is_registered_[d == direction::writing]; }
+  bool is_registered(direction d) const noexcept { return is_registered_[d == direction::writing]; }
+  bool is_waited_for(direction d) const noexcept {
+    return at(d) != nullptr && at(d)->waiting != nullptr;
+  }
+  bool must_probe(probing p) const noexcept {
+    if (kind_ == file_kind::always_ready) return false;
+    return p == probing::always ||
+           (may_block_ && (p == probing::if_it_may_block || !is_socket(kind_)));
+  }
+  bool poll(direction d) const noexcept;
+  void destroy() noexcept;
+
+  std::shared_ptr<registration_table> table_;
+  int fd_;
+  unsigned holds_ = 1;
+  file_kind kind_;
+  bool is_owned_;
+  bool may_block_;  // unless poll(2) or MSG_DONTWAIT prevents it
+  bool is_open_ = true;
+  bool is_registered_[2] = {};
+  side reading_;
+  std::unique_ptr<side> writing_;  // null before the first wait
+};
+
+// One hold on a file, or none.
+class file_hold {
+ public:
+  file_hold() = default;
+  // Takes over the caller's hold.
+  explicit file_hold(descriptor_file* f) noexcept : file_(f) {}
+  file_hold(const file_hold& other) noexcept : file_(other.file_) {
+    if (file_ != nullptr) file_->hold();
+  }
+  file_hold(file_hold&& other) noexcept : file_(std::exchange(other.file_, nullptr)) {}
+  file_hold& operator=(file_hold other) noexcept {
+    std::swap(file_, other.file_);
+    return *this;
+  }
+  ~file_hold() {
+    if (file_ != nullptr) file_->release();
+  }
+
+  descriptor_file* operator->() const noexcept { return file_; }
+  descriptor_file& operator*() const noexcept { return *file_; }
+  explicit operator bool() const noexcept { return file_ != nullptr; }
+
+ private:
+  descriptor_file* file_ = nullptr;
+};
+
+}  // namespace kedge

@@ -1,0 +1,60 @@
+// Code that must not compile. The comment at the end of a line is a part of what the compiler must
+// say about the line: refused.py compares them.
+#include <chrono>
+#include <string>
+
+#include "kedge/runtime/loop.h"
+#include "kedge/runtime/result.h"
+#include "kedge/runtime/sleep.h"
+#include "kedge/runtime/task.h"
+#include "kedge/runtime/with_scope.h"
+#include "kedge/runtime/with_timeout.h"
+#include "kedge/runtime/yield.h"
+
+using namespace std::chrono_literals;
+using kedge::task;
+
+task<> awaits_a_foreign_type() {
+  co_await std::string();  // "is not one of Kedge's awaitables"
+}
+
+task<> awaits_a_task_by_name(task<> t) {
+  co_await t;  // "an awaitable is awaited once: co_await std::move(it)"
+}
+
+task<> increment(int& n) {
+  ++n;
+  co_return;
+}
+void spawns_with_a_reference(kedge::loop& l, int n) {
+  l.spawn(increment, n);  // "for a parameter that is a reference pass std::ref(x)"
+}
+
+void spawns_what_cannot_be_awaited(kedge::loop& l) {
+  l.spawn([] { return 1; });  // "spawn() takes a callable that gives an awaitable"
+}
+
+task<> opens_a_scope_without_a_body() {
+  co_await kedge::with_scope([](kedge::scope&) { return 1; });  // "with_scope() takes a callable"
+}
+
+struct unmakable {};
+task<kedge::result<int, unmakable>> send() {
+  co_return 1;
+}
+task<> limits_what_cannot_tell_a_time_out() {
+  static_cast<void>(co_await kedge::with_timeout(1s, send()));  // "an await_expired(errc)"
+}
+
+struct alignas(64) wide {};
+task<wide> gives_a_wide_type() {
+  co_return wide();
+}
+task<> awaits_a_wide_type() {
+  static_cast<void>(co_await gives_a_wide_type());  // "no type of extended alignment"
+}
+
+// g++ 12 destroys it twice.
+task<> awaits_a_scope_of_a_temporary_closure(std::string s) {
+  co_await kedge::with_scope([s](auto&) { return kedge::yield(); });  // g++ 12: "name this closure"
+}
