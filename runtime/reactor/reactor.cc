@@ -40,7 +40,7 @@ constexpr int standard_fds = 3;
 constinit thread_local reactor* current_reactor = nullptr;
 
 const void* this_thread() noexcept {
-  return &current_reactor;
+  return static_cast<const void*>(&current_reactor);
 }
 
 // Set when the thread ends. exit() ends the calling thread's objects before it destroys static

@@ -81,7 +81,7 @@ void timer_heap::prefetch_next() const noexcept {
   const std::size_t end = std::min(fan_out + 1, entries_.size());
   for (std::size_t i = 0; i < end; ++i) __builtin_prefetch(slots_[entries_[i].slot]);
   for (std::size_t i = end; i < std::min(fan_out * fan_out, entries_.size()); ++i) {
-    __builtin_prefetch(&slots_[entries_[i].slot]);
+    __builtin_prefetch(static_cast<const void*>(&slots_[entries_[i].slot]));
   }
 }
 
