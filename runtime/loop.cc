@@ -6,14 +6,14 @@
 
 namespace kedge {
 
-loop::loop() : tasks_(*this) {}
+loop::loop() : tasks(*this) {}
 
-loop::loop(time_source& time) : reactor(&time), tasks_(*this) {}
+loop::loop(time_source& time) : reactor(&time), tasks(*this) {}
 
 loop::~loop() {
   if (left_alone()) return;
   const ending scope(*this);
-  tasks_.~root_scope();
+  tasks.~root_scope();
   destroy_attachments();
 }
 
@@ -26,32 +26,32 @@ void loop::root::drive(context& c) {
   } const at_end{loop_};
   while (!done_) {
     loop_.turn(clock::duration::max());
-    if (!loop_.tasks_.failures().empty()) c.cancel(cancel_cause::failure);
+    if (!loop_.tasks.failures().empty()) c.cancel(cancel_cause::failure);
   }
-  const bool failed = !loop_.tasks_.failures().empty();
-  while (failed && loop_.tasks_.size() != 0) loop_.turn(clock::duration::max());
+  const bool failed = !loop_.tasks.failures().empty();
+  while (failed && loop_.tasks.size() != 0) loop_.turn(clock::duration::max());
   loop_.submit_changes();
   loop_.submit_for_host();
   if (failed) loop_.throw_failure();
-  if (loop_.tasks_.size() == 0) loop_.tasks_.reset();
+  if (loop_.tasks.size() == 0) loop_.tasks.reset();
 }
 
 bool loop::run_once(clock::duration max_wait) {
   const bool ran = reactor::run_once(max_wait);
-  if (!tasks_.failures().empty() && tasks_.size() == 0) throw_failure();
+  if (!tasks.failures().empty() && tasks.size() == 0) throw_failure();
   return ran;
 }
 
 void loop::throw_failure() {
-  const std::exception_ptr first = tasks_.failures().front();
-  tasks_.reset();
+  const std::exception_ptr first = tasks.failures().front();
+  tasks.reset();
   std::rethrow_exception(first);
 }
 
 void loop::cancel() noexcept {
   const hooked scope(*this);
   if (running_ != nullptr) running_->cancel(cancel_cause::requested);
-  if (running_ != nullptr || tasks_.size() != 0) tasks_.cancel();
+  if (running_ != nullptr || tasks.size() != 0) tasks.cancel();
 }
 
 namespace {
@@ -78,8 +78,7 @@ void dump_context(std::ostream& out, const context& c, int depth) {
 
 void loop::dump(std::ostream& out) {
   if (running_ != nullptr) dump_context(out, *running_, 0);
-  for (const context* c = tasks_.next_standing(nullptr); c != nullptr;
-       c = tasks_.next_standing(c)) {
+  for (const context* c = tasks.next_standing(nullptr); c != nullptr; c = tasks.next_standing(c)) {
     dump_context(out, *c, 0);
   }
 }

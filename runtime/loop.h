@@ -51,7 +51,7 @@ class loop : public reactor {
   void spawn(Fn&& fn, First&& first, Rest&&... rest) {
     {
       const hooked scope(*this);
-      tasks_.spawn(std::forward<Fn>(fn), std::forward<First>(first), std::forward<Rest>(rest)...);
+      tasks.spawn(std::forward<Fn>(fn), std::forward<First>(first), std::forward<Rest>(rest)...);
     }
     announce_started();
   }
@@ -59,7 +59,7 @@ class loop : public reactor {
   void spawn(What&& what, std::source_location place = std::source_location::current()) {
     {
       const hooked scope(*this);
-      tasks_.spawn(std::forward<What>(what), place);
+      tasks.spawn(std::forward<What>(what), place);
     }
     announce_started();
   }
@@ -70,7 +70,7 @@ class loop : public reactor {
   void cancel() noexcept;
 
   // The number of spawned tasks that have not ended.
-  std::size_t size() const noexcept { return tasks_.size(); }
+  std::size_t size() const noexcept { return tasks.size(); }
 
   // For a host that has a main loop of its own. One turn, which always asks the kernel: takes
   // posts, due timers and events, then runs ready tasks. poll() does not block. run_once() waits
@@ -129,7 +129,7 @@ class loop : public reactor {
 
   // In a union, so that ~loop decides whether it is destroyed.
   union {
-    root_scope tasks_;
+    root_scope tasks;
   };
   context* running_ = nullptr;
 };
