@@ -347,7 +347,7 @@ int reactor::native_handle() {
     // The timer is made here and kept: a drive in a process without free descriptors could not.
     set_host_timer(clock::time_point::max());
     polled_by_host_ = true;
-    submit_for_host();
+    announce_started();
   }
   return kq_;
 }
