@@ -203,8 +203,7 @@ inline task<void> promise<void>::get_return_object() noexcept {
 #if KEDGE_DESTROYS_TWICE
 template <class T, class... Parameters>
 struct std::coroutine_traits<kedge::task<T>, Parameters...> {
-  using promise_type =
-      typename kedge::parameters_of<typename kedge::task<T>::promise_type,
-                                    (kedge::is_destroyed_twice<Parameters> || ...)>::promise;
+  using promise_type = typename kedge::task<T>::promise_type;
+  static_assert(kedge::parameters<(kedge::is_destroyed_twice<Parameters>() || ...)>::check());
 };
 #endif

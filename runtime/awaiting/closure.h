@@ -1,13 +1,12 @@
-// KEDGE_CHECK_CLOSURE(F), parameters_of: what g++ 12 would destroy twice.
+// KEDGE_CHECK_CLOSURE(F), parameters: what g++ 12 would destroy twice.
 //
 // g++ 12 (12.2 was tried, at -O0 and -O2) destroys a temporary closure in a co_await expression
 // once too often: a captured std::string is freed twice. Each function that takes a callable as F&&
 // and returns an awaitable checks F with KEDGE_CHECK_CLOSURE, which is an error.
 //
 // It does the same to a temporary aggregate that is an argument of a coroutine, as in
-// `co_await send_to({std::string("a"), 1})`. task.h asks parameters_of for the parameters of each
-// coroutine, which warns of aggregates with a destructor that are taken by value or by T&&. Other
-// compilers accept both.
+// `co_await send_to({std::string("a"), 1})`. So task.h checks the parameters of each coroutine, and
+// g++ warns of aggregates with a destructor that are taken by value. Other compilers accept both.
 #pragma once
 
 #include <type_traits>
@@ -26,21 +25,28 @@
 
 namespace kedge {
 
+// A lambda that is a coroutine has its closure among its parameters, as an incomplete type.
 template <class P>
-inline constexpr bool is_destroyed_twice =
-    !std::is_lvalue_reference_v<P> && std::is_aggregate_v<std::remove_cvref_t<P>> &&
-    std::is_class_v<std::remove_cvref_t<P>> &&
-    !std::is_trivially_destructible_v<std::remove_cvref_t<P>>;
+constexpr bool is_destroyed_twice() noexcept {
+  if constexpr (!std::is_class_v<P> || !requires { sizeof(P); }) {
+    return false;
+  } else {
+    return std::is_aggregate_v<P> && !std::is_trivially_destructible_v<P>;
+  }
+}
 
-template <class Promise, bool IsUnsafe>
-struct parameters_of {
-  using promise = Promise;
+template <bool AreUnsafe>
+struct parameters {
+  static constexpr bool check() noexcept { return true; }
 };
-template <class Promise>
-struct parameters_of<Promise, true> {
-  using promise [[deprecated(
+template <>
+struct parameters<true> {
+  [[deprecated(
       "kedge: this coroutine takes an aggregate with a destructor, which g++ 12 destroys twice when "
-      "it is a temporary of a co_await expression: give the type a constructor")]] = Promise;
+      "it is a temporary of a co_await expression: give the type a constructor")]]
+  static constexpr bool check() noexcept {
+    return true;
+  }
 };
 
 }  // namespace kedge
