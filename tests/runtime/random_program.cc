@@ -8,7 +8,6 @@
 #include <stdexcept>
 
 #include "kedge/runtime/attempt.h"
-#include "kedge/runtime/base/list.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/shield.h"
 #include "kedge/runtime/sleep.h"
@@ -116,9 +115,9 @@ class permits {
       has_one_ = true;
       return true;
     }
-    bool await_suspend(waiter& w) noexcept {
+    bool await_suspend(waiter& w) {
       waiter_ = &w;
-      source_.waiting_.push_back(*this);
+      source_.waiting_.push_back(this);
       return true;
     }
     bool await_cancel(cancel_cause) noexcept {
@@ -131,13 +130,9 @@ class permits {
     }
     void describe(description& line) const noexcept { line.print("a permit"); }
 
-    base::list_link<operation> link;
-
    private:
     friend class permits;
-    void leave() noexcept {
-      if (link.is_linked()) source_.waiting_.remove(*this);
-    }
+    void leave() noexcept { std::erase(source_.waiting_, this); }
     permits& source_;
     waiter* waiter_ = nullptr;
     bool has_one_ = false;
@@ -166,13 +161,14 @@ class permits {
  private:
   void hand_out() noexcept {
     while (free_ != 0 && !waiting_.empty()) {
-      operation& first = *waiting_.pop_front();
+      operation& first = *waiting_.front();
+      waiting_.erase(waiting_.begin());
       --free_;
       first.has_one_ = true;
       wake(*first.waiter_);
     }
   }
-  base::list<operation, &operation::link> waiting_;
+  std::vector<operation*> waiting_;
   long free_ = 0;
 };
 

@@ -31,6 +31,7 @@ template <class Child>
 void cancel(Child child, std::uint64_t n) {
   static auto* const left = new std::vector<kedge::loop*>;
   kedge::loop& loop = *left->emplace_back(new kedge::loop);
+  count_turns(loop);
   loop.spawn(keep(child, most_children - n, false));
   loop.run(keep(child, n, true));
 }

@@ -98,6 +98,7 @@ kedge::task<> echo(kedge::loop& loop, int fd, std::uint64_t& done) {
 // Each connection has one message under way. The clients are two plain calls per message.
 void echo_over_tcp(std::uint64_t n) {
   kedge::loop loop;
+  count_turns(loop);
   listening_socket listener;
   connected_clients clients;
   std::uint64_t done = 0;

@@ -16,6 +16,7 @@ kedge::task<> sleeper() {
 
 void hold_sleepers(std::uint64_t n) {
   kedge::loop loop;
+  count_turns(loop);
   for (std::uint64_t i = 0; i < n; ++i) loop.spawn(sleeper);
   while (loop.poll()) continue;
 }

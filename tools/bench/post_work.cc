@@ -4,6 +4,7 @@
 // 64 at a time, so that the drives cost little.
 void post_to_own_thread(std::uint64_t n) {
   kedge::loop loop;
+  count_turns(loop);
   const kedge::remote to = loop.get_remote();
   std::uint64_t done = 0;
   for (std::uint64_t i = 0; i < n; ++i) {
@@ -16,6 +17,7 @@ void post_to_own_thread(std::uint64_t n) {
 // Between drives a loop is asleep.
 void post_to_sleeping_loop(std::uint64_t n) {
   kedge::loop loop;
+  count_turns(loop);
   static_cast<void>(loop.native_handle());
   const kedge::remote to = loop.get_remote();
   std::uint64_t done = 0;

@@ -15,6 +15,8 @@ inline constexpr mach_msg_id_t answer_id = 2;
 
 // The dispatcher keeps a batch until it has the answer.
 struct batch {
+  batch() = default;
+
   std::uint64_t number = 0;  // from 0, in the order of the input
   bool in_word = false;      // whether it begins inside a word
   std::vector<std::byte> bytes;
