@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "kedge/mach/message.h"
@@ -15,10 +16,11 @@ inline constexpr mach_msg_id_t answer_id = 2;
 
 // The dispatcher keeps a batch until it has the answer.
 struct batch {
-  batch() = default;
+  batch(std::uint64_t n, bool begins_in_word, std::vector<std::byte> content)
+      : number(n), in_word(begins_in_word), bytes(std::move(content)) {}
 
-  std::uint64_t number = 0;  // from 0, in the order of the input
-  bool in_word = false;      // whether it begins inside a word
+  std::uint64_t number;  // from 0, in the order of the input
+  bool in_word;          // whether it begins inside a word
   std::vector<std::byte> bytes;
 };
 
