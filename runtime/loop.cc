@@ -89,12 +89,13 @@ class printer {
       out_ << "a scope whose body is being made\n";
       return;
     }
-    if (c.name() == nullptr) {
-      out_ << "branch of " << c.holder()->owner().branch_name();
+    const char* const name = c.holder()->owner().branch_name();
+    if (c.place().line() == 0) {
+      out_ << "branch of " << name;
     } else {
       description origin;
       print_place(origin, c.place());
-      out_ << c.name() << " from " << origin.text();
+      out_ << name << " from " << origin.text();
     }
     const waiter* const w = c.suspended_on();
     if (w == nullptr) {

@@ -186,7 +186,7 @@ class loop : public reactor, public spawner<loop> {
 template <awaitable A>
 attempted<awaited_t<A>> loop::run_root(A&& x, std::source_location place) {
   root_of<operation_of<A>> r(*this, std::move(x));
-  r.held.set_origin("run", place);
+  r.held.set_place(place);
   r.held.start(tasks.own_context());
   drive_root();
   const outcome o = r.held.ended();

@@ -289,7 +289,7 @@ void scope::adopt(Record* r, std::source_location place) noexcept {
   if constexpr (std::is_base_of_v<leaf_child, Record>) {
     link(*r);
   } else {
-    r->held().set_origin("child", place);
+    r->held().set_place(place);
   }
   r->held().start(context_);
 }

@@ -56,7 +56,6 @@ class branch_base : public waiter {
 
  private:
   branch_owner* owner_;
-  outcome outcome_ = outcome::none;
 };
 
 // A branch in the context of the combinator that holds it. It runs no chain of its own.

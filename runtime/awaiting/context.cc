@@ -38,8 +38,8 @@ unsigned unwinding_chains() noexcept {
 void stop(const context& c, const char* what) noexcept {
   description place;
   print_place(place, c.place());
-  std::fprintf(stderr, "kedge: %s (%s) %s\n", c.name() != nullptr ? c.name() : "a branch",
-               place.text(), what);
+  const char* const name = c.holder() != nullptr ? c.holder()->owner().branch_name() : "scope";
+  std::fprintf(stderr, "kedge: %s (%s) %s\n", name, place.text(), what);
   std::terminate();
 }
 

@@ -20,6 +20,14 @@ class branch_base;
 class context;
 class frame;
 
+// How an operation has ended.
+enum class outcome : unsigned char {
+  none,       // it has not ended
+  value,      // await_resume returns
+  failed,     // await_resume throws
+  cancelled,  // there is no result
+};
+
 class waiter : public ready_node {
  public:
   // Called when this waiter has its turn. Returns the coroutine to run next, or noop_coroutine().
@@ -57,6 +65,7 @@ class waiter : public ready_node {
   bool withdrawn_ = false;     // ends as cancelled at its next turn
   bool asked_to_end_ = false;  // by withdraw()
   cancel_cause asked_cause_ = cancel_cause::requested;
+  outcome outcome_ = outcome::none;  // of a branch
 
  private:
   context* context_;
