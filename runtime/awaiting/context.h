@@ -65,7 +65,6 @@ class context {
 
   bool cancelled() const noexcept { return cancelled_; }
   cancel_cause cause() const noexcept { return cause_; }
-  bool shielded() const noexcept { return shielded_; }
 
   // Cancels this context and all contexts below it, but for shielded ones: marks each, then
   // withdraws the wait that it is suspended on. Skips contexts that are cancelled already. Resumes
