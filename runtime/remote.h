@@ -55,7 +55,7 @@ class remote {
   bool post(Fn&& fn) const {
     using stored = std::decay_t<Fn>;
     static_assert(std::is_invocable_v<stored&>, "kedge: post() takes a callable without arguments");
-    auto* const made = new call<stored>(std::forward<Fn>(fn));
+    auto* const made = new call<stored>(std::in_place, std::forward<Fn>(fn));
     if (enqueue(*made)) return true;
     made->drop();
     return false;
@@ -81,7 +81,7 @@ class remote {
   template <class Fn>
   struct call final : call_base<Fn> {
     template <class From>
-    explicit call(From&& f) : fn(std::forward<From>(f)) {}
+    call(std::in_place_t, From&& f) : fn(std::forward<From>(f)) {}
     void run() noexcept override {
       fn();
       delete this;

@@ -74,7 +74,6 @@ class promise final : public promise_base {
 
  public:
   promise() noexcept {}
-  KEDGE_CHECK_PARAMETERS(promise)
   ~promise() {
     if (has_value_) std::destroy_at(std::addressof(value_));
   }
@@ -117,7 +116,6 @@ template <>
 class promise<void> final : public promise_base {
  public:
   promise() noexcept = default;
-  KEDGE_CHECK_PARAMETERS(promise)
   task<void> get_return_object() noexcept;
   void return_void() noexcept {}
   static final_suspension final_suspend() noexcept { return {}; }
@@ -201,3 +199,11 @@ inline task<void> promise<void>::get_return_object() noexcept {
 }  // namespace task_detail
 
 }  // namespace kedge
+
+#if KEDGE_DESTROYS_TWICE
+template <class T, class... Parameters>
+struct std::coroutine_traits<kedge::task<T>, Parameters...> {
+  using promise_type = typename kedge::task<T>::promise_type;
+  static_assert(kedge::parameters<(kedge::is_destroyed_twice<Parameters>() || ...)>::check());
+};
+#endif

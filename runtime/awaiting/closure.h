@@ -1,53 +1,55 @@
-// KEDGE_CHECK_CLOSURE(F), KEDGE_CHECK_PARAMETERS(promise): refuse what g++ 12 would destroy twice.
+// KEDGE_CHECK_CLOSURE(F), parameters: what g++ 12 would destroy twice.
 //
 // g++ 12 (12.2 was tried, at -O0 and -O2) destroys a temporary closure in a co_await expression
 // once too often: a captured std::string is freed twice. Each function that takes a callable as F&&
 // and returns an awaitable checks F with KEDGE_CHECK_CLOSURE, which is an error.
 //
 // It does the same to a temporary aggregate that is an argument of a coroutine, as in
-// `co_await send_to({std::string("a"), 1})`. KEDGE_CHECK_PARAMETERS gives a promise a constructor
-// that sees the coroutine's parameters, and warns of aggregates with a destructor. Other compilers
-// accept both.
+// `co_await send_to({std::string("a"), 1})`. So task.h checks the parameters of each coroutine, and
+// g++ warns of aggregates with a destructor that are taken by value. Other compilers accept both.
 #pragma once
 
 #include <type_traits>
 
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ <= 12
+#define KEDGE_DESTROYS_TWICE 1
+#else
+#define KEDGE_DESTROYS_TWICE 0
+#endif
 
+#if KEDGE_DESTROYS_TWICE
 #define KEDGE_CHECK_CLOSURE(F)                                                              \
   static_assert(std::is_lvalue_reference_v<F> || std::is_trivially_destructible_v<F>,       \
                 "kedge: name this closure first (auto f = [...]; co_await with_scope(f)): " \
                 "g++ 12 destroys it twice as a temporary of co_await")
 
-namespace kedge::closure_detail {
+namespace kedge {
 
-template <bool IsUnsafe>
+// A lambda that is a coroutine has its closure among its parameters, as an incomplete type.
+template <class P>
+constexpr bool is_destroyed_twice() noexcept {
+  if constexpr (!std::is_class_v<P> || !requires { sizeof(P); }) {
+    return false;
+  } else {
+    return std::is_aggregate_v<P> && !std::is_trivially_destructible_v<P>;
+  }
+}
+
+template <bool AreUnsafe>
 struct parameters {
-  static void check() noexcept {}
+  static constexpr bool check() noexcept { return true; }
 };
 template <>
 struct parameters<true> {
   [[deprecated(
-      "kedge: this coroutine takes an aggregate with a destructor, which g++ 12 destroys twice "
-      "when "
+      "kedge: this coroutine takes an aggregate with a destructor, which g++ 12 destroys twice when "
       "it is a temporary of a co_await expression: give the type a constructor")]]
-  static void check() noexcept {}
+  static constexpr bool check() noexcept {
+    return true;
+  }
 };
 
-template <class P>
-inline constexpr bool is_unsafe =
-    std::is_class_v<P> && std::is_aggregate_v<P> && !std::is_trivially_destructible_v<P>;
-
-}  // namespace kedge::closure_detail
-
-#define KEDGE_CHECK_PARAMETERS(promise)                                                       \
-  template <class First, class... Rest>                                                       \
-  explicit promise(First&, Rest&...) noexcept {                                               \
-    closure_detail::parameters<(closure_detail::is_unsafe<std::remove_cv_t<First>> || ... ||  \
-                                closure_detail::is_unsafe<std::remove_cv_t<Rest>>)>::check(); \
-  }
-
+}  // namespace kedge
 #else
 #define KEDGE_CHECK_CLOSURE(F) static_assert(true)
-#define KEDGE_CHECK_PARAMETERS(promise) static_assert(true);
 #endif

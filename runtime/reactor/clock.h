@@ -7,6 +7,7 @@
 #pragma once
 
 #include <chrono>
+#include <cmath>
 #include <concepts>
 #include <cstdint>
 #include <ctime>
@@ -77,9 +78,9 @@ constexpr clock::duration saturated(Rep count) noexcept {
 }
 
 template <class Period, std::floating_point Rep>
-constexpr clock::duration saturated(Rep count) {
+clock::duration saturated(Rep count) {
   using ratio = std::ratio_divide<Period, std::nano>;
-  if (count != count) throw std::invalid_argument("kedge: a duration is not a number");
+  if (std::isnan(count)) throw std::invalid_argument("kedge: a duration is not a number");
   const long double ns = static_cast<long double>(count) * ratio::num / ratio::den;
   constexpr long double limit = 9223372036854775807.0L;
   if (ns >= limit) return clock::duration::max();

@@ -41,7 +41,7 @@ constexpr int standard_fds = 3;
 constinit thread_local reactor* current_reactor = nullptr;
 
 const void* this_thread() noexcept {
-  return &current_reactor;
+  return static_cast<const void*>(&current_reactor);
 }
 
 // Set when the thread ends. exit() ends the calling thread's objects before it destroys static
@@ -62,10 +62,11 @@ void watch_end_of_thread() noexcept {
   static_cast<void>(instance);
 }
 
+// Requires that d is positive.
 timespec to_timespec(clock::duration d) noexcept {
   // kevent refuses more than INT32_MAX seconds. A wait that ends early does no harm.
   constexpr std::int64_t longest = 1'000'000'000;
-  const std::int64_t ns = std::max<std::int64_t>(d.count(), 0);
+  const std::int64_t ns = d.count();
   timespec t{};
   t.tv_sec = static_cast<time_t>(std::min(ns / 1'000'000'000, longest));
   t.tv_nsec = static_cast<long>(ns % 1'000'000'000);
@@ -242,16 +243,22 @@ bool reactor::collect(clock::duration max_wait) {
   throw_if_forked();
   assert(in_own_thread() && "kedge: a loop is driven by one thread");
   bool came = mailbox_->run_posted();
-  const clock::time_point time = now();
-  if (timers_.expire(time)) came = true;
-  if (must_ask(time) && ask(came ? clock::duration::zero() : max_wait, time)) came = true;
+  // While nothing is ready and no timer is armed, no time is of interest.
+  const bool timeless = ready_.empty() && timers_.empty() && !kqueue_.has_active();
+  const clock::time_point time = timeless ? clock::time_point() : now();
+  if (!timeless && timers_.expire(time)) came = true;
+  if ((timeless || must_ask(time)) && ask(came ? clock::duration::zero() : max_wait, time)) {
+    came = true;
+  }
   return came;
 }
 
 // Returns whether the turn has to ask the kernel. Where only events that are active in user space
 // would do, takes those instead: messages within one loop arrive this way.
 bool reactor::must_ask(clock::time_point time) {
-  if (turns_until_kernel_ == 0 || time - asked_ >= kernel_interval_) return true;
+  if (turns_until_kernel_ == 0) return true;
+  if (!asked_) asked_ = time;
+  if (time - *asked_ >= kernel_interval_) return true;
   --turns_until_kernel_;
   return ready_.empty() && !take_active();
 }
@@ -313,8 +320,8 @@ void reactor::tell_of_ready(waiter& w) noexcept {
 
 // --- Events --------------------------------------------------------------------------------------
 
-// Asks the kernel, and waits for at most max_wait if nothing is ready. `time` is now. Returns false
-// if nothing came.
+// Asks the kernel, and waits for at most max_wait if nothing is ready. `time` is now if there are
+// timers. Returns false if nothing came.
 bool reactor::ask(clock::duration max_wait, clock::time_point time) {
   if (!ready_.empty()) max_wait = clock::duration::zero();
   if (!timers_.empty()) max_wait = std::min(clock::between(time, timers_.earliest()), max_wait);
@@ -324,13 +331,12 @@ bool reactor::ask(clock::duration max_wait, clock::time_point time) {
   const int count = ask_kernel(max_wait);
   if (observer_ != nullptr) observer_->at(happening::awake, nullptr, nullptr);
   turns_until_kernel_ = turns_per_kernel_call;
-  asked_ = time;
+  asked_.reset();
   deliver(count);  // before posted work runs, which may submit changes into the same array
   if (!sleeps) return count > 0;
   mailbox_->wake_up();
   const bool posted = mailbox_->run_posted();
-  asked_ = now();
-  const bool expired = timers_.expire(asked_);
+  const bool expired = !timers_.empty() && timers_.expire(now());
   return expired || posted || count > 0;
 }
 
@@ -344,14 +350,18 @@ bool reactor::take_active() {
 int reactor::ask_kernel(clock::duration max_wait) {
   while (registrations_->pending() > events_per_call) submit_some();
   kevent64_s* const changes = events_.get() + events_per_call;
-  const std::size_t submitted = registrations_->write_changes(changes, events_per_call);
-  const timespec limit = to_timespec(max_wait);
+  const std::size_t submitted =
+      registrations_->pending() == 0 ? 0 : registrations_->write_changes(changes, events_per_call);
+  timespec limit{};
+  if (max_wait > clock::duration::zero() && max_wait != clock::duration::max()) {
+    limit = to_timespec(max_wait);
+  }
   const timespec* const until = max_wait == clock::duration::max() ? nullptr : &limit;
   const int count = kqueue_.kevent64(changes, static_cast<int>(submitted), events_.get(),
                                      events_per_call, 0, until);
   // There is room for an error record per change, so all changes have been handled, even on EINTR.
   if (count < 0 && errno != EINTR && errno != ETIMEDOUT) fail("kevent64");
-  registrations_->submitted(submitted);
+  if (submitted != 0) registrations_->submitted(submitted);
   return std::max(count, 0);
 }
 
@@ -397,7 +407,7 @@ int reactor::native_handle() {
     // The timer is made here and kept: a drive in a process without free descriptors could not.
     set_host_timer(clock::time_point::max());
     polled_by_host_ = tells_of_ready_ = true;
-    submit_for_host();
+    announce_started();
   }
   return kq_;
 }

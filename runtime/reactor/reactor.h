@@ -280,7 +280,9 @@ class reactor {
   int budget_ = 0;
   unsigned turns_until_kernel_ = 0;
   clock::duration kernel_interval_ = std::chrono::microseconds(50);
-  clock::time_point asked_{};  // when the kernel was asked last
+  // When the kernel was asked last, as read by the next turn that reads the clock. Nothing until
+  // then.
+  std::optional<clock::time_point> asked_;
   bool polled_by_host_ = false;
   bool tells_of_ready_ = false;  // to a polling host, or to the observer
   observer* observer_ = nullptr;

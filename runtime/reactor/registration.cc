@@ -11,18 +11,6 @@
 
 namespace kedge {
 
-void listener::unlink() noexcept {
-  if (slot_ == nullptr) return;
-  (previous_ != nullptr ? previous_->next_ : slot_->first) = next_;
-  if (next_ != nullptr) next_->previous_ = previous_;
-  slot_ = nullptr;
-  previous_ = next_ = nullptr;
-}
-
-void listener::clear() noexcept {
-  if (!slot_->ended) slot_->ready = false;
-}
-
 void listener::end_all(registration_slot& slot, std::error_code why) noexcept {
   while (slot.first != nullptr) {
     listener& l = *slot.first;
@@ -82,18 +70,6 @@ void registration::give_up(std::error_code why, bool fd_closes) noexcept {
   registration_table::release(slot);
 }
 
-bool registration::ready() const noexcept {
-  return slot_ != nullptr && slot_->ready;
-}
-
-bool registration::awaited() const noexcept {
-  return slot_ != nullptr && slot_->first != nullptr;
-}
-
-void registration::clear() noexcept {
-  if (!slot_->ended) slot_->ready = false;
-}
-
 void registration::clear_after(std::size_t bytes) noexcept {
   const bool has_more = slot_->marked || slot_->data > static_cast<std::int64_t>(bytes);
   if (!has_more) clear();
@@ -103,7 +79,7 @@ std::error_code registration::link(listener& l) noexcept {
   using enum registration_slot::stage;
   if (slot_ == nullptr) return end_;
   if (slot_->at == fd_closed) return errc::closed;
-  if (!*this) return errc::loop_gone;
+  if (slot_->table == nullptr || slot_->table->closed()) return errc::loop_gone;
   assert(slot_->table->in_own_thread() && "kedge: a source is awaited on its loop's thread");
   if (slot_->at == refused) return {slot_->refusal, std::system_category()};
   if (slot_->mode == sharing::exclusive) {
@@ -291,27 +267,10 @@ void registration_table::submitted(std::size_t count) noexcept {
   }
 }
 
-void registration_table::deliver(const kevent64_s& event) noexcept {
-  const auto index = static_cast<std::uint32_t>(event.udata);
-  if (index >= entries_.size()) return;
-  const entry& e = entries_[index];
-  if (e.slot == nullptr || e.generation != event.udata >> 32) return;
-  registration_slot& slot = *e.slot;
-  if ((event.flags & EV_ERROR) != 0) {
-    slot.at = registration_slot::stage::refused;
-    slot.refusal = static_cast<int>(event.data);
-    listener::end_all(slot, {slot.refusal, std::system_category()});
-    return;
-  }
-  slot.data = event.data;
-  slot.marked = (event.fflags & NOTE_OOB) != 0;
-  slot.ended = (event.flags & EV_EOF) != 0;
-  slot.ready = true;
-  listener* next = nullptr;
-  for (listener* l = slot.first; l != nullptr; l = next) {
-    next = l->next_;
-    l->notify(event);
-  }
+void registration_table::refuse(registration_slot& slot, int error) noexcept {
+  slot.at = registration_slot::stage::refused;
+  slot.refusal = error;
+  listener::end_all(slot, {error, std::system_category()});
 }
 
 }  // namespace kedge

@@ -17,13 +17,11 @@
 #include <system_error>
 
 #include "kedge/runtime/errc.h"
+#include "kedge/runtime/reactor/registration_slot.h"
 
 namespace kedge {
 
 class reactor;
-class registration;
-class registration_table;
-struct registration_slot;
 
 enum class sharing : bool {
   exclusive,  // one listener at a time, of any of the sources
@@ -37,10 +35,18 @@ class listener {
   listener& operator=(const listener&) = delete;
   bool linked() const noexcept { return slot_ != nullptr; }
   // No effect on a listener that is not linked.
-  void unlink() noexcept;
+  void unlink() noexcept {
+    if (slot_ == nullptr) return;
+    (previous_ != nullptr ? previous_->next_ : slot_->first) = next_;
+    if (next_ != nullptr) next_->previous_ = previous_;
+    slot_ = nullptr;
+    previous_ = next_ = nullptr;
+  }
 
   // registration::clear(). Requires that the listener is linked.
-  void clear() noexcept;
+  void clear() noexcept {
+    if (!slot_->ended) slot_->ready = false;
+  }
 
  protected:
   listener() = default;
@@ -94,11 +100,13 @@ class registration {
   void close_with_fd() noexcept;
 
   // Returns the remembered readiness.
-  bool ready() const noexcept;
+  bool ready() const noexcept { return slot_ != nullptr && slot_->ready; }
   // Returns whether a listener is linked, by this hold or by another.
-  bool awaited() const noexcept;
+  bool awaited() const noexcept { return slot_ != nullptr && slot_->first != nullptr; }
   // Forgets the readiness, since the source was found empty. Requires an open registration.
-  void clear() noexcept;
+  void clear() noexcept {
+    if (!slot_->ended) slot_->ready = false;
+  }
   // The same, after a read has stopped at `bytes` bytes. No effect if the last event says that more
   // can be read: on Linux that an out-of-band mark is ahead, on Darwin by its data.
   void clear_after(std::size_t bytes) noexcept;

@@ -21,36 +21,9 @@
 #include "kedge/runtime/base/list.h"
 #include "kedge/runtime/reactor/fork_generation.h"
 #include "kedge/runtime/reactor/registration.h"
+#include "kedge/runtime/reactor/registration_slot.h"
 
 namespace kedge {
-
-// One registration. Lives until its last hold is given up, which may be after the table's end, and
-// until its removal from the kernel is submitted.
-struct registration_slot {
-  enum class stage : unsigned char {
-    adding,      // its addition is pending
-    registered,  // its addition was submitted
-    refused,     // the kernel has answered with `refusal`
-    fd_closed,   // an fd that was closed: not in the table
-  };
-
-  registration_table* table = nullptr;             // null: the loop is gone
-  listener* first = nullptr;                       // the latest linked one
-  const registration* linked_by = nullptr;         // the hold that linked `first`, if exclusive
-  base::list_link<registration_slot> change = {};  // of the pending addition or deletion
-  std::uint64_t ident = 0;
-  std::uint32_t index = 0;
-  std::uint32_t holds = 1;
-  std::uint32_t fflags = 0;
-  int refusal = 0;  // an errno
-  std::int16_t filter = 0;
-  sharing mode = sharing::exclusive;
-  stage at = stage::adding;
-  bool ready = false;
-  bool ended = false;     // the last event had EV_EOF
-  bool marked = false;    // the last event had NOTE_OOB
-  std::int64_t data = 0;  // of the last event
-};
 
 class registration_table {
  public:
@@ -75,7 +48,26 @@ class registration_table {
   static void lose_fd(registration_slot& slot, std::error_code why) noexcept;
 
   // Passes an event or an error record to its listeners.
-  void deliver(const kevent64_s& event) noexcept;
+  void deliver(const kevent64_s& event) noexcept {
+    const auto index = static_cast<std::uint32_t>(event.udata);
+    if (index >= entries_.size()) return;
+    const entry& e = entries_[index];
+    if (e.slot == nullptr || e.generation != event.udata >> 32) return;
+    registration_slot& slot = *e.slot;
+    if ((event.flags & EV_ERROR) != 0) [[unlikely]] {
+      refuse(slot, static_cast<int>(event.data));
+      return;
+    }
+    slot.data = event.data;
+    slot.marked = (event.fflags & NOTE_OOB) != 0;
+    slot.ended = (event.flags & EV_EOF) != 0;
+    slot.ready = true;
+    listener* next = nullptr;
+    for (listener* l = slot.first; l != nullptr; l = next) {
+      next = l->next_;
+      l->notify(event);
+    }
+  }
 
   // The changes to submit with the next wait.
   std::size_t pending() const noexcept { return pending_; }
@@ -106,6 +98,7 @@ class registration_table {
   };
   static constexpr std::uint32_t no_index = ~std::uint32_t{0};
 
+  static void refuse(registration_slot& slot, int error) noexcept;
   void forget(registration_slot& slot) noexcept;
   void take_out(registration_slot& slot) noexcept;
   registration_slot* find(const key& k) const noexcept;

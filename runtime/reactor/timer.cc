@@ -1,86 +1,155 @@
-// timer_heap: a 4-ary heap in which each timer knows its position.
+// timer_heap: a 4-ary heap whose entries are ahead of the timers that were disarmed.
 #include "kedge/runtime/reactor/timer.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace kedge {
 namespace {
 
 constexpr std::size_t fan_out = 4;
+// Entries without a timer that are kept in any case.
+constexpr std::size_t most_dead = 64;
 
 }  // namespace
 
 void timer::disarm() noexcept {
   if (heap_ == nullptr) return;
-  heap_->remove(position_);
-  heap_ = nullptr;
+  std::exchange(heap_, nullptr)->disarmed(slot_);
 }
 
 timer_heap::~timer_heap() {
-  for (entry& e : entries_) e.owner->heap_ = nullptr;
+  for (timer* const t : slots_) {
+    if (t != nullptr) t->heap_ = nullptr;
+  }
 }
 
 void timer_heap::arm(timer& t, clock::time_point deadline) {
-  const entry e{deadline, next_order_, &t};
+  const entry e{deadline, next_order_, take_slot()};
   entries_.push_back(e);
+  // Nothing below throws.
+  free_.pop_back();
+  slots_[e.slot] = &t;
   ++next_order_;
+  ++live_;
   t.heap_ = this;
+  t.slot_ = e.slot;
   sift_up(entries_.size() - 1, e);
 }
 
-bool timer_heap::expire(clock::time_point now) noexcept {
-  if (entries_.empty() || entries_.front().deadline > now) return false;
-  const std::uint64_t armed_before = next_order_;
-  while (!entries_.empty() && entries_.front().deadline <= now &&
-         entries_.front().order < armed_before) {
-    timer& t = *entries_.front().owner;
-    t.disarm();
-    t.expire();
+// Returns the last free slot. It stays free.
+std::uint32_t timer_heap::take_slot() {
+  if (free_.empty()) {
+    if (free_.capacity() <= slots_.size()) free_.reserve(2 * slots_.size() + most_dead);
+    slots_.push_back(nullptr);
+    free_.push_back(static_cast<std::uint32_t>(slots_.size() - 1));
   }
-  return true;
+  return free_.back();
 }
 
-void timer_heap::remove(std::size_t position) noexcept {
+// The timer of the slot has been disarmed.
+void timer_heap::disarmed(std::uint32_t slot) noexcept {
+  slots_[slot] = nullptr;
+  --live_;
+  if (entries_.front().slot == slot) {
+    prune();
+  } else if (entries_.size() > 2 * live_ + most_dead) {
+    compact();
+  }
+}
+
+bool timer_heap::expire_front(clock::time_point now) noexcept {
+  const std::uint32_t armed_before = next_order_;
+  bool any = false;
+  while (!entries_.empty() && entries_.front().deadline <= now &&
+         is_older(entries_.front().order, armed_before)) {
+    timer* const t = slots_[entries_.front().slot];
+    pop_front();
+    prefetch_next();
+    if (t == nullptr) continue;
+    any = true;
+    --live_;
+    t->heap_ = nullptr;
+    t->expire();
+  }
+  prune();
+  return any;
+}
+
+// Fetches what the expiry of the entries behind the first one will touch.
+void timer_heap::prefetch_next() const noexcept {
+  const std::size_t end = std::min(fan_out + 1, entries_.size());
+  for (std::size_t i = 0; i < end; ++i) __builtin_prefetch(slots_[entries_[i].slot]);
+  for (std::size_t i = end; i < std::min(fan_out * fan_out, entries_.size()); ++i) {
+    __builtin_prefetch(static_cast<const void*>(&slots_[entries_[i].slot]));
+  }
+}
+
+// Makes the first entry one with a timer.
+void timer_heap::prune() noexcept {
+  while (!entries_.empty() && slots_[entries_.front().slot] == nullptr) pop_front();
+}
+
+// Drops the entries without a timer.
+void timer_heap::compact() noexcept {
+  std::erase_if(entries_, [&](const entry& e) {
+    const bool dead = slots_[e.slot] == nullptr;
+    if (dead) free_.push_back(e.slot);
+    return dead;
+  });
+  if (entries_.size() < 2) return;
+  for (std::size_t i = (entries_.size() - 2) / fan_out + 1; i-- != 0;) {
+    const entry e = entries_[i];
+    sift_down(i, e);
+  }
+}
+
+void timer_heap::pop_front() noexcept {
+  const std::uint32_t slot = entries_.front().slot;
+  slots_[slot] = nullptr;
+  free_.push_back(slot);
   const entry last = entries_.back();
   entries_.pop_back();
-  if (position == entries_.size()) return;
-  if (last.before(entries_[position])) {
-    sift_up(position, last);
-  } else {
-    sift_down(position, last);
-  }
+  if (!entries_.empty()) sift_down(0, last);
 }
 
-void timer_heap::place(std::size_t position, const entry& e) noexcept {
-  entries_[position] = e;
-  e.owner->position_ = position;
-}
-
+// Places e at `position` or above.
 void timer_heap::sift_up(std::size_t position, const entry& e) noexcept {
   while (position > 0) {
     const std::size_t parent = (position - 1) / fan_out;
     if (!e.before(entries_[parent])) break;
-    place(position, entries_[parent]);
+    entries_[position] = entries_[parent];
     position = parent;
   }
-  place(position, e);
+  entries_[position] = e;
 }
 
+// Places e at `position` or below.
 void timer_heap::sift_down(std::size_t position, const entry& e) noexcept {
+  entry* const all = entries_.data();
   const std::size_t size = entries_.size();
   for (;;) {
     const std::size_t first = position * fan_out + 1;
-    if (first >= size) break;
     std::size_t least = first;
-    const std::size_t end = std::min(first + fan_out, size);
-    for (std::size_t child = first + 1; child < end; ++child) {
-      if (entries_[child].before(entries_[least])) least = child;
+    if (first + fan_out <= size) [[likely]] {
+      // The children of all four: one of them is the next to be compared.
+      for (std::size_t ahead = 0; ahead < fan_out; ++ahead) {
+        __builtin_prefetch(all + (first + ahead) * fan_out + 1);
+      }
+      const std::size_t a = first + (all[first + 1].before(all[first]) ? 1 : 0);
+      const std::size_t b = first + (all[first + 3].before(all[first + 2]) ? 3 : 2);
+      least = all[b].before(all[a]) ? b : a;
+    } else {
+      if (first >= size) break;
+      for (std::size_t child = first + 1; child < size; ++child) {
+        if (all[child].before(all[least])) least = child;
+      }
     }
-    if (!entries_[least].before(e)) break;
-    place(position, entries_[least]);
+    if (!all[least].before(e)) break;
+    all[position] = all[least];
     position = least;
   }
-  place(position, e);
+  all[position] = e;
 }
 
 }  // namespace kedge

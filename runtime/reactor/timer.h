@@ -1,9 +1,11 @@
 // timer: calls expire() once, at a deadline. timer_heap: all timers of a loop.
 //
-// The heap is a 4-ary array of (deadline, order, timer), made for a million timers. Timers with the
-// same deadline expire in the order in which they were armed. Arming and disarming take logarithmic
-// time; arming allocates only when the array grows. The heap owns no timer; a timer disarms itself
-// when it is destroyed.
+// The heap is a 4-ary array of 16 bytes per timer, made for a million timers: moving an entry
+// touches no timer. A timer that is disarmed leaves its entry behind, without a timer, until the
+// entry comes to the front or such entries are the majority. So disarming takes constant time,
+// amortised; arming takes logarithmic time, and allocates only when an array grows. Timers with the
+// same deadline expire in the order in which they were armed (as long as fewer than 2^31 timers are
+// armed between them). The heap owns no timer; a timer disarms itself when it is destroyed.
 //
 // Threads: the loop's thread only.
 #pragma once
@@ -36,7 +38,7 @@ class timer {
   virtual void expire() noexcept = 0;
 
   timer_heap* heap_ = nullptr;
-  std::size_t position_ = 0;
+  std::uint32_t slot_ = 0;
 };
 
 class timer_heap {
@@ -47,9 +49,10 @@ class timer_heap {
   // Disarms all timers.
   ~timer_heap();
 
-  bool empty() const noexcept { return entries_.empty(); }
-  std::size_t size() const noexcept { return entries_.size(); }
-  // The earliest deadline. Requires that the heap is not empty.
+  bool empty() const noexcept { return live_ == 0; }
+  std::size_t size() const noexcept { return live_; }
+  // The earliest deadline. Requires that the heap is not empty. Must not be called by a timer's
+  // expire().
   clock::time_point earliest() const noexcept { return entries_.front().deadline; }
 
   // Requires that `t` is not armed. Throws std::bad_alloc, and leaves `t` disarmed.
@@ -58,26 +61,42 @@ class timer_heap {
   // Expires the timers whose deadline is not after `now`, the earliest first. Stops at the first
   // timer that was armed during the call; it and those behind it wait for the next call. Returns
   // false if none was due.
-  bool expire(clock::time_point now) noexcept;
+  bool expire(clock::time_point now) noexcept {
+    return !entries_.empty() && entries_.front().deadline <= now && expire_front(now);
+  }
 
  private:
   friend class timer;
   struct entry {
     clock::time_point deadline;
-    std::uint64_t order;
-    timer* owner;
+    std::uint32_t order;  // of arming, modulo 2^32
+    std::uint32_t slot;
+    // Without a branch, which could not be predicted.
     bool before(const entry& other) const noexcept {
-      return deadline != other.deadline ? deadline < other.deadline : order < other.order;
+      const bool is_earlier = deadline < other.deadline;
+      const bool is_equal = deadline == other.deadline;
+      return is_earlier | (is_equal & is_older(order, other.order));
     }
   };
+  static bool is_older(std::uint32_t a, std::uint32_t b) noexcept {
+    return static_cast<std::int32_t>(a - b) < 0;
+  }
 
-  void remove(std::size_t position) noexcept;
-  void place(std::size_t position, const entry& e) noexcept;
+  bool expire_front(clock::time_point now) noexcept;
+  void disarmed(std::uint32_t slot) noexcept;
+  std::uint32_t take_slot();
+  void prefetch_next() const noexcept;
+  void prune() noexcept;
+  void compact() noexcept;
+  void pop_front() noexcept;
   void sift_up(std::size_t position, const entry& e) noexcept;
   void sift_down(std::size_t position, const entry& e) noexcept;
 
-  std::vector<entry> entries_;
-  std::uint64_t next_order_ = 0;
+  std::vector<entry> entries_;       // the first one has a timer, except within expire()
+  std::vector<timer*> slots_;        // the timer of each entry, or null
+  std::vector<std::uint32_t> free_;  // slots without an entry; has room for all
+  std::size_t live_ = 0;
+  std::uint32_t next_order_ = 0;
 };
 
 }  // namespace kedge

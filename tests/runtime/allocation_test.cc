@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <thread>
 #include <vector>
 
 #include "counted_new.h"
@@ -137,6 +138,39 @@ TEST_CASE("a round trip over a socket pair does not allocate in the steady state
     p.a.close();
   }));
   CHECK(made == 0);
+}
+
+TEST_CASE("a post of the loop's own thread does not allocate in the steady state") {
+  loop l;
+  const kedge::remote to = l.get_remote();
+  int ran = 0;
+  const auto step = [&]() -> task<> {
+    to.post([&ran] { ++ran; });
+    co_await kedge::yield();
+  };
+  CHECK(l.run(count(step)) == 0);
+  CHECK(ran > 0);
+}
+
+TEST_CASE("a post of another thread makes one allocation at most, and one of its own work none") {
+  struct own_work final : kedge::remote::work {
+    void run() noexcept override {}
+    void drop() noexcept override {}
+  };
+  loop l;
+  const kedge::remote to = l.get_remote();
+  long of_callable = -1, of_work = -1;
+  own_work w;
+  std::thread([&] {
+    const long before = kedge::allocated;
+    to.post([] {});
+    of_callable = kedge::allocated - before;
+    to.post(w);
+    of_work = kedge::allocated - before - of_callable;
+  }).join();
+  l.poll();
+  CHECK(of_callable <= 1);
+  CHECK(of_work == 0);
 }
 
 }  // namespace

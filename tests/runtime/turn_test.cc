@@ -31,7 +31,10 @@ constexpr int turn = 64;
 // Yields until `stop`. Returns the number of yields.
 task<int> yield_until(bool& stop) {
   int turns = 0;
-  for (; !stop; ++turns) co_await kedge::yield();
+  while (!stop) {
+    co_await kedge::yield();
+    ++turns;
+  }
   co_return turns;
 }
 
@@ -80,9 +83,23 @@ TEST_CASE("a timer waits for four budgets of a task whose operations never wait"
   const auto at_once = []() -> task<> { co_return; };
   int operations = 0;
   l.run([&]() -> task<> {
-    for (; !passed; ++operations) co_await at_once();
+    while (!passed) {
+      co_await at_once();
+      ++operations;
+    }
   }());
   CHECK(operations <= 5 * turn);
+}
+
+// Sends a byte and then yields until it has come: once more than the byte has to wait, since the
+// waiter is queued behind the task that yields.
+task<int> send_and_yield(kedge::descriptor& to, bool& came, manual_time& time,
+                         kedge::clock::duration passes) {
+  // The first turn reads the clock after the kernel was asked.
+  for (int i = 0; i < 2 * turn; ++i) co_await kedge::yield();
+  send_byte(to);
+  time.advance(passes);
+  co_return co_await yield_until(came);
 }
 
 TEST_CASE("an event waits for 64 turns if time stands still, and the kernel is not asked before") {
@@ -92,10 +109,9 @@ TEST_CASE("an event waits for 64 turns if time stands still, and the kernel is n
   bool came = false;
   l.spawn(await_byte(p.b, came));
   l.poll();
-  send_byte(p.a);
-  const int waited = l.run(yield_until(came));
-  CHECK(waited <= 65 * turn);
-  CHECK(waited > 63 * turn);
+  const int waited = l.run(send_and_yield(p.a, came, time, 0us));
+  CHECK(waited <= 64 * turn + 1);
+  CHECK(waited > 60 * turn);
 }
 
 TEST_CASE("an event waits for one turn once the kernel interval has passed") {
@@ -104,14 +120,17 @@ TEST_CASE("an event waits for one turn once the kernel interval has passed") {
   kedge::stream_pair p(l);
   bool came = false;
   l.spawn(await_byte(p.b, came));
-  SUBCASE("50 us by default") {}
+  l.poll();
+  SUBCASE("50 us by default") {
+    CHECK(l.run(send_and_yield(p.a, came, time, 50us)) <= turn + 1);
+  }
+  SUBCASE("less is too short") {
+    CHECK(l.run(send_and_yield(p.a, came, time, 49us)) > turn + 1);
+  }
   SUBCASE("as set") {
     l.set_kernel_interval(20us);
+    CHECK(l.run(send_and_yield(p.a, came, time, 20us)) <= turn + 1);
   }
-  l.poll();
-  send_byte(p.a);
-  time.advance(50us);
-  CHECK(l.run(yield_until(came)) <= turn);
 }
 
 TEST_CASE("poll() and run_once() take events, due timers and posts at their first call") {

@@ -8,7 +8,7 @@
 
 namespace {
 
-kedge::sleep_for leaf() {
+auto leaf() {
   return kedge::sleep_for(std::chrono::hours(1));
 }
 kedge::task<> task() {
