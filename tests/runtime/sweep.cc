@@ -124,6 +124,7 @@ class run {
     const int before = world_->delivered;
     start();
     finish();
+    CAPTURE(world_->error.message());
     CHECK(world_->delivered > before);
     check_quiet();
     CHECK(world_->nothing_left());
@@ -187,10 +188,6 @@ bool interrupt(maker made, bool in_branch, const interruption& way, int k) {
   return reached;
 }
 
-bool means_no_memory(const std::error_code& e) {
-  return e == std::errc::not_enough_memory || e == std::errc::resource_unavailable_try_again;
-}
-
 // Runs to the end while the k-th allocation fails. Returns whether it has failed.
 bool run_with_failure(run& r, long k) {
   until_failure = k;
@@ -203,7 +200,10 @@ bool run_with_failure(run& r, long k) {
     code = e.code();
   }
   const bool failed = std::exchange(until_failure, -1) < 0;
-  if (code) CHECK(means_no_memory(code));
+  if (code) {
+    CAPTURE(code.message());
+    CHECK(r.world().means_no_memory(code));
+  }
   return failed;
 }
 
@@ -212,7 +212,10 @@ bool fail(maker made, bool in_branch, long k) {
   run r(made, in_branch);
   const bool failed = run_with_failure(r, k);
   r.finish();
-  if (failed && r.world().error) CHECK(means_no_memory(r.world().error));
+  if (const std::error_code error = r.world().error; failed && error) {
+    CAPTURE(error.message());
+    CHECK(r.world().means_no_memory(error));
+  }
   if (!failed) CHECK(r.world().delivered > 0);
   r.check_quiet();
   r.check_next_wait();

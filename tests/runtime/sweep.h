@@ -69,6 +69,10 @@ class scenario {
   virtual bool all_delivered() { return true; }
   // Returns false if something that was given before a wait is still at its source after it.
   virtual bool nothing_left() { return true; }
+  // Returns whether a wait may give `e` because an allocation has failed.
+  virtual bool means_no_memory(const std::error_code& e) const {
+    return e == std::errc::not_enough_memory || e == std::errc::resource_unavailable_try_again;
+  }
   // What must not be in the kqueue after close().
   virtual std::vector<registered> registrations() const { return {}; }
 
