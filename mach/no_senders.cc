@@ -69,6 +69,9 @@ bool no_senders_operation::take_notification() noexcept {
     const result<received> notification = notify_port_.take();
     if (!notification) {
       error_ = notification.error();
+      // The request may still be armed, for a port that has gone.
+      requested_ = source_->senders_awaited = true;
+      withdraw_request();
       return true;
     }
     if (notification->id() != MACH_NOTIFY_NO_SENDERS || !notification->from_kernel() ||

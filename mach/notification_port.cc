@@ -11,6 +11,7 @@
 #include "kedge/mach/error.h"
 #include "kedge/mach/send_once_right.h"
 #include "kedge/runtime/reactor/clock.h"
+#include "kedge/runtime/reactor/registration_table.h"
 
 namespace kedge::mach {
 namespace {
@@ -49,6 +50,10 @@ std::error_code name_waiter::request_room() noexcept {
 
 notification_port::~notification_port() {
   fail_all(kedge::errc::loop_gone);
+  if (!source_ || reactor_.registrations()->closed()) return;
+  // A notification that has not been received may own a reference to a dead name.
+  received m;
+  while (source_->take(m) == MACH_MSG_SUCCESS) handle(m);
 }
 
 bool notification_port::has_room_waiters(mach_port_name_t name) const noexcept {
@@ -72,16 +77,20 @@ void notification_port::wait_for_death(mach_port_name_t name, name_waiter& waite
   }
 }
 
-// Makes the port, on the first watch.
+// Makes the port, on the first watch. Links it again if the kernel has refused its registration.
 void notification_port::open() {
-  if (port_) return;
-  receive_right made = receive_right::make();
-  source_ = port_source_hold(made.source_);
+  if (linked()) {
+    if (has_unread_) take_all();
+    return;
+  }
+  if (!port_) {
+    spare_.reserve(spare_watches);
+    port_ = receive_right::make();
+    source_ = port_source_hold(port_.source_);
+  }
   if (const std::error_code error = source_->link(*this, reactor_)) {
     throw std::system_error(error, "kedge::mach::notification_port");
   }
-  spare_.reserve(spare_watches);
-  port_ = std::move(made);
 }
 
 // Finds or makes the watch of `name`.
@@ -122,12 +131,16 @@ std::error_code notification_port::request(name_watch& watch, name_watch::reques
 
 void notification_port::withdraw_request(name_watch& watch) noexcept {
   if (watch.request_ == name_watch::request::none) return;
-  mach_port_t previous = MACH_PORT_NULL;
-  mach_port_request_notification(mach_task_self(), watch.name_, MACH_NOTIFY_SEND_POSSIBLE, 0,
-                                 MACH_PORT_NULL, MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
-  static_cast<void>(send_once_right::adopt(previous));
+  remove_request(watch.name_);
   watch.request_ = name_watch::request::none;
   --requests_;
+}
+
+void notification_port::remove_request(mach_port_name_t name) noexcept {
+  mach_port_t previous = MACH_PORT_NULL;
+  mach_port_request_notification(mach_task_self(), name, MACH_NOTIFY_SEND_POSSIBLE, 0,
+                                 MACH_PORT_NULL, MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
+  static_cast<void>(send_once_right::adopt(previous));
 }
 
 void notification_port::advance(name_watch& watch) noexcept {
@@ -161,8 +174,17 @@ void notification_port::fail_all(std::error_code why) noexcept {
 }
 
 void notification_port::notify(const kevent64_s&) noexcept {
+  take_all();
+}
+
+void notification_port::take_all() noexcept {
   received m;
-  while (source_->take(m) == MACH_MSG_SUCCESS) handle(m);
+  mach_msg_return_t code;
+  while ((code = source_->take(m)) == MACH_MSG_SUCCESS) handle(m);
+  // Without memory the notification stays queued, and there is no further event. The next wait
+  // takes it.
+  has_unread_ = code == KERN_RESOURCE_SHORTAGE;
+  if (has_unread_) fail_all(msg_error(code));
   detect_displaced_requests();
 }
 
@@ -189,6 +211,9 @@ void notification_port::handle(const received& m) noexcept {
   name_watch& watch = found->second;
   if (watch.request_ != name_watch::request::none) --requests_;
   watch.request_ = name_watch::request::none;
+  // The kernel keeps a request that has notified of room. If the port dies with a receive right of
+  // this space, the dead name then gets a reference that no notification hands out.
+  if (id == MACH_NOTIFY_SEND_POSSIBLE) remove_request(name);
   if (id == MACH_NOTIFY_PORT_DELETED) {
     fail(watch, kedge::errc::closed);
   } else {
@@ -205,7 +230,7 @@ void notification_port::handle(const received& m) noexcept {
 void notification_port::detect_displaced_requests() noexcept {
   if (rights_outstanding_ >= requests_ || armed()) return;
   try {
-    reactor_.timers().arm(*this, clock::after(displaced_request_delay));
+    reactor_.timers().arm(*this, clock::sum(reactor_.now(), displaced_request_delay));
   } catch (const std::bad_alloc&) {
     expire();
   }

@@ -126,6 +126,7 @@ class notification_port final : private listener, private timer {
   void retire(name_watch& watch) noexcept;
   std::error_code request(name_watch& watch, name_watch::request kind) noexcept;
   void withdraw_request(name_watch& watch) noexcept;
+  static void remove_request(mach_port_name_t name) noexcept;
   // Does what follows from a change of the watch's queues or request: notifies the first waiter for
   // room, arms the request, or retires the watch. May destroy `watch`.
   void advance(name_watch& watch) noexcept;
@@ -136,6 +137,7 @@ class notification_port final : private listener, private timer {
   void notify(const kevent64_s&) noexcept override;
   void closed(std::error_code why) noexcept override;
   void expire() noexcept override;
+  void take_all() noexcept;
   void handle(const received& m) noexcept;
   void detect_displaced_requests() noexcept;
 
@@ -150,6 +152,8 @@ class notification_port final : private listener, private timer {
   // Watches whose request_ is not `none`. At least one right is outstanding for each, unless
   // another loop has displaced a request.
   std::size_t requests_ = 0;
+  // A notification is queued that could not be received, for lack of memory.
+  bool has_unread_ = false;
 };
 
 }  // namespace kedge::mach

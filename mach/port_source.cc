@@ -30,7 +30,12 @@ std::error_code port_source::link(listener& l, reactor& r) {
     registration_ = registration(r, sharing::exclusive, EVFILT_MACHPORT, name_);
     table_ = r.registrations();
   }
-  return registration_.link(l);
+  const std::error_code error = registration_.link(l);
+  if (!error || error.category() != std::system_category()) return error;
+  // The kernel has refused the registration to an earlier wait. This wait tries again.
+  registration_.close();
+  table_.reset();
+  return link(l, r);
 }
 
 mach_msg_return_t port_source::take(received& into) noexcept {

@@ -7,7 +7,8 @@
 // never returns. A cancellation from outside ends x, and attempt() reports it; the next wait of the
 // caller then ends the caller. In a context that is cancelled already attempt() begins, and the
 // first wait of x ends x. A chain that goes on nevertheless is ended, with the program, by its
-// 1,000th report. Cancellation loses what x declares.
+// 1,000th report. The destruction of the loop is not reported: only destructors run then.
+// Cancellation loses what x declares.
 #pragma once
 
 #include <type_traits>

@@ -35,10 +35,11 @@ class [[nodiscard]] attempted {
   bool failed() const noexcept { return state_.index() == 1; }
   bool cancelled() const noexcept { return state_.index() == 2; }
 
+  explicit operator bool() const noexcept { return has_value(); }
+
   // Returns the value. Throws the exception, or kedge::cancelled.
   T value() && {
-    if (failed()) std::rethrow_exception(std::get<1>(state_));
-    if (cancelled()) throw kedge::cancelled(std::get<2>(state_));
+    require();
     if constexpr (std::is_reference_v<T>) {
       return std::get<0>(state_).get();
     } else if constexpr (!std::is_void_v<T>) {
@@ -64,7 +65,18 @@ class [[nodiscard]] attempted {
   // Returns why it was cancelled. Requires cancelled().
   cancel_cause cause() const noexcept { return *std::get_if<2>(&state_); }
 
- private:
+  // The same, without moving it out.
+ decltype(auto) value() &
+     requires(!std::is_void_v<T>) {
+       require();
+       return **this;
+     }
+
+     private : void require() const {
+    if (failed()) std::rethrow_exception(std::get<1>(state_));
+    if (cancelled()) throw kedge::cancelled(std::get<2>(state_));
+  }
+
   using state = std::variant<held, std::exception_ptr, cancel_cause>;
 
   template <class Give>

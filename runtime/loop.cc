@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <new>
 #include <ostream>
+#include <stdexcept>
 #include <string>
 
 namespace kedge {
@@ -17,6 +18,7 @@ loop::~loop() {
   const ending scope(*this);
   tasks.destroy_children();
   tasks.~root_scope();
+  is_over_ = true;
   destroy_attachments();
 }
 
@@ -44,14 +46,13 @@ void loop::throw_failure_if_over() {
 }
 
 bool loop::step() {
-  bool ran;
-  {
-    const driving scope(*this);
-    ran = single_step();
-  }
-  finish_drive();
+  const bool ran = single_step();
   throw_failure_if_over();
   return ran;
+}
+
+void loop::require_living() const {
+  if (is_over_) throw std::logic_error("kedge: spawn() into a loop that is being destroyed");
 }
 
 void loop::note_failures(const std::exception_ptr& of_root) {
@@ -89,29 +90,34 @@ class printer {
       out_ << "a scope whose body is being made\n";
       return;
     }
-    if (c.name() == nullptr) {
-      out_ << "branch of " << c.holder()->owner().branch_name();
+    const char* const name = c.holder()->owner().branch_name();
+    if (c.place().line() == 0) {
+      out_ << "branch of " << name;
     } else {
       description origin;
       print_place(origin, c.place());
-      out_ << c.name() << " from " << origin.text();
+      out_ << name << " from " << origin.text();
     }
     const waiter* const w = c.suspended_on();
-    if (w == nullptr) {
-      out_ << ": running\n";
-      return;
+    if (w != nullptr) {
+      print_wait(*w);
+    } else {
+      out_ << (c.holder()->ended() == outcome::none ? ": running\n" : ": has ended\n");
     }
-    print_wait(*w);
     ++depth;
-    for (const waiter* leaf = w->next_leaf(nullptr); leaf != nullptr; leaf = w->next_leaf(leaf)) {
-      print_leaf(*leaf);
-    }
+    print_leaves(c.holder()->owner());
     --depth;
   }
-  void print_leaf(const waiter& w) {
-    begin_line();
-    out_ << "child";
-    print_wait(w);
+  // Prints the children of a scope that have no context, of the body's owner.
+  template <class Scope>
+  void print_leaves(const Scope& s) {
+    for (const waiter* leaf = s.next_leaf(nullptr); leaf != nullptr; leaf = s.next_leaf(leaf)) {
+      begin_line();
+      description origin;
+      print_place(origin, static_cast<const branch_base*>(leaf)->owner().place());
+      out_ << "child from " << origin.text();
+      print_wait(*leaf);
+    }
   }
 
   std::size_t depth = 0;
@@ -127,7 +133,9 @@ class printer {
 
   // The innermost wait, then the waits of the coroutines around it.
   void print_wait(const waiter& innermost) {
-    out_ << (innermost.queued() ? ": ready, after " : ": waits for ");
+    out_ << (innermost.is_withdrawn() ? ": cancelled in its wait for "
+             : innermost.queued()     ? ": ready, after "
+                                      : ": waits for ");
     description what;
     innermost.describe(what);
     out_ << what.text() << '\n';
@@ -171,10 +179,7 @@ void loop::dump(std::ostream& out) {
     c = next;
   }
   p.depth = 0;
-  for (const waiter* leaf = tasks.next_leaf(nullptr); leaf != nullptr;
-       leaf = tasks.next_leaf(leaf)) {
-    p.print_leaf(*leaf);
-  }
+  p.print_leaves(tasks);
 }
 
 }  // namespace kedge

@@ -8,6 +8,8 @@
 //
 // Threads: a loop belongs to one thread at a time, the one that drives it; only get_remote()'s
 // handles may be used elsewhere. Several loops on one thread are driven in turn.
+// What spawned tasks refer to must outlive the loop, or the tasks are ended first: cancel(), and
+// drive until size() is 0. A scope inside of run() does so by itself (with_scope).
 // Destroying the loop destroys the remaining tasks, innermost first, then closes the registrations
 // of its sources: waits on objects that outlive the loop end with errc::loop_gone.
 #pragma once
@@ -96,7 +98,8 @@ class loop : public reactor, public spawner<loop> {
   }
 
   // Resumes exactly one ready task, the one that the observer chooses. Takes posts, due timers and
-  // events first if none is ready, without waiting. Returns false if none is. Throws as poll().
+  // events first if none is ready, and at every 64th step, without waiting. Returns false if none
+  // is ready. Throws as poll().
   bool step();
 
   // Prints the tree of tasks: each with its origin, the operation that it waits for, and the places
@@ -155,11 +158,15 @@ class loop : public reactor, public spawner<loop> {
    public:
     template <class A>
     root_of(loop& l, A&& x) : root(l), held(std::forward<A>(x), *this) {}
+    root_of(const root_of&) = delete;
+    root_of& operator=(const root_of&) = delete;
+    ~root_of() { held.destroy(); }  // if a drive has thrown
     branch<Op, outer_branch> held;
   };
 
   template <class... What>
   void add(std::source_location place, What&&... what) {
+    require_living();
     {
       const hooked scope(*this);
       tasks.add(place, std::forward<What>(what)...);
@@ -174,19 +181,22 @@ class loop : public reactor, public spawner<loop> {
   void note_failures(const std::exception_ptr& of_root);
   void finish_drive();
   void throw_failure_if_over();
+  // Throws std::logic_error if the loop's tasks have been destroyed.
+  void require_living() const;
 
   // In a union, so that ~loop decides whether it is destroyed.
   union {
     root_scope tasks;
   };
   root* root_ = nullptr;
+  bool is_over_ = false;
   std::vector<std::exception_ptr> failures_;
 };
 
 template <awaitable A>
 attempted<awaited_t<A>> loop::run_root(A&& x, std::source_location place) {
   root_of<operation_of<A>> r(*this, std::move(x));
-  r.held.set_origin("run", place);
+  r.held.set_place(place);
   r.held.start(tasks.own_context());
   drive_root();
   const outcome o = r.held.ended();

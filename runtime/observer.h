@@ -25,13 +25,13 @@ class waiter;
 enum class happening : unsigned char {
   spawned,    // a context was made, below its parent
   ready,      // the waiter was put into the ready queue
-  completed,  // the waiter has its turn, and its operation has ended
-  resumed,    // a coroutine of the context runs
+  completed,  // the waiter has its turn: its operation has ended, or begins if it had to wait
+  resumed,    // the loop resumes a coroutine of the context; those it enters are part of that
   suspended,  // it has suspended, on the waiter
   withdrawn,  // the wait was cancelled
   destroyed,  // the context's coroutines were destroyed, before they had ended
   ended,      // the context has ended
-  asleep,     // the loop asks the kernel, and may wait
+  asleep,     // the loop is about to ask the kernel, and may wait
   awake,      // the kernel has answered
 };
 

@@ -88,8 +88,10 @@ class scope : public spawner<scope> {
 
     leaf_child* newer = nullptr;
     leaf_child* older = nullptr;
+    std::source_location spawned_at;
 
    private:
+    std::source_location place() const noexcept override { return spawned_at; }
     void branch_done(branch_base& b) noexcept override {
       owner().unlink(*this);
       owner().child_done(*this, b.ended());
@@ -114,18 +116,24 @@ class scope : public spawner<scope> {
   bool any_child_cancelled() const noexcept { return any_child_cancelled_; }
   bool any_failed() const noexcept { return first_failure_ != nullptr; }
   std::exception_ptr first_failure() const noexcept { return first_failure_->failure(); }
-  // `c` has ended so. The body and the loop's root come here too.
+  // `c` has ended so.
   void child_done(child& c, outcome o) noexcept;
   // Adds the failure of `c`, and cancels all.
   void note_failure(child& c) noexcept;
   // Cancels the children without a context, which a cancellation of the scope's does not reach.
   void cancel_leaves(cancel_cause cause) noexcept;
-  // See waiter::next_leaf().
+  // See branch_owner::next_leaf().
   const waiter* next_leaf(const waiter* previous) const noexcept;
   // Cancels each child by itself, so that later children are not cancelled.
   void cancel_present_children(cancel_cause cause) noexcept;
-  // Destroys the children and what they run, innermost first. Requires that the context has no
-  // other branch below it.
+  // Destroys the coroutines of the body and the children, innermost first, and the records of
+  // those that have ended.
+  void destroy_tasks() noexcept {
+    context_.destroy();
+    if (ended_ != nullptr) delete_ended();
+    if (first_failure_ != nullptr) reset();
+  }
+  // Destroys the children and what they run, innermost first. Requires that there is no body.
   void destroy_children() noexcept {
     context_.destroy();
     if (context_.first_child() != nullptr || newest_leaf_ != nullptr || ended_ != nullptr ||
@@ -181,6 +189,10 @@ class scope : public spawner<scope> {
     explicit record(scope& s, std::in_place_t, C&&... called)
         : child_of<Op>(s), Called(std::forward<C>(called)...), branch_(this->call(), *this) {}
 
+    static_assert(
+        alignof(branch<Op>) <= 2 * sizeof(void*) && alignof(Called) <= 2 * sizeof(void*),
+        "kedge: spawn() keeps nothing of extended alignment: records are not aligned to it");
+
     branch<Op>& held() noexcept { return branch_; }
     branch_base& held_branch() noexcept override { return branch_; }
     std::exception_ptr failure() noexcept override { return branch_.failure(); }
@@ -197,7 +209,6 @@ class scope : public spawner<scope> {
     std::coroutine_handle<> proceed() noexcept override;
     void withdraw(cancel_cause) noexcept override {}
     void describe(description&) const noexcept override {}
-    const waiter* next_leaf(const waiter*) const noexcept override { return nullptr; }
 
    private:
     scope& scope_;
@@ -287,9 +298,10 @@ template <class Record>
 void scope::adopt(Record* r, std::source_location place) noexcept {
   ++size_;
   if constexpr (std::is_base_of_v<leaf_child, Record>) {
+    r->spawned_at = place;
     link(*r);
   } else {
-    r->held().set_origin("child", place);
+    r->held().set_place(place);
   }
   r->held().start(context_);
 }

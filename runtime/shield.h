@@ -26,7 +26,7 @@ class shield_operation final : private branch_owner {
   bool await_ready() const noexcept { return false; }
   std::coroutine_handle<> await_suspend(waiter& w) noexcept {
     waiter_ = &w;
-    branch_.enter_shielded(w.owner_context());
+    branch_.enter_shielded_context(w.owner_context());
     const std::coroutine_handle<> next = branch_.start_entered_directly();
     started_ = true;
     return next;

@@ -8,16 +8,21 @@
 // Awaiting one throws std::bad_alloc. Cancellation loses nothing.
 #pragma once
 
+#include <type_traits>
+
 #include "kedge/runtime/awaiting/context.h"
 #include "kedge/runtime/awaiting/operation.h"
 #include "kedge/runtime/reactor/reactor.h"
 
 namespace kedge {
 
+// `Time` is a clock::duration from the beginning of the wait, or a clock::time_point.
+template <class Time>
 class sleep_operation final : private timer {
+  static constexpr bool is_relative = std::is_same_v<Time, clock::duration>;
+
  public:
-  explicit sleep_operation(clock::duration d) noexcept : duration_(d), is_relative_(true) {}
-  explicit sleep_operation(clock::time_point deadline) noexcept : deadline_(deadline) {}
+  explicit sleep_operation(Time t) noexcept : time_(t) {}
   sleep_operation(const sleep_operation&) = delete;
   sleep_operation& operator=(const sleep_operation&) = delete;
   ~sleep_operation() = default;
@@ -26,11 +31,8 @@ class sleep_operation final : private timer {
   bool await_suspend(waiter& w) {
     waiter_ = &w;
     reactor& r = w.owner_context().in_reactor();
-    if (is_relative_) {
-      deadline_ = clock::sum(r.now(), duration_);
-      is_relative_ = false;
-    }
-    r.timers().arm(*this, deadline_);
+    if constexpr (is_relative) time_ = clock::sum(r.now(), time_).time_since_epoch();
+    r.timers().arm(*this, deadline());
     return true;
   }
   bool await_cancel(cancel_cause) noexcept {
@@ -44,28 +46,23 @@ class sleep_operation final : private timer {
       return;
     }
     const clock::duration left =
-        clock::between(waiter_->owner_context().in_reactor().now(), deadline_);
+        clock::between(waiter_->owner_context().in_reactor().now(), deadline());
     line.print("%.3f s to pass", std::chrono::duration<double>(left).count());
   }
 
  private:
   void expire() noexcept override { wake(*waiter_); }
+  clock::time_point deadline() const noexcept { return clock::time_point(time_); }
 
-  // duration_ until the sleep begins, then deadline_.
-  union {
-    clock::duration duration_;
-    clock::time_point deadline_;
-  };
+  Time time_;  // once the wait has begun, a duration is that from the epoch to the deadline
   waiter* waiter_ = nullptr;
-  bool is_relative_ = false;
 };
 
-// `Time` is what the sleep_operation is made from: a clock::duration or a clock::time_point.
 template <class Time>
 class [[nodiscard]] sleep_awaitable {
  public:
   explicit sleep_awaitable(Time t) noexcept : time_(t) {}
-  sleep_operation operator co_await() && noexcept { return sleep_operation(time_); }
+  sleep_operation<Time> operator co_await() && noexcept { return sleep_operation<Time>(time_); }
 
  private:
   Time time_;

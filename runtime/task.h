@@ -16,7 +16,7 @@
 //
 // A task may be made, moved and dropped on any thread before it is awaited, and after that belongs
 // to its loop's thread. Making one throws std::bad_alloc. Unstarted tasks that hold each other as
-// arguments are dropped from the outside in; below the 16th level, after the levels above.
+// arguments are dropped from the outside in; below the 32nd level, after the levels above.
 #pragma once
 
 #include <coroutine>
@@ -52,7 +52,11 @@ class promise_base : public awaiting_promise {
     }
     void await_resume() const noexcept {}
   };
-  void unhandled_exception() noexcept { failure_ = std::current_exception(); }
+  void unhandled_exception() noexcept {
+    if (unwinding_chains() != 0) [[unlikely]]
+      stop(owner_context(), "has a destructor that throws");
+    failure_ = std::current_exception();
+  }
 
   const std::exception_ptr& failure() const noexcept { return failure_; }
 
@@ -75,7 +79,7 @@ class promise final : public promise_base {
  public:
   promise() noexcept {}
   ~promise() {
-    if (has_value_) std::destroy_at(std::addressof(value_));
+    if (has_value_) std::destroy_at(std::addressof(kept));
   }
   task<T> get_return_object() noexcept;
 
@@ -83,9 +87,9 @@ class promise final : public promise_base {
     requires std::is_constructible_v<T, U>
   void return_value(U&& value) {
     if constexpr (std::is_reference_v<T>) {
-      value_ = std::addressof(value);
+      kept = std::addressof(value);
     } else {
-      ::new (static_cast<void*>(std::addressof(value_))) T(std::forward<U>(value));
+      ::new (static_cast<void*>(std::addressof(kept))) T(std::forward<U>(value));
     }
     has_value_ = true;
   }
@@ -99,15 +103,15 @@ class promise final : public promise_base {
   T take() {
     rethrow_failure();
     if constexpr (std::is_reference_v<T>) {
-      return static_cast<T>(*value_);
+      return static_cast<T>(*kept);
     } else {
-      return std::move(value_);
+      return std::move(kept);
     }
   }
 
  private:
   union {
-    held value_;
+    held kept;
   };
   bool has_value_ = false;
 };

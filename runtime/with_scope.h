@@ -41,8 +41,9 @@ class scope_operation final : private scope {
   scope_operation& operator=(const scope_operation&) = delete;
   // Destroys all before the captures of the closure, to which they refer.
   ~scope_operation() {
+    destroy_tasks();
+    body_.reset();  // before the records are looked for: a composite has contexts in the scope's
     destroy_children();
-    body_.reset();
   }
 
   bool await_ready() const noexcept { return false; }
@@ -96,7 +97,6 @@ class scope_operation final : private scope {
     }
   }
 
-  using scope::next_leaf;
   void describe(description& line) const noexcept {
     line.print("a scope of %zu children%s", size(), body_done_ ? "" : " and their body");
   }
@@ -116,6 +116,9 @@ class scope_operation final : private scope {
       static_cast<scope_operation&>(owner()).body_done();
     }
     const char* branch_name() const noexcept override { return "body of with_scope"; }
+    const waiter* next_leaf(const waiter* previous) const noexcept override {
+      return static_cast<scope_operation&>(owner()).scope::next_leaf(previous);
+    }
   };
 
   void make_body() {
@@ -125,6 +128,7 @@ class scope_operation final : private scope {
     } catch (...) {
       destroy_children();  // the closure may have spawned some
       own_context().leave();
+      close();
       throw;
     }
   }

@@ -81,12 +81,12 @@ class with_timeout_operation final : private timer, private branch_owner {
     std::coroutine_handle<> next;
     if constexpr (needs_context<operation>) {
       arm_timer();  // first: nothing may throw once a coroutine has been entered
-      branch_.enter(above);
+      branch_.enter_context(above);
       branch_.set_deadline(std::min(deadline_, above.deadline()));
       next = branch_.start_entered_directly();
     } else {
       next = branch_.start_directly(above);
-      if (next) arm_timer();  // last: what is ready at once needs no timer
+      if (next) arm_timer_or_withdraw();  // last: what is ready at once needs no timer
     }
     if (!next) disarm();
     started_ = true;
@@ -126,6 +126,15 @@ class with_timeout_operation final : private timer, private branch_owner {
     reactor& r = waiter_->owner_context().in_reactor();
     deadline_ = limit_.begin(r);
     r.timers().arm(*this, deadline_);
+  }
+
+  void arm_timer_or_withdraw() {
+    try {
+      arm_timer();
+    } catch (...) {
+      branch_.cancel(cancel_cause::requested);
+      throw;
+    }
   }
 
   error expired_error() {

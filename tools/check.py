@@ -1,5 +1,5 @@
 """Holds the tree against the rules of the house: which room may include which, which words and names are not used, where no
-co_await stands.
+co_await stands, and that a test sweeps each awaitable.
 
 Usage: check.py [ROOT]. Prints one line per breach; exits with 1 if there is any.
 """
@@ -28,6 +28,7 @@ PLACES = (
     '"kedge/mach/kernel/',
     '"kedge/mach/kernel/extension.h"',
     '"kedge/mach/kernel/snapshot.h"',
+    '"tests/runtime/sweep.h"',  # interrupts an awaitable at every point
     '"tests/tools/program.h"',  # runs a program
     '"kedge/mach/kernel/abi/',
     '"kedge/mach/kernel/core/',
@@ -77,7 +78,8 @@ ARROWS = {
     "tests/conformance": ("<doctest/", "<mach/", "<sys/event.h>", '"kedge/mach/kernel/extension.h"',
                           '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/kqueue/extension.h"',
                           '"tests/tools/program.h"'),
-    "tests/mach": ("<doctest/", "<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/'),
+    "tests/mach": ("<doctest/", "<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/',
+                   '"tests/runtime/sweep.h"'),
     "tests/net": ("<doctest/", '"kedge/net/', '"kedge/runtime/'),
 }
 
@@ -103,6 +105,10 @@ INTERRUPTED = "tests/expressions/interrupted_expressions.cc"  # shows what the f
 LONGEST_FILE = 600  # lines of a file of a library
 COMMENT = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.DOTALL)
 SNIPPET = re.compile(r"<!-- (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
+# The class that an operator co_await is a member of: the last one that begins before it.
+CLASS = re.compile(r"\b(?:class|struct)\s+(?:\[\[\w+\]\]\s*)?(\w+)(?:\s+final)?\s*(?::[^;{]*)?\{")
+AWAITED = re.compile(r"(?<!\.)\boperator co_await\(\)")
+SWEPT = re.compile(r'\bsweep<\w+>\(\s*"(\w+)"')
 VERSION = {  # where the version stands, and how
     "runtime/version.h": re.compile(r'^#define KEDGE_VERSION_STRING "(.*)"$', re.MULTILINE),
     "MODULE.bazel": re.compile(r'^    version = "(.*)",$', re.MULTILINE),
@@ -185,6 +191,20 @@ def breaches_of_version(tree):
             yield path, 1, f"does not give the version {version}"
 
 
+def awaitables_in(code):
+    """Yields the line of each operator co_await, and the name of its class."""
+    for match in AWAITED.finditer(code):
+        classes = CLASS.findall(code, 0, match.start())
+        yield code.count("\n", 0, match.start()) + 1, classes[-1] if classes else "nothing"
+
+
+def breaches_of_sweeps(awaitables, swept):
+    """Every awaitable of the libraries is interrupted at every point, by a sweep in their tests."""
+    for path, line, name in awaitables:
+        if name not in swept:
+            yield path, line, f"no test sweeps {name}"
+
+
 def files_of(tree):
     """Paths of all files from the top, without what git or a build put there."""
     for folder, folders, files in os.walk(tree):
@@ -197,6 +217,7 @@ def files_of(tree):
 def breaches_of(tree):
     """Yields path, line and what is wrong there."""
     yield from breaches_of_version(tree)
+    awaitables, swept = [], set()
     for path in files_of(tree):
         if SHAPELESS_NAMES & set(re.split(r"[/._-]", path)):
             yield path, 1, "a file is named for the one thing it defines"
@@ -224,9 +245,14 @@ def breaches_of(tree):
             code = without_comments(text)
             for line, wrong in [*breaches_of_names(code, GONE_WORDS), *breaches_of_arrows(tree, path, code)]:
                 yield path, line, wrong
+            if path.startswith(LIBRARIES):
+                awaitables += [(path, line, name) for line, name in awaitables_in(code)]
+            elif path.startswith("tests/"):
+                swept.update(SWEPT.findall(code))
             if path != INTERRUPTED:
                 for line, place in forbidden_awaits(text):
                     yield path, line, f"co_await inside {place}: name the value first"
+    yield from breaches_of_sweeps(awaitables, swept)
 
 
 def main():

@@ -47,7 +47,7 @@ class operation_waiter : public Base {
   void withdraw(cancel_cause cause) noexcept override {
     this->asked_to_end_ = true;
     this->asked_cause_ = cause;
-    if (this->queued()) return;  // proceed() decides at its turn
+    if (this->queued() || this->is_asked_) return;  // what comes of that decides
     if (op_.await_cancel(cause)) this->on_withdrawn();
   }
 
@@ -61,7 +61,7 @@ class operation_waiter : public Base {
       this->on_resume();
       if (const std::coroutine_handle<> next = begin()) return next;
     } else if constexpr (settles) {
-      if (!op_.await_settle()) {
+      if (!ask([this]() noexcept { return op_.await_settle(); })) {
         if (this->asked_to_end_) [[unlikely]]
           withdraw(this->asked_cause_);
         return std::noop_coroutine();
@@ -71,14 +71,6 @@ class operation_waiter : public Base {
   }
 
   void describe(description& line) const noexcept override { op_.describe(line); }
-
-  const waiter* next_leaf(const waiter* previous) const noexcept override {
-    if constexpr (requires { op_.next_leaf(previous); }) {
-      return op_.next_leaf(previous);
-    } else {
-      return nullptr;
-    }
-  }
 
  protected:
   // A wait does not begin if its context is cancelled, or if it was withdrawn before its turn.
@@ -97,9 +89,28 @@ class operation_waiter : public Base {
     wait_for_turn();
   }
 
+  // Asks the operation for its result. An operation that tries a transfer may run code of the
+  // user's, which may cancel this wait: withdraw() then only notes that.
+  template <class Ask>
+  bool ask(Ask try_it) noexcept {
+    if constexpr (settles) this->is_asked_ = true;
+    const bool ended = try_it();
+    if constexpr (settles) this->is_asked_ = false;
+    return ended;
+  }
+  bool ask_ready() noexcept {
+    return ask([this]() noexcept { return op_.await_ready(); });
+  }
+
   // Starts the operation. Returns null if it has ended, else the coroutine to run while it waits.
   std::coroutine_handle<> begin() noexcept {
-    if (op_.await_ready()) return nullptr;
+    if (ask_ready()) return nullptr;
+    if constexpr (settles) {
+      if (is_refused()) [[unlikely]] {  // cancelled meanwhile
+        this->withdrawn_ = true;
+        return nullptr;
+      }
+    }
     if constexpr (may_throw) {
       try {
         return suspend();
@@ -146,7 +157,7 @@ class operation_waiter : public Base {
 
   // Goes on after the operation's end. Returns the coroutine to run next.
   std::coroutine_handle<> end() noexcept {
-    if (ended_cancelled()) [[unlikely]]
+    if (this->withdrawn_ || ended_cancelled()) [[unlikely]]
       return this->on_end(outcome::cancelled);
     if constexpr (!Base::is_coroutine) {
       if (has_failed()) return this->on_end(outcome::failed);
@@ -215,6 +226,7 @@ class coroutine_waiter : public waiter {
   static constexpr bool is_coroutine = true;
 
   explicit coroutine_waiter(frame& f) noexcept : waiter(&f.owner_context(), &f) {}
+  ~coroutine_waiter() = default;
 
   void on_suspend() noexcept { owner_context().suspend_on(*this); }
   void on_resume() noexcept { owner_context().run(); }
@@ -248,7 +260,12 @@ class [[nodiscard]] awaiting final : public operation_waiter<Op, coroutine_waite
       this->deferred_ = true;
       return false;
     }
-    return this->op().await_ready();
+    if (this->ask_ready()) return true;
+    if constexpr (base::settles) {
+      if (this->is_refused()) [[unlikely]]
+        this->deferred_ = true;  // cancelled meanwhile
+    }
+    return false;
   }
 
   std::coroutine_handle<> await_suspend(std::coroutine_handle<> self) noexcept(!base::may_throw) {

@@ -27,6 +27,15 @@ class branch_owner {
   // What its branches are called in a dump.
   virtual const char* branch_name() const noexcept = 0;
 
+  // For a dump of a scope's body: returns the child after `previous` (null: the first one) that has
+  // no context, or null.
+  virtual const waiter* next_leaf(const waiter* previous) const noexcept {
+    static_cast<void>(previous);
+    return nullptr;
+  }
+  // For a dump: where a child without a context was spawned.
+  virtual std::source_location place() const noexcept { return {}; }
+
  protected:
   branch_owner() = default;
   ~branch_owner() = default;
@@ -56,7 +65,6 @@ class branch_base : public waiter {
 
  private:
   branch_owner* owner_;
-  outcome outcome_ = outcome::none;
 };
 
 // A branch in the context of the combinator that holds it. It runs no chain of its own.
@@ -65,6 +73,7 @@ class inner_branch : public branch_base {
   static constexpr bool has_chain = false;
 
   explicit inner_branch(branch_owner& owner) noexcept : branch_base(owner, nullptr) {}
+  ~inner_branch() = default;
 
   void enter_context(context& parent) noexcept { bind_to(parent); }
   void on_suspend() noexcept {}
@@ -81,6 +90,8 @@ class chain_branch : public branch_base {
 
   using branch_base::branch_base;
 
+  ~chain_branch() = default;
+
   void on_suspend() noexcept { owner_context().suspend_on(*this); }
   void on_resume() noexcept { owner_context().run(); }
   void on_withdrawn() noexcept {
@@ -91,13 +102,24 @@ class chain_branch : public branch_base {
 
 // A branch with a context of its own.
 class outer_branch : public chain_branch, public context {
+ public:
+  // Enters the tree below `parent`, but no cancellation from above reaches the branch.
+  void enter_shielded_context(context& parent) noexcept {
+    enter_shielded(parent);
+    tell_of_entering();
+  }
+
  protected:
   explicit outer_branch(branch_owner& owner) noexcept
       : chain_branch(owner, static_cast<context*>(this)),
         context(static_cast<branch_base*>(this)) {}
+  ~outer_branch() = default;
 
   void enter_context(context& parent) noexcept {
     enter(parent);
+    tell_of_entering();
+  }
+  void tell_of_entering() const noexcept {
     if (observer* const seen = in_reactor().observed_by()) [[unlikely]] {
       seen->at(happening::spawned, this, nullptr);
     }
@@ -117,6 +139,7 @@ class outer_branch : public chain_branch, public context {
 class body_branch : public chain_branch {
  protected:
   explicit body_branch(branch_owner& owner) noexcept : chain_branch(owner, nullptr) {}
+  ~body_branch() = default;
 
   void enter_context(context& of_scope) noexcept {
     bind_to(of_scope);
@@ -178,6 +201,8 @@ class branch final : public operation_waiter<Op, Kind> {
                                             : nullptr;
     }
   }
+
+  using base::enter_context;
 
   // Asks the branch to end early. Resumes nothing. No effect on a branch that has ended. A branch
   // without a context may report its end before this returns.

@@ -70,8 +70,6 @@ class branch_group : protected branch_owner {
 
   bool any_ended(outcome o) const noexcept { return any(o, std::index_sequence_for<As...>()); }
 
-  cancel_cause awaiter_cause() const noexcept { return waiter_->owner_context().cause(); }
-
   // Returns the exception of `failed`, one of the branches.
   std::exception_ptr failure_of(const branch_base* failed) noexcept {
     std::exception_ptr found;

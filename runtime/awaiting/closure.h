@@ -42,7 +42,8 @@ struct parameters {
 template <>
 struct parameters<true> {
   [[deprecated(
-      "kedge: this coroutine takes an aggregate with a destructor, which g++ 12 destroys twice when "
+      "kedge: this coroutine takes an aggregate with a destructor, which g++ 12 destroys twice "
+      "when "
       "it is a temporary of a co_await expression: give the type a constructor")]]
   static constexpr bool check() noexcept {
     return true;

@@ -15,7 +15,7 @@ namespace {
 constexpr unsigned most_reports = 1000;
 
 // How deep destructors of unstarted tasks may nest before the rest waits for them.
-constexpr unsigned deepest_drop = 16;
+constexpr unsigned deepest_drop = 32;
 
 struct drops {
   unsigned depth = 0;
@@ -38,8 +38,8 @@ unsigned unwinding_chains() noexcept {
 void stop(const context& c, const char* what) noexcept {
   description place;
   print_place(place, c.place());
-  std::fprintf(stderr, "kedge: %s (%s) %s\n", c.name() != nullptr ? c.name() : "a branch",
-               place.text(), what);
+  const char* const name = c.holder() != nullptr ? c.holder()->owner().branch_name() : "scope";
+  std::fprintf(stderr, "kedge: %s (%s) %s\n", name, place.text(), what);
   std::terminate();
 }
 
@@ -80,7 +80,7 @@ void context::cancel(cancel_cause cause) noexcept {
   for (context* c = this; c != nullptr;) {
     const bool marked = std::exchange(c->withdrawing_, false);
     if (marked && c->suspended_on_ != nullptr) {
-      tell(happening::withdrawn, *c, c->suspended_on_);
+      if (!c->suspended_on_->queued()) tell(happening::withdrawn, *c, c->suspended_on_);
       c->suspended_on_->withdraw(cause);
     }
     c = after_in_tree(*c, *this, marked);

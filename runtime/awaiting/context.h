@@ -65,7 +65,6 @@ class context {
 
   bool cancelled() const noexcept { return cancelled_; }
   cancel_cause cause() const noexcept { return cause_; }
-  bool shielded() const noexcept { return shielded_; }
 
   // Cancels this context and all contexts below it, but for shielded ones: marks each, then
   // withdraws the wait that it is suspended on. Skips contexts that are cancelled already. Resumes
@@ -95,13 +94,10 @@ class context {
   clock::time_point deadline() const noexcept { return deadline_; }
   void set_deadline(clock::time_point deadline) noexcept { deadline_ = deadline; }
 
-  // Sets the name and place for dumps and messages. The name is not copied.
-  void set_origin(const char* name, std::source_location place) noexcept {
-    name_ = name;
-    place_ = place;
-  }
-  const char* name() const noexcept { return name_; }
+  // Where the chain was spawned or run, for dumps and messages. Unknown for a branch of a
+  // combinator, which stands below the wait that it belongs to.
   const std::source_location& place() const noexcept { return place_; }
+  void set_place(std::source_location place) noexcept { place_ = place; }
 
   // Counts a report of the cancellation by attempt(). Ends the program at the 1,000th: a chain that
   // goes on so long is not going to stop.
@@ -129,7 +125,6 @@ class context {
   waiter* suspended_on_ = nullptr;
   branch_base* holder_;
   clock::time_point deadline_ = clock::time_point::max();
-  const char* name_ = nullptr;
   std::source_location place_{};
   unsigned short reports_ = 0;
   bool cancelled_ = false;
@@ -142,7 +137,7 @@ class context {
 // Prints a place in the source as "file:line", the file name from its last "kedge/" on.
 void print_place(description& line, const std::source_location& place) noexcept;
 
-// Ends the program with a message that names the context and its origin.
+// Ends the program with a message that names the chain and its place.
 [[noreturn]] void stop(const context& c, const char* what) noexcept;
 
 // How many destructions of a chain are in progress on the calling thread: not zero while

@@ -6,8 +6,16 @@
 #include <array>
 #include <mutex>
 #include <new>
+#include <utility>
 
-#if KEDGE_POISONS_FRAMES
+#if defined(__SANITIZE_ADDRESS__)
+#define KEDGE_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define KEDGE_ASAN 1
+#endif
+#endif
+#ifdef KEDGE_ASAN
 #include <sanitizer/asan_interface.h>
 #else
 #define ASAN_POISON_MEMORY_REGION(block, size) static_cast<void>(block)
@@ -18,7 +26,11 @@ namespace kedge {
 namespace {
 
 constexpr std::size_t slab_bytes = 64 * 1024;
+#ifdef KEDGE_ASAN
+constexpr std::ptrdiff_t most_kept = 0;  // released blocks are poisoned, in the pool
+#else
 constexpr std::ptrdiff_t most_kept = 1024 * 1024;
+#endif
 
 enum class keeping : unsigned char { not_yet, yes, over };
 constinit thread_local keeping state = keeping::not_yet;
@@ -140,13 +152,15 @@ void frame_recycler::release_slowly(void* memory, std::size_t size) noexcept {
   const std::size_t index = class_of(size);
   if (index >= classes) return ::operator delete(memory);
   block* const b = new (memory) block{nullptr};
-  if (!KEDGE_POISONS_FRAMES && open_cache()) {
+  if (most_kept != 0 && open_cache()) {
     // Full: the pool gets all, so that the next ones are kept again.
     if (of_thread.room < bytes_of(index)) {
       empty_cache();
       of_thread.room = most_kept;
     }
-    return release(memory, size);
+    of_thread.room -= bytes_of(index);
+    b->next = std::exchange(of_thread.free[index], b);
+    return;
   }
   ASAN_POISON_MEMORY_REGION(b, (index + 1) * granule);
   pool::instance().give(index, b, b);

@@ -5,24 +5,14 @@
 // Blocks of up to 2 KiB, in steps of 16 bytes, are cut from slabs of 64 KiB. Each thread keeps at
 // most 1 MiB of released blocks; the rest goes to a pool of the process, from which every thread
 // takes. Slabs are never returned to the system, so the process keeps as much as it once needed.
-// Larger blocks come from the global operator new. Under AddressSanitizer a kept block is poisoned,
-// so that a use after free is found as without recycling.
+// Larger blocks come from the global operator new. In a library that is compiled with
+// AddressSanitizer no thread keeps blocks, and those in the pool are poisoned, so that a use after
+// free is found as without recycling.
 //
 // Threads: any thread may release any block, which then belongs to that thread's cache.
 #pragma once
 
 #include <cstddef>
-
-#if defined(__SANITIZE_ADDRESS__)
-#define KEDGE_POISONS_FRAMES 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define KEDGE_POISONS_FRAMES 1
-#endif
-#endif
-#ifndef KEDGE_POISONS_FRAMES
-#define KEDGE_POISONS_FRAMES 0
-#endif
 
 namespace kedge {
 
@@ -44,7 +34,7 @@ class frame_recycler {
   // alignment. Throws std::bad_alloc.
   static void* allocate(std::size_t size) {
     const std::size_t index = class_of(size);
-    if (!KEDGE_POISONS_FRAMES && index < classes) {
+    if (index < classes) {
       cache& own = of_thread;
       if (block* const b = own.free[index]) {
         own.free[index] = b->next;
@@ -57,7 +47,7 @@ class frame_recycler {
   // Releases a block that allocate(size) returned.
   static void release(void* memory, std::size_t size) noexcept {
     const std::size_t index = class_of(size);
-    if (!KEDGE_POISONS_FRAMES && index < classes) {
+    if (index < classes) {
       cache& own = of_thread;
       const std::ptrdiff_t room = own.room - bytes_of(index);
       if (room >= 0) {

@@ -60,14 +60,6 @@ enum class operation_kind : unsigned char {
   coroutine,  // a coroutine in the context of its awaiter. Begins in a cancelled context too
 };
 
-// How an operation has ended.
-enum class outcome : unsigned char {
-  none,       // it has not ended
-  value,      // await_resume returns
-  failed,     // await_resume throws
-  cancelled,  // there is no result
-};
-
 template <class Op>
 concept operation =
     std::is_class_v<Op> && !std::is_aggregate_v<Op> && !std::is_move_constructible_v<Op> &&

@@ -20,6 +20,14 @@ class branch_base;
 class context;
 class frame;
 
+// How an operation has ended.
+enum class outcome : unsigned char {
+  none,       // it has not ended
+  value,      // await_resume returns
+  failed,     // await_resume throws
+  cancelled,  // there is no result
+};
+
 class waiter : public ready_node {
  public:
   // Called when this waiter has its turn. Returns the coroutine to run next, or noop_coroutine().
@@ -32,14 +40,13 @@ class waiter : public ready_node {
   // Prints what this waiter waits for.
   virtual void describe(description& line) const noexcept = 0;
 
-  // For a dump: returns the child after `previous` (null: the first one) of the awaited scope that
-  // has no context, or null.
-  virtual const waiter* next_leaf(const waiter* previous) const noexcept = 0;
-
   context& owner_context() const noexcept { return *context_; }
 
   // The awaiting coroutine, or null for a branch.
   frame* awaiting_frame() const noexcept { return frame_; }
+
+  // Returns true if the wait was cancelled and ends as such at its turn.
+  bool is_withdrawn() const noexcept { return withdrawn_; }
 
   // Returns true if the coroutine can be resumed without proceed(): its operation has nothing to
   // do at its turn.
@@ -56,7 +63,9 @@ class waiter : public ready_node {
   bool deferred_ = false;      // begins at its next turn
   bool withdrawn_ = false;     // ends as cancelled at its next turn
   bool asked_to_end_ = false;  // by withdraw()
+  bool is_asked_ = false;      // its operation is being asked for its result
   cancel_cause asked_cause_ = cancel_cause::requested;
+  outcome outcome_ = outcome::none;  // of a branch
 
  private:
   context* context_;

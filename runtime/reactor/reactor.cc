@@ -215,12 +215,23 @@ reactor::driving::~driving() {
 }
 
 bool reactor::run_once(clock::duration max_wait) {
-  bool ran;
-  {
-    const driving scope(*this);
+  return drive([this, max_wait] {
     turns_until_kernel_ = 0;
-    ran = turn(max_wait);
+    return turn(max_wait);
+  });
+}
+
+// Also a drive that throws leaves the host told of what is left to do.
+template <class Drive>
+bool reactor::drive(Drive run) {
+  bool ran = false;
+  try {
+    const driving scope(*this);
+    ran = run();
     submit_changes();
+  } catch (...) {
+    if (!driven()) submit_for_host();
+    throw;
   }
   submit_for_host();
   return ran;
@@ -232,10 +243,16 @@ bool reactor::turn(clock::duration max_wait) {
 }
 
 bool reactor::single_step() {
-  if (ready_.empty()) collect(clock::duration::zero());
-  if (ready_.empty()) return false;
-  run_observed();
-  return true;
+  return drive([this] {
+    if (ready_.empty() || steps_until_turn_ == 0) {
+      collect(clock::duration::zero());
+      steps_until_turn_ = resumptions_per_turn;
+    }
+    if (ready_.empty()) return false;
+    --steps_until_turn_;
+    run_observed();
+    return true;
+  });
 }
 
 // Takes what has come since the last turn. Returns false if nothing had.
@@ -246,8 +263,11 @@ bool reactor::collect(clock::duration max_wait) {
   // While nothing is ready and no timer is armed, no time is of interest.
   const bool timeless = ready_.empty() && timers_.empty() && !kqueue_.has_active();
   const clock::time_point time = timeless ? clock::time_point() : now();
-  if (!timeless && timers_.expire(time)) came = true;
-  if ((timeless || must_ask(time)) && ask(came ? clock::duration::zero() : max_wait, time)) {
+  // Events come before timers: what arrived before a deadline, while a task kept the loop busy, is
+  // not reported as late.
+  if (timeless || must_ask(time)) {
+    if (ask(came ? clock::duration::zero() : max_wait, time)) came = true;
+  } else if (timers_.expire(time)) {
     came = true;
   }
   return came;
@@ -273,6 +293,8 @@ bool reactor::run_ready() {
       run_one(ready_.pop_front());
     }
     ran = true;
+    if (forked()) [[unlikely]]
+      break;  // the next turn throws
     left -= budget_ > 0 ? 1 : resumptions_per_budget;
   }
   return ran;
@@ -288,8 +310,7 @@ inline void reactor::run_one(waiter& w) noexcept {
   }
 }
 
-// The same as run_one(), with reports. A waiter that is no coroutine's stands for a branch or a
-// scope, which reports by itself.
+// The same as run_one(), with reports. After a turn that resumes no coroutine `w` may be gone.
 void reactor::run_observed() {
   waiter& w = choose();
   context& c = w.owner_context();
@@ -297,7 +318,7 @@ void reactor::run_observed() {
   std::coroutine_handle<> next = w.proceed();
   if (observer_ == nullptr || next == std::noop_coroutine()) return next.resume();
   observer_->at(happening::completed, &c, &w);
-  observer_->at(happening::resumed, &c, nullptr);
+  if (observer_ != nullptr) observer_->at(happening::resumed, &c, nullptr);
   next.resume();
   if (observer_ != nullptr && c.suspended_on() != nullptr) {
     observer_->at(happening::suspended, &c, c.suspended_on());
@@ -323,17 +344,17 @@ void reactor::tell_of_ready(waiter& w) noexcept {
 // Asks the kernel, and waits for at most max_wait if nothing is ready. `time` is now if there are
 // timers. Returns false if nothing came.
 bool reactor::ask(clock::duration max_wait, clock::time_point time) {
+  if (observer_ != nullptr) observer_->at(happening::asleep, nullptr, nullptr);
   if (!ready_.empty()) max_wait = clock::duration::zero();
   if (!timers_.empty()) max_wait = std::min(clock::between(time, timers_.earliest()), max_wait);
   const bool sleeps = max_wait > clock::duration::zero();
   if (sleeps && !mailbox_->fall_asleep()) max_wait = clock::duration::zero();
-  if (observer_ != nullptr) observer_->at(happening::asleep, nullptr, nullptr);
   const int count = ask_kernel(max_wait);
   if (observer_ != nullptr) observer_->at(happening::awake, nullptr, nullptr);
   turns_until_kernel_ = turns_per_kernel_call;
   asked_.reset();
   deliver(count);  // before posted work runs, which may submit changes into the same array
-  if (!sleeps) return count > 0;
+  if (!sleeps) return timers_.expire(time) || count > 0;
   mailbox_->wake_up();
   const bool posted = mailbox_->run_posted();
   const bool expired = !timers_.empty() && timers_.expire(now());

@@ -168,7 +168,6 @@ class reactor {
     driving& operator=(const driving&) = delete;
     ~driving();
 
-   private:
    protected:
     struct for_destruction {};
     driving(reactor& r, for_destruction) noexcept : reactor_(r), outer_(nullptr) { enter(); }
@@ -209,8 +208,8 @@ class reactor {
     drive_hook* hook_;
   };
 
-  // Resumes one ready waiter, after taking posts, due timers and events without waiting. Returns
-  // false if none is ready. Requires a `driving`. Throws as turn().
+  // Resumes one ready waiter. Takes posts, due timers and events first if none is ready, and at
+  // every 64th step, without waiting. Returns false if none is ready. Throws as run_once().
   bool single_step();
 
   // One turn, which asks the kernel if it has to, and waits for at most max_wait if no task is
@@ -254,6 +253,8 @@ class reactor {
   void throw_if_forked() const;
   void open(time_source* time);
   void claim();
+  template <class Drive>
+  bool drive(Drive run);
   bool collect(clock::duration max_wait);
   bool run_ready();
   void run_one(waiter& w) noexcept;
@@ -279,6 +280,7 @@ class reactor {
   std::atomic<const void*> owner_{nullptr};
   int budget_ = 0;
   unsigned turns_until_kernel_ = 0;
+  int steps_until_turn_ = 0;
   clock::duration kernel_interval_ = std::chrono::microseconds(50);
   // When the kernel was asked last, as read by the next turn that reads the clock. Nothing until
   // then.

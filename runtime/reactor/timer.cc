@@ -61,8 +61,13 @@ void timer_heap::disarmed(std::uint32_t slot) noexcept {
 bool timer_heap::expire_front(clock::time_point now) noexcept {
   const std::uint32_t armed_before = next_order_;
   bool any = false;
+  // Counted from `armed_before`, so that an order which has wrapped round since is not taken for a
+  // new one.
+  const auto armed_meanwhile = [&](std::uint32_t order) {
+    return order - armed_before < next_order_ - armed_before;
+  };
   while (!entries_.empty() && entries_.front().deadline <= now &&
-         is_older(entries_.front().order, armed_before)) {
+         !armed_meanwhile(entries_.front().order)) {
     timer* const t = slots_[entries_.front().slot];
     pop_front();
     prefetch_next();

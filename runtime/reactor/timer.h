@@ -67,6 +67,7 @@ class timer_heap {
 
  private:
   friend class timer;
+  friend struct timer_order;  // of the tests, which cannot arm 2^31 timers
   struct entry {
     clock::time_point deadline;
     std::uint32_t order;  // of arming, modulo 2^32

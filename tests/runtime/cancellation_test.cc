@@ -416,12 +416,12 @@ TEST_CASE("a running task that destroys itself or its loop ends the program") {
       co_return;
     };
     running.emplace(body(), holder);
-    running->set_origin("own end", std::source_location::current());
+    running->set_place(std::source_location::current());
     running->start(root);
     l.poll();
   });
   CHECK(own_frame.aborted);
-  CHECK(own_frame.says("own end ("));
+  CHECK(own_frame.says("test ("));
   CHECK(own_frame.says("cancellation_test.cc:"));
   CHECK(own_frame.says("was destroyed"));
 

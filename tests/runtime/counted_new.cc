@@ -6,14 +6,23 @@
 #include <new>
 
 #if KEDGE_COUNTED_NEW
-void* operator new(std::size_t size) {
+namespace {
+
+// Returns null if there is no memory, or if this allocation is to fail.
+void* allocate(std::size_t size) noexcept {
   ++kedge::allocated;
-  if (void* block = std::malloc(size)) return block;
+  if (kedge::until_failure >= 0 && kedge::until_failure-- == 0) return nullptr;
+  return std::malloc(size != 0 ? size : 1);
+}
+
+}  // namespace
+
+void* operator new(std::size_t size) {
+  if (void* block = allocate(size)) return block;
   throw std::bad_alloc();
 }
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-  ++kedge::allocated;
-  return std::malloc(size);
+  return allocate(size);
 }
 void operator delete(void* block) noexcept {
   ++kedge::freed;

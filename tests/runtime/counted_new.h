@@ -1,8 +1,8 @@
 // counted_new: counters of the global operators new and delete, which counted_new.cc replaces in a
-// binary that links it.
+// binary that links it. Can make one allocation fail.
 //
 // Not under ThreadSanitizer, whose runtime defines these operators itself: nothing is counted
-// there.
+// there, and nothing fails.
 #pragma once
 
 #if defined(__SANITIZE_THREAD__)
@@ -23,5 +23,9 @@ inline constexpr bool counts_allocations = KEDGE_COUNTED_NEW != 0;
 // The calls by the calling thread.
 inline thread_local long allocated = 0;
 inline thread_local long freed = 0;
+
+// How many allocations by the calling thread succeed before one fails; -1: none fails. Is -1 again
+// after the failure.
+inline thread_local long until_failure = -1;
 
 }  // namespace kedge

@@ -27,6 +27,7 @@ struct notes final : kedge::observer {
  private:
   void at(happening what, const kedge::context*, const kedge::waiter*) noexcept override {
     static constexpr char letters[] = "prcRswdeAa";
+    if (what == happening::asleep || what == happening::awake) return;
     seen += letters[static_cast<std::size_t>(what)];
   }
 };

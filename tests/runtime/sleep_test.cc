@@ -125,7 +125,7 @@ TEST_CASE(
   for (const bool expired : {false, true}) {
     CAPTURE(expired);
     loop l;
-    std::optional<kedge::branch<kedge::sleep_operation>> sleeping;
+    std::optional<kedge::branch<kedge::sleep_operation<clock::time_point>>> sleeping;
     sleeping.emplace(kedge::sleep_until(clock::now() + 1000h), holder);
     kedge::context root(nullptr);
     root.enter_root(l);

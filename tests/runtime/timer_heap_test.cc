@@ -11,6 +11,15 @@
 
 #include "kedge/runtime/reactor/timer.h"
 
+namespace kedge {
+
+// Makes a heap forget how many timers were armed, as if `count` more had been.
+struct timer_order {
+  static void advance(timer_heap& heap, std::uint32_t count) noexcept { heap.next_order_ += count; }
+};
+
+}  // namespace kedge
+
 namespace {
 
 using kedge::clock;
@@ -54,6 +63,20 @@ TEST_CASE("timers expire by deadline, those with the same deadline in the order 
   heap.expire(at(30));
   CHECK(order.back() == 5);
   CHECK(heap.empty());
+}
+
+TEST_CASE("a timer that was armed 2^31 timers ago expires, and those behind it") {
+  for (const std::uint32_t armed : {0x7fffffffu, 0x80000000u, 0x80000001u, 0xfffffff0u}) {
+    CAPTURE(armed);
+    std::vector<int> order;
+    timer_heap heap;
+    recorder old(order, 1), fresh(order, 2);
+    heap.arm(old, at(1));
+    kedge::timer_order::advance(heap, armed);
+    heap.arm(fresh, at(2));
+    heap.expire(at(5));
+    CHECK(order == std::vector{1, 2});
+  }
 }
 
 TEST_CASE(

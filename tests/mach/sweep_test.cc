@@ -1,0 +1,229 @@
+// Every awaitable of the Mach library, interrupted at every point and short of memory at every
+// allocation.
+#include "tests/runtime/sweep.h"
+
+#include <doctest/doctest.h>
+#include <mach/mach.h>
+
+#include <chrono>
+#include <cstddef>
+#include <optional>
+#include <ostream>
+#include <system_error>
+#include <utility>
+
+#include "kedge/mach/call.h"
+#include "kedge/mach/died.h"
+#include "kedge/mach/error.h"
+#include "kedge/mach/no_senders.h"
+#include "kedge/mach/port_set.h"
+#include "kedge/mach/receive.h"
+#include "kedge/mach/send.h"
+#include "kedge/mach/try_receive.h"
+#include "kedge/runtime/with_timeout.h"
+#include "space_names.h"
+
+namespace kedge::mach {
+namespace {
+
+using namespace std::chrono_literals;
+
+// A message that carries a right. A right that is lost on the way keeps its name in the space.
+class message_world : public scenario {
+ public:
+  message_world(loop&, manual_time&) {}
+  bool means_no_memory(const std::error_code& e) const override {
+    return e == kern_error(KERN_RESOURCE_SHORTAGE) || e == msg_error(KERN_RESOURCE_SHORTAGE) ||
+           e == kern_error(KERN_NO_SPACE) || e == msg_error(MACH_SEND_NO_BUFFER) ||
+           scenario::means_no_memory(e);
+  }
+
+ protected:
+  message with_right() const { return message(1, carried_.make_send()); }
+
+  // Takes a message out of the queue. Empty if there is none.
+  static received take(const receive_right& from) {
+    received m;
+    std::size_t size = 256;
+    if (from) static_cast<void>(try_receive(from.name(), size, m));
+    return m;
+  }
+  static int queued_on(const receive_right& port) {
+    return port ? static_cast<int>(port.status().mps_msgcount) : 0;
+  }
+
+ private:
+  const receive_right carried_ = receive_right::make();
+};
+
+class receiving : public message_world {
+ public:
+  using message_world::message_world;
+  auto awaited() { return port.receive(); }
+  void complete() override {
+    if (try_send(to_, with_right())) ++given_;
+  }
+  void close() override {
+    given_ -= queued_on(port);
+    port.destroy();
+  }
+  bool nothing_missing() override { return given_ == delivered + queued_on(port); }
+
+ protected:
+  receive_right port = receive_right::make();
+
+ private:
+  const send_right to_ = port.make_send();
+  int given_ = 0;
+};
+
+class receiving_from_set : public receiving {
+ public:
+  receiving_from_set(loop& l, manual_time& time) : receiving(l, time) { set_.insert(port); }
+  auto awaited() { return set_.receive(); }
+  void close() override { set_.destroy(); }
+
+ private:
+  port_set set_ = port_set::make();
+};
+
+// A port whose queue is full. It is not closed between the kernel's notification of room and the
+// sender's turn: Darwin then gives the dead name a reference that nobody is notified of, since the
+// port's receive right is in the sender's space.
+class sending : public message_world {
+ public:
+  sending(loop& l, manual_time& time) : message_world(l, time) {
+    REQUIRE(try_send(to, with_right()));
+  }
+  auto awaited() { return send(to, with_right()); }
+  void complete() override {
+    if (!take(port)) return;
+    ++drained_;
+    has_room_ = true;
+  }
+  void close() override {
+    if (std::exchange(has_room_, false)) return;
+    drained_ += queued_on(port);
+    port.destroy();
+  }
+  bool nothing_missing() override { return 1 + sent_ == drained_ + queued_on(port); }
+  void took(const result<void, send_failure>& r) {
+    has_room_ = false;
+    if (r) {
+      ++sent_;
+      ++delivered;
+    } else {
+      error = r.error().code();
+    }
+  }
+
+ protected:
+  receive_right port = receive_right::make(1);
+  const send_right to = port.make_send();
+
+ private:
+  int sent_ = 0;
+  int drained_ = 0;
+  bool has_room_ = false;
+};
+
+// The deadline passes, and the message comes back.
+class sending_too_late : public sending {
+ public:
+  sending_too_late(loop& l, manual_time& time) : sending(l, time), time_(time) {}
+  auto awaited() { return with_timeout(1h, send(to, with_right())); }
+  void complete() override { time_.advance(1h); }
+  bool nothing_missing() override { return !port || queued_on(port) == 1; }
+  void took(result<void, send_failure> r) {
+    if (r) return;
+    error = r.error().code();
+    if (error == kedge::errc::timed_out && r.error().message().rights() == 1) {
+      ++delivered;
+      error = {};
+    }
+  }
+
+ private:
+  manual_time& time_;
+};
+
+// A service whose queue is full, so the call waits for room and then for the reply. It is not
+// closed after it has made room, as above.
+class calling : public message_world {
+ public:
+  calling(loop& l, manual_time& time) : message_world(l, time) {
+    REQUIRE(try_send(to_, message(0)));
+  }
+  auto awaited() { return call(to_, with_right()); }
+  void complete() override {
+    received request = take(port_);
+    if (request) has_room_ = true;
+    if (reply_right reply = request.take_reply()) {
+      static_cast<void>(try_send(destination(std::move(reply)), with_right()));
+    }
+  }
+  void close() override {
+    if (!std::exchange(has_room_, false)) port_.destroy();
+  }
+  void took(const result<received>& r) {
+    has_room_ = false;
+    scenario::took(r);
+  }
+
+ private:
+  receive_right port_ = receive_right::make(1);
+  const send_right to_ = port_.make_send();
+  bool has_room_ = false;
+};
+
+class noticing_death : public message_world {
+ public:
+  using message_world::message_world;
+  auto awaited() { return died(to_); }
+  void complete() override { port_.destroy(); }
+
+ private:
+  receive_right port_ = receive_right::make();
+  const send_right to_ = port_.make_send();
+};
+
+class noticing_no_senders : public message_world {
+ public:
+  using message_world::message_world;
+  auto awaited() { return no_senders(port_); }
+  void complete() override { client_.reset(); }
+  void close() override { port_.destroy(); }
+
+ private:
+  receive_right port_ = receive_right::make();
+  std::optional<send_right> client_ = port_.make_send();
+};
+
+TEST_CASE("sweep: a receive that is interrupted loses no message and no right") {
+  SUBCASE("from a right") {
+    sweep<receiving>("receive_awaitable", names_in_space);
+  }
+  SUBCASE("from a set") {
+    sweep<receiving_from_set>("receive_awaitable", names_in_space);
+  }
+}
+TEST_CASE("sweep: a send that is interrupted has sent its message, or releases its rights") {
+  SUBCASE("there will be room") {
+    sweep<sending>("send_awaitable", names_in_space);
+  }
+  SUBCASE("it is too late") {
+    sweep<sending_too_late>("with_timeout_awaitable", names_in_space);
+  }
+}
+TEST_CASE("sweep: a call that is interrupted leaves no right behind") {
+  sweep<calling>("call_awaitable", names_in_space);
+}
+TEST_CASE("sweep: a wait for a death that is interrupted leaves no right behind") {
+  sweep<noticing_death>("died_awaitable", names_in_space);
+}
+TEST_CASE("sweep: a wait for the last sender that is interrupted leaves no request behind") {
+  sweep<noticing_no_senders>("no_senders_awaitable", names_in_space);
+}
+
+}  // namespace
+}  // namespace kedge::mach

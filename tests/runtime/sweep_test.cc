@@ -1,0 +1,494 @@
+// Every awaitable of the runtime, interrupted at every point and short of memory at every
+// allocation.
+#include "sweep.h"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <ostream>
+#include <span>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "file_ends.h"
+#include "kedge/runtime/attempt.h"
+#include "kedge/runtime/descriptor.h"
+#include "kedge/runtime/shield.h"
+#include "kedge/runtime/signal_set.h"
+#include "kedge/runtime/when_all.h"
+#include "kedge/runtime/with_scope.h"
+#include "kedge/runtime/with_signals.h"
+#include "kedge/runtime/with_timeout.h"
+#include "kedge/runtime/yield.h"
+#include "stream_pair.h"
+
+namespace kedge {
+namespace {
+
+using namespace std::chrono_literals;
+
+// --- Waits for time, and for nothing -------------------------------------------------------------
+
+class timed_world : public scenario {
+ public:
+  timed_world(loop& l, manual_time& time) : in(l), time_(time) {}
+  void complete() override { time_.advance(1h); }
+
+ protected:
+  loop& in;
+
+ private:
+  manual_time& time_;
+};
+
+struct sleeping_for : timed_world {
+  using timed_world::timed_world;
+  auto awaited() { return sleep_for(1h); }
+};
+struct sleeping_until : timed_world {
+  using timed_world::timed_world;
+  auto awaited() { return sleep_until(clock::after(1h)); }
+};
+struct yielding : timed_world {
+  using timed_world::timed_world;
+  auto awaited() { return yield(); }
+};
+
+// --- Files ---------------------------------------------------------------------------------------
+
+// The fds are the world's own, so that they stay open when the descriptor has gone.
+class files {
+ public:
+  explicit files(const std::array<int, 2>& ends) noexcept : ends_(ends) {}
+  files(const files&) = delete;
+  files& operator=(const files&) = delete;
+  ~files() {
+    for (const int fd : ends_) ::close(fd);
+  }
+  int operator[](std::size_t i) const noexcept { return ends_[i]; }
+
+ private:
+  std::array<int, 2> ends_;
+};
+
+std::array<int, 2> pipe_ends() {
+  std::array<int, 2> ends{};
+  REQUIRE(::pipe(ends.data()) == 0);
+  for (const int fd : ends) set_nonblocking(fd, true);
+  return ends;
+}
+std::array<int, 2> fifo_ends() {
+  const fifo made;
+  const int reader = made.open(O_RDONLY);
+  return {reader, made.open(O_WRONLY)};
+}
+
+int pending_bytes(int fd) {
+  int count = 0;
+  REQUIRE(::ioctl(fd, FIONREAD, &count) == 0);
+  return count;
+}
+
+// Gives bytes, one at a time, to a task that reads.
+class reading_world : public scenario {
+ public:
+  explicit reading_world(loop& l, const std::array<int, 2>& ends)
+      : ends_(ends), in(l, ends_[0], ownership::borrowed) {}
+  void complete() override {
+    REQUIRE(::write(ends_[1], "x", 1) == 1);
+    ++given_;
+  }
+  void close() override { in.close(); }
+  bool nothing_missing() override { return given_ == taken + pending_bytes(ends_[0]); }
+  std::vector<registered> registrations() const override {
+    return {{EVFILT_READ, static_cast<std::uint64_t>(ends_[0])}};
+  }
+
+ protected:
+  // Reads a byte, and counts it.
+  auto read_byte() {
+    return in.reading([this](int fd) -> std::optional<result<int>> {
+      char byte = 0;
+      const ssize_t n = ::read(fd, &byte, 1);
+      if (n == 1) return ++taken;
+      REQUIRE(errno == EAGAIN);
+      return std::nullopt;
+    });
+  }
+
+ private:
+  files ends_;
+  int given_ = 0;
+
+ protected:
+  descriptor in;
+  int taken = 0;
+};
+
+struct pipe_world : reading_world {
+  pipe_world(loop& l, manual_time&) : reading_world(l, pipe_ends()) {}
+};
+// Loses no byte that it has read.
+struct keeping_world : pipe_world {
+  using pipe_world::pipe_world;
+  bool all_delivered() override { return delivered == taken; }
+};
+
+struct reading : keeping_world {
+  using keeping_world::keeping_world;
+  auto awaited() { return read_byte(); }
+};
+struct waiting_to_read : pipe_world {
+  using pipe_world::pipe_world;
+  auto awaited() { return in.readable(); }
+};
+
+class reading_some : public reading_world {
+ public:
+  using reading_world::reading_world;
+  auto awaited() { return in.read_some(std::span(&byte_, 1)); }
+  bool nothing_missing() override {
+    taken = delivered;
+    return reading_world::nothing_missing();
+  }
+
+ private:
+  std::byte byte_{};
+};
+struct reading_pipe : reading_some {
+  reading_pipe(loop& l, manual_time&) : reading_some(l, pipe_ends()) {}
+};
+struct reading_socket : reading_some {
+  reading_socket(loop& l, manual_time&) : reading_some(l, socket_pair()) {}
+};
+// Its end is looked for at intervals, so it has a timer too.
+struct reading_fifo : reading_some {
+  reading_fifo(loop& l, manual_time&) : reading_some(l, fifo_ends()) {}
+};
+
+// Takes bytes from a task that writes into a full pipe.
+class writing_world : public scenario {
+ public:
+  writing_world(loop& l, manual_time&) : ends_(pipe_ends()), out(l, ends_[1], ownership::borrowed) {
+    for (ssize_t n = 0; n >= 0; n = ::write(ends_[1], block.data(), block.size())) {
+      filled_ += n;
+    }
+  }
+  // Makes room for one write of any size.
+  void complete() override { drained_ += ::read(ends_[0], block.data(), block.size()); }
+  void close() override { out.close(); }
+  bool nothing_missing() override {
+    return filled_ + written == drained_ + pending_bytes(ends_[0]);
+  }
+  std::vector<registered> registrations() const override {
+    return {{EVFILT_WRITE, static_cast<std::uint64_t>(ends_[1])}};
+  }
+
+ private:
+  files ends_;
+  ssize_t filled_ = 0;
+  ssize_t drained_ = 0;
+
+ protected:
+  descriptor out;
+  ssize_t written = 0;
+  std::array<std::byte, 4096> block{};
+};
+
+struct waiting_to_write : writing_world {
+  using writing_world::writing_world;
+  auto awaited() { return out.writable(); }
+};
+struct writing_some : writing_world {
+  using writing_world::writing_world;
+  auto awaited() { return out.write_some(block); }
+  void took(const result<std::size_t>& n) {
+    if (n) written += static_cast<ssize_t>(*n);
+    scenario::took(n);
+  }
+};
+struct writing : writing_world {
+  using writing_world::writing_world;
+  auto awaited() {
+    return out.writing([this](int fd) -> std::optional<result<int>> {
+      const ssize_t n = ::write(fd, block.data(), block.size());
+      if (n < 0) return std::nullopt;
+      written += n;
+      return ++transfers_;
+    });
+  }
+  bool all_delivered() override { return delivered == transfers_; }
+
+ private:
+  int transfers_ = 0;
+};
+
+// --- Signals -------------------------------------------------------------------------------------
+
+class signal_world : public scenario {
+ public:
+  explicit signal_world(loop& l) : in(l) {}
+  void complete() override { REQUIRE(::raise(SIGUSR1) == 0); }
+  std::vector<registered> registrations() const override { return {{EVFILT_SIGNAL, SIGUSR1}}; }
+
+ protected:
+  loop& in;
+};
+
+class next_signal : public signal_world {
+ public:
+  next_signal(loop& l, manual_time&) : signal_world(l), set_(std::in_place, l, signals_) {}
+  // The first one is older than the wait, and may outlive the set.
+  signal_set::next_awaitable awaited() {
+    if (first_) return *std::exchange(first_, std::nullopt);
+    return set_->next();
+  }
+  void complete() override {
+    // Without the set the signal would end the program.
+    if (!set_) return;
+    signal_world::complete();
+    ++given_;
+  }
+  void close() override { set_.reset(); }
+  void took(const result<signal_event>& s) {
+    if (s) taken_ += s->count;
+    scenario::took(s);
+  }
+  // A wait takes all deliveries that came before it.
+  bool nothing_missing() override { return taken_ <= given_; }
+  bool nothing_left() override { return taken_ == given_; }
+
+ private:
+  static constexpr int signals_[] = {SIGUSR1};
+  std::optional<signal_set> set_;
+  std::optional<signal_set::next_awaitable> first_ = set_->next();
+  unsigned given_ = 0;
+  unsigned taken_ = 0;
+};
+
+// --- Combinators around a wait for a byte --------------------------------------------------------
+
+class calling : public keeping_world {
+ public:
+  using keeping_world::keeping_world;
+  task<result<int>> awaited() { return outer(); }
+
+ private:
+  task<result<int>> outer() {
+    const sweep_detail::counted_life life(live);
+    co_await yield();
+    auto value = co_await inner();
+    co_return value;
+  }
+  task<result<int>> inner() {
+    const sweep_detail::counted_life life(live);
+    co_return co_await read_byte();
+  }
+};
+
+struct attempting : pipe_world {
+  using pipe_world::pipe_world;
+  auto awaited() { return attempt(read_byte()); }
+  void took(attempted<result<int>> end) {
+    if (end.has_value()) scenario::took(*end);
+    if (end.failed()) std::rethrow_exception(end.failure());
+  }
+  bool all_delivered() override { return delivered == taken; }
+};
+struct shielding : keeping_world {
+  using keeping_world::keeping_world;
+  auto awaited() { return shield(read_byte()); }
+};
+struct limiting : keeping_world {
+  using keeping_world::keeping_world;
+  auto awaited() { return with_timeout(1h, read_byte()); }
+};
+struct limiting_a_task : keeping_world {
+  using keeping_world::keeping_world;
+  auto awaited() { return with_deadline(clock::time_point::max(), read_in_task()); }
+
+ private:
+  task<result<int>> read_in_task() { co_return co_await read_byte(); }
+};
+// The deadline ends the wait.
+class expiring : public timed_world {
+ public:
+  using timed_world::timed_world;
+  auto awaited() { return with_timeout(1h, sleep_for(clock::duration::max())); }
+  void took(const result<void>& r) {
+    if (!r && r.error() == errc::timed_out) ++delivered;
+  }
+};
+struct waiting_for_all : pipe_world {
+  using pipe_world::pipe_world;
+  auto awaited() { return when_all(read_byte(), yield(), twice_yield()); }
+
+ private:
+  static task<> twice_yield() {
+    co_await yield();
+    co_await yield();
+  }
+};
+struct waiting_for_any : keeping_world {
+  using keeping_world::keeping_world;
+  auto awaited() { return when_any(read_byte(), sleep_in_task(), sleep_for(10'000h)); }
+  template <class Ends>
+  void took(const Ends& ends) {
+    if (std::get<0>(ends)) scenario::took(*std::get<0>(ends));
+  }
+
+ private:
+  static task<> sleep_in_task() { co_await sleep_for(10'000h); }
+};
+// Of its children one reads, and one waits for another pipe without a context of its own.
+class with_children : public pipe_world {
+ public:
+  with_children(loop& l, manual_time& time)
+      : pipe_world(l, time), ends_(pipe_ends()), other_(l, ends_[0], ownership::borrowed) {}
+  auto awaited() { return with_scope(body(*this)); }
+  void complete() override {
+    pipe_world::complete();
+    REQUIRE(::write(ends_[1], "x", 1) == 1);
+  }
+  void close() override {
+    pipe_world::close();
+    other_.close();
+  }
+  std::vector<registered> registrations() const override {
+    std::vector<registered> all = pipe_world::registrations();
+    all.push_back({EVFILT_READ, static_cast<std::uint64_t>(ends_[0])});
+    return all;
+  }
+
+ private:
+  class body {
+   public:
+    explicit body(with_children& w) noexcept : world_(w) {}
+    task<int> operator()(scope& s) const { return world_.spawn_children(s); }
+
+   private:
+    with_children& world_;
+  };
+  task<int> spawn_children(scope& s) {
+    const sweep_detail::counted_life life(live);
+    s.spawn([this] { return child(); });
+    s.spawn(sleep_for(0s));
+    s.spawn(yield());
+    s.spawn(other_.readable());
+    co_await yield();
+    co_return 1;
+  }
+  task<> child() {
+    const sweep_detail::counted_life life(live);
+    static_cast<void>(co_await read_byte());
+  }
+
+  files ends_;
+  descriptor other_;
+};
+class until_signal : public signal_world {
+ public:
+  until_signal(loop& l, manual_time&) : signal_world(l) {}
+  auto awaited() { return with_signals({SIGUSR1}, sleep_for(clock::duration::max())); }
+  void complete() override {
+    struct sigaction now{};
+    ::sigaction(SIGUSR1, nullptr, &now);
+    // Without the set the signal would end the program.
+    if (now.sa_handler != SIG_DFL) signal_world::complete();
+  }
+  void took(int status) { delivered += status == 128 + SIGUSR1; }
+  // The set has restored the disposition.
+  bool nothing_missing() override {
+    struct sigaction now{};
+    ::sigaction(SIGUSR1, nullptr, &now);
+    return now.sa_handler == SIG_DFL;
+  }
+};
+
+TEST_CASE("sweep: a sleep that is interrupted leaves no timer") {
+  SUBCASE("sleep_for") {
+    sweep<sleeping_for>("sleep_awaitable");
+  }
+  SUBCASE("sleep_until") {
+    sweep<sleeping_until>("sleep_awaitable");
+  }
+}
+TEST_CASE("sweep: a yield that is interrupted leaves nothing in the ready queue") {
+  sweep<yielding>("yield");
+}
+TEST_CASE("sweep: a transfer that is interrupted takes no byte, and leaves no registration") {
+  SUBCASE("readable") {
+    sweep<waiting_to_read>("transfer_awaitable");
+  }
+  SUBCASE("writable") {
+    sweep<waiting_to_write>("transfer_awaitable");
+  }
+  SUBCASE("read_some of a pipe") {
+    sweep<reading_pipe>("transfer_awaitable");
+  }
+  SUBCASE("read_some of a socket") {
+    sweep<reading_socket>("transfer_awaitable");
+  }
+  SUBCASE("read_some of a FIFO") {
+    sweep<reading_fifo>("transfer_awaitable");
+  }
+  SUBCASE("write_some") {
+    sweep<writing_some>("transfer_awaitable");
+  }
+  SUBCASE("reading") {
+    sweep<reading>("transfer_awaitable");
+  }
+  SUBCASE("writing") {
+    sweep<writing>("transfer_awaitable");
+  }
+}
+TEST_CASE("sweep: a wait for a signal that is interrupted loses no delivery") {
+  SUBCASE("signal_set::next") {
+    sweep<next_signal>("next_awaitable");
+  }
+  SUBCASE("with_signals") {
+    sweep<until_signal>("task");
+  }
+}
+TEST_CASE("sweep: a task that is interrupted leaves no frame, and loses no value") {
+  sweep<calling>("task");
+}
+TEST_CASE("sweep: an attempt that is interrupted loses no value") {
+  sweep<attempting>("attempt_awaitable");
+}
+TEST_CASE("sweep: a shielded wait ends by itself") {
+  sweep<shielding>("shield_awaitable");
+}
+TEST_CASE("sweep: a wait with a limit that is interrupted leaves no timer, and loses no value") {
+  SUBCASE("with_timeout") {
+    sweep<limiting>("with_timeout_awaitable");
+  }
+  SUBCASE("with_deadline") {
+    sweep<limiting_a_task>("with_timeout_awaitable");
+  }
+  SUBCASE("the limit ends the wait") {
+    sweep<expiring>("with_timeout_awaitable");
+  }
+}
+TEST_CASE("sweep: when_all that is interrupted leaves no branch") {
+  sweep<waiting_for_all>("when_all_awaitable");
+}
+TEST_CASE("sweep: when_any that is interrupted leaves no branch, and loses no value") {
+  sweep<waiting_for_any>("when_any_awaitable");
+}
+TEST_CASE("sweep: a scope that is interrupted leaves no child") {
+  sweep<with_children>("scope_awaitable");
+}
+
+}  // namespace
+}  // namespace kedge
