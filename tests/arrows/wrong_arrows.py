@@ -58,7 +58,7 @@ ROOMS = [
     Room("tests/runtime", ["//runtime"], [RUNTIME], [KQUEUE_FILTER, KQUEUE_INSIDE, MACH, MACH_CALLS, *KERNELS]),
     Room("tests/runtime/kqueue", ["//runtime/kqueue", "//runtime/kqueue:filter"], [KQUEUE_FILTER],
          [KQUEUE_INSIDE, RUNTIME, MACH, MACH_CALLS, *KERNELS]),
-    Room("tests/mach/kernel", ["//mach/kernel/core"], [CORE], [BASE, KQUEUE_FILTER, KQUEUE_INSIDE, RUNTIME, MACH]),
+    Room("tests/mach/kernel", ["//mach/kernel/core", "//runtime/base"], [CORE, BASE], [KQUEUE_FILTER, KQUEUE_INSIDE, RUNTIME, MACH]),
 ]
 
 # Breaches that only `check` refuses: the path, the text, and a part of the line that `check` must print.

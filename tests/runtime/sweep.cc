@@ -196,6 +196,7 @@ bool run_with_failure(run& r, long k) {
     r.start();
     r.reach(most_events);
   } catch (const std::bad_alloc&) {
+    code = std::make_error_code(std::errc::not_enough_memory);
   } catch (const std::system_error& e) {
     code = e.code();
   }
