@@ -1,5 +1,5 @@
-// on_small_stack: runs a function on a thread with a stack of 256 KiB, which deep recursion would
-// overflow.
+// on_small_stack: runs a function on a thread with a stack of 64 KiB, or 256 KiB under a sanitizer,
+// which deep recursion would overflow.
 #pragma once
 
 #include <pthread.h>
@@ -29,7 +29,7 @@ inline constexpr int deep = sanitized ? 100'000 : 1'000'000;
 
 // Returns when fn has. Throws std::runtime_error if there can be no thread.
 inline void on_small_stack(std::function<void()> fn) {
-  constexpr std::size_t stack = 256 * 1024;
+  constexpr std::size_t stack = (sanitized ? 256 : 64) * 1024;
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setstacksize(&attributes, stack);
