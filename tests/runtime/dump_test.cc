@@ -171,8 +171,8 @@ TEST_CASE("a dump of 100,000 nested scopes does not recurse") {
   for (const bool in_children : {false, true}) {
     CAPTURE(in_children);
     kedge::on_small_stack([in_children] {
-      loop l;
       gate g;
+      loop l;
       l.spawn(in_children ? nest::children : nest::bodies, deep_scopes, std::ref(g));
       while (g.waiting == nullptr) l.poll();
       line_counter counter;
