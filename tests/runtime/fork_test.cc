@@ -109,9 +109,9 @@ TEST_CASE("in a forked child sources of the parent's loop answer errc::loop_gone
 }
 
 TEST_CASE("in a forked child ~loop runs destructors and closes no number") {
+  bool destroyed = false;
   auto l = std::make_unique<loop>();
   const int handle = l->native_handle();
-  bool destroyed = false;
   struct flagged {
     explicit flagged(bool& f) : flag(&f) {}
     flagged(flagged&& other) noexcept : flag(std::exchange(other.flag, nullptr)) {}
