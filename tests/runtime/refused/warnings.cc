@@ -25,5 +25,5 @@ struct address {
   int port;
 };
 task<> takes_an_aggregate(address) {
-  co_return;
-}  // g++ 12: "takes an aggregate with a destructor"
+  co_return;  // g++ 12: "takes an aggregate with a destructor"
+}
