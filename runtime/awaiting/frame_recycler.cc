@@ -37,6 +37,9 @@ constinit thread_local keeping state = keeping::not_yet;
 
 }  // namespace
 
+constinit thread_local frame_recycler::cache frame_recycler::of_thread{};
+constinit thread_local frame_resource* frame_recycler::resource = nullptr;
+
 // The blocks that no thread keeps, and the slab that is being cut. Never destroyed: threads may end
 // after the destructors of statics.
 struct frame_recycler::pool {

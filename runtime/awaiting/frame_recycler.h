@@ -93,7 +93,4 @@ class frame_recycler {
   static constinit thread_local frame_resource* resource;
 };
 
-inline constinit thread_local frame_recycler::cache frame_recycler::of_thread{};
-inline constinit thread_local frame_resource* frame_recycler::resource = nullptr;
-
 }  // namespace kedge
