@@ -2,7 +2,7 @@
 //
 //     co_await kedge::shield(flush(log));
 //
-// Gives the value of x or throws its exception. A cancellation that comes meanwhile ends the caller
+// Gives the value of x or throws its exception. A cancellation during the wait ends the caller
 // at its next wait. In a context that is cancelled already x begins, and runs uncancelled. x itself
 // may use time-outs, and cancel what is its own. Cancellation loses nothing: x goes on.
 #pragma once

@@ -106,7 +106,7 @@ class operation_waiter : public Base {
   std::coroutine_handle<> begin() noexcept {
     if (ask_ready()) return nullptr;
     if constexpr (settles) {
-      if (is_refused()) [[unlikely]] {  // cancelled meanwhile
+      if (is_refused()) [[unlikely]] {  // await_ready() has cancelled it
         this->withdrawn_ = true;
         return nullptr;
       }
@@ -263,7 +263,7 @@ class [[nodiscard]] awaiting final : public operation_waiter<Op, coroutine_waite
     if (this->ask_ready()) return true;
     if constexpr (base::settles) {
       if (this->is_refused()) [[unlikely]]
-        this->deferred_ = true;  // cancelled meanwhile
+        this->deferred_ = true;  // await_ready() has cancelled it
     }
     return false;
   }

@@ -69,8 +69,8 @@ class reactor {
   // Takes one from the budget of the running coroutine. Returns false if none is left.
   bool spend_budget() noexcept { return budget_-- > 0; }
 
-  // Returns the time: that of kedge::clock, or that of the loop's time_source. Reads it anew, so
-  // that a deadline computed from it is not early.
+  // Returns the time of kedge::clock, or of the loop's time_source. Each call reads the clock, so a
+  // deadline that is computed from the time is not early.
   clock::time_point now() const noexcept { return time_ == nullptr ? clock::now() : time_->now(); }
 
   timer_heap& timers() noexcept {

@@ -63,11 +63,11 @@ bool timer_heap::expire_front(clock::time_point now) noexcept {
   bool any = false;
   // Counted from `armed_before`, so that an order which has wrapped round since is not taken for a
   // new one.
-  const auto armed_meanwhile = [&](std::uint32_t order) {
+  const auto armed_in_this_call = [&](std::uint32_t order) {
     return order - armed_before < next_order_ - armed_before;
   };
   while (!entries_.empty() && entries_.front().deadline <= now &&
-         !armed_meanwhile(entries_.front().order)) {
+         !armed_in_this_call(entries_.front().order)) {
     timer* const t = slots_[entries_.front().slot];
     pop_front();
     prefetch_next();

@@ -88,7 +88,7 @@ class receiving_from_set : public receiving {
 };
 
 // A port whose queue is full. It is not closed between the kernel's notification of room and the
-// sender's turn: Darwin then gives the dead name a reference that nobody is notified of, since the
+// sender's turn: Darwin then gives the dead name a reference without a notification, since the
 // port's receive right is in the sender's space.
 class sending : public message_world {
  public:

@@ -317,7 +317,9 @@ TEST_CASE("a write does not block on a full socket whose O_NONBLOCK was cleared"
   CHECK(written);
 }
 
-TEST_CASE("a write to a blocking terminal that nobody reads waits, and goes on when it is read") {
+TEST_CASE(
+    "a write to a blocking terminal waits while its output is unread, and goes on once it is "
+    "read") {
   loop l;
   const auto [master, user] = kedge::open_terminal();
   descriptor out(l, user, ownership::owned);

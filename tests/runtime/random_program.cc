@@ -285,7 +285,7 @@ class runner {
       for (construct* at = &around; at != nullptr; at = at->outer) --at->living;
       in.note(finished ? 2 : 3, id);
       if (!finished && !in.may_be_ended(around)) {
-        in.break_rule("a block was ended by nobody", id);
+        in.break_rule("a block was destroyed without a cancellation", id);
       }
     }
     runner& in;

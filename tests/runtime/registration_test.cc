@@ -98,7 +98,8 @@ TEST_CASE("closing a registration ends its own listener, and not that of another
 }
 
 TEST_CASE(
-    "closing the fd ends every registration on it, and a later fd of that number begins anew") {
+    "closing the fd ends every registration on it, and a later fd of that number has a "
+    "registration of its own") {
   loop l;
   stream s;
   const int fd = s.fds[0];

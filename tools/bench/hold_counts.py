@@ -1,7 +1,7 @@
 """Holds the counts of the benchmarks `runtime` against tools/bench/limits.txt, without a clock.
 
 Usage: hold_counts.py BENCH [--record]. BENCH is the program. A count fails if it is more than 2 % above its limit. A count
-that is more than 5 % below is named, so that somebody lowers the limit. Ends with "counts: N passed, N failed", and exits with
+that is more than 5 % below is named, so that the limit is lowered. Ends with "counts: N passed, N failed", and exits with
 1 if any failed. --record writes what is counted into limits.txt, and the table of README.md. A metric that limits.txt does
 not hold ("-") stays so.
 """
