@@ -46,6 +46,11 @@ class [[nodiscard]] attempted {
       return std::get<0>(std::move(state_));
     }
   }
+  // The same, without moving it out.
+  decltype(auto) value() & {
+    require();
+    return **this;
+  }
   // Returns the value. Undefined without one.
   decltype(auto) operator*() noexcept
     requires(!std::is_void_v<T>)
@@ -65,14 +70,8 @@ class [[nodiscard]] attempted {
   // Returns why it was cancelled. Requires cancelled().
   cancel_cause cause() const noexcept { return *std::get_if<2>(&state_); }
 
-  // The same, without moving it out.
- decltype(auto) value() &
-     requires(!std::is_void_v<T>) {
-       require();
-       return **this;
-     }
-
-     private : void require() const {
+ private:
+  void require() const {
     if (failed()) std::rethrow_exception(std::get<1>(state_));
     if (cancelled()) throw kedge::cancelled(std::get<2>(state_));
   }

@@ -119,9 +119,7 @@ class loop : public reactor, public spawner<loop> {
     explicit root_scope(loop& l) noexcept : loop_(l) { open_root(l); }
     using scope::add;
     using scope::any_failed;
-    using scope::cancel_all;
     using scope::cancel_present_children;
-    using scope::child;
     using scope::destroy_children;
     using scope::next_leaf;
     using scope::own_context;

@@ -203,7 +203,6 @@ class operation_waiter : public Base {
     return op_.await_resume();
   }
 
- protected:
   void wait_for_turn() noexcept {
     this->resumes_directly_ = false;
     this->on_suspend();

@@ -80,7 +80,6 @@ class inner_branch : public branch_base {
   void on_resume() noexcept {}
   void on_withdrawn() noexcept { report(outcome::cancelled); }
   std::coroutine_handle<> on_end(outcome o) noexcept { return report(o); }
-  std::coroutine_handle<> chain_destroyed() noexcept override { return report(outcome::cancelled); }
 };
 
 // A branch that runs the chain of a context.
@@ -132,7 +131,6 @@ class outer_branch : public chain_branch, public context {
     leave();
     return report(o);
   }
-  std::coroutine_handle<> chain_destroyed() noexcept override { return on_end(outcome::cancelled); }
 };
 
 // The branch that runs in the context of a scope: its body.
@@ -149,7 +147,6 @@ class body_branch : public chain_branch {
     owner_context().run();
     return report(o);
   }
-  std::coroutine_handle<> chain_destroyed() noexcept override { return report(outcome::cancelled); }
 };
 
 template <class Op>
@@ -203,6 +200,10 @@ class branch final : public operation_waiter<Op, Kind> {
   }
 
   using base::enter_context;
+
+  std::coroutine_handle<> chain_destroyed() noexcept override {
+    return this->on_end(outcome::cancelled);
+  }
 
   // Asks the branch to end early. Resumes nothing. No effect on a branch that has ended. A branch
   // without a context may report its end before this returns.

@@ -87,10 +87,10 @@ void context::cancel(cancel_cause cause) noexcept {
   }
 }
 
-// Destroys the chain's suspended coroutines. Returns the waiter of the outermost one.
-waiter* context::destroy_frames() noexcept {
+// Destroys the chain's suspended coroutines.
+void context::destroy_frames() noexcept {
   waiter* w = std::exchange(suspended_on_, nullptr);
-  if (w == nullptr) return nullptr;
+  if (w == nullptr) return;
   ++unwinding;
   while (frame* const f = w->awaiting_frame()) {
     w = f->continuation_;
@@ -99,7 +99,6 @@ waiter* context::destroy_frames() noexcept {
   }
   --unwinding;
   tell(happening::destroyed, *this, nullptr);
-  return w;
 }
 
 std::coroutine_handle<> context::end_cancelled() noexcept {

@@ -114,7 +114,7 @@ class context {
     parent.first_child_ = this;
   }
   void destroy_tree() noexcept;
-  waiter* destroy_frames() noexcept;
+  void destroy_frames() noexcept;
   static context* after_in_tree(context& c, const context& top, bool below) noexcept;
 
   reactor* reactor_ = nullptr;
