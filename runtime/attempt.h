@@ -15,52 +15,44 @@
 #include <utility>
 
 #include "kedge/runtime/attempted.h"
-#include "kedge/runtime/awaiting/branch.h"
+#include "kedge/runtime/awaiting/single_branch.h"
 
 namespace kedge {
 
 template <awaitable A>
-class attempt_operation final : private branch_owner {
+class attempt_operation final : public single_branch<A> {
+  using value = awaited_t<A>;
+
  public:
-  static constexpr operation_kind kind = operation_kind::composite;
+  explicit attempt_operation(A&& a) : single_branch<A>(std::move(a)) {}
 
-  explicit attempt_operation(A&& a) : branch_(std::move(a), *this) {}
-  attempt_operation(const attempt_operation&) = delete;
-  attempt_operation& operator=(const attempt_operation&) = delete;
-
-  bool await_ready() const noexcept { return false; }
   std::coroutine_handle<> await_suspend(waiter& w) noexcept {
-    waiter_ = &w;
+    this->begin(w);
     cause_ = w.owner_context().cause();
-    const std::coroutine_handle<> next = branch_.start_directly(w.owner_context());
-    started_ = true;
-    return next;
+    return this->begun(this->held.start_directly(w.owner_context()));
   }
   bool await_cancel(cancel_cause cause) noexcept {
     cause_ = cause;
-    branch_.cancel(cause);
+    this->held.cancel(cause);
     return false;
   }
-  attempted<awaited_t<A>> await_resume() {
-    if (branch_.ended() == outcome::failed) return attempted<awaited_t<A>>(branch_.failure());
-    if (branch_.ended() == outcome::value) {
-      return {std::in_place, [this]() -> decltype(auto) { return branch_.result(); }};
+  attempted<value> await_resume() {
+    switch (this->held.ended()) {
+      case outcome::value:
+        return {std::in_place, [this]() -> decltype(auto) { return this->held.result(); }};
+      case outcome::failed:
+        return attempted<value>(this->failure());
+      default:
+        this->awaiter()->owner_context().count_report();
+        return attempted<value>(cause_);
     }
-    waiter_->owner_context().count_report();
-    return attempted<awaited_t<A>>(cause_);
   }
   void describe(description& line) const noexcept { line.print("an attempt"); }
 
  private:
-  void branch_done(branch_base&) noexcept override {
-    if (started_) wake(*waiter_);
-  }
   const char* branch_name() const noexcept override { return "attempt"; }
 
-  waiter* waiter_ = nullptr;
   cancel_cause cause_{};
-  bool started_ = false;
-  branch<operation_of<A>> branch_;
 };
 
 template <awaitable A>

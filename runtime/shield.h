@@ -10,43 +10,29 @@
 #include <type_traits>
 #include <utility>
 
-#include "kedge/runtime/awaiting/branch.h"
+#include "kedge/runtime/awaiting/single_branch.h"
 
 namespace kedge {
 
 template <awaitable A>
-class shield_operation final : private branch_owner {
+class shield_operation final : public single_branch<A, branch<operation_of<A>, outer_branch>> {
+  using base = single_branch<A, branch<operation_of<A>, outer_branch>>;
+
  public:
-  static constexpr operation_kind kind = operation_kind::composite;
+  explicit shield_operation(A&& a) : base(std::move(a)) {}
 
-  explicit shield_operation(A&& a) : branch_(std::move(a), *this) {}
-  shield_operation(const shield_operation&) = delete;
-  shield_operation& operator=(const shield_operation&) = delete;
-
-  bool await_ready() const noexcept { return false; }
   std::coroutine_handle<> await_suspend(waiter& w) noexcept {
-    waiter_ = &w;
-    branch_.enter_shielded_context(w.owner_context());
-    const std::coroutine_handle<> next = branch_.start_entered_directly();
-    started_ = true;
-    return next;
+    this->begin(w);
+    this->held.enter_shielded_context(w.owner_context());
+    return this->begun(this->held.start_entered_directly());
   }
   bool await_cancel(cancel_cause) noexcept { return false; }
-  std::exception_ptr await_failure() noexcept {
-    return branch_.ended() == outcome::failed ? branch_.failure() : nullptr;
-  }
-  awaited_t<A> await_resume() { return branch_.result(); }
+  std::exception_ptr await_failure() noexcept { return this->failure(); }
+  awaited_t<A> await_resume() { return this->held.result(); }
   void describe(description& line) const noexcept { line.print("a shielded branch"); }
 
  private:
-  void branch_done(branch_base&) noexcept override {
-    if (started_) wake(*waiter_);
-  }
   const char* branch_name() const noexcept override { return "shield"; }
-
-  waiter* waiter_ = nullptr;
-  bool started_ = false;
-  branch<operation_of<A>, outer_branch> branch_;
 };
 
 template <awaitable A>

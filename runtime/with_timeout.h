@@ -19,7 +19,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "kedge/runtime/awaiting/branch.h"
+#include "kedge/runtime/awaiting/single_branch.h"
 #include "kedge/runtime/errc.h"
 #include "kedge/runtime/reactor/reactor.h"
 #include "kedge/runtime/result.h"
@@ -54,7 +54,7 @@ class wait_limit {
 };
 
 template <awaitable A>
-class with_timeout_operation final : private timer, private branch_owner {
+class with_timeout_operation final : private timer, public single_branch<A> {
   using value = awaited_t<A>;
   using timed_value = typename timed<value>::type;
   using operation = operation_of<A>;
@@ -66,80 +66,70 @@ class with_timeout_operation final : private timer, private branch_owner {
                 "await_expired(errc) (see kedge/runtime/awaiting/operation.h)");
 
  public:
-  static constexpr operation_kind kind = operation_kind::composite;
-
-  with_timeout_operation(wait_limit limit, A&& a) : limit_(limit), branch_(std::move(a), *this) {}
-  with_timeout_operation(const with_timeout_operation&) = delete;
-  with_timeout_operation& operator=(const with_timeout_operation&) = delete;
-
-  bool await_ready() const noexcept { return false; }
+  with_timeout_operation(wait_limit limit, A&& a) : single_branch<A>(std::move(a)), limit_(limit) {}
 
   std::coroutine_handle<> await_suspend(waiter& w) {
-    waiter_ = &w;
+    this->begin(w);
     context& above = w.owner_context();
     cancelled_first_ = above.cancelled();
     std::coroutine_handle<> next;
     if constexpr (needs_context<operation>) {
       arm_timer();  // first: nothing may throw once a coroutine has been entered
-      branch_.enter_context(above);
-      branch_.set_deadline(std::min(deadline_, above.deadline()));
-      next = branch_.start_entered_directly();
+      this->held.enter_context(above);
+      this->held.set_deadline(std::min(deadline_, above.deadline()));
+      next = this->held.start_entered_directly();
     } else {
-      next = branch_.start_directly(above);
+      next = this->held.start_directly(above);
       if (next) arm_timer_or_withdraw();  // last: what is ready at once needs no timer
     }
-    if (!next) disarm();
-    started_ = true;
-    return next;
+    return this->begun(next);
   }
   bool await_cancel(cancel_cause cause) noexcept {
     cancelled_first_ = !expired_;
-    branch_.cancel(cause);
+    this->held.cancel(cause);
     return false;
   }
   bool was_cancelled() const noexcept {
-    return branch_.ended() == outcome::cancelled && (cancelled_first_ || !expired_);
+    return this->held.ended() == outcome::cancelled && (cancelled_first_ || !expired_);
   }
-  std::exception_ptr await_failure() noexcept {
-    return branch_.ended() == outcome::failed ? branch_.failure() : nullptr;
-  }
+  std::exception_ptr await_failure() noexcept { return this->failure(); }
 
   timed_value await_resume() {
-    if (branch_.ended() == outcome::cancelled) return unexpected(expired_error());
+    if (this->held.ended() == outcome::cancelled) return unexpected(expired_error());
     if constexpr (std::is_void_v<value>) {
-      branch_.result();
+      this->held.result();
       return {};
     } else {
-      return branch_.result();
+      return this->held.result();
     }
   }
   void describe(description& line) const noexcept {
-    branch_.op().describe(line);
-    if (waiter_ == nullptr) return;
-    const clock::duration left =
-        clock::between(waiter_->owner_context().in_reactor().now(), deadline_);
+    this->held.op().describe(line);
+    if (this->awaiter() == nullptr) return;
+    const clock::duration left = clock::between(in_reactor().now(), deadline_);
     line.print(", for %.3f s at most", std::chrono::duration<double>(left).count());
   }
 
  private:
+  reactor& in_reactor() const noexcept { return this->awaiter()->owner_context().in_reactor(); }
+
   void arm_timer() {
-    reactor& r = waiter_->owner_context().in_reactor();
-    deadline_ = limit_.begin(r);
-    r.timers().arm(*this, deadline_);
+    deadline_ = limit_.begin(in_reactor());
+    in_reactor().timers().arm(*this, deadline_);
   }
 
   void arm_timer_or_withdraw() {
     try {
       arm_timer();
     } catch (...) {
-      branch_.cancel(cancel_cause::requested);
+      this->held.cancel(cancel_cause::requested);
       throw;
     }
   }
 
   error expired_error() {
     if constexpr (tells_expiry) {
-      return std::move(branch_.op()).await_expired(errc::timed_out);
+      return std::move(this->held.op()).await_expired(errc::timed_out);
     } else {
       return error(make_error_code(errc::timed_out));
     }
@@ -147,22 +137,18 @@ class with_timeout_operation final : private timer, private branch_owner {
 
   void expire() noexcept override {
     expired_ = true;
-    branch_.cancel(cancel_cause::deadline);
+    this->held.cancel(cancel_cause::deadline);
   }
-  void branch_done(branch_base&) noexcept override {
-    if (!started_) return;  // await_suspend() returns the end
+  void branch_done(branch_base& b) noexcept override {
     disarm();
-    wake(*waiter_);
+    single_branch<A>::branch_done(b);
   }
   const char* branch_name() const noexcept override { return "with_timeout"; }
 
-  wait_limit limit_;
-  clock::time_point deadline_{};
-  waiter* waiter_ = nullptr;
-  bool started_ = false;
   bool expired_ = false;
   bool cancelled_first_ = false;  // a cancellation from outside came before the deadline
-  branch<operation> branch_;
+  wait_limit limit_;
+  clock::time_point deadline_{};
 };
 
 template <awaitable A>
