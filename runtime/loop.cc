@@ -28,11 +28,6 @@ void loop::drive_root() {
   while (tasks.any_failed() && tasks.size() != 0) turn(clock::duration::max());
 }
 
-void loop::finish_drive() {
-  submit_changes();
-  submit_for_host();
-}
-
 bool loop::run_once(clock::duration max_wait) {
   const bool ran = reactor::run_once(max_wait);
   throw_failure_if_over();

@@ -54,16 +54,7 @@ class loop : public reactor, public spawner<loop> {
     requires(!std::is_lvalue_reference_v<A>)
   attempted<awaited_t<A>> try_run(A&& x,
                                   std::source_location place = std::source_location::current()) {
-    const driving scope(*this);
-    // In both cases after the destructors of what has run, which may have made tasks ready.
-    try {
-      attempted<awaited_t<A>> end = run_root(std::move(x), place);
-      finish_drive();
-      return end;
-    } catch (...) {
-      finish_drive();
-      throw;
-    }
+    return drive([&] { return run_root(std::move(x), place); });
   }
 
   // spawn(fn, args...) and spawn(x): run a task in the loop's own scope (see spawner.h). May be
@@ -177,7 +168,6 @@ class loop : public reactor, public spawner<loop> {
   // Makes failures() from the failures of spawned tasks and of the root (null: it has not failed).
   // Throws the first one of a spawned task, once all these tasks have ended.
   void note_failures(const std::exception_ptr& of_root);
-  void finish_drive();
   void throw_failure_if_over();
   // Throws std::logic_error if the loop's tasks have been destroyed.
   void require_living() const;

@@ -214,27 +214,19 @@ reactor::driving::~driving() {
   reactor_.driver_.store(nullptr, std::memory_order_release);
 }
 
+// No effect within another drive of the loop, which is why this one has failed.
+void reactor::after_failed_drive() {
+  if (driven()) return;
+  const hooked scope(*this);
+  submit_changes();
+  submit_for_host();
+}
+
 bool reactor::run_once(clock::duration max_wait) {
   return drive([this, max_wait] {
     turns_until_kernel_ = 0;
     return turn(max_wait);
   });
-}
-
-// Also a drive that throws leaves the host told of what is left to do.
-template <class Drive>
-bool reactor::drive(Drive run) {
-  bool ran = false;
-  try {
-    const driving scope(*this);
-    ran = run();
-    submit_changes();
-  } catch (...) {
-    if (!driven()) submit_for_host();
-    throw;
-  }
-  submit_for_host();
-  return ran;
 }
 
 bool reactor::turn(clock::duration max_wait) {

@@ -178,6 +178,25 @@ class reactor {
     reactor* outer_;
   };
 
+  // Runs run() as a `driving` and returns its result. Then, also if it throws, submits the pending
+  // changes and tells a polling host what is left to do.
+  template <class Run>
+  auto drive(Run run) {
+    auto result = [&] {
+      try {
+        const driving scope(*this);
+        auto end = run();
+        submit_changes();
+        return end;
+      } catch (...) {
+        after_failed_drive();
+        throw;
+      }
+    }();
+    submit_for_host();
+    return result;
+  }
+
   // The same for the destruction of the loop's coroutines, also in a forked child. Requires that
   // left_alone() has returned false.
   class ending : public driving {
@@ -253,8 +272,7 @@ class reactor {
   void throw_if_forked() const;
   void open(time_source* time);
   void claim();
-  template <class Drive>
-  bool drive(Drive run);
+  void after_failed_drive();
   bool collect(clock::duration max_wait);
   bool run_ready();
   void run_one(waiter& w) noexcept;
