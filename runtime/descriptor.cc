@@ -57,12 +57,13 @@ ssize_t read_once(int fd, file_kind kind, std::byte* data, std::size_t size, boo
 
 // A FIFO gives 0 also before its first writer, when poll(2) reports nothing.
 bool has_had_a_writer(int fd) noexcept {
-  pollfd p{fd, POLLIN, 0};
-  return ::poll(&p, 1, 0) > 0;
+  return poll_now(fd, POLLIN) != 0;
 }
 
-bool would_block(int error) noexcept {
-  return error == EAGAIN || error == EWOULDBLOCK;
+// What a transfer gives whose system call has failed with errno.
+std::optional<result<std::size_t>> failed_call() noexcept {
+  if (errno == EAGAIN || errno == EWOULDBLOCK) return std::nullopt;
+  return unexpected(std::error_code(errno, std::system_category()));
 }
 
 // Returns whether a short transfer means that there was no more, or no more room.
@@ -79,10 +80,7 @@ std::optional<result<std::size_t>> read_bytes::operator()(
   do {
     n = read_once(fd, kind_, data_, size_, may_go_on);
   } while (n < 0 && errno == EINTR);
-  if (n < 0) {
-    if (would_block(errno)) return std::nullopt;
-    return unexpected(std::error_code(errno, std::system_category()));
-  }
+  if (n < 0) return failed_call();
   if (n == 0 && kind_ != file_kind::messages) {
     if (kind_ == file_kind::fifo && !has_had_a_writer(fd)) return std::nullopt;
     return unexpected(errc::end_of_file);
@@ -98,10 +96,7 @@ std::optional<result<std::size_t>> write_bytes::operator()(
   do {
     n = is_socket(kind_) ? ::send(fd, data_, size_, MSG_DONTWAIT) : ::write(fd, data_, size_);
   } while (n < 0 && errno == EINTR);
-  if (n < 0) {
-    if (would_block(errno)) return std::nullopt;
-    return unexpected(std::error_code(errno, std::system_category()));
-  }
+  if (n < 0) return failed_call();
   const auto done = static_cast<std::size_t>(n);
   if (done < size_ && stops_for_want(kind_)) progress.stopped_after(done);
   return done;

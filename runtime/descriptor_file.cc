@@ -88,6 +88,11 @@ file_kind kind_of(int fd, const struct stat& status) noexcept {
 
 }  // namespace
 
+short poll_now(int fd, short events) noexcept {
+  pollfd p{fd, events, 0};
+  return ::poll(&p, 1, 0) > 0 ? p.revents : short{0};
+}
+
 // Looks at the FIFO while an operation waits for it.
 class fifo_file final : public descriptor_file, private timer {
  public:
@@ -105,8 +110,7 @@ class fifo_file final : public descriptor_file, private timer {
 
  private:
   void expire() noexcept override {
-    pollfd p{fd(), events_awaited(), 0};
-    if (::poll(&p, 1, 0) > 0) wake_reported(p.revents);
+    wake_reported(poll_now(fd(), events_awaited()));
     interval_ = std::min(2 * interval_, longest_interval);
     look_later();  // cannot fail: the heap has just shrunk
   }
@@ -167,8 +171,7 @@ void descriptor_file::close() noexcept {
 }
 
 bool descriptor_file::poll(direction d) const noexcept {
-  pollfd p{fd_, poll_event(d), 0};
-  return ::poll(&p, 1, 0) > 0;
+  return poll_now(fd_, poll_event(d)) != 0;
 }
 
 std::error_code descriptor_file::begin_wait(direction d, waiter& w) {

@@ -47,6 +47,9 @@ enum class probing : unsigned char {
   always,
 };
 
+// Asks poll(2), without waiting. Returns what it reports of `events`, and of errors and hang-ups.
+short poll_now(int fd, short events) noexcept;
+
 class descriptor_file {
  public:
   // Throws std::system_error (EBADF) if `fd` is not open, and std::bad_alloc. The caller has the
