@@ -29,6 +29,7 @@ PLACES = (
     '"kedge/mach/kernel/extension.h"',
     '"kedge/mach/kernel/snapshot.h"',
     '"tests/runtime/sweep.h"',  # interrupts an awaitable at every point
+    '"tests/temporary_folder.h"',  # a folder for one test
     '"tests/tools/program.h"',  # runs a program
     '"kedge/mach/kernel/abi/',
     '"kedge/mach/kernel/core/',
@@ -68,8 +69,10 @@ ARROWS = {
     "tools/bench": ("<mach/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/mach/', '"kedge/runtime/'),
     "tests": ("<doctest/",),
     "tests/runtime/kqueue/foreign": ("<sys/event.h>",),  # programs that know nothing of this project
-    "tests/runtime/kqueue": ("<doctest/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/runtime/kqueue/filter.h"'),
-    "tests/runtime": ("<doctest/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/runtime/'),
+    "tests/runtime/kqueue": ("<doctest/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/runtime/kqueue/filter.h"',
+                             '"tests/temporary_folder.h"'),
+    "tests/runtime": ("<doctest/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/runtime/',
+                      '"tests/temporary_folder.h"'),
     "tests/mach/kernel": ("<doctest/", "<bsm/", "<mach/", "<servers/", "<sys/event.h>", "<sys/fileport.h>", '"kedge/runtime/kqueue/extension.h"',
                           '"kedge/mach/kernel/abi/', '"kedge/mach/kernel/core/', '"kedge/mach/kernel/embedded/',
                           '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/base/'),

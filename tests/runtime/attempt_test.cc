@@ -275,7 +275,7 @@ TEST_CASE(
     own.cancel();
     drain(own);
   });
-  CHECK(end.aborted);
+  CHECK(end.aborted());
   CHECK(end.says("child ("));
   CHECK(end.says("attempt_test.cc:" + std::to_string(spawned)));
   CHECK(end.says("cancelled 1000 times"));

@@ -420,7 +420,7 @@ TEST_CASE("a running task that destroys itself or its loop ends the program") {
     running->start(root);
     l.poll();
   });
-  CHECK(own_frame.aborted);
+  CHECK(own_frame.aborted());
   CHECK(own_frame.says("test ("));
   CHECK(own_frame.says("cancellation_test.cc:"));
   CHECK(own_frame.says("was destroyed"));
@@ -433,7 +433,7 @@ TEST_CASE("a running task that destroys itself or its loop ends the program") {
     });
     other->poll();
   });
-  CHECK(own_loop.aborted);
+  CHECK(own_loop.aborted());
 }
 
 }  // namespace

@@ -13,6 +13,8 @@
 #include <array>
 #include <string>
 
+#include "tests/temporary_folder.h"
+
 namespace kedge {
 
 inline void set_nonblocking(int fd, bool on) {
@@ -42,19 +44,7 @@ inline std::array<int, 2> tcp_pair() {
 // A FIFO in a folder of its own.
 class fifo {
  public:
-  fifo() {
-    const char* const parent = std::getenv("TEST_TMPDIR");
-    folder_ = std::string(parent != nullptr ? parent : "/tmp") + "/kedge.XXXXXX";
-    REQUIRE(::mkdtemp(folder_.data()) != nullptr);
-    path_ = folder_ + "/fifo";
-    REQUIRE(::mkfifo(path_.c_str(), 0600) == 0);
-  }
-  fifo(const fifo&) = delete;
-  fifo& operator=(const fifo&) = delete;
-  ~fifo() {
-    ::unlink(path_.c_str());
-    ::rmdir(folder_.c_str());
-  }
+  fifo() { REQUIRE(::mkfifo(path_.c_str(), 0600) == 0); }
 
   // Opens without waiting for the other end. The caller owns the fd.
   int open(int flags) const {
@@ -64,8 +54,8 @@ class fifo {
   }
 
  private:
-  std::string folder_;
-  std::string path_;
+  temporary_folder folder_;
+  std::string path_ = folder_ / "fifo";
 };
 
 struct terminal_ends {

@@ -12,7 +12,7 @@
 #include <string>
 #include <system_error>
 
-#include "forked_child.h"
+#include "in_child_process.h"
 #include "kedge/runtime/errc.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/reactor/registration.h"
@@ -170,14 +170,15 @@ TEST_CASE("exit() within a task leaves a static loop and its tasks as they are")
 }
 
 TEST_CASE("a loop that its own task destroys ends the program with a message") {
-  CHECK(kedge::died_of(status_of_child([] {
-          auto* const l = new loop;
-          l->run([](loop* own) -> task<> {
-            delete own;
-            co_return;
-          }(l));
-          return 0;
-        })) == SIGABRT);
+  const kedge::program_end end = kedge::in_child_process([] {
+    auto* const l = new loop;
+    l->run([](loop* own) -> task<> {
+      delete own;
+      co_return;
+    }(l));
+  });
+  CHECK(end.aborted());
+  CHECK(end.says("a loop was destroyed by its own task"));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// in_child_process(fn): runs fn in a child of fork() and reports how the child ended; for code that
-// ends the program.
+// in_child_process(fn), status_of_child(fn): run fn in a child of fork() and report how the child
+// ended; for code that forks, or ends the program.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -17,8 +17,12 @@
 namespace kedge {
 
 struct program_end {
-  bool aborted;
+  int status;  // as waitpid(2) gives it
   std::string standard_error;
+
+  // Returns the signal that ended the program, or 0.
+  int signal() const noexcept { return WIFSIGNALED(status) ? WTERMSIG(status) : 0; }
+  bool aborted() const noexcept { return signal() == SIGABRT; }
 
   bool says(const std::string& part) const {
     if (standard_error.find(part) != std::string::npos) return true;
@@ -34,7 +38,8 @@ inline program_end in_child_process(const std::function<void()>& fn) {
   REQUIRE(pid >= 0);
   if (pid == 0) {
     ::dup2(ends[1], STDERR_FILENO);
-    std::signal(SIGABRT, SIG_DFL);
+    for (const int end : ends) ::close(end);
+    std::signal(SIGABRT, SIG_DFL);  // doctest catches it
     std::set_terminate(std::abort);
     fn();
     std::_Exit(0);
@@ -47,10 +52,13 @@ inline program_end in_child_process(const std::function<void()>& fn) {
     end.standard_error.append(buffer.data(), static_cast<std::size_t>(n));
   }
   ::close(ends[0]);
-  int status = 0;
-  REQUIRE(::waitpid(pid, &status, 0) == pid);
-  end.aborted = WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+  REQUIRE(::waitpid(pid, &end.status, 0) == pid);
   return end;
+}
+
+// The child exits with what `fn` returns.
+inline int status_of_child(const std::function<int()>& fn) {
+  return in_child_process([&] { std::_Exit(fn()); }).status;
 }
 
 }  // namespace kedge

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "byte_io.h"
-#include "forked_child.h"
+#include "in_child_process.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/reactor/registration.h"
 #include "kedge/runtime/sleep.h"

@@ -263,7 +263,7 @@ TEST_CASE("a destructor that throws while its task is cancelled ends the program
     l.cancel();
     l.poll();
   });
-  CHECK(end.aborted);
+  CHECK(end.aborted());
   CHECK(end.says("has a destructor that throws"));
 }
 

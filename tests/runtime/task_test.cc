@@ -130,7 +130,7 @@ TEST_CASE("a task that was moved from or awaited before ends the program when it
       loop l;
       l.run(moved ? await_moved(number(1)) : await_twice());
     });
-    CHECK(end.aborted);
+    CHECK(end.aborted());
     CHECK(end.says("run ("));
     CHECK(end.says("was awaited before or moved from"));
     CHECK(end.says("a task, at "));
@@ -148,7 +148,7 @@ TEST_CASE(
     l.spawn(std::move(t));
     l.poll();
   });
-  CHECK(end.aborted);
+  CHECK(end.aborted());
   CHECK(end.says("child ("));
   CHECK(end.says("task_test.cc:" + std::to_string(spawned)));
   CHECK(end.says("was awaited before or moved from"));
@@ -169,7 +169,7 @@ TEST_CASE("a task<int> that ends without co_return ends the program with its nam
     loop l;
     l.run([]() -> task<> { CHECK(co_await forgets_its_value(false) == 1); }());
   });
-  CHECK(end.aborted);
+  CHECK(end.aborted());
   CHECK(end.says("run ("));
   CHECK(end.says("task_test.cc:"));
   CHECK(end.says("ended without co_return"));

@@ -2,12 +2,13 @@
 #include <doctest/doctest.h>
 
 #include <array>
+#include <csignal>
 #include <latch>
 #include <stdexcept>
 #include <string>
 #include <thread>
 
-#include "forked_child.h"
+#include "in_child_process.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/reactor/registration.h"
 #include "kedge/runtime/sleep.h"
@@ -58,12 +59,12 @@ TEST_CASE("a loop is handed over to a thread between drives, and before the firs
 // Returns the signal that ends a process in which another thread than the loop's runs `f(loop)`.
 template <class Function>
 int signal_of_foreign(Function f) {
-  return kedge::died_of(kedge::status_of_child([&] {
-    loop l;
-    l.poll();
-    std::thread([&] { f(l); }).join();
-    return 0;
-  }));
+  return kedge::in_child_process([&] {
+           loop l;
+           l.poll();
+           std::thread([&] { f(l); }).join();
+         })
+      .signal();
 }
 
 struct silent final : kedge::listener {

@@ -10,7 +10,7 @@
 #include <optional>
 #include <system_error>
 
-#include "forked_child.h"
+#include "in_child_process.h"
 #include "kedge/runtime/descriptor.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"

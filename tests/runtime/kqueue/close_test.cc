@@ -14,8 +14,8 @@
 #include <utility>
 
 #include "fd_limit.h"
-#include "temporary_folder.h"
 #include "test_sockets.h"
+#include "tests/temporary_folder.h"
 
 #if defined(__linux__)
 #include <sys/inotify.h>

@@ -14,7 +14,7 @@
 
 #include <cerrno>
 
-#include "temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 TEST_CASE("READ reports the number of bytes in data, in each call until they are read") {
   const test_kqueue kq;

@@ -9,7 +9,7 @@
 
 #include <string>
 
-#include "temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace {
 

@@ -12,7 +12,7 @@
 #include <thread>
 
 #include "fd_limit.h"
-#include "temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 #if !defined(O_EVTONLY)
 #define O_EVTONLY O_RDONLY
