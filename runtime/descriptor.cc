@@ -33,7 +33,8 @@ void descriptor::close() noexcept {
 namespace descriptor_detail {
 namespace {
 
-ssize_t read_once(int fd, file_kind kind, std::byte* data, std::size_t size, bool& may_go_on) {
+ssize_t read_once(int fd, file_kind kind, std::byte* data, std::size_t size,
+                  bool& may_go_on) noexcept {
   switch (kind) {
     case file_kind::tcp:
     case file_kind::other_stream:
@@ -60,10 +61,18 @@ bool has_had_a_writer(int fd) noexcept {
   return poll_now(fd, POLLIN) != 0;
 }
 
-// What a transfer gives whose system call has failed with errno.
-std::optional<result<std::size_t>> failed_call() noexcept {
-  if (errno == EAGAIN || errno == EWOULDBLOCK) return std::nullopt;
-  return unexpected(std::error_code(errno, std::system_category()));
+// No errno has this value.
+constexpr std::ptrdiff_t end_of_file = PTRDIFF_MIN + 1;
+
+// A transfer would block.
+std::ptrdiff_t block(descriptor_file& file, direction d) noexcept {
+  file.note_blocked(d);
+  return byte_transfer::would_block;
+}
+
+// A system call has failed with errno.
+std::ptrdiff_t fail(descriptor_file& file, direction d) noexcept {
+  return errno == EAGAIN || errno == EWOULDBLOCK ? block(file, d) : -errno;
 }
 
 // Returns whether a short transfer means that there was no more, or no more room.
@@ -73,33 +82,44 @@ bool stops_for_want(file_kind kind) noexcept {
 
 }  // namespace
 
-std::optional<result<std::size_t>> read_bytes::operator()(
-    int fd, transfer_progress& progress) const noexcept {
+std::error_code byte_transfer::error_of(std::ptrdiff_t n) noexcept {
+  if (n == end_of_file) return errc::end_of_file;
+  return {static_cast<int>(-n), std::system_category()};
+}
+
+std::ptrdiff_t read_bytes::run(descriptor_file& file) const noexcept {
+  constexpr direction d = direction::reading;
+  if (!file.may_transfer(d, probe)) return block(file, d);
+  const file_kind kind = file.kind();
   ssize_t n;
   bool may_go_on = false;
   do {
-    n = read_once(fd, kind_, data_, size_, may_go_on);
+    n = read_once(file.fd(), kind, data_, size_, may_go_on);
   } while (n < 0 && errno == EINTR);
-  if (n < 0) return failed_call();
-  if (n == 0 && kind_ != file_kind::messages) {
-    if (kind_ == file_kind::fifo && !has_had_a_writer(fd)) return std::nullopt;
-    return unexpected(errc::end_of_file);
+  if (n < 0) return fail(file, d);
+  if (n == 0 && kind != file_kind::messages) {
+    if (kind == file_kind::fifo && !has_had_a_writer(file.fd())) return block(file, d);
+    return end_of_file;
   }
   const auto done = static_cast<std::size_t>(n);
-  if (done < size_ && stops_for_want(kind_) && !may_go_on) progress.stopped_after(done);
-  return done;
+  if (done < size_ && stops_for_want(kind) && !may_go_on) file.note_stopped(d, done);
+  return n;
 }
 
-std::optional<result<std::size_t>> write_bytes::operator()(
-    int fd, transfer_progress& progress) const noexcept {
+std::ptrdiff_t write_bytes::run(descriptor_file& file) const noexcept {
+  constexpr direction d = direction::writing;
+  if (!file.may_transfer(d, probe)) return block(file, d);
+  const file_kind kind = file.kind();
+  const std::size_t size = is_socket(kind) ? size_ : file.write_limit({data_, size_});
   ssize_t n;
   do {
-    n = is_socket(kind_) ? ::send(fd, data_, size_, MSG_DONTWAIT) : ::write(fd, data_, size_);
+    n = is_socket(kind) ? ::send(file.fd(), data_, size, MSG_DONTWAIT)
+                        : ::write(file.fd(), data_, size);
   } while (n < 0 && errno == EINTR);
-  if (n < 0) return failed_call();
+  if (n < 0) return fail(file, d);
   const auto done = static_cast<std::size_t>(n);
-  if (done < size_ && stops_for_want(kind_)) progress.stopped_after(done);
-  return done;
+  if (done < size && stops_for_want(kind)) file.note_stopped(d, done);
+  return n;
 }
 
 }  // namespace descriptor_detail

@@ -37,13 +37,14 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <span>
 #include <system_error>
 #include <type_traits>
 #include <utility>
-#include <variant>
 
 #include "kedge/runtime/awaiting/closure.h"
 #include "kedge/runtime/awaiting/operation.h"
@@ -95,38 +96,57 @@ struct outcome_traits<std::optional<result<T>>> {
   using value = T;
 };
 
-// The transfer of read_some(). The transfers of this class say what they wait for in `aim`, what
-// they are called in an error's message in `name`, and when poll(2) is asked first in `probe`.
-class read_bytes {
+// The transfers of this class say what they wait for in `aim`, what they are called in an error's
+// message in `name`, and when poll(2) is asked first in `probe`.
+
+// The transfers of read_some() and write_some(). One call of run() does all that an attempt needs,
+// so that it costs little and is compiled once. It returns the number of bytes, `would_block`, or
+// an error of error_of().
+class byte_transfer {
+ public:
+  static constexpr probing probe = probing::not_for_sockets;
+  static constexpr std::ptrdiff_t would_block = PTRDIFF_MIN;
+  static std::error_code error_of(std::ptrdiff_t n) noexcept;
+};
+class read_bytes : public byte_transfer {
  public:
   static constexpr const char* aim = "read";
   static constexpr const char* name = "read_some fd";
-  static constexpr probing probe = probing::not_for_sockets;
-  read_bytes(std::span<std::byte> buffer, file_kind kind) noexcept
-      : data_(buffer.data()), size_(buffer.size()), kind_(kind) {}
+  explicit read_bytes(std::span<std::byte> buffer) noexcept
+      : data_(buffer.data()), size_(buffer.size()) {}
   bool is_empty() const noexcept { return size_ == 0; }
-  std::optional<result<std::size_t>> operator()(int fd, transfer_progress& progress) const noexcept;
+  std::ptrdiff_t run(descriptor_file& file) const noexcept;
 
  private:
   std::byte* data_;
   std::size_t size_;
-  file_kind kind_;
 };
-
-class write_bytes {
+class write_bytes : public byte_transfer {
  public:
   static constexpr const char* aim = "written";
   static constexpr const char* name = "write_some fd";
-  static constexpr probing probe = probing::not_for_sockets;
-  write_bytes(std::span<const std::byte> bytes, file_kind kind) noexcept
-      : data_(bytes.data()), size_(bytes.size()), kind_(kind) {}
+  explicit write_bytes(std::span<const std::byte> bytes) noexcept
+      : data_(bytes.data()), size_(bytes.size()) {}
   bool is_empty() const noexcept { return size_ == 0; }
-  std::optional<result<std::size_t>> operator()(int fd, transfer_progress& progress) const noexcept;
+  std::ptrdiff_t run(descriptor_file& file) const noexcept;
 
  private:
   const std::byte* data_;
   std::size_t size_;
-  file_kind kind_;
+};
+
+template <class Transfer>
+inline constexpr bool is_of_bytes = std::is_base_of_v<byte_transfer, Transfer>;
+
+// What a transfer gives, as its operation keeps it.
+template <class Transfer>
+struct kept {
+  using type = typename outcome_traits<outcome_of<Transfer>>::value;
+};
+template <class Transfer>
+  requires is_of_bytes<Transfer>
+struct kept<Transfer> {
+  using type = std::size_t;
 };
 
 // Transfers nothing once poll(2) has said that the file is ready.
@@ -157,26 +177,31 @@ struct transfer_traits<D, Transfer> : Transfer {};
 template <direction D, class Transfer>
 class transfer_operation final {
   using traits = descriptor_detail::transfer_traits<D, Transfer>;
-  using value =
-      typename descriptor_detail::outcome_traits<descriptor_detail::outcome_of<Transfer>>::value;
+  using value = typename descriptor_detail::kept<Transfer>::type;
   using held = typename result_detail::held<value>::type;
 
  public:
   transfer_operation(file_hold file, Transfer&& transfer)
-      : file_(std::move(file)), state_(std::in_place_index<0>, std::move(transfer)) {}
+      : file_(std::move(file)), transfer_(std::move(transfer)) {}
   transfer_operation(const transfer_operation&) = delete;
   transfer_operation& operator=(const transfer_operation&) = delete;
   ~transfer_operation() {
     if (waiting_) file_->end_wait(D);
+    if (at_ == stage::trying) {
+      std::destroy_at(&transfer_);
+    } else if (at_ == stage::ended) {
+      std::destroy_at(&value_);
+    } else if (at_ == stage::thrown) {
+      std::destroy_at(&exception_);
+    }
   }
 
   bool await_ready() noexcept {
     if (!file_ || !file_->is_open()) [[unlikely]]
       return fail(errc::closed);
     if constexpr (requires(Transfer& t) { t.is_empty(); }) {
-      if (transfer().is_empty()) [[unlikely]] {
-        state_.template emplace<1>();
-        return true;
+      if (transfer_.is_empty()) [[unlikely]] {
+        return keep();
       }
     }
     if (file_->awaited(D)) [[unlikely]]
@@ -185,11 +210,12 @@ class transfer_operation final {
   }
 
   bool await_suspend(waiter& w) noexcept {
+    if (file_->wait_again(D, w)) [[likely]]
+      return waiting_ = true;
     try {
       if (const std::error_code refused = file_->begin_wait(D, w)) return !fail(refused);
     } catch (...) {
-      state_.template emplace<3>(std::current_exception());
-      return false;
+      return !keep_exception();
     }
     waiting_ = true;
     return true;
@@ -207,22 +233,21 @@ class transfer_operation final {
   }
 
   std::exception_ptr await_failure() noexcept {
-    const std::exception_ptr* const thrown = std::get_if<3>(&state_);
-    return thrown != nullptr ? *thrown : nullptr;
+    return at_ == stage::thrown ? exception_ : nullptr;
   }
 
   result<value> await_resume() {
-    if (held* const v = std::get_if<1>(&state_)) [[likely]] {
+    if (at_ == stage::ended) [[likely]] {
       if constexpr (std::is_void_v<value>) {
         return {};
       } else {
-        return std::move(*v);
+        return std::move(value_);
       }
     }
-    if (const std::error_code* const e = std::get_if<2>(&state_)) {
-      return unexpected(*e, failed_operation{traits::name, file_ ? file_->fd() : -1});
+    if (at_ == stage::refused) {
+      return unexpected(error_, failed_operation{traits::name, file_ ? file_->fd() : -1});
     }
-    std::rethrow_exception(std::get<3>(state_));
+    std::rethrow_exception(exception_);
   }
 
   void describe(description& line) const noexcept {
@@ -230,11 +255,28 @@ class transfer_operation final {
   }
 
  private:
-  Transfer& transfer() noexcept { return *std::get_if<0>(&state_); }
+  // Which member of the union there is.
+  enum class stage : unsigned char { trying, ended, refused, thrown };
 
-  // Always returns true.
+  // The attempts are over: their end is kept instead of the transfer. Always returns true.
   bool fail(std::error_code why) noexcept {
-    state_.template emplace<2>(why);
+    std::destroy_at(&transfer_);
+    std::construct_at(&error_, why);
+    at_ = stage::refused;
+    return true;
+  }
+  template <class... Kept>
+  bool keep(Kept&&... kept) {
+    std::destroy_at(&transfer_);
+    at_ = stage::refused;  // nothing to destroy, if the constructor throws
+    std::construct_at(&value_, std::forward<Kept>(kept)...);
+    at_ = stage::ended;
+    return true;
+  }
+  bool keep_exception() noexcept {
+    if (at_ == stage::trying) std::destroy_at(&transfer_);
+    std::construct_at(&exception_, std::current_exception());
+    at_ = stage::thrown;
     return true;
   }
 
@@ -248,32 +290,37 @@ class transfer_operation final {
 
   // Calls the transfer. Returns false if it would have blocked.
   bool attempt() noexcept {
-    if (!file_->may_transfer(D, traits::probe)) {
-      file_->note_blocked(D);
-      return false;
-    }
-    try {
-      transfer_progress progress;
-      auto outcome = descriptor_detail::call(transfer(), file_->fd(), progress);
-      if (!outcome) {
+    if constexpr (descriptor_detail::is_of_bytes<Transfer>) {
+      const std::ptrdiff_t n = transfer_.run(*file_);
+      if (n == Transfer::would_block) return false;
+      if (n < 0) [[unlikely]]
+        return fail(Transfer::error_of(n));
+      return keep(static_cast<std::size_t>(n));
+    } else {
+      if (!file_->may_transfer(D, traits::probe)) {
         file_->note_blocked(D);
         return false;
       }
-      keep(std::move(*outcome));
-      if (progress.stopped()) file_->note_stopped(D, *progress.stopped());
-    } catch (...) {
-      state_.template emplace<3>(std::current_exception());
+      try {
+        return attempt_by_call();
+      } catch (...) {
+        return keep_exception();
+      }
     }
-    return true;
   }
-
-  void keep(result<value>&& outcome) {
+  bool attempt_by_call() {
+    transfer_progress progress;
+    auto outcome = descriptor_detail::call(transfer_, file_->fd(), progress);
     if (!outcome) {
-      fail(outcome.error());
-    } else if constexpr (std::is_void_v<value>) {
-      state_.template emplace<1>();
+      file_->note_blocked(D);
+      return false;
+    }
+    if (progress.stopped()) file_->note_stopped(D, *progress.stopped());
+    if (!*outcome) return fail(outcome->error());
+    if constexpr (std::is_void_v<value>) {
+      return keep();
     } else {
-      state_.template emplace<1>(*std::move(outcome));
+      return keep(**std::move(outcome));
     }
   }
 
@@ -284,8 +331,13 @@ class transfer_operation final {
 
   file_hold file_;
   bool waiting_ = false;
-  // The transfer until it has ended, then its value, its error or its exception.
-  std::variant<Transfer, held, std::error_code, std::exception_ptr> state_;
+  stage at_ = stage::trying;
+  union {
+    Transfer transfer_;
+    held value_;
+    std::error_code error_;
+    std::exception_ptr exception_;
+  };
 };
 
 template <direction D, class Transfer>
@@ -366,19 +418,17 @@ class descriptor {
   // ends. The bytes are read when the task has its turn, so cancellation loses nothing. Descriptors
   // that are passed on a Unix socket are lost: use reading() and recvmsg() there.
   auto read_some(std::span<std::byte> buffer) noexcept {
-    return reading_with(descriptor_detail::read_bytes(buffer, kind()));
+    return reading_with(descriptor_detail::read_bytes(buffer));
   }
   // Writes as many of the bytes as there is room for, and waits while there is no room. Gives the
   // number of bytes, or the system's error. Writes at most PIPE_BUF bytes at once to a pipe that
   // may block, and to such a terminal at most 64 ordinary ones or one line feed or tab, since more
   // could block. `bytes` must live until the wait ends. Cancellation loses nothing.
   auto write_some(std::span<const std::byte> bytes) noexcept {
-    if (file_) bytes = bytes.first(file_->write_limit(bytes));
-    return writing_with(descriptor_detail::write_bytes(bytes, kind()));
+    return writing_with(descriptor_detail::write_bytes(bytes));
   }
 
  private:
-  file_kind kind() const noexcept { return file_ ? file_->kind() : file_kind::other; }
   template <class Transfer>
   transfer_awaitable<direction::reading, Transfer> reading_with(Transfer t) noexcept {
     return {file_, t};

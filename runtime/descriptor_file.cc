@@ -159,7 +159,8 @@ std::size_t descriptor_file::write_limit(std::span<const std::byte> bytes) const
 }
 
 void descriptor_file::close() noexcept {
-  if (!std::exchange(is_open_, false)) return;
+  if (!is_open_) return;
+  is_open_ = false;
   if (kind_ == file_kind::fifo) static_cast<fifo_file*>(this)->stop_looking();
   for (side* const s : {&reading_, writing_.get()}) {
     if (s == nullptr) continue;
@@ -187,9 +188,8 @@ std::error_code descriptor_file::begin_wait(direction d, waiter& w) {
   if (kind_ == file_kind::fifo) {
     static_cast<fifo_file*>(this)->look_from_now_on(w.owner_context().in_reactor());
   }
-  s.waiting = &w;
   const std::error_code refused = s.source.link(s);
-  if (refused) end_wait(d);
+  refused ? end_wait(d) : static_cast<void>(s.waiting = &w);
   return refused;
 }
 
@@ -205,11 +205,7 @@ std::error_code descriptor_file::end_of_events(direction d) noexcept {
   return why;
 }
 
-void descriptor_file::end_wait(direction d) noexcept {
-  side& s = *at(d);
-  s.unlink();
-  s.waiting = nullptr;
-  if (kind_ != file_kind::fifo) return;
+void descriptor_file::end_fifo_wait() noexcept {
   auto* const fifo = static_cast<fifo_file*>(this);
   if (!fifo->has_waiter()) fifo->stop_looking();
 }
@@ -230,11 +226,11 @@ void descriptor_file::wake_reported(short revents) noexcept {
 }
 
 void descriptor_file::side::notify(const kevent64_s&) noexcept {
-  wake(*waiting);
+  if (waiting != nullptr) wake(*waiting);
 }
 
 void descriptor_file::side::closed(std::error_code) noexcept {
-  wake(*waiting);
+  if (waiting != nullptr) wake(*waiting);
 }
 
 }  // namespace kedge

@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "kedge/runtime/awaiting/waiter.h"
+#include "kedge/runtime/reactor/fork_generation.h"
 #include "kedge/runtime/reactor/registration.h"
 
 namespace kedge {
@@ -75,7 +76,9 @@ class descriptor_file {
 
   // Returns whether an operation waits for this direction of the fd, under this or another file.
   bool awaited(direction d) const noexcept {
-    return is_waited_for(d) || (at(d) != nullptr && at(d)->source.awaited());
+    const side* const s = at(d);
+    if (s == nullptr) return false;
+    return s->waiting != nullptr || (!s->linked() && s->source.awaited());
   }
   // Returns false if a transfer would certainly block.
   bool is_worth_a_try(direction d, probing p) const noexcept {
@@ -95,15 +98,30 @@ class descriptor_file {
     d == direction::reading ? reading_.source.clear_after(bytes) : writing_->source.clear();
   }
 
-  // Links `w`, which becomes ready with the next event, at the end of the fd, and when the file is
-  // closed. On an error it is not linked. Throws std::bad_alloc, and does not link then.
+  // Lets `w` become ready with the next event, at the end of the fd, and when the file is closed.
+  // On an error it does not wait. Throws std::bad_alloc, and it does not wait then.
   std::error_code begin_wait(direction d, waiter& w);
+  // The same, for a direction that is linked since an earlier wait: all that most waits need.
+  // Returns false, without effect, if begin_wait() has to be called.
+  bool wait_again(direction d, waiter& w) noexcept {
+    side* const s = at(d);
+    if (s == nullptr || !s->linked() || s->waiting != nullptr || kind_ == file_kind::fifo ||
+        generation_ != fork_generation()) {
+      return false;
+    }
+    s->waiting = &w;
+    return true;
+  }
   // The waiter has become ready. Returns false if no event will arrive any more.
   bool has_events(direction d) const noexcept { return is_open_ && at(d)->linked(); }
   // Returns why has_events() is false, or no error if the waiter has been linked again.
   std::error_code end_of_events(direction d) noexcept;
-  // Unlinks the waiter.
-  void end_wait(direction d) noexcept;
+  // The waiter waits no longer. The direction stays linked for the next wait.
+  void end_wait(direction d) noexcept {
+    at(d)->waiting = nullptr;
+    if (kind_ == file_kind::fifo) [[unlikely]]
+      end_fifo_wait();
+  }
 
  protected:
   descriptor_file(std::shared_ptr<registration_table> table, int fd, file_kind kind, bool is_owned,
@@ -122,6 +140,7 @@ class descriptor_file {
 
     void notify(const kevent64_s&) noexcept override;
     void closed(std::error_code) noexcept override;
+    bool is_idle() const noexcept override { return waiting == nullptr; }
   };
 
   side* at(direction d) noexcept { return d == direction::reading ? &reading_ : writing_.get(); }
@@ -140,15 +159,17 @@ class descriptor_file {
            (may_block_ && (p == probing::if_it_may_block || !is_socket(kind_)));
   }
   bool poll(direction d) const noexcept;
+  void end_fifo_wait() noexcept;
   void destroy() noexcept;
 
   std::shared_ptr<registration_table> table_;
   int fd_;
   unsigned holds_ = 1;
+  const unsigned generation_ = fork_generation();
   file_kind kind_;
-  bool is_owned_;
-  bool may_block_;  // unless poll(2) or MSG_DONTWAIT prevents it
-  bool is_open_ = true;
+  bool is_owned_ : 1;
+  bool may_block_ : 1;  // unless poll(2) or MSG_DONTWAIT prevents it
+  bool is_open_ : 1 = true;
   bool is_registered_[2] = {};
   side reading_;
   std::unique_ptr<side> writing_;  // null before the first wait

@@ -63,16 +63,6 @@ bool remote::mailbox::run_all() noexcept {
   return true;
 }
 
-bool remote::mailbox::fall_asleep() noexcept {
-  std::uintptr_t head = awake;
-  return head_.compare_exchange_strong(head, asleep, std::memory_order_relaxed) || head == asleep;
-}
-
-void remote::mailbox::wake_up() noexcept {
-  std::uintptr_t head = asleep;
-  head_.compare_exchange_strong(head, awake, std::memory_order_relaxed);
-}
-
 void remote::mailbox::close() noexcept {
   work* w = in_order(head_.exchange(gone, std::memory_order_acquire));
   // A poster that has pushed in time may still trigger the event. In a forked child such a poster

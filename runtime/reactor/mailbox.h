@@ -35,9 +35,16 @@ class remote::mailbox {
   bool run_posted() noexcept { return head_.load(std::memory_order_relaxed) > gone && run_all(); }
   // The loop is about to sleep: the next post wakes it. Returns false, and the loop stays awake, if
   // posted work is waiting.
-  bool fall_asleep() noexcept;
+  bool fall_asleep() noexcept {
+    std::uintptr_t head = awake;
+    return head_.compare_exchange_strong(head, asleep, std::memory_order_relaxed) ||
+           head == asleep;
+  }
   // The loop is awake: posts need not wake it.
-  void wake_up() noexcept;
+  void wake_up() noexcept {
+    std::uintptr_t head = asleep;
+    head_.compare_exchange_strong(head, awake, std::memory_order_relaxed);
+  }
   // Drops the waiting work and refuses further posts. The kqueue may be closed after this call.
   void close() noexcept;
 

@@ -179,8 +179,8 @@ bool reactor::in_own_thread() const noexcept {
   return owner == nullptr || owner == this_thread();
 }
 
-void reactor::throw_if_forked() const {
-  if (forked()) throw std::system_error(errc::forked, "kedge::loop");
+void reactor::throw_forked() {
+  throw std::system_error(errc::forked, "kedge::loop");
 }
 
 // Makes the calling thread the one that drives.
@@ -222,30 +222,110 @@ void reactor::after_failed_drive() {
   submit_for_host();
 }
 
-bool reactor::run_once(clock::duration max_wait) {
-  return drive([this, max_wait] {
-    turns_until_kernel_ = 0;
-    return turn(max_wait);
-  });
+// The same as run_one(), with reports. After a turn that resumes no coroutine `w` may be gone.
+void reactor::run_observed() {
+  waiter& w = choose();
+  context& c = w.owner_context();
+  budget_ = budget_per_resumption;
+  std::coroutine_handle<> next = w.proceed();
+  if (observer_ == nullptr || next == std::noop_coroutine()) return next.resume();
+  observer_->at(happening::completed, &c, &w);
+  if (observer_ != nullptr) observer_->at(happening::resumed, &c, nullptr);
+  next.resume();
+  if (observer_ != nullptr && c.suspended_on() != nullptr) {
+    observer_->at(happening::suspended, &c, c.suspended_on());
+  }
 }
 
-bool reactor::turn(clock::duration max_wait) {
-  const bool came = collect(max_wait);
-  return run_ready() || came;
+// Takes the waiter that the observer chooses out of the ready queue.
+waiter& reactor::choose() {
+  if (observer_ == nullptr) return ready_.pop_front();
+  const std::size_t count = ready_.size();
+  const std::size_t chosen = observer_->choose(count);
+  if (chosen >= count) throw std::out_of_range("kedge: the observer chose no ready task");
+  return ready_.pop(chosen);
 }
 
-bool reactor::single_step() {
-  return drive([this] {
-    if (ready_.empty() || steps_until_turn_ == 0) {
-      collect(clock::duration::zero());
-      steps_until_turn_ = resumptions_per_turn;
+void reactor::tell_of_ready(waiter& w) noexcept {
+  if (observer_ != nullptr) observer_->at(happening::ready, &w.owner_context(), &w);
+  if (polled_by_host_ && !driven()) wake_host();
+}
+
+// --- Events --------------------------------------------------------------------------------------
+
+void reactor::deliver(int count) noexcept {
+  for (int i = 0; i < count; ++i) {
+    const kevent64_s& event = events_[static_cast<std::size_t>(i)];
+    if (event.udata != wake_up_udata) {
+      registrations_->deliver(event);
+    } else if (event.filter == EVFILT_TIMER) {
+      host_timer_ = clock::time_point::max();  // has fired, and is disabled
     }
-    if (ready_.empty()) return false;
-    --steps_until_turn_;
-    run_observed();
-    return true;
-  });
+  }
 }
+
+void reactor::submit_changes() {
+  assert(in_own_thread() && "kedge: changes are submitted on the loop's thread");
+  if (forked()) return;
+  while (registrations_->pending() != 0) submit_some();
+}
+
+void reactor::submit_some() {
+  kevent64_s* const changes = events_.get() + events_per_call;
+  const std::size_t submitted = registrations_->write_changes(changes, events_per_call);
+  const int count = kevent64(kq_, changes, static_cast<int>(submitted), events_.get(),
+                             events_per_call, KEVENT_FLAG_ERROR_EVENTS, nullptr);
+  if (count < 0 && errno != EINTR) fail("kevent64");
+  registrations_->submitted(submitted);
+  deliver(count);
+}
+
+bool reactor::take_active() {
+  const int count = kqueue_.take_active(events_.get(), events_per_call);
+  deliver(count);
+  return count > 0;
+}
+
+// Submits the changes and takes events, in one call unless there are more than 128 changes.
+int reactor::ask_kernel(clock::duration max_wait) {
+  while (registrations_->pending() > events_per_call) submit_some();
+  kevent64_s* const changes = events_.get() + events_per_call;
+  const std::size_t submitted =
+      registrations_->pending() == 0 ? 0 : registrations_->write_changes(changes, events_per_call);
+  timespec limit{};
+  if (max_wait > clock::duration::zero() && max_wait != clock::duration::max()) {
+    limit = to_timespec(max_wait);
+  }
+  const timespec* const until = max_wait == clock::duration::max() ? nullptr : &limit;
+  const int count = kqueue_.kevent64(changes, static_cast<int>(submitted), events_.get(),
+                                     events_per_call, 0, until);
+  // There is room for an error record per change, so all changes have been handled, even on EINTR.
+  if (count < 0 && errno != EINTR && errno != ETIMEDOUT) fail("kevent64");
+  if (submitted != 0) registrations_->submitted(submitted);
+  return std::max(count, 0);
+}
+
+// Asks the kernel, and waits for at most max_wait if nothing is ready. `time` is now if there are
+// timers. Returns false if nothing came.
+bool reactor::ask(clock::duration max_wait, clock::time_point time) {
+  if (observer_ != nullptr) observer_->at(happening::asleep, nullptr, nullptr);
+  if (!ready_.empty()) max_wait = clock::duration::zero();
+  if (!timers_.empty()) max_wait = std::min(clock::between(time, timers_.earliest()), max_wait);
+  const bool sleeps = max_wait > clock::duration::zero();
+  if (sleeps && !mailbox_->fall_asleep()) max_wait = clock::duration::zero();
+  const int count = ask_kernel(max_wait);
+  if (observer_ != nullptr) observer_->at(happening::awake, nullptr, nullptr);
+  turns_until_kernel_ = turns_per_kernel_call;
+  asked_.reset();
+  deliver(count);  // before posted work runs, which may submit changes into the same array
+  if (!sleeps) return timers_.expire(time) || count > 0;
+  mailbox_->wake_up();
+  const bool posted = mailbox_->run_posted();
+  const bool expired = !timers_.empty() && timers_.expire(now());
+  return expired || posted || count > 0;
+}
+
+// --- Turns ---------------------------------------------------------------------------------------
 
 // Takes what has come since the last turn. Returns false if nothing had.
 bool reactor::collect(clock::duration max_wait) {
@@ -302,107 +382,29 @@ inline void reactor::run_one(waiter& w) noexcept {
   }
 }
 
-// The same as run_one(), with reports. After a turn that resumes no coroutine `w` may be gone.
-void reactor::run_observed() {
-  waiter& w = choose();
-  context& c = w.owner_context();
-  budget_ = budget_per_resumption;
-  std::coroutine_handle<> next = w.proceed();
-  if (observer_ == nullptr || next == std::noop_coroutine()) return next.resume();
-  observer_->at(happening::completed, &c, &w);
-  if (observer_ != nullptr) observer_->at(happening::resumed, &c, nullptr);
-  next.resume();
-  if (observer_ != nullptr && c.suspended_on() != nullptr) {
-    observer_->at(happening::suspended, &c, c.suspended_on());
-  }
+bool reactor::run_once(clock::duration max_wait) {
+  return drive([this, max_wait] {
+    turns_until_kernel_ = 0;
+    return turn(max_wait);
+  });
 }
 
-// Takes the waiter that the observer chooses out of the ready queue.
-waiter& reactor::choose() {
-  if (observer_ == nullptr) return ready_.pop_front();
-  const std::size_t count = ready_.size();
-  const std::size_t chosen = observer_->choose(count);
-  if (chosen >= count) throw std::out_of_range("kedge: the observer chose no ready task");
-  return ready_.pop(chosen);
+bool reactor::turn(clock::duration max_wait) {
+  const bool came = collect(max_wait);
+  return run_ready() || came;
 }
 
-void reactor::tell_of_ready(waiter& w) noexcept {
-  if (observer_ != nullptr) observer_->at(happening::ready, &w.owner_context(), &w);
-  if (polled_by_host_ && !driven()) wake_host();
-}
-
-// --- Events --------------------------------------------------------------------------------------
-
-// Asks the kernel, and waits for at most max_wait if nothing is ready. `time` is now if there are
-// timers. Returns false if nothing came.
-bool reactor::ask(clock::duration max_wait, clock::time_point time) {
-  if (observer_ != nullptr) observer_->at(happening::asleep, nullptr, nullptr);
-  if (!ready_.empty()) max_wait = clock::duration::zero();
-  if (!timers_.empty()) max_wait = std::min(clock::between(time, timers_.earliest()), max_wait);
-  const bool sleeps = max_wait > clock::duration::zero();
-  if (sleeps && !mailbox_->fall_asleep()) max_wait = clock::duration::zero();
-  const int count = ask_kernel(max_wait);
-  if (observer_ != nullptr) observer_->at(happening::awake, nullptr, nullptr);
-  turns_until_kernel_ = turns_per_kernel_call;
-  asked_.reset();
-  deliver(count);  // before posted work runs, which may submit changes into the same array
-  if (!sleeps) return timers_.expire(time) || count > 0;
-  mailbox_->wake_up();
-  const bool posted = mailbox_->run_posted();
-  const bool expired = !timers_.empty() && timers_.expire(now());
-  return expired || posted || count > 0;
-}
-
-bool reactor::take_active() {
-  const int count = kqueue_.take_active(events_.get(), events_per_call);
-  deliver(count);
-  return count > 0;
-}
-
-// Submits the changes and takes events, in one call unless there are more than 128 changes.
-int reactor::ask_kernel(clock::duration max_wait) {
-  while (registrations_->pending() > events_per_call) submit_some();
-  kevent64_s* const changes = events_.get() + events_per_call;
-  const std::size_t submitted =
-      registrations_->pending() == 0 ? 0 : registrations_->write_changes(changes, events_per_call);
-  timespec limit{};
-  if (max_wait > clock::duration::zero() && max_wait != clock::duration::max()) {
-    limit = to_timespec(max_wait);
-  }
-  const timespec* const until = max_wait == clock::duration::max() ? nullptr : &limit;
-  const int count = kqueue_.kevent64(changes, static_cast<int>(submitted), events_.get(),
-                                     events_per_call, 0, until);
-  // There is room for an error record per change, so all changes have been handled, even on EINTR.
-  if (count < 0 && errno != EINTR && errno != ETIMEDOUT) fail("kevent64");
-  if (submitted != 0) registrations_->submitted(submitted);
-  return std::max(count, 0);
-}
-
-void reactor::submit_changes() {
-  assert(in_own_thread() && "kedge: changes are submitted on the loop's thread");
-  if (forked()) return;
-  while (registrations_->pending() != 0) submit_some();
-}
-
-void reactor::submit_some() {
-  kevent64_s* const changes = events_.get() + events_per_call;
-  const std::size_t submitted = registrations_->write_changes(changes, events_per_call);
-  const int count = kevent64(kq_, changes, static_cast<int>(submitted), events_.get(),
-                             events_per_call, KEVENT_FLAG_ERROR_EVENTS, nullptr);
-  if (count < 0 && errno != EINTR) fail("kevent64");
-  registrations_->submitted(submitted);
-  deliver(count);
-}
-
-void reactor::deliver(int count) noexcept {
-  for (int i = 0; i < count; ++i) {
-    const kevent64_s& event = events_[static_cast<std::size_t>(i)];
-    if (event.udata != wake_up_udata) {
-      registrations_->deliver(event);
-    } else if (event.filter == EVFILT_TIMER) {
-      host_timer_ = clock::time_point::max();  // has fired, and is disabled
+bool reactor::single_step() {
+  return drive([this] {
+    if (ready_.empty() || steps_until_turn_ == 0) {
+      collect(clock::duration::zero());
+      steps_until_turn_ = resumptions_per_turn;
     }
-  }
+    if (ready_.empty()) return false;
+    --steps_until_turn_;
+    run_observed();
+    return true;
+  });
 }
 
 // --- A host that polls the kqueue ----------------------------------------------------------------

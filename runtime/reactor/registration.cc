@@ -70,11 +70,6 @@ void registration::give_up(std::error_code why, bool fd_closes) noexcept {
   registration_table::release(slot);
 }
 
-void registration::clear_after(std::size_t bytes) noexcept {
-  const bool has_more = slot_->marked || slot_->data > static_cast<std::int64_t>(bytes);
-  if (!has_more) clear();
-}
-
 std::error_code registration::link(listener& l) noexcept {
   using enum registration_slot::stage;
   if (slot_ == nullptr) return end_;
@@ -83,7 +78,8 @@ std::error_code registration::link(listener& l) noexcept {
   assert(slot_->table->in_own_thread() && "kedge: a source is awaited on its loop's thread");
   if (slot_->at == refused) return {slot_->refusal, std::system_category()};
   if (slot_->mode == sharing::exclusive) {
-    if (slot_->first != nullptr) return errc::already_awaited;
+    if (slot_->first != nullptr && !slot_->first->is_idle()) return errc::already_awaited;
+    if (slot_->first != nullptr) slot_->first->unlink();
     slot_->linked_by = this;
   }
   l.slot_ = slot_;

@@ -57,6 +57,9 @@ class listener {
   friend class registration_table;
   // An event has arrived. The listener is linked, and may unlink itself.
   virtual void notify(const kevent64_s& event) noexcept = 0;
+  // Returns true if nobody waits by this listener, so that another one may take its place at an
+  // exclusive registration. It is unlinked then, without a call of closed().
+  virtual bool is_idle() const noexcept { return false; }
   // No event will arrive: the source was closed, the loop is gone, or the kernel refused the
   // registration. The listener has been unlinked.
   virtual void closed(std::error_code why) noexcept = 0;
@@ -101,15 +104,20 @@ class registration {
 
   // Returns the remembered readiness.
   bool ready() const noexcept { return slot_ != nullptr && slot_->ready; }
-  // Returns whether a listener is linked, by this hold or by another.
-  bool awaited() const noexcept { return slot_ != nullptr && slot_->first != nullptr; }
+  // Returns whether a listener that is not idle is linked, by this hold or by another.
+  bool awaited() const noexcept {
+    return slot_ != nullptr && slot_->first != nullptr && !slot_->first->is_idle();
+  }
   // Forgets the readiness, since the source was found empty. Requires an open registration.
   void clear() noexcept {
     if (!slot_->ended) slot_->ready = false;
   }
   // The same, after a read has stopped at `bytes` bytes. No effect if the last event says that more
   // can be read: on Linux that an out-of-band mark is ahead, on Darwin by its data.
-  void clear_after(std::size_t bytes) noexcept;
+  void clear_after(std::size_t bytes) noexcept {
+    const bool has_more = slot_->marked || slot_->data > static_cast<std::int64_t>(bytes);
+    if (!has_more) clear();
+  }
 
   // Links `l`. On an error `l` is not linked: an exclusive registration has a listener already
   // (errc::already_awaited), the registration is closed, or the kernel has refused it. Once that
