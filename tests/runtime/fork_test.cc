@@ -6,9 +6,11 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdlib>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <system_error>
 
@@ -18,6 +20,7 @@
 #include "kedge/runtime/reactor/registration.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/when_all.h"
 #include "kedge/runtime/yield.h"
 #include "stream_pair.h"
 
@@ -106,6 +109,27 @@ TEST_CASE("in a forked child sources of the parent's loop answer errc::loop_gone
           return 0;
         }) == 0);
   CHECK(r);
+}
+
+TEST_CASE("in the child of a task that forks a descriptor that was awaited gives errc::loop_gone") {
+  CHECK(status_of_child([] {
+          loop l;
+          kedge::stream_pair p(l);
+          const auto body = [&]() -> task<int> {
+            std::array<std::byte, 8> bytes{};
+            // The read waits, and so it is known to the kernel.
+            co_await kedge::when_all(p.b.read_some(bytes),
+                                     p.a.write_some(std::span(bytes).first(1)));
+            const int child = ::fork();
+            if (child == 0) {
+              const auto again = co_await p.b.read_some(bytes);
+              _exit(!again && again.error() == errc::loop_gone ? 0 : 1);
+            }
+            int status = -1;
+            co_return ::waitpid(child, &status, 0) == child ? status : -1;
+          };
+          return l.run(body()) == 0 ? 0 : 1;
+        }) == 0);
 }
 
 TEST_CASE("in a forked child ~loop runs destructors and closes no number") {
