@@ -37,9 +37,7 @@ class operation_waiter : public Base {
  public:
   template <class A, class... B>
   explicit operation_waiter(A&& a, B&&... base)
-      : Base(std::forward<B>(base)...), op_(std::forward<A>(a).operator co_await()) {
-    this->resumes_directly_ = is_plain;
-  }
+      : Base(std::forward<B>(base)..., is_plain), op_(std::forward<A>(a).operator co_await()) {}
 
   Op& op() noexcept { return op_; }
   const Op& op() const noexcept { return op_; }
@@ -224,7 +222,8 @@ class coroutine_waiter : public waiter {
  protected:
   static constexpr bool is_coroutine = true;
 
-  explicit coroutine_waiter(frame& f) noexcept : waiter(&f.owner_context(), &f) {}
+  coroutine_waiter(frame& f, bool resumes_directly) noexcept
+      : waiter(&f.owner_context(), &f, resumes_directly) {}
   ~coroutine_waiter() = default;
 
   void on_suspend() noexcept { owner_context().suspend_on(*this); }
@@ -267,16 +266,27 @@ class [[nodiscard]] awaiting final : public operation_waiter<Op, coroutine_waite
     return false;
   }
 
-  std::coroutine_handle<> await_suspend(std::coroutine_handle<> self) noexcept(!base::may_throw) {
-    if (this->deferred_) [[unlikely]] {
-      this->wait_for_turn();
-      return std::noop_coroutine();
+  // An operation that enters no coroutine gives a bool: g++ then transfers control nowhere.
+  auto await_suspend(std::coroutine_handle<> self) noexcept(!base::may_throw) {
+    if constexpr (base::enters_coroutine) {
+      if (this->deferred_) [[unlikely]] {
+        this->wait_for_turn();
+        return std::coroutine_handle<>(std::noop_coroutine());
+      }
+      if (const std::coroutine_handle<> next = this->suspend()) return next;
+      if (!this->ended_cancelled()) return self;
+      this->give_up();
+      return std::coroutine_handle<>(std::noop_coroutine());
+    } else {
+      if (this->deferred_) [[unlikely]] {
+        this->wait_for_turn();
+        return true;
+      }
+      if (this->suspend()) return true;
+      if (!this->ended_cancelled()) return false;
+      this->give_up();
+      return true;
     }
-    const std::coroutine_handle<> next = this->suspend();
-    if (next) return next;
-    if (!this->ended_cancelled()) return self;
-    this->give_up();
-    return std::noop_coroutine();
   }
 
   decltype(auto) await_resume() { return this->take(); }

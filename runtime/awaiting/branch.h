@@ -72,7 +72,7 @@ class inner_branch : public branch_base {
  protected:
   static constexpr bool has_chain = false;
 
-  explicit inner_branch(branch_owner& owner) noexcept : branch_base(owner, nullptr) {}
+  inner_branch(branch_owner& owner, bool) noexcept : branch_base(owner, nullptr) {}
   ~inner_branch() = default;
 
   void enter_context(context& parent) noexcept { bind_to(parent); }
@@ -109,7 +109,7 @@ class outer_branch : public chain_branch, public context {
   }
 
  protected:
-  explicit outer_branch(branch_owner& owner) noexcept
+  outer_branch(branch_owner& owner, bool) noexcept
       : chain_branch(owner, static_cast<context*>(this)),
         context(static_cast<branch_base*>(this)) {}
   ~outer_branch() = default;
@@ -136,7 +136,7 @@ class outer_branch : public chain_branch, public context {
 // The branch that runs in the context of a scope: its body.
 class body_branch : public chain_branch {
  protected:
-  explicit body_branch(branch_owner& owner) noexcept : chain_branch(owner, nullptr) {}
+  body_branch(branch_owner& owner, bool) noexcept : chain_branch(owner, nullptr) {}
   ~body_branch() = default;
 
   void enter_context(context& of_scope) noexcept {

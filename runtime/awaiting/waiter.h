@@ -53,19 +53,21 @@ class waiter : public ready_node {
   bool resumes_directly() const noexcept { return resumes_directly_; }
 
  protected:
-  waiter(context* c, frame* f) noexcept : context_(c), frame_(f) {}
+  waiter(context* c, frame* f, bool resumes_directly = false) noexcept
+      : resumes_directly_(resumes_directly), context_(c), frame_(f) {}
   ~waiter() = default;
 
   void bind_to(context& c) noexcept { context_ = &c; }
 
-  // What operation_waiter knows of its operation. Here because the class has room for it.
-  bool resumes_directly_ = false;
+  // What operation_waiter knows of its operation. Eight bytes, which are initialised by one store.
+  bool resumes_directly_;
   bool deferred_ = false;      // begins at its next turn
   bool withdrawn_ = false;     // ends as cancelled at its next turn
   bool asked_to_end_ = false;  // by withdraw()
   bool is_asked_ = false;      // its operation is being asked for its result
   cancel_cause asked_cause_ = cancel_cause::requested;
   outcome outcome_ = outcome::none;  // of a branch
+  bool spare_ = false;
 
  private:
   context* context_;

@@ -67,7 +67,7 @@ class reactor {
       tell_of_ready(w);
   }
   // Takes one from the budget of the running coroutine. Returns false if none is left.
-  bool spend_budget() noexcept { return budget_-- > 0; }
+  bool spend_budget() noexcept { return --budget_ >= 0; }
 
   // Returns the time of kedge::clock, or of the loop's time_source. Each call reads the clock, so a
   // deadline that is computed from the time is not early.

@@ -24,17 +24,17 @@ class ready_node {
     if (next_ == nullptr) return;
     previous_->next_ = next_;
     next_->previous_ = previous_;
-    next_ = previous_ = nullptr;
+    next_ = nullptr;
   }
 
  protected:
-  ready_node() = default;
+  ready_node() noexcept {}  // leaves `previous_` as it is: one store less for each wait
   ~ready_node() { unlink(); }
 
  private:
   template <class Node>
   friend class ready_queue;
-  ready_node* previous_ = nullptr;
+  ready_node* previous_;  // of a queued node
   ready_node* next_ = nullptr;
 };
 
@@ -46,7 +46,7 @@ class ready_queue {
   ready_queue& operator=(const ready_queue&) = delete;
   ~ready_queue() {
     while (!empty()) end_.next_->unlink();
-    end_.previous_ = end_.next_ = nullptr;
+    end_.next_ = nullptr;
   }
 
   bool empty() const noexcept { return end_.next_ == &end_; }
@@ -54,9 +54,11 @@ class ready_queue {
   // Requires that `node` is not queued.
   void push_back(Node& node) noexcept {
     ready_node& n = node;
-    n.previous_ = end_.previous_;
+    ready_node* const last = end_.previous_;
+    // In this order, in which g++ does not assemble the two stores into `n` in a vector register.
     n.next_ = &end_;
-    end_.previous_->next_ = &n;
+    last->next_ = &n;
+    n.previous_ = last;
     end_.previous_ = &n;
   }
 
@@ -79,7 +81,9 @@ class ready_queue {
   // Unlinks and returns the oldest node. Requires that the queue is not empty.
   Node& pop_front() noexcept {
     ready_node& n = *end_.next_;
-    n.unlink();
+    end_.next_ = n.next_;
+    n.next_->previous_ = &end_;
+    n.next_ = nullptr;
     return static_cast<Node&>(n);
   }
 
