@@ -68,8 +68,6 @@ class promise_base : public awaiting_promise {
 
  private:
   [[noreturn, gnu::cold]] void raise();
-
-  std::exception_ptr failure_;
 };
 
 template <class T>
@@ -113,7 +111,6 @@ class promise final : public promise_base {
   union {
     held kept;
   };
-  bool has_value_ = false;
 };
 
 template <>

@@ -5,6 +5,7 @@
 
 #include <coroutine>
 #include <cstddef>
+#include <exception>
 
 #include "kedge/runtime/awaiting/context.h"
 #include "kedge/runtime/awaiting/frame_recycler.h"
@@ -70,7 +71,8 @@ class frame {
   }
 
  protected:
-  frame() = default;
+  // Leaves what start() sets as it is.
+  frame() noexcept {}
   ~frame() = default;
 
  private:
@@ -79,13 +81,25 @@ class frame {
 
   void destroy_now() noexcept;
 
-  waiter* continuation_ = nullptr;
-  context* context_ = nullptr;
-  union {
-    frame** owning = nullptr;  // of a started coroutine
-    frame* next_drop;          // of one that is being dropped unstarted
-  };
+  // No two of the pointers that start() sets are neighbours: g++ would assemble them in a vector
+  // register.
+  waiter* continuation_;
   state state_ = state::created;
+
+ protected:
+  bool has_value_ = false;  // the promise holds one
+
+ private:
+  context* context_;
+
+ protected:
+  std::exception_ptr failure_;
+
+ private:
+  union {
+    frame** owning;    // of a started coroutine
+    frame* next_drop;  // of one that is being dropped unstarted
+  };
 };
 
 }  // namespace kedge
