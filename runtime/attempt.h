@@ -27,9 +27,8 @@ class attempt_operation final : public single_branch<A> {
   explicit attempt_operation(A&& a) : single_branch<A>(std::move(a)) {}
 
   std::coroutine_handle<> await_suspend(waiter& w) noexcept {
-    this->begin(w);
     cause_ = w.owner_context().cause();
-    return this->begun(this->held.start_directly(w.owner_context()));
+    return this->begun(w, this->start(w.owner_context()));
   }
   bool await_cancel(cancel_cause cause) noexcept {
     cause_ = cause;

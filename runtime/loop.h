@@ -118,9 +118,9 @@ class loop : public reactor, public spawner<loop> {
 
    private:
     // A failure stays until a drive has thrown it.
-    bool all_children_done() noexcept override {
+    waiter* all_children_done() noexcept override {
       if (!any_failed() && loop_.root_ == nullptr) reset();
-      return false;
+      return nullptr;
     }
     loop& loop_;
   };
@@ -137,7 +137,10 @@ class loop : public reactor, public spawner<loop> {
     ~root() { loop_.root_ = nullptr; }
 
    private:
-    void branch_done(branch_base&) noexcept override { is_done_ = true; }
+    waiter* branch_done(branch_base&) noexcept override {
+      is_done_ = true;
+      return nullptr;
+    }
     const char* branch_name() const noexcept override { return "run"; }
     loop& loop_;
     bool is_done_ = false;

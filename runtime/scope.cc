@@ -49,7 +49,7 @@ void scope::note_failure(child& c) noexcept {
   cancel_all(cancel_cause::failure);
 }
 
-void scope::child_done(child& c, outcome o) noexcept {
+waiter* scope::child_done(child& c, outcome o) noexcept {
   --size_;
   if (o == outcome::cancelled) any_child_cancelled_ = true;
   if (o == outcome::failed) {
@@ -58,8 +58,11 @@ void scope::child_done(child& c, outcome o) noexcept {
     c.next = ended_;
     ended_ = &c;
   }
-  if (size_ == 0 && all_children_done()) return;
+  if (size_ == 0) {
+    if (waiter* const w = all_children_done()) return w;
+  }
   if (ended_ != nullptr) context_.in_reactor().ready(reaper_);
+  return nullptr;
 }
 
 std::coroutine_handle<> scope::reaper::proceed() noexcept {

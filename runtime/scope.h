@@ -73,7 +73,9 @@ class scope : public spawner<scope> {
     scope& owner() const noexcept { return scope_; }
 
    private:
-    void branch_done(branch_base& b) noexcept override { scope_.child_done(*this, b.ended()); }
+    waiter* branch_done(branch_base& b) noexcept override {
+      return scope_.child_done(*this, b.ended());
+    }
     const char* branch_name() const noexcept override { return "child"; }
     scope& scope_;
   };
@@ -92,9 +94,9 @@ class scope : public spawner<scope> {
 
    private:
     std::source_location place() const noexcept override { return spawned_at; }
-    void branch_done(branch_base& b) noexcept override {
+    waiter* branch_done(branch_base& b) noexcept override {
       owner().unlink(*this);
-      owner().child_done(*this, b.ended());
+      return owner().child_done(*this, b.ended());
     }
   };
 
@@ -116,8 +118,8 @@ class scope : public spawner<scope> {
   bool any_child_cancelled() const noexcept { return any_child_cancelled_; }
   bool any_failed() const noexcept { return first_failure_ != nullptr; }
   std::exception_ptr first_failure() const noexcept { return first_failure_->failure(); }
-  // `c` has ended so.
-  void child_done(child& c, outcome o) noexcept;
+  // `c` has ended so. Returns the waiter whose wait this ends, or null.
+  waiter* child_done(child& c, outcome o) noexcept;
   // Adds the failure of `c`, and cancels all.
   void note_failure(child& c) noexcept;
   // Cancels the children without a context, which a cancellation of the scope's does not reach.
@@ -222,8 +224,9 @@ class scope : public spawner<scope> {
   void destroy_records() noexcept;
   void delete_ended() noexcept;
 
-  // All children have ended. Returns true if the scope itself has ended, and will be destroyed.
-  virtual bool all_children_done() noexcept = 0;
+  // All children have ended. Returns the waiter for the end of the scope if that has ended too, and
+  // will be destroyed.
+  virtual waiter* all_children_done() noexcept = 0;
 
   context context_{nullptr};
   leaf_child* newest_leaf_ = nullptr;

@@ -21,10 +21,10 @@ class shield_operation final : public single_branch<A, branch<operation_of<A>, o
  public:
   explicit shield_operation(A&& a) : base(std::move(a)) {}
 
+  bool await_ready() const noexcept { return false; }
   std::coroutine_handle<> await_suspend(waiter& w) noexcept {
-    this->begin(w);
     this->held.enter_shielded_context(w.owner_context());
-    return this->begun(this->held.start_entered_directly());
+    return this->begun(w, this->held.start_entered_directly());
   }
   bool await_cancel(cancel_cause) noexcept { return false; }
   std::exception_ptr await_failure() noexcept { return this->failure(); }

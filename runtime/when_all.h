@@ -45,12 +45,12 @@ class when_all_operation final : public branch_group<As...> {
   void describe(description& line) const noexcept { line.print("all of %zu", sizeof...(As)); }
 
  private:
-  void branch_done(branch_base& b) noexcept override {
+  waiter* branch_done(branch_base& b) noexcept override {
     if (b.ended() == outcome::failed && failed_ == nullptr) {
       failed_ = &b;
       this->cancel_branches(cancel_cause::failure, &b);
     }
-    this->one_done();
+    return this->one_done();
   }
   const char* branch_name() const noexcept override { return "when_all"; }
 

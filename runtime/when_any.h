@@ -57,14 +57,14 @@ class when_any_operation final : public branch_group<As...> {
   void describe(description& line) const noexcept { line.print("any of %zu", sizeof...(As)); }
 
  private:
-  void branch_done(branch_base& b) noexcept override {
+  waiter* branch_done(branch_base& b) noexcept override {
     if (b.ended() == outcome::failed && failed_ == nullptr) failed_ = &b;
     if (b.ended() != outcome::cancelled && !decided_) {
       decided_ = true;
       const bool failed = failed_ != nullptr;
       this->cancel_branches(failed ? cancel_cause::failure : cancel_cause::superseded, &b);
     }
-    this->one_done();
+    return this->one_done();
   }
   const char* branch_name() const noexcept override { return "when_any"; }
 

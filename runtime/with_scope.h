@@ -112,8 +112,8 @@ class scope_operation final : private scope {
     branch<operation, body_branch> held;
 
    private:
-    void branch_done(branch_base&) noexcept override {
-      static_cast<scope_operation&>(owner()).body_done();
+    waiter* branch_done(branch_base&) noexcept override {
+      return static_cast<scope_operation&>(owner()).body_done();
     }
     const char* branch_name() const noexcept override { return "body of with_scope"; }
     const waiter* next_leaf(const waiter* previous) const noexcept override {
@@ -132,16 +132,13 @@ class scope_operation final : private scope {
       throw;
     }
   }
-  void body_done() noexcept {
+  waiter* body_done() noexcept {
     body_done_ = true;
     if (body_->held.ended() == outcome::failed) note_failure(*body_);
-    wake_if_over();
+    return all_children_done();
   }
-  bool all_children_done() noexcept override { return wake_if_over(); }
-  bool wake_if_over() noexcept {
-    if (!is_started_ || !is_over()) return false;
-    wake(*waiter_);
-    return true;
+  waiter* all_children_done() noexcept override {
+    return is_started_ && is_over() ? waiter_ : nullptr;
   }
   bool is_over() const noexcept { return body_done_ && size() == 0; }
 

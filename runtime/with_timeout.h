@@ -69,20 +69,19 @@ class with_timeout_operation final : private timer, public single_branch<A> {
   with_timeout_operation(wait_limit limit, A&& a) : single_branch<A>(std::move(a)), limit_(limit) {}
 
   std::coroutine_handle<> await_suspend(waiter& w) {
-    this->begin(w);
     context& above = w.owner_context();
     cancelled_first_ = above.cancelled();
     std::coroutine_handle<> next;
     if constexpr (needs_context<operation>) {
-      arm_timer();  // first: nothing may throw once a coroutine has been entered
+      arm_timer(above.in_reactor());  // first: nothing may throw once a coroutine has been entered
       this->held.enter_context(above);
       this->held.set_deadline(std::min(deadline_, above.deadline()));
       next = this->held.start_entered_directly();
     } else {
-      next = this->held.start_directly(above);
-      if (next) arm_timer_or_withdraw();  // last: what is ready at once needs no timer
+      next = this->start(above);
+      if (next) arm_timer_or_withdraw(above.in_reactor());  // last: what has ended needs no timer
     }
-    return this->begun(next);
+    return this->begun(w, next);
   }
   bool await_cancel(cancel_cause cause) noexcept {
     cancelled_first_ = !expired_;
@@ -106,21 +105,20 @@ class with_timeout_operation final : private timer, public single_branch<A> {
   void describe(description& line) const noexcept {
     this->held.op().describe(line);
     if (this->awaiter() == nullptr) return;
-    const clock::duration left = clock::between(in_reactor().now(), deadline_);
+    const clock::time_point now = this->awaiter()->owner_context().in_reactor().now();
+    const clock::duration left = clock::between(now, deadline_);
     line.print(", for %.3f s at most", std::chrono::duration<double>(left).count());
   }
 
  private:
-  reactor& in_reactor() const noexcept { return this->awaiter()->owner_context().in_reactor(); }
-
-  void arm_timer() {
-    deadline_ = limit_.begin(in_reactor());
-    in_reactor().timers().arm(*this, deadline_);
+  void arm_timer(reactor& r) {
+    deadline_ = limit_.begin(r);
+    r.timers().arm(*this, deadline_);
   }
 
-  void arm_timer_or_withdraw() {
+  void arm_timer_or_withdraw(reactor& r) {
     try {
-      arm_timer();
+      arm_timer(r);
     } catch (...) {
       this->held.cancel(cancel_cause::requested);
       throw;
@@ -139,9 +137,9 @@ class with_timeout_operation final : private timer, public single_branch<A> {
     expired_ = true;
     this->held.cancel(cancel_cause::deadline);
   }
-  void branch_done(branch_base& b) noexcept override {
+  waiter* branch_done(branch_base&) noexcept override {
     disarm();
-    single_branch<A>::branch_done(b);
+    return this->awaiter();
   }
   const char* branch_name() const noexcept override { return "with_timeout"; }
 

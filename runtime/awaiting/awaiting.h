@@ -97,12 +97,19 @@ class operation_waiter : public Base {
     return ended;
   }
   bool ask_ready() noexcept {
-    return ask([this]() noexcept { return op_.await_ready(); });
+    return ask([this]() noexcept {
+      if constexpr (requires { op_.await_ready(); }) {
+        return op_.await_ready();
+      } else {
+        return op_.await_ready(*this);
+      }
+    });
   }
 
   // Starts the operation. Returns null if it has ended, else the coroutine to run while it waits.
-  std::coroutine_handle<> begin() noexcept {
-    if (ask_ready()) return nullptr;
+  std::coroutine_handle<> begin() noexcept { return ask_ready() ? nullptr : begin_unready(); }
+  // The same, of an operation that has been asked and was not ready.
+  std::coroutine_handle<> begin_unready() noexcept {
     if constexpr (settles) {
       if (is_refused()) [[unlikely]] {  // await_ready() has cancelled it
         this->withdrawn_ = true;
@@ -154,13 +161,15 @@ class operation_waiter : public Base {
   }
 
   // Goes on after the operation's end. Returns the coroutine to run next.
-  std::coroutine_handle<> end() noexcept {
+  std::coroutine_handle<> end() noexcept { return this->on_end(how_it_ended()); }
+  // A failure of a coroutine's wait counts as a value: await_resume() throws it.
+  outcome how_it_ended() noexcept {
     if (this->withdrawn_ || ended_cancelled()) [[unlikely]]
-      return this->on_end(outcome::cancelled);
+      return outcome::cancelled;
     if constexpr (!Base::is_coroutine) {
-      if (has_failed()) return this->on_end(outcome::failed);
+      if (has_failed()) return outcome::failed;
     }
-    return this->on_end(outcome::value);
+    return outcome::value;
   }
 
   bool ended_cancelled() const noexcept {

@@ -21,8 +21,9 @@ namespace kedge {
 class branch_owner {
  public:
   // `b` has ended. Called from a source, from b.cancel(), or at the end of b's own coroutine: the
-  // implementation must not destroy `b` and must not resume a coroutine.
-  virtual void branch_done(branch_base& b) noexcept = 0;
+  // implementation must not destroy `b` and must not resume a coroutine. Returns the waiter whose
+  // wait this ends, or null.
+  virtual waiter* branch_done(branch_base& b) noexcept = 0;
 
   // What its branches are called in a dump.
   virtual const char* branch_name() const noexcept = 0;
@@ -56,14 +57,33 @@ class branch_base : public waiter {
   branch_base(branch_owner& owner, context* own) noexcept : waiter(own, nullptr), owner_(&owner) {}
   ~branch_base() = default;
 
-  // The branch has ended so. Returns the coroutine to run next.
-  std::coroutine_handle<> report(outcome o) noexcept {
+  // The branch has ended so, when it is started or cancelled.
+  void report(outcome o) noexcept {
     outcome_ = o;
-    owner_->branch_done(*this);
-    return std::noop_coroutine();
+    if (waiter* const w = owner_->branch_done(*this)) wake(*w);
+  }
+  // The branch has ended so, at its turn. Returns the coroutine to run next: the owner's awaiter,
+  // if this ends its wait.
+  std::coroutine_handle<> report_at_turn(outcome o) noexcept {
+    outcome_ = o;
+    waiter* const w = owner_->branch_done(*this);
+    return w != nullptr ? go_on(*w) : std::noop_coroutine();
   }
 
  private:
+  // Goes on with `w` at this turn, which spares it a way through the ready queue. Not if the loop
+  // is observed, since the observer sees each turn; not below a cancelled context, where chains
+  // would be destroyed within each other.
+  static std::coroutine_handle<> go_on(waiter& w) noexcept {
+    reactor& r = w.owner_context().in_reactor();
+    if (w.queued() || w.owner_context().cancelled() || r.observed_by() != nullptr ||
+        !r.spend_budget()) [[unlikely]] {
+      r.ready(w);
+      return std::noop_coroutine();
+    }
+    return w.proceed();
+  }
+
   branch_owner* owner_;
 };
 
@@ -79,7 +99,8 @@ class inner_branch : public branch_base {
   void on_suspend() noexcept {}
   void on_resume() noexcept {}
   void on_withdrawn() noexcept { report(outcome::cancelled); }
-  std::coroutine_handle<> on_end(outcome o) noexcept { return report(o); }
+  void close() noexcept {}
+  std::coroutine_handle<> on_end(outcome o) noexcept { return report_at_turn(o); }
 };
 
 // A branch that runs the chain of a context.
@@ -123,13 +144,16 @@ class outer_branch : public chain_branch, public context {
       seen->at(happening::spawned, this, nullptr);
     }
   }
-  std::coroutine_handle<> on_end(outcome o) noexcept {
+  void close() noexcept {
     run();
     if (observer* const seen = in_reactor().observed_by()) [[unlikely]] {
       seen->at(happening::ended, this, nullptr);
     }
     leave();
-    return report(o);
+  }
+  std::coroutine_handle<> on_end(outcome o) noexcept {
+    close();
+    return report_at_turn(o);
   }
 };
 
@@ -143,9 +167,10 @@ class body_branch : public chain_branch {
     bind_to(of_scope);
     of_scope.set_holder(*this);
   }
+  void close() noexcept { owner_context().run(); }
   std::coroutine_handle<> on_end(outcome o) noexcept {
-    owner_context().run();
-    return report(o);
+    close();
+    return report_at_turn(o);
   }
 };
 
@@ -172,9 +197,9 @@ class branch final : public operation_waiter<Op, Kind> {
     if constexpr (base::enters_coroutine) {
       this->defer();
     } else if (this->is_refused()) {
-      this->on_end(outcome::cancelled);
+      end_at_start(outcome::cancelled);
     } else if (!this->begin()) {
-      this->end();
+      end_at_start(this->how_it_ended());
     }
   }
 
@@ -190,13 +215,30 @@ class branch final : public operation_waiter<Op, Kind> {
         return std::noop_coroutine();
       }
       if (const std::coroutine_handle<> next = this->begin()) return next;
-      this->end();
+      end_at_start(this->how_it_ended());
       return nullptr;
     } else {
       start_entered();
-      return this->ended() == outcome::none ? std::coroutine_handle<>(std::noop_coroutine())
-                                            : nullptr;
+      return waiting();
     }
+  }
+
+  // Starts the branch below `parent` if it ends at once, and reports nothing. Returns false if it
+  // has to wait: start_unready() comes next.
+  bool end_if_ready(context& parent) noexcept {
+    this->enter_context(parent);
+    if (this->is_refused() || !this->ask_ready()) return false;
+    this->outcome_ = this->how_it_ended();
+    return true;
+  }
+  // Starts the branch after end_if_ready(). Returns null if it has ended.
+  std::coroutine_handle<> start_unready() noexcept {
+    if (this->is_refused()) {
+      end_at_start(outcome::cancelled);
+    } else if (!this->begin_unready()) {
+      end_at_start(this->how_it_ended());
+    }
+    return waiting();
   }
 
   using base::enter_context;
@@ -222,6 +264,16 @@ class branch final : public operation_waiter<Op, Kind> {
   // Returns the value or throws the failure. Requires that the branch has ended with one of them.
   // At most once.
   decltype(auto) result() { return this->take(); }
+
+ private:
+  void end_at_start(outcome o) noexcept {
+    this->close();
+    this->report(o);
+  }
+  std::coroutine_handle<> waiting() const noexcept {
+    return this->ended() == outcome::none ? std::coroutine_handle<>(std::noop_coroutine())
+                                          : nullptr;
+  }
 };
 
 }  // namespace kedge

@@ -10,7 +10,8 @@
 //     idle -> waiting -> completed | withdrawn -> consumed         (waiting is left exactly once)
 //
 //   bool await_ready() noexcept
-//       Returns true if the operation has ended without blocking. It then holds the result.
+//       Returns true if the operation has ended without blocking. It then holds the result. An
+//       operation that begins others takes the waiter, as await_ready(waiter& w).
 //   bool await_suspend(waiter& w)
 //       Links the operation into its source, which calls wake(w) when it ends the operation.
 //       Returns false if the operation has ended during the call. If it throws, nothing has
@@ -63,8 +64,14 @@ enum class operation_kind : unsigned char {
 template <class Op>
 concept operation =
     std::is_class_v<Op> && !std::is_aggregate_v<Op> && !std::is_move_constructible_v<Op> &&
+    (
+        requires(Op& op) {
+          { op.await_ready() } noexcept -> std::same_as<bool>;
+        } ||
+        requires(Op& op, waiter& w) {
+          { op.await_ready(w) } noexcept -> std::same_as<bool>;
+        }) &&
     requires(Op& op, const Op& seen, waiter& w, cancel_cause cause, description& line) {
-      { op.await_ready() } noexcept -> std::same_as<bool>;
       op.await_suspend(w);
       { op.await_cancel(cause) } noexcept -> std::same_as<bool>;
       op.await_resume();

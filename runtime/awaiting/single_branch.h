@@ -20,20 +20,33 @@ class single_branch : protected branch_owner {
   single_branch(const single_branch&) = delete;
   single_branch& operator=(const single_branch&) = delete;
 
-  bool await_ready() const noexcept { return false; }
+  // What is ready at once ends here, without a suspension.
+  bool await_ready(waiter& w) noexcept {
+    if constexpr (needs_context<operation_of<A>>)
+      return false;
+    else
+      return held.end_if_ready(w.owner_context());
+  }
 
  protected:
   explicit single_branch(A&& a) : held(std::move(a), *this) {}
   ~single_branch() = default;
 
-  // To be called by await_suspend(): first with its waiter, and last with what it returns.
-  void begin(waiter& w) noexcept { waiter_ = &w; }
-  std::coroutine_handle<> begun(std::coroutine_handle<> next) noexcept {
-    has_begun_ = true;
+  // Starts a branch that was not ready. Returns null if it has ended.
+  std::coroutine_handle<> start(context& above) noexcept {
+    if constexpr (needs_context<operation_of<A>>) {
+      return held.start_directly(above);
+    } else {
+      return held.start_unready();
+    }
+  }
+  // To be called last by await_suspend(), with its waiter and what it returns.
+  std::coroutine_handle<> begun(waiter& w, std::coroutine_handle<> next) noexcept {
+    waiter_ = &w;
     return next;
   }
 
-  // Null before begin().
+  // Null before begun().
   waiter* awaiter() const noexcept { return waiter_; }
 
   // Returns the exception of the branch, or null if it has not failed.
@@ -41,16 +54,13 @@ class single_branch : protected branch_owner {
     return held.ended() == outcome::failed ? held.failure() : nullptr;
   }
 
-  // A branch that ends within await_suspend() wakes no waiter: await_suspend() returns null.
-  void branch_done(branch_base&) noexcept override {
-    if (has_begun_) wake(*waiter_);
-  }
+  // A branch that ends within await_suspend() ends no wait: await_suspend() returns null.
+  waiter* branch_done(branch_base&) noexcept override { return waiter_; }
 
   Branch held;
 
  private:
   waiter* waiter_ = nullptr;
-  bool has_begun_ = false;
 };
 
 }  // namespace kedge

@@ -13,8 +13,7 @@ constexpr std::size_t most_dead = 64;
 
 }  // namespace
 
-void timer::disarm() noexcept {
-  if (heap_ == nullptr) return;
+void timer::disarm_armed() noexcept {
   std::exchange(heap_, nullptr)->disarmed(slot_);
 }
 

@@ -26,7 +26,9 @@ class timer {
   timer& operator=(const timer&) = delete;
   bool armed() const noexcept { return heap_ != nullptr; }
   // No effect on a timer that is not armed.
-  void disarm() noexcept;
+  void disarm() noexcept {
+    if (heap_ != nullptr) disarm_armed();
+  }
 
  protected:
   timer() = default;
@@ -36,6 +38,7 @@ class timer {
   friend class timer_heap;
   // The deadline has passed, and the timer has been disarmed. May arm, disarm and destroy timers.
   virtual void expire() noexcept = 0;
+  void disarm_armed() noexcept;
 
   timer_heap* heap_ = nullptr;
   std::uint32_t slot_ = 0;

@@ -404,7 +404,7 @@ TEST_CASE("destructors of a destroyed loop's tasks may spawn again and again") {
 TEST_CASE("a running task that destroys itself or its loop ends the program") {
   const kedge::program_end own_frame = kedge::in_child_process([] {
     struct : kedge::branch_owner {
-      void branch_done(kedge::branch_base&) noexcept override {}
+      kedge::waiter* branch_done(kedge::branch_base&) noexcept override { return nullptr; }
       const char* branch_name() const noexcept override { return "test"; }
     } holder;
     loop l;

@@ -119,7 +119,10 @@ TEST_CASE("a sleep that is dropped unawaited arms no timer") {
 TEST_CASE(
     "a sleep that is destroyed while suspended or expired leaves neither timer nor ready task") {
   struct : kedge::branch_owner {
-    void branch_done(kedge::branch_base&) noexcept override { FAIL_CHECK("the sleep has ended"); }
+    kedge::waiter* branch_done(kedge::branch_base&) noexcept override {
+      FAIL_CHECK("the sleep has ended");
+      return nullptr;
+    }
     const char* branch_name() const noexcept override { return "test"; }
   } holder;
   for (const bool expired : {false, true}) {
