@@ -15,7 +15,6 @@
 // Awaiting it throws std::bad_alloc. Cancellation loses what x declares.
 #pragma once
 
-#include <algorithm>
 #include <type_traits>
 #include <utility>
 
@@ -74,9 +73,7 @@ class with_timeout_operation final : private timer, public single_branch<A> {
     std::coroutine_handle<> next;
     if constexpr (needs_context<operation>) {
       arm_timer(above.in_reactor());  // first: nothing may throw once a coroutine has been entered
-      this->held.enter_context(above);
-      this->held.set_deadline(std::min(deadline_, above.deadline()));
-      next = this->held.start_entered_directly();
+      next = this->start(above);
     } else {
       next = this->start(above);
       if (next) arm_timer_or_withdraw(above.in_reactor());  // last: what has ended needs no timer
@@ -142,6 +139,7 @@ class with_timeout_operation final : private timer, public single_branch<A> {
     return this->awaiter();
   }
   const char* branch_name() const noexcept override { return "with_timeout"; }
+  clock::time_point deadline() const noexcept override { return deadline_; }
 
   bool expired_ = false;
   bool cancelled_first_ = false;  // a cancellation from outside came before the deadline

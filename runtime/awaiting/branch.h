@@ -34,6 +34,9 @@ class branch_owner {
     static_cast<void>(previous);
     return nullptr;
   }
+  // The deadline of its branches; max() if it sets none.
+  virtual clock::time_point deadline() const noexcept { return clock::time_point::max(); }
+
   // For a dump: where a child without a context was spawned.
   virtual std::source_location place() const noexcept { return {}; }
 

@@ -1,6 +1,7 @@
 // context and frame: cancelling and destroying a tree of coroutines, without recursion.
 #include "kedge/runtime/awaiting/context.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -118,6 +119,14 @@ void context::destroy_tree() noexcept {
     context* const beside = first_left(c->next_);
     c = beside != nullptr ? beside : c->parent_;
   }
+}
+
+clock::time_point context::deadline() const noexcept {
+  clock::time_point earliest = clock::time_point::max();
+  for (const context* c = this; c != nullptr; c = c->parent_) {
+    if (c->holder_ != nullptr) earliest = std::min(earliest, c->holder_->owner().deadline());
+  }
+  return earliest;
 }
 
 void context::count_report() noexcept {

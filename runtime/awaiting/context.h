@@ -30,7 +30,10 @@ class context {
   ~context() { leave(); }
 
   // Enters the tree of the loop `r`, as a root.
-  void enter_root(reactor& r) noexcept { reactor_ = &r; }
+  void enter_root(reactor& r) noexcept {
+    reactor_ = &r;
+    previous_ = next_ = nullptr;
+  }
   // Enters the tree below `parent`, as its newest child. Below a cancelled context the new one is
   // cancelled too.
   void enter(context& parent) noexcept {
@@ -48,7 +51,7 @@ class context {
     if (parent_ == nullptr) return;
     (previous_ != nullptr ? previous_->next_ : parent_->first_child_) = next_;
     if (next_ != nullptr) next_->previous_ = previous_;
-    parent_ = nullptr;
+    parent_ = previous_ = next_ = nullptr;
   }
 
   reactor& in_reactor() const noexcept { return *reactor_; }
@@ -90,9 +93,9 @@ class context {
     if (suspended_on_ != nullptr || first_child_ != nullptr) destroy_tree();
   }
 
-  // The earliest deadline of the with_timeout() and with_deadline() around the chain.
-  clock::time_point deadline() const noexcept { return deadline_; }
-  void set_deadline(clock::time_point deadline) noexcept { deadline_ = deadline; }
+  // Returns the earliest deadline of the with_timeout() and with_deadline() around the chain, in
+  // time linear in the depth of the tree.
+  clock::time_point deadline() const noexcept;
 
   // Where the chain was spawned or run, for dumps and messages. Unknown for a branch of a
   // combinator, which stands below the wait that it belongs to.
@@ -106,7 +109,6 @@ class context {
  private:
   void link(context& parent) noexcept {
     reactor_ = parent.reactor_;
-    deadline_ = parent.deadline_;
     parent_ = &parent;
     previous_ = nullptr;
     next_ = parent.first_child_;
@@ -117,14 +119,13 @@ class context {
   void destroy_frames() noexcept;
   static context* after_in_tree(context& c, const context& top, bool below) noexcept;
 
-  reactor* reactor_ = nullptr;
+  reactor* reactor_;  // of one that is in a tree
   context* parent_ = nullptr;
   context* first_child_ = nullptr;
-  context* previous_ = nullptr;  // the next newer sibling
-  context* next_ = nullptr;      // the next older sibling
+  context* previous_;  // the next newer sibling, if there is a parent
+  context* next_;      // the next older sibling, if there is a parent
   waiter* suspended_on_ = nullptr;
   branch_base* holder_;
-  clock::time_point deadline_ = clock::time_point::max();
   std::source_location place_{};
   unsigned short reports_ = 0;
   bool cancelled_ = false;

@@ -18,17 +18,18 @@ void timer::disarm_armed() noexcept {
 }
 
 timer_heap::~timer_heap() {
-  for (timer* const t : slots_) {
-    if (t != nullptr) t->heap_ = nullptr;
+  for (const entry& e : entries_) {
+    if (timer* const t = slots_[e.slot].armed) t->heap_ = nullptr;
   }
 }
 
 void timer_heap::arm(timer& t, clock::time_point deadline) {
-  const entry e{deadline, next_order_, take_slot()};
+  if (first_free_ == no_slot) add_slot();
+  const entry e{deadline, next_order_, first_free_};
   entries_.push_back(e);
   // Nothing below throws.
-  free_.pop_back();
-  slots_[e.slot] = &t;
+  first_free_ = slots_[e.slot].next_free;
+  slots_[e.slot].armed = &t;
   ++next_order_;
   ++live_;
   t.heap_ = this;
@@ -36,21 +37,21 @@ void timer_heap::arm(timer& t, clock::time_point deadline) {
   sift_up(entries_.size() - 1, e);
 }
 
-// Returns the last free slot. It stays free.
-std::uint32_t timer_heap::take_slot() {
-  if (free_.empty()) {
-    if (free_.capacity() <= slots_.size()) free_.reserve(2 * slots_.size() + most_dead);
-    slots_.push_back(nullptr);
-    free_.push_back(static_cast<std::uint32_t>(slots_.size() - 1));
-  }
-  return free_.back();
+void timer_heap::add_slot() {
+  slots_.push_back({});
+  free_slot(static_cast<std::uint32_t>(slots_.size() - 1));
+}
+
+void timer_heap::free_slot(std::uint32_t i) noexcept {
+  slots_[i].next_free = first_free_;
+  first_free_ = i;
 }
 
 // The timer of the slot has been disarmed.
-void timer_heap::disarmed(std::uint32_t slot) noexcept {
-  slots_[slot] = nullptr;
+void timer_heap::disarmed(std::uint32_t of_slot) noexcept {
+  slots_[of_slot].armed = nullptr;
   --live_;
-  if (entries_.front().slot == slot) {
+  if (entries_.front().slot == of_slot) {
     prune();
   } else if (entries_.size() > 2 * live_ + most_dead) {
     compact();
@@ -67,7 +68,7 @@ bool timer_heap::expire_front(clock::time_point now) noexcept {
   };
   while (!entries_.empty() && entries_.front().deadline <= now &&
          !armed_in_this_call(entries_.front().order)) {
-    timer* const t = slots_[entries_.front().slot];
+    timer* const t = slots_[entries_.front().slot].armed;
     pop_front();
     prefetch_next();
     if (t == nullptr) continue;
@@ -83,7 +84,7 @@ bool timer_heap::expire_front(clock::time_point now) noexcept {
 // Fetches what the expiry of the entries behind the first one will touch.
 void timer_heap::prefetch_next() const noexcept {
   const std::size_t end = std::min(fan_out + 1, entries_.size());
-  for (std::size_t i = 0; i < end; ++i) __builtin_prefetch(slots_[entries_[i].slot]);
+  for (std::size_t i = 0; i < end; ++i) __builtin_prefetch(slots_[entries_[i].slot].armed);
   for (std::size_t i = end; i < std::min(fan_out * fan_out, entries_.size()); ++i) {
     __builtin_prefetch(static_cast<const void*>(&slots_[entries_[i].slot]));
   }
@@ -91,14 +92,14 @@ void timer_heap::prefetch_next() const noexcept {
 
 // Makes the first entry one with a timer.
 void timer_heap::prune() noexcept {
-  while (!entries_.empty() && slots_[entries_.front().slot] == nullptr) pop_front();
+  while (!entries_.empty() && slots_[entries_.front().slot].armed == nullptr) pop_front();
 }
 
 // Drops the entries without a timer.
 void timer_heap::compact() noexcept {
   std::erase_if(entries_, [&](const entry& e) {
-    const bool dead = slots_[e.slot] == nullptr;
-    if (dead) free_.push_back(e.slot);
+    const bool dead = slots_[e.slot].armed == nullptr;
+    if (dead) free_slot(e.slot);
     return dead;
   });
   if (entries_.size() < 2) return;
@@ -109,9 +110,7 @@ void timer_heap::compact() noexcept {
 }
 
 void timer_heap::pop_front() noexcept {
-  const std::uint32_t slot = entries_.front().slot;
-  slots_[slot] = nullptr;
-  free_.push_back(slot);
+  free_slot(entries_.front().slot);
   const entry last = entries_.back();
   entries_.pop_back();
   if (!entries_.empty()) sift_down(0, last);

@@ -86,9 +86,17 @@ class timer_heap {
     return static_cast<std::int32_t>(a - b) < 0;
   }
 
+  // Names a timer for its entry, since the entry moves and the timer must not be touched.
+  union slot {
+    timer* armed;             // of a slot with an entry: the timer, or null
+    std::uint32_t next_free;  // of a slot without an entry
+  };
+  static constexpr std::uint32_t no_slot = ~std::uint32_t{0};
+
   bool expire_front(clock::time_point now) noexcept;
-  void disarmed(std::uint32_t slot) noexcept;
-  std::uint32_t take_slot();
+  void disarmed(std::uint32_t of_slot) noexcept;
+  void add_slot();
+  void free_slot(std::uint32_t i) noexcept;
   void prefetch_next() const noexcept;
   void prune() noexcept;
   void compact() noexcept;
@@ -96,9 +104,9 @@ class timer_heap {
   void sift_up(std::size_t position, const entry& e) noexcept;
   void sift_down(std::size_t position, const entry& e) noexcept;
 
-  std::vector<entry> entries_;       // the first one has a timer, except within expire()
-  std::vector<timer*> slots_;        // the timer of each entry, or null
-  std::vector<std::uint32_t> free_;  // slots without an entry; has room for all
+  std::vector<entry> entries_;  // the first one has a timer, except within expire()
+  std::vector<slot> slots_;
+  std::uint32_t first_free_ = no_slot;
   std::size_t live_ = 0;
   std::uint32_t next_order_ = 0;
 };
