@@ -232,7 +232,7 @@ class coroutine_waiter : public waiter {
   static constexpr bool is_coroutine = true;
 
   coroutine_waiter(frame& f, bool resumes_directly) noexcept
-      : waiter(&f.owner_context(), &f, resumes_directly) {}
+      : waiter(&f.owner_context(), f.handle(), resumes_directly) {}
   ~coroutine_waiter() = default;
 
   void on_suspend() noexcept { owner_context().suspend_on(*this); }
@@ -249,7 +249,7 @@ class coroutine_waiter : public waiter {
       return owner_context().end_cancelled();
     }
     owner_context().run();
-    return awaiting_frame()->handle();
+    return awaiting_coroutine();
   }
 };
 

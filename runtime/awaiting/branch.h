@@ -250,6 +250,15 @@ class branch final : public operation_waiter<Op, Kind> {
     return this->on_end(outcome::cancelled);
   }
 
+  // Returns true after start(), until the branch has ended at least.
+  bool is_started() const noexcept {
+    if constexpr (Kind::has_chain) {
+      return this->owner_context().parent() != nullptr;
+    } else {
+      return this->is_bound();
+    }
+  }
+
   // Asks the branch to end early. Resumes nothing. No effect on a branch that has ended. A branch
   // without a context may report its end before this returns.
   void cancel(cancel_cause cause) noexcept {

@@ -47,7 +47,6 @@ class branch_group : protected branch_owner {
       if (stop()) {
         --running_;
       } else {
-        started_ = &b;
         b.start(w.owner_context());
       }
     });
@@ -56,10 +55,8 @@ class branch_group : protected branch_owner {
 
   // Cancels the branches that were started, but `except`.
   void cancel_branches(cancel_cause cause, const branch_base* except = nullptr) noexcept {
-    bool started = true;
     for_each([&](auto& b) {
-      if (started && &b != except) b.cancel(cause);
-      if (&b == started_) started = false;
+      if (&b != except && b.is_started()) b.cancel(cause);
     });
   }
 
@@ -114,7 +111,6 @@ class branch_group : protected branch_owner {
   }
 
   cell_list<std::index_sequence_for<As...>> cells_;
-  const branch_base* started_ = nullptr;  // the latest that was started
   waiter* waiter_ = nullptr;
   std::size_t running_ = 0;
 };

@@ -68,6 +68,11 @@ context* context::after_in_tree(context& c, const context& top, bool below) noex
 
 void context::cancel(cancel_cause cause) noexcept {
   if (cancelled_) return;
+  if (first_child_ == nullptr) {
+    cancelled_ = true;
+    cause_ = cause;
+    return withdraw_wait();
+  }
   // Marks all first. A withdrawal may cancel contexts below its own, and finds them marked, so it
   // does not walk again.
   for (context* c = this; c != nullptr;) {
@@ -80,12 +85,16 @@ void context::cancel(cancel_cause cause) noexcept {
   }
   for (context* c = this; c != nullptr;) {
     const bool marked = std::exchange(c->withdrawing_, false);
-    if (marked && c->suspended_on_ != nullptr) {
-      if (!c->suspended_on_->queued()) tell(happening::withdrawn, *c, c->suspended_on_);
-      c->suspended_on_->withdraw(cause);
-    }
+    if (marked) c->withdraw_wait();
     c = after_in_tree(*c, *this, marked);
   }
+}
+
+// Withdraws the wait that the chain is suspended on.
+void context::withdraw_wait() noexcept {
+  if (suspended_on_ == nullptr) return;
+  if (!suspended_on_->queued()) tell(happening::withdrawn, *this, suspended_on_);
+  suspended_on_->withdraw(cause_);
 }
 
 // Destroys the chain's suspended coroutines.

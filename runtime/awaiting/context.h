@@ -115,6 +115,7 @@ class context {
     if (next_ != nullptr) next_->previous_ = this;
     parent.first_child_ = this;
   }
+  void withdraw_wait() noexcept;
   void destroy_tree() noexcept;
   void destroy_frames() noexcept;
   static context* after_in_tree(context& c, const context& top, bool below) noexcept;

@@ -56,7 +56,7 @@ class frame {
       r.ready(*continuation_);
       return std::noop_coroutine();
     }
-    if (frame* const awaiter = continuation_->awaiting_frame()) return awaiter->handle();
+    if (const auto awaiter = continuation_->awaiting_coroutine()) return awaiter;
     return continuation_->proceed();
   }
 
@@ -101,5 +101,10 @@ class frame {
     frame* next_drop;  // of one that is being dropped unstarted
   };
 };
+
+inline frame* waiter::awaiting_frame() const noexcept {
+  if (!coroutine_) return nullptr;
+  return &std::coroutine_handle<frame>::from_address(coroutine_.address()).promise();
+}
 
 }  // namespace kedge

@@ -151,8 +151,9 @@ void* frame_recycler::allocate_slowly(std::size_t size) {
 }
 
 void frame_recycler::release_slowly(void* memory, std::size_t size) noexcept {
-  if (resource != nullptr) return resource->release(memory, size);
   const std::size_t index = class_of(size);
+  if (index < classes) of_thread.room += bytes_of(index);  // which release() has taken
+  if (resource != nullptr) return resource->release(memory, size);
   if (index >= classes) return ::operator delete(memory);
   block* const b = new (memory) block{nullptr};
   if (most_kept != 0 && open_cache()) {

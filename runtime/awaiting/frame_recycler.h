@@ -49,9 +49,7 @@ class frame_recycler {
     const std::size_t index = class_of(size);
     if (index < classes) {
       cache& own = of_thread;
-      const std::ptrdiff_t room = own.room - bytes_of(index);
-      if (room >= 0) {
-        own.room = room;
+      if ((own.room -= bytes_of(index)) >= 0) {
         own.free[index] = new (memory) block{own.free[index]};
         return;
       }

@@ -43,7 +43,8 @@ class waiter : public ready_node {
   context& owner_context() const noexcept { return *context_; }
 
   // The awaiting coroutine, or null for a branch.
-  frame* awaiting_frame() const noexcept { return frame_; }
+  std::coroutine_handle<> awaiting_coroutine() const noexcept { return coroutine_; }
+  inline frame* awaiting_frame() const noexcept;  // in frame.h
 
   // Returns true if the wait was cancelled and ends as such at its turn.
   bool is_withdrawn() const noexcept { return withdrawn_; }
@@ -53,11 +54,12 @@ class waiter : public ready_node {
   bool resumes_directly() const noexcept { return resumes_directly_; }
 
  protected:
-  waiter(context* c, frame* f, bool resumes_directly = false) noexcept
-      : resumes_directly_(resumes_directly), context_(c), frame_(f) {}
+  waiter(context* c, std::coroutine_handle<> awaiting, bool resumes_directly = false) noexcept
+      : resumes_directly_(resumes_directly), context_(c), coroutine_(awaiting) {}
   ~waiter() = default;
 
   void bind_to(context& c) noexcept { context_ = &c; }
+  bool is_bound() const noexcept { return context_ != nullptr; }
 
   // What operation_waiter knows of its operation. Eight bytes, which are initialised by one store.
   bool resumes_directly_;
@@ -71,7 +73,7 @@ class waiter : public ready_node {
 
  private:
   context* context_;
-  frame* frame_;
+  std::coroutine_handle<> coroutine_;
 };
 
 }  // namespace kedge

@@ -376,7 +376,7 @@ inline void reactor::run_one(waiter& w) noexcept {
   budget_ = budget_per_resumption;
   if (w.resumes_directly()) {
     w.owner_context().run();
-    w.awaiting_frame()->handle().resume();
+    w.awaiting_coroutine().resume();
   } else {
     w.proceed().resume();
   }

@@ -34,7 +34,8 @@ void timer_heap::arm(timer& t, clock::time_point deadline) {
   ++live_;
   t.heap_ = this;
   t.slot_ = e.slot;
-  sift_up(entries_.size() - 1, e);
+  const std::size_t last = entries_.size() - 1;
+  if (last != 0 && e.before(entries_[(last - 1) / fan_out])) sift_up(last, e);
 }
 
 void timer_heap::add_slot() {
