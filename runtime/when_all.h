@@ -2,31 +2,30 @@
 //
 //     const auto [line, reply] = co_await kedge::when_all(read_line(in), ask(peer));
 //
+// when_all(v) does the same with a std::vector of awaitables, and gives a std::vector.
+//
 // The value of a void awaitable is std::monostate. The first failure cancels the others; when all
 // have ended, when_all throws the exception of that failure. A cancellation from outside cancels
 // all; if one of them was cancelled before it had a value, the caller ends as cancelled.
 // Cancellation loses the values of those that had ended, and what the others declare.
 #pragma once
 
+#include <cstddef>
 #include <exception>
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "kedge/runtime/awaiting/branch_group.h"
+#include "kedge/runtime/awaiting/branch_range.h"
 
 namespace kedge {
 
-template <awaitable... As>
-class when_all_operation final : public branch_group<As...> {
-  using group = branch_group<As...>;
-
+// What when_all does with its branches, of any Group.
+template <class Group>
+class all_of : public Group {
  public:
-  explicit when_all_operation(std::tuple<As...>&& awaitables) : group(std::move(awaitables)) {}
-
-  bool await_suspend(waiter& w) noexcept {
-    return this->start(w, [this] { return failed_ != nullptr; });
-  }
   bool await_cancel(cancel_cause cause) noexcept {
     this->cancel_branches(cause);
     return false;
@@ -37,12 +36,18 @@ class when_all_operation final : public branch_group<As...> {
   std::exception_ptr await_failure() noexcept {
     return failed_ != nullptr ? this->failure_of(failed_) : nullptr;
   }
+  void describe(description& line) const noexcept { line.print("all of %zu", this->count); }
 
-  std::tuple<tuple_value_t<As>...> await_resume() {
-    if (failed_ != nullptr) std::rethrow_exception(this->failure_of(failed_));
-    return take(std::index_sequence_for<As...>());
+ protected:
+  using Group::Group;
+  ~all_of() = default;
+
+  bool begin(waiter& w) {
+    return this->start(w, [this] { return failed_ != nullptr; });
   }
-  void describe(description& line) const noexcept { line.print("all of %zu", sizeof...(As)); }
+  void require_values() {
+    if (failed_ != nullptr) std::rethrow_exception(this->failure_of(failed_));
+  }
 
  private:
   waiter* branch_done(branch_base& b) noexcept override {
@@ -54,12 +59,51 @@ class when_all_operation final : public branch_group<As...> {
   }
   const char* branch_name() const noexcept override { return "when_all"; }
 
-  template <std::size_t... I>
-  std::tuple<tuple_value_t<As>...> take(std::index_sequence<I...>) {
-    return std::tuple<tuple_value_t<As>...>{tuple_value_of(this->template at<I>())...};
+  const branch_base* failed_ = nullptr;
+};
+
+template <awaitable... As>
+class when_all_operation final : public all_of<branch_group<As...>> {
+  using values = std::tuple<tuple_value_t<As>...>;
+
+ public:
+  explicit when_all_operation(std::tuple<As...>&& awaitables)
+      : all_of<branch_group<As...>>(std::move(awaitables)) {}
+
+  bool await_suspend(waiter& w) noexcept { return this->begin(w); }
+  values await_resume() {
+    this->require_values();
+    return take(std::index_sequence_for<As...>());
   }
 
-  const branch_base* failed_ = nullptr;
+ private:
+  template <std::size_t... I>
+  values take(std::index_sequence<I...>) {
+    return values{tuple_value_of(this->template at<I>())...};
+  }
+};
+
+template <awaitable A>
+class when_all_range_operation final : public all_of<branch_range<A>> {
+  using values = std::vector<any_value_t<A>>;
+
+ public:
+  explicit when_all_range_operation(std::vector<A>&& awaitables) noexcept
+      : all_of<branch_range<A>>(std::move(awaitables)) {}
+
+  // Reserves the room for the values, which are not lost for want of memory then.
+  bool await_suspend(waiter& w) {
+    values_.reserve(this->count);
+    return this->begin(w);
+  }
+  values await_resume() {
+    this->require_values();
+    this->for_each([this](auto& b) { values_.push_back(tuple_value_of(b)); });
+    return std::move(values_);
+  }
+
+ private:
+  values values_;
 };
 
 template <awaitable... As>
@@ -78,6 +122,26 @@ template <awaitable... As>
   requires(sizeof...(As) > 0 && (!std::is_lvalue_reference_v<As> && ...))
 when_all_awaitable<As...> when_all(As&&... as) {
   return when_all_awaitable<As...>(std::move(as)...);
+}
+
+template <awaitable A>
+class [[nodiscard]] when_all_range_awaitable {
+ public:
+  explicit when_all_range_awaitable(std::vector<A>&& awaitables) noexcept
+      : awaitables_(std::move(awaitables)) {}
+  when_all_range_operation<A> operator co_await() && {
+    return when_all_range_operation<A>(std::move(awaitables_));
+  }
+
+ private:
+  std::vector<A> awaitables_;
+};
+
+// Awaits all awaitables of `awaitables`, and gives the vector of their values, in their order. An
+// empty vector gives an empty one at once. Awaiting it throws std::bad_alloc.
+template <awaitable A>
+when_all_range_awaitable<A> when_all(std::vector<A>&& awaitables) {
+  return when_all_range_awaitable<A>(std::move(awaitables));
 }
 
 }  // namespace kedge

@@ -5,40 +5,32 @@
 // Gives a tuple of std::optional, of which at least one holds a value. More of them do if another
 // awaitable ended before it could be cancelled. The value of a void awaitable is std::monostate.
 //
+// when_any(v) does the same with a std::vector of awaitables, and gives a std::vector.
+//
 // The others are cancelled *and awaited*: none of them runs after when_any has ended. If one fails,
 // when_any throws the exception of the first failure. A cancellation from outside cancels all; if
 // none had a value, the caller ends as cancelled. The value of an awaitable that gives a T& is a
 // std::reference_wrapper<T>. Cancelling the others loses what each of them declares.
 #pragma once
 
+#include <cstddef>
 #include <exception>
-#include <functional>
 #include <optional>
+#include <stdexcept>
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "kedge/runtime/awaiting/branch_group.h"
+#include "kedge/runtime/awaiting/branch_range.h"
 
 namespace kedge {
 
-// The value of one awaitable of when_any.
-template <awaitable A>
-using any_value_t =
-    std::conditional_t<std::is_reference_v<awaited_t<A>>,
-                       std::reference_wrapper<std::remove_reference_t<awaited_t<A>>>,
-                       tuple_value_t<A>>;
-
-template <awaitable... As>
-class when_any_operation final : public branch_group<As...> {
-  using group = branch_group<As...>;
-
+// What when_any does with its branches, of any Group.
+template <class Group>
+class any_of : public Group {
  public:
-  explicit when_any_operation(std::tuple<As...>&& awaitables) : group(std::move(awaitables)) {}
-
-  bool await_suspend(waiter& w) noexcept {
-    return this->start(w, [this] { return decided_; });
-  }
   bool await_cancel(cancel_cause cause) noexcept {
     this->cancel_branches(cause);
     return false;
@@ -49,12 +41,23 @@ class when_any_operation final : public branch_group<As...> {
   std::exception_ptr await_failure() noexcept {
     return failed_ != nullptr ? this->failure_of(failed_) : nullptr;
   }
+  void describe(description& line) const noexcept { line.print("any of %zu", this->count); }
 
-  std::tuple<std::optional<any_value_t<As>>...> await_resume() {
-    if (failed_ != nullptr) std::rethrow_exception(this->failure_of(failed_));
-    return take(std::index_sequence_for<As...>());
+ protected:
+  using Group::Group;
+  ~any_of() = default;
+
+  bool begin(waiter& w) {
+    return this->start(w, [this] { return decided_; });
   }
-  void describe(description& line) const noexcept { line.print("any of %zu", sizeof...(As)); }
+  void require_values() {
+    if (failed_ != nullptr) std::rethrow_exception(this->failure_of(failed_));
+  }
+  template <class Value, class Branch>
+  static std::optional<Value> value_if_any(Branch& b) {
+    if (b.ended() != outcome::value) return std::nullopt;
+    return std::optional<Value>(tuple_value_of(b));
+  }
 
  private:
   waiter* branch_done(branch_base& b) noexcept override {
@@ -68,20 +71,53 @@ class when_any_operation final : public branch_group<As...> {
   }
   const char* branch_name() const noexcept override { return "when_any"; }
 
-  template <std::size_t... I>
-  std::tuple<std::optional<any_value_t<As>>...> take(std::index_sequence<I...>) {
-    return {value_if_any<I>()...};
-  }
-  template <std::size_t I>
-  auto value_if_any() {
-    auto& b = this->template at<I>();
-    using value = any_value_t<std::tuple_element_t<I, std::tuple<As...>>>;
-    if (b.ended() != outcome::value) return std::optional<value>();
-    return std::optional<value>(tuple_value_of(b));
-  }
-
   const branch_base* failed_ = nullptr;
   bool decided_ = false;
+};
+
+template <awaitable... As>
+class when_any_operation final : public any_of<branch_group<As...>> {
+  using values = std::tuple<std::optional<any_value_t<As>>...>;
+
+ public:
+  explicit when_any_operation(std::tuple<As...>&& awaitables)
+      : any_of<branch_group<As...>>(std::move(awaitables)) {}
+
+  bool await_suspend(waiter& w) noexcept { return this->begin(w); }
+  values await_resume() {
+    this->require_values();
+    return take(std::index_sequence_for<As...>());
+  }
+
+ private:
+  template <std::size_t... I>
+  values take(std::index_sequence<I...>) {
+    return {this->template value_if_any<any_value_t<As>>(this->template at<I>())...};
+  }
+};
+
+template <awaitable A>
+class when_any_range_operation final : public any_of<branch_range<A>> {
+  using values = std::vector<std::optional<any_value_t<A>>>;
+
+ public:
+  explicit when_any_range_operation(std::vector<A>&& awaitables) noexcept
+      : any_of<branch_range<A>>(std::move(awaitables)) {}
+
+  // Reserves the room for the values, which are not lost for want of memory then.
+  bool await_suspend(waiter& w) {
+    values_.reserve(this->count);
+    return this->begin(w);
+  }
+  values await_resume() {
+    this->require_values();
+    this->for_each(
+        [this](auto& b) { values_.push_back(this->template value_if_any<any_value_t<A>>(b)); });
+    return std::move(values_);
+  }
+
+ private:
+  values values_;
 };
 
 template <awaitable... As>
@@ -100,6 +136,29 @@ template <awaitable... As>
   requires(sizeof...(As) > 0 && (!std::is_lvalue_reference_v<As> && ...))
 when_any_awaitable<As...> when_any(As&&... as) {
   return when_any_awaitable<As...>(std::move(as)...);
+}
+
+template <awaitable A>
+class [[nodiscard]] when_any_range_awaitable {
+ public:
+  explicit when_any_range_awaitable(std::vector<A>&& awaitables)
+      : awaitables_(std::move(awaitables)) {
+    if (awaitables_.empty()) throw std::invalid_argument("kedge: when_any() of nothing never ends");
+  }
+  when_any_range_operation<A> operator co_await() && {
+    return when_any_range_operation<A>(std::move(awaitables_));
+  }
+
+ private:
+  std::vector<A> awaitables_;
+};
+
+// Awaits the awaitables of `awaitables` until the first has ended, and gives a vector of
+// std::optional in their order. Throws std::invalid_argument if there are none. Awaiting it throws
+// std::bad_alloc.
+template <awaitable A>
+when_any_range_awaitable<A> when_any(std::vector<A>&& awaitables) {
+  return when_any_range_awaitable<A>(std::move(awaitables));
 }
 
 }  // namespace kedge

@@ -21,8 +21,12 @@
 #include <vector>
 
 #include "file_ends.h"
+#include "foreign_event.h"
 #include "kedge/runtime/attempt.h"
+#include "kedge/runtime/callback.h"
 #include "kedge/runtime/descriptor.h"
+#include "kedge/runtime/foreign.h"
+#include "kedge/runtime/forever.h"
 #include "kedge/runtime/shield.h"
 #include "kedge/runtime/signal_set.h"
 #include "kedge/runtime/when_all.h"
@@ -62,6 +66,54 @@ struct sleeping_until : timed_world {
 struct yielding : timed_world {
   using timed_world::timed_world;
   auto awaited() { return yield(); }
+};
+
+// Never ends by itself, so a deadline ends it.
+struct waiting_forever : timed_world {
+  using timed_world::timed_world;
+  auto awaited() { return with_timeout(1h, forever()); }
+  void took(const result<void>& r) { delivered += !r && r.error() == errc::timed_out; }
+};
+
+// --- Other libraries -----------------------------------------------------------------------------
+
+class foreign_world : public scenario {
+ public:
+  foreign_world(loop&, manual_time&) {}
+  auto awaited() {
+    return foreign(event_.wait(), [this] { complete(); });
+  }
+  void complete() override {
+    if (event_.is_set()) return;
+    ++given_;
+    event_.set(1);
+  }
+  // What the foreign wait had taken, it gave, but for a wait that was destroyed.
+  bool nothing_missing() override { return given_ == event_.taken + event_.is_set(); }
+
+ private:
+  other::foreign_event event_;
+  int given_ = 0;
+};
+
+class called_back : public scenario {
+ public:
+  called_back(loop&, manual_time&) {}
+  auto awaited() {
+    return callback<int>([this](callback_handler<int> done) { handler_ = std::move(done); },
+                         [this] { handler_.reset(); });
+  }
+  void complete() override {
+    if (!handler_) return;
+    (*handler_)(1);
+    handler_.reset();
+  }
+  // A registration that has no result is taken back.
+  bool nothing_left() override { return !handler_; }
+  void took(int) { ++delivered; }
+
+ private:
+  std::optional<callback_handler<int>> handler_;
 };
 
 // --- Files ---------------------------------------------------------------------------------------
@@ -350,6 +402,49 @@ struct waiting_for_any : keeping_world {
  private:
   static task<> sleep_in_task() { co_await sleep_for(10'000h); }
 };
+class waiting_for_all_of_range : public pipe_world {
+ public:
+  using pipe_world::pipe_world;
+  auto awaited() {
+    std::vector<task<>> tasks;
+    tasks.reserve(3);
+    for (int i = 0; i < 3; ++i) tasks.push_back(read_or_yield(i == 1));
+    return when_all(std::move(tasks));
+  }
+  void took(const std::vector<std::monostate>& ends) { delivered += ends.size() == 3; }
+
+ private:
+  task<> read_or_yield(bool reads) {
+    const sweep_detail::counted_life life(live);
+    co_await yield();
+    if (reads) {
+      auto byte = co_await read_byte();
+      if (byte.has_value()) co_return;
+      error = byte.error();
+    }
+  }
+};
+class waiting_for_any_of_range : public keeping_world {
+ public:
+  using keeping_world::keeping_world;
+  auto awaited() {
+    std::vector<task<result<int>>> tasks;
+    tasks.reserve(3);
+    for (int i = 0; i < 3; ++i) tasks.push_back(read_or_sleep(i == 1));
+    return when_any(std::move(tasks));
+  }
+  void took(const std::vector<std::optional<result<int>>>& ends) {
+    if (ends[1]) scenario::took(*ends[1]);
+  }
+
+ private:
+  task<result<int>> read_or_sleep(bool reads) {
+    const sweep_detail::counted_life life(live);
+    if (reads) co_return co_await read_byte();
+    co_await forever();
+    co_return 0;
+  }
+};
 // Of its children one reads, and one waits for another pipe without a context of its own.
 class with_children : public pipe_world {
  public:
@@ -426,6 +521,15 @@ TEST_CASE("sweep: a sleep that is interrupted leaves no timer") {
 TEST_CASE("sweep: a yield that is interrupted leaves nothing in the ready queue") {
   sweep<yielding>("yield");
 }
+TEST_CASE("sweep: a wait without an end that is interrupted leaves nothing") {
+  sweep<waiting_forever>("forever");
+}
+TEST_CASE("sweep: a wait of another library that is interrupted is waited for") {
+  sweep<foreign_world>("foreign_awaitable");
+}
+TEST_CASE("sweep: a wait for a callback that is interrupted takes its registration back") {
+  sweep<called_back>("callback_awaitable");
+}
 TEST_CASE("sweep: a transfer that is interrupted takes no byte, and leaves no registration") {
   SUBCASE("readable") {
     sweep<waiting_to_read>("transfer_awaitable");
@@ -481,10 +585,20 @@ TEST_CASE("sweep: a wait with a limit that is interrupted leaves no timer, and l
   }
 }
 TEST_CASE("sweep: when_all that is interrupted leaves no branch") {
-  sweep<waiting_for_all>("when_all_awaitable");
+  SUBCASE("of a list") {
+    sweep<waiting_for_all>("when_all_awaitable");
+  }
+  SUBCASE("of a vector") {
+    sweep<waiting_for_all_of_range>("when_all_range_awaitable");
+  }
 }
 TEST_CASE("sweep: when_any that is interrupted leaves no branch, and loses no value") {
-  sweep<waiting_for_any>("when_any_awaitable");
+  SUBCASE("of a list") {
+    sweep<waiting_for_any>("when_any_awaitable");
+  }
+  SUBCASE("of a vector") {
+    sweep<waiting_for_any_of_range>("when_any_range_awaitable");
+  }
 }
 TEST_CASE("sweep: a scope that is interrupted leaves no child") {
   sweep<with_children>("scope_awaitable");
