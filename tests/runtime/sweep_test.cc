@@ -22,6 +22,7 @@
 
 #include "file_ends.h"
 #include "foreign_event.h"
+#include "kedge/runtime/async_generator.h"
 #include "kedge/runtime/attempt.h"
 #include "kedge/runtime/callback.h"
 #include "kedge/runtime/descriptor.h"
@@ -348,6 +349,46 @@ class calling : public keeping_world {
   }
 };
 
+// Each wait asks a generator of its own.
+class generating : public keeping_world {
+ public:
+  using keeping_world::keeping_world;
+  auto awaited() {
+    bytes_.emplace(each_byte());
+    return bytes_->next();
+  }
+  void took(std::optional<result<int>> byte) { scenario::took(byte.value()); }
+
+ private:
+  async_generator<result<int>> each_byte() {
+    for (;;) {
+      co_await yield();
+      auto byte = co_await read_byte();
+      co_yield std::move(byte);
+    }
+  }
+
+  std::optional<async_generator<result<int>>> bytes_;
+};
+struct generating_for_each : pipe_world {
+  using pipe_world::pipe_world;
+  auto awaited() {
+    return for_each(two_bytes(), [](int) { return yield(); });
+  }
+
+ private:
+  async_generator<int> two_bytes() {
+    const sweep_detail::counted_life life(live);
+    for (int i = 0; i < 2; ++i) {
+      auto byte = co_await read_byte();
+      if (!byte) {
+        error = byte.error();
+        co_return;
+      }
+      co_yield *byte;
+    }
+  }
+};
 struct attempting : pipe_world {
   using pipe_world::pipe_world;
   auto awaited() { return attempt(read_byte()); }
@@ -566,6 +607,14 @@ TEST_CASE("sweep: a wait for a signal that is interrupted loses no delivery") {
 }
 TEST_CASE("sweep: a task that is interrupted leaves no frame, and loses no value") {
   sweep<calling>("task");
+}
+TEST_CASE("sweep: a generator that is interrupted is destroyed, and loses no value") {
+  SUBCASE("next") {
+    sweep<generating>("next_awaitable");
+  }
+  SUBCASE("for_each") {
+    sweep<generating_for_each>("task");
+  }
 }
 TEST_CASE("sweep: an attempt that is interrupted loses no value") {
   sweep<attempting>("attempt_awaitable");
