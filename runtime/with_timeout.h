@@ -4,6 +4,11 @@
 //     const auto n = co_await kedge::with_timeout(5s, in.read_some(buffer));
 //     if (!n && n.error() == kedge::errc::timed_out) ...
 //
+//     const auto sent = co_await kedge::with_deadline(t, [&]() -> kedge::task<> {
+//       co_await connect(peer);
+//       co_await send(peer);
+//     });
+//
 // When the deadline has passed x is cancelled *and awaited*. A value with which x still ends is
 // delivered, however late; an exception of x is thrown. If x was cancelled the error is
 // errc::timed_out. Nested, the nearest deadline wins, and each reports only its own.
@@ -18,6 +23,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "kedge/runtime/awaitable_block.h"
+#include "kedge/runtime/awaiting/closure.h"
 #include "kedge/runtime/awaiting/single_branch.h"
 #include "kedge/runtime/errc.h"
 #include "kedge/runtime/reactor/reactor.h"
@@ -172,6 +179,19 @@ template <awaitable A>
   requires(!std::is_lvalue_reference_v<A>)
 with_timeout_awaitable<A> with_deadline(clock::time_point t, A&& a) {
   return with_timeout_awaitable<A>(wait_limit(t), std::move(a));
+}
+
+// The same over a block: a callable that gives an awaitable. The block is kept, so it may be a
+// lambda with captures. Throws std::bad_alloc.
+template <class Rep, class Period, awaitable_block Block>
+auto with_timeout(std::chrono::duration<Rep, Period> d, Block&& block) {
+  KEDGE_CHECK_CLOSURE(Block);
+  return with_timeout(d, call_block(std::forward<Block>(block)));
+}
+template <awaitable_block Block>
+auto with_deadline(clock::time_point t, Block&& block) {
+  KEDGE_CHECK_CLOSURE(Block);
+  return with_deadline(t, call_block(std::forward<Block>(block)));
 }
 
 }  // namespace kedge

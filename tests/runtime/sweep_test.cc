@@ -30,7 +30,9 @@
 #include "kedge/runtime/forever.h"
 #include "kedge/runtime/shield.h"
 #include "kedge/runtime/signal_set.h"
+#include "kedge/runtime/this_task.h"
 #include "kedge/runtime/when_all.h"
+#include "kedge/runtime/with_cleanup.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/with_signals.h"
 #include "kedge/runtime/with_timeout.h"
@@ -413,6 +415,12 @@ struct limiting_a_task : keeping_world {
  private:
   task<result<int>> read_in_task() { co_return co_await read_byte(); }
 };
+struct limiting_a_block : keeping_world {
+  using keeping_world::keeping_world;
+  auto awaited() {
+    return with_timeout(1h, [this] { return read_byte(); });
+  }
+};
 // The deadline ends the wait.
 class expiring : public timed_world {
  public:
@@ -421,6 +429,37 @@ class expiring : public timed_world {
   void took(const result<void>& r) {
     if (!r && r.error() == errc::timed_out) ++delivered;
   }
+};
+// Time ends the clean-up.
+class cleaning_up : public pipe_world {
+ public:
+  cleaning_up(loop& l, manual_time& time) : pipe_world(l, time), time_(time) {}
+  auto awaited() {
+    return with_cleanup(read_byte(), [this] { return clean(); }, 1h);
+  }
+  void complete() override {
+    // The body has its byte, or was cancelled: time ends the clean-up.
+    if (cleaning_) {
+      time_.advance(1h);
+    } else {
+      pipe_world::complete();
+    }
+  }
+
+ private:
+  task<> clean() {
+    const sweep_detail::counted_life life(live);
+    const sweep_detail::counted_life cleaning(cleaning_);
+    co_await yield();
+    co_await forever();
+  }
+
+  manual_time& time_;
+  int cleaning_ = 0;
+};
+struct asking_state : timed_world {
+  using timed_world::timed_world;
+  auto awaited() { return this_task::state(); }
 };
 struct waiting_for_all : pipe_world {
   using pipe_world::pipe_world;
@@ -629,9 +668,18 @@ TEST_CASE("sweep: a wait with a limit that is interrupted leaves no timer, and l
   SUBCASE("with_deadline") {
     sweep<limiting_a_task>("with_timeout_awaitable");
   }
+  SUBCASE("over a block") {
+    sweep<limiting_a_block>("with_timeout_awaitable");
+  }
   SUBCASE("the limit ends the wait") {
     sweep<expiring>("with_timeout_awaitable");
   }
+}
+TEST_CASE("sweep: a clean-up runs to its end, or to the end of its grace") {
+  sweep<cleaning_up>("with_cleanup_awaitable");
+}
+TEST_CASE("sweep: state() does not wait") {
+  sweep<asking_state>("state");
 }
 TEST_CASE("sweep: when_all that is interrupted leaves no branch") {
   SUBCASE("of a list") {

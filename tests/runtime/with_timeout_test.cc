@@ -384,4 +384,32 @@ TEST_CASE("a loop that is destroyed at any stage of a time-out destroys its oper
   }
 }
 
+TEST_CASE("a deadline over a block keeps its captures, and gives the value of the block") {
+  loop l;
+  const std::string text = "kedge, in more letters than a short string has";
+  const auto block = [text]() -> task<std::string> {
+    co_await kedge::yield();
+    co_return text;
+  };
+  CHECK(l.run(kedge::with_timeout(1h, block)).value() == text);
+  CHECK(l.run(kedge::with_deadline(kedge::clock::after(1h), block)).value() == text);
+}
+
+TEST_CASE("of nested deadlines over blocks the nearest wins, and each reports only its own") {
+  loop l;
+  const auto now = kedge::clock::now();
+  std::string out;
+  l.run(kedge::with_deadline(now + 1h, [&]() -> task<> {
+     const auto inner = co_await kedge::with_deadline(now, [&]() -> task<> {
+       const auto innermost = co_await kedge::with_timeout(2h, [&]() -> task<> {
+         co_await kedge::sleep_for(3h);
+         out += 'x';
+       });
+       out += innermost ? 'v' : 'x';
+     });
+     out += !inner && inner.error() == errc::timed_out ? 't' : 'x';
+   })).value();
+  CHECK(out == "t");
+}
+
 }  // namespace

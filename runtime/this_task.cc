@@ -1,0 +1,29 @@
+// this_task: reads the state from the task's context.
+#include "kedge/runtime/this_task.h"
+
+#include "kedge/runtime/awaiting/branch.h"
+#include "kedge/runtime/reactor/reactor.h"
+
+namespace kedge {
+namespace {
+
+// The context of the task around a branch of a combinator, which has no place of its own.
+const context& placed_around(const context& c) noexcept {
+  for (const context* at = &c; at->parent() != nullptr; at = at->parent()) {
+    if (at->place().line() != 0) return *at;
+  }
+  return c;
+}
+
+}  // namespace
+
+task_state this_task::state_operation::await_resume() const noexcept {
+  task_state s{context_->holder()->owner().branch_name(), placed_around(*context_).place(), {}, {}};
+  if (context_->deadline() != clock::time_point::max()) {
+    s.time_left = clock::between(context_->in_reactor().now(), context_->deadline());
+  }
+  if (context_->cancelled()) s.cancelled = context_->cause();
+  return s;
+}
+
+}  // namespace kedge
