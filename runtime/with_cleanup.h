@@ -18,9 +18,9 @@
 // is thrown unless the body has thrown one, which counts; a clean-up that has run out of its grace
 // is no failure. If the loop is destroyed, only destructors run (rule 7 of docs/runtime.md).
 //
-// Threads: the loop's thread only. Awaiting it throws std::bad_alloc; without memory for the timer of
-// its grace the clean-up starts, and is cancelled at its first wait. Cancellation loses what the body
-// declares.
+// Threads: the loop's thread only. Awaiting it throws std::bad_alloc; without memory for the timer
+// of its grace the clean-up starts, and is cancelled at its first wait. Cancellation loses what the
+// body declares.
 #pragma once
 
 #include <chrono>

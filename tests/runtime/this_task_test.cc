@@ -64,25 +64,28 @@ TEST_CASE("in a child and in a branch state() tells the place where the task was
 TEST_CASE("state() tells the time until the nearest deadline, and zero after it") {
   kedge::manual_time time;
   loop l(time);
-  std::optional<kedge::clock::duration> near;
-  std::optional<kedge::clock::duration> far;
+  std::optional<kedge::clock::duration> outermost;
+  std::optional<kedge::clock::duration> innermost;
   std::optional<kedge::clock::duration> past;
   l.spawn([&]() -> task<> {
-    co_await kedge::with_timeout(10s, [&]() -> task<> {
-      co_await kedge::with_timeout(20s, [&]() -> task<> {
-        near = (co_await this_task::state()).time_left;
-        co_await kedge::with_timeout(1s, [&]() -> task<> {
-          far = (co_await this_task::state()).time_left;
+    const auto outer = [&]() -> task<> {
+      const auto middle = [&]() -> task<> {
+        outermost = (co_await this_task::state()).time_left;
+        const auto inner = [&]() -> task<> {
+          innermost = (co_await this_task::state()).time_left;
           time.advance(2s);
           past = (co_await this_task::state()).time_left;
-        });
-      });
-    });
+        };
+        static_cast<void>(co_await kedge::with_timeout(1s, inner));
+      };
+      static_cast<void>(co_await kedge::with_timeout(20s, middle));
+    };
+    static_cast<void>(co_await kedge::with_timeout(10s, outer));
     CHECK_FALSE((co_await this_task::state()).time_left);
   });
   while (l.size() != 0) l.poll();
-  CHECK(near == 10s);
-  CHECK(far == 1s);
+  CHECK(outermost == 10s);
+  CHECK(innermost == 1s);
   CHECK(past == 0s);
 }
 
