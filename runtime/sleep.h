@@ -3,9 +3,15 @@
 //     co_await kedge::sleep_for(std::chrono::milliseconds(100));
 //     co_await kedge::sleep_for(1.5s);
 //
+// With a slack the sleep may end later by up to the slack, so that many of them share one wake-up
+// of the process:
+//
+//     co_await kedge::sleep_for(30s, 1s);
+//
 // Time is the loop's: that of kedge::clock, which stands still while the machine sleeps, or that of
 // the loop's time_source. Sleeps with the same deadline end in the order in which they began.
-// Awaiting one throws std::bad_alloc. Cancellation loses nothing.
+// Awaiting one throws std::bad_alloc. Cancellation loses nothing. A time of the wall clock is
+// waited for by the sleep_until() of wall_clock.h.
 #pragma once
 
 #include <type_traits>
@@ -16,10 +22,17 @@
 
 namespace kedge {
 
-// `Time` is a clock::duration from the beginning of the wait, or a clock::time_point.
+struct coarse_duration {
+  clock::duration duration;
+  clock::duration slack;
+};
+
+// `Time` is a clock::duration or a coarse_duration from the beginning of the wait, or a
+// clock::time_point.
 template <class Time>
 class sleep_operation final : private timer {
   static constexpr bool is_relative = std::is_same_v<Time, clock::duration>;
+  static constexpr bool is_coarse = std::is_same_v<Time, coarse_duration>;
 
  public:
   explicit sleep_operation(Time t) noexcept : time_(t) {}
@@ -32,6 +45,10 @@ class sleep_operation final : private timer {
     waiter_ = &w;
     reactor& r = w.owner_context().in_reactor();
     if constexpr (is_relative) time_ = clock::sum(r.now(), time_).time_since_epoch();
+    if constexpr (is_coarse) {
+      const clock::time_point exact = clock::sum(r.now(), time_.duration);
+      time_.duration = clock::round_up(exact, time_.slack).time_since_epoch();
+    }
     r.timers().arm(*this, deadline());
     return true;
   }
@@ -52,7 +69,13 @@ class sleep_operation final : private timer {
 
  private:
   void expire() noexcept override { wake(*waiter_); }
-  clock::time_point deadline() const noexcept { return clock::time_point(time_); }
+  clock::time_point deadline() const noexcept {
+    if constexpr (is_coarse) {
+      return clock::time_point(time_.duration);
+    } else {
+      return clock::time_point(time_);
+    }
+  }
 
   Time time_;  // once the wait has begun, a duration is that from the epoch to the deadline
   waiter* waiter_ = nullptr;
@@ -81,6 +104,18 @@ template <class Rep, class Period>
 [[nodiscard]] inline sleep_awaitable<clock::time_point> sleep_until(
     clock::time_point deadline) noexcept {
   return sleep_awaitable<clock::time_point>(deadline);
+}
+
+// The same, but the deadline is rounded up by clock::round_up(): it is later by less than `slack`.
+template <class Rep, class Period, class SlackRep, class SlackPeriod>
+[[nodiscard]] sleep_awaitable<coarse_duration> sleep_for(
+    std::chrono::duration<Rep, Period> d, std::chrono::duration<SlackRep, SlackPeriod> slack) {
+  return sleep_awaitable<coarse_duration>({saturate(d), saturate(slack)});
+}
+template <class Rep, class Period>
+[[nodiscard]] sleep_awaitable<clock::time_point> sleep_until(
+    clock::time_point deadline, std::chrono::duration<Rep, Period> slack) {
+  return sleep_awaitable<clock::time_point>(clock::round_up(deadline, saturate(slack)));
 }
 
 }  // namespace kedge

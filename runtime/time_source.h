@@ -34,6 +34,12 @@ class time_source {
   // in signal handlers: must be async-signal-safe, and must not call the kernel about kqueues.
   virtual clock::time_point now() const noexcept = 0;
 
+  // Returns the wall clock's time, which may step: by default the system's. For waits until a time
+  // of the wall clock (sleep.h). Called on the threads of the source's loops.
+  virtual std::chrono::system_clock::time_point wall_now() const noexcept {
+    return std::chrono::system_clock::now();
+  }
+
  protected:
   time_source() = default;
   ~time_source() = default;

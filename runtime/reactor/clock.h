@@ -6,6 +6,7 @@
 // counts sleep). Any thread.
 #pragma once
 
+#include <bit>
 #include <chrono>
 #include <cmath>
 #include <concepts>
@@ -40,6 +41,16 @@ struct clock {
     if (d > duration::zero() && start > time_point::max() - d) return time_point::max();
     if (d < duration::zero() && start < time_point::min() - d) return time_point::min();
     return start + d;
+  }
+
+  // Returns the next time that is not before t and is a multiple of a power of two of nanoseconds,
+  // the largest one that is not longer than `slack`. So it is later by less than `slack`, and times
+  // that are close to each other become the same one. Returns t for a `slack` that is not positive.
+  static constexpr time_point round_up(time_point t, duration slack) noexcept {
+    if (slack <= duration::zero()) return t;
+    const auto unit = static_cast<rep>(std::bit_floor(static_cast<std::uint64_t>(slack.count())));
+    const rep up = sum(t, duration(unit - 1)).time_since_epoch().count();
+    return up == duration::max().count() ? time_point::max() : time_point(duration(up & -unit));
   }
 
   // Returns now() + d, saturating as saturate() and sum(). Throws std::invalid_argument for NaN.

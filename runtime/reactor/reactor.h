@@ -72,6 +72,10 @@ class reactor {
   // Returns the time of kedge::clock, or of the loop's time_source. Each call reads the clock, so a
   // deadline that is computed from the time is not early.
   clock::time_point now() const noexcept { return time_ == nullptr ? clock::now() : time_->now(); }
+  // Returns the time of the wall clock, or of the loop's time_source.
+  std::chrono::system_clock::time_point wall_now() const noexcept {
+    return time_ == nullptr ? std::chrono::system_clock::now() : time_->wall_now();
+  }
 
   timer_heap& timers() noexcept {
     assert(in_own_thread() && "kedge: a timer belongs to its loop's thread");

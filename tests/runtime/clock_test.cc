@@ -101,4 +101,22 @@ TEST_CASE("sleeps of all types of durations end at their time, and endless ones 
   CHECK(l.size() == 3);
 }
 
+TEST_CASE("round_up() gives a multiple of the largest power of two within the slack") {
+  const auto rounded = [](clock::rep t, clock::rep slack) {
+    return clock::round_up(clock::time_point(clock::duration(t)), clock::duration(slack))
+        .time_since_epoch()
+        .count();
+  };
+  CHECK(rounded(1000, 16) == 1008);
+  CHECK(rounded(1000, 31) == 1008);
+  CHECK(rounded(1008, 31) == 1008);
+  CHECK(rounded(1000, 1) == 1000);
+  CHECK(rounded(1000, 0) == 1000);
+  CHECK(rounded(1000, -5) == 1000);
+  CHECK(rounded(-1000, 16) == -992);
+  const clock::rep most = std::numeric_limits<clock::rep>::max();
+  CHECK(rounded(most - 1, 1024) == most);
+  CHECK(rounded(1, most) == clock::rep{1} << 62);
+}
+
 }  // namespace

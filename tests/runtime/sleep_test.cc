@@ -11,6 +11,7 @@
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/yield.h"
+#include "manual_time.h"
 #include "mark.h"
 
 namespace {
@@ -152,6 +153,30 @@ TEST_CASE("a loop with a sleep that waits or has expired can be destroyed") {
     if (!expired) l.poll();
     CHECK(l.size() == 1);
   }
+}
+
+TEST_CASE("sleeps with a slack end together, each late by less than the slack") {
+  kedge::manual_time time;
+  loop l(time);
+  const auto start = time.now();
+  for (int i = 0; i < 10; ++i) {
+    l.spawn([&, i]() -> task<> {
+      const auto due = start + 1s + i * 1ms;
+      if (i % 2 == 0) {
+        co_await kedge::sleep_for(due - start, 500ms);
+      } else {
+        co_await kedge::sleep_until(due, 500ms);
+      }
+      CHECK(time.now() >= due);
+      CHECK(time.now() < due + 500ms);
+    });
+  }
+  l.poll();
+  const auto shared = l.timers().earliest();
+  time.advance(shared - start);
+  while (l.size() != 0 && l.poll()) {
+  }
+  CHECK(l.size() == 0);
 }
 
 }  // namespace

@@ -28,9 +28,11 @@
 #include "kedge/runtime/descriptor.h"
 #include "kedge/runtime/foreign.h"
 #include "kedge/runtime/forever.h"
+#include "kedge/runtime/interval.h"
 #include "kedge/runtime/shield.h"
 #include "kedge/runtime/signal_set.h"
 #include "kedge/runtime/this_task.h"
+#include "kedge/runtime/wall_clock.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/with_cleanup.h"
 #include "kedge/runtime/with_scope.h"
@@ -65,6 +67,33 @@ struct sleeping_for : timed_world {
 struct sleeping_until : timed_world {
   using timed_world::timed_world;
   auto awaited() { return sleep_until(clock::after(1h)); }
+};
+struct sleeping_coarsely : timed_world {
+  using timed_world::timed_world;
+  auto awaited() { return sleep_for(1h, 1s); }
+};
+class sleeping_until_wall_time : public timed_world {
+ public:
+  sleeping_until_wall_time(loop& l, manual_time& time)
+      : timed_world(l, time), deadline_(time.wall_now() + 90min) {}
+  auto awaited() { return sleep_until(deadline_); }
+
+ private:
+  std::chrono::system_clock::time_point deadline_;
+};
+class ticking : public timed_world {
+ public:
+  ticking(loop& l, manual_time& time) : timed_world(l, time), ticks_(std::in_place, l, 1h) {}
+  // The first one is older than the wait, and may outlive the interval.
+  interval::next_awaitable awaited() {
+    if (first_) return *std::exchange(first_, std::nullopt);
+    return ticks_->next();
+  }
+  void close() override { ticks_.reset(); }
+
+ private:
+  std::optional<interval> ticks_;
+  std::optional<interval::next_awaitable> first_ = ticks_->next();
 };
 struct yielding : timed_world {
   using timed_world::timed_world;
@@ -597,9 +626,18 @@ TEST_CASE("sweep: a sleep that is interrupted leaves no timer") {
   SUBCASE("sleep_until") {
     sweep<sleeping_until>("sleep_awaitable");
   }
+  SUBCASE("sleep_for with a slack") {
+    sweep<sleeping_coarsely>("sleep_awaitable");
+  }
+  SUBCASE("sleep_until a wall time") {
+    sweep<sleeping_until_wall_time>("wall_sleep_awaitable");
+  }
 }
 TEST_CASE("sweep: a yield that is interrupted leaves nothing in the ready queue") {
   sweep<yielding>("yield");
+}
+TEST_CASE("sweep: a wait for a tick that is interrupted leaves no timer") {
+  sweep<ticking>("next_awaitable");
 }
 TEST_CASE("sweep: a wait without an end that is interrupted leaves nothing") {
   sweep<waiting_forever>("forever");
