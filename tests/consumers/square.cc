@@ -7,10 +7,7 @@
 #include "kedge/mach/call.h"
 #include "kedge/mach/receive.h"
 #include "kedge/mach/send.h"
-#include "kedge/runtime/loop.h"
-#include "kedge/runtime/task.h"
-#include "kedge/runtime/version.h"
-#include "kedge/runtime/with_timeout.h"
+#include "kedge/runtime/runtime.h"
 
 #if KEDGE_VERSION < KEDGE_VERSION_NUMBER(0, 1, 0)
 #error "too old"

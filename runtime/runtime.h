@@ -1,0 +1,38 @@
+// runtime.h: all that a program needs of the runtime.
+//
+//     #include "kedge/runtime/runtime.h"
+//
+// A program that compiles many files includes what it uses instead.
+#pragma once
+
+#include "kedge/runtime/async_generator.h"
+#include "kedge/runtime/attempt.h"
+#include "kedge/runtime/attempted.h"
+#include "kedge/runtime/callback.h"
+#include "kedge/runtime/cancelled.h"
+#include "kedge/runtime/descriptor.h"
+#include "kedge/runtime/errc.h"
+#include "kedge/runtime/foreign.h"
+#include "kedge/runtime/forever.h"
+#include "kedge/runtime/interval.h"
+#include "kedge/runtime/loop.h"
+#include "kedge/runtime/observer.h"
+#include "kedge/runtime/remote.h"
+#include "kedge/runtime/result.h"
+#include "kedge/runtime/scope.h"
+#include "kedge/runtime/scope_guard.h"
+#include "kedge/runtime/shield.h"
+#include "kedge/runtime/signal_set.h"
+#include "kedge/runtime/sleep.h"
+#include "kedge/runtime/task.h"
+#include "kedge/runtime/this_task.h"
+#include "kedge/runtime/time_source.h"
+#include "kedge/runtime/version.h"
+#include "kedge/runtime/wall_clock.h"
+#include "kedge/runtime/when_all.h"
+#include "kedge/runtime/when_any.h"
+#include "kedge/runtime/with_cleanup.h"
+#include "kedge/runtime/with_scope.h"
+#include "kedge/runtime/with_signals.h"
+#include "kedge/runtime/with_timeout.h"
+#include "kedge/runtime/yield.h"
