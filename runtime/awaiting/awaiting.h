@@ -316,8 +316,9 @@ class awaiting_promise : public frame {
   template <class A>
   auto await_transform(A&& a, std::source_location place = std::source_location::current()) {
     static_assert(awaitable<A>,
-                  "kedge: this type cannot be awaited here: it is not one of Kedge's awaitables "
-                  "(see kedge/runtime/awaiting/operation.h for the protocol that makes one)");
+                  "kedge: this type cannot be awaited here: it is not one of Kedge's awaitables. "
+                  "Use foreign(x) for an awaitable of another library, callback<T>(start) for a "
+                  "callback (kedge/runtime/awaiting/operation.h has the protocol of our own)");
     static_assert(
         !std::is_lvalue_reference_v<A> || std::is_trivially_copyable_v<std::remove_cvref_t<A>>,
         "kedge: an awaitable is awaited once: co_await std::move(it)");

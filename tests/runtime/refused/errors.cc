@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 using kedge::task;
 
 task<> awaits_a_foreign_type() {
-  co_await std::string();  // "is not one of Kedge's awaitables"
+  co_await std::string();  // "Use foreign(x) for an awaitable of another library"
 }
 
 task<> awaits_a_task_by_name(task<> t) {
