@@ -3,10 +3,14 @@
 #include <chrono>
 #include <string>
 
+#include "kedge/runtime/async_generator.h"
+#include "kedge/runtime/callback.h"
+#include "kedge/runtime/foreign.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/result.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/with_cleanup.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
@@ -38,6 +42,22 @@ task<> opens_a_scope_without_a_body() {
   co_await kedge::with_scope([](kedge::scope&) { return 1; });  // "with_scope() takes a callable"
 }
 
+task<> awaits_one_of_ours_as_foreign() {
+  co_await kedge::foreign(kedge::yield());  // "co_await it as it is"
+}
+task<> awaits_a_string_as_foreign() {
+  co_await kedge::foreign(std::string());  // "foreign() takes what co_await takes"
+}
+task<> starts_a_callback_of_nothing() {
+  co_await kedge::callback<int>([] {});  // "callback() calls start(callback_handler<T>)"
+}
+task<> cleans_up_with_a_number() {
+  co_await kedge::with_cleanup(kedge::yield(), 1, 1s);  // "with_cleanup() calls cleanup("
+}
+kedge::async_generator<int&> references() {  // "a generator gives objects"
+  co_return;
+}
+
 struct unmakable {};
 task<kedge::result<int, unmakable>> send() {
   co_return 1;
@@ -57,4 +77,16 @@ task<> awaits_a_wide_type() {
 // g++ 12 destroys it twice.
 task<> awaits_a_scope_of_a_temporary_closure(std::string s) {
   co_await kedge::with_scope([s](auto&) { return kedge::yield(); });  // g++ 12: "name this closure"
+}
+task<> awaits_a_callback_of_a_temporary_closure(std::string s) {
+  co_await kedge::callback<int>([s](auto) {});  // g++ 12: "name this closure"
+}
+struct aggregate {
+  bool await_ready() { return true; }
+  void await_suspend(std::coroutine_handle<>) {}
+  void await_resume() {}
+  std::string text;
+};
+task<> awaits_a_foreign_aggregate() {
+  co_await kedge::foreign(aggregate());  // g++ 12: "name this aggregate first"
 }
