@@ -25,7 +25,9 @@ class category final : public std::error_category {
       case errc::cancelled:
         return "cancelled";
       case errc::forked:
-        return "the loop belongs to the parent of this process";
+        return "it belongs to the parent of this process";
+      case errc::abandoned:
+        return "abandoned by those that were to complete it";
     }
     return "unknown error " + std::to_string(value);
   }

@@ -15,7 +15,8 @@ enum class errc {
   already_awaited,  // an exclusive source has a waiter already
   loop_gone,        // the loop of the source has been destroyed
   cancelled,        // scope::cancel() has ended the body before it had a value
-  forked,           // the loop belongs to the parent of this process
+  forked,           // the loop or thread pool belongs to the parent of this process
+  abandoned,        // the result will not come: all its completers were dropped
 };
 
 // The category of these codes, named "kedge".

@@ -25,6 +25,7 @@
 #include "kedge/runtime/async_generator.h"
 #include "kedge/runtime/attempt.h"
 #include "kedge/runtime/callback.h"
+#include "kedge/runtime/completion.h"
 #include "kedge/runtime/descriptor.h"
 #include "kedge/runtime/foreign.h"
 #include "kedge/runtime/forever.h"
@@ -360,6 +361,37 @@ class next_signal : public signal_world {
   unsigned taken_ = 0;
 };
 
+// --- Other threads -------------------------------------------------------------------------------
+
+// A completion has one result, so there is another one after each that was taken.
+class completing : public scenario {
+ public:
+  completing(loop&, manual_time&) { renew(); }
+  auto awaited() {
+    if (taken_) renew();
+    return source_->wait();
+  }
+  void complete() override { given_ = to_->complete(1) || given_; }
+  void close() override { source_.reset(); }
+  void took(const result<int>& r) {
+    taken_ = r.has_value();
+    scenario::took(r);
+  }
+  bool nothing_left() override { return taken_ == given_; }
+
+ private:
+  void renew() {
+    source_.emplace();
+    to_ = source_->get_completer();
+    taken_ = given_ = false;
+  }
+
+  std::optional<completion<int>> source_;
+  std::optional<completer<int>> to_;
+  bool given_ = false;
+  bool taken_ = false;
+};
+
 // --- Combinators around a wait for a byte --------------------------------------------------------
 
 class calling : public keeping_world {
@@ -681,6 +713,9 @@ TEST_CASE("sweep: a wait for a signal that is interrupted loses no delivery") {
   SUBCASE("with_signals") {
     sweep<until_signal>("task");
   }
+}
+TEST_CASE("sweep: a wait for a completion that is interrupted loses no result") {
+  sweep<completing>("completion_awaitable");
 }
 TEST_CASE("sweep: a task that is interrupted leaves no frame, and loses no value") {
   sweep<calling>("task");
