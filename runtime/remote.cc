@@ -57,6 +57,7 @@ remote::work* remote::mailbox::in_order(std::uintptr_t head) noexcept {
 bool remote::mailbox::run_all() noexcept {
   for (work* w = in_order(head_.exchange(awake, std::memory_order_acquire)); w != nullptr;) {
     work* const next = w->next_;
+    ++posts_;
     w->run();
     w = next;
   }

@@ -305,6 +305,7 @@ class [[nodiscard]] awaiting final : public operation_waiter<Op, coroutine_waite
     line.print(", at ");
     print_place(line, place_);
   }
+  std::source_location place() const noexcept override { return place_; }
 
  private:
   std::source_location place_;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <coroutine>
+#include <source_location>
 
 #include "kedge/runtime/awaiting/description.h"
 #include "kedge/runtime/cancelled.h"
@@ -45,6 +46,9 @@ class waiter : public ready_node {
   // The awaiting coroutine, or null for a branch.
   std::coroutine_handle<> awaiting_coroutine() const noexcept { return coroutine_; }
   inline frame* awaiting_frame() const noexcept;  // in frame.h
+
+  // The place of the co_await, line 0 if it is unknown.
+  virtual std::source_location place() const noexcept { return {}; }
 
   // Returns true if the wait was cancelled and ends as such at its turn.
   bool is_withdrawn() const noexcept { return withdrawn_; }

@@ -33,6 +33,8 @@ class remote::mailbox {
   // Runs the posted work in order. Returns false if there was none. Work that is posted while this
   // runs waits for the next call. Costs one load if there is none.
   bool run_posted() noexcept { return head_.load(std::memory_order_relaxed) > gone && run_all(); }
+  // How much posted work has run.
+  std::uint64_t posts() const noexcept { return posts_; }
   // The loop is about to sleep: the next post wakes it. Returns false, and the loop stays awake, if
   // posted work is waiting.
   bool fall_asleep() noexcept {
@@ -61,6 +63,7 @@ class remote::mailbox {
 
   std::atomic<std::uintptr_t> head_{asleep};
   std::atomic<unsigned> triggering_{0};  // posters that may be about to trigger the event
+  std::uint64_t posts_ = 0;
   const int kq_;
   const unsigned generation_ = fork_generation();
 };

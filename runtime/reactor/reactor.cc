@@ -17,6 +17,7 @@
 #include "kedge/runtime/kqueue/extension.h"
 #include "kedge/runtime/reactor/mailbox.h"
 #include "kedge/runtime/reactor/registration_table.h"
+#include "kedge/runtime/reactor/stall_probe.h"
 
 namespace kedge {
 namespace {
@@ -210,6 +211,7 @@ void reactor::driving::enter() noexcept {
 
 reactor::driving::~driving() {
   if (reactor_.hook_ != nullptr) reactor_.hook_->leave();
+  if (reactor_.probe_ != nullptr) reactor_.probe_->idle();
   current_reactor = outer_;
   reactor_.driver_.store(nullptr, std::memory_order_release);
 }
@@ -226,6 +228,7 @@ void reactor::after_failed_drive() {
 void reactor::run_observed() {
   waiter& w = choose();
   context& c = w.owner_context();
+  if (probe_ != nullptr) probe_->resume(w);
   budget_ = budget_per_resumption;
   std::coroutine_handle<> next = w.proceed();
   if (observer_ == nullptr || next == std::noop_coroutine()) return next.resume();
@@ -251,11 +254,27 @@ void reactor::tell_of_ready(waiter& w) noexcept {
   if (polled_by_host_ && !driven()) wake_host();
 }
 
+// The loop asks the kernel, or goes on after that.
+void reactor::tell_of_turn(happening what) noexcept {
+  if (observer_ != nullptr) observer_->at(what, nullptr, nullptr);
+  if (probe_ == nullptr) return;
+  what == happening::asleep ? probe_->idle() : probe_->begin();
+}
+
+loop_counters reactor::counters() const noexcept {
+  loop_counters all = counters_;
+  all.timers = timers_.expired();
+  all.posts = mailbox_->posts();
+  if (probe_ != nullptr) all.longest_turn = probe_->longest_turn();
+  return all;
+}
+
 // --- Events --------------------------------------------------------------------------------------
 
 void reactor::deliver(int count) noexcept {
   for (int i = 0; i < count; ++i) {
     const kevent64_s& event = events_[static_cast<std::size_t>(i)];
+    ++counters_.events;
     if (event.udata != wake_up_udata) {
       registrations_->deliver(event);
     } else if (event.filter == EVFILT_TIMER) {
@@ -302,19 +321,22 @@ int reactor::ask_kernel(clock::duration max_wait) {
   // There is room for an error record per change, so all changes have been handled, even on EINTR.
   if (count < 0 && errno != EINTR && errno != ETIMEDOUT) fail("kevent64");
   if (submitted != 0) registrations_->submitted(submitted);
+  ++counters_.waits;
   return std::max(count, 0);
 }
 
 // Asks the kernel, and waits for at most max_wait if nothing is ready. `time` is now if there are
 // timers. Returns false if nothing came.
 bool reactor::ask(clock::duration max_wait, clock::time_point time) {
-  if (observer_ != nullptr) observer_->at(happening::asleep, nullptr, nullptr);
+  if (is_watched_) [[unlikely]]
+    tell_of_turn(happening::asleep);
   if (!ready_.empty()) max_wait = clock::duration::zero();
   if (!timers_.empty()) max_wait = std::min(clock::between(time, timers_.earliest()), max_wait);
   const bool sleeps = max_wait > clock::duration::zero();
   if (sleeps && !mailbox_->fall_asleep()) max_wait = clock::duration::zero();
   const int count = ask_kernel(max_wait);
-  if (observer_ != nullptr) observer_->at(happening::awake, nullptr, nullptr);
+  if (is_watched_) [[unlikely]]
+    tell_of_turn(happening::awake);
   turns_until_kernel_ = turns_per_kernel_call;
   asked_.reset();
   deliver(count);  // before posted work runs, which may submit changes into the same array
@@ -331,6 +353,9 @@ bool reactor::ask(clock::duration max_wait, clock::time_point time) {
 bool reactor::collect(clock::duration max_wait) {
   throw_if_forked();
   assert(in_own_thread() && "kedge: a loop is driven by one thread");
+  ++counters_.turns;
+  if (probe_ != nullptr) [[unlikely]]
+    probe_->begin();
   bool came = mailbox_->run_posted();
   // While nothing is ready and no timer is armed, no time is of interest.
   const bool timeless = ready_.empty() && timers_.empty() && !kqueue_.has_active();
@@ -357,19 +382,23 @@ bool reactor::must_ask(clock::time_point time) {
 
 // Runs the ready waiters, those that become ready on the way included, up to the turn's limit.
 bool reactor::run_ready() {
-  bool ran = false;
-  for (int left = resumptions_per_turn; left > 0 && !ready_.empty();) {
-    if (observer_ != nullptr) [[unlikely]] {
+  int left = resumptions_per_turn;
+  while (left > 0 && !ready_.empty()) {
+    if (is_watched_) [[unlikely]] {
       run_observed();
     } else {
       run_one(ready_.pop_front());
     }
-    ran = true;
+    --left;
     if (forked()) [[unlikely]]
       break;  // the next turn throws
-    left -= budget_ > 0 ? 1 : resumptions_per_budget;
+    if (budget_ <= 0) [[unlikely]] {
+      left -= resumptions_per_budget - 1;
+      counters_.resumptions -= resumptions_per_budget - 1;
+    }
   }
-  return ran;
+  counters_.resumptions += static_cast<unsigned>(resumptions_per_turn - left);
+  return left != resumptions_per_turn;
 }
 
 inline void reactor::run_one(waiter& w) noexcept {
@@ -402,6 +431,7 @@ bool reactor::single_step() {
     }
     if (ready_.empty()) return false;
     --steps_until_turn_;
+    ++counters_.resumptions;
     run_observed();
     return true;
   });

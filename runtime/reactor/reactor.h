@@ -40,6 +40,7 @@
 #include "kedge/runtime/reactor/clock.h"
 #include "kedge/runtime/reactor/drive_hook.h"
 #include "kedge/runtime/reactor/fork_generation.h"
+#include "kedge/runtime/reactor/loop_counters.h"
 #include "kedge/runtime/reactor/ready_queue.h"
 #include "kedge/runtime/reactor/timer.h"
 #include "kedge/runtime/remote.h"
@@ -50,6 +51,7 @@ struct kevent64_s;
 namespace kedge {
 
 class registration_table;
+class stall_probe;
 
 class reactor {
  public:
@@ -139,10 +141,21 @@ class reactor {
   // before. The observer must outlive the loop, or be replaced.
   observer* set_observer(observer* o) noexcept {
     tells_of_ready_ = o != nullptr || polled_by_host_;
+    is_watched_ = o != nullptr || probe_ != nullptr;
     return std::exchange(observer_, o);
   }
   // The observer, or null. For what the loop's operations and scopes report to it.
   observer* observed_by() const noexcept { return observer_; }
+
+  // Returns what the loop has done so far. Counting costs some instructions a turn.
+  loop_counters counters() const noexcept;
+
+  // For stall_watch. Sets what the loop tells of its steps; null: nothing. Returns what was set
+  // before. The probe must outlive the loop, or be replaced.
+  stall_probe* set_probe(stall_probe* p) noexcept {
+    is_watched_ = p != nullptr || observer_ != nullptr;
+    return std::exchange(probe_, p);
+  }
 
   // Sets after how much time the kernel is asked for events although tasks are ready. Zero: at
   // every turn.
@@ -288,6 +301,7 @@ class reactor {
   void run_observed();
   waiter& choose();
   void tell_of_ready(waiter& w) noexcept;
+  void tell_of_turn(happening what) noexcept;
   bool must_ask(clock::time_point time);
   [[gnu::always_inline]] inline bool ask(clock::duration max_wait, clock::time_point time);
   bool take_active();
@@ -314,7 +328,10 @@ class reactor {
   std::optional<clock::time_point> asked_;
   bool polled_by_host_ = false;
   bool tells_of_ready_ = false;  // to a polling host, or to the observer
+  bool is_watched_ = false;      // by the observer or the probe
   observer* observer_ = nullptr;
+  stall_probe* probe_ = nullptr;
+  loop_counters counters_;  // but for what its parts count
   // What the kernel timer for a polling host is set to; max() if to no deadline.
   clock::time_point host_timer_ = clock::time_point::max();
   ready_queue<waiter> ready_;

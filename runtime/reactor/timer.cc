@@ -61,7 +61,7 @@ void timer_heap::disarmed(std::uint32_t of_slot) noexcept {
 
 bool timer_heap::expire_front(clock::time_point now) noexcept {
   const std::uint32_t armed_before = next_order_;
-  bool any = false;
+  const std::uint64_t expired_before = expired_;
   // Counted from `armed_before`, so that an order which has wrapped round since is not taken for a
   // new one.
   const auto armed_in_this_call = [&](std::uint32_t order) {
@@ -73,13 +73,13 @@ bool timer_heap::expire_front(clock::time_point now) noexcept {
     pop_front();
     prefetch_next();
     if (t == nullptr) continue;
-    any = true;
+    ++expired_;
     --live_;
     t->heap_ = nullptr;
     t->expire();
   }
   prune();
-  return any;
+  return expired_ != expired_before;
 }
 
 // Fetches what the expiry of the entries behind the first one will touch.

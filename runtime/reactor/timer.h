@@ -54,6 +54,8 @@ class timer_heap {
 
   bool empty() const noexcept { return live_ == 0; }
   std::size_t size() const noexcept { return live_; }
+  // The number of timers that have expired so far.
+  std::uint64_t expired() const noexcept { return expired_; }
   // The earliest deadline. Requires that the heap is not empty. Must not be called by a timer's
   // expire().
   clock::time_point earliest() const noexcept { return entries_.front().deadline; }
@@ -104,6 +106,7 @@ class timer_heap {
   void sift_up(std::size_t position, const entry& e) noexcept;
   void sift_down(std::size_t position, const entry& e) noexcept;
 
+  std::uint64_t expired_ = 0;
   std::vector<entry> entries_;  // the first one has a timer, except within expire()
   std::vector<slot> slots_;
   std::uint32_t first_free_ = no_slot;
