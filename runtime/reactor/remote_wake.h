@@ -45,11 +45,11 @@ class remote_wake : private remote::work {
   virtual ~remote_wake() = default;
 
  private:
-  void run() noexcept override {
+  void run() noexcept final {
     const std::shared_ptr<remote_wake> keep = std::move(self_);
     if (waiter* const w = detach()) wake(*w);
   }
-  void drop() noexcept override { const std::shared_ptr<remote_wake> keep = std::move(self_); }
+  void drop() noexcept final { const std::shared_ptr<remote_wake> keep = std::move(self_); }
 
   std::optional<remote> to_;
   std::shared_ptr<remote_wake> self_;  // while the post is on its way

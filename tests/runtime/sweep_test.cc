@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
@@ -17,6 +18,7 @@
 #include <ostream>
 #include <span>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -30,6 +32,7 @@
 #include "kedge/runtime/foreign.h"
 #include "kedge/runtime/forever.h"
 #include "kedge/runtime/interval.h"
+#include "kedge/runtime/offload.h"
 #include "kedge/runtime/shield.h"
 #include "kedge/runtime/signal_set.h"
 #include "kedge/runtime/this_task.h"
@@ -366,8 +369,13 @@ class next_signal : public signal_world {
 // A completion has one result, so there is another one after each that was taken.
 class completing : public scenario {
  public:
-  completing(loop&, manual_time&) { renew(); }
-  auto awaited() {
+  completing(loop&, manual_time&) {
+    renew();
+    first_ = source_->wait();
+  }
+  // The first one is older than the wait, and may outlive the completion.
+  completion<int>::completion_awaitable awaited() {
+    if (first_) return *std::exchange(first_, std::nullopt);
     if (taken_) renew();
     return source_->wait();
   }
@@ -388,8 +396,69 @@ class completing : public scenario {
 
   std::optional<completion<int>> source_;
   std::optional<completer<int>> to_;
+  std::optional<completion<int>::completion_awaitable> first_;
   bool given_ = false;
   bool taken_ = false;
+};
+
+// A function that another thread holds until it is released or told to stop. Each has an object of
+// its own, since a detached one may outlive its wait.
+class held_call {
+ public:
+  int operator()(const stop_flag& stop) const {
+    while (!released_->load() && !stop.stop_requested()) std::this_thread::yield();
+    return 1;
+  }
+  void release() const noexcept { released_->store(true); }
+
+ private:
+  std::shared_ptr<std::atomic<bool>> released_ = std::make_shared<std::atomic<bool>>(false);
+};
+
+class offloading_world : public scenario {
+ public:
+  offloading_world(loop&, manual_time&) {}
+  // Returns when the only thread of the pool has ended the call and posted it.
+  void complete() override {
+    if (fn_) fn_->release();
+    if (!pool_) return;
+    loop own;
+    const auto nothing = [] {};
+    own.run(offload(*pool_, nothing));
+  }
+  void close() override {
+    complete();
+    pool_.reset();
+  }
+
+ protected:
+  const thread_pool& pool() const { return *pool_; }
+  const held_call& renew() { return fn_.emplace(); }
+
+ private:
+  std::optional<thread_pool> pool_{std::in_place, 1};
+  std::optional<held_call> fn_;
+};
+// The first awaitable is older than the wait, and may outlive the pool.
+struct offloading : offloading_world {
+  using offloading_world::offloading_world;
+  auto awaited() {
+    if (first_) return *std::exchange(first_, std::nullopt);
+    return offload(pool(), renew());
+  }
+
+ private:
+  std::optional<offload_awaitable<held_call, false>> first_ = offload(pool(), renew());
+};
+struct offloading_detached : offloading_world {
+  using offloading_world::offloading_world;
+  auto awaited() {
+    if (first_) return *std::exchange(first_, std::nullopt);
+    return offload_detached(pool(), renew());
+  }
+
+ private:
+  std::optional<offload_awaitable<held_call, true>> first_ = offload_detached(pool(), renew());
 };
 
 // --- Combinators around a wait for a byte --------------------------------------------------------
@@ -716,6 +785,14 @@ TEST_CASE("sweep: a wait for a signal that is interrupted loses no delivery") {
 }
 TEST_CASE("sweep: a wait for a completion that is interrupted loses no result") {
   sweep<completing>("completion_awaitable");
+}
+TEST_CASE("sweep: an offloaded function that is interrupted leaves no call") {
+  SUBCASE("offload") {
+    sweep<offloading>("offload_awaitable");
+  }
+  SUBCASE("offload_detached") {
+    sweep<offloading_detached>("offload_awaitable");
+  }
 }
 TEST_CASE("sweep: a task that is interrupted leaves no frame, and loses no value") {
   sweep<calling>("task");
