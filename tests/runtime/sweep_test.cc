@@ -421,44 +421,26 @@ class offloading_world : public scenario {
   // Returns when the only thread of the pool has ended the call and posted it.
   void complete() override {
     if (fn_) fn_->release();
-    if (!pool_) return;
     loop own;
     const auto nothing = [] {};
-    own.run(offload(*pool_, nothing));
-  }
-  void close() override {
-    complete();
-    pool_.reset();
+    own.run(offload(pool, nothing));
   }
 
  protected:
-  const thread_pool& pool() const { return *pool_; }
   const held_call& renew() { return fn_.emplace(); }
 
- private:
-  std::optional<thread_pool> pool_{std::in_place, 1};
-  std::optional<held_call> fn_;
-};
-// The first awaitable is older than the wait, and may outlive the pool.
-struct offloading : offloading_world {
-  using offloading_world::offloading_world;
-  auto awaited() {
-    if (first_) return *std::exchange(first_, std::nullopt);
-    return offload(pool(), renew());
-  }
+  const thread_pool pool{1};
 
  private:
-  std::optional<offload_awaitable<held_call, false>> first_ = offload(pool(), renew());
+  std::optional<held_call> fn_;
+};
+struct offloading : offloading_world {
+  using offloading_world::offloading_world;
+  auto awaited() { return offload(pool, renew()); }
 };
 struct offloading_detached : offloading_world {
   using offloading_world::offloading_world;
-  auto awaited() {
-    if (first_) return *std::exchange(first_, std::nullopt);
-    return offload_detached(pool(), renew());
-  }
-
- private:
-  std::optional<offload_awaitable<held_call, true>> first_ = offload_detached(pool(), renew());
+  auto awaited() { return offload_detached(pool, renew()); }
 };
 
 // --- Combinators around a wait for a byte --------------------------------------------------------

@@ -6,6 +6,7 @@
 namespace {
 
 const std::string follow = "tools/examples/follow";
+const std::string lines = "tools/examples/lines";
 const std::string nested = "tools/examples/nested";
 const std::string service = "tools/examples/service";
 
@@ -39,6 +40,23 @@ TEST_CASE("follow unwinds on Ctrl-C and ends with status 130") {
   const outcome o = p.finish();
   CHECK(o.status == 130);
   CHECK(o.err == "follow: 5 bytes\n");
+}
+
+TEST_CASE("lines counts files on other threads, and reports those that it cannot read") {
+  const outcome o = run({lines, "/no/such/file", "/dev/stdin"}, "one\ntwo\n");
+  CHECK(o.status == 1);
+  CHECK(o.out == "2 /dev/stdin\n");
+  CHECK(o.err == "lines: /no/such/file: No such file or directory\n");
+}
+
+TEST_CASE("lines stops a thread that reads without end on Ctrl-C, and ends with status 130") {
+  program p({lines, "/dev/zero", "/dev/null"});
+  CHECK(p.read_until("0 /dev/null\n"));
+  p.signal(SIGINT);
+  CHECK_FALSE(p.read_until("anything"));
+  const outcome o = p.finish();
+  CHECK(o.status == 130);
+  CHECK(o.err.empty());
 }
 
 TEST_CASE("nested drives its loop by the host's poll()") {
