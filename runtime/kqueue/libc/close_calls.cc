@@ -50,6 +50,8 @@ namespace {
 // For calls that may be made in a signal handler, or in the child of a process with several
 // threads: dlsym() is not allowed there, so they are looked up by a constructor.
 constinit next_definition next_close("close", &__interceptor_close);
+constinit next_definition next_close_range("close_range", &__interceptor_close_range);
+constinit next_definition next_closefrom("closefrom", &__interceptor_closefrom);
 constinit next_definition next_dup("dup", &__interceptor_dup);
 constinit next_definition next_dup2("dup2", &__interceptor_dup2);
 constinit next_definition next_dup3("dup3", &__interceptor_dup3);
@@ -61,6 +63,8 @@ constinit next_definition next_lseek64("lseek64", &__interceptor_lseek64);
 
 [[gnu::constructor]] void look_up() noexcept {
   next_close.find();
+  next_close_range.find();
+  next_closefrom.find();
   next_dup.find();
   next_dup2.find();
   next_dup3.find();
@@ -140,6 +144,8 @@ using kedge::kqueue::fd_watchers;
 using kedge::kqueue::internal_fds;
 using kedge::kqueue::is_kqueue;
 using kedge::kqueue::next_close;
+using kedge::kqueue::next_close_range;
+using kedge::kqueue::next_closefrom;
 using kedge::kqueue::next_definition;
 using kedge::kqueue::next_dup;
 using kedge::kqueue::next_dup2;
@@ -166,16 +172,14 @@ extern "C" int close(int fd) {
 }
 
 extern "C" int close_range(unsigned first, unsigned last, int flags) noexcept {
-  static constinit next_definition next("close_range", &__interceptor_close_range);
   if ((static_cast<unsigned>(flags) & CLOSE_RANGE_CLOEXEC) == 0)
     fd_watchers::before_close_range(first, last);
-  return next(first, last, flags);
+  return next_close_range(first, last, flags);
 }
 
 extern "C" void closefrom(int first) noexcept {
-  static constinit next_definition next("closefrom", &__interceptor_closefrom);
   fd_watchers::before_close_range(first < 0 ? 0 : static_cast<unsigned>(first), INT_MAX);
-  next(first);
+  next_closefrom(first);
 }
 
 extern "C" int dup(int fd) noexcept {
