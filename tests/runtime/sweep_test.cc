@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "child_checks.h"
 #include "file_ends.h"
 #include "foreign_event.h"
 #include "kedge/runtime/async_generator.h"
@@ -33,6 +34,8 @@
 #include "kedge/runtime/forever.h"
 #include "kedge/runtime/interval.h"
 #include "kedge/runtime/offload.h"
+#include "kedge/runtime/process.h"
+#include "kedge/runtime/run.h"
 #include "kedge/runtime/shield.h"
 #include "kedge/runtime/signal_set.h"
 #include "kedge/runtime/this_task.h"
@@ -441,6 +444,96 @@ struct offloading : offloading_world {
 struct offloading_detached : offloading_world {
   using offloading_world::offloading_world;
   auto awaited() { return offload_detached(pool, renew()); }
+// --- Processes -----------------------------------------------------------------------------------
+
+// Lets children end whose input is a pipe that nothing is written to.
+class child_world : public scenario {
+ public:
+  child_world(loop& l, manual_time&) : input_(l, ends_[0], ownership::borrowed) {}
+  // What the end of a child gives is there when one has become a zombie.
+  void complete() override {
+    ends_.close_writing();
+    await_any_zombie();
+  }
+
+ protected:
+  const descriptor& input() const noexcept { return input_; }
+
+ private:
+  class pipe_files {
+   public:
+    pipe_files() { REQUIRE(::pipe(ends_.data()) == 0); }
+    pipe_files(const pipe_files&) = delete;
+    pipe_files& operator=(const pipe_files&) = delete;
+    ~pipe_files() {
+      close_writing();
+      ::close(ends_[0]);
+    }
+    int operator[](std::size_t i) const noexcept { return ends_[i]; }
+    void close_writing() noexcept {
+      if (ends_[1] >= 0) ::close(std::exchange(ends_[1], -1));
+    }
+
+   private:
+    std::array<int, 2> ends_{};
+  };
+  pipe_files ends_;
+  descriptor input_;
+};
+
+class process_world : public child_world {
+ public:
+  process_world(loop& l, manual_time& time)
+      : child_world(l, time), child(std::in_place, l, command("cat"), options(input())) {}
+  void close() override {
+    if (!child) return;
+    child.reset();
+    await_any_zombie();  // the drop has killed it
+  }
+  std::vector<registered> registrations() const override {
+    return {{EVFILT_PROC, static_cast<std::uint64_t>(pid_)}};
+  }
+
+ private:
+  static process_options options(const descriptor& input) {
+    process_options o;
+    o.input = input;
+    return o;
+  }
+
+ protected:
+  std::optional<process> child;
+
+ private:
+  const pid_t pid_ = child->pid();
+};
+
+// The first wait is older than the others, and may outlive the process.
+class exiting : public process_world {
+ public:
+  using process_world::process_world;
+  process::exited_awaitable awaited() {
+    if (first_) return *std::exchange(first_, std::nullopt);
+    return child->exited();
+  }
+
+ private:
+  std::optional<process::exited_awaitable> first_ = child->exited();
+};
+class terminating : public process_world {
+ public:
+  using process_world::process_world;
+  task<result<exit_status>> awaited() {
+    if (first_) return *std::exchange(first_, std::nullopt);
+    return child->terminate(1h);
+  }
+
+ private:
+  std::optional<task<result<exit_status>>> first_ = child->terminate(1h);
+};
+struct running : child_world {
+  using child_world::child_world;
+  auto awaited() { return run({"cat"}, {.input = input()}); }
 };
 
 // --- Combinators around a wait for a byte --------------------------------------------------------
@@ -775,6 +868,17 @@ TEST_CASE("sweep: an offloaded function that is interrupted leaves no call") {
   SUBCASE("offload_detached") {
     sweep<offloading_detached>("offload_awaitable");
   }
+TEST_CASE("sweep: a wait for a process that is interrupted loses no status, and leaves no child") {
+  SUBCASE("process::exited") {
+    sweep<exiting>("exited_awaitable");
+  }
+  SUBCASE("process::terminate") {
+    sweep<terminating>("task");
+  }
+  SUBCASE("run") {
+    sweep<running>("task");
+  }
+  await_no_child();
 }
 TEST_CASE("sweep: a task that is interrupted leaves no frame, and loses no value") {
   sweep<calling>("task");

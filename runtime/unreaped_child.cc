@@ -1,0 +1,96 @@
+// unreaped_child: the waits for one child, and the thread that waits for those of no loop.
+#include "kedge/runtime/unreaped_child.h"
+
+#include <pthread.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+#include <csignal>
+#include <exception>
+#include <mutex>
+#include <new>
+#include <thread>
+
+#include "kedge/runtime/base/mutex.h"
+
+namespace kedge {
+namespace {
+
+using child_list = base::list<unreaped_child, &unreaped_child::link>;
+
+// What the thread is to wait for. The lock is a leaf. A fork waits for it.
+struct background {
+  static constinit inline base::mutex lock{};
+  static constinit inline child_list children{};
+  static constinit inline child_list of_parent{};  // kept, since a fork's child may not free memory
+  static constinit inline bool has_thread = false;
+
+  static void after_fork_in_child() noexcept {
+    new (&lock) base::mutex;
+    while (unreaped_child* const c = children.pop_front()) of_parent.push_back(*c);
+    has_thread = false;
+  }
+
+  // Fails only without memory, before main().
+  [[maybe_unused]] static inline const int registered =
+      ::pthread_atfork([] { lock.lock(); }, [] { lock.unlock(); }, [] { after_fork_in_child(); });
+};
+
+// Returns null, and the thread counts as ended, if there is none.
+std::unique_ptr<unreaped_child> next_child() noexcept {
+  const std::lock_guard hold(background::lock);
+  std::unique_ptr<unreaped_child> next(background::children.pop_front());
+  background::has_thread = next != nullptr;
+  return next;
+}
+
+void reap_all() noexcept {
+  while (const std::unique_ptr<unreaped_child> next = next_child()) next->wait();
+}
+
+// Starts the thread with all signals blocked: it runs no handler of the program. Returns false if
+// the system has no thread or no memory.
+bool start_thread() noexcept {
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  bool is_started = true;
+  try {
+    std::thread(reap_all).detach();
+  } catch (const std::exception&) {
+    is_started = false;
+  }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return is_started;
+}
+
+}  // namespace
+
+bool unreaped_child::is_ours() const noexcept {
+  siginfo_t information{};
+  return ::waitid(P_PID, static_cast<id_t>(pid), &information, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+int unreaped_child::wait() const noexcept {
+  int status = 0;
+  pid_t waited;
+  do {
+    waited = ::waitpid(pid, &status, 0);
+  } while (waited < 0 && errno == EINTR);
+  return waited == pid ? status : -1;
+}
+
+void reap_in_background(std::unique_ptr<unreaped_child> child) noexcept {
+  {
+    const std::lock_guard hold(background::lock);
+    background::children.push_back(*child.release());
+    if (background::has_thread) return;
+    background::has_thread = true;
+  }
+  if (start_thread()) return;
+  const std::lock_guard hold(background::lock);
+  background::has_thread = false;
+}
+
+}  // namespace kedge

@@ -1,0 +1,30 @@
+// unreaped_child: a child process that this process has to wait for.
+//
+// reap_in_background() hands children that no loop waits for to one thread of the process. The
+// thread is started by the first of them and ends with the last one. It waits for the children in
+// turn, and for these only. If no thread can be started they stay zombies until the next call. Any
+// thread. In the child of a fork the children are the parent's.
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+
+#include "kedge/runtime/base/list.h"
+
+namespace kedge {
+
+struct unreaped_child {
+  pid_t pid = -1;
+  base::list_link<unreaped_child> link = {};
+
+  // Returns whether the child is there, running or ended: false if another wait has taken it.
+  bool is_ours() const noexcept;
+  // Waits for the child to end. Returns the status, or -1 with errno ECHILD if another wait has
+  // taken it.
+  int wait() const noexcept;
+};
+
+void reap_in_background(std::unique_ptr<unreaped_child> child) noexcept;
+
+}  // namespace kedge
