@@ -5,12 +5,44 @@
 
 namespace {
 
+const std::string both = "tools/examples/both";
 const std::string follow = "tools/examples/follow";
 const std::string lines = "tools/examples/lines";
 const std::string nested = "tools/examples/nested";
 const std::string service = "tools/examples/service";
 
 }  // namespace
+
+TEST_CASE("both prints the lines of two commands, and ends with them") {
+  const outcome o = run({both, "echo one; echo two", "echo three"});
+  CHECK(o.status == 0);
+  CHECK(o.out.find("1: one\n1: two\n") != std::string::npos);
+  CHECK(o.out.find("2: three\n") != std::string::npos);
+  CHECK(o.err.empty());
+}
+
+TEST_CASE("both ends the other command when one fails, and has its code") {
+  const outcome o = run({both, "exec sleep 1000", "exit 3"});
+  CHECK(o.status == 3);
+  CHECK(o.err == "both: command 1: ended with 143\n");
+}
+
+TEST_CASE("both ends its commands on Ctrl-C, with all that they have started") {
+  program p({both, "sleep 1000 & echo up; wait", "exec sleep 1000"});
+  REQUIRE(p.read_until("1: up\n"));
+  p.signal(SIGINT);
+  CHECK_FALSE(p.read_until("anything"));
+  const outcome o = p.finish();
+  CHECK(o.status == 130);
+  CHECK(o.err.find("both: command 1: ended with 143\n") != std::string::npos);
+  CHECK(o.err.find("both: command 2: ended with 143\n") != std::string::npos);
+}
+
+TEST_CASE("both says how it is used") {
+  const outcome o = run({both, "true"});
+  CHECK(o.status == 2);
+  CHECK(o.err == "usage: both COMMAND COMMAND\n");
+}
 
 TEST_CASE("follow copies its input as it arrives, to the end") {
   program p({follow});

@@ -1,0 +1,73 @@
+// both: runs two commands at the same time, and prints each line that they write as it arrives.
+//
+//     both 'make -C server' 'make -C client'
+//
+// Exits with 0 if both did, else with the code of the first that did not; the other one is then
+// ended. On Ctrl-C both are ended, and the exit code is 130. A command is ended by SIGTERM, to it
+// and all that it has started, and by SIGKILL five seconds later.
+#include <signal.h>
+
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <functional>
+#include <string>
+
+#include "kedge/runtime/attempt.h"
+#include "kedge/runtime/loop.h"
+#include "kedge/runtime/process.h"
+#include "kedge/runtime/shield.h"
+#include "kedge/runtime/task.h"
+#include "kedge/runtime/with_scope.h"
+#include "kedge/runtime/with_signals.h"
+
+// Prints what arrives, to the end of the file, each line with its command's number.
+kedge::task<> print_lines(kedge::descriptor& from, int number) {
+  std::array<std::byte, 4096> buffer;
+  std::string unfinished;
+  for (;;) {
+    const auto n = co_await from.read_some(buffer);
+    if (!n) co_return;
+    unfinished.append(reinterpret_cast<const char*>(buffer.data()), *n);
+    for (std::size_t end; (end = unfinished.find('\n')) != std::string::npos;) {
+      std::printf("%d: %s\n", number, unfinished.substr(0, end).c_str());
+      std::fflush(stdout);
+      unfinished.erase(0, end + 1);
+    }
+  }
+}
+
+// Runs one command. Stores the code of the first one that fails, and cancels the other one.
+kedge::task<> run(kedge::loop& loop, kedge::scope& all, int& code, const char* text, int number) {
+  kedge::process command(loop, {"sh", "-c", text},
+                         {.input = kedge::null_device, .output = kedge::pipe, .new_group = true});
+  const auto printed = co_await kedge::attempt(print_lines(command.output(), number));
+  if (printed.cancelled()) {
+    const auto ended = co_await kedge::shield(command.terminate(std::chrono::seconds(5)));
+    std::fprintf(stderr, "both: command %d: ended with %d\n", number, ended.value().shell_code());
+    co_return;
+  }
+  const auto status = co_await command.exited();
+  if (status.value().success()) co_return;
+  if (code == 0) code = status.value().shell_code();
+  all.cancel();
+}
+
+kedge::task<int> run_both(kedge::loop& loop, char** texts) {
+  int code = 0;
+  const auto body = [&](kedge::scope& all) -> kedge::task<> {
+    for (int i : {1, 2}) all.spawn(run, std::ref(loop), std::ref(all), std::ref(code), texts[i], i);
+    co_return;
+  };
+  co_await kedge::with_scope(body);
+  co_return code;
+}
+
+int main(int argc, char** argv) {
+  if (argc != 3) {
+    std::fputs("usage: both COMMAND COMMAND\n", stderr);
+    return 2;
+  }
+  kedge::loop loop;
+  return loop.run(kedge::with_signals({SIGINT, SIGTERM}, run_both(loop, argv)));
+}
