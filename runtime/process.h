@@ -159,7 +159,8 @@ class process {
   pid_t pid() const noexcept;
 
   // The ends of the pipes; a closed descriptor for a stream that is not a pipe. close() of the
-  // input is the end of the file to the child. They may be moved from.
+  // input is the end of the file to the child. A write to a child that has closed its input raises
+  // SIGPIPE. They may be moved from.
   descriptor& input() noexcept { return input_; }
   descriptor& output() noexcept { return output_; }
   descriptor& error() noexcept { return error_; }

@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -23,6 +24,7 @@
 #include "child_checks.h"
 #include "in_child_process.h"
 #include "kedge/runtime/loop.h"
+#include "kedge/runtime/run.h"
 #include "kedge/runtime/signal_set.h"
 #include "manual_time.h"
 #include "tests/temporary_folder.h"
@@ -61,6 +63,11 @@ int code_of(loop& l, std::string_view script, const process_options& options = {
   process p(l, {"sh", "-c", script}, options);
   return end_of(l, p).shell_code();
 }
+
+// They may be temporaries of a co_await expression, which g++ 12 destroys twice.
+static_assert(std::is_trivially_destructible_v<process_options>);
+static_assert(std::is_trivially_destructible_v<kedge::run_options>);
+static_assert(!std::is_aggregate_v<command>);
 
 // Returns the error with which a process cannot be started.
 std::system_error start_error(loop& l, const command& what, const process_options& options = {}) {

@@ -10,6 +10,7 @@
 #include "kedge/runtime/attempt.h"
 #include "kedge/runtime/descriptor.h"
 #include "kedge/runtime/loop.h"
+#include "kedge/runtime/process.h"
 #include "kedge/runtime/shield.h"
 #include "kedge/runtime/signal_set.h"
 #include "kedge/runtime/sleep.h"
@@ -33,6 +34,7 @@ using read = decltype(std::declval<kedge::descriptor&>().read_some({}));
 using write = decltype(std::declval<kedge::descriptor&>().write_some({}));
 using readable = decltype(std::declval<kedge::descriptor&>().readable());
 using signal = decltype(std::declval<kedge::signal_set&>().next());
+using exit = decltype(std::declval<kedge::process&>().exited());
 using timed_read = decltype(kedge::with_timeout(1s, std::declval<read>()));
 using any_of_two = decltype(kedge::when_any(std::declval<sleep>(), std::declval<sleep>()));
 using all_of_two = decltype(kedge::when_all(std::declval<sleep>(), std::declval<sleep>()));
@@ -45,6 +47,7 @@ TEST_CASE("a wait takes no more than this in the frame of its coroutine") {
   CHECK(waiting<read> <= 112);
   CHECK(waiting<write> <= 112);
   CHECK(waiting<signal> <= 104);
+  CHECK(waiting<exit> <= 104);
   CHECK(waiting<timed_read> <= 240);
   CHECK(waiting<any_of_two> <= 320);
   CHECK(waiting<all_of_two> <= 320);
