@@ -52,6 +52,7 @@ class sleep_operation final : private timer {
     r.timers().arm(*this, deadline());
     return true;
   }
+  bool await_ended() const noexcept { return !armed(); }
   bool await_cancel(cancel_cause) noexcept {
     disarm();
     return true;

@@ -1,4 +1,4 @@
-// KEDGE_CHECK_CLOSURE(F), parameters: what g++ 12 would destroy twice.
+// KEDGE_CHECK_CLOSURE(F), KEDGE_CHECK_ITEM(T), parameters: what g++ 12 would destroy twice.
 //
 // g++ 12 (12.2 was tried, at -O0 and -O2) destroys a temporary closure in a co_await expression
 // once too often: a captured std::string is freed twice. Each function that takes a callable as F&&
@@ -6,7 +6,9 @@
 //
 // It does the same to a temporary aggregate that is an argument of a coroutine, as in
 // `co_await send_to({std::string("a"), 1})`. So task.h checks the parameters of each coroutine, and
-// g++ warns of aggregates with a destructor that are taken by value. Other compilers accept both.
+// g++ warns of aggregates with a destructor that are taken by value. A class whose awaitables take
+// a T of the user's by value checks it with KEDGE_CHECK_ITEM, which is an error. Other compilers
+// accept all.
 #pragma once
 
 #include <type_traits>
@@ -22,6 +24,10 @@
   static_assert(std::is_lvalue_reference_v<F> || std::is_trivially_destructible_v<F>,       \
                 "kedge: name this closure first (auto f = [...]; co_await with_scope(f)): " \
                 "g++ 12 destroys it twice as a temporary of co_await")
+#define KEDGE_CHECK_ITEM(T)                                                                    \
+  static_assert(!::kedge::is_destroyed_twice<T>(),                                             \
+                "kedge: give this type a constructor: g++ 12 destroys an aggregate twice that " \
+                "is a temporary of co_await")
 
 namespace kedge {
 
@@ -53,4 +59,5 @@ struct parameters<true> {
 }  // namespace kedge
 #else
 #define KEDGE_CHECK_CLOSURE(F) static_assert(true)
+#define KEDGE_CHECK_ITEM(T) static_assert(true)
 #endif

@@ -21,6 +21,12 @@
 //       Called when w has its turn, just before the awaiting coroutine is resumed. Takes the result
 //       from the kernel here, so that a cancellation before this turn loses none. Returns false
 //       after a false alarm: the operation waits on.
+//   bool await_ended() const noexcept                            [optional, for select() to accept
+//   an operation without await_settle()]
+//       Returns whether the operation, which was started, has ended.
+//   void await_again() noexcept                                  [optional, beside await_ended()]
+//       Called by select() after a false alarm of another operation. Takes from the source, which
+//       may have passed over this operation while w was queued.
 //   bool await_cancel(cancel_cause) noexcept
 //       Asks the operation to end early. Called only while the operation waits and w is not queued.
 //       Returns true if the operation is withdrawn: it has had no effect and will have none, and

@@ -71,6 +71,13 @@ class reactor {
   // Takes one from the budget of the running coroutine. Returns false if none is left.
   bool spend_budget() noexcept { return --budget_ >= 0; }
 
+  // Returns a place among `count` sources, for a select() to begin at. Calls take turns evenly, also
+  // those of several select()s that alternate: the golden ratio is no multiple of a fraction.
+  std::size_t next_in_rotation(std::size_t count) noexcept {
+    rotation_ += 0x9e37'79b9;
+    return static_cast<std::size_t>((std::uint64_t{rotation_} * count) >> 32);
+  }
+
   // Returns the time of kedge::clock, or of the loop's time_source. Each call reads the clock, so a
   // deadline that is computed from the time is not early.
   clock::time_point now() const noexcept { return time_ == nullptr ? clock::now() : time_->now(); }
@@ -322,6 +329,7 @@ class reactor {
   int budget_ = 0;
   unsigned turns_until_kernel_ = 0;
   int steps_until_turn_ = 0;
+  std::uint32_t rotation_ = 0;
   clock::duration kernel_interval_ = std::chrono::microseconds(50);
   // When the kernel was asked last, as read by the next turn that reads the clock. Nothing until
   // then.

@@ -62,6 +62,11 @@ class ready_queue {
     end_.previous_ = &n;
   }
 
+  // Returns the oldest node, or null.
+  Node* front() const noexcept { return behind(end_); }
+  // Returns the node after `n`, which is in this queue, or null.
+  Node* after(const Node& n) const noexcept { return behind(n); }
+
   // The number of nodes, in linear time.
   std::size_t size() const noexcept {
     std::size_t count = 0;
@@ -88,6 +93,10 @@ class ready_queue {
   }
 
  private:
+  Node* behind(const ready_node& n) const noexcept {
+    return n.next_ != &end_ ? static_cast<Node*>(n.next_) : nullptr;
+  }
+
   struct sentinel : ready_node {
   } end_;
 };

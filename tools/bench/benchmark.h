@@ -55,6 +55,9 @@ kedge::task<> spawn_in_scope(kedge::loop& loop, std::uint64_t n);
 kedge::task<> open_scopes(kedge::loop& loop, std::uint64_t n);
 kedge::task<> fire_sleeps(kedge::loop& loop, std::uint64_t n);
 kedge::task<> hold_descriptors(kedge::loop& loop, std::uint64_t n);
+kedge::task<> hand_a_mutex_over(kedge::loop& loop, std::uint64_t n);
+template <std::size_t capacity>
+kedge::task<> pass_items(kedge::loop& loop, std::uint64_t n);
 inline constexpr std::uint64_t most_children = 8000;
 void cancel_tasks(std::uint64_t n);
 void cancel_leaves(std::uint64_t n);
@@ -166,6 +169,15 @@ inline constexpr benchmark benchmarks[] = {
      "echo 64 bytes over TCP, with 64 connections, by two calls of a client",
      echo_over_tcp,
      {.n = 6400}},
+    {"runtime_mutex",
+     "lock a mutex that another task holds, yield, unlock",
+     on_a_loop<hand_a_mutex_over>,
+     {.n = 6000}},
+    {"runtime_channel_1",
+     "an item through a channel of capacity 1",
+     on_a_loop<pass_items<1>>,
+     {.n = 6000}},
+    {"runtime_channel_64", "the same of capacity 64", on_a_loop<pass_items<64>>, {.n = 6400}},
     {"runtime_sleeper", "hold one more sleeping child", hold_sleepers, {.n = 6000}},
     {"runtime_idle",
      "hold one more descriptor that has been awaited",
