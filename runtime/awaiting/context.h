@@ -18,6 +18,7 @@
 
 namespace kedge {
 
+class bound_value;
 class branch_base;
 class reactor;
 
@@ -102,6 +103,10 @@ class context {
   const std::source_location& place() const noexcept { return place_; }
   void set_place(std::source_location place) noexcept { place_ = place; }
 
+  // The innermost value that with_value() has bound for the chain (see task_local.h), or null.
+  const bound_value* values() const noexcept { return values_; }
+  void set_values(const bound_value& innermost) noexcept { values_ = &innermost; }
+
   // Counts a report of the cancellation by attempt(). Ends the program at the 1,000th: a chain that
   // goes on so long is not going to stop.
   void count_report() noexcept;
@@ -109,6 +114,7 @@ class context {
  private:
   void link(context& parent) noexcept {
     reactor_ = parent.reactor_;
+    values_ = parent.values_;
     parent_ = &parent;
     previous_ = nullptr;
     next_ = parent.first_child_;
@@ -127,6 +133,7 @@ class context {
   context* next_;      // the next older sibling, if there is a parent
   waiter* suspended_on_ = nullptr;
   branch_base* holder_;
+  const bound_value* values_ = nullptr;
   std::source_location place_{};
   unsigned short reports_ = 0;
   bool cancelled_ = false;

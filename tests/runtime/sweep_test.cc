@@ -40,6 +40,7 @@
 #include "kedge/runtime/signal_set.h"
 #include "kedge/runtime/this_task.h"
 #include "kedge/runtime/wall_clock.h"
+#include "kedge/runtime/task_local.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/with_cleanup.h"
 #include "kedge/runtime/with_scope.h"
@@ -609,6 +610,20 @@ struct shielding : keeping_world {
   using keeping_world::keeping_world;
   auto awaited() { return shield(read_byte()); }
 };
+struct valuing : keeping_world {
+  using keeping_world::keeping_world;
+  auto awaited() { return with_value(key, 1, read_byte()); }
+
+ private:
+  task_local<int> key;
+};
+struct reading_a_value : timed_world {
+  using timed_world::timed_world;
+  auto awaited() { return key.get(); }
+
+ private:
+  task_local<int> key;
+};
 struct limiting : keeping_world {
   using keeping_world::keeping_world;
   auto awaited() { return with_timeout(1h, read_byte()); }
@@ -893,6 +908,12 @@ TEST_CASE("sweep: a generator that is interrupted is destroyed, and loses no val
 }
 TEST_CASE("sweep: an attempt that is interrupted loses no value") {
   sweep<attempting>("attempt_awaitable");
+}
+TEST_CASE("sweep: a wait with a task-local value") {
+  sweep<valuing>("with_value_awaitable");
+}
+TEST_CASE("sweep: a task-local value") {
+  sweep<reading_a_value>("local_awaitable");
 }
 TEST_CASE("sweep: a shielded wait ends by itself") {
   sweep<shielding>("shield_awaitable");
