@@ -5,11 +5,12 @@
 //     };
 //     loop.set_observer(&order);
 //
-// For the schedulers of simulations, tracers, and tests that cancel or destroy at every suspension.
+// For the schedulers of simulations, tracers, and tests that cancel or destroy at every suspension,
+// or make every allocation fail.
 // An observer that wraps another one passes the calls on to what set_observer() has returned.
 //
 // While a loop has an observer, choosing costs time linear in the number of ready tasks. Without
-// one each resumption costs one predicted branch more.
+// one each resumption costs one predicted branch more, and so does entering a branch.
 //
 // Threads: the loop's thread only. The functions of an observer must not drive the loop, resume or
 // destroy coroutines, or throw, but for choose().
@@ -23,11 +24,12 @@ class context;
 class waiter;
 
 enum class happening : unsigned char {
-  spawned,    // a context was made, below its parent
+  spawned,    // a context was made, below its parent: of a child, a branch or a scope
   ready,      // the waiter was put into the ready queue
   completed,  // the waiter has its turn: its operation has ended, or begins if it had to wait
-  resumed,    // the loop resumes a coroutine of the context; those it enters are part of that
-  suspended,  // it has suspended, on the waiter
+  resumed,    // a coroutine of the context runs: the loop resumes it, or that of a context above
+              // enters it as its body or branch
+  suspended,  // it has suspended, on the waiter: to wait, or to enter that of another context
   withdrawn,  // the wait was cancelled
   destroyed,  // the context's coroutines were destroyed, before they had ended
   ended,      // the context has ended
@@ -44,6 +46,14 @@ class observer {
     static_cast<void>(count);
     return 0;
   }
+
+  // Returns true to make an allocation fail, by std::bad_alloc. Asked on the loop's thread, while
+  // the loop is driven and by spawn(), cancel() and the destructor of the loop, before each
+  // allocation of: a coroutine's frame, a child's record, the node of a post from the loop's own
+  // thread, the first registration of a (filter, ident), an attachment of the loop, and more room
+  // for timers. Meanwhile the thread does not recycle frames. Allocations by the program's own code
+  // do not ask.
+  virtual bool fail_allocation() noexcept { return false; }
 
   // Reports what happened. `c` or `w` is null where the description names none.
   virtual void at(happening what, const context* c, const waiter* w) noexcept {

@@ -105,10 +105,16 @@ class scope : public spawner<scope> {
   ~scope() = default;
 
   // Opens the scope below `parent`.
-  void open(context& parent) noexcept { context_.enter(parent); }
+  void open(context& parent) noexcept {
+    context_.enter(parent);
+    tell(happening::spawned, context_);
+  }
   // Opens the scope as the root of a loop.
   void open_root(reactor& r) noexcept { context_.enter_root(r); }
-  void close() noexcept { closed_ = true; }
+  void close() noexcept {
+    closed_ = true;
+    tell(happening::ended, context_);
+  }
 
   context& own_context() noexcept { return context_; }
   const context& own_context() const noexcept { return context_; }

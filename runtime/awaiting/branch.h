@@ -129,7 +129,7 @@ class outer_branch : public chain_branch, public context {
   // Enters the tree below `parent`, but no cancellation from above reaches the branch.
   void enter_shielded_context(context& parent) noexcept {
     enter_shielded(parent);
-    tell_of_entering();
+    tell(happening::spawned, *this);
   }
 
  protected:
@@ -140,18 +140,11 @@ class outer_branch : public chain_branch, public context {
 
   void enter_context(context& parent) noexcept {
     enter(parent);
-    tell_of_entering();
-  }
-  void tell_of_entering() const noexcept {
-    if (observer* const seen = in_reactor().observed_by()) [[unlikely]] {
-      seen->at(happening::spawned, this, nullptr);
-    }
+    tell(happening::spawned, *this);
   }
   void close() noexcept {
     run();
-    if (observer* const seen = in_reactor().observed_by()) [[unlikely]] {
-      seen->at(happening::ended, this, nullptr);
-    }
+    tell(happening::ended, *this);
     leave();
   }
   std::coroutine_handle<> on_end(outcome o) noexcept {
@@ -217,7 +210,10 @@ class branch final : public operation_waiter<Op, Kind> {
         this->defer();
         return std::noop_coroutine();
       }
-      if (const std::coroutine_handle<> next = this->begin()) return next;
+      if (const std::coroutine_handle<> next = this->begin()) {
+        tell_of_entry();
+        return next;
+      }
       end_at_start(this->how_it_ended());
       return nullptr;
     } else {
@@ -285,6 +281,13 @@ class branch final : public operation_waiter<Op, Kind> {
   std::coroutine_handle<> waiting() const noexcept {
     return this->ended() == outcome::none ? std::coroutine_handle<>(std::noop_coroutine())
                                           : nullptr;
+  }
+  void tell_of_entry() const noexcept {
+    if constexpr (kind_of<Op> == operation_kind::coroutine) {
+      const context& own = this->owner_context();
+      if (own.in_reactor().observed_by() != nullptr) [[unlikely]]
+        own.in_reactor().tell_of_entry(own);
+    }
   }
 };
 

@@ -26,10 +26,6 @@ constinit thread_local drops dropping;
 
 constinit thread_local unsigned unwinding = 0;
 
-void tell(happening what, const context& c, const waiter* w) noexcept {
-  if (observer* const o = c.in_reactor().observed_by()) o->at(what, &c, w);
-}
-
 }  // namespace
 
 unsigned unwinding_chains() noexcept {
@@ -108,7 +104,7 @@ void context::destroy_frames() noexcept {
     f->handle().destroy();
   }
   --unwinding;
-  tell(happening::destroyed, *this, nullptr);
+  tell(happening::destroyed, *this);
 }
 
 std::coroutine_handle<> context::end_cancelled() noexcept {

@@ -8,6 +8,8 @@
 #include <new>
 #include <utility>
 
+#include "kedge/runtime/reactor/allocation_check.h"
+
 #if defined(__SANITIZE_ADDRESS__)
 #define KEDGE_ASAN 1
 #elif defined(__has_feature)
@@ -39,6 +41,11 @@ constinit thread_local keeping state = keeping::not_yet;
 
 constinit thread_local frame_recycler::cache frame_recycler::of_thread{};
 constinit thread_local frame_resource* frame_recycler::resource = nullptr;
+
+// Returns whether allocations may be served from the thread's cache.
+bool frame_recycler::recycles() noexcept {
+  return resource == nullptr && !allocation_check::is_on();
+}
 
 // The blocks that no thread keeps, and the slab that is being cut. Never destroyed: threads may end
 // after the destructors of statics.
@@ -125,7 +132,7 @@ bool frame_recycler::open_cache() noexcept {
   if (state == keeping::not_yet) {
     thread_local const thread_end cleaner;
     static_cast<void>(cleaner);
-    if (resource == nullptr) of_thread.room = most_kept;
+    if (recycles()) of_thread.room = most_kept;
   }
   return state == keeping::yes;
 }
@@ -142,6 +149,7 @@ void frame_recycler::empty_cache() noexcept {
 }
 
 void* frame_recycler::allocate_slowly(std::size_t size) {
+  allocation_check::run();
   if (resource != nullptr) return resource->allocate(size);
   const std::size_t index = class_of(size);
   if (index >= classes) return ::operator new(size);
@@ -156,7 +164,7 @@ void frame_recycler::release_slowly(void* memory, std::size_t size) noexcept {
   if (resource != nullptr) return resource->release(memory, size);
   if (index >= classes) return ::operator delete(memory);
   block* const b = new (memory) block{nullptr};
-  if (most_kept != 0 && open_cache()) {
+  if (most_kept != 0 && recycles() && open_cache()) {
     // Full: the pool gets all, so that the next ones are kept again.
     if (of_thread.room < bytes_of(index)) {
       empty_cache();
@@ -170,11 +178,15 @@ void frame_recycler::release_slowly(void* memory, std::size_t size) noexcept {
   pool::instance().give(index, b, b);
 }
 
-void frame_recycler::use(frame_resource* r) noexcept {
+void frame_recycler::reopen_cache() noexcept {
   open_cache();
   empty_cache();
+  of_thread.room = recycles() && state == keeping::yes ? most_kept : 0;
+}
+
+void frame_recycler::use(frame_resource* r) noexcept {
   resource = r;
-  of_thread.room = r == nullptr && state == keeping::yes ? most_kept : 0;
+  reopen_cache();
 }
 
 }  // namespace kedge

@@ -9,6 +9,9 @@
 // AddressSanitizer no thread keeps blocks, and those in the pool are poisoned, so that a use after
 // free is found as without recycling.
 //
+// While an observer may make allocations fail (observer.h), the thread keeps no blocks, and each
+// allocation asks. This costs nothing otherwise: an empty cache takes the slow path.
+//
 // Threads: any thread may release any block, which then belongs to that thread's cache.
 #pragma once
 
@@ -62,6 +65,9 @@ class frame_recycler {
   // outlive these blocks.
   static void use(frame_resource* r) noexcept;
 
+  // Empties the calling thread's cache, and lets it keep blocks again if it may.
+  static void reopen_cache() noexcept;
+
  private:
   struct block {
     static void* operator new(std::size_t, void* at) noexcept { return at; }
@@ -82,6 +88,7 @@ class frame_recycler {
   }
   static void* allocate_slowly(std::size_t size);
   static void release_slowly(void* memory, std::size_t size) noexcept;
+  static bool recycles() noexcept;
   static bool open_cache() noexcept;
   static void empty_cache() noexcept;
 

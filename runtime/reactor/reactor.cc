@@ -206,6 +206,7 @@ void reactor::driving::enter() noexcept {
   reactor_.driver_.store(this_thread(), std::memory_order_relaxed);
   reactor_.owner_.store(this_thread(), std::memory_order_relaxed);
   outer_ = std::exchange(current_reactor, &reactor_);
+  check_allocations_for(&reactor_);
   if (reactor_.hook_ != nullptr) reactor_.hook_->enter();
 }
 
@@ -213,7 +214,32 @@ reactor::driving::~driving() {
   if (reactor_.hook_ != nullptr) reactor_.hook_->leave();
   if (reactor_.probe_ != nullptr) reactor_.probe_->idle();
   current_reactor = outer_;
+  check_allocations_for(outer_);
   reactor_.driver_.store(nullptr, std::memory_order_release);
+}
+
+void reactor::hooked::enter() const noexcept {
+  check_allocations_for(reactor_);
+  if (reactor_->hook_ != nullptr) reactor_->hook_->enter();
+}
+
+void reactor::hooked::leave() const noexcept {
+  if (reactor_->hook_ != nullptr) reactor_->hook_->leave();
+  check_allocations_for(current_reactor);
+}
+
+// Makes the calling thread's allocations ask the observer of `r`; null: none.
+void reactor::check_allocations_for(const reactor* r) noexcept {
+  allocation_check::set_observer(r != nullptr ? r->observer_ : nullptr);
+}
+
+observer* reactor::set_observer(observer* o) noexcept {
+  observer* const before = std::exchange(observer_, o);
+  if (before == nullptr) running_ = nullptr;
+  tells_of_ready_ = o != nullptr || polled_by_host_;
+  is_watched_ = o != nullptr || probe_ != nullptr;
+  if (current_reactor == this) check_allocations_for(this);
+  return before;
 }
 
 // No effect within another drive of the loop, which is why this one has failed.
@@ -230,14 +256,26 @@ void reactor::run_observed() {
   context& c = w.owner_context();
   if (probe_ != nullptr) probe_->resume(w);
   budget_ = budget_per_resumption;
+  running_ = nullptr;
   std::coroutine_handle<> next = w.proceed();
   if (observer_ == nullptr || next == std::noop_coroutine()) return next.resume();
   observer_->at(happening::completed, &c, &w);
-  if (observer_ != nullptr) observer_->at(happening::resumed, &c, nullptr);
+  if (running_ == nullptr) running_ = &c;  // else w was a composite, and has entered a coroutine
+  if (observer_ != nullptr) observer_->at(happening::resumed, running_, nullptr);
   next.resume();
-  if (observer_ != nullptr && c.suspended_on() != nullptr) {
-    observer_->at(happening::suspended, &c, c.suspended_on());
-  }
+  tell_of_suspension();
+}
+
+void reactor::tell_of_entry(const context& c) noexcept {
+  const bool runs = running_ != nullptr;
+  if (runs) tell_of_suspension();
+  running_ = &c;
+  if (runs && observer_ != nullptr) observer_->at(happening::resumed, &c, nullptr);
+}
+
+void reactor::tell_of_suspension() noexcept {
+  if (observer_ == nullptr || running_->suspended_on() == nullptr) return;
+  observer_->at(happening::suspended, running_, running_->suspended_on());
 }
 
 // Takes the waiter that the observer chooses out of the ready queue.

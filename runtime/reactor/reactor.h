@@ -37,6 +37,7 @@
 #include "kedge/runtime/awaiting/waiter.h"
 #include "kedge/runtime/kqueue/extension.h"
 #include "kedge/runtime/observer.h"
+#include "kedge/runtime/reactor/allocation_check.h"
 #include "kedge/runtime/reactor/clock.h"
 #include "kedge/runtime/reactor/drive_hook.h"
 #include "kedge/runtime/reactor/fork_generation.h"
@@ -101,6 +102,7 @@ class reactor {
     for (const auto& a : attachments_) {
       if (a.key == &key) return static_cast<held<T>&>(*a.object).value;
     }
+    allocation_check::run();
     auto made = std::make_unique<held<T>>(*this);
     T& value = made->value;
     attachments_.push_back({&key, std::move(made)});
@@ -146,13 +148,12 @@ class reactor {
 
   // Sets what sees the loop's tasks and decides their order; null: nothing. Returns what was set
   // before. The observer must outlive the loop, or be replaced.
-  observer* set_observer(observer* o) noexcept {
-    tells_of_ready_ = o != nullptr || polled_by_host_;
-    is_watched_ = o != nullptr || probe_ != nullptr;
-    return std::exchange(observer_, o);
-  }
+  observer* set_observer(observer* o) noexcept;
   // The observer, or null. For what the loop's operations and scopes report to it.
   observer* observed_by() const noexcept { return observer_; }
+  // Reports that the running coroutine has suspended and enters the coroutine of another context,
+  // `c`. Requires an observer.
+  void tell_of_entry(const context& c) noexcept;
 
   // Returns what the loop has done so far. Counting costs some instructions a turn.
   loop_counters counters() const noexcept;
@@ -234,21 +235,24 @@ class reactor {
   // not destroyed by its own task or by another thread.
   bool left_alone() const noexcept;
 
-  // Runs the hook around an access of the loop's owner to coroutines between drives. No effect
-  // within a drive, which has run the hook.
+  // Runs the hook around an access of the loop's owner to coroutines between drives, and lets the
+  // observer make allocations fail. No effect within a drive, which does both.
   class hooked {
    public:
-    explicit hooked(const reactor& r) noexcept : hook_(r.driven() ? nullptr : r.hook_) {
-      if (hook_ != nullptr) hook_->enter();
+    explicit hooked(const reactor& r) noexcept
+        : reactor_(r.driven() || (r.hook_ == nullptr && r.observer_ == nullptr) ? nullptr : &r) {
+      if (reactor_ != nullptr) enter();
     }
     hooked(const hooked&) = delete;
     hooked& operator=(const hooked&) = delete;
     ~hooked() {
-      if (hook_ != nullptr) hook_->leave();
+      if (reactor_ != nullptr) leave();
     }
 
    private:
-    drive_hook* hook_;
+    void enter() const noexcept;
+    void leave() const noexcept;
+    const reactor* reactor_;
   };
 
   // Resumes one ready waiter. Takes posts, due timers and events first if none is ready, and at
@@ -300,12 +304,14 @@ class reactor {
   [[noreturn]] static void throw_forked();
   void open(time_source* time);
   void claim();
+  static void check_allocations_for(const reactor* r) noexcept;
   void after_failed_drive();
   // Inlined into the turn, which is most of what a message or a byte costs in the reactor.
   [[gnu::always_inline]] inline bool collect(clock::duration max_wait);
   [[gnu::always_inline]] inline bool run_ready();
   void run_one(waiter& w) noexcept;
   void run_observed();
+  void tell_of_suspension() noexcept;
   waiter& choose();
   void tell_of_ready(waiter& w) noexcept;
   void tell_of_turn(happening what) noexcept;
@@ -340,6 +346,7 @@ class reactor {
   observer* observer_ = nullptr;
   stall_probe* probe_ = nullptr;
   loop_counters counters_;  // but for what its parts count
+  const context* running_ = nullptr;  // of the coroutine that runs, while there is an observer
   // What the kernel timer for a polling host is set to; max() if to no deadline.
   clock::time_point host_timer_ = clock::time_point::max();
   ready_queue<waiter> ready_;
@@ -355,6 +362,13 @@ class reactor {
 // Puts `w` at the back of its loop's ready queue. No effect if it is queued already. Never resumes.
 inline void wake(waiter& w) noexcept {
   w.owner_context().in_reactor().ready(w);
+}
+
+// Reports to the observer what has happened to `c`.
+inline void tell(happening what, const context& c, const waiter* w = nullptr) noexcept {
+  if (observer* const o = c.in_reactor().observed_by()) [[unlikely]] {
+    o->at(what, &c, w);
+  }
 }
 
 }  // namespace kedge

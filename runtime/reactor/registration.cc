@@ -167,6 +167,7 @@ registration_slot* registration_table::acquire(sharing mode, std::int16_t filter
     ++held->holds;
     return held;
   }
+  allocation_check::run();
   auto slot = std::make_unique<registration_slot>();
   slot->table = this;
   slot->ident = ident;

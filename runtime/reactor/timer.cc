@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "kedge/runtime/reactor/allocation_check.h"
+
 namespace kedge {
 namespace {
 

@@ -65,6 +65,10 @@ class stopper final : public observer {
     if (is_here()) throw stop();
     return 0;
   }
+  // Where operator new cannot be replaced.
+  bool fail_allocation() noexcept override {
+    return !counts_allocations && until_failure >= 0 && until_failure-- == 0;
+  }
   // Counts a point. Returns whether it is the one.
   bool is_here() noexcept { return left_-- == 0; }
 
@@ -97,11 +101,14 @@ class run {
   bool reach(int k) {
     stopper at(k);
     const observed scope(*loop_, at);
-    try {
-      return drive(at);
-    } catch (const stopper::stop&) {
-      return true;
-    }
+    return reach(at);
+  }
+
+  bool start_and_reach(int k) {
+    stopper at(k);
+    const observed scope(*loop_, at);
+    start();
+    return reach(at);
   }
 
   // Drives until all tasks have ended.
@@ -150,6 +157,13 @@ class run {
   }
 
  private:
+  bool reach(stopper& at) {
+    try {
+      return drive(at);
+    } catch (const stopper::stop&) {
+      return true;
+    }
+  }
   bool drive(stopper& at) {
     for (int i = 0; i < most_events; ++i) {
       if (loop_->step()) continue;
@@ -193,8 +207,7 @@ bool run_with_failure(run& r, long k) {
   until_failure = k;
   std::error_code code;
   try {
-    r.start();
-    r.reach(most_events);
+    r.start_and_reach(most_events);
   } catch (const std::bad_alloc&) {
     code = std::make_error_code(std::errc::not_enough_memory);
   } catch (const std::system_error& e) {
@@ -247,7 +260,6 @@ void sweep_interruptions(maker made, counter held) {
 }
 
 void sweep_failures(maker made, counter held) {
-  if (!counts_allocations) return;
   for (const bool in_branch : {false, true}) {
     CAPTURE(in_branch);
     bool failed = true;
