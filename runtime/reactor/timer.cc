@@ -1,4 +1,5 @@
-// timer_heap: a 4-ary heap whose entries are ahead of the timers that were disarmed.
+// timer_heap: a pile of fresh timers before a 4-ary heap, both ahead of the timers that were
+// disarmed.
 #include "kedge/runtime/reactor/timer.h"
 
 #include <algorithm>
@@ -12,6 +13,13 @@ namespace {
 constexpr std::size_t fan_out = 4;
 // Entries without a timer that are kept in any case.
 constexpr std::size_t most_dead = 64;
+// A pile up to this size is looked through whenever it has to be.
+constexpr std::size_t small_pile = 32;
+// The pile is looked through if at least one of this many of its timers has been armed since.
+constexpr std::size_t looks_per_arming = 4;
+// How far ahead the slots and the timers of a run are fetched.
+constexpr std::size_t slots_ahead = 16;
+constexpr std::size_t timers_ahead = 8;
 
 }  // namespace
 
@@ -21,102 +29,254 @@ void timer::disarm_armed() noexcept {
 
 timer_heap::~timer_heap() {
   for (const entry& e : entries_) {
-    if (timer* const t = slots_[e.slot].armed) t->heap_ = nullptr;
+    if (!is_dead(e)) timer_of(e)->heap_ = nullptr;
   }
 }
 
 void timer_heap::arm(timer& t, clock::time_point deadline) {
-  if (first_free_ == no_slot) add_slot();
-  const entry e{deadline, next_order_, first_free_};
-  entries_.push_back(e);
-  // Nothing below throws.
-  first_free_ = slots_[e.slot].next_free;
-  slots_[e.slot].armed = &t;
-  ++next_order_;
-  ++live_;
+  if (free_ == no_slot) [[unlikely]]
+    grow();
+  const entry e{deadline, next_order_, static_cast<std::uint32_t>(free_ >> 1)};
+  entries_.push_back(e);  // there is room
+  free_ = std::exchange(slots_[e.slot], reinterpret_cast<slot>(&t));
   t.heap_ = this;
   t.slot_ = e.slot;
-  const std::size_t last = entries_.size() - 1;
-  if (last != 0 && e.before(entries_[(last - 1) / fan_out])) sift_up(last, e);
+  ++next_order_;
+  ++armed_since_look_;
+  if (live_++ == 0 || deadline < first_.deadline) first_ = e;
+  if (pile_size() == 1 || deadline < first_of_pile_.deadline) first_of_pile_ = e;
 }
 
-void timer_heap::add_slot() {
-  slots_.push_back({});
+// Makes a free slot, and room for an entry of each slot.
+void timer_heap::grow() {
+  if (slots_.size() == slots_.capacity()) {
+    allocation_check::run();
+    const std::size_t more = std::max(2 * slots_.size(), most_dead);
+    entries_.reserve(more);
+    slots_.reserve(more);
+  }
+  slots_.push_back(0);
   free_slot(static_cast<std::uint32_t>(slots_.size() - 1));
 }
 
-void timer_heap::free_slot(std::uint32_t i) noexcept {
-  slots_[i].next_free = first_free_;
-  first_free_ = i;
+void timer_heap::free_slot(std::uint32_t slot) noexcept {
+  slots_[slot] = std::exchange(free_, timer_heap::slot{slot} * 2 + 1);
 }
 
 // The timer of the slot has been disarmed.
-void timer_heap::disarmed(std::uint32_t of_slot) noexcept {
-  slots_[of_slot].armed = nullptr;
+void timer_heap::disarmed(std::uint32_t slot) noexcept {
+  slots_[slot] = 0;
   --live_;
-  if (entries_.front().slot == of_slot) {
-    prune();
-  } else if (entries_.size() > 2 * live_ + most_dead) {
-    compact();
-  }
+  if (first_.slot == slot) find_first();
+  if (entries_.size() > 2 * live_ + most_dead) compact();
 }
 
-bool timer_heap::expire_front(clock::time_point now) noexcept {
+bool timer_heap::expire_due(clock::time_point now) noexcept {
   const std::uint32_t armed_before = next_order_;
-  const std::uint64_t expired_before = expired_;
   // Counted from `armed_before`, so that an order which has wrapped round since is not taken for a
   // new one.
   const auto armed_in_this_call = [&](std::uint32_t order) {
     return order - armed_before < next_order_ - armed_before;
   };
-  while (!entries_.empty() && entries_.front().deadline <= now &&
-         !armed_in_this_call(entries_.front().order)) {
-    timer* const t = slots_[entries_.front().slot].armed;
-    pop_front();
-    prefetch_next();
-    if (t == nullptr) continue;
+  const std::uint64_t expired_before = expired_;
+  while (live_ != 0 && first_.deadline <= now && !armed_in_this_call(first_.order)) {
+    timer* const t = timer_of(first_);
+    if (run_size_ != 0 && next_of_run().slot == first_.slot) {
+      pop_run();
+      prefetch_run();
+    } else if (heap_size_ != 0 && entries_[0].slot == first_.slot) {
+      pop_heap();
+      prefetch_heap();
+    } else {
+      settle_pile(now);
+      find_first();
+      continue;
+    }
     ++expired_;
     --live_;
+    find_first();
     t->heap_ = nullptr;
     t->expire();
   }
-  prune();
+  end_run();
   return expired_ != expired_before;
 }
 
-// Fetches what the expiry of the entries behind the first one will touch.
-void timer_heap::prefetch_next() const noexcept {
-  const std::size_t end = std::min(fan_out + 1, entries_.size());
-  for (std::size_t i = 0; i < end; ++i) __builtin_prefetch(slots_[entries_[i].slot].armed);
-  for (std::size_t i = end; i < std::min(fan_out * fan_out, entries_.size()); ++i) {
-    __builtin_prefetch(static_cast<const void*>(&slots_[entries_[i].slot]));
+// Fetches what the expiry of the heap's entries behind the first one will touch.
+void timer_heap::prefetch_heap() const noexcept {
+  const std::size_t end = std::min(fan_out + 1, heap_size_);
+  for (std::size_t i = 0; i < end; ++i) __builtin_prefetch(timer_of(entries_[i]));
+  for (std::size_t i = end; i < std::min(fan_out * fan_out, heap_size_); ++i) {
+    __builtin_prefetch(&slots_[entries_[i].slot]);
   }
 }
 
-// Makes the first entry one with a timer.
-void timer_heap::prune() noexcept {
-  while (!entries_.empty() && slots_[entries_.front().slot].armed == nullptr) pop_front();
+// The same for the run.
+void timer_heap::prefetch_run() const noexcept {
+  if (run_size_ < slots_ahead) return;
+  __builtin_prefetch(&slots_[entries_[pile_begin_ - slots_ahead].slot], 1);
+  __builtin_prefetch(timer_of(entries_[pile_begin_ - timers_ahead]), 1);
+}
+
+// Finds the first entry that has a timer. Drops those before it, but for some of the pile's.
+void timer_heap::find_first() noexcept {
+  for (;;) {
+    while (heap_size_ != 0 && is_dead(entries_[0])) pop_heap();
+    while (run_size_ != 0 && is_dead(next_of_run())) pop_run();
+    const entry* least = heap_size_ != 0 ? &entries_[0] : nullptr;
+    if (run_size_ != 0 && (least == nullptr || next_of_run().before(*least))) {
+      least = &next_of_run();
+    }
+    if (pile_size() == 0 || (least != nullptr && least->before(first_of_pile_))) {
+      if (least != nullptr) first_ = *least;
+      return;
+    }
+    if (!is_dead(first_of_pile_)) {
+      first_ = first_of_pile_;
+      return;
+    }
+    settle_pile(clock::time_point::min());
+  }
+}
+
+// Drops the pile's entries without a timer and finds its first one.
+void timer_heap::find_first_of_pile() noexcept {
+  entries_.resize(drop_dead(pile_begin_, entries_.size()));
+  armed_since_look_ = 0;
+  if (pile_size() == 0) return;
+  entry least = entries_[pile_begin_];
+  for (std::size_t i = pile_begin_ + 1; i < entries_.size(); ++i) {
+    if (entries_[i].before(least)) least = entries_[i];
+  }
+  first_of_pile_ = least;
+}
+
+// The pile's first entry is due, or without a timer. Finds the next one, or empties the pile.
+void timer_heap::settle_pile(clock::time_point now) noexcept {
+  if (run_size_ != 0) {  // the heap has no room; and what is due of the pile is in the run
+    find_first_of_pile();
+    return;
+  }
+  close_gap();
+  if (pile_size() > small_pile && armed_since_look_ * looks_per_arming < pile_size()) {
+    put_pile_into_heap();
+  } else {
+    take_due(now);
+  }
+}
+
+// Takes what is due out of the pile: as a run if it is much, else into the heap.
+void timer_heap::take_due(clock::time_point now) noexcept {
+  find_first_of_pile();
+  if (pile_size() == 0 || first_of_pile_.deadline > now) return;
+  const auto is_due = [&](const entry& e) { return e.deadline <= now; };
+  const auto due_end = std::partition(entries_.begin() + static_cast<std::ptrdiff_t>(pile_begin_),
+                                      entries_.end(), is_due);
+  const auto end = static_cast<std::size_t>(due_end - entries_.begin());
+  if (end - heap_size_ > small_pile) {
+    // By the distance to the next order, which is an order of all entries, however old they are.
+    std::sort(entries_.begin() + static_cast<std::ptrdiff_t>(pile_begin_), due_end,
+              [next = next_order_](const entry& a, const entry& b) {
+                if (a.deadline != b.deadline) return a.deadline > b.deadline;
+                return a.order - next > b.order - next;
+              });
+    run_size_ = end - pile_begin_;
+  } else {
+    while (heap_size_ < end) {
+      const entry e = entries_[heap_size_];
+      sift_up(heap_size_++, e);
+    }
+  }
+  pile_begin_ = end;
+  find_first_of_pile();
+}
+
+void timer_heap::put_pile_into_heap() noexcept {
+  entries_.resize(drop_dead(pile_begin_, entries_.size()));
+  armed_since_look_ = 0;
+  pile_begin_ = entries_.size();
+  if (pile_begin_ > 2 * heap_size_) {
+    heap_size_ = pile_begin_;
+    make_heap();
+  }
+  while (heap_size_ < pile_begin_) {
+    const entry e = entries_[heap_size_];
+    sift_up(heap_size_++, e);
+  }
+}
+
+// Ends the run: those of it that are left, since a timer was armed before them, go into the pile.
+void timer_heap::end_run() noexcept {
+  const bool is_left = run_size_ != 0;
+  pile_begin_ -= run_size_;
+  run_size_ = 0;
+  close_gap();
+  if (is_left) find_first_of_pile();
+}
+
+// Moves the last entries of the pile to the place between it and the heap.
+void timer_heap::close_gap() noexcept {
+  const std::size_t size = heap_size_ + pile_size();
+  for (std::size_t to = heap_size_, from = entries_.size(); to < std::min(pile_begin_, size);
+       ++to) {
+    entries_[to] = entries_[--from];
+  }
+  entries_.resize(size);
+  pile_begin_ = heap_size_;
 }
 
 // Drops the entries without a timer.
 void timer_heap::compact() noexcept {
-  std::erase_if(entries_, [&](const entry& e) {
-    const bool dead = slots_[e.slot].armed == nullptr;
-    if (dead) free_slot(e.slot);
-    return dead;
-  });
-  if (entries_.size() < 2) return;
-  for (std::size_t i = (entries_.size() - 2) / fan_out + 1; i-- != 0;) {
+  if (pile_begin_ != heap_size_) return;  // there is a run, at whose end there is another chance
+  const std::size_t kept = drop_dead(0, heap_size_);
+  if (kept != heap_size_) {
+    heap_size_ = kept;
+    make_heap();
+  }
+  close_gap();
+  find_first_of_pile();
+}
+
+// Drops the entries of [begin, end) that have no timer. Returns the end of the others.
+std::size_t timer_heap::drop_dead(std::size_t begin, std::size_t end) noexcept {
+  std::size_t kept = begin;
+  slot free = free_;
+  for (std::size_t i = begin; i < end; ++i) {
+    // Without a branch, which could not be predicted.
+    const entry e = entries_[i];
+    const slot held = slots_[e.slot];
+    slots_[e.slot] = held == 0 ? free : held;
+    free = held == 0 ? slot{e.slot} * 2 + 1 : free;
+    entries_[kept] = e;
+    kept += held != 0 ? 1 : 0;
+  }
+  free_ = free;
+  return kept;
+}
+
+// The place of the run's entry is taken by one of the pile, if there is one.
+void timer_heap::pop_run() noexcept {
+  free_slot(next_of_run().slot);
+  --run_size_;
+  entries_[--pile_begin_] = entries_.back();
+  entries_.pop_back();
+}
+
+void timer_heap::pop_heap() noexcept {
+  free_slot(entries_[0].slot);
+  const entry last = entries_[--heap_size_];
+  if (heap_size_ != 0) sift_down(0, last);
+  if (pile_begin_ != heap_size_ + 1) return;  // there is a run, or was: the gap grows
+  entries_[--pile_begin_] = entries_.back();
+  entries_.pop_back();
+}
+
+void timer_heap::make_heap() noexcept {
+  if (heap_size_ < 2) return;
+  for (std::size_t i = (heap_size_ - 2) / fan_out + 1; i-- != 0;) {
     const entry e = entries_[i];
     sift_down(i, e);
   }
-}
-
-void timer_heap::pop_front() noexcept {
-  free_slot(entries_.front().slot);
-  const entry last = entries_.back();
-  entries_.pop_back();
-  if (!entries_.empty()) sift_down(0, last);
 }
 
 // Places e at `position` or above.
@@ -133,7 +293,7 @@ void timer_heap::sift_up(std::size_t position, const entry& e) noexcept {
 // Places e at `position` or below.
 void timer_heap::sift_down(std::size_t position, const entry& e) noexcept {
   entry* const all = entries_.data();
-  const std::size_t size = entries_.size();
+  const std::size_t size = heap_size_;
   for (;;) {
     const std::size_t first = position * fan_out + 1;
     std::size_t least = first;

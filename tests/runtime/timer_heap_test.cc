@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "counted_new.h"
 #include "kedge/runtime/reactor/timer.h"
 
 namespace kedge {
@@ -230,6 +231,97 @@ TEST_CASE("100,000 timers of random deadlines expire in the order of deadline an
   bool same = true;
   for (std::size_t i = 0; i < order.size(); ++i) same &= order[i] == expected[i].second;
   CHECK(same);
+}
+
+// A heap and an ordered set of ((deadline, order), number), which are changed together, also by
+// timers that expire.
+class modelled {
+ public:
+  explicit modelled(std::size_t count) : keys_(count) {
+    for (std::size_t i = 0; i < count; ++i) {
+      timers_.push_back(std::make_unique<recorder>(order_, static_cast<int>(i)));
+      timers_.back()->on_expiry = [this, i] { expired(i); };
+    }
+  }
+  void change_any(long nearest, long farthest) {
+    const std::size_t i = random_() % timers_.size();
+    timers_[i]->disarm();
+    model_.erase({keys_[i], i});
+    if (random_() % 4 == 0) return;
+    keys_[i] = {now_ + nearest + static_cast<long>(random_()) % (farthest - nearest), armed_++};
+    heap_.arm(*timers_[i], at(keys_[i].first));
+    model_.insert({keys_[i], i});
+  }
+  void expire_after(long d) {
+    now_ += d;
+    const long armed_before = armed_;
+    heap_.expire(at(now_));
+    if (model_.empty()) return;
+    const auto [deadline, order] = model_.begin()->first;
+    REQUIRE((deadline > now_ || order >= armed_before));
+  }
+  void check() const {
+    REQUIRE(heap_.size() == model_.size());
+    if (!model_.empty()) REQUIRE(heap_.earliest() == at(model_.begin()->first.first));
+  }
+  int changes_per_expiry = 0;
+
+ private:
+  void expired(std::size_t i) {
+    REQUIRE_FALSE(model_.empty());
+    REQUIRE(model_.begin()->second == i);
+    model_.erase(model_.begin());
+    check();
+    for (int n = 0; n < changes_per_expiry; ++n) change_any(-20, 2000);
+    check();
+  }
+
+  std::mt19937 random_{20261130};
+  std::vector<int> order_;
+  timer_heap heap_;
+  std::vector<std::unique_ptr<recorder>> timers_;
+  std::vector<std::pair<long, long>> keys_;
+  std::set<std::pair<std::pair<long, long>, std::size_t>> model_;
+  long armed_ = 0;
+  long now_ = 0;
+};
+
+TEST_CASE("timers that arm and disarm others while many expire agree with an ordered set") {
+  for (const int changes : {0, 1, 3}) {
+    CAPTURE(changes);
+    modelled m(2000);
+    m.changes_per_expiry = changes;
+    for (int round = 0; round < 300; ++round) {
+      CAPTURE(round);
+      // Few and many changes, so that the pile is looked through, and put into the heap.
+      for (int i = 0; i < (round % 3 == 0 ? 10 : 1500); ++i) m.change_any(-20, 2000);
+      m.check();
+      m.expire_after(round % 7 == 0 ? 1500 : 30);
+      m.check();
+    }
+  }
+}
+
+TEST_CASE("arming as many timers as before allocates nothing, however they ended") {
+  std::vector<int> order;
+  order.reserve(10'000);
+  timer_heap heap;
+  std::vector<std::unique_ptr<recorder>> timers;
+  for (int i = 0; i < 1000; ++i) timers.push_back(std::make_unique<recorder>(order, i));
+  const auto arm_all = [&](long first) {
+    for (std::size_t i = 0; i < timers.size(); ++i) {
+      timers[i]->disarm();
+      heap.arm(*timers[i], at(first + static_cast<long>(i * 7919 % 1000)));
+    }
+  };
+  for (int i = 0; i < 5; ++i) arm_all(0);
+  heap.expire(at(1000));
+  const long before = kedge::allocated;
+  for (int i = 0; i < 5; ++i) arm_all(2000);
+  heap.expire(at(2500));
+  heap.expire(at(3000));
+  CHECK(heap.empty());
+  CHECK(kedge::allocated == before);
 }
 
 }  // namespace
