@@ -59,15 +59,15 @@ void timer_heap::grow() {
   free_slot(static_cast<std::uint32_t>(slots_.size() - 1));
 }
 
-void timer_heap::free_slot(std::uint32_t slot) noexcept {
-  slots_[slot] = std::exchange(free_, timer_heap::slot{slot} * 2 + 1);
+void timer_heap::free_slot(std::uint32_t index) noexcept {
+  slots_[index] = std::exchange(free_, timer_heap::slot{index} * 2 + 1);
 }
 
 // The timer of the slot has been disarmed.
-void timer_heap::disarmed(std::uint32_t slot) noexcept {
-  slots_[slot] = 0;
+void timer_heap::disarmed(std::uint32_t index) noexcept {
+  slots_[index] = 0;
   --live_;
-  if (first_.slot == slot) find_first();
+  if (first_.slot == index) find_first();
   if (entries_.size() > 2 * live_ + most_dead) compact();
 }
 
