@@ -1,7 +1,8 @@
 // select(a, b...): waits until one of several sources has something, and takes from exactly one.
 //
 //     const auto next = co_await kedge::select(jobs.receive(), stop.next(), kedge::sleep_for(1s));
-//     if (const auto* const job = std::get_if<0>(&next)) ...     // a result<T>; index() tells which
+//     if (const auto* const job = std::get_if<0>(&next)) ...     // a result<T>; index() tells
+//     which
 //
 // Gives a std::variant with the value of the source that was taken at its index: std::monostate for
 // void, std::reference_wrapper<T> for T&. The others have had no effect: an item stays in its
@@ -36,15 +37,16 @@
 namespace kedge {
 
 template <class Op>
-concept selectable_operation =
-    operation<Op> && kind_of<Op> == operation_kind::wait &&
-    !requires(const Op& op) { op.was_cancelled(); } && requires(Op& op) {
-      requires requires {
-        { op.await_settle() } noexcept -> std::same_as<bool>;
-      } || requires {
-        { std::as_const(op).await_ended() } noexcept -> std::same_as<bool>;
-      };
-    };
+concept selectable_operation = operation<Op> && kind_of<Op> == operation_kind::wait &&
+                               !requires(const Op& op) { op.was_cancelled(); } && requires(Op& op) {
+                                 requires requires {
+                                   { op.await_settle() } noexcept -> std::same_as<bool>;
+                                 } || requires {
+                                   {
+                                     std::as_const(op).await_ended()
+                                   } noexcept -> std::same_as<bool>;
+                                 };
+                               };
 
 template <awaitable... As>
 class select_operation {
@@ -72,7 +74,7 @@ class select_operation {
   bool await_settle() noexcept {
     if (choose_ended()) return true;
     const bool settled = choose([](auto& op) noexcept {
-      if constexpr (settles<decltype(op)>) return op.await_settle();
+      if constexpr (requires { op.await_settle(); }) return op.await_settle();
       return false;
     });
     if (settled) return true;
@@ -103,8 +105,6 @@ class select_operation {
  private:
   static constexpr std::size_t count = sizeof...(As);
   static constexpr std::size_t none = count;
-  template <class Op>
-  static constexpr bool settles = requires(Op op) { op.await_settle(); };
 
   // One operation, until it is given up.
   template <class A>
@@ -159,7 +159,7 @@ class select_operation {
 
   bool choose_ended() noexcept {
     return choose([](auto& op) noexcept {
-      if constexpr (!settles<decltype(op)>) return op.await_ended();
+      if constexpr (requires { op.await_ended(); }) return op.await_ended();
       return false;
     });
   }

@@ -72,8 +72,8 @@ class reactor {
   // Takes one from the budget of the running coroutine. Returns false if none is left.
   bool spend_budget() noexcept { return --budget_ >= 0; }
 
-  // Returns a place among `count` sources, for a select() to begin at. Calls take turns evenly, also
-  // those of several select()s that alternate: the golden ratio is no multiple of a fraction.
+  // Returns a place among `count` sources, for a select() to begin at. Calls take turns evenly,
+  // also those of several select()s that alternate: the golden ratio is no multiple of a fraction.
   std::size_t next_in_rotation(std::size_t count) noexcept {
     rotation_ += 0x9e37'79b9;
     return static_cast<std::size_t>((std::uint64_t{rotation_} * count) >> 32);

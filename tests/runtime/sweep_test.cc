@@ -41,6 +41,18 @@
 #include "kedge/runtime/this_task.h"
 #include "kedge/runtime/wall_clock.h"
 #include "kedge/runtime/task_local.h"
+#include "kedge/runtime/auto_reset_event.h"
+#include "kedge/runtime/barrier.h"
+#include "kedge/runtime/channel.h"
+#include "kedge/runtime/descriptor.h"
+#include "kedge/runtime/event.h"
+#include "kedge/runtime/latch.h"
+#include "kedge/runtime/mutex.h"
+#include "kedge/runtime/select.h"
+#include "kedge/runtime/semaphore.h"
+#include "kedge/runtime/shield.h"
+#include "kedge/runtime/signal_set.h"
+#include "kedge/runtime/value.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/with_cleanup.h"
 #include "kedge/runtime/with_scope.h"
@@ -535,6 +547,181 @@ class terminating : public process_world {
 struct running : child_world {
   using child_world::child_world;
   auto awaited() { return run({"cat"}, {.input = input()}); }
+// --- Objects that tasks share --------------------------------------------------------------------
+
+// The awaitable is `make` of the object. The first one is older than its wait, and may outlive the
+// object, which is gone after close(); complete() has no effect then.
+template <class Source, auto make>
+class source_world : public scenario {
+ public:
+  template <class... Args>
+  explicit source_world(Args&&... args) : source(std::in_place, std::forward<Args>(args)...) {}
+  void close() override { source.reset(); }
+  auto awaited() {
+    if (!first_) return make(*source);
+    auto older = *std::move(first_);
+    first_.reset();
+    return older;
+  }
+
+ protected:
+  std::optional<Source> source;
+
+ private:
+  std::optional<decltype(make(std::declval<Source&>()))> first_ = make(*source);
+};
+constexpr auto make_wait = [](auto& source) { return source.wait(); };
+constexpr auto make_receive = [](auto& source) { return source.receive(); };
+constexpr auto make_send = [](auto& source) { return source.send(1); };
+
+struct waiting_for_event : source_world<event, make_wait> {
+  waiting_for_event(loop&, manual_time&) {}
+  void complete() override {
+    if (source) source->set();
+  }
+};
+// Each set() lets one wait go, or is still there.
+class waiting_for_one_event : public source_world<auto_reset_event, make_wait> {
+ public:
+  waiting_for_one_event(loop&, manual_time&) {}
+  void complete() override {
+    if (!source || given_ != delivered) return;  // a second one would count for nothing
+    source->set();
+    ++given_;
+  }
+  bool nothing_missing() override {
+    return source ? given_ == delivered + (source->is_set() ? 1 : 0) : given_ >= delivered;
+  }
+
+ private:
+  int given_ = 0;
+};
+class locking : public source_world<kedge::mutex, [](auto& m) { return m.lock(); }> {
+ public:
+  locking(loop& l, manual_time&) : held_(l.run(source->lock()).value()) {}
+  void complete() override { held_.reset(); }
+  bool nothing_missing() override { return !source || source->is_locked() == held_.has_value(); }
+
+ private:
+  std::optional<kedge::mutex::guard> held_;
+};
+class acquiring : public source_world<semaphore, [](auto& s) { return s.acquire(2); }> {
+ public:
+  acquiring(loop&, manual_time&) : source_world(0u, 3u) {}
+  void complete() override {
+    if (source && source->available() < 3) source->release(), ++given_;
+  }
+  bool nothing_missing() override { return !source || source->available() == given_; }
+
+ private:
+  std::size_t given_ = 0;
+};
+struct waiting_for_latch : source_world<latch, make_wait> {
+  waiting_for_latch(loop&, manual_time&) : source_world(1u) {}
+  void complete() override {
+    if (source && source->left() != 0) source->count_down();
+  }
+};
+// The other one arrives when the task waits.
+class arriving : public source_world<barrier, [](auto& b) { return b.arrive_and_wait(); }> {
+ public:
+  arriving(loop& l, manual_time&) : source_world(2u), in_(l) {}
+  void complete() override {
+    if (source && source->arrived() == 1) in_.spawn(source->arrive_and_wait());
+  }
+  bool nothing_missing() override { return !source || source->arrived() == 0; }
+
+ private:
+  loop& in_;
+};
+constexpr auto make_until_odd = [](auto& v) { return v.until([](int n) { return n % 2 == 1; }); };
+class watching : public source_world<value<int>, make_until_odd> {
+ public:
+  watching(loop&, manual_time&) : source_world(0) {}
+  // Every other value is a false alarm.
+  void complete() override {
+    if (source) source->set(++last_);
+  }
+
+ private:
+  int last_ = 1;
+};
+// Each item is received, or is still in the channel.
+template <std::size_t Capacity>
+class receiving : public source_world<channel<int>, make_receive> {
+ public:
+  receiving(loop&, manual_time&) : source_world(Capacity) {}
+  void complete() override {
+    if (source && source->try_send(1)) ++given_;
+  }
+  bool nothing_missing() override {
+    const auto got = static_cast<std::size_t>(delivered);
+    return source ? given_ == got + source->size() : given_ >= got;
+  }
+
+ private:
+  std::size_t given_ = 0;
+};
+// Each item that was sent is received, or is in the channel. The channel is full at first.
+template <std::size_t Capacity>
+class sending : public source_world<channel<int>, make_send> {
+ public:
+  sending(loop&, manual_time&) : source_world(Capacity) { fill(); }
+  void complete() override {
+    if (!source) return;
+    if (const auto got = source->try_receive()) received_ += *got;
+  }
+  void took(const result<void, unsent<int>>& r) {
+    r ? static_cast<void>(++delivered) : static_cast<void>(error = r.error().code());
+  }
+  bool nothing_missing() override {
+    if (!source) return true;
+    while (const auto got = source->try_receive()) received_ += *got;
+    fill();
+    return received_ >= delivered;
+  }
+  bool all_delivered() override { return !source || received_ == delivered; }
+
+ private:
+  void fill() {
+    while (source->try_send(0)) {
+    }
+  }
+  int received_ = 0;
+};
+// Takes items, now from one channel and now from the other, and never from both.
+struct two_channels {
+  two_channels() {}
+  channel<int> a{1};
+  channel<int> b{1};
+  value<int> v{0};
+};
+constexpr auto make_select = [](auto& s) {
+  return select(s.a.receive(), s.b.receive(), s.v.until([](int) { return false; }),
+                sleep_for(10'000h));
+};
+class selecting : public source_world<two_channels, make_select> {
+ public:
+  selecting(loop&, manual_time&) {}
+  void complete() override {
+    if (!source) return;
+    source->v.set(1);  // a false alarm
+    given_ += source->a.try_send(1).has_value();
+    given_ += source->b.try_send(1).has_value();
+  }
+  template <class Taken>
+  void took(const Taken& taken) {
+    if (const auto* const item = std::get_if<0>(&taken)) scenario::took(*item);
+    if (const auto* const item = std::get_if<1>(&taken)) scenario::took(*item);
+    if (const auto* const seen = std::get_if<2>(&taken)) scenario::took(*seen);
+  }
+  bool nothing_missing() override {
+    const auto got = static_cast<std::size_t>(delivered);
+    return source ? given_ == got + source->a.size() + source->b.size() : given_ >= got;
+  }
+
+ private:
+  std::size_t given_ = 0;
 };
 
 // --- Combinators around a wait for a byte --------------------------------------------------------
@@ -894,6 +1081,45 @@ TEST_CASE("sweep: a wait for a process that is interrupted loses no status, and 
     sweep<running>("task");
   }
   await_no_child();
+TEST_CASE("sweep: a wait for an object that is interrupted leaves what it was handed to the next") {
+  SUBCASE("event") {
+    sweep<waiting_for_event>("source_awaitable");
+  }
+  SUBCASE("auto_reset_event") {
+    sweep<waiting_for_one_event>("source_awaitable");
+  }
+  SUBCASE("mutex") {
+    sweep<locking>("source_awaitable");
+  }
+  SUBCASE("semaphore") {
+    sweep<acquiring>("source_awaitable");
+  }
+  SUBCASE("latch") {
+    sweep<waiting_for_latch>("source_awaitable");
+  }
+  SUBCASE("barrier") {
+    sweep<arriving>("source_awaitable");
+  }
+  SUBCASE("value") {
+    sweep<watching>("until_awaitable");
+  }
+}
+TEST_CASE("sweep: a wait for a channel that is interrupted loses no item that was sent") {
+  SUBCASE("receive") {
+    sweep<receiving<2>>("source_awaitable");
+  }
+  SUBCASE("receive of a rendezvous") {
+    sweep<receiving<0>>("source_awaitable");
+  }
+  SUBCASE("send") {
+    sweep<sending<1>>("source_awaitable");
+  }
+  SUBCASE("send of a rendezvous") {
+    sweep<sending<0>>("source_awaitable");
+  }
+  SUBCASE("select") {
+    sweep<selecting>("select_awaitable");
+  }
 }
 TEST_CASE("sweep: a task that is interrupted leaves no frame, and loses no value") {
   sweep<calling>("task");
