@@ -9,6 +9,7 @@ const std::string both = "tools/examples/both";
 const std::string follow = "tools/examples/follow";
 const std::string lines = "tools/examples/lines";
 const std::string nested = "tools/examples/nested";
+const std::string retry_test = "tools/examples/retry_test";
 const std::string service = "tools/examples/service";
 const std::string worker_pool = "tools/examples/worker_pool";
 
@@ -103,6 +104,12 @@ TEST_CASE("nested drives its loop by the host's poll()") {
     CHECK(o.status == 0);
     CHECK(o.out.empty());
   }
+}
+
+TEST_CASE("retry_test finds that its code waits for minutes, without waiting itself") {
+  const outcome o = run({retry_test});
+  CHECK(o.status == 0);
+  CHECK(o.out == "at once: 1, later: 1, never: 1\n");
 }
 
 TEST_CASE("service answers its client, which is notified of the service's death") {
