@@ -345,7 +345,7 @@ class reactor {
   bool is_watched_ = false;      // by the observer or the probe
   observer* observer_ = nullptr;
   stall_probe* probe_ = nullptr;
-  loop_counters counters_;  // but for what its parts count
+  loop_counters counters_;            // but for what its parts count
   const context* running_ = nullptr;  // of the coroutine that runs, while there is an observer
   // What the kernel timer for a polling host is set to; max() if to no deadline.
   clock::time_point host_timer_ = clock::time_point::max();

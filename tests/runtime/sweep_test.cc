@@ -27,32 +27,29 @@
 #include "foreign_event.h"
 #include "kedge/runtime/async_generator.h"
 #include "kedge/runtime/attempt.h"
+#include "kedge/runtime/auto_reset_event.h"
+#include "kedge/runtime/barrier.h"
 #include "kedge/runtime/callback.h"
+#include "kedge/runtime/channel.h"
 #include "kedge/runtime/completion.h"
 #include "kedge/runtime/descriptor.h"
+#include "kedge/runtime/event.h"
 #include "kedge/runtime/foreign.h"
 #include "kedge/runtime/forever.h"
 #include "kedge/runtime/interval.h"
+#include "kedge/runtime/latch.h"
+#include "kedge/runtime/mutex.h"
 #include "kedge/runtime/offload.h"
 #include "kedge/runtime/process.h"
 #include "kedge/runtime/run.h"
-#include "kedge/runtime/shield.h"
-#include "kedge/runtime/signal_set.h"
-#include "kedge/runtime/this_task.h"
-#include "kedge/runtime/wall_clock.h"
-#include "kedge/runtime/task_local.h"
-#include "kedge/runtime/auto_reset_event.h"
-#include "kedge/runtime/barrier.h"
-#include "kedge/runtime/channel.h"
-#include "kedge/runtime/descriptor.h"
-#include "kedge/runtime/event.h"
-#include "kedge/runtime/latch.h"
-#include "kedge/runtime/mutex.h"
 #include "kedge/runtime/select.h"
 #include "kedge/runtime/semaphore.h"
 #include "kedge/runtime/shield.h"
 #include "kedge/runtime/signal_set.h"
+#include "kedge/runtime/task_local.h"
+#include "kedge/runtime/this_task.h"
 #include "kedge/runtime/value.h"
+#include "kedge/runtime/wall_clock.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/with_cleanup.h"
 #include "kedge/runtime/with_scope.h"
@@ -457,6 +454,8 @@ struct offloading : offloading_world {
 struct offloading_detached : offloading_world {
   using offloading_world::offloading_world;
   auto awaited() { return offload_detached(pool, renew()); }
+};
+
 // --- Processes -----------------------------------------------------------------------------------
 
 // Lets children end whose input is a pipe that nothing is written to.
@@ -547,6 +546,8 @@ class terminating : public process_world {
 struct running : child_world {
   using child_world::child_world;
   auto awaited() { return run({"cat"}, {.input = input()}); }
+};
+
 // --- Objects that tasks share --------------------------------------------------------------------
 
 // The awaitable is `make` of the object. The first one is older than its wait, and may outlive the
@@ -1070,6 +1071,7 @@ TEST_CASE("sweep: an offloaded function that is interrupted leaves no call") {
   SUBCASE("offload_detached") {
     sweep<offloading_detached>("offload_awaitable");
   }
+}
 TEST_CASE("sweep: a wait for a process that is interrupted loses no status, and leaves no child") {
   SUBCASE("process::exited") {
     sweep<exiting>("exited_awaitable");
@@ -1081,6 +1083,7 @@ TEST_CASE("sweep: a wait for a process that is interrupted loses no status, and 
     sweep<running>("task");
   }
   await_no_child();
+}
 TEST_CASE("sweep: a wait for an object that is interrupted leaves what it was handed to the next") {
   SUBCASE("event") {
     sweep<waiting_for_event>("source_awaitable");

@@ -4,10 +4,10 @@
 #include <string>
 
 #include "kedge/runtime/async_generator.h"
-#include "kedge/runtime/callback.h"
-#include "kedge/runtime/foreign.h"
 #include "kedge/runtime/barrier.h"
+#include "kedge/runtime/callback.h"
 #include "kedge/runtime/channel.h"
+#include "kedge/runtime/foreign.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/result.h"
 #include "kedge/runtime/select.h"
