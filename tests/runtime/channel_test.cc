@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <limits>
 #include <memory>
@@ -325,7 +326,8 @@ TEST_CASE("a channel may be dropped with items, and refuses a reason that is non
     CHECK(e.code() == std::errc::invalid_argument);
   }
   CHECK_FALSE(c.is_closed());
-  CHECK_THROWS_AS(channel<item>(std::numeric_limits<std::size_t>::max()), std::bad_alloc);
+  const std::size_t most = std::numeric_limits<std::size_t>::max();
+  CHECK_THROWS_AS(channel<item>{most}, std::bad_alloc);
 }
 
 }  // namespace
