@@ -144,11 +144,11 @@ class with_value_operation final : private task_local<T>::held_value,
   with_value_operation(const task_local<T>& key, T&& v, A&& a)
       : bound(key, std::move(v)), base(std::move(a)) {}
 
+  bool await_ready() const noexcept { return false; }
   std::coroutine_handle<> await_suspend(waiter& w) noexcept {
-    this->begin(w);
     this->held.enter_context(w.owner_context());
     this->bind_in(this->held);
-    return this->begun(this->held.start_entered_directly());
+    return this->begun(w, this->held.start_entered_directly());
   }
   bool await_cancel(cancel_cause cause) noexcept {
     this->held.cancel(cause);

@@ -130,10 +130,9 @@ class with_cleanup_operation final : private timer, private branch_owner {
   }
   // Without memory for the timer the grace is over at once.
   void limit(reactor& r) noexcept {
-    const clock::time_point deadline = clock::sum(r.now(), grace_);
-    cleaning_->set_deadline(deadline);
+    deadline_ = clock::sum(r.now(), grace_);
     try {
-      r.timers().arm(*this, deadline);
+      r.timers().arm(*this, deadline_);
     } catch (...) {
       own_failure_ = std::current_exception();
       expire();
@@ -141,16 +140,18 @@ class with_cleanup_operation final : private timer, private branch_owner {
   }
   void expire() noexcept override { cleaning_->cancel(cancel_cause::deadline); }
 
-  void branch_done(branch_base&) noexcept override {
+  waiter* branch_done(branch_base&) noexcept override {
     disarm();
-    if (waiter_ != nullptr) wake(*waiter_);
+    return waiter_;
   }
+  clock::time_point deadline() const noexcept override { return deadline_; }
   const char* branch_name() const noexcept override {
     return has_cleaned_ ? "clean-up" : "body of with_cleanup";
   }
 
   [[no_unique_address]] Cleanup cleanup_;
   clock::duration grace_;
+  clock::time_point deadline_ = clock::time_point::max();  // of the clean-up
   waiter* waiter_ = nullptr;  // null while the body starts, and the clean-up
   cancel_cause cause_{};
   bool has_cleaned_ = false;

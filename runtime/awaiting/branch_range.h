@@ -67,10 +67,8 @@ class branch_range : protected branch_owner {
     }
   }
 
-  // Must be called once by each branch_done(). The last call makes the awaiter ready.
-  void one_done() noexcept {
-    if (--running_ == 0) wake(*waiter_);
-  }
+  // Must be called once by each branch_done(), last. Returns what that returns.
+  waiter* one_done() noexcept { return --running_ == 0 ? waiter_ : nullptr; }
 
   bool any_ended(outcome o) const noexcept {
     for (std::size_t i = 0; i < made_; ++i) {
