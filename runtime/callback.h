@@ -145,10 +145,16 @@ class callback_operation {
       throw;
     }
     state_->waiting = &w;
-    return !state_->is_over();
+    if (!asked_to_end_) return !state_->is_over();
+    was_cancelled_ = take_back();
+    return false;
   }
   // cancel() is code of the user's, so it has to wait for the waiter's turn.
   bool await_cancel(cancel_cause) noexcept {
+    if (state_->waiting == nullptr) {  // by start()
+      asked_to_end_ = true;
+      return false;
+    }
     if (can_cancel) {
       wake(*state_->waiting);
       return false;
@@ -192,6 +198,7 @@ class callback_operation {
   [[no_unique_address]] Cancel cancel_;
   callback_detail::state<T>* state_ = nullptr;
   bool was_cancelled_ = false;
+  bool asked_to_end_ = false;  // while start() ran
 };
 
 template <class T, class Start, class Cancel>

@@ -181,18 +181,18 @@ class transfer_operation final {
   using held = typename result_detail::held<value>::type;
 
  public:
-  transfer_operation(file_hold file, Transfer&& transfer)
-      : file_(std::move(file)), transfer_(std::move(transfer)) {}
+  transfer_operation(file_hold file, Transfer&& t)
+      : file_(std::move(file)), transfer(std::move(t)) {}
   transfer_operation(const transfer_operation&) = delete;
   transfer_operation& operator=(const transfer_operation&) = delete;
   ~transfer_operation() {
     if (waiting_) file_->end_wait(D);
     if (at_ == stage::trying) {
-      std::destroy_at(&transfer_);
+      std::destroy_at(&transfer);
     } else if (at_ == stage::ended) {
-      std::destroy_at(&value_);
+      std::destroy_at(&given);
     } else if (at_ == stage::thrown) {
-      std::destroy_at(&exception_);
+      std::destroy_at(&thrown);
     }
   }
 
@@ -200,7 +200,7 @@ class transfer_operation final {
     if (!file_ || !file_->is_open()) [[unlikely]]
       return fail(errc::closed);
     if constexpr (requires(Transfer& t) { t.is_empty(); }) {
-      if (transfer_.is_empty()) [[unlikely]] {
+      if (transfer.is_empty()) [[unlikely]] {
         return keep();
       }
     }
@@ -232,22 +232,20 @@ class transfer_operation final {
     return true;
   }
 
-  std::exception_ptr await_failure() noexcept {
-    return at_ == stage::thrown ? exception_ : nullptr;
-  }
+  std::exception_ptr await_failure() noexcept { return at_ == stage::thrown ? thrown : nullptr; }
 
   result<value> await_resume() {
     if (at_ == stage::ended) [[likely]] {
       if constexpr (std::is_void_v<value>) {
         return {};
       } else {
-        return std::move(value_);
+        return std::move(given);
       }
     }
     if (at_ == stage::refused) {
-      return unexpected(error_, failed_operation{traits::name, file_ ? file_->fd() : -1});
+      return unexpected(refusal, failed_operation{traits::name, file_ ? file_->fd() : -1});
     }
-    std::rethrow_exception(exception_);
+    std::rethrow_exception(thrown);
   }
 
   void describe(description& line) const noexcept {
@@ -260,22 +258,22 @@ class transfer_operation final {
 
   // The attempts are over: their end is kept instead of the transfer. Always returns true.
   bool fail(std::error_code why) noexcept {
-    std::destroy_at(&transfer_);
-    std::construct_at(&error_, why);
+    std::destroy_at(&transfer);
+    std::construct_at(&refusal, why);
     at_ = stage::refused;
     return true;
   }
   template <class... Kept>
   bool keep(Kept&&... kept) {
-    std::destroy_at(&transfer_);
+    std::destroy_at(&transfer);
     at_ = stage::refused;  // nothing to destroy, if the constructor throws
-    std::construct_at(&value_, std::forward<Kept>(kept)...);
+    std::construct_at(&given, std::forward<Kept>(kept)...);
     at_ = stage::ended;
     return true;
   }
   bool keep_exception() noexcept {
-    if (at_ == stage::trying) std::destroy_at(&transfer_);
-    std::construct_at(&exception_, std::current_exception());
+    if (at_ == stage::trying) std::destroy_at(&transfer);
+    std::construct_at(&thrown, std::current_exception());
     at_ = stage::thrown;
     return true;
   }
@@ -291,7 +289,7 @@ class transfer_operation final {
   // Calls the transfer. Returns false if it would have blocked.
   bool attempt() noexcept {
     if constexpr (descriptor_detail::is_of_bytes<Transfer>) {
-      const std::ptrdiff_t n = transfer_.run(*file_);
+      const std::ptrdiff_t n = transfer.run(*file_);
       if (n == Transfer::would_block) return false;
       if (n < 0) [[unlikely]]
         return fail(Transfer::error_of(n));
@@ -310,7 +308,7 @@ class transfer_operation final {
   }
   bool attempt_by_call() {
     transfer_progress progress;
-    auto outcome = descriptor_detail::call(transfer_, file_->fd(), progress);
+    auto outcome = descriptor_detail::call(transfer, file_->fd(), progress);
     if (!outcome) {
       file_->note_blocked(D);
       return false;
@@ -333,10 +331,10 @@ class transfer_operation final {
   bool waiting_ = false;
   stage at_ = stage::trying;
   union {
-    Transfer transfer_;
-    held value_;
-    std::error_code error_;
-    std::exception_ptr exception_;
+    Transfer transfer;
+    held given;
+    std::error_code refusal;
+    std::exception_ptr thrown;
   };
 };
 

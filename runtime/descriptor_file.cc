@@ -18,6 +18,7 @@
 #include <string>
 
 #include "kedge/runtime/reactor/reactor.h"
+#include "kedge/runtime/reactor/registration_table.h"
 
 namespace kedge {
 namespace {
@@ -40,6 +41,10 @@ std::size_t terminal_write_limit(std::span<const std::byte> bytes) noexcept {
   };
   const auto first = std::find_if(bytes.begin(), bytes.end(), is_expanded);
   return std::clamp<std::size_t>(static_cast<std::size_t>(first - bytes.begin()), 1, most);
+}
+
+std::int16_t filter_of(direction d) noexcept {
+  return d == direction::reading ? EVFILT_READ : EVFILT_WRITE;
 }
 
 short poll_event(direction d) noexcept {
@@ -175,21 +180,30 @@ bool descriptor_file::poll(direction d) const noexcept {
   return poll_now(fd_, poll_event(d)) != 0;
 }
 
+// Under another file, or under this one while its registration is refused.
+bool descriptor_file::is_waited_for_elsewhere(direction d) const noexcept {
+  return is_waited_for(d) || table_->awaited(filter_of(d), static_cast<std::uint64_t>(fd_));
+}
+
 std::error_code descriptor_file::begin_wait(direction d, waiter& w) {
   if (at(d) == nullptr) writing_ = std::make_unique<side>();
   side& s = *at(d);
   if (s.waiting != nullptr) return errc::already_awaited;
   if (!is_registered(d)) {
-    s.source = registration(*table_, sharing::exclusive,
-                            d == direction::reading ? EVFILT_READ : EVFILT_WRITE,
-                            static_cast<std::uint64_t>(fd_));
+    s.source =
+        registration(*table_, sharing::exclusive, filter_of(d), static_cast<std::uint64_t>(fd_));
     is_registered(d) = static_cast<bool>(s.source);
   }
   if (kind_ == file_kind::fifo) {
     static_cast<fifo_file*>(this)->look_from_now_on(w.owner_context().in_reactor());
   }
   const std::error_code refused = s.source.link(s);
-  refused ? end_wait(d) : static_cast<void>(s.waiting = &w);
+  if (!refused) {
+    s.waiting = &w;
+    return refused;
+  }
+  end_wait(d);
+  if (refused != errc::already_awaited) is_registered(d) = false;  // the next wait tries again
   return refused;
 }
 

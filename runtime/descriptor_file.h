@@ -77,8 +77,8 @@ class descriptor_file {
   // Returns whether an operation waits for this direction of the fd, under this or another file.
   bool awaited(direction d) const noexcept {
     const side* const s = at(d);
-    if (s == nullptr) return false;
-    return s->waiting != nullptr || (!s->linked() && s->source.awaited());
+    if (s != nullptr && s->linked()) return s->waiting != nullptr;
+    return is_waited_for_elsewhere(d);
   }
   // Returns false if a transfer would certainly block.
   bool is_worth_a_try(direction d, probing p) const noexcept {
@@ -89,12 +89,12 @@ class descriptor_file {
   bool may_transfer(direction d, probing p) noexcept { return !must_probe(p) || poll(d); }
   // A transfer would have blocked: the next one waits for an event first.
   void note_blocked(direction d) noexcept {
-    if (is_registered(d)) at(d)->source.clear();
+    if (is_open_ && is_registered(d)) at(d)->source.clear();
   }
   // A transfer has stopped after `bytes` bytes because there were no more, or no more room. The
   // same, unless the last event says that more can be read.
   void note_stopped(direction d, std::size_t bytes) noexcept {
-    if (!is_registered(d)) return;
+    if (!is_open_ || !is_registered(d)) return;
     d == direction::reading ? reading_.source.clear_after(bytes) : writing_->source.clear();
   }
 
@@ -159,6 +159,7 @@ class descriptor_file {
            (may_block_ && (p == probing::if_it_may_block || !is_socket(kind_)));
   }
   bool poll(direction d) const noexcept;
+  bool is_waited_for_elsewhere(direction d) const noexcept;
   void end_fifo_wait() noexcept;
   void destroy() noexcept;
 

@@ -174,22 +174,22 @@ class foreign_operation final : private foreign_detail::relay::owner {
   bool await_suspend(waiter& w) {
     relay_ = foreign_detail::await_in_relay<X>(*this, std::forward<X>(x_), end_);
     relay_.resume();
+    if (asked_to_end_ && !is_over_) ask_to_end();
     waiter_ = &w;
     return !is_over_;
   }
   // cancel() is code of the user's, so it has to wait for the waiter's turn.
   bool await_cancel(cancel_cause) noexcept {
-    if (can_cancel && !has_asked_) wake(*waiter_);
+    asked_to_end_ = true;
+    if (can_cancel && !has_asked_ && waiter_ != nullptr) wake(*waiter_);
     return false;
   }
   bool await_settle() noexcept {
-    if constexpr (can_cancel) {
-      if (!is_over_ && !std::exchange(has_asked_, true)) {
-        // x may end within cancel(): this turn is its waiter's.
-        waiter* const w = std::exchange(waiter_, nullptr);
-        cancel_();
-        waiter_ = w;
-      }
+    if (!is_over_) {
+      // x may end within cancel(): this turn is its waiter's.
+      waiter* const w = std::exchange(waiter_, nullptr);
+      ask_to_end();
+      waiter_ = w;
     }
     return is_over_;
   }
@@ -198,6 +198,11 @@ class foreign_operation final : private foreign_detail::relay::owner {
   void describe(description& line) const noexcept { line.print("an awaitable of another library"); }
 
  private:
+  void ask_to_end() noexcept {
+    if constexpr (can_cancel) {
+      if (!std::exchange(has_asked_, true)) cancel_();
+    }
+  }
   void ended() noexcept override {
     is_over_ = true;
     if (waiter_ != nullptr) wake(*waiter_);
@@ -208,7 +213,8 @@ class foreign_operation final : private foreign_detail::relay::owner {
   std::optional<attempted<value>> end_;
   waiter* waiter_ = nullptr;  // null while x starts, and while it is asked to end
   bool is_over_ = false;
-  bool has_asked_ = false;  // cancel() was called
+  bool asked_to_end_ = false;  // by await_cancel(), also while x started
+  bool has_asked_ = false;     // cancel() was called
   foreign_detail::relay relay_;
 };
 

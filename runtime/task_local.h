@@ -110,7 +110,8 @@ class task_local {
   constexpr ~task_local() = default;
 
   // `co_await key.get()` gives a const T&: the value that is bound around the task, which stays
-  // valid as long as the task, or the key's own. Never suspends, works in a cancelled task too, and
+  // valid as long as the task, or the key's own; in a generator until the next co_yield, since the
+  // next value may be asked for elsewhere. Waits for nothing, works in a cancelled task too, and
   // cannot be cancelled.
   local_awaitable<T> get() const noexcept { return local_awaitable<T>(*this); }
 

@@ -127,8 +127,8 @@ class scope_operation final : private scope {
       body_.emplace(*this, closure_, handed_out);
     } catch (...) {
       destroy_children();  // the closure may have spawned some
-      own_context().leave();
       close();
+      own_context().leave();
       throw;
     }
   }

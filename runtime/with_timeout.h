@@ -45,17 +45,14 @@ struct timed<result<T, E>> {
 // A deadline that is known when the wait begins: a time, or a duration from then.
 class wait_limit {
  public:
-  explicit wait_limit(clock::duration d) noexcept : duration_(d), is_relative_(true) {}
+  explicit wait_limit(clock::duration d) noexcept : time_(d), is_relative_(true) {}
   explicit wait_limit(clock::time_point t) noexcept : time_(t), is_relative_(false) {}
   clock::time_point begin(const reactor& r) const noexcept {
-    return is_relative_ ? clock::sum(r.now(), duration_) : time_;
+    return is_relative_ ? clock::sum(r.now(), time_.time_since_epoch()) : time_;
   }
 
  private:
-  union {
-    clock::duration duration_;
-    clock::time_point time_;
-  };
+  clock::time_point time_;  // if it is relative, as the time since the epoch
   bool is_relative_;
 };
 

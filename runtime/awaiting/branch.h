@@ -60,33 +60,18 @@ class branch_base : public waiter {
   branch_base(branch_owner& owner, context* own) noexcept : waiter(own, nullptr), owner_(&owner) {}
   ~branch_base() = default;
 
-  // The branch has ended so, when it is started or cancelled.
+  // The branch has ended so.
   void report(outcome o) noexcept {
     outcome_ = o;
     if (waiter* const w = owner_->branch_done(*this)) wake(*w);
   }
-  // The branch has ended so, at its turn. Returns the coroutine to run next: the owner's awaiter,
-  // if this ends its wait.
+  // The same, at the branch's turn. Returns the coroutine to run next.
   std::coroutine_handle<> report_at_turn(outcome o) noexcept {
-    outcome_ = o;
-    waiter* const w = owner_->branch_done(*this);
-    return w != nullptr ? go_on(*w) : std::noop_coroutine();
+    report(o);
+    return std::noop_coroutine();
   }
 
  private:
-  // Goes on with `w` at this turn, which spares it a way through the ready queue. Not if the loop
-  // is observed, since the observer sees each turn; not below a cancelled context, where chains
-  // would be destroyed within each other.
-  static std::coroutine_handle<> go_on(waiter& w) noexcept {
-    reactor& r = w.owner_context().in_reactor();
-    if (w.queued() || w.owner_context().cancelled() || r.observed_by() != nullptr ||
-        !r.spend_budget()) [[unlikely]] {
-      r.ready(w);
-      return std::noop_coroutine();
-    }
-    return w.proceed();
-  }
-
   branch_owner* owner_;
 };
 

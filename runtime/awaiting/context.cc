@@ -130,6 +130,7 @@ clock::time_point context::deadline() const noexcept {
   clock::time_point earliest = clock::time_point::max();
   for (const context* c = this; c != nullptr; c = c->parent_) {
     if (c->holder_ != nullptr) earliest = std::min(earliest, c->holder_->owner().deadline());
+    if (c->shielded_) break;
   }
   return earliest;
 }

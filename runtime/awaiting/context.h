@@ -94,8 +94,8 @@ class context {
     if (suspended_on_ != nullptr || first_child_ != nullptr) destroy_tree();
   }
 
-  // Returns the earliest deadline of the with_timeout() and with_deadline() around the chain, in
-  // time linear in the depth of the tree.
+  // Returns the earliest deadline of the with_timeout() and with_deadline() around the chain, up to
+  // the nearest shield(), in time linear in the depth of the tree.
   clock::time_point deadline() const noexcept;
 
   // Where the chain was spawned or run, for dumps and messages. Unknown for a branch of a

@@ -63,7 +63,10 @@ class wait_queue : private ready_queue<queued_operation> {
   }
   // Requires an operation of first().
   void grant(queued_operation& op) noexcept { end(op, queued_operation::stage::granted); }
-  void grant_all() noexcept { end_all(queued_operation::stage::granted); }
+  // For what all can have: grants it also to those whose waiter is queued, by a false alarm.
+  void grant_all() noexcept {
+    while (queued_operation* const op = front()) grant(*op);
+  }
   void refuse_all() noexcept { end_all(queued_operation::stage::refused); }
   // Wakes the waiters. The operations stay in the queue.
   void wake_all() noexcept {

@@ -274,7 +274,8 @@ void reactor::tell_of_entry(const context& c) noexcept {
 }
 
 void reactor::tell_of_suspension() noexcept {
-  if (observer_ == nullptr || running_->suspended_on() == nullptr) return;
+  if (observer_ == nullptr || running_ == nullptr) return;
+  if (running_->suspended_on() == nullptr) return;
   observer_->at(happening::suspended, running_, running_->suspended_on());
 }
 

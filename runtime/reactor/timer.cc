@@ -39,12 +39,16 @@ void timer_heap::arm(timer& t, clock::time_point deadline) {
   if (free_ == no_slot) [[unlikely]]
     grow();
   const entry e{deadline, next_order_, static_cast<std::uint32_t>(free_ >> 1)};
-  entries_.push_back(e);  // there is room
   free_ = std::exchange(slots_[e.slot], reinterpret_cast<slot>(&t));
   t.heap_ = this;
   t.slot_ = e.slot;
   ++next_order_;
   if (live_++ == 0 || deadline < first_.deadline) first_ = e;
+  if (entries_.size() == entries_.capacity()) [[unlikely]] {  // then the gap has a place
+    sift_up(heap_size_++, e);
+    return;
+  }
+  entries_.push_back(e);
   if (heap_size_ < small_heap && heap_size_ + 1 == entries_.size()) {
     pile_begin_ = heap_size_ + 1;
     sift_up(heap_size_++, e);

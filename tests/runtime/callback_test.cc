@@ -223,4 +223,45 @@ TEST_CASE("a loop destroyed during the wait cancels the registration") {
   }
 }
 
+TEST_CASE("a callback whose start() cancels the task ends as cancelled") {
+  for (const bool can_cancel : {false, true}) {
+    CAPTURE(can_cancel);
+    kedge::loop l;
+    std::optional<kedge::callback_handler<int>> kept;
+    int cancels = 0;
+    bool went_on = false;
+    l.spawn([&]() -> kedge::task<> {
+      const auto start = [&](kedge::callback_handler<int> done) {
+        kept = std::move(done);
+        l.cancel();
+      };
+      const auto cancel = [&] { ++cancels; };
+      if (can_cancel) {
+        co_await kedge::callback<int>(start, cancel);
+      } else {
+        co_await kedge::callback<int>(start);
+      }
+      went_on = true;
+    });
+    while (l.size() != 0) l.poll();
+    CHECK_FALSE(went_on);
+    CHECK(cancels == (can_cancel ? 1 : 0));
+    (*kept)(1);  // too late
+  }
+}
+
+TEST_CASE("a callback whose start() cancels the task and gives a value keeps the value") {
+  kedge::loop l;
+  int given = 0;
+  l.spawn([&]() -> kedge::task<> {
+    const auto start = [&](const kedge::callback_handler<int>& done) {
+      l.cancel();
+      done(7);
+    };
+    given = co_await kedge::callback<int>(start);
+  });
+  while (l.size() != 0) l.poll();
+  CHECK(given == 7);
+}
+
 }  // namespace

@@ -648,4 +648,19 @@ TEST_CASE("600 tasks exchange messages over 300 socket pairs at once") {
   CHECK(got == 600);
 }
 
+TEST_CASE(
+    "a fresh descriptor of an fd that is awaited gets already_awaited though there are bytes") {
+  loop l;
+  stream_pair p(l);
+  descriptor second(l, p.b.native_handle(), ownership::borrowed);
+  std::optional<result<std::string>> by_first, by_second;
+  l.spawn(read_once(p.b, by_first));
+  l.poll();
+  REQUIRE(::write(p.a.native_handle(), "x", 1) == 1);
+  l.run(read_once(second, by_second));
+  CHECK(by_second->error() == errc::already_awaited);
+  drain(l);
+  CHECK(by_first->value() == "x");
+}
+
 }  // namespace

@@ -1,6 +1,7 @@
 #include "kedge/runtime/foreign.h"
 
 #include <doctest/doctest.h>
+#include <coroutine>
 
 #include <ostream>
 #include <stdexcept>
@@ -190,6 +191,36 @@ TEST_CASE("a loop destroyed during a foreign wait destroys the foreign awaiter")
     CHECK(e.is_awaited());
   }
   CHECK_FALSE(e.is_awaited());
+}
+
+class cancelling_awaiter {
+ public:
+  cancelling_awaiter(kedge::loop& l, std::coroutine_handle<>& at) noexcept : loop_(l), at_(at) {}
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> h) const noexcept {
+    at_ = h;
+    loop_.cancel();
+  }
+  void await_resume() const noexcept {}
+
+ private:
+  kedge::loop& loop_;
+  std::coroutine_handle<>& at_;
+};
+
+TEST_CASE("a foreign awaiter that cancels the task while it starts is asked to end") {
+  kedge::loop l;
+  std::coroutine_handle<> at;
+  int asked = 0;
+  l.spawn([&]() -> kedge::task<> {
+    const auto cancel = [&] {
+      ++asked;
+      std::exchange(at, nullptr).resume();
+    };
+    co_await kedge::foreign(cancelling_awaiter(l, at), cancel);
+  });
+  while (l.size() != 0) l.poll();
+  CHECK(asked == 1);
 }
 
 }  // namespace

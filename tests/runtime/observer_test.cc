@@ -294,4 +294,60 @@ TEST_CASE("allocations ask an observer only while its loop is driven or given a 
   l.set_observer(nullptr);
 }
 
+struct quiet_observer final : kedge::observer {};
+
+std::string order_of_two(kedge::observer* o) {
+  std::string order;
+  kedge::loop l;
+  l.set_observer(o);
+  l.spawn([&]() -> kedge::task<> {
+    const auto inner = []() -> kedge::task<> { co_await kedge::yield(); };
+    static_cast<void>(co_await kedge::attempt(inner()));
+    order += 'a';
+  });
+  l.spawn([&]() -> kedge::task<> {
+    co_await kedge::yield();
+    order += 'b';
+  });
+  while (l.size() != 0) l.poll();
+  l.set_observer(nullptr);
+  return order;
+}
+
+TEST_CASE("an observer that only looks changes no order") {
+  quiet_observer o;
+  CHECK(order_of_two(nullptr) == order_of_two(&o));
+}
+
+TEST_CASE("a task may take the observer off and put it back") {
+  quiet_observer o;
+  kedge::loop l;
+  l.set_observer(&o);
+  l.spawn([&]() -> kedge::task<> {
+    kedge::observer* const before = l.set_observer(nullptr);
+    l.set_observer(before);
+    co_await kedge::yield();
+  });
+  while (l.size() != 0) l.poll();
+  CHECK(l.set_observer(nullptr) == &o);
+}
+
+TEST_CASE("step() resumes the awaiter of a branch by a step of its own") {
+  kedge::loop l;
+  int resumed = 0;
+  l.spawn([&]() -> kedge::task<> {
+    const auto inner = [&]() -> kedge::task<> {
+      co_await kedge::yield();
+      ++resumed;
+    };
+    static_cast<void>(co_await kedge::attempt(inner()));
+    ++resumed;
+  });
+  l.step();
+  REQUIRE(resumed == 0);
+  l.step();
+  CHECK(resumed == 1);
+  while (l.size() != 0) l.poll();
+}
+
 }  // namespace

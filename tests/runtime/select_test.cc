@@ -364,4 +364,24 @@ TEST_CASE("a source that is destroyed ends a select with errc::closed at its ind
   CHECK(end == errc::closed);
 }
 
+TEST_CASE("a set() ends the event's wait of a select() also if it is reset after a false alarm") {
+  kedge::loop l;
+  kedge::event e;
+  kedge::value<int> v(0);
+  bool went_on = false;
+  l.spawn([&]() -> kedge::task<> {
+    const auto never = [](int) { return false; };
+    static_cast<void>(co_await kedge::select(e.wait(), v.until(never)));
+    went_on = true;
+  });
+  kedge::drive(l);
+  v.set(1);  // the false alarm
+  e.set();
+  e.reset();
+  kedge::drive(l);
+  CHECK(went_on);
+  l.cancel();
+  kedge::drive(l);
+}
+
 }  // namespace

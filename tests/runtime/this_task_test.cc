@@ -1,6 +1,8 @@
 #include "kedge/runtime/this_task.h"
+#include "kedge/runtime/shield.h"
 
 #include <doctest/doctest.h>
+#include <chrono>
 
 #include <cstring>
 #include <optional>
@@ -102,6 +104,17 @@ TEST_CASE("state() tells a cancelled task the cause, and does not end it") {
   while (l.size() != 0) l.poll();
   CHECK(cause == kedge::cancel_cause::requested);
   CHECK(ended);
+}
+
+TEST_CASE("no deadline from outside limits a shield") {
+  kedge::loop l;
+  bool limited = true;
+  const auto inner = [&]() -> kedge::task<> {
+    limited = (co_await kedge::this_task::state()).time_left.has_value();
+  };
+  const auto outer = [&]() -> kedge::task<> { co_await kedge::shield(inner()); };
+  CHECK(l.run(kedge::with_timeout(std::chrono::seconds(1), outer())));
+  CHECK_FALSE(limited);
 }
 
 }  // namespace

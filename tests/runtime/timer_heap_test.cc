@@ -324,4 +324,25 @@ TEST_CASE("arming as many timers as before allocates nothing, however they ended
   CHECK(kedge::allocated == before);
 }
 
+struct rearming_timer final : kedge::timer {
+  kedge::timer_heap* heap = nullptr;
+  void expire() noexcept override {
+    heap->arm(*this, kedge::clock::time_point(std::chrono::hours(1)));
+  }
+};
+
+TEST_CASE("timers that arm themselves again in one expire() allocate nothing") {
+  const auto at = [](int n) { return kedge::clock::time_point(std::chrono::nanoseconds(n)); };
+  kedge::timer_heap heap;
+  std::vector<rearming_timer> timers(1024);
+  for (int i = 0; i < 1024; ++i) {
+    timers[static_cast<std::size_t>(i)].heap = &heap;
+    heap.arm(timers[static_cast<std::size_t>(i)], at(i < 64 ? 2 * i : 2 * (i - 64) + 1));
+  }
+  const long before = kedge::allocated;
+  heap.expire(at(10'000));
+  CHECK(kedge::allocated == before);
+  CHECK(heap.expired() == 1024);
+}
+
 }  // namespace
