@@ -114,6 +114,10 @@ class reactor {
   // forked child. Throws std::system_error if the kqueue fails.
   void submit_changes();
 
+  // Returns the fd of the kqueue, for changes that other threads make while the loop lives. A host
+  // that polls needs native_handle().
+  int kqueue_fd() const noexcept { return kq_; }
+
   // Returns whether the calling thread may use the loop (see above). For assertions.
   bool in_own_thread() const noexcept;
 

@@ -50,6 +50,10 @@ registration::operator bool() const noexcept {
   return slot_ != nullptr && slot_->table != nullptr && !slot_->table->closed();
 }
 
+std::uint64_t registration::udata() const noexcept {
+  return slot_->table->udata_of(*slot_);
+}
+
 void registration::close(std::error_code why) noexcept {
   give_up(why, false);
 }

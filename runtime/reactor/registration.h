@@ -119,6 +119,10 @@ class registration {
     if (!has_more) clear();
   }
 
+  // Returns the udata of the kernel registration, for a change that another thread makes: the kernel
+  // takes the udata of each change over. Requires an open registration.
+  std::uint64_t udata() const noexcept;
+
   // Links `l`. On an error `l` is not linked: an exclusive registration has a listener already
   // (errc::already_awaited), the registration is closed, or the kernel has refused it. Once that
   // listener has left, the next one can be linked.

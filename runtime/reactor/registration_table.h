@@ -82,6 +82,9 @@ class registration_table {
   // The first `count` changes have been submitted.
   void submitted(std::size_t count) noexcept;
 
+  // Returns the udata of the slot's events.
+  std::uint64_t udata_of(const registration_slot& slot) const noexcept;
+
   // Returns whether the calling thread is the loop's. Requires that the loop lives.
   bool in_own_thread() const noexcept;
 
@@ -108,7 +111,6 @@ class registration_table {
   void take_out(registration_slot& slot) noexcept;
   registration_slot* find(const key& k) const noexcept;
   void insert(const key& k, registration_slot& slot);
-  std::uint64_t udata_of(const registration_slot& slot) const noexcept;
   std::uint32_t take_index();
 
   // Deletions go before additions: a pending addition is never older than a pending deletion of the
