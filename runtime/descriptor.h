@@ -13,7 +13,8 @@
 //
 // Waits. One task may wait to read and one to write at a time; a second one gets
 // errc::already_awaited, also with another descriptor of the same fd. Regular files are always
-// ready: reading a slow disk blocks the loop.
+// ready: reading a slow disk blocks the loop. Another kqueue is readable while it has events, which
+// the caller takes by kevent(2). exceptional_fd.h waits for out-of-band data.
 //
 // Blocking. This class never sets O_NONBLOCK. Sockets are transferred with MSG_DONTWAIT. Another
 // file is trusted not to block if it is owned and had O_NONBLOCK in the constructor; else poll(2)

@@ -1,9 +1,6 @@
 #include "kedge/runtime/exceptional_fd.h"
 
-#include <arpa/inet.h>
 #include <doctest/doctest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
@@ -18,7 +15,7 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/with_timeout.h"
-#include "tcp_pair.h"
+#include "urgent_stream.h"
 
 namespace {
 
@@ -29,7 +26,7 @@ using kedge::loop;
 using kedge::result;
 using kedge::settle;
 using kedge::task;
-using kedge::tcp_pair;
+using kedge::urgent_stream;
 
 task<> next_once(exceptional_fd& x, std::optional<result<void>>& out) {
   out = co_await x.next();
@@ -37,7 +34,7 @@ task<> next_once(exceptional_fd& x, std::optional<result<void>>& out) {
 
 TEST_CASE("an out-of-band byte ends a wait, and without one is kept for the next wait") {
   loop l;
-  const tcp_pair p;
+  const urgent_stream p;
   exceptional_fd urgent(l, p[0]);
   std::optional<result<void>> got;
   l.spawn(next_once(urgent, got));
@@ -54,16 +51,16 @@ TEST_CASE("an out-of-band byte ends a wait, and without one is kept for the next
 
 TEST_CASE("an out-of-band byte that has come before the constructor is reported") {
   loop l;
-  const tcp_pair p;
+  const urgent_stream p;
   p.send_urgent("!");
-  p.await_readable();
+  p.await_urgent();
   const exceptional_fd urgent(l, p[0]);
   CHECK(l.run(urgent.next()).has_value());
 }
 
 TEST_CASE("ordinary bytes end no wait, and a descriptor of the fd reads them") {
   loop l;
-  const tcp_pair p;
+  const urgent_stream p;
   kedge::descriptor in(l, p[0], kedge::ownership::borrowed);
   exceptional_fd urgent(l, p[0]);
   std::optional<result<void>> got;
@@ -81,7 +78,7 @@ TEST_CASE("ordinary bytes end no wait, and a descriptor of the fd reads them") {
 
 TEST_CASE("the end of the connection gives end_of_file, after what has come before it") {
   loop l;
-  tcp_pair p;
+  urgent_stream p;
   const exceptional_fd urgent(l, p[0]);
   p.send_urgent("!");
   CHECK(l.run(urgent.next()).has_value());
@@ -95,7 +92,7 @@ TEST_CASE("the end of the connection gives end_of_file, after what has come befo
 
 TEST_CASE("an out-of-band byte after a cancelled wait is reported by the next one") {
   loop l;
-  const tcp_pair p;
+  const urgent_stream p;
   const exceptional_fd urgent(l, p[0]);
   CHECK(l.run(kedge::with_timeout(1us, urgent.next())).error() == errc::timed_out);
   p.send_urgent("!");
@@ -122,7 +119,7 @@ TEST_CASE("an exceptional_fd of what is not a socket throws the kernel's error")
 TEST_CASE(
     "an exceptional_fd destroyed during a wait gives errc::closed, and loop_gone without its "
     "loop") {
-  const tcp_pair p;
+  const urgent_stream p;
   auto l = std::make_unique<loop>();
   auto urgent = std::make_unique<exceptional_fd>(*l, p[0]);
   const exceptional_fd other(*l, p[0]);

@@ -17,12 +17,14 @@
 #include <optional>
 #include <ostream>
 #include <span>
+#include <string>
 #include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "child_checks.h"
+#include "file_changes.h"
 #include "file_ends.h"
 #include "foreign_event.h"
 #include "kedge/runtime/async_generator.h"
@@ -34,6 +36,7 @@
 #include "kedge/runtime/completion.h"
 #include "kedge/runtime/descriptor.h"
 #include "kedge/runtime/event.h"
+#include "kedge/runtime/exceptional_fd.h"
 #include "kedge/runtime/foreign.h"
 #include "kedge/runtime/forever.h"
 #include "kedge/runtime/interval.h"
@@ -48,8 +51,11 @@
 #include "kedge/runtime/signal_set.h"
 #include "kedge/runtime/task_local.h"
 #include "kedge/runtime/this_task.h"
+#include "kedge/runtime/user_event.h"
 #include "kedge/runtime/value.h"
+#include "kedge/runtime/vnode.h"
 #include "kedge/runtime/wall_clock.h"
+#include "kedge/runtime/watch_file.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/with_cleanup.h"
 #include "kedge/runtime/with_scope.h"
@@ -57,6 +63,8 @@
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
 #include "stream_pair.h"
+#include "tests/temporary_folder.h"
+#include "urgent_stream.h"
 
 namespace kedge {
 namespace {
@@ -332,6 +340,108 @@ struct writing : writing_world {
 
  private:
   int transfers_ = 0;
+};
+
+// --- Files and events ----------------------------------------------------------------------------
+
+// The awaitable is next() of the source. The first one is older than its wait, and may outlive the
+// source, which is gone after close(). What comes several times is taken once.
+template <class Source>
+class event_world : public scenario {
+ public:
+  auto awaited() {
+    given_before_wait_ = given_;
+    had_pending_ = is_pending_;
+    if (first_) return *std::exchange(first_, std::nullopt);
+    return source_->next();
+  }
+  void complete() final {
+    if (!source_) return;
+    happen();
+    ++given_;
+    is_pending_ = true;
+  }
+  void close() override { source_.reset(); }
+  template <class T>
+  void took(const result<T>& r) {
+    if (r) is_pending_ = false;
+    scenario::took(r);
+  }
+  // What had come before the wait has ended it.
+  bool nothing_left() override {
+    return !is_pending_ && (!had_pending_ || given_ == given_before_wait_);
+  }
+
+ protected:
+  template <class... Args>
+  const Source& open(Args&&... args) {
+    source_.emplace(std::forward<Args>(args)...);
+    first_.emplace(source_->next());
+    return *source_;
+  }
+
+ private:
+  virtual void happen() = 0;
+
+  std::optional<Source> source_;
+  std::optional<decltype(std::declval<const Source&>().next())> first_;
+  int given_ = 0;
+  int given_before_wait_ = 0;
+  bool is_pending_ = false;  // given, and not taken
+  bool had_pending_ = false;
+};
+
+struct watched_files {
+  watched_files() { write_file(path, "x"); }
+  temporary_folder folder;
+  std::string path = folder / "file";
+};
+
+class changing_vnode : public event_world<vnode> {
+ public:
+  changing_vnode(loop& l, manual_time&) { open(l, file_.fd()); }
+  std::vector<registered> registrations() const override {
+    return {{EVFILT_VNODE, static_cast<std::uint64_t>(file_.fd())}};
+  }
+
+ private:
+  void happen() override { write_file(at_.path, "y"); }
+  watched_files at_;
+  open_file file_{at_.path};
+};
+class saving_file : public event_world<watch_file> {
+ public:
+  saving_file(loop& l, manual_time&) { open(l, at_.path); }
+
+ private:
+  void happen() override { save_atomically(at_.path, "y"); }
+  watched_files at_;
+};
+class triggering : public event_world<user_event> {
+ public:
+  triggering(loop& l, manual_time&) : trigger_(open(l).get_trigger()) {}
+
+ private:
+  void happen() override { trigger_(1); }
+  user_event::trigger trigger_;
+};
+class sending_urgent : public event_world<exceptional_fd> {
+ public:
+  sending_urgent(loop& l, manual_time&) { open(l, ends_[0]); }
+  std::vector<registered> registrations() const override {
+    return {{EVFILT_EXCEPT, static_cast<std::uint64_t>(ends_[0])}};
+  }
+
+ private:
+  // Takes the byte of before first: while it is there, each arrival reports it.
+  void happen() override {
+    if (has_sent_) ends_.receive_urgent();
+    has_sent_ = true;
+    ends_.send_urgent("!");
+    ends_.await_urgent();
+  }
+  urgent_stream ends_;
+  bool has_sent_ = false;
 };
 
 // --- Signals -------------------------------------------------------------------------------------
@@ -1051,6 +1161,20 @@ TEST_CASE("sweep: a transfer that is interrupted takes no byte, and leaves no re
   }
   SUBCASE("writing") {
     sweep<writing>("transfer_awaitable");
+  }
+}
+TEST_CASE("sweep: a wait for a file or an event that is interrupted loses nothing that has come") {
+  SUBCASE("vnode") {
+    sweep<changing_vnode>("event_awaitable");
+  }
+  SUBCASE("watch_file") {
+    sweep<saving_file>("event_awaitable");
+  }
+  SUBCASE("user_event") {
+    sweep<triggering>("event_awaitable");
+  }
+  SUBCASE("exceptional_fd") {
+    sweep<sending_urgent>("event_awaitable");
   }
 }
 TEST_CASE("sweep: a wait for a signal that is interrupted loses no delivery") {

@@ -1,7 +1,11 @@
 #include <doctest/doctest.h>
 #include <signal.h>
 
+#include <cstdio>
+#include <string>
+
 #include "program.h"
+#include "tests/temporary_folder.h"
 
 namespace {
 
@@ -11,6 +15,7 @@ const std::string lines = "tools/examples/lines";
 const std::string nested = "tools/examples/nested";
 const std::string retry_test = "tools/examples/retry_test";
 const std::string service = "tools/examples/service";
+const std::string watch = "tools/examples/watch";
 const std::string worker_pool = "tools/examples/worker_pool";
 
 }  // namespace
@@ -117,6 +122,49 @@ TEST_CASE("service answers its client, which is notified of the service's death"
   CHECK(o.status == 0);
   CHECK(o.out == "kedge: 5\nanchor: 6\nbye: 3\nthe service has died\n");
   CHECK(o.err.empty());
+}
+
+TEST_CASE("watch runs its command at the start and after changes of the file, until Ctrl-C") {
+  const temporary_folder folder;
+  const std::string path = folder / "file";
+  const auto write = [](const std::string& to, const char* text) {
+    std::FILE* const file = std::fopen(to.c_str(), "a");
+    REQUIRE(file != nullptr);
+    std::fputs(text, file);
+    std::fclose(file);
+  };
+  write(path, "one\n");
+  program p({watch, path, "cat", path});
+  REQUIRE(p.read_until("one\n"));
+  write(path, "two\n");
+  REQUIRE(p.read_until("one\ntwo\n"));
+  // As an editor saves.
+  write(path + ".new", "three\n");
+  REQUIRE(std::rename((path + ".new").c_str(), path.c_str()) == 0);
+  REQUIRE(p.read_until("three\n"));
+  REQUIRE(std::remove(path.c_str()) == 0);
+  write(path, "four\n");
+  REQUIRE(p.read_until("four\n"));
+  p.signal(SIGINT);
+  CHECK(p.finish().status == 130);
+}
+
+TEST_CASE("watch ends the command that runs on Ctrl-C") {
+  program p({watch, "/dev/null", "sh", "-c", "echo up; exec sleep 1000"});
+  REQUIRE(p.read_until("up\n"));
+  p.signal(SIGINT);
+  CHECK_FALSE(p.read_until("anything"));  // the output has been closed, by the command too
+  CHECK(p.finish().status == 130);
+}
+
+TEST_CASE("watch says what is wrong with its file or its command") {
+  const outcome file = run({watch, "/no/such/file", "true"});
+  CHECK(file.status == 2);
+  CHECK(file.err == "watch: kedge::watch_file: /no/such/file: No such file or directory\n");
+  const outcome command = run({watch, "/dev/null", "/no/such/program"});
+  CHECK(command.status == 2);
+  CHECK(command.err.find("/no/such/program") != std::string::npos);
+  CHECK(run({watch, "/dev/null"}).err == "usage: watch FILE COMMAND...\n");
 }
 
 TEST_CASE("worker_pool does every job of its input") {
