@@ -26,7 +26,7 @@ using namespace std::chrono_literals;
 
 kedge::task<> run(kedge::loop& loop, std::span<const std::string_view> words) {
   kedge::process p(loop, kedge::command(words), {.input = kedge::null_device, .new_group = true});
-  const auto ended = co_await kedge::attempt(p.exited());
+  auto ended = co_await kedge::attempt(p.exited());
   if (ended.cancelled()) (void)co_await kedge::shield(p.terminate(5s));
   if (!ended) co_return;
   const kedge::exit_status status = (*ended).value();
