@@ -18,7 +18,8 @@
 // It watches the file and the directories on the way, an fd for each. On Linux the user needs the
 // right to read the file, else the constructor throws EACCES. A directory that cannot be read is
 // not watched: what is renamed within it is not noticed. See vnode.h for what the kernel reports.
-// One watched object of a busy directory costs a look at the path per turn of the loop at most.
+// An entry that comes or goes in a directory on the way makes the wait walk the path again, so a
+// path below a busy directory costs a walk per turn of the loop at most.
 //
 // Threads: the loop's thread only. A watch_file may outlive its loop: waits then end with
 // errc::loop_gone, as in the child of a fork.

@@ -83,6 +83,7 @@ ARROWS = {
                           '"tests/tools/program.h"'),
     "tests/mach": ("<doctest/", "<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/',
                    '"tests/runtime/sweep.h"'),
+    "tests/tools": ("<doctest/", '"tests/temporary_folder.h"'),
     "tests/net": ("<doctest/", '"kedge/net/', '"kedge/runtime/'),
 }
 
