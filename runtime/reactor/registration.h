@@ -119,8 +119,8 @@ class registration {
     if (!has_more) clear();
   }
 
-  // Returns the udata of the kernel registration, for a change that another thread makes: the kernel
-  // takes the udata of each change over. Requires an open registration.
+  // Returns the udata of the kernel registration, for a change that another thread makes: the
+  // kernel takes the udata of each change over. Requires an open registration.
   std::uint64_t udata() const noexcept;
 
   // Links `l`. On an error `l` is not linked: an exclusive registration has a listener already
