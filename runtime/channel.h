@@ -123,8 +123,7 @@ class channel {
       while (items.count() != reserved) {
         queued_operation* const op = receivers.first();
         if (op == nullptr) break;
-        ++reserved;
-        receivers.grant(*op);
+        hand_to(*op);
       }
       refill();
     }
@@ -155,19 +154,36 @@ class channel {
     }
     void put(T&& item) noexcept {
       items.push_back(std::move(item));
-      if (queued_operation* const op = receivers.first()) {
-        ++reserved;
-        receivers.grant(*op);
-      }
+      if (queued_operation* const op = receivers.first()) hand_to(*op);
+    }
+    void hand_to(queued_operation& receiver) noexcept {
+      ++reserved;
+      receivers.grant(receiver);
     }
     queued_operation* first_sender() const noexcept {
       return this->is_closed() ? nullptr : senders.first();
     }
     void refill() noexcept {
+      if (capacity == 0) return meet();
       while (queued_operation* const op = has_room() ? first_sender() : nullptr) {
-        put(std::move(item_of(*op)));
-        senders.grant(*op);
+        T& item = item_of(*op);
+        senders.grant(*op);  // first: put() then passes over the waits of the same select()
+        put(std::move(item));
       }
+    }
+    // Passes an item of a rendezvous on, from one waiter to another one.
+    void meet() noexcept {
+      queued_operation* from = items.count() == 0 ? first_sender() : nullptr;
+      if (from == nullptr) return;
+      queued_operation* to = receivers.first_beside(*from);
+      if (to == nullptr) {
+        to = receivers.first();
+        from = to != nullptr ? senders.first_beside(*to) : nullptr;
+        if (from == nullptr) return;
+      }
+      items.push_back(std::move(item_of(*from)));
+      hand_to(*to);
+      senders.grant(*from);
     }
     // Moves the item of the oldest sender to the front, for a receiver that has not begun to wait.
     bool fetch_for_rendezvous() noexcept {

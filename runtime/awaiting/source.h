@@ -61,7 +61,14 @@ class wait_queue : private ready_queue<queued_operation> {
       op = after(*op);
     return op;
   }
-  // Requires an operation of first().
+  // The same, but none of the waiter of `other`: a select() does not meet itself.
+  queued_operation* first_beside(const queued_operation& other) const noexcept {
+    queued_operation* op = front();
+    while (op != nullptr && (op->waiter_->queued() || op->waiter_ == other.waiter_))
+      op = after(*op);
+    return op;
+  }
+  // Requires an operation of one of these two.
   void grant(queued_operation& op) noexcept { end(op, queued_operation::stage::granted); }
   // For what all can have: grants it also to those whose waiter is queued, by a false alarm.
   void grant_all() noexcept {

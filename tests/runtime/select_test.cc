@@ -224,6 +224,77 @@ TEST_CASE("select that waits twice on one source takes one item") {
   CHECK(c.try_receive().value() == 2);
 }
 
+// The select begins while the channel holds the item of a receiver that has not had its turn. When
+// that one takes it, the select's own two waits are the only ones.
+TEST_CASE("a select does not receive its own item") {
+  for (const std::size_t capacity : {0u, 1u}) {
+    for (const bool receive_is_first : {false, true}) {
+      CAPTURE(capacity);
+      CAPTURE(receive_is_first);
+      channel<int> c(capacity);
+      kedge::event go;
+      loop l;
+      if (receive_is_first) static_cast<void>(l.next_in_rotation(2));
+      std::optional<int> got;
+      std::optional<std::size_t> index;
+      l.spawn([&]() -> task<> { got = (co_await c.receive()).value(); });
+      l.spawn([&]() -> task<> {
+        static_cast<void>(co_await go.wait());
+        const auto r = co_await select(c.send(9), c.receive());
+        index = r.index();
+      });
+      drive(l);
+      go.set();
+      CHECK(c.try_send(5));
+      drive(l);
+      CHECK(got == 5);
+      CHECK(index.has_value() == (capacity == 1));  // at 0 nobody else is there
+      CHECK(c.try_receive().value() == 9);
+      drive(l);
+      CHECK(index == 0u);
+      CHECK(c.size() == 0);
+    }
+  }
+}
+
+TEST_CASE("selects that send and receive on one rendezvous meet each other, past their own waits") {
+  for (const bool one_more_sends : {false, true}) {
+    CAPTURE(one_more_sends);
+    channel<int> c(0);
+    kedge::event go;
+    loop l;
+    std::vector<std::size_t> ended;
+    std::vector<int> got;
+    bool sent = false;
+    const auto exchange = [&](int n) -> task<> {
+      static_cast<void>(co_await go.wait());
+      // Each select may also receive twice.
+      const auto r = co_await select(c.send(n), c.receive(), c.receive());
+      ended.push_back(r.index());
+      if (const auto* const item = std::get_if<1>(&r)) got.push_back(item->value());
+    };
+    l.spawn([&]() -> task<> { got.push_back((co_await c.receive()).value()); });
+    l.spawn(exchange, 1);
+    if (one_more_sends) {
+      l.spawn([&]() -> task<> {
+        static_cast<void>(co_await go.wait());
+        sent = (co_await c.send(2)).has_value();
+      });
+    } else {
+      l.spawn(exchange, 2);
+    }
+    drive(l);
+    go.set();
+    CHECK(c.try_send(5));
+    drive(l);
+    CHECK(got == (one_more_sends ? std::vector<int>{5, 2} : std::vector<int>{5, 1}));
+    CHECK(ended == (one_more_sends ? std::vector<std::size_t>{1} : std::vector<std::size_t>{1, 0}));
+    CHECK(sent == one_more_sends);
+    CHECK(l.size() == 0);
+    CHECK(c.size() == 0);
+  }
+}
+
 TEST_CASE("a select that is destroyed before its turn returns the item to its channel") {
   for (const bool waits_twice : {false, true}) {
     CAPTURE(waits_twice);
