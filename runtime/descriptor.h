@@ -387,12 +387,13 @@ class descriptor {
 
   // Call `transfer` until it gives something, and wait for the file to be readable (writable)
   // between the calls. Give what it gave: a value, or an error as a result. An exception of the
-  // transfer is thrown by the co_await. The transfer is called when the task has its turn, and not
-  // after the wait was cancelled, so cancellation loses nothing, and what the transfer refers to
-  // must live until the wait ends. It must not block where the constructor says that the file does
-  // not: a socket that is owned and has O_NONBLOCK, for example, which needs no MSG_DONTWAIT. It
-  // must not use this descriptor's loop. Throws std::bad_alloc, and what copying the transfer
-  // throws.
+  // transfer is thrown by the co_await. A transfer that gives nothing must have found that the file
+  // would block: bytes that it leaves may not be reported until further ones come. The transfer is
+  // called when the task has its turn, and not after the wait was cancelled, so cancellation loses
+  // nothing, and what the transfer refers to must live until the wait ends. It must not block where
+  // the constructor says that the file does not: a socket that is owned and has O_NONBLOCK, for
+  // example, which needs no MSG_DONTWAIT. It must not use this descriptor's loop. Throws
+  // std::bad_alloc, and what copying the transfer throws.
   template <transfer_function F>
   transfer_awaitable<direction::reading, std::decay_t<F>> reading(F&& transfer) {
     KEDGE_CHECK_CLOSURE(F);
