@@ -32,7 +32,8 @@ struct stall_watch::state {
     constexpr clock::duration most = std::chrono::hours(1);
     const clock::duration between = std::clamp(limit / samples_per_limit, least, most);
     std::unique_lock lock(mutex);
-    while (!ends) {
+    for (bool is_last = false; !is_last;) {
+      is_last = ends;  // the last sample tells that a stall is over
       lock.unlock();
       if (const auto found = probe.sample(limit, clock::now())) report(*found);
       lock.lock();
