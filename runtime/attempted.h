@@ -8,6 +8,7 @@
 
 #include <exception>
 #include <functional>
+#include <memory>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -49,17 +50,25 @@ class [[nodiscard]] attempted {
   // The same, without moving it out.
   decltype(auto) value() & {
     require();
-    return **this;
+    return get(*this);
+  }
+  decltype(auto) value() const& {
+    require();
+    return get(*this);
   }
   // Returns the value. Undefined without one.
-  decltype(auto) operator*() noexcept
+  decltype(auto) operator*() & noexcept { return get(*this); }
+  decltype(auto) operator*() const& noexcept { return get(*this); }
+  decltype(auto) operator*() && noexcept { return get(std::move(*this)); }
+  auto* operator->() noexcept
     requires(!std::is_void_v<T>)
   {
-    if constexpr (std::is_reference_v<T>) {
-      return std::get_if<0>(&state_)->get();
-    } else {
-      return (*std::get_if<0>(&state_));
-    }
+    return std::addressof(**this);
+  }
+  auto* operator->() const noexcept
+    requires(!std::is_void_v<T>)
+  {
+    return std::addressof(**this);
   }
 
   // Returns the exception, or null if there is none.
@@ -74,6 +83,19 @@ class [[nodiscard]] attempted {
   void require() const {
     if (failed()) std::rethrow_exception(std::get<1>(state_));
     if (cancelled()) throw kedge::cancelled(std::get<2>(state_));
+  }
+
+  template <class Self>
+  static decltype(auto) get(Self&& self) noexcept {
+    if constexpr (std::is_void_v<T>) {
+      return;
+    } else if constexpr (std::is_reference_v<T>) {
+      return std::get_if<0>(&self.state_)->get();
+    } else if constexpr (std::is_lvalue_reference_v<Self>) {
+      return (*std::get_if<0>(&self.state_));
+    } else {
+      return std::move(*std::get_if<0>(&self.state_));
+    }
   }
 
   using state = std::variant<held, std::exception_ptr, cancel_cause>;

@@ -302,4 +302,29 @@ TEST_CASE("a loop destroyed at any stage of an attempt destroys its operations o
   }
 }
 
+TEST_CASE("an attempted that is const can be read, as a result can") {
+  const attempted<std::string> text(std::in_place, [] { return std::string("text"); });
+  CHECK(*text == "text");
+  CHECK(text.value() == "text");
+  CHECK(text->size() == 4);
+  static_assert(std::is_same_v<decltype(*text), const std::string&>);
+
+  attempted<std::string> mine(std::in_place, [] { return std::string("text"); });
+  mine->append("s");
+  const std::string moved = *std::move(mine);
+  CHECK(moved == "texts");
+
+  std::string referred = "a";
+  const attempted<std::string&> reference(std::in_place,
+                                          [&]() -> std::string& { return referred; });
+  reference->append("b");
+  CHECK(*reference == "ab");
+  CHECK(&reference.value() == &referred);
+
+  const attempted<void> nothing(std::in_place, [] {});
+  nothing.value();
+  const attempted<int> cancelled(cancel_cause::deadline);
+  CHECK_THROWS_AS(static_cast<void>(cancelled.value()), kedge::cancelled);
+}
+
 }  // namespace
