@@ -66,8 +66,7 @@ class [[nodiscard]] attempt_awaitable {
   A awaitable_;
 };
 
-template <awaitable A>
-  requires(!std::is_lvalue_reference_v<A>)
+template <called_awaitable A>
 attempt_awaitable<A> attempt(A&& a) {
   return attempt_awaitable<A>(std::move(a));
 }

@@ -44,14 +44,12 @@ class loop : public reactor, public spawner<loop> {
   // run() returns. If a spawned task fails, x and the other tasks are cancelled, and the first
   // failure is thrown once all have ended. Throws std::logic_error if the loop is being driven
   // already, and std::system_error if the kqueue fails.
-  template <awaitable A>
-    requires(!std::is_lvalue_reference_v<A>)
+  template <called_awaitable A>
   awaited_t<A> run(A&& x, std::source_location place = std::source_location::current()) {
     return try_run(std::move(x), place).value();
   }
   // The same, but returns how x ended. Throws the failure of a spawned task.
-  template <awaitable A>
-    requires(!std::is_lvalue_reference_v<A>)
+  template <called_awaitable A>
   attempted<awaited_t<A>> try_run(A&& x,
                                   std::source_location place = std::source_location::current()) {
     return drive([&] { return run_root(std::move(x), place); });

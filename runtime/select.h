@@ -223,8 +223,8 @@ class [[nodiscard]] select_awaitable {
   std::tuple<As...> sources_;
 };
 
-template <awaitable... As>
-  requires(sizeof...(As) > 0 && (!std::is_lvalue_reference_v<As> && ...))
+template <called_awaitable... As>
+  requires(sizeof...(As) > 0)
 select_awaitable<As...> select(As&&... as) {
   static_assert((selectable_operation<operation_of<As>> && ...),
                 "kedge: select() takes waits that can be given up at any time, such as receive(), "

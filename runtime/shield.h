@@ -45,8 +45,7 @@ class [[nodiscard]] shield_awaitable {
   A awaitable_;
 };
 
-template <awaitable A>
-  requires(!std::is_lvalue_reference_v<A>)
+template <called_awaitable A>
 shield_awaitable<A> shield(A&& a) {
   return shield_awaitable<A>(std::move(a));
 }

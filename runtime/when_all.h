@@ -118,8 +118,8 @@ class [[nodiscard]] when_all_awaitable {
   std::tuple<As...> awaitables_;
 };
 
-template <awaitable... As>
-  requires(sizeof...(As) > 0 && (!std::is_lvalue_reference_v<As> && ...))
+template <called_awaitable... As>
+  requires(sizeof...(As) > 0)
 when_all_awaitable<As...> when_all(As&&... as) {
   return when_all_awaitable<As...>(std::move(as)...);
 }

@@ -132,8 +132,8 @@ class [[nodiscard]] when_any_awaitable {
   std::tuple<As...> awaitables_;
 };
 
-template <awaitable... As>
-  requires(sizeof...(As) > 0 && (!std::is_lvalue_reference_v<As> && ...))
+template <called_awaitable... As>
+  requires(sizeof...(As) > 0)
 when_any_awaitable<As...> when_any(As&&... as) {
   return when_any_awaitable<As...>(std::move(as)...);
 }

@@ -179,8 +179,7 @@ class [[nodiscard]] with_cleanup_awaitable {
 
 // `grace` is of any type of duration; one that is not positive cancels the clean-up at its first
 // wait. Throws std::invalid_argument if it is not a number.
-template <awaitable Body, class Cleanup, class Rep, class Period>
-  requires(!std::is_lvalue_reference_v<Body>)
+template <passed_awaitable Body, class Cleanup, class Rep, class Period>
 with_cleanup_awaitable<Body, std::decay_t<Cleanup>> with_cleanup(
     Body&& body, Cleanup&& cleanup, std::chrono::duration<Rep, Period> grace) {
   KEDGE_CHECK_CLOSURE(Cleanup);

@@ -62,8 +62,7 @@ task<int> run(signal_list signals, Body body) {
 
 }  // namespace with_signals_detail
 
-template <awaitable Body>
-  requires(!std::is_lvalue_reference_v<Body>)
+template <called_awaitable Body>
 task<int> with_signals(signal_list signals, Body&& body) {
   static_assert(std::is_void_v<awaited_t<Body>> || std::convertible_to<awaited_t<Body>, int>,
                 "kedge: the body gives the exit code, as an int, or nothing");

@@ -166,14 +166,12 @@ class [[nodiscard]] with_timeout_awaitable {
 
 // The deadline is `d` after the co_await. A `d` that is not positive still starts x. A `d` beyond
 // the end of time never ends x. Throws std::invalid_argument if `d` is not a number.
-template <class Rep, class Period, awaitable A>
-  requires(!std::is_lvalue_reference_v<A>)
+template <class Rep, class Period, passed_awaitable A>
 with_timeout_awaitable<A> with_timeout(std::chrono::duration<Rep, Period> d, A&& a) {
   return with_timeout_awaitable<A>(wait_limit(saturate(d)), std::move(a));
 }
 
-template <awaitable A>
-  requires(!std::is_lvalue_reference_v<A>)
+template <passed_awaitable A>
 with_timeout_awaitable<A> with_deadline(clock::time_point t, A&& a) {
   return with_timeout_awaitable<A>(wait_limit(t), std::move(a));
 }

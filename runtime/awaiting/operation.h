@@ -90,6 +90,32 @@ concept awaitable = requires(std::remove_cvref_t<A>&& a) {
   { std::move(a).operator co_await() } -> operation;
 };
 
+namespace operation_detail {
+
+template <class A>
+struct passed {
+  static_assert(!(std::is_lvalue_reference_v<A> && awaitable<A>),
+                "kedge: an awaitable is awaited once: pass std::move(it)");
+  static constexpr bool value = !std::is_lvalue_reference_v<A> && awaitable<A>;
+};
+template <class A>
+struct called {
+  static_assert(awaitable<A> || !std::is_invocable_v<A>,
+                "kedge: this takes an awaitable, and no callable: call it, f()");
+  static constexpr bool value = passed<A>::value;
+};
+
+}  // namespace operation_detail
+
+// Satisfied by the parameter of an `A&&` that is an awaitable, passed as an rvalue. If it is an
+// lvalue the program does not compile, and the compiler names the remedy.
+template <class A>
+concept passed_awaitable = operation_detail::passed<A>::value;
+
+// The same, for functions that take no block: a callable is refused likewise.
+template <class A>
+concept called_awaitable = operation_detail::called<A>::value;
+
 template <class Op>
 inline constexpr operation_kind kind_of = operation_kind::wait;
 template <class Op>

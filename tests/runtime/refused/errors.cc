@@ -4,6 +4,7 @@
 #include <string>
 
 #include "kedge/runtime/async_generator.h"
+#include "kedge/runtime/attempt.h"
 #include "kedge/runtime/barrier.h"
 #include "kedge/runtime/callback.h"
 #include "kedge/runtime/channel.h"
@@ -11,10 +12,14 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/result.h"
 #include "kedge/runtime/select.h"
+#include "kedge/runtime/shield.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/when_all.h"
+#include "kedge/runtime/when_any.h"
 #include "kedge/runtime/with_cleanup.h"
 #include "kedge/runtime/with_scope.h"
+#include "kedge/runtime/with_signals.h"
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
 
@@ -27,6 +32,26 @@ task<> awaits_a_foreign_type() {
 
 task<> awaits_a_task_by_name(task<> t) {
   co_await t;  // "an awaitable is awaited once: co_await std::move(it)"
+}
+
+void runs_a_task_by_name(kedge::loop& l, task<> t) {
+  l.run(t);  // "an awaitable is awaited once: pass std::move(it)"
+}
+task<> combines_tasks_by_name(task<> t) {
+  static_cast<void>(co_await kedge::with_timeout(1s, t));          // "pass std::move(it)"
+  static_cast<void>(co_await kedge::attempt(t));                   // "pass std::move(it)"
+  co_await kedge::shield(t);                                       // "pass std::move(it)"
+  static_cast<void>(co_await kedge::when_any(kedge::yield(), t));  // "pass std::move(it)"
+  static_cast<void>(co_await kedge::when_all(t, kedge::yield()));  // "pass std::move(it)"
+}
+void runs_a_callable(kedge::loop& l) {
+  const auto body = []() -> task<> { co_return; };
+  l.run(body);                                               // "and no callable: call it, f()"
+  l.try_run([]() -> task<> { co_return; });                  // "and no callable: call it, f()"
+  static_cast<void>(kedge::with_signals({2}, body));         // "and no callable: call it, f()"
+  static_cast<void>(kedge::attempt(body));                   // "and no callable: call it, f()"
+  static_cast<void>(kedge::shield(body));                    // "and no callable: call it, f()"
+  static_cast<void>(kedge::when_any(kedge::yield(), body));  // "and no callable: call it, f()"
 }
 
 task<> increment(int& n) {
