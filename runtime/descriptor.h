@@ -19,6 +19,7 @@
 // Blocking. This class never sets O_NONBLOCK. Sockets are transferred with MSG_DONTWAIT. Another
 // file is trusted not to block if it is owned and had O_NONBLOCK in the constructor; else poll(2)
 // is asked before each transfer, since another holder of the file may clear O_NONBLOCK at any time.
+// A process that gets the file as a standard stream clears it, and poll(2) is asked from then on.
 // A pipe or terminal that is read, or written, by another process too may still block: that process
 // can come between poll(2) and the transfer.
 //
@@ -438,6 +439,7 @@ class descriptor {
     return {file_, t};
   }
 
+  friend class child_stream;
   file_hold file_;  // none when closed
 };
 

@@ -163,6 +163,12 @@ std::size_t descriptor_file::write_limit(std::span<const std::byte> bytes) const
   return std::min(bytes.size(), limit);
 }
 
+void descriptor_file::share_blocking() noexcept {
+  may_block_ = true;
+  const int flags = ::fcntl(fd_, F_GETFL);
+  if (flags >= 0 && (flags & O_NONBLOCK) != 0) ::fcntl(fd_, F_SETFL, flags & ~O_NONBLOCK);
+}
+
 void descriptor_file::close() noexcept {
   if (!is_open_) return;
   is_open_ = false;

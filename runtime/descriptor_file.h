@@ -71,6 +71,10 @@ class descriptor_file {
   // Returns how many of the bytes a write may have after poll(2) has reported room.
   std::size_t write_limit(std::span<const std::byte> bytes) const noexcept;
 
+  // The file becomes a stream of another program, which expects it to block: clears O_NONBLOCK, and
+  // asks poll(2) before each transfer from now on.
+  void share_blocking() noexcept;
+
   // Ends the waits with errc::closed, and closes an owned fd.
   void close() noexcept;
 

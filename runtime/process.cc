@@ -293,8 +293,7 @@ class stream_files {
           make_pipe(r, i);
           break;
         case child_stream::kind::file:
-          in_child[i] = streams[i].fd();
-          if (in_child[i] < 0) {
+          if (streams[i].file() == nullptr) {
             throw std::system_error(
                 EBADF, std::system_category(),
                 "kedge::process: closed descriptor as " + std::string(stream_names[i]));
@@ -359,6 +358,8 @@ process::process(reactor& r, command what, const process_options& o) {
 process& process::operator=(process&& other) noexcept {
   if (this != &other) {
     drop();
+          streams[i].file()->share_blocking();
+          in_child[i] = streams[i].file()->fd();
     input_ = std::move(other.input_);
     output_ = std::move(other.output_);
     error_ = std::move(other.error_);

@@ -69,13 +69,18 @@ class child_stream {
   enum class kind : unsigned char { inherited, null_device, pipe, file };
 
   constexpr explicit child_stream(kind k) noexcept : kind_(k) {}
-  // The caller keeps `d`, which must be open when the process is started.
-  child_stream(const descriptor& d) noexcept : fd_(d.native_handle()), kind_(kind::file) {}
+  // The caller keeps `d`, which must be open when the process is started. Programs expect that
+  // their standard streams block, and O_NONBLOCK belongs to the file that both then have. So the
+  // process clears it, and `d` asks poll(2) before it transfers from then on (see descriptor.h).
+  // Other fds of the same file are the caller's care.
+  child_stream(const descriptor& d) noexcept
+      : file_(d.file_ ? &*d.file_ : nullptr), kind_(kind::file) {}
   kind is() const noexcept { return kind_; }
-  int fd() const noexcept { return fd_; }
+  // The file of an open descriptor, else null.
+  descriptor_file* file() const noexcept { return file_; }
 
  private:
-  int fd_ = -1;
+  descriptor_file* file_ = nullptr;
   kind kind_;
 };
 // The stream of this program.

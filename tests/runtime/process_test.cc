@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -190,6 +191,76 @@ TEST_CASE("a child's streams are the files of the descriptors that are given") {
 }
 
 TEST_CASE("a program without standard streams has children with pipes, and without the others") {
+TEST_CASE("a pipe of one child is a stream of another one, which blocks") {
+  loop l;
+  const auto blocks = [](const descriptor& d) {
+    return (::fcntl(d.native_handle(), F_GETFL) & O_NONBLOCK) == 0;
+  };
+  SUBCASE("the output of the first one") {
+    process first(l, {"sh", "-c", "read line; echo $line"},
+                  {.input = kedge::pipe, .output = kedge::pipe});
+    process second(l, {"cat"}, {.input = first.output(), .output = kedge::pipe});
+    CHECK(blocks(first.output()));
+    // This program still reads it without blocking.
+    std::optional<result<std::size_t>> read;
+    std::array<std::byte, 16> buffer{};
+    l.spawn([&]() -> task<> { read = co_await first.output().read_some(buffer); });
+    l.poll();
+    CHECK_FALSE(read);
+    first.output().close();
+    CHECK(l.run(first.input().write_some(kedge::bytes("text\n"))).value() == 5);
+    CHECK(read_all(l, second.output()) == "text\n");
+    CHECK(end_of(l, first).success());
+    CHECK(end_of(l, second).success());
+  }
+  SUBCASE("the input of the second one") {
+    process second(l, {"sh", "-c", "read line; cat | wc -c"},
+                   {.input = kedge::pipe, .output = kedge::pipe});
+    process first(l, {"sh", "-c", "echo; exec head -c 300000 /dev/zero"},
+                  {.output = second.input()});
+    CHECK(blocks(second.input()));
+    second.input().close();
+    CHECK(std::stoi(read_all(l, second.output())) == 300'000);
+    CHECK(end_of(l, first).success());
+    CHECK(end_of(l, second).success());
+  }
+  SUBCASE("a write of this program goes on without blocking") {
+    process reader(l, {"sleep", "1000"}, {.input = kedge::pipe});
+    const process beside(l, {"sleep", "1000"}, {.output = reader.input()});
+    CHECK(blocks(reader.input()));
+    const std::string text(300'000, 'x');  // more than the pipe has room for
+    std::size_t written = 0;
+    l.spawn([&]() -> task<> {
+      for (;;) {
+        const auto n = co_await reader.input().write_some(kedge::bytes(text));
+        if (!n) co_return;
+        written += *n;
+      }
+    });
+    kedge::settle(l);
+    CHECK(written > 0);
+    l.cancel();
+    kedge::drain(l);
+  }
+}
+
+TEST_CASE("a non-blocking socket that is given to a child blocks") {
+  loop l;
+  int ends[2];
+  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+  for (const int end : ends) ::fcntl(end, F_SETFD, FD_CLOEXEC);
+  ::fcntl(ends[0], F_SETFL, O_NONBLOCK);
+  descriptor theirs(l, ends[0], kedge::ownership::owned);
+  descriptor ours(l, ends[1], kedge::ownership::owned);
+  process p(l, {"sh", "-c", "echo begun; exec cat"}, {.input = theirs, .output = kedge::pipe});
+  CHECK((::fcntl(theirs.native_handle(), F_GETFL) & O_NONBLOCK) == 0);
+  theirs.close();
+  CHECK(l.run(ours.write_some(kedge::bytes("x"))).value() == 1);
+  ours.close();
+  CHECK(read_all(l, p.output()) == "begun\nx");
+  CHECK(end_of(l, p).success());
+}
+
   CHECK(status_of_child([] {
           for (int fd = 0; fd < 3; ++fd) ::close(fd);
           loop own;
