@@ -58,6 +58,9 @@ class process::child final : private listener {
   pid_t pid() const noexcept { return pid_; }
   result<void> signal(int number) noexcept;
 
+  // From now on what is left of the child's group is killed before the child is reaped.
+  void end_group() noexcept { ends_group_ = has_group_; }
+
   // Returns true if the status, or the reason why there is none, is known. Reaps a child that has
   // ended.
   bool has_result() noexcept;
@@ -84,6 +87,7 @@ class process::child final : private listener {
   const unsigned generation_ = fork_generation();
   pid_t pid_ = -1;
   const bool has_group_;
+  bool ends_group_ = false;
   bool has_ended_ = false;
   bool is_reaped_ = false;
   std::error_code failure_;
@@ -205,6 +209,7 @@ void process::child::stop_watching() noexcept {
 // On Darwin the exit is reported shortly before the child can be waited for, so this blocks for
 // that time.
 void process::child::reap() noexcept {
+  if (ends_group_ && unreaped_->is_ours()) ::kill(-pid_, SIGKILL);
   is_reaped_ = true;
   const int status = unreaped_->wait();
   if (status >= 0) {
@@ -384,6 +389,7 @@ result<void> process::signal(int number) noexcept {
 task<result<exit_status>> process::end(std::shared_ptr<child> c, clock::duration grace) {
   if (c == nullptr) co_return unexpected(errc::closed, failed_operation{"process::terminate"});
   static_cast<void>(c->signal(SIGTERM));
+  c->end_group();
   const auto ended = co_await with_timeout(grace, exited_awaitable(c));
   if (ended || ended.error() != errc::timed_out) co_return ended;
   const result<void> killed = c->signal(SIGKILL);

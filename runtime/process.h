@@ -181,8 +181,11 @@ class process {
   result<void> signal(int number) noexcept;
 
   // Ends the child: sends SIGTERM, and SIGKILL if it has not ended after `grace` of the loop's
-  // time. Gives the status as exited() does, or the error of the SIGKILL. A cancellation leaves the
-  // child with what has been sent. To be awaited within shield() when a cancelled task cleans up.
+  // time. What is left of a group of its own when the child ends gets SIGKILL then, so a child that
+  // wants its group to have the grace waits for it. Gives the status as exited() does, or the error
+  // of the SIGKILL. A cancellation leaves the child with what has been sent; the rest of its group
+  // is killed when exited() takes the status. To be awaited within shield() when a cancelled task
+  // cleans up.
   template <class Rep, class Period>
   task<result<exit_status>> terminate(std::chrono::duration<Rep, Period> grace) {
     return end(child_, saturate(grace));

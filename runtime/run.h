@@ -6,7 +6,8 @@
 // It ends when the program has ended and no process has its output and its error output open any
 // more. The program leads a process group of its own, so Ctrl-C of a terminal reaches only this
 // program. A cancelled run() ends the program before it ends itself: it sends SIGTERM to the group,
-// and SIGKILL when the grace of the loop's time has passed, and waits for the program to end.
+// and SIGKILL when the grace of the loop's time has passed, and waits for the program to end. What
+// is left of the group then gets SIGKILL.
 //
 // Threads: the loop's thread only.
 #pragma once

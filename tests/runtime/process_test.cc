@@ -27,6 +27,7 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/run.h"
 #include "kedge/runtime/signal_set.h"
+#include "kedge/runtime/with_timeout.h"
 #include "manual_time.h"
 #include "tests/temporary_folder.h"
 
@@ -719,6 +720,32 @@ TEST_CASE("terminate() sends SIGTERM, and SIGKILL when the grace has passed") {
   }
   CHECK(has_no_child());
   CHECK(l.timers().empty());
+}
+
+TEST_CASE("terminate() kills what is left of the group when the child has ended") {
+  loop l;
+  process p(l, {"sh", "-c", "(trap '' TERM; echo; exec sleep 1000) & wait"},
+            {.output = kedge::pipe, .new_group = true});
+  std::array<std::byte, 16> buffer{};
+  CHECK(l.run(p.output().read_some(buffer)).value() == 1);
+  SUBCASE("by SIGTERM") {
+    CHECK(l.run(p.terminate(1h)).value().signal() == SIGTERM);
+  }
+  SUBCASE("before") {
+    CHECK(::kill(p.pid(), SIGINT) == 0);
+    kedge::await_zombie(p.pid());
+    CHECK(l.run(p.terminate(1h)).value().signal() == SIGINT);
+  }
+  SUBCASE("after a cancellation, when the status is taken") {
+    bool has_ended = false;
+    l.spawn([&]() -> task<> {
+      static_cast<void>(co_await kedge::with_timeout(0s, p.terminate(1h)));
+      has_ended = true;
+    });
+    while (!has_ended) l.run_once();
+    CHECK(end_of(l, p).signal() == SIGTERM);
+  }
+  CHECK(read_all(l, p.output()).empty());  // the sleep is gone too
 }
 
 TEST_CASE("a wait for a process is described by its number") {

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -168,6 +169,29 @@ TEST_CASE("a cancelled run kills the group of a program that ignores SIGTERM, af
   while (!was_cancelled) l.run_once();
   CHECK(*was_cancelled);
   CHECK(has_no_child());
+}
+
+TEST_CASE("a cancelled run kills what is left of the group when its program has ended") {
+  loop l;
+  start_line ready;
+  const temporary_folder folder;
+  const std::string alive = folder / "alive";  // a named pipe that the rest of the group holds open
+  REQUIRE(::mkfifo(alive.c_str(), 0600) == 0);
+  const kedge::descriptor held(l, ::open(alive.c_str(), O_RDONLY | O_NONBLOCK),
+                               kedge::ownership::owned);
+  const std::string script =
+      "(trap '' TERM; exec >" + alive + " 2>&1; " + ready.in_script() + "exec sleep 1000) & wait";
+  bool has_ended = false;
+  l.spawn([&]() -> task<> {
+    const auto end = co_await kedge::attempt(kedge::run(shell(script), {.grace = 1h}));
+    has_ended = end.cancelled();
+  });
+  ready.await(l);
+  l.cancel();
+  while (!has_ended) l.run_once();
+  pollfd p{held.native_handle(), POLLIN, 0};
+  while (::poll(&p, 1, -1) < 0) continue;  // the sleep ends
+  CHECK((p.revents & POLLHUP) != 0);
 }
 
 TEST_CASE("a run that is cancelled after its program has ended kills what holds its outputs") {
