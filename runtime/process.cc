@@ -2,13 +2,16 @@
 #include "kedge/runtime/process.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/event.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <new>
 #include <string>
 
 #include "kedge/runtime/awaiting/context.h"
@@ -37,9 +40,19 @@ int exit_status::shell_code() const noexcept {
 
 // --- The children of a loop ----------------------------------------------------------------------
 
+namespace {
+
+// How often, and then how long after one another, a child is looked at that has ended and cannot be
+// waited for.
+constexpr int looks_at_once = 100;
+constexpr clock::duration shortest_interval = std::chrono::milliseconds(1);
+constexpr clock::duration longest_interval = std::chrono::milliseconds(100);
+
+}  // namespace
+
 // One child, from before its start until it is reaped. Its process and the operations share it. A
 // child that was dropped holds itself.
-class process::child final : private listener {
+class process::child final : private listener, private timer {
  public:
   child(children& home, bool has_group);
   child(const child&) = delete;
@@ -62,7 +75,7 @@ class process::child final : private listener {
   void end_group() noexcept { ends_group_ = has_group_; }
 
   // Returns true if the status, or the reason why there is none, is known. Reaps a child that has
-  // ended.
+  // ended. If a tracer still holds it, an operation that waits is woken later.
   bool has_result() noexcept;
   std::error_code failure() const noexcept { return failure_; }
   exit_status status() const noexcept { return status_; }
@@ -73,9 +86,14 @@ class process::child final : private listener {
  private:
   void notify(const kevent64_s&) noexcept override;
   void closed(std::error_code why) noexcept override;
+  void expire() noexcept override { settle_end(); }
   void register_exit(reactor& r);
   void stop_watching() noexcept;
-  void reap() noexcept;
+  static void leave_to_loop(std::shared_ptr<child> c) noexcept;
+  void settle_end() noexcept;
+  bool reap() noexcept;
+  void keep_status(int status) noexcept;
+  void look_later() noexcept;
   void end(std::error_code why) noexcept;
   void wake_waiting() noexcept;
   bool of_this_process() const noexcept { return generation_ == fork_generation(); }
@@ -92,18 +110,20 @@ class process::child final : private listener {
   bool is_reaped_ = false;
   std::error_code failure_;
   exit_status status_{0};
+  clock::duration interval_ = shortest_interval;  // until the next look
 };
 
 // An attachment of the loop, so that the children outlive its tasks, and leave before its kqueue.
 class process::children {
  public:
-  explicit children(reactor&) noexcept {}
+  explicit children(reactor& r) noexcept : owner(r) {}
   children(const children&) = delete;
   children& operator=(const children&) = delete;
   ~children() {
     while (child* const c = all.pop_front()) c->leave_home();
   }
 
+  reactor& owner;
   base::list<child, &child::link> all;
 };
 
@@ -121,7 +141,7 @@ void process::child::watch(reactor& r, pid_t pid) {
   try {
     register_exit(r);
   } catch (...) {
-    if (signal(SIGKILL)) reap();
+    if (signal(SIGKILL)) keep_status(unreaped_->wait());
     throw;
   }
 }
@@ -143,9 +163,13 @@ void process::child::drop(std::shared_ptr<child> c) noexcept {
   c->end(errc::closed);
   if (c->is_reaped_ || c->unreaped_->pid < 0 || !c->of_this_process()) return;
   static_cast<void>(c->signal(SIGKILL));
-  if (c->has_ended_) {
-    c->reap();
-  } else if (c->home_ != nullptr && c->linked()) {
+  leave_to_loop(std::move(c));
+}
+
+// The child reaps itself when it has ended: now, or in a later turn of the loop.
+void process::child::leave_to_loop(std::shared_ptr<child> c) noexcept {
+  if (c->has_ended_ && c->reap()) return;
+  if (c->linked() || c->armed()) {
     c->self_ = c;
   } else {
     reap_in_background(std::move(c->unreaped_));
@@ -155,6 +179,7 @@ void process::child::drop(std::shared_ptr<child> c) noexcept {
 void process::child::leave_home() noexcept {
   home_ = nullptr;
   stop_watching();
+  disarm();
   end(errc::loop_gone);
   const std::shared_ptr<child> dropped = std::move(self_);
   if (dropped != nullptr && of_this_process()) reap_in_background(std::move(unreaped_));
@@ -176,19 +201,23 @@ result<void> process::child::signal(int number) noexcept {
 
 bool process::child::has_result() noexcept {
   if (!is_reaped_ && !of_this_process()) end(errc::loop_gone);
-  if (has_ended_ && !is_reaped_ && !failure_) reap();
-  return is_reaped_ || failure_;
+  return is_reaped_ || failure_ || (has_ended_ && reap()) || failure_;
 }
 
 // Stops watching before the child is reaped: its number may then be another child's.
 void process::child::notify(const kevent64_s&) noexcept {
   has_ended_ = true;
   stop_watching();
-  const std::shared_ptr<child> dropped = std::move(self_);
-  if (dropped != nullptr) {
-    reap();
-  } else {
+  settle_end();
+}
+
+// The child has ended, and can perhaps be reaped.
+void process::child::settle_end() noexcept {
+  std::shared_ptr<child> dropped = std::move(self_);
+  if (dropped == nullptr) {
     wake_waiting();
+  } else {
+    leave_to_loop(std::move(dropped));
   }
 }
 
@@ -206,12 +235,38 @@ void process::child::stop_watching() noexcept {
   source_.close();
 }
 
-// On Darwin the exit is reported shortly before the child can be waited for, so this blocks for
-// that time.
-void process::child::reap() noexcept {
+// Returns false if the child cannot be waited for yet, and arms the timer for the next look. A
+// tracer keeps it so, for as long as it likes; and on Darwin the exit is reported shortly before
+// the child can be waited for: that time is waited out.
+bool process::child::reap() noexcept {
   if (ends_group_ && unreaped_->is_ours()) ::kill(-pid_, SIGKILL);
+  int status = unreaped_child::is_not_waitable;
+  for (int i = 0; i < looks_at_once && status == unreaped_child::is_not_waitable; ++i) {
+    if (i != 0) ::sched_yield();
+    status = unreaped_->try_wait();
+  }
+  if (status == unreaped_child::is_not_waitable) {
+    look_later();
+    return false;
+  }
+  disarm();
+  keep_status(status);
+  return true;
+}
+
+void process::child::look_later() noexcept {
+  disarm();
+  if (home_ == nullptr) return;
+  try {
+    home_->owner.timers().arm(*this, clock::sum(home_->owner.now(), interval_));
+    interval_ = std::min(2 * interval_, longest_interval);
+  } catch (const std::bad_alloc&) {
+    if (!failure_) failure_ = std::make_error_code(std::errc::not_enough_memory);
+  }
+}
+
+void process::child::keep_status(int status) noexcept {
   is_reaped_ = true;
-  const int status = unreaped_->wait();
   if (status >= 0) {
     status_ = exit_status(status);
   } else if (!failure_) {
@@ -303,6 +358,8 @@ class stream_files {
                 EBADF, std::system_category(),
                 "kedge::process: closed descriptor as " + std::string(stream_names[i]));
           }
+          streams[i].file()->share_blocking();
+          in_child[i] = streams[i].file()->fd();
       }
     }
   }
@@ -363,8 +420,6 @@ process::process(reactor& r, command what, const process_options& o) {
 process& process::operator=(process&& other) noexcept {
   if (this != &other) {
     drop();
-          streams[i].file()->share_blocking();
-          in_child[i] = streams[i].file()->fd();
     input_ = std::move(other.input_);
     output_ = std::move(other.output_);
     error_ = std::move(other.error_);

@@ -13,7 +13,9 @@
 // ended is a zombie. A process that is dropped before is killed, with its group if it has one of
 // its own, and the loop reaps it in a later turn. What is not reaped when the loop is destroyed is
 // handed to a thread that waits for such children and ends with the last one. A child that the
-// program may not kill (a set-user-ID program) is reaped when it ends.
+// program may not kill (a set-user-ID program) is reaped when it ends. One that a tracer (strace,
+// gdb) holds after its end is looked at again after 1 ms of the loop's time, then after 2, 4 and so
+// on, and every 100 ms: the loop never waits for it.
 //
 // Other children. SIGCHLD is left to the program, and the loop waits only for its own children. The
 // status is lost if the program ignores SIGCHLD, or if a thread takes it by a waitpid() for any

@@ -72,13 +72,18 @@ bool unreaped_child::is_ours() const noexcept {
   return ::waitid(P_PID, static_cast<id_t>(pid), &information, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
-int unreaped_child::wait() const noexcept {
+int unreaped_child::try_wait() const noexcept {
+  return wait_with(WNOHANG);
+}
+
+int unreaped_child::wait_with(int options) const noexcept {
   int status = 0;
   pid_t waited;
   do {
-    waited = ::waitpid(pid, &status, 0);
+    waited = ::waitpid(pid, &status, options);
   } while (waited < 0 && errno == EINTR);
-  return waited == pid ? status : -1;
+  if (waited == 0) return is_not_waitable;
+  return waited == pid ? status : is_lost;
 }
 
 void reap_in_background(std::unique_ptr<unreaped_child> child) noexcept {

@@ -20,9 +20,18 @@ struct unreaped_child {
 
   // Returns whether the child is there, running or ended: false if another wait has taken it.
   bool is_ours() const noexcept;
-  // Waits for the child to end. Returns the status, or -1 with errno ECHILD if another wait has
-  // taken it.
-  int wait() const noexcept;
+  // What a wait has found: the status, or that another wait has taken it.
+  static constexpr int is_lost = -1;
+  // The child runs, or a tracer still holds it.
+  static constexpr int is_not_waitable = -2;
+
+  // Waits for the child to end, and reaps it. Returns the status or is_lost.
+  int wait() const noexcept { return wait_with(0); }
+  // Reaps the child if it has ended, without waiting. Returns any of the three.
+  int try_wait() const noexcept;
+
+ private:
+  int wait_with(int options) const noexcept;
 };
 
 void reap_in_background(std::unique_ptr<unreaped_child> child) noexcept;

@@ -2,14 +2,17 @@
 #pragma once
 
 #include <doctest/doctest.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <cstddef>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "kedge/runtime/descriptor.h"
 #include "kedge/runtime/errc.h"
@@ -59,6 +62,62 @@ inline std::string read_all(loop& l, descriptor& from) {
     all.append(reinterpret_cast<const char*>(buffer.data()), *n);
   }
 }
+
+#if defined(PTRACE_SEIZE)
+// A process that traces a child of this one. So the child cannot be waited for when it has ended,
+// until the tracer lets go of it.
+class tracer {
+ public:
+  explicit tracer(pid_t child) {
+    REQUIRE(::pipe(report_) == 0);
+    REQUIRE(::pipe(hold_) == 0);
+    pid_ = ::fork();
+    if (pid_ != 0) {
+      ::close(report_[1]);
+      ::close(hold_[0]);
+      is_allowed_ = hears('t');
+      return;
+    }
+    ::close(hold_[1]);
+    const auto say = [&](char c) {
+      if (::write(report_[1], &c, 1) != 1) ::_exit(1);
+    };
+    if (::ptrace(PTRACE_SEIZE, child, nullptr, nullptr) != 0) ::_exit(1);
+    say('t');
+    await_zombie(child);
+    say('z');
+    char none;
+    ::_exit(::read(hold_[0], &none, 1) == 0 ? 0 : 1);
+  }
+  tracer(const tracer&) = delete;
+  tracer& operator=(const tracer&) = delete;
+  ~tracer() {
+    let_go();
+    ::close(report_[0]);
+  }
+
+  // The system may refuse it.
+  bool is_allowed() const noexcept { return is_allowed_; }
+  // Waits until the child has ended.
+  void await_end() { CHECK(hears('z')); }
+  void let_go() noexcept {
+    if (pid_ < 0) return;
+    ::close(hold_[1]);
+    ::waitpid(std::exchange(pid_, -1), nullptr, 0);
+  }
+
+ private:
+  bool hears(char wanted) noexcept {
+    char c = 0;
+    return ::read(report_[0], &c, 1) == 1 && c == wanted;
+  }
+
+  int report_[2] = {};
+  int hold_[2] = {};
+  pid_t pid_ = -1;
+  bool is_allowed_ = false;
+};
+#endif
 
 // Another soft limit on the number of fds, for the lifetime of the object.
 class scoped_fd_limit {

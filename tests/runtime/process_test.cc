@@ -764,3 +764,49 @@ TEST_CASE("a wait for a process is described by its number") {
 }
 
 }  // namespace
+#if defined(PTRACE_SEIZE)
+TEST_CASE("a child that a tracer holds after its end does not block the loop") {
+  kedge::manual_time time;
+  loop l(time);
+  std::optional<process> p(std::in_place, l, command("cat"), process_options{.input = kedge::pipe});
+  const pid_t pid = p->pid();
+  kedge::tracer holds(pid);
+  if (!holds.is_allowed()) return;
+  std::optional<result<exit_status>> end;
+  SUBCASE("during a wait") {
+    l.spawn(exit_once(*p, end));
+    CHECK(p->signal(SIGKILL));
+    holds.await_end();
+    while (l.timers().empty()) l.run_once();
+    CHECK_FALSE(end);
+    time.advance(1ms);
+    kedge::settle(l);
+    CHECK_FALSE(end);
+    CHECK(l.timers().size() == 1);
+    SUBCASE("which goes on when it is let go") {
+      holds.let_go();
+      time.advance(2ms);
+      kedge::drain(l);
+      CHECK(end->value().signal() == SIGKILL);
+    }
+    SUBCASE("which is cancelled") {
+      l.cancel();
+      kedge::drain(l);
+      holds.let_go();
+      CHECK(end_of(l, *p).signal() == SIGKILL);
+    }
+  }
+  SUBCASE("when it is dropped") {
+    p.reset();
+    holds.await_end();
+    while (l.timers().empty()) l.run_once();
+    CHECK(is_child(pid));
+    holds.let_go();
+    time.advance(1ms);
+    kedge::settle(l);
+  }
+  CHECK_FALSE(is_child(pid));
+  CHECK(l.timers().empty());
+}
+#endif
+
