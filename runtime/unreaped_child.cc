@@ -1,10 +1,12 @@
-// unreaped_child: the waits for one child, and the thread that waits for those of no loop.
+// unreaped_child: the waits for one child, and the thread that reaps those of no loop.
 #include "kedge/runtime/unreaped_child.h"
 
 #include <pthread.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <exception>
 #include <mutex>
@@ -36,16 +38,28 @@ struct background {
       ::pthread_atfork([] { lock.lock(); }, [] { lock.unlock(); }, [] { after_fork_in_child(); });
 };
 
-// Returns null, and the thread counts as ended, if there is none.
-std::unique_ptr<unreaped_child> next_child() noexcept {
+// Reaps the children that have ended: one that a tracer holds, or that may not be killed, keeps no
+// other one. Returns false, and the thread counts as ended, if none is left.
+bool reap_ended() noexcept {
   const std::lock_guard hold(background::lock);
-  std::unique_ptr<unreaped_child> next(background::children.pop_front());
-  background::has_thread = next != nullptr;
-  return next;
+  child_list left;
+  while (unreaped_child* const c = background::children.pop_front()) {
+    if (c->try_wait() == unreaped_child::is_not_waitable) {
+      left.push_back(*c);
+    } else {
+      delete c;
+    }
+  }
+  background::children = left;
+  return background::has_thread = !left.empty();
 }
 
 void reap_all() noexcept {
-  while (const std::unique_ptr<unreaped_child> next = next_child()) next->wait();
+  using namespace std::chrono_literals;
+  for (auto interval = 1ms; reap_ended();
+       interval = std::min<std::chrono::milliseconds>(2 * interval, 100ms)) {
+    std::this_thread::sleep_for(interval);
+  }
 }
 
 // Starts the thread with all signals blocked: it runs no handler of the program. Returns false if

@@ -1,9 +1,10 @@
 // unreaped_child: a child process that this process has to wait for.
 //
 // reap_in_background() hands children that no loop waits for to one thread of the process. The
-// thread is started by the first of them and ends with the last one. It waits for the children in
-// turn, and for these only. If no thread can be started they stay zombies until the next call. Any
-// thread. In the child of a fork the children are the parent's.
+// thread is started by the first of them and ends with the last one. It looks at all of them, and
+// at these only, after 1 ms, then 2, 4 and so on, and every 100 ms. If no thread can be started
+// they stay zombies until the next call. Any thread. In the child of a fork the children are the
+// parent's.
 #pragma once
 
 #include <sys/types.h>

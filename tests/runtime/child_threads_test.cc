@@ -96,6 +96,25 @@ TEST_CASE("children that a loop leaves behind are reaped by a thread, without a 
   await_no_child();
 }
 
+#if defined(PTRACE_SEIZE)
+TEST_CASE("a child that cannot be reaped keeps no other one that a loop has left behind") {
+  std::optional<kedge::tracer> holds;
+  pid_t held, other;
+  {
+    loop l;
+    const process first(l, {"cat"}, {.input = kedge::pipe});
+    const process second(l, {"cat"}, {.input = kedge::pipe});
+    held = first.pid();
+    other = second.pid();
+    holds.emplace(held);
+  }
+  while (kedge::is_child(other)) std::this_thread::yield();
+  CHECK(kedge::is_child(held) == holds->is_allowed());
+  holds.reset();
+  await_no_child();
+}
+#endif
+
 TEST_CASE("loops of several threads leave children behind at the same time") {
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
