@@ -270,7 +270,9 @@ std::string describe(step at, const command& what, const process_options& o) {
     case step::exec:
       break;
   }
-  return "execution of " + std::string(what.program());
+  const std::string program = what.program();
+  const bool is_a_line = program.find(' ') != std::string::npos;
+  return "execution of " + program + (is_a_line ? " (arguments are words of their own)" : "");
 }
 
 // Returns the child of fork(), with all signals blocked.

@@ -4,7 +4,8 @@
 //     kedge::process q(loop, kedge::command(words));      // a vector or a span of strings
 //
 // Owns copies of its words. The first one names the program: by a path if it has a slash, else by a
-// name that is looked up in the folders of PATH. Any thread may make, copy and drop one.
+// name that is looked up in the folders of PATH: this program's PATH, also if the process is given
+// an environment with another one. Any thread may make, copy and drop one.
 #pragma once
 
 #include <concepts>

@@ -344,7 +344,7 @@ class stream_files {
     for (std::size_t i = 0; i < 3; ++i) {
       switch (streams[i].is()) {
         case child_stream::kind::inherited:
-          in_child[i] = static_cast<int>(i);
+          in_child[i] = has_stream(static_cast<int>(i)) ? static_cast<int>(i) : open_null_device();
           break;
         case child_stream::kind::null_device:
           in_child[i] = open_null_device();
@@ -381,6 +381,11 @@ class stream_files {
     int fd = -1;
   };
 
+  // A file that has taken the number of a closed stream and is close-on-exec is not for children.
+  static bool has_stream(int fd) noexcept {
+    const int flags = ::fcntl(fd, F_GETFD);
+    return flags < 0 || (flags & FD_CLOEXEC) == 0;
+  }
   int open_null_device() {
     if (null_.fd < 0) null_.fd = above_standard(::open("/dev/null", O_RDWR | O_CLOEXEC));
     if (null_.fd < 0) {

@@ -85,7 +85,7 @@ class child_stream {
   descriptor_file* file_ = nullptr;
   kind kind_;
 };
-// The stream of this program.
+// The stream of this program; /dev/null if a close-on-exec file has its number.
 inline constexpr child_stream inherited{child_stream::kind::inherited};
 // /dev/null.
 inline constexpr child_stream null_device{child_stream::kind::null_device};
@@ -150,7 +150,9 @@ class process {
 
   // `r` is the loop. Returns when the child executes the program, which takes a fork of this
   // process. Looking up a user may ask name servers. Throws std::system_error, whose message names
-  // the step and the path: the program, the directory or the user that the system refuses, EBADF
+  // the step and the path: the program, the directory or the user that the system refuses, ETXTBSY
+  // for a program that someone has open for writing, be it a child that another thread forked while
+  // this program wrote the file and that has not executed its own program yet: try again. EBADF
   // for a closed descriptor, EINVAL for an unknown user or a NUL in an option, and what the kernel
   // answers if it does not report exits (a seccomp filter on Linux may refuse it). Throws
   // std::bad_alloc. When it throws, no child is left.

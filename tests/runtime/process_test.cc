@@ -191,7 +191,6 @@ TEST_CASE("a child's streams are the files of the descriptors that are given") {
   }
 }
 
-TEST_CASE("a program without standard streams has children with pipes, and without the others") {
 TEST_CASE("a pipe of one child is a stream of another one, which blocks") {
   loop l;
   const auto blocks = [](const descriptor& d) {
@@ -262,6 +261,7 @@ TEST_CASE("a non-blocking socket that is given to a child blocks") {
   CHECK(end_of(l, p).success());
 }
 
+TEST_CASE("a program without standard streams has children with pipes, and without the others") {
   CHECK(status_of_child([] {
           for (int fd = 0; fd < 3; ++fd) ::close(fd);
           loop own;
@@ -271,6 +271,24 @@ TEST_CASE("a non-blocking socket that is given to a child blocks") {
           if (!n || *n != 5) return 1;
           if (p.output().native_handle() < 3) return 2;
           return end_of(own, p).shell_code();
+        }) == 0);
+}
+
+TEST_CASE("a close-on-exec file with the number of a closed stream is not inherited") {
+  const temporary_folder folder;
+  std::ofstream(folder / "secret") << "secret";
+  CHECK(status_of_child([&] {
+          ::close(STDIN_FILENO);
+          if (::open((folder / "secret").c_str(), O_RDONLY | O_CLOEXEC) != STDIN_FILENO) return 1;
+          loop own;
+          process p(own, {"cat"}, {.output = kedge::pipe});
+          std::array<std::byte, 16> buffer{};
+          const auto n = own.run(p.output().read_some(buffer));
+          if (n || n.error() != errc::end_of_file) return 2;
+          if (!end_of(own, p).success()) return 3;  // it has a standard input
+          const descriptor in(own, STDIN_FILENO, kedge::ownership::borrowed);
+          process given(own, {"grep", "-q", "secret"}, {.input = in});
+          return end_of(own, given).shell_code();
         }) == 0);
 }
 
@@ -392,6 +410,10 @@ TEST_CASE("a program that cannot be executed gives the errno of exec, and its na
     const std::system_error e = start_error(l, {"kedge-no-such-program", "x"});
     CHECK(e.code() == std::errc::no_such_file_or_directory);
     CHECK(says(e, "execution of kedge-no-such-program: "));
+  }
+  SUBCASE("it is a line with arguments") {
+    const std::system_error e = start_error(l, "ls -l");
+    CHECK(says(e, "execution of ls -l (arguments are words of their own): "));
   }
   SUBCASE("its path is not there") {
     const std::system_error e = start_error(l, {folder / "nothing"});
@@ -748,22 +770,6 @@ TEST_CASE("terminate() kills what is left of the group when the child has ended"
   CHECK(read_all(l, p.output()).empty());  // the sleep is gone too
 }
 
-TEST_CASE("a wait for a process is described by its number") {
-  loop l;
-  process p(l, {"cat"}, {.input = kedge::pipe});
-  std::optional<result<exit_status>> end;
-  l.spawn(exit_once(p, end));
-  l.poll();
-  std::ostringstream out;
-  l.dump(out);
-  const std::string wanted = "waits for process " + std::to_string(p.pid()) + " to exit";
-  CHECK(out.str().find(wanted) != std::string::npos);
-  p.input().close();
-  kedge::drain(l);
-  CHECK(end->value().success());
-}
-
-}  // namespace
 #if defined(PTRACE_SEIZE)
 TEST_CASE("a child that a tracer holds after its end does not block the loop") {
   kedge::manual_time time;
@@ -810,3 +816,19 @@ TEST_CASE("a child that a tracer holds after its end does not block the loop") {
 }
 #endif
 
+TEST_CASE("a wait for a process is described by its number") {
+  loop l;
+  process p(l, {"cat"}, {.input = kedge::pipe});
+  std::optional<result<exit_status>> end;
+  l.spawn(exit_once(p, end));
+  l.poll();
+  std::ostringstream out;
+  l.dump(out);
+  const std::string wanted = "waits for process " + std::to_string(p.pid()) + " to exit";
+  CHECK(out.str().find(wanted) != std::string::npos);
+  p.input().close();
+  kedge::drain(l);
+  CHECK(end->value().success());
+}
+
+}  // namespace
