@@ -45,6 +45,25 @@ TEST_CASE("both ends its commands on Ctrl-C, with all that they have started") {
   CHECK(o.err.find("both: command 2: ended with 143\n") != std::string::npos);
 }
 
+TEST_CASE("both ends its commands when nobody reads what it prints") {
+  program p({both, "yes", "exec sleep 1000"});
+  REQUIRE(p.read_until("1: y\n"));
+  p.close_output();
+  const outcome o = p.finish();
+  CHECK(o.status == 1);
+  CHECK(o.err == "both: command 2: ended with 143\nboth: standard output: Broken pipe\n");
+}
+
+TEST_CASE("both lets a command that has closed its output end as it likes") {
+  program p(
+      {both, "trap 'exit 7' TERM; echo up; exec >&-; while :; do :; done", "exec sleep 1000"});
+  REQUIRE(p.read_until("1: up\n"));
+  p.signal(SIGINT);
+  const outcome o = p.finish();
+  CHECK(o.status == 130);
+  CHECK(o.err.find("both: command 1: ended with 7\n") != std::string::npos);
+}
+
 TEST_CASE("both says how it is used") {
   const outcome o = run({both, "true"});
   CHECK(o.status == 2);

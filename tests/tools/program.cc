@@ -69,7 +69,7 @@ program::program(const std::vector<std::string>& command) : errors_(std::tmpfile
 
 program::~program() {
   close_input();
-  ::close(output_);
+  close_output();
   if (pid_ < 0) return;
   ::kill(pid_, SIGKILL);
   while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) continue;
@@ -104,6 +104,10 @@ bool program::read_until(std::string_view text) {
     if (!read_more()) return false;
   }
   return true;
+}
+
+void program::close_output() {
+  if (output_ >= 0) ::close(std::exchange(output_, -1));
 }
 
 void program::signal(int number) {

@@ -44,6 +44,9 @@ class program {
   // Reads the standard output until it contains `text`. Returns false if it ends before that.
   bool read_until(std::string_view text);
 
+  // Nobody reads the standard output any more.
+  void close_output();
+
   void signal(int number);
 
   // Closes the input, reads the output to its end, and waits for the program to end.
