@@ -31,7 +31,8 @@
 // every 100 ms. So its end is noticed up to 100 ms late, and an idle wait costs ten system calls a
 // second.
 //
-// SIGPIPE is left to the caller.
+// SIGPIPE is left to the caller: a program that writes to pipes or sockets ignores it, and gets
+// EPIPE as a result.
 //
 // Threads: the loop's thread only, also for dropping an awaitable. Cancelling any of these waits
 // loses nothing. An awaitable holds the file: it may outlive its descriptor, and then gives

@@ -150,12 +150,12 @@ class process {
 
   // `r` is the loop. Returns when the child executes the program, which takes a fork of this
   // process. Looking up a user may ask name servers. Throws std::system_error, whose message names
-  // the step and the path: the program, the directory or the user that the system refuses, ETXTBSY
-  // for a program that someone has open for writing, be it a child that another thread forked while
-  // this program wrote the file and that has not executed its own program yet: try again. EBADF
+  // the step and the path: the program, the directory or the user that the system refuses, EBADF
   // for a closed descriptor, EINVAL for an unknown user or a NUL in an option, and what the kernel
-  // answers if it does not report exits (a seccomp filter on Linux may refuse it). Throws
-  // std::bad_alloc. When it throws, no child is left.
+  // answers if it does not report exits (a seccomp filter on Linux may refuse it). A program that
+  // was just written may give ETXTBSY, while a child that another thread forked meanwhile has it
+  // open for writing, until that child executes: try again. Throws std::bad_alloc. When it throws,
+  // no child is left.
   process(reactor& r, command what, const process_options& options = {});
   process(process&& other) noexcept = default;
   process& operator=(process&& other) noexcept;
