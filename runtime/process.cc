@@ -64,7 +64,7 @@ class process::child final : private listener, private timer {
   void watch(reactor& r, pid_t pid);
 
   // Kills the child unless it has been reaped, and lets go of it.
-  static void drop(std::shared_ptr<child> c) noexcept;
+  static void drop(const std::shared_ptr<child>& c) noexcept;
   // The loop is being destroyed.
   void leave_home() noexcept;
 
@@ -89,7 +89,7 @@ class process::child final : private listener, private timer {
   void expire() noexcept override { settle_end(); }
   void register_exit(reactor& r);
   void stop_watching() noexcept;
-  static void leave_to_loop(std::shared_ptr<child> c) noexcept;
+  static void leave_to_loop(const std::shared_ptr<child>& c) noexcept;
   void settle_end() noexcept;
   bool reap() noexcept;
   void keep_status(int status) noexcept;
@@ -159,15 +159,15 @@ void process::child::register_exit(reactor& r) {
   }
 }
 
-void process::child::drop(std::shared_ptr<child> c) noexcept {
+void process::child::drop(const std::shared_ptr<child>& c) noexcept {
   c->end(errc::closed);
   if (c->is_reaped_ || c->unreaped_->pid < 0 || !c->of_this_process()) return;
   static_cast<void>(c->signal(SIGKILL));
-  leave_to_loop(std::move(c));
+  leave_to_loop(c);
 }
 
 // The child reaps itself when it has ended: now, or in a later turn of the loop.
-void process::child::leave_to_loop(std::shared_ptr<child> c) noexcept {
+void process::child::leave_to_loop(const std::shared_ptr<child>& c) noexcept {
   if (c->has_ended_ && c->reap()) return;
   if (c->linked() || c->armed()) {
     c->self_ = c;
@@ -217,7 +217,7 @@ void process::child::settle_end() noexcept {
   if (dropped == nullptr) {
     wake_waiting();
   } else {
-    leave_to_loop(std::move(dropped));
+    leave_to_loop(dropped);
   }
 }
 
@@ -434,7 +434,7 @@ process& process::operator=(process&& other) noexcept {
 }
 
 void process::drop() noexcept {
-  if (child_ != nullptr) child::drop(std::move(child_));
+  if (const std::shared_ptr<child> dropped = std::move(child_)) child::drop(dropped);
 }
 
 pid_t process::pid() const noexcept {
