@@ -110,8 +110,10 @@ class loop : public reactor, public spawner<loop> {
     explicit root_scope(loop& l) noexcept : loop_(l) { open_root(l); }
     using scope::add;
     using scope::any_failed;
+    using scope::append_failures;
     using scope::cancel_present_children;
     using scope::destroy_children;
+    using scope::first_failure;
     using scope::next_leaf;
     using scope::own_context;
     using scope::reset;

@@ -1,6 +1,7 @@
 // scope: the lists of children, and what a child's end does to the others.
 #include "kedge/runtime/scope.h"
 
+#include <new>
 #include <stdexcept>
 
 #include "kedge/runtime/reactor/reactor.h"
@@ -47,6 +48,16 @@ void scope::note_failure(child& c) noexcept {
   (last_failure_ != nullptr ? last_failure_->next : first_failure_) = &c;
   last_failure_ = &c;
   cancel_all(cancel_cause::failure);
+}
+
+void scope::append_failures(std::vector<std::exception_ptr>& all,
+                            const std::exception_ptr& last) const noexcept {
+  try {
+    for (const std::exception_ptr& failure : failures()) all.push_back(failure);
+    if (last != nullptr) all.push_back(last);
+  } catch (const std::bad_alloc&) {
+    // The first one is thrown in any case.
+  }
 }
 
 waiter* scope::child_done(child& c, outcome o) noexcept {

@@ -20,6 +20,7 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "kedge/runtime/awaiting/branch.h"
 #include "kedge/runtime/awaiting/frame_recycler.h"
@@ -40,7 +41,7 @@ class scope : public spawner<scope> {
   bool cancelled() const noexcept { return context_.cancelled(); }
 
   // The failures so far, of the body and of children, in the order in which they happened. They are
-  // kept until the scope ends.
+  // kept until the scope ends; with_scope(body, failures) keeps them for its caller.
   failure_list failures() const noexcept;
 
   // The number of children that have not ended.
@@ -124,6 +125,9 @@ class scope : public spawner<scope> {
   bool any_child_cancelled() const noexcept { return any_child_cancelled_; }
   bool any_failed() const noexcept { return first_failure_ != nullptr; }
   std::exception_ptr first_failure() const noexcept { return first_failure_->failure(); }
+  // Appends the failures so far, and `last` if it is not null, as far as there is memory.
+  void append_failures(std::vector<std::exception_ptr>& all,
+                       const std::exception_ptr& last = nullptr) const noexcept;
   // `c` has ended so. Returns the waiter whose wait this ends, or null.
   waiter* child_done(child& c, outcome o) noexcept;
   // Adds the failure of `c`, and cancels all.

@@ -1,10 +1,23 @@
-// with_scope(body): runs body(scope&), which returns an awaitable, and the children it spawns.
+// with_scope(body), with_scope(body, failures): runs body(scope&), which returns an awaitable, and
+// the children it spawns.
 //
 // Ends when the body and all children have ended, and gives the value of the body. See scope.h for
 // an example.
 //
 // The first failure, of a child or of the body, cancels all the others. It is thrown when they have
-// ended; scope::failures() has the later ones until then. A cancellation from outside cancels the
+// ended. scope::failures() has the later ones until then, and `failures` afterwards:
+//
+//     std::vector<std::exception_ptr> failures;
+//     try {
+//       co_await kedge::with_scope(body, failures);
+//     } catch (...) {
+//       for (const std::exception_ptr& each : failures) log(each);   // the one thrown comes first
+//     }
+//
+// with_scope clears `failures` when it starts and fills it when it ends, in the order in which they
+// happened. It must live until then. Without memory for all of them it has the first ones.
+//
+// A cancellation from outside cancels the
 // body and all children; if it ended any of them, the caller ends as cancelled. scope::cancel()
 // does not end the caller. A body that gives a value and that scope::cancel() has ended makes
 // with_scope throw std::system_error (errc::cancelled). Cancellation loses what the body and the
@@ -15,9 +28,11 @@
 // std::ref(closure) if it cannot be copied.
 #pragma once
 
+#include <exception>
 #include <optional>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "kedge/runtime/awaiting/closure.h"
 #include "kedge/runtime/errc.h"
@@ -36,7 +51,9 @@ class scope_operation final : private scope {
  public:
   static constexpr operation_kind kind = operation_kind::composite;
 
-  explicit scope_operation(Body&& body) : closure_(std::move(body)) {}
+  // `failures` may be null.
+  scope_operation(Body&& body, std::vector<std::exception_ptr>* failures)
+      : closure_(std::move(body)), failures_(failures) {}
   scope_operation(const scope_operation&) = delete;
   scope_operation& operator=(const scope_operation&) = delete;
   // Destroys all before the captures of the closure, to which they refer.
@@ -51,6 +68,7 @@ class scope_operation final : private scope {
   // Enters the body at once.
   std::coroutine_handle<> await_suspend(waiter& w) {
     waiter_ = &w;
+    if (failures_ != nullptr) failures_->clear();
     open(w.owner_context());
     cancelled_from_outside_ = own_context().cancelled();
     make_body();
@@ -64,6 +82,7 @@ class scope_operation final : private scope {
   // A task outside of the scope may have spawned into it since the last child ended.
   bool await_settle() noexcept {
     if (!is_over()) return false;
+    if (failures_ != nullptr) append_failures(*failures_);
     close();
     return true;
   }
@@ -126,6 +145,7 @@ class scope_operation final : private scope {
     try {
       body_.emplace(*this, closure_, handed_out);
     } catch (...) {
+      if (failures_ != nullptr) append_failures(*failures_, std::current_exception());
       destroy_children();  // the closure may have spawned some
       own_context().leave();
       close();
@@ -151,6 +171,7 @@ class scope_operation final : private scope {
   }
 
   Body closure_;
+  std::vector<std::exception_ptr>* failures_;
   std::optional<body_record> body_;
   waiter* waiter_ = nullptr;
   bool is_started_ = false;
@@ -161,18 +182,28 @@ class scope_operation final : private scope {
 template <class Body>
 class [[nodiscard]] scope_awaitable {
  public:
-  explicit scope_awaitable(const Body& body) : body_(body) {}
-  explicit scope_awaitable(Body&& body) : body_(std::move(body)) {}
-  scope_operation<Body> operator co_await() && { return scope_operation<Body>(std::move(body_)); }
+  template <class B>
+  scope_awaitable(B&& body, std::vector<std::exception_ptr>* failures)
+      : body_(std::forward<B>(body)), failures_(failures) {}
+  scope_operation<Body> operator co_await() && {
+    return scope_operation<Body>(std::move(body_), failures_);
+  }
 
  private:
   Body body_;
+  std::vector<std::exception_ptr>* failures_;
 };
 
 template <class Body>
 scope_awaitable<std::decay_t<Body>> with_scope(Body&& body) {
   KEDGE_CHECK_CLOSURE(Body);
-  return scope_awaitable<std::decay_t<Body>>(std::forward<Body>(body));
+  return scope_awaitable<std::decay_t<Body>>(std::forward<Body>(body), nullptr);
+}
+template <class Body>
+scope_awaitable<std::decay_t<Body>> with_scope(Body&& body,
+                                               std::vector<std::exception_ptr>& failures) {
+  KEDGE_CHECK_CLOSURE(Body);
+  return scope_awaitable<std::decay_t<Body>>(std::forward<Body>(body), &failures);
 }
 
 }  // namespace kedge
