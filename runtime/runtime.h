@@ -14,6 +14,7 @@
 #include "kedge/runtime/errc.h"
 #include "kedge/runtime/foreign.h"
 #include "kedge/runtime/forever.h"
+#include "kedge/runtime/handled.h"
 #include "kedge/runtime/interval.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/observer.h"

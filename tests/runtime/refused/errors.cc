@@ -6,6 +6,7 @@
 #include "kedge/runtime/async_generator.h"
 #include "kedge/runtime/callback.h"
 #include "kedge/runtime/foreign.h"
+#include "kedge/runtime/handled.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/result.h"
 #include "kedge/runtime/sleep.h"
@@ -36,6 +37,10 @@ void spawns_with_a_reference(kedge::loop& l, int n) {
 
 void spawns_what_cannot_be_awaited(kedge::loop& l) {
   l.spawn([] { return 1; });  // "spawn() takes a callable that gives an awaitable"
+}
+
+void handles_failures_with_a_number(kedge::loop& l) {
+  l.spawn(kedge::handled([] { return kedge::yield(); }, 1));  // "handled() calls on_failure("
 }
 
 task<> opens_a_scope_without_a_body() {
