@@ -50,8 +50,7 @@ void loop::require_living() const {
 }
 
 void loop::note_failures(const std::exception_ptr& of_root) {
-  failures_.clear();
-  tasks.append_failures(failures_, of_root);
+  tasks.copy_failures(failures_, of_root);
   if (!tasks.any_failed()) return;
   const std::exception_ptr first = tasks.first_failure();
   tasks.reset();

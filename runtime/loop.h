@@ -110,8 +110,8 @@ class loop : public reactor, public spawner<loop> {
     explicit root_scope(loop& l) noexcept : loop_(l) { open_root(l); }
     using scope::add;
     using scope::any_failed;
-    using scope::append_failures;
     using scope::cancel_present_children;
+    using scope::copy_failures;
     using scope::destroy_children;
     using scope::first_failure;
     using scope::next_leaf;
@@ -160,6 +160,8 @@ class loop : public reactor, public spawner<loop> {
 
   template <class... What>
   void add(std::source_location place, What&&... what) {
+    static_assert(!(is_background<std::decay_t<What>> || ...),
+                  "kedge: a loop takes no background() children: spawn them in a scope");
     require_living();
     {
       const hooked scope(*this);

@@ -2,7 +2,8 @@
 //
 //     kedge::mutex m;
 //     const auto held = (co_await m.lock()).value();
-//     co_await write_all(line);                // unlocks at the end of the block, however that ends
+//     co_await write_all(line);                // unlocks at the end of the block, however that
+//     ends
 //
 // Tasks get the lock in the order in which they asked for it: unlocking hands the lock to the task
 // that has waited longest, and no other task can come between. Not recursive: a task that locks

@@ -8,6 +8,7 @@
 #include "kedge/runtime/async_generator.h"
 #include "kedge/runtime/attempt.h"
 #include "kedge/runtime/attempted.h"
+#include "kedge/runtime/background.h"
 #include "kedge/runtime/callback.h"
 #include "kedge/runtime/cancelled.h"
 #include "kedge/runtime/descriptor.h"

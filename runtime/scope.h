@@ -7,11 +7,13 @@
 //     });
 //
 // with_scope(body) makes the scope and ends when the body and all children have ended (see
-// with_scope.h). The first failure, of a child or of the body, cancels all the others.
+// with_scope.h). The first failure, of a child or of the body, cancels all the others. Children
+// whose failure does not: handled.h. Children that end with the others: background.h.
 //
 // Threads: the loop's thread only.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <exception>
 #include <functional>
@@ -24,6 +26,8 @@
 
 #include "kedge/runtime/awaiting/branch.h"
 #include "kedge/runtime/awaiting/frame_recycler.h"
+#include "kedge/runtime/awaiting/source.h"
+#include "kedge/runtime/background.h"
 #include "kedge/runtime/spawner.h"
 
 namespace kedge {
@@ -31,7 +35,26 @@ namespace kedge {
 class failure_list;
 
 class scope : public spawner<scope> {
+  struct control;
+  struct room_state : queue_state {
+    explicit room_state(const scope& s) noexcept : of(s) {}
+    bool try_take() const noexcept { return !is_closed() && of.has_room(); }
+    void serve() noexcept {
+      if (try_take()) waiting.grant_all();
+    }
+    const scope& of;  // valid until the state is closed
+  };
+
  public:
+  class room_request : public request<room_state> {
+   public:
+    static constexpr const char* aim = "room in a scope";
+    explicit room_request(source_hold<room_state> s) noexcept : request(std::move(s)) {}
+    bool try_take() const noexcept { return source_->try_take(); }
+    result<void> take() const noexcept { return {}; }
+    result<void> refusal() const noexcept { return closed("scope::room"); }
+  };
+
   scope(const scope&) = delete;
   scope& operator=(const scope&) = delete;
 
@@ -44,8 +67,33 @@ class scope : public spawner<scope> {
   // kept until the scope ends; with_scope(body, failures) keeps them for its caller.
   failure_list failures() const noexcept;
 
-  // The number of children that have not ended.
+  // The number of children that have not ended, those included that wait for room.
   std::size_t size() const noexcept { return size_; }
+
+  // Lets at most `most` children run at a time, not counting the body and background children.
+  // spawn() keeps the others, which start in the order in which they were spawned, at the turns in
+  // which there is room. They start in a cancelled scope too, and end at their first wait. A lower
+  // limit than before ends no child. Throws std::system_error (EINVAL) if `most` is zero, and
+  // std::bad_alloc. No effect on a scope that has ended.
+  void set_limit(std::size_t most);
+
+  // `co_await s.room()` waits until a child would start at once. Reserves nothing: all tasks that
+  // wait for room go on when there is some, and spawn() keeps what exceeds the limit. Gives
+  // result<void>: errc::closed if the scope drains or ends first. Cancellation loses nothing.
+  // Throws std::bad_alloc.
+  source_awaitable<room_request> room();
+
+  // Refuses new children: spawn() throws std::system_error (errc::closed), and room() gives that.
+  // Cancels nothing until `grace` has passed, then the body and all children, with the cause
+  // cancel_cause::deadline. Children that wait for room still start. Does not wait: the body goes
+  // on, and with_scope awaits the children. `grace` is of any type of duration; one that is not
+  // positive has passed at the next turn. Of several calls the earliest end counts. Throws
+  // std::invalid_argument if `grace` is not a number, and std::bad_alloc; then has no effect, but
+  // that a second call without memory cancels at once. No effect on a scope that has ended.
+  template <class Rep, class Period>
+  void drain(std::chrono::duration<Rep, Period> grace) {
+    drain_within(saturate(grace));
+  }
 
  protected:
   // One child, or the body.
@@ -60,15 +108,20 @@ class scope : public spawner<scope> {
       frame_recycler::release(block, size);
     }
 
+    static constexpr bool is_background = false;
+
     virtual branch_base& held_branch() noexcept = 0;
 
     // Returns the exception with which the child has failed.
     virtual std::exception_ptr failure() noexcept = 0;
 
+    // Starts a child that scope::add() did not start itself.
+    virtual void launch() noexcept {}
+
     // Destroys the child.
     virtual void discard() noexcept { delete this; }
 
-    child* next = nullptr;  // in the list of failures, or of children to delete
+    child* next = nullptr;  // in the list of failures, of children to delete or to start
 
    protected:
     scope& owner() const noexcept { return scope_; }
@@ -100,6 +153,19 @@ class scope : public spawner<scope> {
       return owner().child_done(*this, b.ended());
     }
   };
+  // A child, with or without a context, that is cancelled when the others have ended.
+  template <class Child>
+  class background_child : public Child {
+   public:
+    static constexpr bool is_background = true;
+    using Child::Child;
+
+   private:
+    waiter* branch_done(branch_base& b) noexcept override {
+      if constexpr (std::is_same_v<Child, leaf_child>) this->owner().unlink(*this);
+      return this->owner().background_done(*this, b.ended());
+    }
+  };
 
   scope() noexcept : reaper_(*this) {}
   // Requires that the derived class has called destroy_children().
@@ -113,7 +179,9 @@ class scope : public spawner<scope> {
   // Opens the scope as the root of a loop.
   void open_root(reactor& r) noexcept { context_.enter_root(r); }
   void close() noexcept {
-    closed_ = true;
+    intake_ = intake::closed;
+    if (control_ != nullptr) [[unlikely]]
+      close_control();
     tell(happening::ended, context_);
   }
 
@@ -125,11 +193,21 @@ class scope : public spawner<scope> {
   bool any_child_cancelled() const noexcept { return any_child_cancelled_; }
   bool any_failed() const noexcept { return first_failure_ != nullptr; }
   std::exception_ptr first_failure() const noexcept { return first_failure_->failure(); }
-  // Appends the failures so far, and `last` if it is not null, as far as there is memory.
-  void append_failures(std::vector<std::exception_ptr>& all,
-                       const std::exception_ptr& last = nullptr) const noexcept;
+  // Sets `all` to the failures so far, and `last` if it is not null, as far as there is memory.
+  void copy_failures(std::vector<std::exception_ptr>& all,
+                     const std::exception_ptr& last = nullptr) const noexcept;
   // `c` has ended so. Returns the waiter whose wait this ends, or null.
   waiter* child_done(child& c, outcome o) noexcept;
+  // The same of a background child. That it was cancelled does not count.
+  waiter* background_done(child& c, outcome o) noexcept;
+  // To be called when the body has ended. Cancels the background children if they are the only
+  // ones that are left.
+  void end_background() noexcept {
+    if (control_ != nullptr) [[unlikely]]
+      cancel_background();
+  }
+  // max() if drain() has set none.
+  clock::time_point drain_deadline() const noexcept;
   // Adds the failure of `c`, and cancels all.
   void note_failure(child& c) noexcept;
   // Cancels the children without a context, which a cancellation of the scope's does not reach.
@@ -149,7 +227,7 @@ class scope : public spawner<scope> {
   void destroy_children() noexcept {
     context_.destroy();
     if (context_.first_child() != nullptr || newest_leaf_ != nullptr || ended_ != nullptr ||
-        first_failure_ != nullptr) {
+        first_failure_ != nullptr || control_ != nullptr) {
       destroy_records();
     }
   }
@@ -191,15 +269,15 @@ class scope : public spawner<scope> {
   struct nothing_called {};
 
   // A child that runs an Op.
-  template <class Op, class Called = nothing_called>
-  class record final : public child_of<Op>, private Called {
+  template <class Op, class Called = nothing_called, class Child = child_of<Op>>
+  class record final : public Child, private Called {
    public:
     template <class A>
     explicit record(scope& s, A&& awaitable)
-        : child_of<Op>(s), branch_(std::forward<A>(awaitable), *this) {}
+        : Child(s), branch_(std::forward<A>(awaitable), *this) {}
     template <class... C>
     explicit record(scope& s, std::in_place_t, C&&... called)
-        : child_of<Op>(s), Called(std::forward<C>(called)...), branch_(this->call(), *this) {}
+        : Child(s), Called(std::forward<C>(called)...), branch_(this->call(), *this) {}
 
     static_assert(
         alignof(branch<Op>) <= 2 * sizeof(void*) && alignof(Called) <= 2 * sizeof(void*),
@@ -208,6 +286,10 @@ class scope : public spawner<scope> {
     branch<Op>& held() noexcept { return branch_; }
     branch_base& held_branch() noexcept override { return branch_; }
     std::exception_ptr failure() noexcept override { return branch_.failure(); }
+    void launch() noexcept override {
+      if constexpr (std::is_base_of_v<leaf_child, Child>) this->owner().link(*this);
+      branch_.start(this->owner().context_);
+    }
 
    private:
     branch<Op> branch_;
@@ -230,13 +312,27 @@ class scope : public spawner<scope> {
   void adopt(Record* r, std::source_location place) noexcept;
   void link(leaf_child& c) noexcept;
   void unlink(leaf_child& c) noexcept;
-  void require_open() const;
+  void require_open() const {
+    if (intake_ != intake::open) [[unlikely]]
+      refuse_child();
+  }
+  [[noreturn]] void refuse_child() const;
+  bool has_room() const noexcept;
+  control& need_control();
+  void close_control() noexcept;
+  void drain_within(clock::duration grace);
+  // Keeps `c`, which has been counted, if there is no room. Returns whether it does.
+  bool keep_for_later(child& c) noexcept;
+  void start_kept() noexcept;
+  void add_background(child& c) noexcept;
+  void cancel_background() noexcept;
   void destroy_records() noexcept;
   void delete_ended() noexcept;
 
   // All children have ended. Returns the waiter for the end of the scope if that has ended too, and
   // will be destroyed.
   virtual waiter* all_children_done() noexcept = 0;
+  virtual bool is_body_over() const noexcept { return false; }
 
   context context_{nullptr};
   leaf_child* newest_leaf_ = nullptr;
@@ -244,8 +340,9 @@ class scope : public spawner<scope> {
   child* first_failure_ = nullptr;
   child* last_failure_ = nullptr;
   std::size_t size_ = 0;
+  control* control_ = nullptr;  // of a scope that has had a need for it
   reaper reaper_;
-  bool closed_ = false;
+  enum class intake : unsigned char { open, draining, closed } intake_ = intake::open;
   bool cancelled_itself_ = false;
   bool any_child_cancelled_ = false;
 };
@@ -295,10 +392,18 @@ void scope::add(std::source_location place, Fn&& fn, Args&&... args) {
                 "parameter that is a reference pass std::ref(x)");
   using source = std::invoke_result_t<std::decay_t<Fn>, std::decay_t<Args>...>;
   static_assert(awaitable<source>, "kedge: spawn() takes a callable that gives an awaitable");
+  using op = operation_of<source>;
   require_open();
-  adopt(new record<operation_of<source>, made>(*this, std::in_place, std::forward<Fn>(fn),
-                                               std::forward<Args>(args)...),
-        place);
+  if constexpr (is_background<std::decay_t<Fn>>) {
+    need_control();
+    adopt(new record<op, made, background_child<child_of<op>>>(
+              *this, std::in_place, std::forward<Fn>(fn), std::forward<Args>(args)...),
+          place);
+  } else {
+    adopt(new record<op, made>(*this, std::in_place, std::forward<Fn>(fn),
+                               std::forward<Args>(args)...),
+          place);
+  }
 }
 
 template <awaitable A>
@@ -312,11 +417,17 @@ void scope::adopt(Record* r, std::source_location place) noexcept {
   ++size_;
   if constexpr (std::is_base_of_v<leaf_child, Record>) {
     r->spawned_at = place;
-    link(*r);
   } else {
     r->held().set_place(place);
   }
-  r->held().start(context_);
+  if constexpr (Record::is_background) {
+    add_background(*r);
+  } else {
+    if (control_ != nullptr && keep_for_later(*r)) [[unlikely]]
+      return;
+    if constexpr (std::is_base_of_v<leaf_child, Record>) link(*r);
+    r->held().start(context_);
+  }
 }
 
 }  // namespace kedge

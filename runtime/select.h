@@ -1,7 +1,8 @@
 // select(a, b...): waits until one of several sources has something, and takes from exactly one.
 //
 //     const auto next = co_await kedge::select(jobs.receive(), stop.next(), kedge::sleep_for(1s));
-//     if (const auto* const job = std::get_if<0>(&next)) ...     // a result<T>; index() tells which
+//     if (const auto* const job = std::get_if<0>(&next)) ...     // a result<T>; index() tells
+//     which
 //
 // Gives a std::variant with the value of the source that was taken at its index: std::monostate for
 // void, std::reference_wrapper<T> for T&. The others have had no effect: an item stays in its
@@ -36,15 +37,16 @@
 namespace kedge {
 
 template <class Op>
-concept selectable_operation =
-    operation<Op> && kind_of<Op> == operation_kind::wait &&
-    !requires(const Op& op) { op.was_cancelled(); } && requires(Op& op) {
-      requires requires {
-        { op.await_settle() } noexcept -> std::same_as<bool>;
-      } || requires {
-        { std::as_const(op).await_ended() } noexcept -> std::same_as<bool>;
-      };
-    };
+concept selectable_operation = operation<Op> && kind_of<Op> == operation_kind::wait &&
+                               !requires(const Op& op) { op.was_cancelled(); } && requires(Op& op) {
+                                 requires requires {
+                                   { op.await_settle() } noexcept -> std::same_as<bool>;
+                                 } || requires {
+                                   {
+                                     std::as_const(op).await_ended()
+                                   } noexcept -> std::same_as<bool>;
+                                 };
+                               };
 
 template <awaitable... As>
 class select_operation {

@@ -14,8 +14,8 @@
 //       for (const std::exception_ptr& each : failures) log(each);   // the one thrown comes first
 //     }
 //
-// with_scope clears `failures` when it starts and fills it when it ends, in the order in which they
-// happened. It must live until then. Without memory for all of them it has the first ones.
+// When with_scope ends it sets `failures`, which must live until then, to the failures in the order
+// in which they happened. Without memory for all of them it has the first ones.
 //
 // A cancellation from outside cancels the
 // body and all children; if it ended any of them, the caller ends as cancelled. scope::cancel()
@@ -68,7 +68,6 @@ class scope_operation final : private scope {
   // Enters the body at once.
   std::coroutine_handle<> await_suspend(waiter& w) {
     waiter_ = &w;
-    if (failures_ != nullptr) failures_->clear();
     open(w.owner_context());
     cancelled_from_outside_ = own_context().cancelled();
     make_body();
@@ -82,7 +81,7 @@ class scope_operation final : private scope {
   // A task outside of the scope may have spawned into it since the last child ended.
   bool await_settle() noexcept {
     if (!is_over()) return false;
-    if (failures_ != nullptr) append_failures(*failures_);
+    if (failures_ != nullptr) copy_failures(*failures_);
     close();
     return true;
   }
@@ -135,6 +134,9 @@ class scope_operation final : private scope {
       return static_cast<scope_operation&>(owner()).body_done();
     }
     const char* branch_name() const noexcept override { return "body of with_scope"; }
+    clock::time_point deadline() const noexcept override {
+      return static_cast<scope_operation&>(owner()).drain_deadline();
+    }
     const waiter* next_leaf(const waiter* previous) const noexcept override {
       return static_cast<scope_operation&>(owner()).scope::next_leaf(previous);
     }
@@ -145,7 +147,7 @@ class scope_operation final : private scope {
     try {
       body_.emplace(*this, closure_, handed_out);
     } catch (...) {
-      if (failures_ != nullptr) append_failures(*failures_, std::current_exception());
+      if (failures_ != nullptr) copy_failures(*failures_, std::current_exception());
       destroy_children();  // the closure may have spawned some
       own_context().leave();
       close();
@@ -155,11 +157,13 @@ class scope_operation final : private scope {
   waiter* body_done() noexcept {
     body_done_ = true;
     if (body_->held.ended() == outcome::failed) note_failure(*body_);
+    end_background();
     return all_children_done();
   }
   waiter* all_children_done() noexcept override {
     return is_started_ && is_over() ? waiter_ : nullptr;
   }
+  bool is_body_over() const noexcept override { return body_done_; }
   bool is_over() const noexcept { return body_done_ && size() == 0; }
 
   // The body was to give a value, and scope::cancel() has ended it before.

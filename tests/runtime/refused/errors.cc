@@ -4,6 +4,7 @@
 #include <string>
 
 #include "kedge/runtime/async_generator.h"
+#include "kedge/runtime/background.h"
 #include "kedge/runtime/callback.h"
 #include "kedge/runtime/foreign.h"
 #include "kedge/runtime/handled.h"
@@ -37,6 +38,10 @@ void spawns_with_a_reference(kedge::loop& l, int n) {
 
 void spawns_what_cannot_be_awaited(kedge::loop& l) {
   l.spawn([] { return 1; });  // "spawn() takes a callable that gives an awaitable"
+}
+
+void spawns_a_background_child_of_a_loop(kedge::loop& l) {
+  l.spawn(kedge::background([] { return kedge::yield(); }));  // "a loop takes no background()"
 }
 
 void handles_failures_with_a_number(kedge::loop& l) {
