@@ -27,6 +27,7 @@
 #include <coroutine>
 #include <cstddef>
 #include <exception>
+#include <new>
 #include <optional>
 #include <system_error>
 #include <type_traits>
@@ -43,58 +44,80 @@ class async_generator;
 
 namespace generator_detail {
 
-template <class T>
-class promise;
-
-// What a generator shares with its calls of next(). The last of them releases it.
-template <class T>
+// What a generator shares with its calls of next(). It lies in front of the coroutine's frame, in
+// one block with it, and may outlive the coroutine: the block is released with the last reference.
+// The frame is one of them.
 class slot {
  public:
-  explicit slot(promise<T>& p) noexcept : body(&p) {}
-  slot(const slot&) = delete;
-  slot& operator=(const slot&) = delete;
-  static void* operator new(std::size_t size) { return frame_recycler::allocate(size); }
-  static void operator delete(void* block, std::size_t size) noexcept {
-    frame_recycler::release(block, size);
+  // Returns the place for a frame of `size` bytes, behind a slot. Throws std::bad_alloc.
+  static void* allocate_frame(std::size_t size) {
+    void* const block = frame_recycler::allocate(offset() + size);
+    new (block) slot(offset() + size);
+    return static_cast<std::byte*>(block) + offset();
+  }
+  static slot& before(void* frame_address) noexcept {
+    return *std::launder(
+        reinterpret_cast<slot*>(static_cast<std::byte*>(frame_address) - offset()));
   }
 
-  promise<T>* promise_of_body() const noexcept { return static_cast<promise<T>*>(body); }
+  slot(const slot&) = delete;
+  slot& operator=(const slot&) = delete;
+
+  void retain() noexcept { ++references_; }
+  void release() noexcept {
+    if (--references_ == 0) frame_recycler::release(this, bytes_);
+  }
   void destroy_body() noexcept {
     if (frame* const f = std::exchange(body, nullptr)) f->destroy();
   }
 
-  frame* body;  // null: it has ended
+  frame* body = nullptr;  // null: it has ended
   bool is_awaited = false;
   bool is_dropped = false;
-  unsigned references = 1;
+
+ private:
+  explicit slot(std::size_t bytes) noexcept : bytes_(bytes) {}
+  // Keeps the alignment of frames.
+  static constexpr std::size_t offset() noexcept {
+    constexpr std::size_t step = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
+    return (sizeof(slot) + step - 1) / step * step;
+  }
+
+  unsigned references_ = 1;
+  std::size_t bytes_;
 };
 
 // A counted reference to a slot.
-template <class T>
 class slot_reference {
  public:
-  explicit slot_reference(slot<T>* adopted) noexcept : slot_(adopted) {}
-  slot_reference(const slot_reference& other) noexcept : slot_(other.slot_) { ++slot_->references; }
+  explicit slot_reference(slot& s) noexcept : slot_(&s) { slot_->retain(); }
+  slot_reference(const slot_reference& other) noexcept : slot_(other.slot_) { slot_->retain(); }
   slot_reference(slot_reference&& other) noexcept : slot_(std::exchange(other.slot_, nullptr)) {}
   slot_reference& operator=(slot_reference other) noexcept {
     std::swap(slot_, other.slot_);
     return *this;
   }
   ~slot_reference() {
-    if (slot_ != nullptr && --slot_->references == 0) delete slot_;
+    if (slot_ != nullptr) slot_->release();
   }
-  slot<T>* operator->() const noexcept { return slot_; }
+  slot* operator->() const noexcept { return slot_; }
   explicit operator bool() const noexcept { return slot_ != nullptr; }
 
  private:
-  slot<T>* slot_;
+  slot* slot_;
 };
 
 template <class T>
 class promise final : public task_detail::promise_base {
  public:
-  async_generator<T> get_return_object() {
-    return async_generator<T>(slot_reference<T>(new slot<T>(*this)));
+  static void* operator new(std::size_t size) { return slot::allocate_frame(size); }
+  static void operator delete(void* f, std::size_t) noexcept { slot::before(f).release(); }
+
+  // Allocates nothing: clang uses the frame after an exception of this function.
+  async_generator<T> get_return_object() noexcept {
+    slot& own = slot::before(handle().address());
+    own.body = this;
+    return async_generator<T>(slot_reference(own));
   }
 
   struct yielding {
@@ -123,7 +146,7 @@ class promise final : public task_detail::promise_base {
 template <class T>
 class [[nodiscard]] async_generator {
   static_assert(std::is_object_v<T>, "kedge: a generator gives objects");
-  using slot_reference = generator_detail::slot_reference<T>;
+  using slot_reference = generator_detail::slot_reference;
 
  public:
   using promise_type = generator_detail::promise<T>;
@@ -160,11 +183,11 @@ class [[nodiscard]] async_generator {
     // The innermost wait of the generator is cancelled through the context that both share.
     bool await_cancel(cancel_cause) noexcept { return false; }
     std::exception_ptr await_failure() const noexcept {
-      return slot_->body != nullptr ? slot_->promise_of_body()->failure() : nullptr;
+      return slot_->body != nullptr ? body().failure() : nullptr;
     }
     std::optional<T> await_resume() {
       if (slot_->body == nullptr) return std::nullopt;
-      promise_type& p = *slot_->promise_of_body();
+      promise_type& p = body();
       if (p.value) {
         goes_on_ = true;
         return std::exchange(p.value, std::nullopt);
@@ -175,7 +198,8 @@ class [[nodiscard]] async_generator {
     void describe(description& line) const noexcept { line.print("the next value of a generator"); }
 
    private:
-    bool has_value() const noexcept { return slot_->promise_of_body()->value.has_value(); }
+    promise_type& body() const noexcept { return static_cast<promise_type&>(*slot_->body); }
+    bool has_value() const noexcept { return body().value.has_value(); }
 
     slot_reference slot_;
     bool runs_ = false;     // it has started the body

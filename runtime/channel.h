@@ -111,7 +111,7 @@ class channel {
       result<T> taken(std::move(items.front()));
       items.drop_front();
       --reserved;
-      refill();
+      if (!senders.empty()) refill();
       return taken;
     }
     void give_back() noexcept {

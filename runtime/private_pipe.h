@@ -3,8 +3,8 @@
 // POSIX has no call that makes a close-on-exec pipe: between pipe() and fcntl() another thread may
 // fork. So a fork waits until both calls are done, and the child of a fork by another thread closes
 // the ends that a private_pipe holds, also if the child executes nothing. A child that another
-// thread makes past fork(), by vfork() or posix_spawn(), may inherit the ends if it comes between
-// the two calls.
+// thread makes past fork(), by vfork() or posix_spawn(), inherits the ends if it comes between the
+// two calls. The end of the file then comes when that child has ended too.
 //
 // Threads: one thread uses an object. Any number of threads may have some.
 #pragma once

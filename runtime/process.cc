@@ -156,11 +156,14 @@ void process::child::leave_home() noexcept {
   if (dropped != nullptr && of_this_process()) reap_in_background(std::move(unreaped_));
 }
 
-// Only while the number is the child's: a wait by another thread may have freed it.
+// Only while the number is the child's: a wait by another thread may have freed it. A child that
+// has left its group gets the signal alone. So does one that has ended, since Darwin refuses to
+// signal a group of zombies.
 result<void> process::child::signal(int number) noexcept {
   int error = ESRCH;
   if (!is_reaped_ && of_this_process() && unreaped_->is_ours()) {
-    error = ::kill(has_group_ ? -pid_ : pid_, number) == 0 ? 0 : errno;
+    const bool is_sent = (has_group_ && ::kill(-pid_, number) == 0) || ::kill(pid_, number) == 0;
+    error = is_sent ? 0 : errno;
   }
   if (error == 0) return {};
   return unexpected(std::error_code(error, std::system_category()),

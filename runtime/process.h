@@ -96,7 +96,7 @@ struct process_options {
   // program's.
   std::string_view directory = {};
   // The name of the user as whom, and with whose groups, the child runs. It needs the right to
-  // change the user. Empty: this program's.
+  // change the user. The environment stays as it is. Empty: this program's.
   std::string_view user = {};
   // Fds above 2 that the child inherits, with the same numbers.
   std::span<const int> inherited_fds = {};

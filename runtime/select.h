@@ -74,7 +74,7 @@ class select_operation {
   bool await_settle() noexcept {
     if (choose_ended()) return true;
     const bool settled = choose([](auto& op) noexcept {
-      if constexpr (settles<decltype(op)>) return op.await_settle();
+      if constexpr (requires { op.await_settle(); }) return op.await_settle();
       return false;
     });
     if (settled) return true;
@@ -105,8 +105,6 @@ class select_operation {
  private:
   static constexpr std::size_t count = sizeof...(As);
   static constexpr std::size_t none = count;
-  template <class Op>
-  static constexpr bool settles = requires(Op op) { op.await_settle(); };
 
   // One operation, until it is given up.
   template <class A>
@@ -161,7 +159,7 @@ class select_operation {
 
   bool choose_ended() noexcept {
     return choose([](auto& op) noexcept {
-      if constexpr (!settles<decltype(op)>) return op.await_ended();
+      if constexpr (requires { op.await_ended(); }) return op.await_ended();
       return false;
     });
   }

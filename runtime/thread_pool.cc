@@ -19,7 +19,7 @@
 
 namespace kedge {
 
-class thread_pool::state : public std::enable_shared_from_this<state> {
+class thread_pool::state {
  public:
   explicit state(std::size_t threads) noexcept : limit_(threads) {}
 
@@ -29,7 +29,8 @@ class thread_pool::state : public std::enable_shared_from_this<state> {
   void submit(std::shared_ptr<job> j);
   progress leave(job& j) noexcept;
   void wait_for(job& j) noexcept;
-  void close() noexcept;
+  // Returns false if a thread of the pool may still use this state.
+  bool close() noexcept;
 
  private:
   static void* run(void* self) noexcept;
@@ -73,21 +74,17 @@ void thread_pool::state::submit(std::shared_ptr<job> j) {
 int thread_pool::state::start_one() noexcept {
   try {
     threads_.reserve(threads_.size() + 1);
-    auto self = std::make_unique<std::shared_ptr<state>>(shared_from_this());
     pthread_t thread;
-    const int error = start_thread(thread, &run, self.get());
-    if (error != 0) return error;
-    static_cast<void>(self.release());
-    threads_.push_back(thread);
-    return 0;
+    const int error = start_thread(thread, &run, this);
+    if (error == 0) threads_.push_back(thread);
+    return error;
   } catch (const std::bad_alloc&) {
     return ENOMEM;
   }
 }
 
 void* thread_pool::state::run(void* self) noexcept {
-  const std::unique_ptr<std::shared_ptr<state>> pool(static_cast<std::shared_ptr<state>*>(self));
-  (*pool)->serve();
+  static_cast<state*>(self)->serve();
   return nullptr;
 }
 
@@ -138,7 +135,7 @@ void thread_pool::state::wait_for(job& j) noexcept {
 
 // A function of the pool may end the program, and so destroy a static pool: its own thread is not
 // joined.
-void thread_pool::state::close() noexcept {
+bool thread_pool::state::close() noexcept {
   std::unique_lock lock(mutex_);
   is_closed_ = true;
   while (!queue_.empty()) {
@@ -150,13 +147,16 @@ void thread_pool::state::close() noexcept {
   }
   lock.unlock();
   has_work_.notify_all();
+  bool all_joined = true;
   for (const pthread_t thread : threads_) {
     if (pthread_equal(thread, pthread_self()) != 0) {
+      all_joined = false;
       pthread_detach(thread);
     } else {
       pthread_join(thread, nullptr);
     }
   }
+  return all_joined;
 }
 
 namespace {
@@ -165,8 +165,9 @@ constexpr std::size_t default_threads = 32;
 
 constinit std::atomic<thread_pool*> pool_of_process{nullptr};
 
-// Pools that a forked child leaves alone. Only so that a leak checker finds them.
-constinit std::atomic<const void*> left_to_parent{nullptr};
+// What a forked child, or a pool that its own thread destroys, leaves as it is. Only so that a leak
+// checker finds it.
+constinit std::atomic<const void*> left_behind{nullptr};
 
 std::size_t checked(std::size_t threads) {
   if (threads == 0) throw std::invalid_argument("kedge::thread_pool: a pool of zero threads");
@@ -178,10 +179,8 @@ std::size_t checked(std::size_t threads) {
 thread_pool::thread_pool(std::size_t threads) : state_(std::make_shared<state>(checked(threads))) {}
 
 thread_pool::~thread_pool() {
-  if (state_->is_of_parent()) {
-    left_to_parent.store(new (std::nothrow) std::shared_ptr<state>(std::move(state_)));
-  } else {
-    state_->close();
+  if (state_->is_of_parent() || !state_->close()) {
+    left_behind.store(new (std::nothrow) std::shared_ptr<state>(std::move(state_)));
   }
 }
 
@@ -196,7 +195,7 @@ thread_pool& thread_pool::of_process() {
     auto made = std::make_unique<thread_pool>(default_threads);
     if (pool_of_process.compare_exchange_strong(present, made.get(), std::memory_order_acq_rel,
                                                 std::memory_order_acquire)) {
-      if (present != nullptr) left_to_parent.store(present);
+      if (present != nullptr) left_behind.store(present);
       present = made.release();
     }
   }

@@ -24,8 +24,8 @@
   static_assert(std::is_lvalue_reference_v<F> || std::is_trivially_destructible_v<F>,       \
                 "kedge: name this closure first (auto f = [...]; co_await with_scope(f)): " \
                 "g++ 12 destroys it twice as a temporary of co_await")
-#define KEDGE_CHECK_ITEM(T)                                                                    \
-  static_assert(!::kedge::is_destroyed_twice<T>(),                                             \
+#define KEDGE_CHECK_ITEM(T)                                                                     \
+  static_assert(!::kedge::is_destroyed_twice<T>(),                                              \
                 "kedge: give this type a constructor: g++ 12 destroys an aggregate twice that " \
                 "is a temporary of co_await")
 

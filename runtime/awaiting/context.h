@@ -52,7 +52,7 @@ class context {
     if (parent_ == nullptr) return;
     (previous_ != nullptr ? previous_->next_ : parent_->first_child_) = next_;
     if (next_ != nullptr) next_->previous_ = previous_;
-    parent_ = previous_ = next_ = nullptr;
+    parent_ = nullptr;
   }
 
   reactor& in_reactor() const noexcept { return *reactor_; }

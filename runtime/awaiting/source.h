@@ -51,6 +51,7 @@ class queued_operation : public ready_node {
 // The operations that wait for a source, the oldest first.
 class wait_queue : private ready_queue<queued_operation> {
  public:
+  using ready_queue::empty;
   using ready_queue::push_back;
 
   // Returns the oldest operation that can be granted, or null.

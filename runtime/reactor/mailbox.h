@@ -39,8 +39,7 @@ class remote::mailbox {
   // posted work is waiting.
   bool fall_asleep() noexcept {
     std::uintptr_t head = awake;
-    return head_.compare_exchange_strong(head, asleep, std::memory_order_relaxed) ||
-           head == asleep;
+    return head_.compare_exchange_strong(head, asleep, std::memory_order_relaxed) || head == asleep;
   }
   // The loop is awake: posts need not wake it.
   void wake_up() noexcept {

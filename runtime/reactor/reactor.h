@@ -72,8 +72,8 @@ class reactor {
   // Takes one from the budget of the running coroutine. Returns false if none is left.
   bool spend_budget() noexcept { return --budget_ >= 0; }
 
-  // Returns a place among `count` sources, for a select() to begin at. Calls take turns evenly, also
-  // those of several select()s that alternate: the golden ratio is no multiple of a fraction.
+  // Returns a place among `count` sources, for a select() to begin at. Calls take turns evenly,
+  // also those of several select()s that alternate: the golden ratio is no multiple of a fraction.
   std::size_t next_in_rotation(std::size_t count) noexcept {
     rotation_ += 0x9e37'79b9;
     return static_cast<std::size_t>((std::uint64_t{rotation_} * count) >> 32);
@@ -345,7 +345,7 @@ class reactor {
   bool is_watched_ = false;      // by the observer or the probe
   observer* observer_ = nullptr;
   stall_probe* probe_ = nullptr;
-  loop_counters counters_;  // but for what its parts count
+  loop_counters counters_;            // but for what its parts count
   const context* running_ = nullptr;  // of the coroutine that runs, while there is an observer
   // What the kernel timer for a polling host is set to; max() if to no deadline.
   clock::time_point host_timer_ = clock::time_point::max();

@@ -13,7 +13,9 @@ namespace {
 constexpr std::size_t fan_out = 4;
 // Entries without a timer that are kept in any case.
 constexpr std::size_t most_dead = 64;
-// A pile up to this size is looked through whenever it has to be.
+// As long as the heap is not larger and there is no pile, a fresh timer goes into the heap.
+constexpr std::size_t small_heap = 64;
+// A pile up to this size goes into the heap.
 constexpr std::size_t small_pile = 32;
 // The pile is looked through if at least one of this many of its timers has been armed since.
 constexpr std::size_t looks_per_arming = 4;
@@ -42,8 +44,13 @@ void timer_heap::arm(timer& t, clock::time_point deadline) {
   t.heap_ = this;
   t.slot_ = e.slot;
   ++next_order_;
-  ++armed_since_look_;
   if (live_++ == 0 || deadline < first_.deadline) first_ = e;
+  if (heap_size_ < small_heap && heap_size_ + 1 == entries_.size()) {
+    pile_begin_ = heap_size_ + 1;
+    sift_up(heap_size_++, e);
+    return;
+  }
+  ++armed_since_look_;
   if (pile_size() == 1 || deadline < first_of_pile_.deadline) first_of_pile_ = e;
 }
 
@@ -98,7 +105,7 @@ bool timer_heap::expire_due(clock::time_point now) noexcept {
     t->heap_ = nullptr;
     t->expire();
   }
-  end_run();
+  if (pile_begin_ != heap_size_) end_run();
   return expired_ != expired_before;
 }
 
@@ -120,6 +127,13 @@ void timer_heap::prefetch_run() const noexcept {
 
 // Finds the first entry that has a timer. Drops those before it, but for some of the pile's.
 void timer_heap::find_first() noexcept {
+  while (heap_size_ != 0 && is_dead(entries_[0])) pop_heap();
+  if (heap_size_ != entries_.size()) return find_first_of_all();
+  if (heap_size_ != 0) first_ = entries_[0];
+}
+
+// The same, if there is more than the heap.
+void timer_heap::find_first_of_all() noexcept {
   for (;;) {
     while (heap_size_ != 0 && is_dead(entries_[0])) pop_heap();
     while (run_size_ != 0 && is_dead(next_of_run())) pop_run();
@@ -157,8 +171,9 @@ void timer_heap::settle_pile(clock::time_point now) noexcept {
     find_first_of_pile();
     return;
   }
-  close_gap();
-  if (pile_size() > small_pile && armed_since_look_ * looks_per_arming < pile_size()) {
+  if (pile_begin_ != heap_size_) close_gap();
+  const std::size_t size = pile_size();
+  if (size <= small_pile || armed_since_look_ * looks_per_arming < size) {
     put_pile_into_heap();
   } else {
     take_due(now);

@@ -1,15 +1,15 @@
 // timer: calls expire() once, at a deadline. timer_heap: all timers of a loop.
 //
 // Made for a million timers, of which most are disarmed before their deadline. A timer that is
-// armed is appended to a pile without order. When the pile's first timer is due, the pile's due
-// timers are sorted and expire, or, if the pile was looked through not long ago, all of it goes
-// into a 4-ary heap. So arming takes constant time, and a timer enters the heap at most once; the
-// moves touch entries of 16 bytes, not timers. A timer that is disarmed leaves its entry behind,
-// without a timer, until the entry comes to the front or such entries are the majority. So
-// disarming takes constant time, amortised, and nothing allocates unless more timers are armed than
-// ever before. Timers with the same deadline expire in the order in which they were armed (as long
-// as fewer than 2^31 timers are armed between them). The heap owns no timer; a timer disarms itself
-// when it is destroyed.
+// armed goes into a 4-ary heap while that is small, else onto a pile without order. When the pile's
+// first timer is due, the pile's due timers are sorted and expire, or, if the pile was looked
+// through not long ago, all of it goes into the heap. So arming takes constant time, and a timer
+// enters the heap at most once; the moves touch entries of 16 bytes, not timers. A timer that is
+// disarmed leaves its entry behind, without a timer, until the entry comes to the front or such
+// entries are the majority. So disarming takes constant time, amortised, and nothing allocates
+// unless more timers are armed than ever before. Timers with the same deadline expire in the order
+// in which they were armed (as long as fewer than 2^31 timers are armed between them). The heap
+// owns no timer; a timer disarms itself when it is destroyed.
 //
 // Threads: the loop's thread only.
 #pragma once
@@ -111,6 +111,7 @@ class timer_heap {
   void prefetch_heap() const noexcept;
   void prefetch_run() const noexcept;
   void find_first() noexcept;
+  void find_first_of_all() noexcept;
   void find_first_of_pile() noexcept;
   void settle_pile(clock::time_point now) noexcept;
   void take_due(clock::time_point now) noexcept;

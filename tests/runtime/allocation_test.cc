@@ -13,8 +13,12 @@
 
 #include "counted_new.h"
 #include "kedge/runtime/attempt.h"
+#include "kedge/runtime/channel.h"
 #include "kedge/runtime/loop.h"
+#include "kedge/runtime/mutex.h"
 #include "kedge/runtime/reactor/registration.h"
+#include "kedge/runtime/select.h"
+#include "kedge/runtime/semaphore.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/when_any.h"
@@ -54,6 +58,32 @@ TEST_CASE("a yield and a sleep do not allocate in the steady state") {
     co_await kedge::sleep_for(0ns);
   };
   CHECK(l.run(count(step)) == 0);
+}
+
+TEST_CASE("a mutex, a semaphore, a channel and select do not allocate in the steady state") {
+  loop l;
+  kedge::mutex m;
+  kedge::semaphore s(2);
+  kedge::channel<int> items(0);
+  kedge::channel<int> never(1);
+  const auto receive = [&]() -> task<> {
+    while (const auto item = co_await items.receive()) static_cast<void>(*item);
+  };
+  l.spawn(receive);
+  l.spawn([&]() -> task<> {
+    while (!items.is_closed()) {
+      const auto held = co_await m.lock();
+      co_await kedge::yield();
+    }
+  });
+  const auto step = [&]() -> task<> {
+    const auto held = co_await m.lock();
+    const auto permits = co_await s.acquire(2);
+    static_cast<void>(co_await items.send(1));
+    static_cast<void>(co_await kedge::select(never.receive(), kedge::sleep_for(0ns)));
+  };
+  CHECK(l.run(count(step)) == 0);
+  items.close();
 }
 
 TEST_CASE("when_any and with_timeout do not allocate in the steady state") {

@@ -2,10 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <chrono>
-#include <limits>
 #include <memory>
-#include <new>
 #include <optional>
 #include <ostream>
 #include <string>
@@ -325,7 +324,6 @@ TEST_CASE("a channel may be dropped with items, and refuses a reason that is non
     CHECK(e.code() == std::errc::invalid_argument);
   }
   CHECK_FALSE(c.is_closed());
-  CHECK_THROWS_AS(channel<item>(std::numeric_limits<std::size_t>::max()), std::bad_alloc);
 }
 
 }  // namespace

@@ -145,7 +145,8 @@ TEST_CASE("a guard unlocks once; a guard that holds nothing is a stranger to the
   CHECK(m.is_locked());
 }
 
-TEST_CASE("a mutex that is destroyed gives errc::closed to those that wait, and not to the holder") {
+TEST_CASE(
+    "a mutex that is destroyed gives errc::closed to those that wait, and not to the holder") {
   auto m = std::make_unique<kedge::mutex>();
   loop l;
   auto held = l.run(m->lock()).value();

@@ -4,9 +4,11 @@
 
 #include <array>
 #include <chrono>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <ostream>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -126,8 +128,8 @@ TEST_CASE("select waits for room, for locks, for permits, for values, for events
   std::optional<std::size_t> index;
   l.spawn([&]() -> task<> {
     const auto r =
-        co_await select(full.send(1), m.lock(), s.acquire(),
-                        v.until([](int n) { return n == 1; }), e.wait(), kedge::sleep_for(1s));
+        co_await select(full.send(1), m.lock(), s.acquire(), v.until([](int n) { return n == 1; }),
+                        e.wait(), kedge::sleep_for(1s));
     index = r.index();
   });
   drive(l);
@@ -294,7 +296,8 @@ TEST_CASE("select reads from a descriptor or takes an item, and not both") {
   CHECK(std::get<0>(read).value() == 5);
   // Neither is ready.
   std::optional<std::size_t> index;
-  l.spawn([&]() -> task<> { index = (co_await select(in.read_some(buffer), c.receive())).index(); });
+  l.spawn(
+      [&]() -> task<> { index = (co_await select(in.read_some(buffer), c.receive())).index(); });
   drive(l);
   CHECK_FALSE(index);
   CHECK(l.run(out.write_some(hello)).value() == 5);

@@ -8,9 +8,12 @@
 #include <utility>
 
 #include "kedge/runtime/attempt.h"
+#include "kedge/runtime/channel.h"
 #include "kedge/runtime/descriptor.h"
 #include "kedge/runtime/loop.h"
+#include "kedge/runtime/mutex.h"
 #include "kedge/runtime/process.h"
+#include "kedge/runtime/select.h"
 #include "kedge/runtime/shield.h"
 #include "kedge/runtime/signal_set.h"
 #include "kedge/runtime/sleep.h"
@@ -35,6 +38,10 @@ using write = decltype(std::declval<kedge::descriptor&>().write_some({}));
 using readable = decltype(std::declval<kedge::descriptor&>().readable());
 using signal = decltype(std::declval<kedge::signal_set&>().next());
 using exit = decltype(std::declval<kedge::process&>().exited());
+using lock = decltype(std::declval<kedge::mutex&>().lock());
+using send_int = decltype(std::declval<kedge::channel<int>&>().send(1));
+using receive_int = decltype(std::declval<kedge::channel<int>&>().receive());
+using select_of_two = decltype(kedge::select(std::declval<receive_int>(), std::declval<sleep>()));
 using timed_read = decltype(kedge::with_timeout(1s, std::declval<read>()));
 using any_of_two = decltype(kedge::when_any(std::declval<sleep>(), std::declval<sleep>()));
 using all_of_two = decltype(kedge::when_all(std::declval<sleep>(), std::declval<sleep>()));
@@ -48,6 +55,10 @@ TEST_CASE("a wait takes no more than this in the frame of its coroutine") {
   CHECK(waiting<write> <= 112);
   CHECK(waiting<signal> <= 104);
   CHECK(waiting<exit> <= 104);
+  CHECK(waiting<lock> <= 104);
+  CHECK(waiting<send_int> <= 104);
+  CHECK(waiting<receive_int> <= 104);
+  CHECK(waiting<select_of_two> <= 200);
   CHECK(waiting<timed_read> <= 240);
   CHECK(waiting<any_of_two> <= 320);
   CHECK(waiting<all_of_two> <= 320);

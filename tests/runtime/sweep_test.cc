@@ -28,20 +28,29 @@
 #include "foreign_event.h"
 #include "kedge/runtime/async_generator.h"
 #include "kedge/runtime/attempt.h"
+#include "kedge/runtime/auto_reset_event.h"
+#include "kedge/runtime/barrier.h"
 #include "kedge/runtime/callback.h"
+#include "kedge/runtime/channel.h"
 #include "kedge/runtime/completion.h"
 #include "kedge/runtime/descriptor.h"
+#include "kedge/runtime/event.h"
 #include "kedge/runtime/foreign.h"
 #include "kedge/runtime/forever.h"
 #include "kedge/runtime/handled.h"
 #include "kedge/runtime/interval.h"
+#include "kedge/runtime/latch.h"
+#include "kedge/runtime/mutex.h"
 #include "kedge/runtime/offload.h"
 #include "kedge/runtime/process.h"
 #include "kedge/runtime/run.h"
+#include "kedge/runtime/select.h"
+#include "kedge/runtime/semaphore.h"
 #include "kedge/runtime/shield.h"
 #include "kedge/runtime/signal_set.h"
 #include "kedge/runtime/task_local.h"
 #include "kedge/runtime/this_task.h"
+#include "kedge/runtime/value.h"
 #include "kedge/runtime/wall_clock.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/with_cleanup.h"
@@ -447,590 +456,814 @@ struct offloading : offloading_world {
 struct offloading_detached : offloading_world {
   using offloading_world::offloading_world;
   auto awaited() { return offload_detached(pool, renew()); }
-  // --- Processes
-  // -----------------------------------------------------------------------------------
+};
 
-  // Lets children end whose input is a pipe that nothing is written to.
-  class child_world : public scenario {
+// --- Processes -----------------------------------------------------------------------------------
+
+// Lets children end whose input is a pipe that nothing is written to.
+class child_world : public scenario {
+ public:
+  child_world(loop& l, manual_time&) : input_(l, ends_[0], ownership::borrowed) {}
+  // What the end of a child gives is there when one has become a zombie.
+  void complete() override {
+    ends_.close_writing();
+    await_any_zombie();
+  }
+
+ protected:
+  const descriptor& input() const noexcept { return input_; }
+
+ private:
+  class pipe_files {
    public:
-    child_world(loop& l, manual_time&) : input_(l, ends_[0], ownership::borrowed) {}
-    // What the end of a child gives is there when one has become a zombie.
-    void complete() override {
-      ends_.close_writing();
-      await_any_zombie();
+    pipe_files() { REQUIRE(::pipe(ends_.data()) == 0); }
+    pipe_files(const pipe_files&) = delete;
+    pipe_files& operator=(const pipe_files&) = delete;
+    ~pipe_files() {
+      close_writing();
+      ::close(ends_[0]);
+    }
+    int operator[](std::size_t i) const noexcept { return ends_[i]; }
+    void close_writing() noexcept {
+      if (ends_[1] >= 0) ::close(std::exchange(ends_[1], -1));
     }
 
-   protected:
-    const descriptor& input() const noexcept { return input_; }
-
    private:
-    class pipe_files {
-     public:
-      pipe_files() { REQUIRE(::pipe(ends_.data()) == 0); }
-      pipe_files(const pipe_files&) = delete;
-      pipe_files& operator=(const pipe_files&) = delete;
-      ~pipe_files() {
-        close_writing();
-        ::close(ends_[0]);
-      }
-      int operator[](std::size_t i) const noexcept { return ends_[i]; }
-      void close_writing() noexcept {
-        if (ends_[1] >= 0) ::close(std::exchange(ends_[1], -1));
-      }
-
-     private:
-      std::array<int, 2> ends_{};
-    };
-    pipe_files ends_;
-    descriptor input_;
+    std::array<int, 2> ends_{};
   };
+  pipe_files ends_;
+  descriptor input_;
+};
 
-  class process_world : public child_world {
-   public:
-    process_world(loop& l, manual_time& time)
-        : child_world(l, time), child(std::in_place, l, command("cat"), options(input())) {}
-    void close() override {
-      if (!child) return;
-      child.reset();
-      await_any_zombie();  // the drop has killed it
+class process_world : public child_world {
+ public:
+  process_world(loop& l, manual_time& time)
+      : child_world(l, time), child(std::in_place, l, command("cat"), options(input())) {}
+  void close() override {
+    if (!child) return;
+    child.reset();
+    await_any_zombie();  // the drop has killed it
+  }
+  std::vector<registered> registrations() const override {
+    return {{EVFILT_PROC, static_cast<std::uint64_t>(pid_)}};
+  }
+
+ private:
+  static process_options options(const descriptor& input) {
+    process_options o;
+    o.input = input;
+    return o;
+  }
+
+ protected:
+  std::optional<process> child;
+
+ private:
+  const pid_t pid_ = child->pid();
+};
+
+// The first wait is older than the others, and may outlive the process.
+class exiting : public process_world {
+ public:
+  using process_world::process_world;
+  process::exited_awaitable awaited() {
+    if (first_) return *std::exchange(first_, std::nullopt);
+    return child->exited();
+  }
+
+ private:
+  std::optional<process::exited_awaitable> first_ = child->exited();
+};
+class terminating : public process_world {
+ public:
+  using process_world::process_world;
+  task<result<exit_status>> awaited() {
+    if (first_) return *std::exchange(first_, std::nullopt);
+    return child->terminate(1h);
+  }
+
+ private:
+  std::optional<task<result<exit_status>>> first_ = child->terminate(1h);
+};
+struct running : child_world {
+  using child_world::child_world;
+  auto awaited() { return run({"cat"}, {.input = input()}); }
+};
+
+// --- Objects that tasks share --------------------------------------------------------------------
+
+// The awaitable is `make` of the object. The first one is older than its wait, and may outlive the
+// object, which is gone after close(); complete() has no effect then.
+template <class Source, auto make>
+class source_world : public scenario {
+ public:
+  template <class... Args>
+  explicit source_world(Args&&... args) : source(std::in_place, std::forward<Args>(args)...) {}
+  void close() override { source.reset(); }
+  auto awaited() {
+    if (!first_) return make(*source);
+    auto older = *std::move(first_);
+    first_.reset();
+    return older;
+  }
+
+ protected:
+  std::optional<Source> source;
+
+ private:
+  std::optional<decltype(make(std::declval<Source&>()))> first_ = make(*source);
+};
+constexpr auto make_wait = [](auto& source) { return source.wait(); };
+constexpr auto make_receive = [](auto& source) { return source.receive(); };
+constexpr auto make_send = [](auto& source) { return source.send(1); };
+
+struct waiting_for_event : source_world<event, make_wait> {
+  waiting_for_event(loop&, manual_time&) {}
+  void complete() override {
+    if (source) source->set();
+  }
+};
+// Each set() lets one wait go, or is still there.
+class waiting_for_one_event : public source_world<auto_reset_event, make_wait> {
+ public:
+  waiting_for_one_event(loop&, manual_time&) {}
+  void complete() override {
+    if (!source || given_ != delivered) return;  // a second one would count for nothing
+    source->set();
+    ++given_;
+  }
+  bool nothing_missing() override {
+    return source ? given_ == delivered + (source->is_set() ? 1 : 0) : given_ >= delivered;
+  }
+
+ private:
+  int given_ = 0;
+};
+class locking : public source_world<kedge::mutex, [](auto& m) { return m.lock(); }> {
+ public:
+  locking(loop& l, manual_time&) : held_(l.run(source->lock()).value()) {}
+  void complete() override { held_.reset(); }
+  bool nothing_missing() override { return !source || source->is_locked() == held_.has_value(); }
+
+ private:
+  std::optional<kedge::mutex::guard> held_;
+};
+class acquiring : public source_world<semaphore, [](auto& s) { return s.acquire(2); }> {
+ public:
+  acquiring(loop&, manual_time&) : source_world(0u, 3u) {}
+  void complete() override {
+    if (source && source->available() < 3) source->release(), ++given_;
+  }
+  bool nothing_missing() override { return !source || source->available() == given_; }
+
+ private:
+  std::size_t given_ = 0;
+};
+struct waiting_for_latch : source_world<latch, make_wait> {
+  waiting_for_latch(loop&, manual_time&) : source_world(1u) {}
+  void complete() override {
+    if (source && source->left() != 0) source->count_down();
+  }
+};
+// The other one arrives when the task waits.
+class arriving : public source_world<barrier, [](auto& b) { return b.arrive_and_wait(); }> {
+ public:
+  arriving(loop& l, manual_time&) : source_world(2u), in_(l) {}
+  void complete() override {
+    if (source && source->arrived() == 1) in_.spawn(source->arrive_and_wait());
+  }
+  bool nothing_missing() override { return !source || source->arrived() == 0; }
+
+ private:
+  loop& in_;
+};
+constexpr auto make_until_odd = [](auto& v) { return v.until([](int n) { return n % 2 == 1; }); };
+class watching : public source_world<value<int>, make_until_odd> {
+ public:
+  watching(loop&, manual_time&) : source_world(0) {}
+  // Every other value is a false alarm.
+  void complete() override {
+    if (source) source->set(++last_);
+  }
+
+ private:
+  int last_ = 1;
+};
+// Each item is received, or is still in the channel.
+template <std::size_t Capacity>
+class receiving : public source_world<channel<int>, make_receive> {
+ public:
+  receiving(loop&, manual_time&) : source_world(Capacity) {}
+  void complete() override {
+    if (source && source->try_send(1)) ++given_;
+  }
+  bool nothing_missing() override {
+    const auto got = static_cast<std::size_t>(delivered);
+    return source ? given_ == got + source->size() : given_ >= got;
+  }
+
+ private:
+  std::size_t given_ = 0;
+};
+// Each item that was sent is received, or is in the channel. The channel is full at first.
+template <std::size_t Capacity>
+class sending : public source_world<channel<int>, make_send> {
+ public:
+  sending(loop&, manual_time&) : source_world(Capacity) { fill(); }
+  void complete() override {
+    if (!source) return;
+    if (const auto got = source->try_receive()) received_ += *got;
+  }
+  void took(const result<void, unsent<int>>& r) {
+    r ? static_cast<void>(++delivered) : static_cast<void>(error = r.error().code());
+  }
+  bool nothing_missing() override {
+    if (!source) return true;
+    while (const auto got = source->try_receive()) received_ += *got;
+    fill();
+    return received_ >= delivered;
+  }
+  bool all_delivered() override { return !source || received_ == delivered; }
+
+ private:
+  void fill() {
+    while (source->try_send(0)) {
     }
-    std::vector<registered> registrations() const override {
-      return {{EVFILT_PROC, static_cast<std::uint64_t>(pid_)}};
-    }
+  }
+  int received_ = 0;
+};
+// Takes items, now from one channel and now from the other, and never from both.
+struct two_channels {
+  two_channels() {}
+  channel<int> a{1};
+  channel<int> b{1};
+  value<int> v{0};
+};
+constexpr auto make_select = [](auto& s) {
+  return select(s.a.receive(), s.b.receive(), s.v.until([](int) { return false; }),
+                sleep_for(10'000h));
+};
+class selecting : public source_world<two_channels, make_select> {
+ public:
+  selecting(loop&, manual_time&) {}
+  void complete() override {
+    if (!source) return;
+    source->v.set(1);  // a false alarm
+    given_ += source->a.try_send(1).has_value();
+    given_ += source->b.try_send(1).has_value();
+  }
+  template <class Taken>
+  void took(const Taken& taken) {
+    if (const auto* const item = std::get_if<0>(&taken)) scenario::took(*item);
+    if (const auto* const item = std::get_if<1>(&taken)) scenario::took(*item);
+    if (const auto* const seen = std::get_if<2>(&taken)) scenario::took(*seen);
+  }
+  bool nothing_missing() override {
+    const auto got = static_cast<std::size_t>(delivered);
+    return source ? given_ == got + source->a.size() + source->b.size() : given_ >= got;
+  }
 
-   private:
-    static process_options options(const descriptor& input) {
-      process_options o;
-      o.input = input;
-      return o;
-    }
+ private:
+  std::size_t given_ = 0;
+};
 
-   protected:
-    std::optional<process> child;
+// --- Combinators around a wait for a byte --------------------------------------------------------
 
-   private:
-    const pid_t pid_ = child->pid();
-  };
+class calling : public keeping_world {
+ public:
+  using keeping_world::keeping_world;
+  task<result<int>> awaited() { return outer(); }
 
-  // The first wait is older than the others, and may outlive the process.
-  class exiting : public process_world {
-   public:
-    using process_world::process_world;
-    process::exited_awaitable awaited() {
-      if (first_) return *std::exchange(first_, std::nullopt);
-      return child->exited();
-    }
+ private:
+  task<result<int>> outer() {
+    const sweep_detail::counted_life life(live);
+    co_await yield();
+    auto value = co_await inner();
+    co_return value;
+  }
+  task<result<int>> inner() {
+    const sweep_detail::counted_life life(live);
+    co_return co_await read_byte();
+  }
+};
 
-   private:
-    std::optional<process::exited_awaitable> first_ = child->exited();
-  };
-  class terminating : public process_world {
-   public:
-    using process_world::process_world;
-    task<result<exit_status>> awaited() {
-      if (first_) return *std::exchange(first_, std::nullopt);
-      return child->terminate(1h);
-    }
+// Each wait asks a generator of its own.
+class generating : public keeping_world {
+ public:
+  using keeping_world::keeping_world;
+  auto awaited() {
+    bytes_.emplace(each_byte());
+    return bytes_->next();
+  }
+  void took(std::optional<result<int>> byte) { scenario::took(byte.value()); }
 
-   private:
-    std::optional<task<result<exit_status>>> first_ = child->terminate(1h);
-  };
-  struct running : child_world {
-    using child_world::child_world;
-    auto awaited() { return run({"cat"}, {.input = input()}); }
-  };
-
-  // --- Combinators around a wait for a byte
-  // --------------------------------------------------------
-
-  class calling : public keeping_world {
-   public:
-    using keeping_world::keeping_world;
-    task<result<int>> awaited() { return outer(); }
-
-   private:
-    task<result<int>> outer() {
-      const sweep_detail::counted_life life(live);
+ private:
+  async_generator<result<int>> each_byte() {
+    for (;;) {
       co_await yield();
-      auto value = co_await inner();
-      co_return value;
+      auto byte = co_await read_byte();
+      co_yield std::move(byte);
     }
-    task<result<int>> inner() {
-      const sweep_detail::counted_life life(live);
-      co_return co_await read_byte();
-    }
-  };
+  }
 
-  // Each wait asks a generator of its own.
-  class generating : public keeping_world {
-   public:
-    using keeping_world::keeping_world;
-    auto awaited() {
-      bytes_.emplace(each_byte());
-      return bytes_->next();
-    }
-    void took(std::optional<result<int>> byte) { scenario::took(byte.value()); }
+  std::optional<async_generator<result<int>>> bytes_;
+};
+struct generating_for_each : pipe_world {
+  using pipe_world::pipe_world;
+  auto awaited() {
+    return for_each(two_bytes(), [](int) { return yield(); });
+  }
 
-   private:
-    async_generator<result<int>> each_byte() {
-      for (;;) {
-        co_await yield();
-        auto byte = co_await read_byte();
-        co_yield std::move(byte);
-      }
-    }
-
-    std::optional<async_generator<result<int>>> bytes_;
-  };
-  struct generating_for_each : pipe_world {
-    using pipe_world::pipe_world;
-    auto awaited() {
-      return for_each(two_bytes(), [](int) { return yield(); });
-    }
-
-   private:
-    async_generator<int> two_bytes() {
-      const sweep_detail::counted_life life(live);
-      for (int i = 0; i < 2; ++i) {
-        auto byte = co_await read_byte();
-        if (!byte) {
-          error = byte.error();
-          co_return;
-        }
-        co_yield *byte;
-      }
-    }
-  };
-  struct attempting : pipe_world {
-    using pipe_world::pipe_world;
-    auto awaited() { return attempt(read_byte()); }
-    void took(attempted<result<int>> end) {
-      if (end.has_value()) scenario::took(*end);
-      if (end.failed()) std::rethrow_exception(end.failure());
-    }
-    bool all_delivered() override { return delivered == taken; }
-  };
-  struct shielding : keeping_world {
-    using keeping_world::keeping_world;
-    auto awaited() { return shield(read_byte()); }
-  };
-  struct valuing : keeping_world {
-    using keeping_world::keeping_world;
-    auto awaited() { return with_value(key, 1, read_byte()); }
-
-   private:
-    task_local<int> key;
-  };
-  struct reading_a_value : timed_world {
-    using timed_world::timed_world;
-    auto awaited() { return key.get(); }
-
-   private:
-    task_local<int> key;
-  };
-  struct limiting : keeping_world {
-    using keeping_world::keeping_world;
-    auto awaited() { return with_timeout(1h, read_byte()); }
-  };
-  struct limiting_a_task : keeping_world {
-    using keeping_world::keeping_world;
-    auto awaited() { return with_deadline(clock::time_point::max(), read_in_task()); }
-
-   private:
-    task<result<int>> read_in_task() { co_return co_await read_byte(); }
-  };
-  struct limiting_a_block : keeping_world {
-    using keeping_world::keeping_world;
-    auto awaited() {
-      return with_timeout(1h, [this] { return read_byte(); });
-    }
-  };
-  // The deadline ends the wait.
-  class expiring : public timed_world {
-   public:
-    using timed_world::timed_world;
-    auto awaited() { return with_timeout(1h, sleep_for(clock::duration::max())); }
-    void took(const result<void>& r) {
-      if (!r && r.error() == errc::timed_out) ++delivered;
-    }
-  };
-  // Time ends the clean-up.
-  class cleaning_up : public pipe_world {
-   public:
-    cleaning_up(loop& l, manual_time& time) : pipe_world(l, time), time_(time) {}
-    auto awaited() {
-      return with_cleanup(read_byte(), [this] { return clean(); }, 1h);
-    }
-    void complete() override {
-      // The body has its byte, or was cancelled: time ends the clean-up.
-      if (cleaning_) {
-        time_.advance(1h);
-      } else {
-        pipe_world::complete();
-      }
-    }
-
-   private:
-    task<> clean() {
-      const sweep_detail::counted_life life(live);
-      const sweep_detail::counted_life cleaning(cleaning_);
-      co_await yield();
-      co_await forever();
-    }
-
-    manual_time& time_;
-    int cleaning_ = 0;
-  };
-  struct asking_state : timed_world {
-    using timed_world::timed_world;
-    auto awaited() { return this_task::state(); }
-  };
-  struct waiting_for_all : pipe_world {
-    using pipe_world::pipe_world;
-    auto awaited() { return when_all(read_byte(), yield(), twice_yield()); }
-
-   private:
-    static task<> twice_yield() {
-      co_await yield();
-      co_await yield();
-    }
-  };
-  struct waiting_for_any : keeping_world {
-    using keeping_world::keeping_world;
-    auto awaited() { return when_any(read_byte(), sleep_in_task(), sleep_for(10'000h)); }
-    template <class Ends>
-    void took(const Ends& ends) {
-      if (std::get<0>(ends)) scenario::took(*std::get<0>(ends));
-    }
-
-   private:
-    static task<> sleep_in_task() { co_await sleep_for(10'000h); }
-  };
-  class waiting_for_all_of_range : public pipe_world {
-   public:
-    using pipe_world::pipe_world;
-    auto awaited() {
-      std::vector<task<>> tasks;
-      tasks.reserve(3);
-      for (int i = 0; i < 3; ++i) tasks.push_back(read_or_yield(i == 1));
-      return when_all(std::move(tasks));
-    }
-    void took(const std::vector<std::monostate>& ends) { delivered += ends.size() == 3; }
-
-   private:
-    task<> read_or_yield(bool reads) {
-      const sweep_detail::counted_life life(live);
-      co_await yield();
-      if (reads) {
-        auto byte = co_await read_byte();
-        if (byte.has_value()) co_return;
+ private:
+  async_generator<int> two_bytes() {
+    const sweep_detail::counted_life life(live);
+    for (int i = 0; i < 2; ++i) {
+      auto byte = co_await read_byte();
+      if (!byte) {
         error = byte.error();
+        co_return;
       }
+      co_yield *byte;
     }
-  };
-  class waiting_for_any_of_range : public keeping_world {
-   public:
-    using keeping_world::keeping_world;
-    auto awaited() {
-      std::vector<task<result<int>>> tasks;
-      tasks.reserve(3);
-      for (int i = 0; i < 3; ++i) tasks.push_back(read_or_sleep(i == 1));
-      return when_any(std::move(tasks));
-    }
-    void took(const std::vector<std::optional<result<int>>>& ends) {
-      if (ends[1]) scenario::took(*ends[1]);
-    }
+  }
+};
+struct attempting : pipe_world {
+  using pipe_world::pipe_world;
+  auto awaited() { return attempt(read_byte()); }
+  void took(attempted<result<int>> end) {
+    if (end.has_value()) scenario::took(*end);
+    if (end.failed()) std::rethrow_exception(end.failure());
+  }
+  bool all_delivered() override { return delivered == taken; }
+};
+struct shielding : keeping_world {
+  using keeping_world::keeping_world;
+  auto awaited() { return shield(read_byte()); }
+};
+struct valuing : keeping_world {
+  using keeping_world::keeping_world;
+  auto awaited() { return with_value(key, 1, read_byte()); }
 
-   private:
-    task<result<int>> read_or_sleep(bool reads) {
-      const sweep_detail::counted_life life(live);
-      if (reads) co_return co_await read_byte();
-      co_await forever();
-      co_return 0;
-    }
-  };
-  // Of its children one reads, and one waits for another pipe without a context of its own.
-  class with_children : public pipe_world {
-   public:
-    with_children(loop& l, manual_time& time)
-        : pipe_world(l, time), ends_(pipe_ends()), other_(l, ends_[0], ownership::borrowed) {}
-    auto awaited() { return with_scope(body(*this)); }
-    void complete() override {
+ private:
+  task_local<int> key;
+};
+struct reading_a_value : timed_world {
+  using timed_world::timed_world;
+  auto awaited() { return key.get(); }
+
+ private:
+  task_local<int> key;
+};
+struct limiting : keeping_world {
+  using keeping_world::keeping_world;
+  auto awaited() { return with_timeout(1h, read_byte()); }
+};
+struct limiting_a_task : keeping_world {
+  using keeping_world::keeping_world;
+  auto awaited() { return with_deadline(clock::time_point::max(), read_in_task()); }
+
+ private:
+  task<result<int>> read_in_task() { co_return co_await read_byte(); }
+};
+struct limiting_a_block : keeping_world {
+  using keeping_world::keeping_world;
+  auto awaited() {
+    return with_timeout(1h, [this] { return read_byte(); });
+  }
+};
+// The deadline ends the wait.
+class expiring : public timed_world {
+ public:
+  using timed_world::timed_world;
+  auto awaited() { return with_timeout(1h, sleep_for(clock::duration::max())); }
+  void took(const result<void>& r) {
+    if (!r && r.error() == errc::timed_out) ++delivered;
+  }
+};
+// Time ends the clean-up.
+class cleaning_up : public pipe_world {
+ public:
+  cleaning_up(loop& l, manual_time& time) : pipe_world(l, time), time_(time) {}
+  auto awaited() {
+    return with_cleanup(read_byte(), [this] { return clean(); }, 1h);
+  }
+  void complete() override {
+    // The body has its byte, or was cancelled: time ends the clean-up.
+    if (cleaning_) {
+      time_.advance(1h);
+    } else {
       pipe_world::complete();
-      REQUIRE(::write(ends_[1], "x", 1) == 1);
     }
-    void close() override {
-      pipe_world::close();
-      other_.close();
+  }
+
+ private:
+  task<> clean() {
+    const sweep_detail::counted_life life(live);
+    const sweep_detail::counted_life cleaning(cleaning_);
+    co_await yield();
+    co_await forever();
+  }
+
+  manual_time& time_;
+  int cleaning_ = 0;
+};
+struct asking_state : timed_world {
+  using timed_world::timed_world;
+  auto awaited() { return this_task::state(); }
+};
+struct waiting_for_all : pipe_world {
+  using pipe_world::pipe_world;
+  auto awaited() { return when_all(read_byte(), yield(), twice_yield()); }
+
+ private:
+  static task<> twice_yield() {
+    co_await yield();
+    co_await yield();
+  }
+};
+struct waiting_for_any : keeping_world {
+  using keeping_world::keeping_world;
+  auto awaited() { return when_any(read_byte(), sleep_in_task(), sleep_for(10'000h)); }
+  template <class Ends>
+  void took(const Ends& ends) {
+    if (std::get<0>(ends)) scenario::took(*std::get<0>(ends));
+  }
+
+ private:
+  static task<> sleep_in_task() { co_await sleep_for(10'000h); }
+};
+class waiting_for_all_of_range : public pipe_world {
+ public:
+  using pipe_world::pipe_world;
+  auto awaited() {
+    std::vector<task<>> tasks;
+    tasks.reserve(3);
+    for (int i = 0; i < 3; ++i) tasks.push_back(read_or_yield(i == 1));
+    return when_all(std::move(tasks));
+  }
+  void took(const std::vector<std::monostate>& ends) { delivered += ends.size() == 3; }
+
+ private:
+  task<> read_or_yield(bool reads) {
+    const sweep_detail::counted_life life(live);
+    co_await yield();
+    if (reads) {
+      auto byte = co_await read_byte();
+      if (byte.has_value()) co_return;
+      error = byte.error();
     }
-    std::vector<registered> registrations() const override {
-      std::vector<registered> all = pipe_world::registrations();
-      all.push_back({EVFILT_READ, static_cast<std::uint64_t>(ends_[0])});
-      return all;
-    }
+  }
+};
+class waiting_for_any_of_range : public keeping_world {
+ public:
+  using keeping_world::keeping_world;
+  auto awaited() {
+    std::vector<task<result<int>>> tasks;
+    tasks.reserve(3);
+    for (int i = 0; i < 3; ++i) tasks.push_back(read_or_sleep(i == 1));
+    return when_any(std::move(tasks));
+  }
+  void took(const std::vector<std::optional<result<int>>>& ends) {
+    if (ends[1]) scenario::took(*ends[1]);
+  }
+
+ private:
+  task<result<int>> read_or_sleep(bool reads) {
+    const sweep_detail::counted_life life(live);
+    if (reads) co_return co_await read_byte();
+    co_await forever();
+    co_return 0;
+  }
+};
+// Of its children one reads, and one waits for another pipe without a context of its own.
+class with_children : public pipe_world {
+ public:
+  with_children(loop& l, manual_time& time)
+      : pipe_world(l, time), ends_(pipe_ends()), other_(l, ends_[0], ownership::borrowed) {}
+  auto awaited() { return with_scope(body(*this)); }
+  void complete() override {
+    pipe_world::complete();
+    REQUIRE(::write(ends_[1], "x", 1) == 1);
+  }
+  void close() override {
+    pipe_world::close();
+    other_.close();
+  }
+  std::vector<registered> registrations() const override {
+    std::vector<registered> all = pipe_world::registrations();
+    all.push_back({EVFILT_READ, static_cast<std::uint64_t>(ends_[0])});
+    return all;
+  }
+
+ private:
+  class body {
+   public:
+    explicit body(with_children& w) noexcept : world_(w) {}
+    task<int> operator()(scope& s) const { return world_.spawn_children(s); }
 
    private:
-    class body {
-     public:
-      explicit body(with_children& w) noexcept : world_(w) {}
-      task<int> operator()(scope& s) const { return world_.spawn_children(s); }
+    with_children& world_;
+  };
+  task<int> spawn_children(scope& s) {
+    const sweep_detail::counted_life life(live);
+    s.spawn([this] { return child(); });
+    s.spawn(sleep_for(0s));
+    s.spawn(yield());
+    s.spawn(other_.readable());
+    co_await yield();
+    co_return 1;
+  }
+  task<> child() {
+    const sweep_detail::counted_life life(live);
+    static_cast<void>(co_await read_byte());
+  }
 
-     private:
-      with_children& world_;
+  files ends_;
+  descriptor other_;
+};
+// At most one of its children runs, another one ends with the others, and it drains.
+class with_limit : public pipe_world {
+ public:
+  using pipe_world::pipe_world;
+  auto awaited() { return with_scope(body(*this)); }
+
+ private:
+  class body {
+   public:
+    explicit body(with_limit& w) noexcept : world_(w) {}
+    task<int> operator()(scope& s) const { return world_.spawn_children(s); }
+
+   private:
+    with_limit& world_;
+  };
+  task<int> spawn_children(scope& s) {
+    const sweep_detail::counted_life life(live);
+    s.set_limit(1);
+    s.spawn([this] { return child(); });
+    s.spawn(sleep_for(0s));
+    s.spawn([this] { return child(); });
+    s.spawn(background([this] { return endless(); }));
+    s.spawn(background([] { return forever(); }));
+    const result<void> room = co_await s.room();
+    s.drain(1000h);
+    co_return room ? 1 : 0;
+  }
+  task<> child() {
+    const sweep_detail::counted_life life(live);
+    static_cast<void>(co_await read_byte());
+  }
+  task<> endless() {
+    const sweep_detail::counted_life life(live);
+    co_await forever();
+  }
+};
+// One of its children fails, the failure of another one is handled.
+class with_failures : public pipe_world {
+ public:
+  using pipe_world::pipe_world;
+  auto awaited() { return collect(); }
+
+ private:
+  struct failed {};
+
+  task<std::size_t> collect() {
+    const sweep_detail::counted_life life(live);
+    std::vector<std::exception_ptr> failures;
+    const auto body = [this](scope& s) {
+      s.spawn(handled([this] { return fail(); },
+                      [this](const std::exception_ptr&) { return child(); }));
+      return fail();
     };
-    task<int> spawn_children(scope& s) {
-      const sweep_detail::counted_life life(live);
-      s.spawn([this] { return child(); });
-      s.spawn(sleep_for(0s));
-      s.spawn(yield());
-      s.spawn(other_.readable());
-      co_await yield();
-      co_return 1;
+    try {
+      co_await with_scope(body, failures);
+    } catch (const failed&) {
     }
-    task<> child() {
-      const sweep_detail::counted_life life(live);
-      static_cast<void>(co_await read_byte());
-    }
+    co_return failures.size();
+  }
+  task<> fail() {
+    co_await child();
+    throw failed();
+  }
+  task<> child() {
+    const sweep_detail::counted_life life(live);
+    static_cast<void>(co_await read_byte());
+  }
+};
+class until_signal : public signal_world {
+ public:
+  until_signal(loop& l, manual_time&) : signal_world(l) {}
+  auto awaited() { return with_signals({SIGUSR1}, sleep_for(clock::duration::max())); }
+  void complete() override {
+    struct sigaction now{};
+    ::sigaction(SIGUSR1, nullptr, &now);
+    // Without the set the signal would end the program.
+    if (now.sa_handler != SIG_DFL) signal_world::complete();
+  }
+  void took(int status) { delivered += status == 128 + SIGUSR1; }
+  // The set has restored the disposition.
+  bool nothing_missing() override {
+    struct sigaction now{};
+    ::sigaction(SIGUSR1, nullptr, &now);
+    return now.sa_handler == SIG_DFL;
+  }
+};
 
-    files ends_;
-    descriptor other_;
-  };
-  // At most one of its children runs, another one ends with the others, and it drains.
-  class with_limit : public pipe_world {
-   public:
-    using pipe_world::pipe_world;
-    auto awaited() { return with_scope(body(*this)); }
-
-   private:
-    class body {
-     public:
-      explicit body(with_limit& w) noexcept : world_(w) {}
-      task<int> operator()(scope& s) const { return world_.spawn_children(s); }
-
-     private:
-      with_limit& world_;
-    };
-    task<int> spawn_children(scope& s) {
-      const sweep_detail::counted_life life(live);
-      s.set_limit(1);
-      s.spawn([this] { return child(); });
-      s.spawn(sleep_for(0s));
-      s.spawn([this] { return child(); });
-      s.spawn(background([this] { return endless(); }));
-      s.spawn(background([] { return forever(); }));
-      const result<void> room = co_await s.room();
-      s.drain(1000h);
-      co_return room ? 1 : 0;
-    }
-    task<> child() {
-      const sweep_detail::counted_life life(live);
-      static_cast<void>(co_await read_byte());
-    }
-    task<> endless() {
-      const sweep_detail::counted_life life(live);
-      co_await forever();
-    }
-  };
-  // One of its children fails, the failure of another one is handled.
-  class with_failures : public pipe_world {
-   public:
-    using pipe_world::pipe_world;
-    auto awaited() { return collect(); }
-
-   private:
-    struct failed {};
-
-    task<std::size_t> collect() {
-      const sweep_detail::counted_life life(live);
-      std::vector<std::exception_ptr> failures;
-      const auto body = [this](scope& s) {
-        s.spawn(handled([this] { return fail(); },
-                        [this](const std::exception_ptr&) { return child(); }));
-        return fail();
-      };
-      try {
-        co_await with_scope(body, failures);
-      } catch (const failed&) {
-      }
-      co_return failures.size();
-    }
-    task<> fail() {
-      co_await child();
-      throw failed();
-    }
-    task<> child() {
-      const sweep_detail::counted_life life(live);
-      static_cast<void>(co_await read_byte());
-    }
-  };
-  class until_signal : public signal_world {
-   public:
-    until_signal(loop& l, manual_time&) : signal_world(l) {}
-    auto awaited() { return with_signals({SIGUSR1}, sleep_for(clock::duration::max())); }
-    void complete() override {
-      struct sigaction now{};
-      ::sigaction(SIGUSR1, nullptr, &now);
-      // Without the set the signal would end the program.
-      if (now.sa_handler != SIG_DFL) signal_world::complete();
-    }
-    void took(int status) { delivered += status == 128 + SIGUSR1; }
-    // The set has restored the disposition.
-    bool nothing_missing() override {
-      struct sigaction now{};
-      ::sigaction(SIGUSR1, nullptr, &now);
-      return now.sa_handler == SIG_DFL;
-    }
-  };
-
-  TEST_CASE("sweep: a sleep that is interrupted leaves no timer") {
-    SUBCASE("sleep_for") {
-      sweep<sleeping_for>("sleep_awaitable");
-    }
-    SUBCASE("sleep_until") {
-      sweep<sleeping_until>("sleep_awaitable");
-    }
-    SUBCASE("sleep_for with a slack") {
-      sweep<sleeping_coarsely>("sleep_awaitable");
-    }
-    SUBCASE("sleep_until a wall time") {
-      sweep<sleeping_until_wall_time>("wall_sleep_awaitable");
-    }
+TEST_CASE("sweep: a sleep that is interrupted leaves no timer") {
+  SUBCASE("sleep_for") {
+    sweep<sleeping_for>("sleep_awaitable");
   }
-  TEST_CASE("sweep: a yield that is interrupted leaves nothing in the ready queue") {
-    sweep<yielding>("yield");
+  SUBCASE("sleep_until") {
+    sweep<sleeping_until>("sleep_awaitable");
   }
-  TEST_CASE("sweep: a wait for a tick that is interrupted leaves no timer") {
-    sweep<ticking>("next_awaitable");
+  SUBCASE("sleep_for with a slack") {
+    sweep<sleeping_coarsely>("sleep_awaitable");
   }
-  TEST_CASE("sweep: a wait without an end that is interrupted leaves nothing") {
-    sweep<waiting_forever>("forever");
+  SUBCASE("sleep_until a wall time") {
+    sweep<sleeping_until_wall_time>("wall_sleep_awaitable");
   }
-  TEST_CASE("sweep: a wait of another library that is interrupted is waited for") {
-    sweep<foreign_world>("foreign_awaitable");
+}
+TEST_CASE("sweep: a yield that is interrupted leaves nothing in the ready queue") {
+  sweep<yielding>("yield");
+}
+TEST_CASE("sweep: a wait for a tick that is interrupted leaves no timer") {
+  sweep<ticking>("next_awaitable");
+}
+TEST_CASE("sweep: a wait without an end that is interrupted leaves nothing") {
+  sweep<waiting_forever>("forever");
+}
+TEST_CASE("sweep: a wait of another library that is interrupted is waited for") {
+  sweep<foreign_world>("foreign_awaitable");
+}
+TEST_CASE("sweep: a wait for a callback that is interrupted takes its registration back") {
+  sweep<called_back>("callback_awaitable");
+}
+TEST_CASE("sweep: a transfer that is interrupted takes no byte, and leaves no registration") {
+  SUBCASE("readable") {
+    sweep<waiting_to_read>("transfer_awaitable");
   }
-  TEST_CASE("sweep: a wait for a callback that is interrupted takes its registration back") {
-    sweep<called_back>("callback_awaitable");
+  SUBCASE("writable") {
+    sweep<waiting_to_write>("transfer_awaitable");
   }
-  TEST_CASE("sweep: a transfer that is interrupted takes no byte, and leaves no registration") {
-    SUBCASE("readable") {
-      sweep<waiting_to_read>("transfer_awaitable");
-    }
-    SUBCASE("writable") {
-      sweep<waiting_to_write>("transfer_awaitable");
-    }
-    SUBCASE("read_some of a pipe") {
-      sweep<reading_pipe>("transfer_awaitable");
-    }
-    SUBCASE("read_some of a socket") {
-      sweep<reading_socket>("transfer_awaitable");
-    }
-    SUBCASE("read_some of a FIFO") {
-      sweep<reading_fifo>("transfer_awaitable");
-    }
-    SUBCASE("write_some") {
-      sweep<writing_some>("transfer_awaitable");
-    }
-    SUBCASE("reading") {
-      sweep<reading>("transfer_awaitable");
-    }
-    SUBCASE("writing") {
-      sweep<writing>("transfer_awaitable");
-    }
+  SUBCASE("read_some of a pipe") {
+    sweep<reading_pipe>("transfer_awaitable");
   }
-  TEST_CASE("sweep: a wait for a signal that is interrupted loses no delivery") {
-    SUBCASE("signal_set::next") {
-      sweep<next_signal>("next_awaitable");
-    }
-    SUBCASE("with_signals") {
-      sweep<until_signal>("task");
-    }
+  SUBCASE("read_some of a socket") {
+    sweep<reading_socket>("transfer_awaitable");
   }
-  TEST_CASE("sweep: a wait for a completion that is interrupted loses no result") {
-    sweep<completing>("completion_awaitable");
+  SUBCASE("read_some of a FIFO") {
+    sweep<reading_fifo>("transfer_awaitable");
   }
-  TEST_CASE("sweep: an offloaded function that is interrupted leaves no call") {
-    SUBCASE("offload") {
-      sweep<offloading>("offload_awaitable");
-    }
-    SUBCASE("offload_detached") {
-      sweep<offloading_detached>("offload_awaitable");
-    }
+  SUBCASE("write_some") {
+    sweep<writing_some>("transfer_awaitable");
   }
-  TEST_CASE(
-      "sweep: a wait for a process that is interrupted loses no status, and leaves no child") {
-    SUBCASE("process::exited") {
-      sweep<exiting>("exited_awaitable");
-    }
-    SUBCASE("process::terminate") {
-      sweep<terminating>("task");
-    }
-    SUBCASE("run") {
-      sweep<running>("task");
-    }
-    await_no_child();
+  SUBCASE("reading") {
+    sweep<reading>("transfer_awaitable");
   }
-  TEST_CASE("sweep: a task that is interrupted leaves no frame, and loses no value") {
-    sweep<calling>("task");
+  SUBCASE("writing") {
+    sweep<writing>("transfer_awaitable");
   }
-  TEST_CASE("sweep: a generator that is interrupted is destroyed, and loses no value") {
-    SUBCASE("next") {
-      sweep<generating>("next_awaitable");
-    }
-    SUBCASE("for_each") {
-      sweep<generating_for_each>("task");
-    }
+}
+TEST_CASE("sweep: a wait for a signal that is interrupted loses no delivery") {
+  SUBCASE("signal_set::next") {
+    sweep<next_signal>("next_awaitable");
   }
-  TEST_CASE("sweep: an attempt that is interrupted loses no value") {
-    sweep<attempting>("attempt_awaitable");
+  SUBCASE("with_signals") {
+    sweep<until_signal>("task");
   }
-  TEST_CASE("sweep: a wait with a task-local value") { sweep<valuing>("with_value_awaitable"); }
-  TEST_CASE("sweep: a task-local value") { sweep<reading_a_value>("local_awaitable"); }
-  TEST_CASE("sweep: a shielded wait ends by itself") { sweep<shielding>("shield_awaitable"); }
-  TEST_CASE("sweep: a wait with a limit that is interrupted leaves no timer, and loses no value") {
-    SUBCASE("with_timeout") {
-      sweep<limiting>("with_timeout_awaitable");
-    }
-    SUBCASE("with_deadline") {
-      sweep<limiting_a_task>("with_timeout_awaitable");
-    }
-    SUBCASE("over a block") {
-      sweep<limiting_a_block>("with_timeout_awaitable");
-    }
-    SUBCASE("the limit ends the wait") {
-      sweep<expiring>("with_timeout_awaitable");
-    }
+}
+TEST_CASE("sweep: a wait for a completion that is interrupted loses no result") {
+  sweep<completing>("completion_awaitable");
+}
+TEST_CASE("sweep: an offloaded function that is interrupted leaves no call") {
+  SUBCASE("offload") {
+    sweep<offloading>("offload_awaitable");
   }
-  TEST_CASE("sweep: a clean-up runs to its end, or to the end of its grace") {
-    sweep<cleaning_up>("with_cleanup_awaitable");
+  SUBCASE("offload_detached") {
+    sweep<offloading_detached>("offload_awaitable");
   }
-  TEST_CASE("sweep: state() does not wait") { sweep<asking_state>("state"); }
-  TEST_CASE("sweep: when_all that is interrupted leaves no branch") {
-    SUBCASE("of a list") {
-      sweep<waiting_for_all>("when_all_awaitable");
-    }
-    SUBCASE("of a vector") {
-      sweep<waiting_for_all_of_range>("when_all_range_awaitable");
-    }
+}
+TEST_CASE("sweep: a wait for a process that is interrupted loses no status, and leaves no child") {
+  SUBCASE("process::exited") {
+    sweep<exiting>("exited_awaitable");
   }
-  TEST_CASE("sweep: when_any that is interrupted leaves no branch, and loses no value") {
-    SUBCASE("of a list") {
-      sweep<waiting_for_any>("when_any_awaitable");
-    }
-    SUBCASE("of a vector") {
-      sweep<waiting_for_any_of_range>("when_any_range_awaitable");
-    }
+  SUBCASE("process::terminate") {
+    sweep<terminating>("task");
   }
-  TEST_CASE("sweep: a scope that is interrupted leaves no child") {
-    SUBCASE("with children of all kinds of awaitables") {
-      sweep<with_children>("scope_awaitable");
-    }
-    SUBCASE("with a limit, background children and a drain") {
-      sweep<with_limit>("scope_awaitable");
-    }
-    SUBCASE("with failures") {
-      sweep<with_failures>("task");
-    }
+  SUBCASE("run") {
+    sweep<running>("task");
   }
+  await_no_child();
+}
+TEST_CASE("sweep: a wait for an object that is interrupted leaves what it was handed to the next") {
+  SUBCASE("event") {
+    sweep<waiting_for_event>("source_awaitable");
+  }
+  SUBCASE("auto_reset_event") {
+    sweep<waiting_for_one_event>("source_awaitable");
+  }
+  SUBCASE("mutex") {
+    sweep<locking>("source_awaitable");
+  }
+  SUBCASE("semaphore") {
+    sweep<acquiring>("source_awaitable");
+  }
+  SUBCASE("latch") {
+    sweep<waiting_for_latch>("source_awaitable");
+  }
+  SUBCASE("barrier") {
+    sweep<arriving>("source_awaitable");
+  }
+  SUBCASE("value") {
+    sweep<watching>("until_awaitable");
+  }
+}
+TEST_CASE("sweep: a wait for a channel that is interrupted loses no item that was sent") {
+  SUBCASE("receive") {
+    sweep<receiving<2>>("source_awaitable");
+  }
+  SUBCASE("receive of a rendezvous") {
+    sweep<receiving<0>>("source_awaitable");
+  }
+  SUBCASE("send") {
+    sweep<sending<1>>("source_awaitable");
+  }
+  SUBCASE("send of a rendezvous") {
+    sweep<sending<0>>("source_awaitable");
+  }
+  SUBCASE("select") {
+    sweep<selecting>("select_awaitable");
+  }
+}
+TEST_CASE("sweep: a task that is interrupted leaves no frame, and loses no value") {
+  sweep<calling>("task");
+}
+TEST_CASE("sweep: a generator that is interrupted is destroyed, and loses no value") {
+  SUBCASE("next") {
+    sweep<generating>("next_awaitable");
+  }
+  SUBCASE("for_each") {
+    sweep<generating_for_each>("task");
+  }
+}
+TEST_CASE("sweep: an attempt that is interrupted loses no value") {
+  sweep<attempting>("attempt_awaitable");
+}
+TEST_CASE("sweep: a wait with a task-local value") {
+  sweep<valuing>("with_value_awaitable");
+}
+TEST_CASE("sweep: a task-local value") {
+  sweep<reading_a_value>("local_awaitable");
+}
+TEST_CASE("sweep: a shielded wait ends by itself") {
+  sweep<shielding>("shield_awaitable");
+}
+TEST_CASE("sweep: a wait with a limit that is interrupted leaves no timer, and loses no value") {
+  SUBCASE("with_timeout") {
+    sweep<limiting>("with_timeout_awaitable");
+  }
+  SUBCASE("with_deadline") {
+    sweep<limiting_a_task>("with_timeout_awaitable");
+  }
+  SUBCASE("over a block") {
+    sweep<limiting_a_block>("with_timeout_awaitable");
+  }
+  SUBCASE("the limit ends the wait") {
+    sweep<expiring>("with_timeout_awaitable");
+  }
+}
+TEST_CASE("sweep: a clean-up runs to its end, or to the end of its grace") {
+  sweep<cleaning_up>("with_cleanup_awaitable");
+}
+TEST_CASE("sweep: state() does not wait") {
+  sweep<asking_state>("state");
+}
+TEST_CASE("sweep: when_all that is interrupted leaves no branch") {
+  SUBCASE("of a list") {
+    sweep<waiting_for_all>("when_all_awaitable");
+  }
+  SUBCASE("of a vector") {
+    sweep<waiting_for_all_of_range>("when_all_range_awaitable");
+  }
+}
+TEST_CASE("sweep: when_any that is interrupted leaves no branch, and loses no value") {
+  SUBCASE("of a list") {
+    sweep<waiting_for_any>("when_any_awaitable");
+  }
+  SUBCASE("of a vector") {
+    sweep<waiting_for_any_of_range>("when_any_range_awaitable");
+  }
+}
+TEST_CASE("sweep: a scope that is interrupted leaves no child") {
+  SUBCASE("with children of all kinds of awaitables") {
+    sweep<with_children>("scope_awaitable");
+  }
+  SUBCASE("with a limit, background children and a drain") {
+    sweep<with_limit>("scope_awaitable");
+  }
+  SUBCASE("with failures") {
+    sweep<with_failures>("task");
+  }
+}
 
 }  // namespace
 }  // namespace kedge

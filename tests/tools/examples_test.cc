@@ -9,7 +9,9 @@ const std::string both = "tools/examples/both";
 const std::string follow = "tools/examples/follow";
 const std::string lines = "tools/examples/lines";
 const std::string nested = "tools/examples/nested";
+const std::string retry_test = "tools/examples/retry_test";
 const std::string service = "tools/examples/service";
+const std::string worker_pool = "tools/examples/worker_pool";
 
 }  // namespace
 
@@ -104,9 +106,42 @@ TEST_CASE("nested drives its loop by the host's poll()") {
   }
 }
 
+TEST_CASE("retry_test finds that its code waits for minutes, without waiting itself") {
+  const outcome o = run({retry_test});
+  CHECK(o.status == 0);
+  CHECK(o.out == "at once: 1, later: 1, never: 1\n");
+}
+
 TEST_CASE("service answers its client, which is notified of the service's death") {
   const outcome o = run({service});
   CHECK(o.status == 0);
   CHECK(o.out == "kedge: 5\nanchor: 6\nbye: 3\nthe service has died\n");
   CHECK(o.err.empty());
+}
+
+TEST_CASE("worker_pool does every job of its input") {
+  SUBCASE("one worker does them in their order") {
+    const outcome o = run({worker_pool, "1"}, "20 tea\n0 toast\n1 egg\n");
+    CHECK(o.status == 0);
+    CHECK(o.out == "tea\ntoast\negg\n");
+  }
+  SUBCASE("a job that takes long does not hold up the other worker") {
+    program p({worker_pool, "2"});
+    p.write("1000000 never\n0 toast\n0 egg\n");
+    CHECK(p.read_until("toast\negg\n"));  // while the first job lasts
+    p.signal(SIGINT);
+    const outcome o = p.finish();
+    CHECK(o.status == 130);
+    CHECK(o.out == "toast\negg\n");
+  }
+  SUBCASE("there are many more jobs than workers") {
+    std::string jobs, expected;
+    for (int i = 0; i < 1000; ++i) {
+      jobs += "0 " + std::to_string(i) + '\n';
+      expected += std::to_string(i) + '\n';
+    }
+    const outcome o = run({worker_pool, "1"}, jobs);
+    CHECK(o.status == 0);
+    CHECK(o.out == expected);
+  }
 }

@@ -5,11 +5,14 @@
 
 #include "kedge/runtime/async_generator.h"
 #include "kedge/runtime/background.h"
+#include "kedge/runtime/barrier.h"
 #include "kedge/runtime/callback.h"
+#include "kedge/runtime/channel.h"
 #include "kedge/runtime/foreign.h"
 #include "kedge/runtime/handled.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/result.h"
+#include "kedge/runtime/select.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/with_cleanup.h"
@@ -74,6 +77,31 @@ task<kedge::result<int, unmakable>> send() {
 }
 task<> limits_what_cannot_tell_a_time_out() {
   static_cast<void>(co_await kedge::with_timeout(1s, send()));  // "an await_expired(errc)"
+}
+
+task<> selects_a_task(task<> t) {
+  static_cast<void>(co_await kedge::select(std::move(t)));  // "await tasks, combinators and all"
+}
+task<> selects_a_yield() {
+  static_cast<void>(co_await kedge::select(kedge::yield()));  // "all else by when_any()"
+}
+task<> selects_an_arrival(kedge::barrier& b) {
+  static_cast<void>(co_await kedge::select(b.arrive_and_wait()));  // "all else by when_any()"
+}
+
+struct throws_when_moved {
+  throws_when_moved(throws_when_moved&&) {}
+};
+void sends_what_throws_when_moved(kedge::channel<throws_when_moved>& c) {
+  c.close();  // "a channel moves its items, which must not throw"
+}
+
+// g++ 12 destroys it twice.
+struct aggregate {
+  std::string text;
+};
+void sends_an_aggregate(kedge::channel<aggregate>& c) {
+  c.close();  // g++ 12: "give this type a constructor"
 }
 
 struct alignas(64) wide {};

@@ -31,11 +31,11 @@ def expectations(path, compiler):
 
 def complaints(root, path, compiler):
     """Returns what the compiler says about the file."""
-    unlimited = ["-ferror-limit=0"] if "clang" in os.path.basename(compiler) else []
+    unlimited = ["-ferror-limit=0"] if "clang" in os.path.basename(compiler) else []  # g++ has no limit
     with tempfile.TemporaryDirectory() as home:
         os.symlink(os.path.abspath(root), os.path.join(home, "kedge"))
         run = subprocess.run(
-            [compiler, "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-ftemplate-backtrace-limit=0", *unlimited,
+            [compiler, *unlimited, "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-ftemplate-backtrace-limit=0",
              "-I" + home, "-isystem", os.path.join(root, "runtime/kqueue/include"), path],
             capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
     return run.stderr
