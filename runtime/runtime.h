@@ -44,6 +44,7 @@
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/stall_watch.h"
 #include "kedge/runtime/stop_flag.h"
+#include "kedge/runtime/started.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/task_local.h"
 #include "kedge/runtime/this_task.h"

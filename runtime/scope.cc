@@ -66,7 +66,11 @@ void scope::set_limit(std::size_t most) {
 }
 
 source_awaitable<scope::room_request> scope::room() {
-  return source_awaitable(room_request(need_control().room.hold()));
+  return source_awaitable(room_request(hold_open()));
+}
+
+source_hold<scope::room_state> scope::hold_open() {
+  return need_control().room.hold();
 }
 
 void scope::drain_within(clock::duration grace) {
@@ -117,6 +121,19 @@ void scope::start_kept() noexcept {
     c.launch();
   }
   own.room->serve();
+}
+
+bool scope::drop_kept(child& c) noexcept {
+  control& own = *control_;
+  child* previous = nullptr;
+  child* at = own.first_kept;
+  for (; at != nullptr && at != &c; at = at->next) previous = at;
+  if (at == nullptr) return false;
+  (previous != nullptr ? previous->next : own.first_kept) = std::exchange(c.next, nullptr);
+  if (own.last_kept == &c) own.last_kept = previous;
+  --own.kept;
+  if (waiter* const w = child_done(c, outcome::value)) wake(*w);
+  return true;
 }
 
 void scope::add_background(child& c) noexcept {

@@ -33,16 +33,20 @@
 namespace kedge {
 
 class failure_list;
+template <class Fn, class... Args>
+class start_awaitable;
+template <class Fn, class... Args>
+class start_operation;
 
 class scope : public spawner<scope> {
   struct control;
   struct room_state : queue_state {
-    explicit room_state(const scope& s) noexcept : of(s) {}
+    explicit room_state(scope& s) noexcept : of(s) {}
     bool try_take() const noexcept { return !is_closed() && of.has_room(); }
     void serve() noexcept {
       if (try_take()) waiting.grant_all();
     }
-    const scope& of;  // valid until the state is closed
+    scope& of;  // valid until the state is closed
   };
 
  public:
@@ -82,6 +86,19 @@ class scope : public spawner<scope> {
   // result<void>: errc::closed if the scope drains or ends first. Cancellation loses nothing.
   // Throws std::bad_alloc.
   source_awaitable<room_request> room();
+
+  // `co_await s.start(fn, args...)` runs fn(started<T>&, args...) as a child, and gives the T that
+  // the child reports by started<T>::report(); the child then goes on in the scope. See started.h,
+  // which a caller includes. fn is a function or a lambda; callable and arguments are kept as
+  // spawn() does. A child that ends before it has reported fails the start: with its exception, or
+  // std::system_error (errc::abandoned, or errc::cancelled if the scope was cancelled). Its
+  // exception is not a failure of the scope. A cancelled start cancels the child and awaits it; a
+  // child that waits for room is dropped. A value that was reported before the cancellation
+  // arrives. Awaiting also throws std::system_error (errc::closed) if the scope drains or has
+  // ended, std::bad_alloc, and the exception of fn; there is no child then. start() throws
+  // std::bad_alloc.
+  template <class Fn, class... Args>
+  start_awaitable<std::decay_t<Fn>, std::decay_t<Args>...> start(Fn&& fn, Args&&... args);
 
   // Refuses new children: spawn() throws std::system_error (errc::closed), and room() gives that.
   // Cancels nothing until `grace` has passed, then the body and all children, with the cause
@@ -243,6 +260,10 @@ class scope : public spawner<scope> {
  private:
   friend class spawner<scope>;
   friend class failure_list;
+  template <class Fn, class... Args>
+  friend class start_awaitable;
+  template <class Fn, class... Args>
+  friend class start_operation;
 
   template <class Op>
   using child_of = std::conditional_t<needs_context<Op>, child, leaf_child>;
@@ -324,6 +345,9 @@ class scope : public spawner<scope> {
   // Keeps `c`, which has been counted, if there is no room. Returns whether it does.
   bool keep_for_later(child& c) noexcept;
   void start_kept() noexcept;
+  // Ends `c`, without a start, if it waits for room. Returns whether it did.
+  bool drop_kept(child& c) noexcept;
+  source_hold<room_state> hold_open();
   void add_background(child& c) noexcept;
   void cancel_background() noexcept;
   void destroy_records() noexcept;

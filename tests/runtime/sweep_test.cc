@@ -48,6 +48,7 @@
 #include "kedge/runtime/semaphore.h"
 #include "kedge/runtime/shield.h"
 #include "kedge/runtime/signal_set.h"
+#include "kedge/runtime/started.h"
 #include "kedge/runtime/task_local.h"
 #include "kedge/runtime/this_task.h"
 #include "kedge/runtime/value.h"
@@ -1049,6 +1050,29 @@ class with_failures : public pipe_world {
     static_cast<void>(co_await read_byte());
   }
 };
+// A scope of a loop's own, which no cancellation of tasks reaches.
+class scope_of_loop : public scope {
+ public:
+  explicit scope_of_loop(reactor& r) noexcept { open_root(r); }
+  ~scope_of_loop() { destroy_children(); }
+
+ private:
+  waiter* all_children_done() noexcept override { return nullptr; }
+};
+class starting_a_child : public pipe_world {
+ public:
+  starting_a_child(loop& l, manual_time& time)
+      : pipe_world(l, time), scope_(l.attachment<scope_of_loop>()) {}
+  auto awaited() { return scope_.start(child, this); }
+
+ private:
+  static task<> child(started<result<int>>& ready, starting_a_child* world) {
+    ready.report(co_await world->read_byte());
+    co_await yield();
+  }
+
+  scope& scope_;
+};
 class until_signal : public signal_world {
  public:
   until_signal(loop& l, manual_time&) : signal_world(l) {}
@@ -1263,6 +1287,9 @@ TEST_CASE("sweep: a scope that is interrupted leaves no child") {
   SUBCASE("with failures") {
     sweep<with_failures>("task");
   }
+}
+TEST_CASE("sweep: a start that is interrupted ends its child, unless that has reported") {
+  sweep<starting_a_child>("start_awaitable");
 }
 
 }  // namespace

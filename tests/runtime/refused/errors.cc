@@ -14,6 +14,7 @@
 #include "kedge/runtime/result.h"
 #include "kedge/runtime/select.h"
 #include "kedge/runtime/sleep.h"
+#include "kedge/runtime/started.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/with_cleanup.h"
 #include "kedge/runtime/with_scope.h"
@@ -41,6 +42,10 @@ void spawns_with_a_reference(kedge::loop& l, int n) {
 
 void spawns_what_cannot_be_awaited(kedge::loop& l) {
   l.spawn([] { return 1; });  // "spawn() takes a callable that gives an awaitable"
+}
+
+task<> starts_a_child_that_cannot_report(kedge::scope& s) {
+  co_await s.start([](auto&) { return kedge::yield(); });  // "first parameter is a"
 }
 
 void spawns_a_background_child_of_a_loop(kedge::loop& l) {
