@@ -10,10 +10,10 @@
 #include "kedge/runtime/attempted.h"
 <<<<<<< HEAD
 #include "kedge/runtime/background.h"
-=======
+    =======
 #include "kedge/runtime/auto_reset_event.h"
 #include "kedge/runtime/barrier.h"
->>>>>>> main
+    >>>>>>> main
 #include "kedge/runtime/callback.h"
 #include "kedge/runtime/cancelled.h"
 #include "kedge/runtime/channel.h"
@@ -43,8 +43,8 @@
 #include "kedge/runtime/signal_set.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/stall_watch.h"
-#include "kedge/runtime/stop_flag.h"
 #include "kedge/runtime/started.h"
+#include "kedge/runtime/stop_flag.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/task_local.h"
 #include "kedge/runtime/this_task.h"
