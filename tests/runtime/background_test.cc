@@ -203,7 +203,6 @@ TEST_CASE("a background child that is spawned when only such are left is cancell
 
 TEST_CASE("1,000 background children end without recursion and are each cancelled once") {
   loop l;
-  gate g;
   int ended = 0;
   l.run(with_scope([&](scope& s) -> task<> {
     for (int i = 0; i < 1000; ++i) {
