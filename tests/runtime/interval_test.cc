@@ -16,7 +16,7 @@
 #include "kedge/runtime/errc.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
-#include "manual_time.h"
+#include "kedge/runtime/virtual_time.h"
 
 namespace {
 
@@ -25,9 +25,9 @@ using kedge::errc;
 using kedge::interval;
 using kedge::interval_tick;
 using kedge::loop;
-using kedge::manual_time;
 using kedge::missed_ticks;
 using kedge::task;
+using kedge::virtual_time;
 
 void settle(loop& l) {
   while (l.poll()) {
@@ -56,7 +56,7 @@ struct world {
     settle(l);
   }
 
-  manual_time time;
+  virtual_time time;
   kedge::clock::time_point start = time.now();
   kedge::clock::duration busy{0};
   std::vector<seen> out;
@@ -120,7 +120,7 @@ TEST_CASE("a period that is not positive, or not a number, is refused") {
 }
 
 TEST_CASE("a period beyond the end of time never ticks") {
-  manual_time time;
+  virtual_time time;
   loop l(time);
   interval ticks(l, std::chrono::hours::max());
   l.spawn(ticks.next());
@@ -133,7 +133,7 @@ TEST_CASE("a period beyond the end of time never ticks") {
 TEST_CASE("a wait that is cancelled loses no tick, even if the tick was due") {
   for (const bool was_due : {false, true}) {
     CAPTURE(was_due);
-    manual_time time;
+    virtual_time time;
     loop l(time);
     interval ticks(l, 10s);
     const auto start = time.now();
@@ -179,7 +179,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a loop that is destroyed during a wait leaves the tick to the next wait") {
-  manual_time time;
+  virtual_time time;
   std::optional<loop> l(std::in_place, time);
   interval ticks(*l, 1h);
   l->spawn(ticks.next());

@@ -26,7 +26,7 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/run.h"
 #include "kedge/runtime/signal_set.h"
-#include "manual_time.h"
+#include "kedge/runtime/virtual_time.h"
 #include "tests/temporary_folder.h"
 
 namespace {
@@ -606,7 +606,7 @@ TEST_CASE("a loop does not wait for children that are not its own") {
 // --- terminate() ---------------------------------------------------------------------------------
 
 TEST_CASE("terminate() sends SIGTERM, and SIGKILL when the grace has passed") {
-  kedge::manual_time time;
+  kedge::virtual_time time;
   loop l(time);
   const auto start = [&](const char* script) {
     process p(l, {"sh", "-c", script},

@@ -9,9 +9,9 @@
 #include "kedge/runtime/awaiting/branch.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/yield.h"
-#include "manual_time.h"
 #include "mark.h"
 
 namespace {
@@ -156,7 +156,7 @@ TEST_CASE("a loop with a sleep that waits or has expired can be destroyed") {
 }
 
 TEST_CASE("sleeps with a slack end together, each late by less than the slack") {
-  kedge::manual_time time;
+  kedge::virtual_time time;
   loop l(time);
   const auto start = time.now();
   for (int i = 0; i < 10; ++i) {

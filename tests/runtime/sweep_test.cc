@@ -58,14 +58,14 @@ using namespace std::chrono_literals;
 
 class timed_world : public scenario {
  public:
-  timed_world(loop& l, manual_time& time) : in(l), time_(time) {}
+  timed_world(loop& l, virtual_time& time) : in(l), time_(time) {}
   void complete() override { time_.advance(1h); }
 
  protected:
   loop& in;
 
  private:
-  manual_time& time_;
+  virtual_time& time_;
 };
 
 struct sleeping_for : timed_world {
@@ -82,7 +82,7 @@ struct sleeping_coarsely : timed_world {
 };
 class sleeping_until_wall_time : public timed_world {
  public:
-  sleeping_until_wall_time(loop& l, manual_time& time)
+  sleeping_until_wall_time(loop& l, virtual_time& time)
       : timed_world(l, time), deadline_(time.wall_now() + 90min) {}
   auto awaited() { return sleep_until(deadline_); }
 
@@ -91,7 +91,7 @@ class sleeping_until_wall_time : public timed_world {
 };
 class ticking : public timed_world {
  public:
-  ticking(loop& l, manual_time& time) : timed_world(l, time), ticks_(std::in_place, l, 1h) {}
+  ticking(loop& l, virtual_time& time) : timed_world(l, time), ticks_(std::in_place, l, 1h) {}
   // The first one is older than the wait, and may outlive the interval.
   interval::next_awaitable awaited() {
     if (first_) return *std::exchange(first_, std::nullopt);
@@ -119,7 +119,7 @@ struct waiting_forever : timed_world {
 
 class foreign_world : public scenario {
  public:
-  foreign_world(loop&, manual_time&) {}
+  foreign_world(loop&, virtual_time&) {}
   auto awaited() {
     return foreign(event_.wait(), [this] { complete(); });
   }
@@ -138,7 +138,7 @@ class foreign_world : public scenario {
 
 class called_back : public scenario {
  public:
-  called_back(loop&, manual_time&) {}
+  called_back(loop&, virtual_time&) {}
   auto awaited() {
     return callback<int>([this](callback_handler<int> done) { handler_ = std::move(done); },
                          [this] { handler_.reset(); });
@@ -228,7 +228,7 @@ class reading_world : public scenario {
 };
 
 struct pipe_world : reading_world {
-  pipe_world(loop& l, manual_time&) : reading_world(l, pipe_ends()) {}
+  pipe_world(loop& l, virtual_time&) : reading_world(l, pipe_ends()) {}
 };
 // Loses no byte that it has read.
 struct keeping_world : pipe_world {
@@ -258,20 +258,20 @@ class reading_some : public reading_world {
   std::byte byte_{};
 };
 struct reading_pipe : reading_some {
-  reading_pipe(loop& l, manual_time&) : reading_some(l, pipe_ends()) {}
+  reading_pipe(loop& l, virtual_time&) : reading_some(l, pipe_ends()) {}
 };
 struct reading_socket : reading_some {
-  reading_socket(loop& l, manual_time&) : reading_some(l, socket_pair()) {}
+  reading_socket(loop& l, virtual_time&) : reading_some(l, socket_pair()) {}
 };
 // Its end is looked for at intervals, so it has a timer too.
 struct reading_fifo : reading_some {
-  reading_fifo(loop& l, manual_time&) : reading_some(l, fifo_ends()) {}
+  reading_fifo(loop& l, virtual_time&) : reading_some(l, fifo_ends()) {}
 };
 
 // Takes bytes from a task that writes into a full pipe.
 class writing_world : public scenario {
  public:
-  writing_world(loop& l, manual_time&) : ends_(pipe_ends()), out(l, ends_[1], ownership::borrowed) {
+  writing_world(loop& l, virtual_time&) : ends_(pipe_ends()), out(l, ends_[1], ownership::borrowed) {
     for (ssize_t n = 0; n >= 0; n = ::write(ends_[1], block.data(), block.size())) {
       filled_ += n;
     }
@@ -339,7 +339,7 @@ class signal_world : public scenario {
 
 class next_signal : public signal_world {
  public:
-  next_signal(loop& l, manual_time&) : signal_world(l), set_(std::in_place, l, signals_) {}
+  next_signal(loop& l, virtual_time&) : signal_world(l), set_(std::in_place, l, signals_) {}
   // The first one is older than the wait, and may outlive the set.
   signal_set::next_awaitable awaited() {
     if (first_) return *std::exchange(first_, std::nullopt);
@@ -373,7 +373,7 @@ class next_signal : public signal_world {
 // A completion has one result, so there is another one after each that was taken.
 class completing : public scenario {
  public:
-  completing(loop&, manual_time&) {
+  completing(loop&, virtual_time&) {
     renew();
     first_ = source_->wait();
   }
@@ -421,7 +421,7 @@ class held_call {
 
 class offloading_world : public scenario {
  public:
-  offloading_world(loop&, manual_time&) {}
+  offloading_world(loop&, virtual_time&) {}
   // Returns when the only thread of the pool has ended the call and posted it.
   void complete() override {
     if (fn_) fn_->release();
@@ -450,7 +450,7 @@ struct offloading_detached : offloading_world {
 // Lets children end whose input is a pipe that nothing is written to.
 class child_world : public scenario {
  public:
-  child_world(loop& l, manual_time&) : input_(l, ends_[0], ownership::borrowed) {}
+  child_world(loop& l, virtual_time&) : input_(l, ends_[0], ownership::borrowed) {}
   // What the end of a child gives is there when one has become a zombie.
   void complete() override {
     ends_.close_writing();
@@ -484,7 +484,7 @@ class child_world : public scenario {
 
 class process_world : public child_world {
  public:
-  process_world(loop& l, manual_time& time)
+  process_world(loop& l, virtual_time& time)
       : child_world(l, time), child(std::in_place, l, command("cat"), options(input())) {}
   void close() override {
     if (!child) return;
@@ -653,7 +653,7 @@ class expiring : public timed_world {
 // Time ends the clean-up.
 class cleaning_up : public pipe_world {
  public:
-  cleaning_up(loop& l, manual_time& time) : pipe_world(l, time), time_(time) {}
+  cleaning_up(loop& l, virtual_time& time) : pipe_world(l, time), time_(time) {}
   auto awaited() {
     return with_cleanup(read_byte(), [this] { return clean(); }, 1h);
   }
@@ -674,7 +674,7 @@ class cleaning_up : public pipe_world {
     co_await forever();
   }
 
-  manual_time& time_;
+  virtual_time& time_;
   int cleaning_ = 0;
 };
 struct asking_state : timed_world {
@@ -748,7 +748,7 @@ class waiting_for_any_of_range : public keeping_world {
 // Of its children one reads, and one waits for another pipe without a context of its own.
 class with_children : public pipe_world {
  public:
-  with_children(loop& l, manual_time& time)
+  with_children(loop& l, virtual_time& time)
       : pipe_world(l, time), ends_(pipe_ends()), other_(l, ends_[0], ownership::borrowed) {}
   auto awaited() { return with_scope(body(*this)); }
   void complete() override {
@@ -793,7 +793,7 @@ class with_children : public pipe_world {
 };
 class until_signal : public signal_world {
  public:
-  until_signal(loop& l, manual_time&) : signal_world(l) {}
+  until_signal(loop& l, virtual_time&) : signal_world(l) {}
   auto awaited() { return with_signals({SIGUSR1}, sleep_for(clock::duration::max())); }
   void complete() override {
     struct sigaction now{};

@@ -9,6 +9,7 @@ const std::string both = "tools/examples/both";
 const std::string follow = "tools/examples/follow";
 const std::string lines = "tools/examples/lines";
 const std::string nested = "tools/examples/nested";
+const std::string retry = "tools/examples/retry";
 const std::string service = "tools/examples/service";
 
 }  // namespace
@@ -42,6 +43,16 @@ TEST_CASE("both says how it is used") {
   const outcome o = run({both, "true"});
   CHECK(o.status == 2);
   CHECK(o.err == "usage: both COMMAND COMMAND\n");
+}
+
+TEST_CASE("retry tests a client in virtual time, each time with the same result") {
+  const outcome o = run({retry});
+  CHECK(o.status == 0);
+  CHECK(o.out ==
+        "0 ignored: 1 tries in 4999 ms: as expected\n"
+        "1 ignored: 2 tries in 19999 ms: as expected\n"
+        "2 ignored: 3 tries in 44999 ms: as expected\n"
+        "3 ignored: 0 tries in 75000 ms: as expected\n");
 }
 
 TEST_CASE("follow copies its input as it arrives, to the end") {
