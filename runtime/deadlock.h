@@ -12,8 +12,9 @@
 // If nothing but awaited signals is left, the loop waits for them: that is how a daemon looks which
 // has nothing to do. The loop's observer learns of it, once (happening::only_signals_left).
 //
-// What is not found: tasks that wait for each other while a timer, a descriptor or a remote is
-// there, whatever that would lead to. A host that drives by poll(), run_once() or step() adds work
+// What is not found: tasks that wait for each other while a timer, an awaited descriptor or a
+// remote is there, whatever that would lead to. A completion that has been awaited counts as a
+// remote for as long as it lives. A host that drives by poll(), run_once() or step() adds work
 // by itself, and is never thrown at.
 //
 // Costs: nothing while the loop has something to do or a timer. Before a wait without a time-out,

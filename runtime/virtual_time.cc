@@ -77,11 +77,14 @@ clock::time_point virtual_time::next_deadline() noexcept {
   return next;
 }
 
-// Waits in real time for an event of any loop. Returns false if `driven` can do so by itself.
+// Waits in real time for an event of any loop. Returns false if there is no loop, or if `driven`
+// can wait by itself.
 bool virtual_time::wait(loop* driven) {
   if (follower(1) == nullptr) {
-    if (driven == nullptr) follower(0)->run_once();
-    return driven == nullptr;
+    loop* const only = follower(0);
+    if (only == driven) return false;
+    only->run_once();
+    return true;
   }
   std::vector<pollfd> handles;
   for (std::size_t i = 0; loop* const l = follower(i); ++i) {

@@ -16,10 +16,10 @@
 // The wall clock moves with the time, and can be stepped. It begins at 2000-01-01 00:00 UTC.
 //
 // Threads: run(), run_for() and a run() of a loop belong to one thread, which drives all loops of
-// the world, in the order in which the loops were made. They throw std::logic_error if another
-// thread is driving one of them. Other threads are part of the world only by holds: a thread that
-// merely posts is not waited for. now(), wall_now(), advance() and step_wall() may be called on any
-// thread.
+// the world, in the order in which the loops were made. They throw std::logic_error if one of them
+// is being driven already, by another thread or by the task that calls. Other threads are part of
+// the world only by holds: a thread that merely posts is not waited for. now() and wall_now() may
+// be called on any thread, and so may advance() and step_wall(), by one thread at a time.
 //
 // Lifetime: see time_source.h. Only kernels of this project can follow it: on Darwin making the
 // loops fails.
