@@ -462,7 +462,9 @@ bool reactor::turn(clock::duration max_wait) {
   return run_ready() || came;
 }
 
+// While tasks are ready, this turn is like any other: no jump is near.
 bool reactor::turn_in_virtual_time(bool asks_kernel) {
+  if (!ready_.empty()) return turn(clock::duration::zero());
   throw_if_forked();
   ++counters_.turns;
   const bool posted = mailbox_->run_posted();
