@@ -61,7 +61,7 @@ class at_sleep final : public kedge::observer {
 TEST_CASE("run() throws the tree of tasks when nothing can wake the loop, and can go on") {
   loop l;
   kedge::event never;
-  const auto waits = [&]() -> task<> { co_await never.wait(); };
+  const auto waits = [&]() -> task<> { static_cast<void>(co_await never.wait()); };
   const int line = __LINE__ + 1;
   l.spawn(waits);
   const std::string text = message_of(l, never);
@@ -212,7 +212,7 @@ TEST_CASE("a hold on the time is no deadlock") {
   l.set_observer(&at_ninth_wait);
   const auto waits = [&]() -> task<> {
     const kedge::time_hold hold(l);
-    co_await set.wait();
+    static_cast<void>(co_await set.wait());
   };
   l.run(waits());
   CHECK(at_ninth_wait.waits >= 9);

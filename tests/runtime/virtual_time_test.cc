@@ -285,7 +285,6 @@ TEST_CASE("a hold that is moved or released holds once, and has no effect on ano
     time_hold a(l), b;
     time_hold c(std::move(a));
     b = std::move(c);
-    b = std::move(b);
     b.release();
     b.release();
   }
