@@ -70,7 +70,8 @@ stall_watch::~stall_watch() {
   reactor_.set_probe(nullptr);
   if (state_->generation != fork_generation()) {
     // The thread does not exist here, and may have held the mutex.
-    static_cast<void>(state_.release());
+    const state* const kept = state_.release();
+    static_cast<void>(kept);
     return;
   }
   {

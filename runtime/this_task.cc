@@ -7,18 +7,18 @@
 namespace kedge {
 namespace {
 
-// The context of the task around a branch of a combinator, which has no place of its own.
-const context& placed_around(const context& c) noexcept {
+// The place of the task. A branch of a combinator has none of its own: that of the task around it.
+std::source_location place_of(const context& c) noexcept {
   for (const context* at = &c; at->parent() != nullptr; at = at->parent()) {
-    if (at->place().line() != 0) return *at;
+    if (at->place().line() != 0) return at->place();
   }
-  return c;
+  return c.place();
 }
 
 }  // namespace
 
 task_state this_task::state_operation::await_resume() const noexcept {
-  task_state s{context_->holder()->owner().branch_name(), placed_around(*context_).place(), {}, {}};
+  task_state s{context_->holder()->owner().branch_name(), place_of(*context_), {}, {}};
   if (context_->deadline() != clock::time_point::max()) {
     s.time_left = clock::between(context_->in_reactor().now(), context_->deadline());
   }

@@ -86,20 +86,20 @@ class branch_group : protected branch_owner {
   template <std::size_t I, class A>
   struct cell {
     template <class T>
-    cell(T&& awaitables, branch_owner& owner) : held(std::get<I>(std::move(awaitables)), owner) {}
+    cell(T& awaitables, branch_owner& owner) : held(std::move(std::get<I>(awaitables)), owner) {}
     branch<operation_of<A>> held;
   };
   template <class Indices>
   struct cell_list;
   template <std::size_t... I>
   struct cell_list<std::index_sequence<I...>> : cell<I, As>... {
-    cell_list(std::tuple<As...>&& awaitables, branch_owner& owner)
-        : cell<I, As>(std::move(awaitables), owner)... {}
+    cell_list(std::tuple<As...>& awaitables, branch_owner& owner)
+        : cell<I, As>(awaitables, owner)... {}
   };
 
   template <std::size_t... I>
   branch_group(std::tuple<As...>&& awaitables, std::index_sequence<I...>)
-      : cells_(std::move(awaitables), *this) {}
+      : cells_(awaitables, *this) {}
 
   template <class F, std::size_t... I>
   void each(F& f, std::index_sequence<I...>) noexcept {
