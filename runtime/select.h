@@ -1,8 +1,7 @@
 // select(a, b...): waits until one of several sources has something, and takes from exactly one.
 //
 //     const auto next = co_await kedge::select(jobs.receive(), stop.next(), kedge::sleep_for(1s));
-//     if (const auto* const job = std::get_if<0>(&next)) ...     // a result<T>; index() tells
-//     which
+//     if (const auto* const job = std::get_if<0>(&next)) ...     // a result<T>
 //
 // Gives a std::variant with the value of the source that was taken at its index: std::monostate for
 // void, std::reference_wrapper<T> for T&. The others have had no effect: an item stays in its

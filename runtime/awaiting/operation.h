@@ -21,10 +21,10 @@
 //       Called when w has its turn, just before the awaiting coroutine is resumed. Takes the result
 //       from the kernel here, so that a cancellation before this turn loses none. Returns false
 //       after a false alarm: the operation waits on.
-//   bool await_ended() const noexcept                            [optional, for select() to accept
-//   an operation without await_settle()]
-//       Returns whether the operation, which was started, has ended.
-//   void await_again() noexcept                                  [optional, beside await_ended()]
+//   bool await_ended() const noexcept                                                    [optional]
+//       Returns whether the operation, which was started, has ended. select() accepts an operation
+//       without await_settle() that has this function.
+//   void await_again() noexcept                                    [optional, beside await_ended()]
 //       Called by select() after a false alarm of another operation. Takes from the source, which
 //       may have passed over this operation while w was queued.
 //   bool await_cancel(cancel_cause) noexcept
@@ -47,8 +47,7 @@
 //       what it reserved.
 //   void describe(description&) const noexcept
 //       Prints one line for loop::dump().
-//   static constexpr operation_kind kind                                    [optional: default
-//   wait]
+//   static constexpr operation_kind kind                               [optional, by default: wait]
 #pragma once
 
 #include <concepts>

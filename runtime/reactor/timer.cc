@@ -246,7 +246,7 @@ void timer_heap::close_gap() noexcept {
 
 // Drops the entries without a timer.
 void timer_heap::compact() noexcept {
-  if (pile_begin_ != heap_size_) return;  // there is a run, at whose end there is another chance
+  if (pile_begin_ != heap_size_) return;  // there is a run: a later disarming compacts
   const std::size_t kept = drop_dead(0, heap_size_);
   if (kept != heap_size_) {
     heap_size_ = kept;
