@@ -2,10 +2,12 @@
 #pragma once
 
 #include <doctest/doctest.h>
-#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#if __has_include(<sys/ptrace.h>)
+#include <sys/ptrace.h>
+#endif
 
 #include <array>
 #include <cerrno>

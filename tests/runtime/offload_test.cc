@@ -510,25 +510,27 @@ TEST_CASE("a forked child has a pool of the process of its own") {
 
 TEST_CASE("exit() with calls that run and are queued ends the process") {
   SUBCASE("on the main thread, with the pool of the process") {
-    CHECK(WEXITSTATUS(kedge::status_of_child([] {
-            static held_call call;
-            static loop l;
-            const auto f = [] { call.hold(); };
-            l.spawn(offload_detached(f));
-            l.poll();
-            call.wait_until_entered();
-            std::exit(7);
-            return 0;
-          })) == 7);
+    const int status = kedge::status_of_child([] {
+      static held_call call;
+      static loop l;
+      const auto f = [] { call.hold(); };
+      l.spawn(offload_detached(f));
+      l.poll();
+      call.wait_until_entered();
+      std::exit(7);
+      return 0;
+    });
+    CHECK(WEXITSTATUS(status) == 7);
   }
   SUBCASE("in a function of a static pool") {
-    CHECK(WEXITSTATUS(kedge::status_of_child([] {
-            static const thread_pool pool(1);
-            loop l;
-            const auto f = [] { std::exit(8); };
-            l.run(offload(pool, f));
-            return 0;
-          })) == 8);
+    const int status = kedge::status_of_child([] {
+      static const thread_pool pool(1);
+      loop l;
+      const auto f = [] { std::exit(8); };
+      l.run(offload(pool, f));
+      return 0;
+    });
+    CHECK(WEXITSTATUS(status) == 8);
   }
 }
 #endif
