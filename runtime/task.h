@@ -73,6 +73,8 @@ class promise_base : public awaiting_promise {
 template <class T>
 class promise final : public promise_base {
   using held = std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*, T>;
+  static_assert(alignof(held) <= 2 * sizeof(void*),
+                "kedge: a task gives no type of extended alignment: frames are not aligned to it");
 
  public:
   promise() noexcept {}
@@ -141,9 +143,6 @@ class task_operation {
 
   bool await_ready() const noexcept { return false; }
   std::coroutine_handle<> await_suspend(waiter& w) noexcept {
-    static_assert(
-        alignof(promise) <= 2 * sizeof(void*),
-        "kedge: a task gives no type of extended alignment: frames are not aligned to it");
     if (frame_ == nullptr) [[unlikely]]
       stop_empty(w);
     return frame_->start(w, frame_);
