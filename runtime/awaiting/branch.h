@@ -60,14 +60,10 @@ class branch_base : public waiter {
   branch_base(branch_owner& owner, context* own) noexcept : waiter(own, nullptr), owner_(&owner) {}
   ~branch_base() = default;
 
-  // The branch has ended so.
-  void report(outcome o) noexcept {
+  // The branch has ended so. Returns the coroutine to run next, if this is the branch's turn.
+  std::coroutine_handle<> report(outcome o) noexcept {
     outcome_ = o;
     if (waiter* const w = owner_->branch_done(*this)) wake(*w);
-  }
-  // The same, at the branch's turn. Returns the coroutine to run next.
-  std::coroutine_handle<> report_at_turn(outcome o) noexcept {
-    report(o);
     return std::noop_coroutine();
   }
 
@@ -88,7 +84,7 @@ class inner_branch : public branch_base {
   void on_resume() noexcept {}
   void on_withdrawn() noexcept { report(outcome::cancelled); }
   void close() noexcept {}
-  std::coroutine_handle<> on_end(outcome o) noexcept { return report_at_turn(o); }
+  std::coroutine_handle<> on_end(outcome o) noexcept { return report(o); }
 };
 
 // A branch that runs the chain of a context.
@@ -134,7 +130,7 @@ class outer_branch : public chain_branch, public context {
   }
   std::coroutine_handle<> on_end(outcome o) noexcept {
     close();
-    return report_at_turn(o);
+    return report(o);
   }
 };
 
@@ -151,7 +147,7 @@ class body_branch : public chain_branch {
   void close() noexcept { owner_context().run(); }
   std::coroutine_handle<> on_end(outcome o) noexcept {
     close();
-    return report_at_turn(o);
+    return report(o);
   }
 };
 

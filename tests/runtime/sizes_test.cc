@@ -62,10 +62,10 @@ TEST_CASE("a wait takes no more than this in the frame of its coroutine") {
   CHECK(waiting<timed_read> <= 240);
   CHECK(waiting<any_of_two> <= 320);
   CHECK(waiting<all_of_two> <= 320);
-  CHECK(waiting<decltype(kedge::attempt(std::declval<task<>>()))> <= 232);
-  CHECK(waiting<decltype(kedge::shield(std::declval<task<>>()))> <= 232);
-  CHECK(sizeof(kedge::context) <= 88);
-  CHECK(sizeof(kedge::branch<kedge::operation_of<task<>>>) <= 152);
+  CHECK(waiting<decltype(kedge::attempt(std::declval<task<>>()))> <= 224);
+  CHECK(waiting<decltype(kedge::shield(std::declval<task<>>()))> <= 224);
+  CHECK(sizeof(kedge::context) <= 80);
+  CHECK(sizeof(kedge::branch<kedge::operation_of<task<>>>) <= 144);
   CHECK(sizeof(kedge::task_detail::promise<void>) <= 40);
   CHECK(sizeof(kedge::task_detail::promise<int>) <= 48);
 }
