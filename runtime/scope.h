@@ -61,9 +61,6 @@ class scope : public spawner<scope> {
 
     virtual branch_base& held_branch() noexcept = 0;
 
-    // Returns the exception with which the child has failed.
-    virtual std::exception_ptr failure() noexcept = 0;
-
     // Destroys the child.
     virtual void discard() noexcept { delete this; }
 
@@ -123,7 +120,9 @@ class scope : public spawner<scope> {
   bool cancelled_itself() const noexcept { return cancelled_itself_; }
   bool any_child_cancelled() const noexcept { return any_child_cancelled_; }
   bool any_failed() const noexcept { return first_failure_ != nullptr; }
-  std::exception_ptr first_failure() const noexcept { return first_failure_->failure(); }
+  std::exception_ptr first_failure() const noexcept {
+    return first_failure_->held_branch().failure();
+  }
   // `c` has ended so. Returns the waiter whose wait this ends, or null.
   waiter* child_done(child& c, outcome o) noexcept;
   // Adds the failure of `c`, and cancels all.
@@ -203,7 +202,6 @@ class scope : public spawner<scope> {
 
     branch<Op>& held() noexcept { return branch_; }
     branch_base& held_branch() noexcept override { return branch_; }
-    std::exception_ptr failure() noexcept override { return branch_.failure(); }
 
    private:
     branch<Op> branch_;
@@ -251,7 +249,7 @@ class failure_list {
  public:
   class iterator {
    public:
-    std::exception_ptr operator*() const noexcept { return at_->failure(); }
+    std::exception_ptr operator*() const noexcept { return at_->held_branch().failure(); }
     iterator& operator++() noexcept {
       at_ = at_->next;
       return *this;

@@ -11,7 +11,6 @@
 #pragma once
 
 #include <cstddef>
-#include <exception>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -19,47 +18,33 @@
 
 #include "kedge/runtime/awaiting/branch_group.h"
 #include "kedge/runtime/awaiting/branch_range.h"
+#include "kedge/runtime/awaiting/branch_set.h"
 
 namespace kedge {
 
 // What when_all does with its branches, of any Group.
 template <class Group>
-class all_of : public Group {
+class all_of : public branch_set<Group> {
  public:
-  bool await_cancel(cancel_cause cause) noexcept {
-    this->cancel_branches(cause);
-    return false;
-  }
-  bool was_cancelled() const noexcept {
-    return failed_ == nullptr && this->any_ended(outcome::cancelled);
-  }
-  std::exception_ptr await_failure() noexcept {
-    return failed_ != nullptr ? this->failure_of(failed_) : nullptr;
-  }
+  bool was_cancelled() const noexcept { return !this->has_failed() && this->has_cancelled(); }
   void describe(description& line) const noexcept { line.print("all of %zu", this->count); }
 
  protected:
-  using Group::Group;
+  using branch_set<Group>::branch_set;
   ~all_of() = default;
 
-  bool begin(waiter& w) {
-    return this->start(w, [this] { return failed_ != nullptr; });
-  }
-  void require_values() {
-    if (failed_ != nullptr) std::rethrow_exception(this->failure_of(failed_));
+  bool begin(waiter& w) noexcept {
+    return this->start(w, [this] { return this->has_failed(); });
   }
 
  private:
   waiter* branch_done(branch_base& b) noexcept override {
-    if (b.ended() == outcome::failed && failed_ == nullptr) {
-      failed_ = &b;
-      this->cancel_branches(cancel_cause::failure, &b);
-    }
+    const bool had_failed = this->has_failed();
+    this->note_end(b);
+    if (this->has_failed() && !had_failed) this->cancel_branches(cancel_cause::failure, &b);
     return this->one_done();
   }
   const char* branch_name() const noexcept override { return "when_all"; }
-
-  const branch_base* failed_ = nullptr;
 };
 
 template <awaitable... As>
@@ -94,6 +79,7 @@ class when_all_range_operation final : public all_of<branch_range<A>> {
   // Reserves the room for the values, which are not lost for want of memory then.
   bool await_suspend(waiter& w) {
     values_.reserve(this->count);
+    this->make_branches();
     return this->begin(w);
   }
   values await_resume() {

@@ -14,7 +14,6 @@
 #pragma once
 
 #include <cstddef>
-#include <exception>
 #include <optional>
 #include <stdexcept>
 #include <tuple>
@@ -24,34 +23,23 @@
 
 #include "kedge/runtime/awaiting/branch_group.h"
 #include "kedge/runtime/awaiting/branch_range.h"
+#include "kedge/runtime/awaiting/branch_set.h"
 
 namespace kedge {
 
 // What when_any does with its branches, of any Group.
 template <class Group>
-class any_of : public Group {
+class any_of : public branch_set<Group> {
  public:
-  bool await_cancel(cancel_cause cause) noexcept {
-    this->cancel_branches(cause);
-    return false;
-  }
-  bool was_cancelled() const noexcept {
-    return failed_ == nullptr && !this->any_ended(outcome::value);
-  }
-  std::exception_ptr await_failure() noexcept {
-    return failed_ != nullptr ? this->failure_of(failed_) : nullptr;
-  }
+  bool was_cancelled() const noexcept { return !is_decided(); }
   void describe(description& line) const noexcept { line.print("any of %zu", this->count); }
 
  protected:
-  using Group::Group;
+  using branch_set<Group>::branch_set;
   ~any_of() = default;
 
-  bool begin(waiter& w) {
-    return this->start(w, [this] { return decided_; });
-  }
-  void require_values() {
-    if (failed_ != nullptr) std::rethrow_exception(this->failure_of(failed_));
+  bool begin(waiter& w) noexcept {
+    return this->start(w, [this] { return is_decided(); });
   }
   template <class Value, class Branch>
   static std::optional<Value> value_if_any(Branch& b) {
@@ -60,19 +48,17 @@ class any_of : public Group {
   }
 
  private:
+  bool is_decided() const noexcept { return this->has_failed() || this->has_value(); }
   waiter* branch_done(branch_base& b) noexcept override {
-    if (b.ended() == outcome::failed && failed_ == nullptr) failed_ = &b;
-    if (b.ended() != outcome::cancelled && !decided_) {
-      decided_ = true;
-      const bool failed = failed_ != nullptr;
-      this->cancel_branches(failed ? cancel_cause::failure : cancel_cause::superseded, &b);
+    const bool was_decided = is_decided();
+    this->note_end(b);
+    if (is_decided() && !was_decided) {
+      this->cancel_branches(this->has_failed() ? cancel_cause::failure : cancel_cause::superseded,
+                            &b);
     }
     return this->one_done();
   }
   const char* branch_name() const noexcept override { return "when_any"; }
-
-  const branch_base* failed_ = nullptr;
-  bool decided_ = false;
 };
 
 template <awaitable... As>
@@ -107,6 +93,7 @@ class when_any_range_operation final : public any_of<branch_range<A>> {
   // Reserves the room for the values, which are not lost for want of memory then.
   bool await_suspend(waiter& w) {
     values_.reserve(this->count);
+    this->make_branches();
     return this->begin(w);
   }
   values await_resume() {

@@ -107,7 +107,6 @@ class scope_operation final : private scope {
     body_record(scope_operation& s, Body& closure, scope& handed_out)
         : child(s), held(closure(handed_out), *this) {}
     branch_base& held_branch() noexcept override { return held; }
-    std::exception_ptr failure() noexcept override { return held.failure(); }
     void discard() noexcept override { static_cast<scope_operation&>(owner()).body_.reset(); }
     branch<operation, body_branch> held;
 

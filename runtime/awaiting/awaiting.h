@@ -191,7 +191,7 @@ class operation_waiter : public Base {
     }
   }
   // Returns the exception that take() would throw, or null.
-  std::exception_ptr failure() noexcept {
+  std::exception_ptr failure_of_operation() noexcept {
     if constexpr (may_throw) {
       if (failure_.stored) return failure_.stored;
     }

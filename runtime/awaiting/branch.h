@@ -50,6 +50,9 @@ class branch_base : public waiter {
   outcome ended() const noexcept { return outcome_; }
   branch_owner& owner() const noexcept { return *owner_; }
 
+  // Returns the exception with which a failed branch has ended.
+  virtual std::exception_ptr failure() noexcept = 0;
+
   // The chain that this branch runs was cancelled and has been destroyed. Returns the coroutine to
   // run next.
   virtual std::coroutine_handle<> chain_destroyed() noexcept = 0;
@@ -247,8 +250,7 @@ class branch final : public operation_waiter<Op, Kind> {
     }
   }
 
-  // Returns the exception with which a failed branch has ended.
-  std::exception_ptr failure() noexcept { return base::failure(); }
+  std::exception_ptr failure() noexcept override { return this->failure_of_operation(); }
 
   // Returns the value or throws the failure. Requires that the branch has ended with one of them.
   // At most once.

@@ -1,5 +1,4 @@
-// branch_group<As...>: a fixed number of branches that run concurrently; the base of when_all and
-// when_any.
+// branch_group<As...>: a fixed number of branches. See branch_set.h.
 //
 // Threads: the loop's thread only.
 #pragma once
@@ -26,10 +25,6 @@ class branch_group : protected branch_owner {
   auto& at() noexcept {
     return static_cast<cell<I, std::tuple_element_t<I, std::tuple<As...>>>&>(cells_).held;
   }
-  template <std::size_t I>
-  const auto& at() const noexcept {
-    return static_cast<const cell<I, std::tuple_element_t<I, std::tuple<As...>>>&>(cells_).held;
-  }
 
   // Calls f on every branch, in order.
   template <class F>
@@ -37,50 +32,9 @@ class branch_group : protected branch_owner {
     each(f, std::index_sequence_for<As...>());
   }
 
-  // Starts the branches in order, until stop() returns true. Returns false if all branches that
-  // were started have ended.
-  template <class Stop>
-  bool start(waiter& w, Stop stop) noexcept {
-    waiter_ = &w;
-    running_ = count + 1;
-    for_each([&](auto& b) {
-      if (stop()) {
-        --running_;
-      } else {
-        b.start(w.owner_context());
-      }
-    });
-    return --running_ != 0;
-  }
-
-  // Cancels the branches that were started, but `except`.
-  void cancel_branches(cancel_cause cause, const branch_base* except = nullptr) noexcept {
-    for_each([&](auto& b) {
-      if (&b != except && b.is_started()) b.cancel(cause);
-    });
-  }
-
-  // Must be called once by each branch_done(), last. Returns what that returns.
-  waiter* one_done() noexcept { return --running_ == 0 ? waiter_ : nullptr; }
-
-  bool any_ended(outcome o) const noexcept { return any(o, std::index_sequence_for<As...>()); }
-
-  // Returns the exception of `failed`, one of the branches.
-  std::exception_ptr failure_of(const branch_base* failed) noexcept {
-    std::exception_ptr found;
-    for_each([&](auto& b) {
-      if (&b == failed) found = b.failure();
-    });
-    return found;
-  }
-
  public:
-  static constexpr operation_kind kind = operation_kind::composite;
-
   branch_group(const branch_group&) = delete;
   branch_group& operator=(const branch_group&) = delete;
-
-  bool await_ready() const noexcept { return false; }
 
  private:
   template <std::size_t I, class A>
@@ -105,14 +59,8 @@ class branch_group : protected branch_owner {
   void each(F& f, std::index_sequence<I...>) noexcept {
     (f(at<I>()), ...);
   }
-  template <std::size_t... I>
-  bool any(outcome o, std::index_sequence<I...>) const noexcept {
-    return ((at<I>().ended() == o) || ...);
-  }
 
   cell_list<std::index_sequence_for<As...>> cells_;
-  waiter* waiter_ = nullptr;
-  std::size_t running_ = 0;
 };
 
 // The type of an awaitable's value in a tuple: std::monostate for void.
