@@ -7,22 +7,19 @@
 #pragma once
 
 #include <exception>
-#include <functional>
 #include <memory>
 #include <type_traits>
 #include <utility>
 #include <variant>
 
 #include "kedge/runtime/cancelled.h"
+#include "kedge/runtime/result.h"
 
 namespace kedge {
 
 template <class T>
 class [[nodiscard]] attempted {
-  using held =
-      std::conditional_t<std::is_void_v<T>, std::monostate,
-                         std::conditional_t<std::is_reference_v<T>,
-                                            std::reference_wrapper<std::remove_reference_t<T>>, T>>;
+  using held = typename result_detail::held<T>::type;
 
  public:
   explicit attempted(cancel_cause cause) : state_(std::in_place_index<2>, cause) {}
@@ -41,25 +38,21 @@ class [[nodiscard]] attempted {
   // Returns the value. Throws the exception, or kedge::cancelled.
   T value() && {
     require();
-    if constexpr (std::is_reference_v<T>) {
-      return std::get<0>(state_).get();
-    } else if constexpr (!std::is_void_v<T>) {
-      return std::get<0>(std::move(state_));
-    }
+    return result_detail::get_held<T>(std::move(state_));
   }
   // The same, without moving it out.
   decltype(auto) value() & {
     require();
-    return get(*this);
+    return result_detail::get_held<T>(state_);
   }
   decltype(auto) value() const& {
     require();
-    return get(*this);
+    return result_detail::get_held<T>(state_);
   }
   // Returns the value. Undefined without one.
-  decltype(auto) operator*() & noexcept { return get(*this); }
-  decltype(auto) operator*() const& noexcept { return get(*this); }
-  decltype(auto) operator*() && noexcept { return get(std::move(*this)); }
+  decltype(auto) operator*() & noexcept { return result_detail::get_held<T>(state_); }
+  decltype(auto) operator*() const& noexcept { return result_detail::get_held<T>(state_); }
+  decltype(auto) operator*() && noexcept { return result_detail::get_held<T>(std::move(state_)); }
   auto* operator->() noexcept
     requires(!std::is_void_v<T>)
   {
@@ -83,19 +76,6 @@ class [[nodiscard]] attempted {
   void require() const {
     if (failed()) std::rethrow_exception(std::get<1>(state_));
     if (cancelled()) throw kedge::cancelled(std::get<2>(state_));
-  }
-
-  template <class Self>
-  static decltype(auto) get(Self&& self) noexcept {
-    if constexpr (std::is_void_v<T>) {
-      return;
-    } else if constexpr (std::is_reference_v<T>) {
-      return std::get_if<0>(&self.state_)->get();
-    } else if constexpr (std::is_lvalue_reference_v<Self>) {
-      return (*std::get_if<0>(&self.state_));
-    } else {
-      return std::move(*std::get_if<0>(&self.state_));
-    }
   }
 
   using state = std::variant<held, std::exception_ptr, cancel_cause>;

@@ -107,6 +107,21 @@ struct held<void> {
   using type = std::monostate;
 };
 
+// Returns the T that the variant `state` holds as its first alternative, as state is: moved out of
+// an rvalue. Undefined if it holds another one.
+template <class T, class State>
+decltype(auto) get_held(State&& state) noexcept {
+  if constexpr (std::is_void_v<T>) {
+    return;
+  } else if constexpr (std::is_reference_v<T>) {
+    return std::get_if<0>(&state)->get();
+  } else if constexpr (std::is_lvalue_reference_v<State>) {
+    return (*std::get_if<0>(&state));
+  } else {
+    return std::move(*std::get_if<0>(&state));
+  }
+}
+
 }  // namespace result_detail
 
 template <class T, class E = std::error_code>
@@ -150,9 +165,9 @@ class [[nodiscard]] result {
   }
 
   // Returns the value. Undefined without one.
-  decltype(auto) operator*() & noexcept { return get(*this); }
-  decltype(auto) operator*() const& noexcept { return get(*this); }
-  decltype(auto) operator*() && noexcept { return get(std::move(*this)); }
+  decltype(auto) operator*() & noexcept { return result_detail::get_held<T>(state_); }
+  decltype(auto) operator*() const& noexcept { return result_detail::get_held<T>(state_); }
+  decltype(auto) operator*() && noexcept { return result_detail::get_held<T>(std::move(state_)); }
   auto* operator->() noexcept
     requires(!std::is_void_v<T>)
   {
@@ -185,19 +200,6 @@ class [[nodiscard]] result {
   void require(const std::source_location& place) const {
     if (!has_value()) [[unlikely]]
       result_detail::raise(*std::get_if<1>(&state_), place);
-  }
-
-  template <class Self>
-  static decltype(auto) get(Self&& self) noexcept {
-    if constexpr (std::is_void_v<T>) {
-      return;
-    } else if constexpr (std::is_reference_v<T>) {
-      return std::get_if<0>(&self.state_)->get();
-    } else if constexpr (std::is_lvalue_reference_v<Self>) {
-      return (*std::get_if<0>(&self.state_));
-    } else {
-      return std::move(*std::get_if<0>(&self.state_));
-    }
   }
 
   std::variant<held, unexpected<E>> state_;

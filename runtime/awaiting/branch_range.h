@@ -7,24 +7,19 @@
 #pragma once
 
 #include <cstddef>
-#include <exception>
-#include <functional>
 #include <memory>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "kedge/runtime/awaiting/branch_group.h"
+#include "kedge/runtime/result.h"
 
 namespace kedge {
 
 // The type of an awaitable's value in a container: std::monostate for void, a
 // std::reference_wrapper for a reference.
 template <awaitable A>
-using any_value_t =
-    std::conditional_t<std::is_reference_v<awaited_t<A>>,
-                       std::reference_wrapper<std::remove_reference_t<awaited_t<A>>>,
-                       tuple_value_t<A>>;
+using any_value_t = typename result_detail::held<awaited_t<A>>::type;
 
 template <awaitable A>
 class branch_range : protected branch_owner {
