@@ -19,8 +19,9 @@ std::source_location place_of(const context& c) noexcept {
 
 task_state this_task::state_operation::await_resume() const noexcept {
   task_state s{context_->holder()->owner().branch_name(), place_of(*context_), {}, {}};
-  if (context_->deadline() != clock::time_point::max()) {
-    s.time_left = clock::between(context_->in_reactor().now(), context_->deadline());
+  const clock::time_point deadline = context_->deadline();
+  if (deadline != clock::time_point::max()) {
+    s.time_left = clock::between(context_->in_reactor().now(), deadline);
   }
   if (context_->cancelled()) s.cancelled = context_->cause();
   return s;

@@ -7,13 +7,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <csignal>
-#include <exception>
 #include <mutex>
 #include <new>
 #include <thread>
 
 #include "kedge/runtime/base/mutex.h"
+#include "kedge/runtime/reactor/start_thread.h"
 
 namespace kedge {
 namespace {
@@ -54,29 +53,13 @@ bool reap_ended() noexcept {
   return background::has_thread = !left.empty();
 }
 
-void reap_all() noexcept {
+void* reap_all(void*) noexcept {
   using namespace std::chrono_literals;
   for (auto interval = 1ms; reap_ended();
        interval = std::min<std::chrono::milliseconds>(2 * interval, 100ms)) {
     std::this_thread::sleep_for(interval);
   }
-}
-
-// Starts the thread with all signals blocked: it runs no handler of the program. Returns false if
-// the system has no thread or no memory.
-bool start_thread() noexcept {
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  bool is_started = true;
-  try {
-    std::thread(reap_all).detach();
-  } catch (const std::exception&) {
-    is_started = false;
-  }
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return is_started;
+  return nullptr;
 }
 
 }  // namespace
@@ -107,7 +90,11 @@ void reap_in_background(std::unique_ptr<unreaped_child> child) noexcept {
     if (background::has_thread) return;
     background::has_thread = true;
   }
-  if (start_thread()) return;
+  pthread_t thread;
+  if (start_thread(thread, &reap_all, nullptr) == 0) {
+    ::pthread_detach(thread);
+    return;
+  }
   const std::lock_guard hold(background::lock);
   background::has_thread = false;
 }

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "kedge/runtime/awaiting/branch_group.h"
+#include "kedge/runtime/awaiting/branch.h"
 #include "kedge/runtime/result.h"
 
 namespace kedge {
