@@ -364,12 +364,14 @@ TEST_CASE("a destroyed pool waits for what runs, and ends what is queued with er
   auto unawaited = offload(*pool, block);
   l.poll();
   first.wait_until_entered();
-  std::thread releasing([&] { first.release(); });
-  pool.reset();
-  releasing.join();
+  std::thread closing([&] { pool.reset(); });
+  while (!queued) l.run_once();
+  CHECK(queued == errc::closed);
+  CHECK(!value);
+  first.release();
+  closing.join();
   while (l.size() != 0) l.run_once();
   CHECK(value == 1);
-  CHECK(queued == errc::closed);
   late = code_of([&] { l.run(std::move(unawaited)); });
   CHECK(late == errc::closed);
 }
