@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "drain.h"
 #include "gate.h"
 #include "kedge/runtime/attempt.h"
 #include "kedge/runtime/forever.h"
@@ -31,10 +32,6 @@ using kedge::errc;
 using kedge::gate;
 using kedge::loop;
 using kedge::task;
-
-void drain(loop& l) {
-  while (l.size() != 0) l.run_once();
-}
 
 async_generator<int> count_to(int n) {
   for (int i = 1; i <= n; ++i) {

@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "drain.h"
 #include "gate.h"
 #include "in_child_process.h"
 #include "kedge/runtime/loop.h"
@@ -34,9 +35,6 @@ using kedge::task;
 
 task<int> after(gate& g) {
   co_return co_await g.wait();
-}
-void drain(loop& l) {
-  while (l.size() != 0) l.poll();
 }
 // What an attempt reports: the value, 'f'ailed with its message, or 'c'ancelled with its cause.
 std::string report_of(attempted<int> end) {

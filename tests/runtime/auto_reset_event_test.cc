@@ -7,7 +7,7 @@
 #include <ostream>
 #include <string>
 
-#include "drive.h"
+#include "drain.h"
 #include "kedge/runtime/attempt.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
@@ -16,8 +16,8 @@
 namespace {
 
 using kedge::auto_reset_event;
-using kedge::drive;
 using kedge::loop;
+using kedge::settle;
 using kedge::task;
 
 task<> wait(auto_reset_event& e, std::string& out, char name) {
@@ -31,13 +31,13 @@ TEST_CASE("an auto_reset_event lets one task go for each set(), in the order of 
   loop l;
   std::string out;
   for (const char name : {'a', 'b', 'c'}) l.spawn(wait, std::ref(e), std::ref(out), name);
-  drive(l);
+  settle(l);
   e.set();
-  drive(l);
+  settle(l);
   CHECK(out == "a");
   e.set();
   e.set();
-  drive(l);
+  settle(l);
   CHECK(out == "abc");
   CHECK_FALSE(e.is_set());
 }
@@ -63,10 +63,10 @@ TEST_CASE("a set() that a task was let go by, and that is destroyed before its t
   {
     loop l;
     l.spawn(wait, std::ref(e), std::ref(out), 'a');
-    drive(l);
+    settle(l);
     SUBCASE("to the next task that waits") {
       other.spawn(wait, std::ref(e), std::ref(out), 'b');
-      drive(other);
+      settle(other);
       e.set();
     }
     SUBCASE("to a later one, since the event is set again") {
@@ -78,7 +78,7 @@ TEST_CASE("a set() that a task was let go by, and that is destroyed before its t
     CHECK(e.is_set());
     other.spawn(wait, std::ref(e), std::ref(out), 'b');
   }
-  drive(other);
+  settle(other);
   CHECK(out == "b");
   CHECK_FALSE(e.is_set());
 }
@@ -88,10 +88,10 @@ TEST_CASE("an auto_reset_event that is destroyed gives errc::closed") {
   loop l;
   std::string out;
   l.spawn(wait, std::ref(*e), std::ref(out), 'a');
-  drive(l);
+  settle(l);
   auto later = e->wait();
   e.reset();
-  drive(l);
+  settle(l);
   CHECK(out == "x");
   CHECK(l.run(std::move(later)).error() == kedge::errc::closed);
 }

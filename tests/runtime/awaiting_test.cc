@@ -7,6 +7,7 @@
 #include <functional>
 #include <stdexcept>
 
+#include "drain.h"
 #include "gate.h"
 #include "kedge/runtime/descriptor.h"
 #include "kedge/runtime/loop.h"
@@ -54,10 +55,6 @@ task<> call(std::function<void()> fn) {
   fn();
   co_return;
 }
-void drain(loop& l) {
-  while (l.size() != 0) l.run_once();
-}
-
 TEST_CASE("an operation that is ready is not started, and gives its value") {
   for (const bool spent : {false, true}) {
     CAPTURE(spent);

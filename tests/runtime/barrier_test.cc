@@ -10,7 +10,7 @@
 #include <system_error>
 #include <utility>
 
-#include "drive.h"
+#include "drain.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/with_timeout.h"
@@ -20,8 +20,8 @@ namespace {
 
 using namespace std::chrono_literals;
 using kedge::barrier;
-using kedge::drive;
 using kedge::loop;
+using kedge::settle;
 using kedge::task;
 
 TEST_CASE("tasks at a barrier go on together, round after round") {
@@ -35,7 +35,7 @@ TEST_CASE("tasks at a barrier go on together, round after round") {
     }
   };
   for (const char name : {'a', 'b', 'c'}) l.spawn(work, name);
-  drive(l);
+  settle(l);
   REQUIRE(out.size() == 9);
   for (const std::size_t round : {0u, 3u, 6u}) {
     const std::string_view these = std::string_view(out).substr(round, 3);
@@ -53,20 +53,20 @@ TEST_CASE("a task that stops waiting at a barrier takes its arrival back") {
     const auto r = co_await kedge::with_timeout(1s, b.arrive_and_wait());
     CHECK(r.error() == kedge::errc::timed_out);
   });
-  drive(l);
+  settle(l);
   CHECK(b.arrived() == 1);
   time.advance(1s);
-  drive(l);
+  settle(l);
   CHECK(b.arrived() == 0);
   int gone = 0;
   const auto work = [&]() -> task<> {
     if (co_await b.arrive_and_wait()) ++gone;
   };
   l.spawn(work);
-  drive(l);
+  settle(l);
   CHECK(gone == 0);
   l.spawn(work);
-  drive(l);
+  settle(l);
   CHECK(gone == 2);
 }
 
@@ -90,10 +90,10 @@ TEST_CASE("a barrier that is destroyed gives errc::closed to those that wait") {
     const auto r = co_await b->arrive_and_wait();
     closed += !r && r.error() == kedge::errc::closed;
   });
-  drive(l);
+  settle(l);
   auto later = b->arrive_and_wait();
   b.reset();
-  drive(l);
+  settle(l);
   CHECK(closed == 1);
   CHECK(l.run(std::move(later)).error() == kedge::errc::closed);
 }

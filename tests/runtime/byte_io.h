@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "drain.h"
 #include "kedge/runtime/descriptor.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
@@ -36,16 +37,6 @@ inline task<std::error_code> read_parts(descriptor& d, std::string& out) {
     const auto n = co_await d.read_some(buffer);
     if (!n) co_return n.error();
     out.append(reinterpret_cast<const char*>(buffer.data()), *n).append("|");
-  }
-}
-
-// Runs the tasks of the loop until they have ended.
-inline void drain(loop& l) {
-  while (l.size() != 0) l.run_once();
-}
-// Runs the tasks of the loop until nothing is ready.
-inline void settle(loop& l) {
-  while (l.poll()) {
   }
 }
 

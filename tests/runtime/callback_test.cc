@@ -1,4 +1,5 @@
 #include "kedge/runtime/callback.h"
+#include "drain.h"
 
 #include <doctest/doctest.h>
 
@@ -48,10 +49,6 @@ auto asking(c_client& client) {
 auto keeping(std::optional<callback_handler<int>>& kept) {
   return [&kept](callback_handler<int> done) { kept = std::move(done); };
 }
-void drain(loop& l) {
-  while (l.size() != 0) l.run_once();
-}
-
 TEST_CASE("a callback of a C library ends the wait with its value, at the task's turn") {
   loop l;
   c_client client;
@@ -243,7 +240,7 @@ TEST_CASE("a callback whose start() cancels the task ends as cancelled") {
       }
       went_on = true;
     });
-    while (l.size() != 0) l.poll();
+    kedge::drain(l);
     CHECK_FALSE(went_on);
     CHECK(cancels == (can_cancel ? 1 : 0));
     (*kept)(1);  // too late
@@ -260,7 +257,7 @@ TEST_CASE("a callback whose start() cancels the task and gives a value keeps the
     };
     given = co_await kedge::callback<int>(start);
   });
-  while (l.size() != 0) l.poll();
+  kedge::drain(l);
   CHECK(given == 7);
 }
 

@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "drain.h"
 #include "gate.h"
 #include "in_child_process.h"
 #include "kedge/runtime/attempt.h"
@@ -42,10 +43,6 @@ void spend_budget(loop& l) {
   while (l.spend_budget()) {
   }
 }
-void drain(loop& l) {
-  while (l.size() != 0) l.run_once();
-}
-
 TEST_CASE("cancelling a scope cancels every combinator and scope below it, and nothing beside it") {
   loop l;
   gate in_task, in_scope, in_any, in_all, in_timeout, beside;

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "drive.h"
+#include "drain.h"
 #include "kedge/runtime/event.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
@@ -26,9 +26,9 @@ namespace {
 
 using namespace std::chrono_literals;
 using kedge::channel;
-using kedge::drive;
 using kedge::errc;
 using kedge::loop;
+using kedge::settle;
 using kedge::task;
 
 using item = std::unique_ptr<int>;
@@ -67,20 +67,20 @@ TEST_CASE("a channel carries items in their order, at every capacity") {
     std::vector<int> out;
     SUBCASE("the sender begins") {
       l.spawn(send_range, std::ref(c), 0, 200);
-      drive(l);
+      settle(l);
       CHECK(c.size() == capacity);
       l.spawn(receive_all, std::ref(c), std::ref(out));
     }
     SUBCASE("the receiver begins") {
       l.spawn(receive_all, std::ref(c), std::ref(out));
-      drive(l);
+      settle(l);
       l.spawn(send_range, std::ref(c), 0, 200);
     }
-    drive(l);
+    settle(l);
     CHECK(out == range(0, 200));
     CHECK(l.size() == 1);
     c.close();
-    drive(l);
+    settle(l);
     CHECK(l.size() == 0);
   }
 }
@@ -93,11 +93,11 @@ TEST_CASE("many senders and receivers pass each item on exactly once, at every c
     std::vector<int> out;
     for (int i = 0; i < 3; ++i) l.spawn(receive_all, std::ref(c), std::ref(out));
     for (int i = 0; i < 4; ++i) l.spawn(send_range, std::ref(c), 100 * i, 100 * i + 100);
-    drive(l);
+    settle(l);
     std::sort(out.begin(), out.end());
     CHECK(out == range(0, 400));
     c.close();
-    drive(l);
+    settle(l);
     CHECK(l.size() == 0);
   }
 }
@@ -108,12 +108,12 @@ TEST_CASE("receivers get items in the order in which they began to wait") {
   std::vector<int> first, second;
   l.spawn(receive, std::ref(c), std::ref(first));
   l.spawn(receive, std::ref(c), std::ref(second));
-  drive(l);
+  settle(l);
   CHECK(c.try_send(make(1)));
   CHECK(c.try_send(make(2)));
   // They have been handed over, though no task has run.
   CHECK(c.try_receive().error() == std::errc::resource_unavailable_try_again);
-  drive(l);
+  settle(l);
   CHECK(first == std::vector{1});
   CHECK(second == std::vector{2});
 }
@@ -128,13 +128,13 @@ TEST_CASE("a send waits while the channel is full, a rendezvous until a task rec
       for (std::size_t i = 0; i < capacity + 1; ++i) co_await send(c, static_cast<int>(i));
       sent = true;
     });
-    drive(l);
+    settle(l);
     CHECK_FALSE(sent);
     CHECK(c.try_send(make(9)).error().code() == std::errc::resource_unavailable_try_again);
     const auto got = c.try_receive();
     REQUIRE(got);
     CHECK(**got == 0);
-    drive(l);
+    settle(l);
     CHECK(sent);
   }
 }
@@ -145,10 +145,10 @@ TEST_CASE("a rendezvous sends without a wait to a task that receives") {
   std::vector<int> out;
   CHECK_FALSE(c.try_send(make(0)));
   l.spawn(receive, std::ref(c), std::ref(out));
-  drive(l);
+  settle(l);
   CHECK(c.try_send(make(1)));
   CHECK_FALSE(c.try_send(make(2)));  // the only receiver has been handed one
-  drive(l);
+  settle(l);
   CHECK(out == std::vector{1});
 }
 
@@ -161,20 +161,20 @@ TEST_CASE("an item of a task that is destroyed before its turn stays at the fron
     {
       loop other;
       other.spawn(receive, std::ref(c), std::ref(out));
-      drive(other);
+      settle(other);
       l.spawn(send_range, std::ref(c), 0, 5);
-      drive(l);
+      settle(l);
       SUBCASE("for a later receiver") {}
       SUBCASE("for the receiver that waits next") {
         l.spawn(receive, std::ref(c), std::ref(out));
-        drive(l);
+        settle(l);
       }
     }
     l.spawn(receive_all, std::ref(c), std::ref(out));
-    drive(l);
+    settle(l);
     CHECK(out == range(0, 5));
     l.cancel();
-    drive(l);
+    settle(l);
   }
 }
 
@@ -224,10 +224,10 @@ TEST_CASE("closing gives those that wait the reason, and senders their items bac
       for (std::size_t i = 0; i < capacity; ++i) co_await send(full, 0);
       back = (co_await full.send(make(7))).error();
     });
-    drive(l);
+    settle(l);
     full.close(errc::end_of_file);
     empty.close(errc::end_of_file);
-    drive(l);
+    settle(l);
     CHECK(of_receive == errc::end_of_file);
     REQUIRE(back);
     CHECK(back->code() == errc::end_of_file);
@@ -263,9 +263,9 @@ TEST_CASE("a send that times out gives the item back") {
     CHECK(*r.error().item == 3);
     done = true;
   });
-  drive(l);
+  settle(l);
   time.advance(1s);
-  drive(l);
+  settle(l);
   CHECK(done);
   CHECK_FALSE(c.try_receive());
 }
@@ -277,14 +277,14 @@ TEST_CASE("a channel that is destroyed gives errc::closed, and what it had hande
     loop l;
     std::vector<int> out;
     l.spawn(receive, std::ref(*c), std::ref(out));
-    drive(l);
+    settle(l);
     CHECK(c->try_send(make(1)));
     if (capacity != 0) CHECK(c->try_send(make(2)));
     auto receives = c->receive();
     auto sends = c->send(make(3));
     c.reset();
     CHECK(out.empty());
-    drive(l);
+    settle(l);
     CHECK(out == std::vector{1});
     CHECK(l.run(std::move(receives)).error() == errc::closed);
     auto back = l.run(std::move(sends));
@@ -307,10 +307,10 @@ TEST_CASE("a channel that is destroyed ends the waits on both sides with errc::c
     const auto r = co_await d->send(make(1));
     closed += !r && r.error().code() == errc::closed && *r.error().item == 1;
   });
-  drive(l);
+  settle(l);
   c.reset();
   d.reset();
-  drive(l);
+  settle(l);
   CHECK(closed == 2);
 }
 

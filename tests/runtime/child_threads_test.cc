@@ -19,8 +19,8 @@
 #include <utility>
 #include <vector>
 
-#include "byte_io.h"
 #include "child_checks.h"
+#include "drain.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/private_pipe.h"
 #include "kedge/runtime/process.h"

@@ -7,16 +7,16 @@
 #include <ostream>
 #include <string>
 
-#include "drive.h"
+#include "drain.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/scope.h"
 #include "kedge/runtime/task.h"
 
 namespace {
 
-using kedge::drive;
 using kedge::event;
 using kedge::loop;
+using kedge::settle;
 using kedge::task;
 
 // Appends `name` when the event has let it go, or 'x' if it was closed.
@@ -32,11 +32,11 @@ TEST_CASE("an event lets all tasks go that wait, in their order, and those that 
   std::string out;
   l.spawn(wait, std::ref(e), std::ref(out), 'a');
   l.spawn(wait, std::ref(e), std::ref(out), 'b');
-  drive(l);
+  settle(l);
   CHECK(out.empty());
   e.set();
   CHECK(out.empty());  // nobody is resumed inline
-  drive(l);
+  settle(l);
   CHECK(out == "ab");
   CHECK(e.is_set());
   l.run(wait(e, out, 'c'));
@@ -48,14 +48,14 @@ TEST_CASE("an event that is reset before their turn has let the tasks go that wa
   loop l;
   std::string out;
   l.spawn(wait, std::ref(e), std::ref(out), 'a');
-  drive(l);
+  settle(l);
   e.set();
   e.reset();
   l.spawn(wait, std::ref(e), std::ref(out), 'b');
-  drive(l);
+  settle(l);
   CHECK(out == "a");
   l.cancel();
-  drive(l);
+  settle(l);
   CHECK(out == "a");
 }
 
@@ -76,10 +76,10 @@ TEST_CASE("a task that an event has let go goes on though the event is destroyed
   loop l;
   std::string out;
   l.spawn(wait, std::ref(*e), std::ref(out), 'a');
-  drive(l);
+  settle(l);
   e->set();
   e.reset();
-  drive(l);
+  settle(l);
   CHECK(out == "a");
 }
 
@@ -88,9 +88,9 @@ TEST_CASE("an event that is destroyed under a task that waits gives it errc::clo
   loop l;
   std::string out;
   l.spawn(wait, std::ref(*e), std::ref(out), 'a');
-  drive(l);
+  settle(l);
   e.reset();
-  drive(l);
+  settle(l);
   CHECK(out == "x");
 }
 
@@ -100,7 +100,7 @@ TEST_CASE("a task that waits for an event may be destroyed with its loop") {
   {
     loop l;
     l.spawn(wait, std::ref(e), std::ref(out), 'a');
-    drive(l);
+    settle(l);
   }
   e.set();
   CHECK(out.empty());

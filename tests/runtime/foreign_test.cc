@@ -1,4 +1,5 @@
 #include "kedge/runtime/foreign.h"
+#include "drain.h"
 
 #include <doctest/doctest.h>
 #include <coroutine>
@@ -24,9 +25,6 @@ using kedge::loop;
 using kedge::task;
 using other::foreign_event;
 
-void drain(loop& l) {
-  while (l.size() != 0) l.run_once();
-}
 other::foreign_task adds_one(foreign_event& e, int& n) {
   n = 1 + co_await e.wait();
   co_return n;
@@ -219,7 +217,7 @@ TEST_CASE("a foreign awaiter that cancels the task while it starts is asked to e
     };
     co_await kedge::foreign(cancelling_awaiter(l, at), cancel);
   });
-  while (l.size() != 0) l.poll();
+  kedge::drain(l);
   CHECK(asked == 1);
 }
 

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "drain.h"
 #include "kedge/runtime/errc.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
@@ -28,11 +29,6 @@ using kedge::loop;
 using kedge::manual_time;
 using kedge::missed_ticks;
 using kedge::task;
-
-void settle(loop& l) {
-  while (l.poll()) {
-  }
-}
 
 // A task that notes the ticks of a period of 10 s: in seconds since the start, when each was due,
 // and when it came.

@@ -8,15 +8,15 @@
 #include <system_error>
 #include <utility>
 
-#include "drive.h"
+#include "drain.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 
 namespace {
 
-using kedge::drive;
 using kedge::latch;
 using kedge::loop;
+using kedge::settle;
 using kedge::task;
 
 TEST_CASE("a latch lets all tasks go when nothing is left to count") {
@@ -28,13 +28,13 @@ TEST_CASE("a latch lets all tasks go when nothing is left to count") {
   };
   l.spawn(wait);
   l.spawn(wait);
-  drive(l);
+  settle(l);
   counted.count_down(2);
-  drive(l);
+  settle(l);
   CHECK(gone == 0);
   CHECK(counted.left() == 1);
   counted.count_down();
-  drive(l);
+  settle(l);
   CHECK(gone == 2);
   l.run(wait());
   CHECK(gone == 3);
@@ -61,9 +61,9 @@ TEST_CASE("a latch that is destroyed gives errc::closed to those that wait") {
     const auto r = co_await counted->wait();
     closed += !r && r.error() == kedge::errc::closed;
   });
-  drive(l);
+  settle(l);
   counted.reset();
-  drive(l);
+  settle(l);
   CHECK(closed == 1);
 }
 

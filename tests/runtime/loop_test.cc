@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "drain.h"
 #include "gate.h"
 #include "kedge/runtime/attempt.h"
 #include "kedge/runtime/descriptor.h"
@@ -54,10 +55,6 @@ struct flagged {
 };
 task<> sleep_forever(flagged) {
   co_await kedge::sleep_for(1000h);
-}
-
-void drain(loop& l) {
-  while (l.size() != 0) l.run_once();
 }
 
 // Polls for at most `milliseconds`.

@@ -10,7 +10,7 @@
 #include <system_error>
 #include <utility>
 
-#include "drive.h"
+#include "drain.h"
 #include "kedge/runtime/event.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
@@ -22,8 +22,8 @@
 namespace {
 
 using namespace std::chrono_literals;
-using kedge::drive;
 using kedge::loop;
+using kedge::settle;
 using kedge::task;
 
 // Notes `name` when it has the lock, and again, in upper case, when it unlocks.
@@ -39,7 +39,7 @@ TEST_CASE("a mutex is handed over in the order in which the tasks asked for it")
   loop l;
   std::string out;
   for (const char name : {'a', 'b', 'c'}) l.spawn(hold, std::ref(m), std::ref(out), name);
-  drive(l);
+  settle(l);
   CHECK(out == "aAbBcC");
   CHECK_FALSE(m.is_locked());
 }
@@ -57,7 +57,7 @@ TEST_CASE("no task comes between an unlock and the task that the mutex is handed
     const auto again = (co_await m.lock()).value();
     out += 'a';
   });
-  drive(l);
+  settle(l);
   CHECK(out == "bBa");
 }
 
@@ -68,19 +68,19 @@ TEST_CASE("a mutex that was handed to a task that is destroyed before its turn g
   std::optional<kedge::mutex::guard> held = l.run(m.lock()).value();
   std::optional<loop> other(std::in_place);
   other->spawn(hold, std::ref(m), std::ref(out), 'a');
-  drive(*other);
+  settle(*other);
   l.spawn(hold, std::ref(m), std::ref(out), 'b');
-  drive(l);
+  settle(l);
   held.reset();
   SUBCASE("it is destroyed first") {
     other.reset();
     CHECK(m.is_locked());
-    drive(l);
+    settle(l);
     CHECK(out == "bB");
   }
   SUBCASE("it runs first") {
-    drive(*other);
-    drive(l);
+    settle(*other);
+    settle(l);
     CHECK(out == "aAbB");
   }
   CHECK_FALSE(m.is_locked());
@@ -98,11 +98,11 @@ TEST_CASE("a task that stops waiting for a mutex leaves the others in their orde
     out += 't';
   });
   l.spawn(hold, std::ref(m), std::ref(out), 'b');
-  drive(l);
+  settle(l);
   time.advance(1s);
-  drive(l);
+  settle(l);
   held.reset();
-  drive(l);
+  settle(l);
   CHECK(out == "tbB");
 }
 
@@ -155,10 +155,10 @@ TEST_CASE(
     const auto r = co_await m->lock();
     closed += r.error() == kedge::errc::closed;
   });
-  drive(l);
+  settle(l);
   auto later = m->lock();
   m.reset();
-  drive(l);
+  settle(l);
   CHECK(closed == 1);
   CHECK(l.run(std::move(later)).error() == kedge::errc::closed);
   held.unlock();

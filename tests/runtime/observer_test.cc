@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "drain.h"
 #include "gate.h"
 #include "kedge/runtime/attempt.h"
 #include "kedge/runtime/loop.h"
@@ -309,7 +310,7 @@ std::string order_of_two(kedge::observer* o) {
     co_await kedge::yield();
     order += 'b';
   });
-  while (l.size() != 0) l.poll();
+  kedge::drain(l);
   l.set_observer(nullptr);
   return order;
 }
@@ -328,7 +329,7 @@ TEST_CASE("a task may take the observer off and put it back") {
     l.set_observer(before);
     co_await kedge::yield();
   });
-  while (l.size() != 0) l.poll();
+  kedge::drain(l);
   CHECK(l.set_observer(nullptr) == &o);
 }
 
@@ -347,7 +348,7 @@ TEST_CASE("step() resumes the awaiter of a branch by a step of its own") {
   REQUIRE(resumed == 0);
   l.step();
   CHECK(resumed == 1);
-  while (l.size() != 0) l.poll();
+  kedge::drain(l);
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 #include <optional>
 #include <ostream>
 
-#include "byte_io.h"
+#include "drain.h"
 #include "kedge/runtime/descriptor.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"

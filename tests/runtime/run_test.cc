@@ -15,8 +15,8 @@
 #include <system_error>
 #include <utility>
 
-#include "byte_io.h"
 #include "child_checks.h"
+#include "drain.h"
 #include "kedge/runtime/attempt.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/when_all.h"

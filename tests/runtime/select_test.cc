@@ -15,7 +15,7 @@
 #include <variant>
 #include <vector>
 
-#include "drive.h"
+#include "drain.h"
 #include "kedge/runtime/channel.h"
 #include "kedge/runtime/descriptor.h"
 #include "kedge/runtime/event.h"
@@ -35,10 +35,10 @@ namespace {
 
 using namespace std::chrono_literals;
 using kedge::channel;
-using kedge::drive;
 using kedge::errc;
 using kedge::loop;
 using kedge::select;
+using kedge::settle;
 using kedge::task;
 
 TEST_CASE("select takes from exactly one of the sources that are ready") {
@@ -79,10 +79,10 @@ TEST_CASE("a source that has something first ends the wait; the other keeps what
     index = r.index();
     CHECK(std::get<1>(r).value() == 7);
   });
-  drive(l);
+  settle(l);
   CHECK(b.try_send(7));
   CHECK(a.try_send(8));
-  drive(l);
+  settle(l);
   CHECK(index == 1);
   CHECK(a.try_receive().value() == 8);
   CHECK(b.size() == 0);
@@ -105,13 +105,13 @@ TEST_CASE("an item passes over a select that another source has woken") {
     CHECK(std::get<0>(co_await select(b.receive(), a.receive())).value() == 2);
     ++taken;
   });
-  drive(l);
+  settle(l);
   CHECK(a.try_send(0));  // to the first select
   CHECK(b.try_send(1));  // to the plain receive
-  drive(l);
+  settle(l);
   CHECK(taken == 2);
   CHECK(b.try_send(2));
-  drive(l);
+  settle(l);
   CHECK(taken == 3);
 }
 
@@ -132,7 +132,7 @@ TEST_CASE("select waits for room, for locks, for permits, for values, for events
                         e.wait(), kedge::sleep_for(1s));
     index = r.index();
   });
-  drive(l);
+  settle(l);
   CHECK_FALSE(index);
   std::size_t expected = 0;
   SUBCASE("room") {
@@ -164,7 +164,7 @@ TEST_CASE("select waits for room, for locks, for permits, for values, for events
     expected = 5;
     time.advance(1s);
   }
-  drive(l);
+  settle(l);
   CHECK(index == expected);
   CHECK(l.timers().empty());
   // What select did not take, and what it took and dropped, is free again.
@@ -185,10 +185,10 @@ TEST_CASE("select looks again at what it was passed over for when its wake-up wa
     CHECK(std::get<0>(r).value() == 5);
     got = true;
   });
-  drive(l);
+  settle(l);
   v.set(2);
   CHECK(c.try_send(5));  // passes over the select, whose waiter is queued
-  drive(l);
+  settle(l);
   CHECK(got);
 }
 
@@ -201,10 +201,10 @@ TEST_CASE("select notices that a source has been closed when its wake-up was a f
     const auto r = co_await select(c.receive(), v.until([](int n) { return n == 1; }));
     end = std::get<0>(r).error();
   });
-  drive(l);
+  settle(l);
   v.set(2);
   c.close(errc::end_of_file);
-  drive(l);
+  settle(l);
   CHECK(end == errc::end_of_file);
 }
 
@@ -216,10 +216,10 @@ TEST_CASE("select that waits twice on one source takes one item") {
     const auto r = co_await select(c.receive(), c.receive());
     got = std::visit([](const auto& n) { return n.value(); }, r);
   });
-  drive(l);
+  settle(l);
   CHECK(c.try_send(1));
   CHECK(c.try_send(2));
-  drive(l);
+  settle(l);
   CHECK(got == 1);
   CHECK(c.try_receive().value() == 2);
 }
@@ -243,14 +243,14 @@ TEST_CASE("a select does not receive its own item") {
         const auto r = co_await select(c.send(9), c.receive());
         index = r.index();
       });
-      drive(l);
+      settle(l);
       go.set();
       CHECK(c.try_send(5));
-      drive(l);
+      settle(l);
       CHECK(got == 5);
       CHECK(index.has_value() == (capacity == 1));  // at 0 nobody else is there
       CHECK(c.try_receive().value() == 9);
-      drive(l);
+      settle(l);
       CHECK(index == 0u);
       CHECK(c.size() == 0);
     }
@@ -283,10 +283,10 @@ TEST_CASE("selects that send and receive on one rendezvous meet each other, past
     } else {
       l.spawn(exchange, 2);
     }
-    drive(l);
+    settle(l);
     go.set();
     CHECK(c.try_send(5));
-    drive(l);
+    settle(l);
     CHECK(got == (one_more_sends ? std::vector<int>{5, 2} : std::vector<int>{5, 1}));
     CHECK(ended == (one_more_sends ? std::vector<std::size_t>{1} : std::vector<std::size_t>{1, 0}));
     CHECK(sent == one_more_sends);
@@ -304,7 +304,7 @@ TEST_CASE("a select that is destroyed before its turn returns the item to its ch
       l.spawn([&]() -> task<> {
         static_cast<void>(co_await select(a.receive(), (waits_twice ? a : b).receive()));
       });
-      drive(l);
+      settle(l);
       CHECK(a.try_send(1));
       CHECK(b.try_send(2));
       CHECK(a.try_receive().error() == std::errc::resource_unavailable_try_again);
@@ -342,9 +342,9 @@ TEST_CASE("a select that is cancelled takes nothing") {
     CHECK(r.error() == errc::timed_out);
     timed_out = true;
   });
-  drive(l);
+  settle(l);
   time.advance(1s);
-  drive(l);
+  settle(l);
   CHECK(timed_out);
   CHECK(a.try_send(1));
   CHECK(a.try_receive().value() == 1);
@@ -369,7 +369,7 @@ TEST_CASE("select reads from a descriptor or takes an item, and not both") {
   std::optional<std::size_t> index;
   l.spawn(
       [&]() -> task<> { index = (co_await select(in.read_some(buffer), c.receive())).index(); });
-  drive(l);
+  settle(l);
   CHECK_FALSE(index);
   CHECK(l.run(out.write_some(hello)).value() == 5);
   while (!index) l.run_once();
@@ -389,9 +389,9 @@ TEST_CASE("what a source throws is thrown by select, and the others have had no 
     CHECK_THROWS_WITH(static_cast<void>(co_await select(c.receive(), v.until(throws))), "one");
     thrown = true;
   });
-  drive(l);
+  settle(l);
   v.set(1);
-  drive(l);
+  settle(l);
   CHECK(thrown);
   // In a branch, too.
   CHECK_THROWS_WITH(
@@ -429,9 +429,9 @@ TEST_CASE("a source that is destroyed ends a select with errc::closed at its ind
     const auto r = co_await select(b.receive(), a->receive());
     end = std::get<1>(r).error();
   });
-  drive(l);
+  settle(l);
   a.reset();
-  drive(l);
+  settle(l);
   CHECK(end == errc::closed);
 }
 
@@ -445,14 +445,14 @@ TEST_CASE("a set() ends the event's wait of a select() also if it is reset after
     static_cast<void>(co_await kedge::select(e.wait(), v.until(never)));
     went_on = true;
   });
-  kedge::drive(l);
+  kedge::settle(l);
   v.set(1);  // the false alarm
   e.set();
   e.reset();
-  kedge::drive(l);
+  kedge::settle(l);
   CHECK(went_on);
   l.cancel();
-  kedge::drive(l);
+  kedge::settle(l);
 }
 
 }  // namespace

@@ -10,7 +10,7 @@
 #include <system_error>
 #include <utility>
 
-#include "drive.h"
+#include "drain.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/with_timeout.h"
@@ -20,9 +20,9 @@
 namespace {
 
 using namespace std::chrono_literals;
-using kedge::drive;
 using kedge::loop;
 using kedge::semaphore;
+using kedge::settle;
 using kedge::task;
 
 // Notes `name` when it has n permits, and again, in upper case, when it gives them back.
@@ -49,7 +49,7 @@ TEST_CASE("a semaphore lets as many tasks go as it has permits for, in their ord
   loop l;
   std::string out;
   for (const char name : {'a', 'b', 'c'}) l.spawn(hold, std::ref(s), 1, std::ref(out), name);
-  drive(l);
+  settle(l);
   CHECK(out == "abABcC");
   CHECK(s.available() == 2);
 }
@@ -61,7 +61,7 @@ TEST_CASE("a task that asks for many permits is not overtaken by one that asks f
   l.spawn(hold, std::ref(s), 2, std::ref(out), 'a');
   l.spawn(hold, std::ref(s), 3, std::ref(out), 'b');
   l.spawn(hold, std::ref(s), 1, std::ref(out), 'c');
-  drive(l);
+  settle(l);
   CHECK(out == "aAbBcC");
 }
 
@@ -76,10 +76,10 @@ TEST_CASE("those behind a task that stops waiting get their permits at once") {
     CHECK(r.error() == kedge::errc::timed_out);
   });
   l.spawn(hold, std::ref(s), 1, std::ref(out), 'c');
-  drive(l);
+  settle(l);
   CHECK(out.empty());
   time.advance(1s);
-  drive(l);
+  settle(l);
   CHECK(out == "cC");
 }
 
@@ -90,14 +90,14 @@ TEST_CASE("permits of a task that is destroyed before its turn go to the next") 
   std::optional<semaphore::permits> held = l.run(s.acquire(2)).value();
   std::optional<loop> other(std::in_place);
   other->spawn(hold, std::ref(s), 2, std::ref(out), 'a');
-  drive(*other);
+  settle(*other);
   l.spawn(hold, std::ref(s), 1, std::ref(out), 'b');
   l.spawn(hold, std::ref(s), 1, std::ref(out), 'c');
-  drive(l);
+  settle(l);
   held.reset();
   CHECK(s.available() == 0);
   other.reset();
-  drive(l);
+  settle(l);
   CHECK(out == "bcBC");
   CHECK(s.available() == 2);
 }
@@ -149,10 +149,10 @@ TEST_CASE("a semaphore that is destroyed gives errc::closed to those that wait")
     const auto r = co_await s->acquire();
     closed += r.error() == kedge::errc::closed;
   });
-  drive(l);
+  settle(l);
   auto later = s->acquire();
   s.reset();
-  drive(l);
+  settle(l);
   CHECK(closed == 1);
   CHECK(l.run(std::move(later)).error() == kedge::errc::closed);
 }

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "drain.h"
 #include "gate.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
@@ -34,10 +35,6 @@ task<int> shielded(gate& g, bool in_task) {
   if (in_task) co_return co_await shield(after(g));
   co_return co_await shield(g.wait());
 }
-void drain(loop& l) {
-  while (l.size() != 0) l.run_once();
-}
-
 TEST_CASE("no cancellation passes a shield, and the next wait ends the caller") {
   for (const bool in_task : {false, true}) {
     CAPTURE(in_task);

@@ -11,7 +11,7 @@
 #include <system_error>
 #include <vector>
 
-#include "byte_io.h"
+#include "drain.h"
 #include "in_child_process.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/reactor/registration.h"

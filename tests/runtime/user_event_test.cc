@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "byte_io.h"
+#include "drain.h"
 #include "in_child_process.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"

@@ -10,14 +10,14 @@
 #include <utility>
 #include <vector>
 
-#include "drive.h"
+#include "drain.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 
 namespace {
 
-using kedge::drive;
 using kedge::loop;
+using kedge::settle;
 using kedge::task;
 using kedge::value;
 
@@ -30,16 +30,16 @@ TEST_CASE("a task waits until its predicate holds for the value, and gets the va
   };
   l.spawn(above, 5);
   l.spawn(above, 1);
-  drive(l);
+  settle(l);
   v.set(1);
-  drive(l);
+  settle(l);
   CHECK(seen.empty());
   v.set(2);
   CHECK(seen.empty());
-  drive(l);
+  settle(l);
   CHECK(seen == std::vector{2});
   v.update([](int& n) { n += 5; });
-  drive(l);
+  settle(l);
   CHECK(seen == std::vector{2, 7});
   CHECK(v.get() == 7);
   l.run(above(3));  // at once
@@ -54,14 +54,14 @@ TEST_CASE("a value that was replaced before the task's turn is not seen") {
     const auto is_not_a = [](const std::string& s) { return s != "a"; };
     seen = (co_await v.until(is_not_a)).value();
   });
-  drive(l);
+  settle(l);
   v.set("b");
   v.set("a");
-  drive(l);
+  settle(l);
   CHECK(seen.empty());
   v.set("b");
   v.set("c");
-  drive(l);
+  settle(l);
   CHECK(seen == "c");
 }
 
@@ -81,9 +81,9 @@ TEST_CASE("what a predicate throws is thrown by its own wait alone") {
     CHECK((co_await v.until([](int n) { return n == 2; })).value() == 2);
     ++gone;
   });
-  drive(l);
+  settle(l);
   v.set(2);
-  drive(l);
+  settle(l);
   CHECK(gone == 2);
 }
 
@@ -92,13 +92,13 @@ TEST_CASE("tasks look at a value whose change has thrown") {
   loop l;
   int seen = 0;
   l.spawn([&]() -> task<> { seen = (co_await v.until([](int n) { return n == 1; })).value(); });
-  drive(l);
+  settle(l);
   const auto change = [](int& n) {
     n = 1;
     throw std::runtime_error("half done");
   };
   CHECK_THROWS_AS(v.update(change), std::runtime_error);
-  drive(l);
+  settle(l);
   CHECK(seen == 1);
 }
 
@@ -111,11 +111,11 @@ TEST_CASE("a value that is destroyed gives errc::closed to those that wait") {
     const auto r = co_await v->until(holds);
     closed += !r && r.error() == kedge::errc::closed;
   });
-  drive(l);
+  settle(l);
   auto later = v->until(holds);
   v->set(1);
   v.reset();
-  drive(l);
+  settle(l);
   CHECK(closed == 1);
   CHECK(l.run(std::move(later)).error() == kedge::errc::closed);
 }
@@ -128,13 +128,13 @@ TEST_CASE("a task that waits for a value may be cancelled, also when it has been
     static_cast<void>(co_await v.until([](int n) { return n == 1; }));
     gone = true;
   });
-  drive(l);
+  settle(l);
   SUBCASE("woken, and the predicate does not hold") {
     v.set(2);
   }
   SUBCASE("not woken") {}
   l.cancel();
-  drive(l);
+  settle(l);
   CHECK_FALSE(gone);
   CHECK(l.size() == 0);
   v.set(1);

@@ -11,7 +11,7 @@
 #include <string>
 #include <system_error>
 
-#include "byte_io.h"
+#include "drain.h"
 #include "file_changes.h"
 #include "in_child_process.h"
 #include "kedge/runtime/loop.h"

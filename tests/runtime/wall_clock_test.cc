@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "drain.h"
 #include "kedge/runtime/attempt.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
@@ -27,11 +28,6 @@ using kedge::task;
 using wall = std::chrono::system_clock;
 
 constexpr std::chrono::nanoseconds between_looks{1 << 30};
-
-void settle(loop& l) {
-  while (l.poll()) {
-  }
-}
 
 // A task that sleeps until a time of the wall clock.
 struct sleeper {

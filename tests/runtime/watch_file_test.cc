@@ -13,7 +13,7 @@
 #include <system_error>
 #include <utility>
 
-#include "byte_io.h"
+#include "drain.h"
 #include "file_changes.h"
 #include "in_child_process.h"
 #include "kedge/runtime/loop.h"

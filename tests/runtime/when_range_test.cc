@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "drain.h"
 #include "gate.h"
 #include "kedge/runtime/attempt.h"
 #include "kedge/runtime/forever.h"
@@ -49,10 +50,6 @@ std::vector<gate::awaitable> waits(std::vector<gate>& gates) {
   for (gate& g : gates) all.push_back(g.wait());
   return all;
 }
-void drain(loop& l) {
-  while (l.size() != 0) l.poll();
-}
-
 TEST_CASE("when_all of a vector gives the values in order, whatever the order of the ends") {
   loop l;
   std::vector<gate> gates(3);

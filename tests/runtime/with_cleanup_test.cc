@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "drain.h"
 #include "gate.h"
 #include "kedge/runtime/attempt.h"
 #include "kedge/runtime/forever.h"
@@ -44,10 +45,6 @@ auto cleaning(std::string& out) {
     last.letter = '.';
   };
 }
-void drain(loop& l) {
-  while (l.size() != 0) l.poll();
-}
-
 TEST_CASE(
     "the clean-up runs after the body's locals are gone, and the value of the body is given") {
   loop l;

@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <system_error>
 
-#include "byte_io.h"
+#include "drain.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "drain.h"
 #include "gate.h"
 #include "kedge/runtime/attempt.h"
 #include "kedge/runtime/loop.h"
@@ -68,10 +69,6 @@ template <class A>
 task<kedge::awaited_t<A>> inside(A x) {
   co_return co_await std::move(x);
 }
-void drain(loop& l) {
-  while (l.size() != 0) l.run_once();
-}
-
 TEST_CASE("an awaitable that ends in time gives its value and leaves no timer") {
   loop l;
   gate g;
