@@ -1,7 +1,8 @@
 // random_program: a program of tasks that a seed makes, as data; and its run, held against rules.
 //
-// A program is a tree of steps: sleeps, waits for a permit, failures, cancellations, scopes,
-// time-outs, combinators, and guards whose destructors give, cancel and spawn. A run notes what
+// A program is a tree of steps: sleeps, waits for a permit, failures, cancellations, channels,
+// locks, scopes, time-outs, combinators, generators, clean-ups, and guards whose destructors give,
+// cancel and spawn. A run notes what
 // each construct has done, and checks what must follow. It is as deterministic as the loop, since
 // time is virtual: two runs of one program leave the same trace.
 #pragma once
@@ -21,6 +22,9 @@ struct program_step {
     give,          // gives a permit
     fail,          // throws
     cancel,        // the `amount`-th scope around it
+    send,          // an item to channel `amount`
+    receive,       // an item of channel `amount`
+    select,        // receives from one of two channels, or sleeps
     spawn,         // parts[0] as a child of the `amount`-th scope around it
     scope,         // parts[0] is the body, the others are children
     timeout,       // parts[0], for `amount` us
@@ -30,6 +34,10 @@ struct program_step {
     attempt,       // parts[0]
     shield,        // parts[0]
     call,          // parts[0], in a task of its own
+    lock,          // parts[0], with the mutex
+    acquire,       // parts[0], with 1 + `amount` permits of the semaphore
+    generate,      // each part, in a generator that gives a value after it
+    cleanup,       // parts[0], then parts[1], for `amount` us at most
     at_exit_give,  // when the block ends
     at_exit_cancel,
     at_exit_spawn,
