@@ -59,7 +59,7 @@ class operation_waiter : public Base {
       this->on_resume();
       if (const std::coroutine_handle<> next = begin()) return next;
     } else if constexpr (settles) {
-      if (!ask([this]() noexcept { return op_.await_settle(); })) {
+      if (!ask_settled()) {
         if (this->asked_to_end_) [[unlikely]]
           withdraw(this->asked_cause_);
         return std::noop_coroutine();
@@ -89,21 +89,22 @@ class operation_waiter : public Base {
 
   // Asks the operation for its result. An operation that tries a transfer may run code of the
   // user's, which may cancel this wait: withdraw() then only notes that.
-  template <class Ask>
-  bool ask(Ask try_it) noexcept {
+  bool ask_ready() noexcept {
     if constexpr (settles) this->is_asked_ = true;
-    const bool ended = try_it();
+    bool ended;
+    if constexpr (requires { op_.await_ready(); }) {
+      ended = op_.await_ready();
+    } else {
+      ended = op_.await_ready(*this);
+    }
     if constexpr (settles) this->is_asked_ = false;
     return ended;
   }
-  bool ask_ready() noexcept {
-    return ask([this]() noexcept {
-      if constexpr (requires { op_.await_ready(); }) {
-        return op_.await_ready();
-      } else {
-        return op_.await_ready(*this);
-      }
-    });
+  bool ask_settled() noexcept {
+    this->is_asked_ = true;
+    const bool ended = op_.await_settle();
+    this->is_asked_ = false;
+    return ended;
   }
 
   // Starts the operation. Returns null if it has ended, else the coroutine to run while it waits.
