@@ -26,7 +26,7 @@ namespace kedge {
 template <class Group>
 class all_of : public branch_set<Group> {
  public:
-  bool was_cancelled() const noexcept { return !this->has_failed() && this->has_cancelled(); }
+  bool was_cancelled() const noexcept { return !this->has_failed() && any_cancelled_; }
   void describe(description& line) const noexcept { line.print("all of %zu", this->count); }
 
  protected:
@@ -39,12 +39,13 @@ class all_of : public branch_set<Group> {
 
  private:
   waiter* branch_done(branch_base& b) noexcept override {
-    const bool had_failed = this->has_failed();
-    this->note_end(b);
-    if (this->has_failed() && !had_failed) this->cancel_branches(cancel_cause::failure, &b);
+    if (b.ended() == outcome::cancelled) any_cancelled_ = true;
+    if (this->note_failure(b)) this->cancel_branches(cancel_cause::failure, &b);
     return this->one_done();
   }
   const char* branch_name() const noexcept override { return "when_all"; }
+
+  bool any_cancelled_ = false;
 };
 
 template <awaitable... As>

@@ -31,7 +31,7 @@ namespace kedge {
 template <class Group>
 class any_of : public branch_set<Group> {
  public:
-  bool was_cancelled() const noexcept { return !is_decided(); }
+  bool was_cancelled() const noexcept { return !is_decided_; }
   void describe(description& line) const noexcept { line.print("any of %zu", this->count); }
 
  protected:
@@ -39,7 +39,7 @@ class any_of : public branch_set<Group> {
   ~any_of() = default;
 
   bool begin(waiter& w) noexcept {
-    return this->start(w, [this] { return is_decided(); });
+    return this->start(w, [this] { return is_decided_; });
   }
   template <class Value, class Branch>
   static std::optional<Value> value_if_any(Branch& b) {
@@ -48,17 +48,18 @@ class any_of : public branch_set<Group> {
   }
 
  private:
-  bool is_decided() const noexcept { return this->has_failed() || this->has_value(); }
   waiter* branch_done(branch_base& b) noexcept override {
-    const bool was_decided = is_decided();
-    this->note_end(b);
-    if (is_decided() && !was_decided) {
-      this->cancel_branches(this->has_failed() ? cancel_cause::failure : cancel_cause::superseded,
-                            &b);
+    this->note_failure(b);
+    if (b.ended() != outcome::cancelled && !is_decided_) {
+      is_decided_ = true;
+      const bool failed = this->has_failed();
+      this->cancel_branches(failed ? cancel_cause::failure : cancel_cause::superseded, &b);
     }
     return this->one_done();
   }
   const char* branch_name() const noexcept override { return "when_any"; }
+
+  bool is_decided_ = false;
 };
 
 template <awaitable... As>

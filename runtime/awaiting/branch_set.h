@@ -55,19 +55,17 @@ class branch_set : public Group {
     });
   }
 
-  // To be called by each branch_done(), first with its branch.
-  void note_end(branch_base& b) noexcept {
-    if (b.ended() == outcome::value) has_value_ = true;
-    if (b.ended() == outcome::cancelled) has_cancelled_ = true;
-    if (b.ended() == outcome::failed && failed_ == nullptr) failed_ = &b;
+  // To be called by each branch_done(), first with its branch. Returns true for the first failure.
+  bool note_failure(branch_base& b) noexcept {
+    if (b.ended() != outcome::failed || failed_ != nullptr) [[likely]]
+      return false;
+    failed_ = &b;
+    return true;
   }
   // And last. Returns what branch_done() returns.
   waiter* one_done() noexcept { return --running_ == 0 ? waiter_ : nullptr; }
 
-  // Whether a branch has ended so.
   bool has_failed() const noexcept { return failed_ != nullptr; }
-  bool has_value() const noexcept { return has_value_; }
-  bool has_cancelled() const noexcept { return has_cancelled_; }
 
   // Throws the first failure.
   void require_values() {
@@ -78,8 +76,6 @@ class branch_set : public Group {
   branch_base* failed_ = nullptr;  // the first one
   waiter* waiter_ = nullptr;
   std::size_t running_ = 0;
-  bool has_value_ = false;
-  bool has_cancelled_ = false;
 };
 
 }  // namespace kedge
