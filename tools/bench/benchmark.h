@@ -20,6 +20,7 @@ struct conditions {
   std::string (*lacks)() = nullptr;  // says what this machine does not allow, or nothing
   std::uint64_t most = std::numeric_limits<std::uint64_t>::max();  // the largest n
   std::size_t size = 0;  // the bytes of an object, which are printed instead of a measurement
+  double (*late)(std::uint64_t n) = nullptr;  // gives microseconds, likewise
 };
 
 struct benchmark {
@@ -61,6 +62,9 @@ kedge::task<> pass_items(kedge::loop& loop, std::uint64_t n);
 inline constexpr std::uint64_t most_children = 8000;
 void cancel_tasks(std::uint64_t n);
 void cancel_leaves(std::uint64_t n);
+kedge::task<> post_across_threads(kedge::loop& loop, std::uint64_t n);
+void queue_across_threads(std::uint64_t n);
+double lateness_of_sleepers(std::uint64_t n);
 void post_to_own_thread(std::uint64_t n);
 void post_to_sleeping_loop(std::uint64_t n);
 void echo_over_tcp(std::uint64_t n);
@@ -123,6 +127,19 @@ inline constexpr benchmark benchmarks[] = {
     {"message", "send a Mach message to another task that waits for it", on_a_loop<pass_messages>},
     {"rt", "a round trip of 64 bytes between two tasks over a socket pair",
      on_a_loop<make_round_trips>},
+
+    {"post_queue",
+     "an item to another thread through a lock-free list",
+     queue_across_threads,
+     {.one_thread = false}},
+    {"post_awake",
+     "post from another thread to a loop that is awake",
+     on_a_loop<post_across_threads>,
+     {.one_thread = false, .than = "post_queue"}},
+    {"sleep_late",
+     "the 99th percentile by which sleepers are late that are due within a second",
+     nullptr,
+     {.n = 1'000'000, .late = lateness_of_sleepers}},
 
     {"runtime_child", "create and await a child task", on_a_loop<await_children>, {.n = 6000}},
     {"runtime_yield", "yield to another task", on_a_loop<yield_turns>, {.n = 6000}},

@@ -167,6 +167,7 @@ bool parse(int argc, char** argv, arguments& a) {
 void run(const benchmark& b, const arguments& a, const char* self) {
   if (b.on.size != 0) return print(b, "bytes", static_cast<double>(b.on.size), "bytes");
   const std::uint64_t n = std::min(a.n != 0 ? a.n : b.on.n, b.on.most);
+  if (b.on.late != nullptr) return print(b, "p99", b.on.late(n), "us");
   if (a.once) {
     b.run(n);
     std::_Exit(0);  // keeps the exit's work out of the counts
