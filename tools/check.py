@@ -172,7 +172,7 @@ def breaches_of_names(text, names):
         yield text.count("\n", 0, match.start()) + 1, f"says {match[0]}, which is now {names[match[0]]}"
 
 
-def breaches_of_readme(tree, text):
+def breaches_of_snippets(tree, text):
     for match in SNIPPET.finditer(text):
         line = text.count("\n", 0, match.start()) + 1
         try:
@@ -235,8 +235,8 @@ def breaches_of(tree):
                 yield path, text.count("\n", 0, match.start()) + 1, f"says {match[0]}"
             for line, wrong in breaches_of_names(text, GONE_NAMES):
                 yield path, line, wrong
-        if path == "README.md":
-            for line, wrong in breaches_of_readme(tree, text):
+        if path.endswith(".md"):
+            for line, wrong in breaches_of_snippets(tree, text):
                 yield path, line, wrong
         if path.endswith((".h", ".c", ".cc")):
             if room_of(path) is None:

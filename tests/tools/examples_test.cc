@@ -11,6 +11,7 @@ namespace {
 
 const std::string both = "tools/examples/both";
 const std::string follow = "tools/examples/follow";
+const std::string hello = "tools/examples/hello";
 const std::string lines = "tools/examples/lines";
 const std::string nested = "tools/examples/nested";
 const std::string retry_test = "tools/examples/retry_test";
@@ -19,6 +20,12 @@ const std::string watch = "tools/examples/watch";
 const std::string worker_pool = "tools/examples/worker_pool";
 
 }  // namespace
+
+TEST_CASE("hello greets three, and has no time for the fourth") {
+  const outcome o = run({hello});
+  CHECK(o.status == 0);
+  CHECK(o.out == "hello, Ada\nhello, Grace\nhello, Barbara\ntoo late\n");
+}
 
 TEST_CASE("both prints the lines of two commands, and ends with them") {
   const outcome o = run({both, "echo one; echo two", "echo three"});
