@@ -136,6 +136,7 @@ class notification_port final : private listener, private timer {
 
   void notify(const kevent64_s&) noexcept override;
   void closed(std::error_code why) noexcept override;
+  bool can_wake() const noexcept override { return !watches_.empty(); }
   void expire() noexcept override;
   void take_all() noexcept;
   void handle(const received& m) noexcept;

@@ -52,6 +52,18 @@ void receive_operation::closed(std::error_code why) noexcept {
   wake(*waiter_);
 }
 
+// Returns false for a port that has neither senders nor messages. The kernel has no such answer for
+// a port set.
+bool receive_operation::can_wake() const noexcept {
+  mach_port_status_t status{};
+  mach_msg_type_number_t size = MACH_PORT_RECEIVE_STATUS_COUNT;
+  const kern_return_t code =
+      mach_port_get_attributes(mach_task_self(), source_->name(), MACH_PORT_RECEIVE_STATUS,
+                               reinterpret_cast<mach_port_info_t>(&status), &size);
+  return code != KERN_SUCCESS || status.mps_srights != 0 || status.mps_sorights != 0 ||
+         status.mps_msgcount != 0;
+}
+
 result<received> receive_operation::await_resume() {
   if (error_) return unexpected(error_);
   return std::move(message_);

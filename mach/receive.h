@@ -36,6 +36,7 @@ class receive_operation final : private listener {
  private:
   void notify(const kevent64_s&) noexcept override;
   void closed(std::error_code why) noexcept override;
+  bool can_wake() const noexcept override;
   bool take() noexcept;
 
   port_source_hold source_;

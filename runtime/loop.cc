@@ -24,8 +24,22 @@ loop::~loop() {
 
 // If a spawned task fails, the loop is driven until all have ended.
 void loop::drive_root() {
-  while (!root_->is_done()) turn(clock::duration::max());
-  while (tasks.any_failed() && tasks.size() != 0) turn(clock::duration::max());
+  while (!root_->is_done()) turn_in_run();
+  while (tasks.any_failed() && tasks.size() != 0) turn_in_run();
+}
+
+void loop::turn_in_run() {
+  time_source* const time = follows();
+  if (time != nullptr && time->jumps_) [[unlikely]] {
+    if (turn_in_virtual_time(true) || time->idle(*this)) return;
+  }
+  turn(clock::duration::max());
+}
+
+bool loop::poll_in_virtual_time(bool asks_kernel) {
+  const bool ran = drive([&] { return turn_in_virtual_time(asks_kernel); });
+  throw_failure_if_over();
+  return ran;
 }
 
 bool loop::run_once(clock::duration max_wait) {

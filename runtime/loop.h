@@ -40,10 +40,11 @@ class loop : public reactor, public spawner<loop> {
   ~loop();
 
   // Drives the loop until x has ended. Returns the value of x or throws its exception; throws
-  // kedge::cancelled if cancel() ended x. Spawned tasks run beside x and stay in the loop when
-  // run() returns. If a spawned task fails, x and the other tasks are cancelled, and the first
-  // failure is thrown once all have ended. Throws std::logic_error if the loop is being driven
-  // already, and std::system_error if the kqueue fails.
+  // kedge::cancelled if cancel() ended x, and kedge::deadlock if it would wait without end and
+  // nothing is left that could wake the loop (deadlock.h). Spawned tasks run beside x and stay in
+  // the loop when run() returns. If a spawned task fails, x and the other tasks are cancelled, and
+  // the first failure is thrown once all have ended. Throws std::logic_error if the loop is being
+  // driven already, and std::system_error if the kqueue fails.
   template <called_awaitable A>
   awaited_t<A> run(A&& x, std::source_location place = std::source_location::current()) {
     return try_run(std::move(x), place).value();
@@ -101,7 +102,9 @@ class loop : public reactor, public spawner<loop> {
   static loop* current() noexcept { return static_cast<loop*>(reactor::current()); }
 
  private:
+  friend class reactor;  // asks whether run() drives
   friend class spawner<loop>;
+  friend class virtual_time;
 
   class root_scope final : public scope {
    public:
@@ -166,6 +169,9 @@ class loop : public reactor, public spawner<loop> {
   template <awaitable A>
   attempted<awaited_t<A>> run_root(A&& x, std::source_location place);
   void drive_root();
+  void turn_in_run();
+  // For virtual_time: poll() by turn_in_virtual_time().
+  bool poll_in_virtual_time(bool asks_kernel);
   // Makes failures() from the failures of spawned tasks and of the root (null: it has not failed).
   // Throws the first one of a spawned task, once all these tasks have ended.
   void note_failures(const std::exception_ptr& of_root);

@@ -35,6 +35,7 @@ enum class happening : unsigned char {
   ended,      // the context has ended
   asleep,     // the loop is about to ask the kernel, and may wait
   awake,      // the kernel has answered
+  only_signals_left,  // run() waits, and nothing but a signal can wake its loop. Once per loop
 };
 
 class observer {

@@ -55,6 +55,8 @@ class offloaded_call final : public thread_pool::job {
 
   explicit offloaded_call(Fn&& fn) : fn_(std::move(fn)) {}
 
+  using remote_wake::attach_and_hold;
+
   // Destroys the function and its result. Requires that the pool does not run the call.
   void discard() noexcept {
     fn_.reset();
@@ -103,7 +105,7 @@ class offload_operation {
   bool await_ready() const noexcept { return false; }
   bool await_suspend(waiter& w) {
     auto made = std::make_shared<call>(std::move(fn_));
-    made->attach(w);
+    made->attach_and_hold(w);
     thread_pool::submit(*pool_, made);
     call_ = std::move(made);
     return true;

@@ -21,6 +21,7 @@
 #include "kedge/runtime/private_pipe.h"
 #include "kedge/runtime/reactor/fork_generation.h"
 #include "kedge/runtime/reactor/registration.h"
+#include "kedge/runtime/time_hold.h"
 #include "kedge/runtime/unreaped_child.h"
 #include "kedge/runtime/with_timeout.h"
 
@@ -86,6 +87,7 @@ class process::child final : private listener, private timer {
  private:
   void notify(const kevent64_s&) noexcept override;
   void closed(std::error_code why) noexcept override;
+  bool can_wake() const noexcept override { return waiting != nullptr; }
   void expire() noexcept override { settle_end(); }
   void register_exit(reactor& r);
   void stop_watching() noexcept;
@@ -100,6 +102,7 @@ class process::child final : private listener, private timer {
 
   children* home_;  // null: the loop is gone
   registration source_;
+  time_hold hold_;  // until the exit is noticed
   std::unique_ptr<unreaped_child> unreaped_ = std::make_unique<unreaped_child>();
   std::shared_ptr<child> self_;
   const unsigned generation_ = fork_generation();
@@ -152,6 +155,7 @@ void process::child::register_exit(reactor& r) {
   if (const std::error_code refused = source_.link(*this)) closed(refused);
   r.submit_changes();
   if (has_ended_) stop_watching();
+  if (linked()) hold_ = time_hold(r);
   if (failure_) {
     throw std::system_error(failure_,
                             "kedge::process: the kernel does not report the exit of a child "
@@ -233,6 +237,7 @@ void process::child::closed(std::error_code why) noexcept {
 void process::child::stop_watching() noexcept {
   unlink();
   source_.close();
+  hold_.release();
 }
 
 // Returns false if the child cannot be waited for yet, and arms the timer for the next look. A

@@ -119,6 +119,7 @@ class signal_set::watch final : private listener {
     set_.on_complete();
   }
   void closed(std::error_code why) noexcept override { set_.ended(why); }
+  bool can_wake() const noexcept override { return set_.waiting != nullptr; }
 
   // Before the former disposition is restored, so that no delivery has both effects.
   void remove_from_kernel() noexcept {

@@ -262,6 +262,7 @@ class watch_file::state::watch final : private listener {
     refusal_ = why;
     if (why == errc::loop_gone) owner_.end(why);
   }
+  bool can_wake() const noexcept override { return owner_.is_awaited(); }
   // This user may not watch the file, or it is of a kind that cannot be opened.
   bool is_of_no_use() const noexcept {
     return is_one_of({EACCES, EPERM, ENXIO, EOPNOTSUPP, ENODEV});

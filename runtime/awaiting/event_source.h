@@ -40,6 +40,7 @@ class event_source {
     if (!end_) end_ = why;
     wake_waiting();
   }
+  bool is_awaited() const noexcept { return waiting_ != nullptr; }
 
  protected:
   event_source() = default;
@@ -148,6 +149,7 @@ class registered_source : public event_source<T>, protected listener {
     this->end(errc::closed);
   }
   void closed(std::error_code why) noexcept override { this->end(why); }
+  bool can_wake() const noexcept override { return this->is_awaited(); }
   bool has_loop() const noexcept final { return static_cast<bool>(registration_); }
 
   registration registration_;

@@ -115,7 +115,7 @@ reactor::reactor(time_source* time) : kq_(make_kqueue()) {
   try {
     open(time);
   } catch (...) {
-    if (time_ != nullptr) time_->remove(kq_);
+    if (time_ != nullptr) time_->remove_loop(*this);
     ::close(kq_);
     throw;
   }
@@ -126,7 +126,7 @@ void reactor::open(time_source* time) {
   kqueue::opt_out(kq_, kqueue::no_data | kqueue::not_pollable);
   kqueue::opt_in(kq_, kqueue::oob_marks);
   if (time != nullptr) {
-    time->add(kq_);
+    time->add_loop(*this, kq_);
     time_ = time;
   }
   registrations_ = std::make_shared<registration_table>(*this);
@@ -152,7 +152,7 @@ reactor::~reactor() {
   const hooked scope(*this);
   mailbox_->close();
   registrations_->close();
-  if (time_ != nullptr) time_->remove(kq_);
+  if (time_ != nullptr) time_->remove_loop(*this);
   if (!forked()) ::close(kq_);
 }
 
@@ -371,6 +371,7 @@ bool reactor::ask(clock::duration max_wait, clock::time_point time) {
     tell_of_turn(happening::asleep);
   if (!ready_.empty()) max_wait = clock::duration::zero();
   if (!timers_.empty()) max_wait = std::min(clock::between(time, timers_.earliest()), max_wait);
+  if (max_wait == clock::duration::max()) find_deadlock();
   const bool sleeps = max_wait > clock::duration::zero();
   if (sleeps && !mailbox_->fall_asleep()) max_wait = clock::duration::zero();
   const int count = ask_kernel(max_wait);
@@ -460,6 +461,28 @@ bool reactor::run_once(clock::duration max_wait) {
 bool reactor::turn(clock::duration max_wait) {
   const bool came = collect(max_wait);
   return run_ready() || came;
+}
+
+// While tasks are ready, this turn is like any other: no jump is near.
+bool reactor::turn_in_virtual_time(bool asks_kernel) {
+  if (!ready_.empty()) return turn(clock::duration::zero());
+  throw_if_forked();
+  ++counters_.turns;
+  const bool posted = mailbox_->run_posted();
+  const clock::time_point time = now();
+  const bool asks = asks_kernel && !registrations_->is_empty();
+  const bool came = asks ? ask(clock::duration::zero(), time) : timers_.expire(time);
+  return run_ready() || came || posted;
+}
+
+void reactor::begin_wait_for_handle() {
+  native_handle();
+  submit_changes();
+  submit_for_host();
+}
+
+void reactor::end_wait_for_handle() noexcept {
+  mailbox_->wake_up();
 }
 
 bool reactor::single_step() {

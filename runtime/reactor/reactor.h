@@ -53,6 +53,7 @@ namespace kedge {
 
 class registration_table;
 class stall_probe;
+class virtual_time;
 
 class reactor {
  public:
@@ -86,6 +87,9 @@ class reactor {
   std::chrono::system_clock::time_point wall_now() const noexcept {
     return time_ == nullptr ? std::chrono::system_clock::now() : time_->wall_now();
   }
+
+  // Returns what the loop's time is taken from, or null: kedge::clock.
+  time_source* follows() const noexcept { return time_; }
 
   timer_heap& timers() noexcept {
     assert(in_own_thread() && "kedge: a timer belongs to its loop's thread");
@@ -268,6 +272,15 @@ class reactor {
   // std::system_error if the kqueue fails, or if the process was forked within the drive.
   bool turn(clock::duration max_wait);
 
+  // A turn at a moment of a virtual time. Asks the kernel if `asks_kernel`, and if a source is
+  // registered: else no event can come. Does not wait. Returns false if nothing came and nothing
+  // ran. Requires a `driving`. Throws as turn().
+  bool turn_in_virtual_time(bool asks_kernel);
+  // For the loop that is being driven, while the driving thread waits for the native_handle()s of
+  // several loops: submits what is pending, and lets posts make its handle readable until end.
+  void begin_wait_for_handle();
+  void end_wait_for_handle() noexcept;
+
   // Makes the kqueue readable to a host that polls, if tasks are ready, a timer is due, changes
   // are pending or work is posted, and sets the kernel timer to the earliest deadline. To be called
   // after a drive.
@@ -320,6 +333,9 @@ class reactor {
   void tell_of_ready(waiter& w) noexcept;
   void tell_of_turn(happening what) noexcept;
   bool must_ask(clock::time_point time);
+  // The loop is about to wait without end. Throws `deadlock` if run() drives it and nothing can
+  // wake it; see deadlock.h.
+  void find_deadlock();
   [[gnu::always_inline]] inline bool ask(clock::duration max_wait, clock::time_point time);
   bool take_active();
   [[gnu::always_inline]] inline int ask_kernel(clock::duration max_wait);
@@ -345,8 +361,9 @@ class reactor {
   // then.
   std::optional<clock::time_point> asked_;
   bool polled_by_host_ = false;
-  bool tells_of_ready_ = false;  // to a polling host, or to the observer
-  bool is_watched_ = false;      // by the observer or the probe
+  bool tells_of_ready_ = false;   // to a polling host, or to the observer
+  bool is_watched_ = false;       // by the observer or the probe
+  bool told_of_signals_ = false;  // the observer: only signals are left
   observer* observer_ = nullptr;
   stall_probe* probe_ = nullptr;
   loop_counters counters_;            // but for what its parts count

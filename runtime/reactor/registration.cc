@@ -185,6 +185,7 @@ registration_slot* registration_table::acquire(sharing mode, std::int16_t filter
   e.slot = slot.get();
   additions_.push_back(*slot);
   ++pending_;
+  ++held_;
   return slot.release();
 }
 
@@ -229,6 +230,7 @@ void registration_table::take_out(registration_slot& slot) noexcept {
   } else {
     by_fd_[place] = 0;
   }
+  --held_;
   entry& e = entries_[slot.index];
   e.slot = nullptr;
   ++e.generation;
@@ -272,6 +274,30 @@ void registration_table::refuse(registration_slot& slot, int error) noexcept {
   slot.at = registration_slot::stage::refused;
   slot.refusal = error;
   listener::end_all(slot, {error, std::system_category()});
+}
+
+bool registration_table::can_wake(const registration_slot& slot) noexcept {
+  for (const listener* l = slot.first; l != nullptr; l = l->next_) {
+    if (l->can_wake()) return true;
+  }
+  return false;
+}
+
+registration_table::waking registration_table::find_waking() noexcept {
+  waking found = waking::nothing;
+  std::size_t at = last_waking_;
+  for (std::size_t left = entries_.size(); left != 0; --left) {
+    const registration_slot* const slot = entries_[at].slot;
+    if (slot != nullptr && can_wake(*slot)) {
+      if (slot->filter != EVFILT_SIGNAL) {
+        last_waking_ = at;
+        return waking::anything;
+      }
+      found = waking::signals;
+    }
+    if (++at == entries_.size()) at = 0;
+  }
+  return found;
 }
 
 }  // namespace kedge

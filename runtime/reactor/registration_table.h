@@ -82,6 +82,15 @@ class registration_table {
   // The first `count` changes have been submitted.
   void submitted(std::size_t count) noexcept;
 
+  // Returns whether the kernel knows no registration, and is to learn of none.
+  bool is_empty() const noexcept { return held_ == 0 && pending_ == 0; }
+
+  // What could make a task ready, of the linked listeners.
+  enum class waking : unsigned char { nothing, signals, anything };
+  // Looks at the listener first that was found by the last call, so that a call takes constant time
+  // while the same one stays linked.
+  waking find_waking() noexcept;
+
   // Returns the udata of the slot's events.
   std::uint64_t udata_of(const registration_slot& slot) const noexcept;
 
@@ -107,6 +116,7 @@ class registration_table {
   static constexpr std::uint32_t no_index = ~std::uint32_t{0};
 
   static void refuse(registration_slot& slot, int error) noexcept;
+  static bool can_wake(const registration_slot& slot) noexcept;
   void forget(registration_slot& slot) noexcept;
   void take_out(registration_slot& slot) noexcept;
   registration_slot* find(const key& k) const noexcept;
@@ -125,6 +135,8 @@ class registration_table {
   change_list deletions_;                                         // slots without holds
   change_list additions_;
   std::size_t pending_ = 0;
+  std::size_t held_ = 0;
+  std::size_t last_waking_ = 0;  // an index
   const unsigned generation_ = fork_generation();
   bool closed_ = false;
 };

@@ -15,6 +15,7 @@
 #include "kedge/runtime/awaiting/waiter.h"
 #include "kedge/runtime/reactor/reactor.h"
 #include "kedge/runtime/remote.h"
+#include "kedge/runtime/time_hold.h"
 
 namespace kedge {
 
@@ -30,7 +31,10 @@ class remote_wake : private remote::work {
   }
   // The waiter goes away. A post that is still to come has no effect. Returns the waiter, or null
   // if there is none.
-  waiter* detach() noexcept { return std::exchange(waiter_, nullptr); }
+  waiter* detach() noexcept {
+    hold_.release();
+    return std::exchange(waiter_, nullptr);
+  }
   bool is_attached() const noexcept { return waiter_ != nullptr; }
 
   // Wakes the waiter, unless it is detached before the loop takes the post. No effect if the loop
@@ -44,6 +48,12 @@ class remote_wake : private remote::work {
   remote_wake() = default;
   virtual ~remote_wake() = default;
 
+  // attach(), and holds a virtual time until the waiter goes away or is woken.
+  void attach_and_hold(waiter& w) noexcept {
+    attach(w);
+    hold_ = time_hold(w.owner_context().in_reactor());
+  }
+
  private:
   void run() noexcept final {
     const std::shared_ptr<remote_wake> keep = std::move(self_);
@@ -54,6 +64,7 @@ class remote_wake : private remote::work {
   std::optional<remote> to_;
   std::shared_ptr<remote_wake> self_;  // while the post is on its way
   waiter* waiter_ = nullptr;
+  time_hold hold_;
 };
 
 }  // namespace kedge

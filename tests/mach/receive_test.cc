@@ -15,6 +15,7 @@
 
 #include "kedge/mach/error.h"
 #include "kedge/mach/send.h"
+#include "kedge/runtime/deadlock.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
@@ -243,6 +244,18 @@ TEST_CASE("receive refuses a right that another loop awaits, whose wait continue
   REQUIRE(try_send(port.make_send(), message(0, "a")));
   while (got.empty()) a.run_once();
   CHECK(got == "a");
+}
+
+TEST_CASE("run() reports a deadlock at a port that has neither senders nor messages") {
+  loop l;
+  const receive_right port = receive_right::make();
+  CHECK_THROWS_AS(l.run(receive_text(port)), deadlock);
+  REQUIRE(try_send(port.make_send(), message(0, "queued")));
+  CHECK(l.run(receive_text(port)) == "queued");
+  std::thread sender([to = port.make_send()] { CHECK(try_send(to, message(0, "sent"))); });
+  CHECK(l.run(receive_text(port)) == "sent");
+  sender.join();
+  CHECK_THROWS_AS(l.run(receive_text(port)), deadlock);
 }
 
 TEST_CASE("1,000 messages from another thread wake the loop and arrive in order") {

@@ -31,7 +31,7 @@ using namespace std::chrono_literals;
 // A message that carries a right. A right that is lost on the way keeps its name in the space.
 class message_world : public scenario {
  public:
-  message_world(loop&, manual_time&) {}
+  message_world(loop&, virtual_time&) {}
   bool means_no_memory(const std::error_code& e) const override {
     return e == kern_error(KERN_RESOURCE_SHORTAGE) || e == msg_error(KERN_RESOURCE_SHORTAGE) ||
            e == kern_error(KERN_NO_SPACE) || e == msg_error(MACH_SEND_NO_BUFFER) ||
@@ -79,7 +79,7 @@ class receiving : public message_world {
 
 class receiving_from_set : public receiving {
  public:
-  receiving_from_set(loop& l, manual_time& time) : receiving(l, time) { set_.insert(port); }
+  receiving_from_set(loop& l, virtual_time& time) : receiving(l, time) { set_.insert(port); }
   auto awaited() { return set_.receive(); }
   void close() override { set_.destroy(); }
 
@@ -92,7 +92,7 @@ class receiving_from_set : public receiving {
 // port's receive right is in the sender's space.
 class sending : public message_world {
  public:
-  sending(loop& l, manual_time& time) : message_world(l, time) {
+  sending(loop& l, virtual_time& time) : message_world(l, time) {
     REQUIRE(try_send(to, with_right()));
   }
   auto awaited() { return send(to, with_right()); }
@@ -130,7 +130,7 @@ class sending : public message_world {
 // The deadline passes, and the message comes back.
 class sending_too_late : public sending {
  public:
-  sending_too_late(loop& l, manual_time& time) : sending(l, time), time_(time) {}
+  sending_too_late(loop& l, virtual_time& time) : sending(l, time), time_(time) {}
   auto awaited() { return with_timeout(1h, send(to, with_right())); }
   void complete() override { time_.advance(1h); }
   bool nothing_missing() override { return !port || queued_on(port) == 1; }
@@ -144,14 +144,14 @@ class sending_too_late : public sending {
   }
 
  private:
-  manual_time& time_;
+  virtual_time& time_;
 };
 
 // A service whose queue is full, so the call waits for room and then for the reply. It is not
 // closed after it has made room, as above.
 class calling : public message_world {
  public:
-  calling(loop& l, manual_time& time) : message_world(l, time) {
+  calling(loop& l, virtual_time& time) : message_world(l, time) {
     REQUIRE(try_send(to_, message(0)));
   }
   auto awaited() { return call(to_, with_right()); }

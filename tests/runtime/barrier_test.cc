@@ -13,8 +13,8 @@
 #include "drain.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/with_timeout.h"
-#include "manual_time.h"
 
 namespace {
 
@@ -46,7 +46,7 @@ TEST_CASE("tasks at a barrier go on together, round after round") {
 }
 
 TEST_CASE("a task that stops waiting at a barrier takes its arrival back") {
-  kedge::manual_time time;
+  kedge::virtual_time time;
   barrier b(2);
   loop l(time);
   l.spawn([&]() -> task<> {

@@ -16,11 +16,11 @@
 #include "kedge/runtime/event.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
-#include "manual_time.h"
 
 namespace {
 
@@ -252,7 +252,7 @@ TEST_CASE("a send on a closed channel gives the item back") {
 }
 
 TEST_CASE("a send that times out gives the item back") {
-  kedge::manual_time time;
+  kedge::virtual_time time;
   channel<item> c(0);
   loop l(time);
   bool done = false;

@@ -10,7 +10,7 @@
 
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
-#include "manual_time.h"
+#include "kedge/runtime/virtual_time.h"
 
 namespace {
 
@@ -78,7 +78,7 @@ TEST_CASE("sums and differences of times saturate") {
 }
 
 TEST_CASE("sleeps of all types of durations end at their time, and endless ones never") {
-  kedge::manual_time time;
+  kedge::virtual_time time;
   kedge::loop l(time);
   l.spawn(kedge::sleep_for(1.5s));
   l.spawn(kedge::sleep_for(std::chrono::duration<float>(1.f)));

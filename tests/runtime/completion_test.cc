@@ -17,10 +17,10 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/when_any.h"
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
-#include "manual_time.h"
 
 namespace {
 
@@ -168,7 +168,7 @@ TEST_CASE("a result that came before the completion was destroyed is delivered")
 }
 
 TEST_CASE("a wait that times out loses nothing: the next one takes the result") {
-  kedge::manual_time time;
+  kedge::virtual_time time;
   loop l(time);
   completion<int> c;
   std::optional<result<int>> got;

@@ -9,8 +9,8 @@
 #include "kedge/runtime/reactor/stall_probe.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/yield.h"
-#include "manual_time.h"
 #include "stream_pair.h"
 
 namespace {
@@ -60,7 +60,7 @@ TEST_CASE("step() counts one resumption") {
 }
 
 TEST_CASE("timers and posts are counted as they are taken") {
-  kedge::manual_time time;
+  kedge::virtual_time time;
   loop l(time);
   for (int i = 0; i < 3; ++i) l.spawn(kedge::sleep_for(1h));
   l.spawn(kedge::sleep_for(100h));

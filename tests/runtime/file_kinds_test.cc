@@ -22,7 +22,7 @@
 #include "kedge/runtime/descriptor.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
-#include "manual_time.h"
+#include "kedge/runtime/virtual_time.h"
 #include "stream_pair.h"
 
 namespace {
@@ -250,7 +250,7 @@ TEST_CASE("a wait on a FIFO that is cancelled, closed or destroyed leaves no tim
 
 TEST_CASE(
     "a FIFO is looked at after 10 ms, then after twice the time, at the latest after 100 ms") {
-  kedge::manual_time time;
+  kedge::virtual_time time;
   loop l(time);
   const fifo f;
   descriptor in(l, f.open(O_RDONLY), ownership::owned);

@@ -17,7 +17,7 @@
 #include "kedge/runtime/errc.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
-#include "manual_time.h"
+#include "kedge/runtime/virtual_time.h"
 
 namespace {
 
@@ -26,9 +26,9 @@ using kedge::errc;
 using kedge::interval;
 using kedge::interval_tick;
 using kedge::loop;
-using kedge::manual_time;
 using kedge::missed_ticks;
 using kedge::task;
+using kedge::virtual_time;
 
 // A task that notes the ticks of a period of 10 s: in seconds since the start, when each was due,
 // and when it came.
@@ -52,7 +52,7 @@ struct world {
     settle(l);
   }
 
-  manual_time time;
+  virtual_time time;
   kedge::clock::time_point start = time.now();
   kedge::clock::duration busy{0};
   std::vector<seen> out;
@@ -116,7 +116,7 @@ TEST_CASE("a period that is not positive, or not a number, is refused") {
 }
 
 TEST_CASE("a period beyond the end of time never ticks") {
-  manual_time time;
+  virtual_time time;
   loop l(time);
   interval ticks(l, std::chrono::hours::max());
   l.spawn(ticks.next());
@@ -129,7 +129,7 @@ TEST_CASE("a period beyond the end of time never ticks") {
 TEST_CASE("a wait that is cancelled loses no tick, even if the tick was due") {
   for (const bool was_due : {false, true}) {
     CAPTURE(was_due);
-    manual_time time;
+    virtual_time time;
     loop l(time);
     interval ticks(l, 10s);
     const auto start = time.now();
@@ -175,7 +175,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a loop that is destroyed during a wait leaves the tick to the next wait") {
-  manual_time time;
+  virtual_time time;
   std::optional<loop> l(std::in_place, time);
   interval ticks(*l, 1h);
   l->spawn(ticks.next());

@@ -14,10 +14,10 @@
 #include "kedge/runtime/event.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
-#include "manual_time.h"
 
 namespace {
 
@@ -87,7 +87,7 @@ TEST_CASE("a mutex that was handed to a task that is destroyed before its turn g
 }
 
 TEST_CASE("a task that stops waiting for a mutex leaves the others in their order") {
-  kedge::manual_time time;
+  kedge::virtual_time time;
   kedge::mutex m;
   loop l(time);
   std::string out;

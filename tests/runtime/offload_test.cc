@@ -27,11 +27,11 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/when_any.h"
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
-#include "manual_time.h"
 
 namespace {
 
@@ -250,7 +250,7 @@ TEST_CASE("a call that ends without having seen the stop gives its value") {
 }
 
 TEST_CASE("what a stopped call throws is dropped, and a time-out reports itself") {
-  kedge::manual_time time;
+  kedge::virtual_time time;
   loop l(time);
   const thread_pool pool(1);
   held_call call;

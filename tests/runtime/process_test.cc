@@ -28,8 +28,8 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/run.h"
 #include "kedge/runtime/signal_set.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/with_timeout.h"
-#include "manual_time.h"
 #include "tests/temporary_folder.h"
 
 namespace {
@@ -717,7 +717,7 @@ TEST_CASE("a loop does not wait for children that are not its own") {
 // --- terminate() ---------------------------------------------------------------------------------
 
 TEST_CASE("terminate() sends SIGTERM, and SIGKILL when the grace has passed") {
-  kedge::manual_time time;
+  kedge::virtual_time time;
   loop l(time);
   const auto start = [&](const char* script) {
     process p(l, {"sh", "-c", script},
@@ -789,7 +789,7 @@ TEST_CASE("terminate() kills what is left of the group when the child has ended"
 
 #if defined(PTRACE_SEIZE)
 TEST_CASE("a child that a tracer holds after its end does not block the loop") {
-  kedge::manual_time time;
+  kedge::virtual_time time;
   loop l(time);
   std::optional<process> p(std::in_place, l, command("cat"), process_options{.input = kedge::pipe});
   const pid_t pid = p->pid();

@@ -22,13 +22,13 @@
 #include "kedge/runtime/shield.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/when_any.h"
 #include "kedge/runtime/with_cleanup.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
-#include "manual_time.h"
 #include "random_program.h"
 
 namespace kedge {
@@ -212,7 +212,7 @@ class runner {
 
   std::string run() {
     {
-      manual_time time;
+      virtual_time time;
       loop l(time);
       loop_ = &l;
       l.spawn(run_block(program_.root, top_));
@@ -236,7 +236,7 @@ class runner {
     if (broken_.empty()) broken_ = std::string(rule) + " (" + std::to_string(id) + ")";
   }
 
-  void drive(loop& l, manual_time& time) {
+  void drive(loop& l, virtual_time& time) {
     unsigned fed = 0;  // since something has run
     for (unsigned turn = 0; l.size() != 0; ++turn) {
       if (turn == program_.turns && program_.how == program::end::dropped) return;

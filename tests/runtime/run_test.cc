@@ -19,9 +19,9 @@
 #include "drain.h"
 #include "kedge/runtime/attempt.h"
 #include "kedge/runtime/loop.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/with_timeout.h"
-#include "manual_time.h"
 #include "tests/temporary_folder.h"
 
 namespace {
@@ -133,7 +133,7 @@ TEST_CASE("run throws what the constructor of a process throws") {
 }
 
 TEST_CASE("a cancelled run sends SIGTERM, and ends when the program has ended") {
-  kedge::manual_time time;
+  kedge::virtual_time time;
   loop l(time);
   start_line ready;
   const std::string script = ready.in_script() + "exec sleep 1000";
@@ -148,7 +148,7 @@ TEST_CASE("a cancelled run sends SIGTERM, and ends when the program has ended") 
 }
 
 TEST_CASE("a cancelled run kills the group of a program that ignores SIGTERM, after the grace") {
-  kedge::manual_time time;
+  kedge::virtual_time time;
   loop l(time);
   start_line ready;
   // The sleep ignores SIGTERM too.

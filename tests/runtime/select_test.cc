@@ -26,9 +26,9 @@
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/value.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/with_timeout.h"
-#include "manual_time.h"
 #include "stream_pair.h"
 
 namespace {
@@ -116,7 +116,7 @@ TEST_CASE("an item passes over a select that another source has woken") {
 }
 
 TEST_CASE("select waits for room, for locks, for permits, for values, for events and for time") {
-  kedge::manual_time time;
+  kedge::virtual_time time;
   loop l(time);
   channel<int> full(0);
   kedge::mutex m;
@@ -333,7 +333,7 @@ TEST_CASE("a select whose value is dropped returns the item to its channel") {
 }
 
 TEST_CASE("a select that is cancelled takes nothing") {
-  kedge::manual_time time;
+  kedge::virtual_time time;
   channel<int> a(1), b(1);
   loop l(time);
   bool timed_out = false;

@@ -13,9 +13,9 @@
 #include "drain.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
-#include "manual_time.h"
 
 namespace {
 
@@ -66,7 +66,7 @@ TEST_CASE("a task that asks for many permits is not overtaken by one that asks f
 }
 
 TEST_CASE("those behind a task that stops waiting get their permits at once") {
-  kedge::manual_time time;
+  kedge::virtual_time time;
   semaphore s(3);
   loop l(time);
   std::string out;

@@ -9,9 +9,9 @@
 #include "kedge/runtime/awaiting/branch.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/yield.h"
-#include "manual_time.h"
 #include "mark.h"
 
 namespace {
@@ -20,6 +20,7 @@ using namespace std::chrono_literals;
 using kedge::clock;
 using kedge::loop;
 using kedge::task;
+using kedge::virtual_time;
 
 task<> note_after(std::vector<int>& order, clock::time_point deadline, int n) {
   co_await kedge::sleep_until(deadline);
@@ -68,7 +69,8 @@ TEST_CASE("a sleep of a negative duration lets the ready tasks run first") {
 }
 
 TEST_CASE("a cancelled sleep disarms its timer, and its task ends at its next turn") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   std::string out;
   for (int i = 0; i < 100; ++i) {
     l.spawn([&]() -> task<> {
@@ -156,7 +158,7 @@ TEST_CASE("a loop with a sleep that waits or has expired can be destroyed") {
 }
 
 TEST_CASE("sleeps with a slack end together, each late by less than the slack") {
-  kedge::manual_time time;
+  kedge::virtual_time time;
   loop l(time);
   const auto start = time.now();
   for (int i = 0; i < 10; ++i) {

@@ -19,23 +19,23 @@
 #include "kedge/runtime/observer.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/when_any.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
-#include "manual_time.h"
 #include "mark.h"
 #include "stream_pair.h"
 
 namespace {
 
 using kedge::loop;
-using kedge::manual_time;
 using kedge::mark;
 using kedge::result;
 using kedge::scope;
 using kedge::task;
+using kedge::virtual_time;
 using namespace std::chrono_literals;
 
 task<> marked_sleep(std::string& out, char c) {
@@ -197,7 +197,7 @@ TEST_CASE("a drive that throws leaves the host told of what is ready, and of pos
 }
 
 TEST_CASE("an event that came before the deadline is not late because a task kept the loop busy") {
-  manual_time time;
+  virtual_time time;
   loop l(time);
   kedge::stream_pair pair(l);
   std::array<std::byte, 8> buffer{};
@@ -213,7 +213,7 @@ TEST_CASE("an event that came before the deadline is not late because a task kep
 }
 
 TEST_CASE("step() takes posts and due timers while a task never rests") {
-  manual_time time;
+  virtual_time time;
   loop l(time);
   bool stop = false, posted = false, slept = false;
   l.spawn([&]() -> task<> {

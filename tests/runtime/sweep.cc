@@ -176,7 +176,7 @@ class run {
     return true;
   }
 
-  manual_time time_;
+  virtual_time time_;
   std::optional<loop> loop_;
   std::unique_ptr<scenario> world_;
   bool in_branch_;

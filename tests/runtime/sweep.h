@@ -34,8 +34,8 @@
 #include "kedge/runtime/result.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/when_any.h"
-#include "manual_time.h"
 
 namespace kedge {
 
@@ -45,7 +45,7 @@ struct registered {
   std::uint64_t ident;
 };
 
-// The world of one run. A derived class has a constructor (loop&, manual_time&), and an awaited()
+// The world of one run. A derived class has a constructor (loop&, virtual_time&), and an awaited()
 // that makes the awaitable. It outlives the loop in the runs that destroy the loop first.
 class scenario {
  public:
@@ -135,10 +135,10 @@ class runnable final : public World {
   const std::type_info& awaited_type() const noexcept override { return typeid(awaitable_type); }
 };
 
-using maker = std::unique_ptr<scenario> (*)(loop&, manual_time&);
+using maker = std::unique_ptr<scenario> (*)(loop&, virtual_time&);
 
 template <class World>
-std::unique_ptr<scenario> make(loop& l, manual_time& time) {
+std::unique_ptr<scenario> make(loop& l, virtual_time& time) {
   return std::make_unique<runnable<World>>(l, time);
 }
 
@@ -159,7 +159,7 @@ bool is_named(const std::type_info& type, std::string_view name);
 template <class World>
 void sweep(std::string_view name, sweep_detail::counter held = sweep_detail::count_nothing) {
   {
-    manual_time time;
+    virtual_time time;
     loop l(time);
     CHECK(sweep_detail::is_named(sweep_detail::make<World>(l, time)->awaited_type(), name));
   }

@@ -75,14 +75,14 @@ using namespace std::chrono_literals;
 
 class timed_world : public scenario {
  public:
-  timed_world(loop& l, manual_time& time) : in(l), time_(time) {}
+  timed_world(loop& l, virtual_time& time) : in(l), time_(time) {}
   void complete() override { time_.advance(1h); }
 
  protected:
   loop& in;
 
  private:
-  manual_time& time_;
+  virtual_time& time_;
 };
 
 struct sleeping_for : timed_world {
@@ -99,7 +99,7 @@ struct sleeping_coarsely : timed_world {
 };
 class sleeping_until_wall_time : public timed_world {
  public:
-  sleeping_until_wall_time(loop& l, manual_time& time)
+  sleeping_until_wall_time(loop& l, virtual_time& time)
       : timed_world(l, time), deadline_(time.wall_now() + 90min) {}
   auto awaited() { return sleep_until(deadline_); }
 
@@ -108,7 +108,7 @@ class sleeping_until_wall_time : public timed_world {
 };
 class ticking : public timed_world {
  public:
-  ticking(loop& l, manual_time& time) : timed_world(l, time), ticks_(std::in_place, l, 1h) {}
+  ticking(loop& l, virtual_time& time) : timed_world(l, time), ticks_(std::in_place, l, 1h) {}
   // The first one is older than the wait, and may outlive the interval.
   interval::next_awaitable awaited() {
     if (first_) return *std::exchange(first_, std::nullopt);
@@ -136,7 +136,7 @@ struct waiting_forever : timed_world {
 
 class foreign_world : public scenario {
  public:
-  foreign_world(loop&, manual_time&) {}
+  foreign_world(loop&, virtual_time&) {}
   auto awaited() {
     return foreign(event_.wait(), [this] { complete(); });
   }
@@ -155,7 +155,7 @@ class foreign_world : public scenario {
 
 class called_back : public scenario {
  public:
-  called_back(loop&, manual_time&) {}
+  called_back(loop&, virtual_time&) {}
   auto awaited() {
     return callback<int>([this](callback_handler<int> done) { handler_ = std::move(done); },
                          [this] { handler_.reset(); });
@@ -245,7 +245,7 @@ class reading_world : public scenario {
 };
 
 struct pipe_world : reading_world {
-  pipe_world(loop& l, manual_time&) : reading_world(l, pipe_ends()) {}
+  pipe_world(loop& l, virtual_time&) : reading_world(l, pipe_ends()) {}
 };
 // Loses no byte that it has read.
 struct keeping_world : pipe_world {
@@ -275,20 +275,21 @@ class reading_some : public reading_world {
   std::byte byte_{};
 };
 struct reading_pipe : reading_some {
-  reading_pipe(loop& l, manual_time&) : reading_some(l, pipe_ends()) {}
+  reading_pipe(loop& l, virtual_time&) : reading_some(l, pipe_ends()) {}
 };
 struct reading_socket : reading_some {
-  reading_socket(loop& l, manual_time&) : reading_some(l, socket_pair()) {}
+  reading_socket(loop& l, virtual_time&) : reading_some(l, socket_pair()) {}
 };
 // Its end is looked for at intervals, so it has a timer too.
 struct reading_fifo : reading_some {
-  reading_fifo(loop& l, manual_time&) : reading_some(l, fifo_ends()) {}
+  reading_fifo(loop& l, virtual_time&) : reading_some(l, fifo_ends()) {}
 };
 
 // Takes bytes from a task that writes into a full pipe.
 class writing_world : public scenario {
  public:
-  writing_world(loop& l, manual_time&) : ends_(pipe_ends()), out(l, ends_[1], ownership::borrowed) {
+  writing_world(loop& l, virtual_time&)
+      : ends_(pipe_ends()), out(l, ends_[1], ownership::borrowed) {
     for (ssize_t n = 0; n >= 0; n = ::write(ends_[1], block.data(), block.size())) {
       filled_ += n;
     }
@@ -399,7 +400,7 @@ struct watched_files {
 
 class changing_vnode : public event_world<vnode> {
  public:
-  changing_vnode(loop& l, manual_time&) { open(l, file_.fd()); }
+  changing_vnode(loop& l, virtual_time&) { open(l, file_.fd()); }
   std::vector<registered> registrations() const override {
     return {{EVFILT_VNODE, static_cast<std::uint64_t>(file_.fd())}};
   }
@@ -411,7 +412,7 @@ class changing_vnode : public event_world<vnode> {
 };
 class saving_file : public event_world<watch_file> {
  public:
-  saving_file(loop& l, manual_time&) { open(l, at_.path); }
+  saving_file(loop& l, virtual_time&) { open(l, at_.path); }
 
  private:
   void happen() override { save_atomically(at_.path, "y"); }
@@ -419,7 +420,7 @@ class saving_file : public event_world<watch_file> {
 };
 class triggering : public event_world<user_event> {
  public:
-  triggering(loop& l, manual_time&) : trigger_(open(l).get_trigger()) {}
+  triggering(loop& l, virtual_time&) : trigger_(open(l).get_trigger()) {}
 
  private:
   void happen() override { trigger_(1); }
@@ -427,7 +428,7 @@ class triggering : public event_world<user_event> {
 };
 class sending_urgent : public event_world<exceptional_fd> {
  public:
-  sending_urgent(loop& l, manual_time&) { open(l, ends_[0]); }
+  sending_urgent(loop& l, virtual_time&) { open(l, ends_[0]); }
   std::vector<registered> registrations() const override {
     return {{EVFILT_EXCEPT, static_cast<std::uint64_t>(ends_[0])}};
   }
@@ -458,7 +459,7 @@ class signal_world : public scenario {
 
 class next_signal : public signal_world {
  public:
-  next_signal(loop& l, manual_time&) : signal_world(l), set_(std::in_place, l, signals_) {}
+  next_signal(loop& l, virtual_time&) : signal_world(l), set_(std::in_place, l, signals_) {}
   // The first one is older than the wait, and may outlive the set.
   signal_set::next_awaitable awaited() {
     if (first_) return *std::exchange(first_, std::nullopt);
@@ -492,7 +493,7 @@ class next_signal : public signal_world {
 // A completion has one result, so there is another one after each that was taken.
 class completing : public scenario {
  public:
-  completing(loop&, manual_time&) {
+  completing(loop&, virtual_time&) {
     renew();
     first_ = source_->wait();
   }
@@ -540,7 +541,7 @@ class held_call {
 
 class offloading_world : public scenario {
  public:
-  offloading_world(loop&, manual_time&) {}
+  offloading_world(loop&, virtual_time&) {}
   // Returns when the only thread of the pool has ended the call and posted it.
   void complete() override {
     if (fn_) fn_->release();
@@ -571,7 +572,7 @@ struct offloading_detached : offloading_world {
 // Lets children end whose input is a pipe that nothing is written to.
 class child_world : public scenario {
  public:
-  child_world(loop& l, manual_time&) : input_(l, ends_[0], ownership::borrowed) {}
+  child_world(loop& l, virtual_time&) : input_(l, ends_[0], ownership::borrowed) {}
   // What the end of a child gives is there when one has become a zombie.
   void complete() override {
     ends_.close_writing();
@@ -605,7 +606,7 @@ class child_world : public scenario {
 
 class process_world : public child_world {
  public:
-  process_world(loop& l, manual_time& time)
+  process_world(loop& l, virtual_time& time)
       : child_world(l, time), child(std::in_place, l, command("cat"), options(input())) {}
   void close() override {
     if (!child) return;
@@ -686,7 +687,7 @@ constexpr auto make_receive = [](auto& source) { return source.receive(); };
 constexpr auto make_send = [](auto& source) { return source.send(1); };
 
 struct waiting_for_event : source_world<event, make_wait> {
-  waiting_for_event(loop&, manual_time&) {}
+  waiting_for_event(loop&, virtual_time&) {}
   void complete() override {
     if (source) source->set();
   }
@@ -694,7 +695,7 @@ struct waiting_for_event : source_world<event, make_wait> {
 // Each set() lets one wait go, or is still there.
 class waiting_for_one_event : public source_world<auto_reset_event, make_wait> {
  public:
-  waiting_for_one_event(loop&, manual_time&) {}
+  waiting_for_one_event(loop&, virtual_time&) {}
   void complete() override {
     if (!source || given_ != delivered) return;  // a second one would count for nothing
     source->set();
@@ -709,7 +710,7 @@ class waiting_for_one_event : public source_world<auto_reset_event, make_wait> {
 };
 class locking : public source_world<kedge::mutex, [](auto& m) { return m.lock(); }> {
  public:
-  locking(loop& l, manual_time&) : held_(l.run(source->lock()).value()) {}
+  locking(loop& l, virtual_time&) : held_(l.run(source->lock()).value()) {}
   void complete() override { held_.reset(); }
   bool nothing_missing() override { return !source || source->is_locked() == held_.has_value(); }
 
@@ -718,7 +719,7 @@ class locking : public source_world<kedge::mutex, [](auto& m) { return m.lock();
 };
 class acquiring : public source_world<semaphore, [](auto& s) { return s.acquire(2); }> {
  public:
-  acquiring(loop&, manual_time&) : source_world(0u, 3u) {}
+  acquiring(loop&, virtual_time&) : source_world(0u, 3u) {}
   void complete() override {
     if (source && source->available() < 3) source->release(), ++given_;
   }
@@ -728,7 +729,7 @@ class acquiring : public source_world<semaphore, [](auto& s) { return s.acquire(
   std::size_t given_ = 0;
 };
 struct waiting_for_latch : source_world<latch, make_wait> {
-  waiting_for_latch(loop&, manual_time&) : source_world(1u) {}
+  waiting_for_latch(loop&, virtual_time&) : source_world(1u) {}
   void complete() override {
     if (source && source->left() != 0) source->count_down();
   }
@@ -736,7 +737,7 @@ struct waiting_for_latch : source_world<latch, make_wait> {
 // The other one arrives when the task waits.
 class arriving : public source_world<barrier, [](auto& b) { return b.arrive_and_wait(); }> {
  public:
-  arriving(loop& l, manual_time&) : source_world(2u), in_(l) {}
+  arriving(loop& l, virtual_time&) : source_world(2u), in_(l) {}
   void complete() override {
     if (source && source->arrived() == 1) in_.spawn(source->arrive_and_wait());
   }
@@ -748,7 +749,7 @@ class arriving : public source_world<barrier, [](auto& b) { return b.arrive_and_
 constexpr auto make_until_odd = [](auto& v) { return v.until([](int n) { return n % 2 == 1; }); };
 class watching : public source_world<value<int>, make_until_odd> {
  public:
-  watching(loop&, manual_time&) : source_world(0) {}
+  watching(loop&, virtual_time&) : source_world(0) {}
   // Every other value is a false alarm.
   void complete() override {
     if (source) source->set(++last_);
@@ -761,7 +762,7 @@ class watching : public source_world<value<int>, make_until_odd> {
 template <std::size_t Capacity>
 class receiving : public source_world<channel<int>, make_receive> {
  public:
-  receiving(loop&, manual_time&) : source_world(Capacity) {}
+  receiving(loop&, virtual_time&) : source_world(Capacity) {}
   void complete() override {
     if (source && source->try_send(1)) ++given_;
   }
@@ -777,7 +778,7 @@ class receiving : public source_world<channel<int>, make_receive> {
 template <std::size_t Capacity>
 class sending : public source_world<channel<int>, make_send> {
  public:
-  sending(loop&, manual_time&) : source_world(Capacity) { fill(); }
+  sending(loop&, virtual_time&) : source_world(Capacity) { fill(); }
   void complete() override {
     if (!source) return;
     if (const auto got = source->try_receive()) received_ += *got;
@@ -813,7 +814,7 @@ constexpr auto make_select = [](auto& s) {
 };
 class selecting : public source_world<two_channels, make_select> {
  public:
-  selecting(loop&, manual_time&) {}
+  selecting(loop&, virtual_time&) {}
   void complete() override {
     if (!source) return;
     source->v.set(1);  // a false alarm
@@ -951,7 +952,7 @@ class expiring : public timed_world {
 // Time ends the clean-up.
 class cleaning_up : public pipe_world {
  public:
-  cleaning_up(loop& l, manual_time& time) : pipe_world(l, time), time_(time) {}
+  cleaning_up(loop& l, virtual_time& time) : pipe_world(l, time), time_(time) {}
   auto awaited() {
     return with_cleanup(read_byte(), [this] { return clean(); }, 1h);
   }
@@ -972,7 +973,7 @@ class cleaning_up : public pipe_world {
     co_await forever();
   }
 
-  manual_time& time_;
+  virtual_time& time_;
   int cleaning_ = 0;
 };
 struct asking_state : timed_world {
@@ -1046,7 +1047,7 @@ class waiting_for_any_of_range : public keeping_world {
 // Of its children one reads, and one waits for another pipe without a context of its own.
 class with_children : public pipe_world {
  public:
-  with_children(loop& l, manual_time& time)
+  with_children(loop& l, virtual_time& time)
       : pipe_world(l, time), ends_(pipe_ends()), other_(l, ends_[0], ownership::borrowed) {}
   auto awaited() { return with_scope(body(*this)); }
   void complete() override {
@@ -1091,7 +1092,7 @@ class with_children : public pipe_world {
 };
 class until_signal : public signal_world {
  public:
-  until_signal(loop& l, manual_time&) : signal_world(l) {}
+  until_signal(loop& l, virtual_time&) : signal_world(l) {}
   auto awaited() { return with_signals({SIGUSR1}, sleep_for(clock::duration::max())); }
   void complete() override {
     struct sigaction now{};

@@ -13,11 +13,11 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
-#include "manual_time.h"
 
 namespace {
 
@@ -64,7 +64,7 @@ TEST_CASE("in a child and in a branch state() tells the place where the task was
 }
 
 TEST_CASE("state() tells the time until the nearest deadline, and zero after it") {
-  kedge::manual_time time;
+  kedge::virtual_time time;
   loop l(time);
   std::optional<kedge::clock::duration> outermost;
   std::optional<kedge::clock::duration> innermost;

@@ -15,16 +15,16 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/yield.h"
-#include "manual_time.h"
 #include "stream_pair.h"
 
 namespace {
 
 using namespace std::chrono_literals;
 using kedge::loop;
-using kedge::manual_time;
 using kedge::task;
+using kedge::virtual_time;
 
 constexpr int turn = 64;
 
@@ -93,7 +93,7 @@ TEST_CASE("a timer waits for four budgets of a task whose operations never wait"
 
 // Sends a byte and then yields until it has come: once more than the byte has to wait, since the
 // waiter is queued behind the task that yields.
-task<int> send_and_yield(kedge::descriptor& to, bool& came, manual_time& time,
+task<int> send_and_yield(kedge::descriptor& to, bool& came, virtual_time& time,
                          kedge::clock::duration passes) {
   // The first turn reads the clock after the kernel was asked.
   for (int i = 0; i < 2 * turn; ++i) co_await kedge::yield();
@@ -103,7 +103,7 @@ task<int> send_and_yield(kedge::descriptor& to, bool& came, manual_time& time,
 }
 
 TEST_CASE("an event waits for 64 turns if time stands still, and the kernel is not asked before") {
-  manual_time time;
+  virtual_time time;
   loop l(time);
   kedge::stream_pair p(l);
   bool came = false;
@@ -115,7 +115,7 @@ TEST_CASE("an event waits for 64 turns if time stands still, and the kernel is n
 }
 
 TEST_CASE("an event waits for one turn once the kernel interval has passed") {
-  manual_time time;
+  virtual_time time;
   loop l(time);
   kedge::stream_pair p(l);
   bool came = false;
@@ -134,7 +134,7 @@ TEST_CASE("an event waits for one turn once the kernel interval has passed") {
 }
 
 TEST_CASE("poll() and run_once() take events, due timers and posts at their first call") {
-  manual_time time;
+  virtual_time time;
   loop l(time);
   kedge::stream_pair p(l);
   bool stop = false, came = false, passed = false, ran = false;
@@ -177,7 +177,7 @@ TEST_CASE("a host is woken once for each of 100 sleeps of no time") {
 }
 
 TEST_CASE("a host is woken once per event, post and due timer, and not when the loop is idle") {
-  manual_time time;
+  virtual_time time;
   loop l(time);
   kedge::stream_pair p(l);
   const int handle = l.native_handle();
@@ -208,7 +208,7 @@ TEST_CASE("a host is woken once per event, post and due timer, and not when the 
 }
 
 TEST_CASE("a host is not woken for the deadline of a sleep that was cancelled") {
-  manual_time time;
+  virtual_time time;
   loop l(time);
   const int handle = l.native_handle();
   l.spawn(kedge::sleep_for(1s));

@@ -14,17 +14,17 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/yield.h"
-#include "manual_time.h"
 #include "mark.h"
 
 namespace {
 
 using namespace std::chrono_literals;
 using kedge::loop;
-using kedge::manual_time;
 using kedge::sleep_until;
 using kedge::task;
+using kedge::virtual_time;
 using wall = std::chrono::system_clock;
 
 constexpr std::chrono::nanoseconds between_looks{1 << 30};
@@ -45,7 +45,7 @@ struct sleeper {
     return is_awake;
   }
 
-  manual_time time;
+  virtual_time time;
   wall::time_point deadline;
   bool is_awake = false;
   loop l{time};
@@ -81,7 +81,7 @@ TEST_CASE("a wall clock that is set back makes the sleep longer") {
 }
 
 TEST_CASE("sleeps until distant wall times look at the clock at the same moment") {
-  manual_time time;
+  virtual_time time;
   loop l(time);
   for (int i = 0; i < 3; ++i) {
     l.spawn(sleep_until(time.wall_now() + 1h * (i + 1)));
@@ -99,7 +99,7 @@ TEST_CASE("sleeps until distant wall times look at the clock at the same moment"
 }
 
 TEST_CASE("a wall time that has passed lets the ready tasks run first") {
-  manual_time time;
+  virtual_time time;
   loop l(time);
   std::string out;
   l.spawn([&]() -> task<> {
@@ -119,7 +119,7 @@ TEST_CASE("a wall time may be of any resolution: too far away it is never, and N
   CHECK_THROWS_AS(
       static_cast<void>(sleep_until(std::chrono::time_point<wall, days>(days(std::nan(""))))),
       std::invalid_argument);
-  manual_time time;
+  virtual_time time;
   loop l(time);
   l.spawn(sleep_until(std::chrono::time_point<wall, days>(days(1e30))));
   settle(l);

@@ -14,10 +14,10 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/when_any.h"
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
-#include "manual_time.h"
 #include "mark.h"
 
 namespace {
@@ -27,9 +27,9 @@ using kedge::attempted;
 using kedge::cancel_cause;
 using kedge::gate;
 using kedge::loop;
-using kedge::manual_time;
 using kedge::mark;
 using kedge::task;
+using kedge::virtual_time;
 using kedge::with_cleanup;
 
 task<int> work(gate& g, std::string& out) {
@@ -150,7 +150,7 @@ TEST_CASE("a cancelled caller cleans up, hears the cause, and ends") {
 }
 
 TEST_CASE("the clean-up hears why the body was cancelled") {
-  manual_time time;
+  virtual_time time;
   loop l(time);
   cancel_cause cause{};
   const auto hear = [&](const attempted<void>& end) -> task<> {
@@ -207,7 +207,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a clean-up is destroyed when its grace has passed, and the body's end stands") {
-  manual_time time;
+  virtual_time time;
   loop l(time);
   gate g;
   std::string out;

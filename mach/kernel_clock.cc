@@ -1,0 +1,36 @@
+// kernel_clock: use_clock() and clock_moved() of the kernel's extension.
+#include "kedge/mach/kernel_clock.h"
+
+#include <cstdint>
+#include <system_error>
+
+#include "kedge/mach/kernel/extension.h"
+
+namespace kedge::mach {
+namespace {
+
+std::uint64_t read(void* source) noexcept {
+  const auto t = static_cast<const time_source*>(source)->now().time_since_epoch();
+  return static_cast<std::uint64_t>(t.count());
+}
+
+}  // namespace
+
+kernel_clock::kernel_clock(time_source& source) : source_(source) {
+  source_.add(*this);
+  if (kernel::use_clock(read, &source_)) return;
+  source_.remove(*this);
+  throw std::system_error(std::make_error_code(std::errc::not_supported),
+                          "kedge::mach::kernel_clock: this kernel cannot follow a time_source");
+}
+
+kernel_clock::~kernel_clock() {
+  source_.remove(*this);
+  kernel::use_clock(nullptr, nullptr);
+}
+
+void kernel_clock::time_moved() noexcept {
+  kernel::clock_moved();
+}
+
+}  // namespace kedge::mach

@@ -1,0 +1,36 @@
+// deadlock: what is left that could wake a loop.
+#include "kedge/runtime/deadlock.h"
+
+#include <atomic>
+#include <sstream>
+
+#include "kedge/runtime/loop.h"
+#include "kedge/runtime/reactor/mailbox.h"
+#include "kedge/runtime/reactor/registration_table.h"
+
+namespace kedge {
+
+// Every reactor is a loop. The mailbox is looked at after its users: the last one may have posted
+// before it went. The fence keeps this order; use_count() is a relaxed load.
+void reactor::find_deadlock() {
+  using enum registration_table::waking;
+  if (mailbox_.use_count() > 1 || (time_ != nullptr && time_->is_held())) return;
+  loop& self = static_cast<loop&>(*this);
+  if (self.root_ == nullptr) return;
+  std::atomic_thread_fence(std::memory_order_acquire);
+  const auto waking = registrations_->find_waking();
+  if (waking == anything || !mailbox_->fall_asleep()) return;
+  if (waking == nothing) {
+    if (is_watched_) tell_of_turn(happening::awake);
+    std::ostringstream text;
+    text << "kedge: deadlock: nothing is left that could wake the loop. Its tasks:\n";
+    self.dump(text);
+    throw deadlock(text.str());
+  }
+  if (observer_ != nullptr && !told_of_signals_) {
+    told_of_signals_ = true;
+    observer_->at(happening::only_signals_left, nullptr, nullptr);
+  }
+}
+
+}  // namespace kedge

@@ -1,0 +1,34 @@
+// deadlock: run() would wait without end for what cannot happen any more.
+//
+//     kedge::event never_set;
+//     loop.run(never_set.wait());       // throws kedge::deadlock
+//
+// loop.run() and try_run() throw it before a wait without a time-out if nothing is left that could
+// make a task ready: no timer, no posted work, no remote of the loop, completion or offload() (each
+// of which has a remote), no time_hold, and no linked listener of the kernel's events that
+// can_wake(): one of an awaited descriptor, process or port. what() has the tree of tasks that
+// dump() prints. The awaitable of run() is destroyed; spawned tasks stay in the loop.
+//
+// If nothing but awaited signals is left, the loop waits for them: that is how a daemon looks which
+// has nothing to do. The loop's observer learns of it, once (happening::only_signals_left).
+//
+// What is not found: tasks that wait for each other while a timer, an awaited descriptor or a
+// remote is there, whatever that would lead to. A completion that has been awaited counts as a
+// remote for as long as it lives. A host that drives by poll(), run_once() or step() adds work
+// by itself, and is never thrown at.
+//
+// Costs: nothing while the loop has something to do or a timer. Before a wait without a time-out,
+// some twenty instructions.
+#pragma once
+
+#include <stdexcept>
+
+namespace kedge {
+
+// A logic_error: the program waits for what it cannot cause.
+class deadlock : public std::logic_error {
+ public:
+  using std::logic_error::logic_error;
+};
+
+}  // namespace kedge
