@@ -15,6 +15,7 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/when_any.h"
 #include "kedge/runtime/with_scope.h"
@@ -32,6 +33,7 @@ using kedge::gate;
 using kedge::loop;
 using kedge::mark;
 using kedge::task;
+using kedge::virtual_time;
 
 task<int> after(gate& g) {
   co_return co_await g.wait();
@@ -182,7 +184,8 @@ TEST_CASE("each attempt() around another one reports the cancellation at its own
 }
 
 TEST_CASE("attempt() tells a deadline, a failed sibling and a won race apart") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   gate g, h;
   std::string out;
   static_cast<void>(l.run(kedge::with_timeout(1ns, [](gate& at, std::string& o) -> task<> {

@@ -13,6 +13,7 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/yield.h"
 
@@ -22,6 +23,7 @@ using namespace std::chrono_literals;
 using kedge::gate;
 using kedge::loop;
 using kedge::task;
+using kedge::virtual_time;
 
 enum class end { none, value, failed, cancelled };
 
@@ -298,7 +300,8 @@ TEST_CASE("a coroutine whose waits are all ready lets another run after 64 of th
 }
 
 TEST_CASE("events and timers are delivered while tasks never rest") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   std::array<int, 2> ends{};
   REQUIRE(::pipe(ends.data()) == 0);
   kedge::descriptor in(l, ends[0], kedge::ownership::owned);
@@ -315,6 +318,7 @@ TEST_CASE("events and timers are delivered while tasks never rest") {
   l.spawn([&]() -> task<> {
     co_await kedge::yield();
     REQUIRE(::write(ends[1], "x", 1) == 1);
+    time.advance(1us);
     while (!got || !slept) co_await kedge::yield();
   });
   gate g;

@@ -26,6 +26,7 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/when_any.h"
 #include "kedge/runtime/with_scope.h"
@@ -46,6 +47,7 @@ using kedge::read_once;
 using kedge::result;
 using kedge::stream_pair;
 using kedge::task;
+using kedge::virtual_time;
 
 struct pipe_ends {
   explicit pipe_ends(int flags = 0) {
@@ -168,7 +170,8 @@ TEST_CASE("short messages of a datagram socket are all read, without a new event
   }
   for (const int type : types) {
     CAPTURE(type);
-    loop l;
+    virtual_time time;
+    loop l(time);
     stream_pair p(l, type);
     for (const char* text : {"one", "two", "three"}) {
       CAPTURE(text);
@@ -205,7 +208,8 @@ TEST_CASE("a regular file is always ready, and reading it ends with end_of_file"
 TEST_CASE("devices that the kernel cannot watch are read and written without waiting") {
   for (const int flags : {0, O_NONBLOCK}) {
     CAPTURE(flags);
-    loop l;
+    virtual_time time;
+    loop l(time);
     descriptor zero(l, ::open("/dev/zero", O_RDONLY | flags), ownership::owned);
     std::optional<result<std::string>> got;
     CHECK(l.run(kedge::with_timeout(10s, read_once(zero, got))));
@@ -218,7 +222,8 @@ TEST_CASE("devices that the kernel cannot watch are read and written without wai
 }
 
 TEST_CASE("readable() asks the system, so the caller may read by itself between waits") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   for (const bool nonblocking : {true, false}) {
     CAPTURE(nonblocking);
     stream_pair p(l, SOCK_STREAM, nonblocking);
@@ -542,7 +547,8 @@ TEST_CASE("waits on a descriptor that outlives its loop end with loop_gone") {
 }
 
 TEST_CASE("bytes that arrive after a cancelled read are for the next reader") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   for (const bool nonblocking : {true, false}) {
     CAPTURE(nonblocking);
     stream_pair p(l, SOCK_STREAM, nonblocking);

@@ -14,6 +14,7 @@
 #include "kedge/runtime/descriptor.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/with_timeout.h"
 #include "urgent_stream.h"
 
@@ -27,6 +28,7 @@ using kedge::result;
 using kedge::settle;
 using kedge::task;
 using kedge::urgent_stream;
+using kedge::virtual_time;
 
 task<> next_once(exceptional_fd& x, std::optional<result<void>>& out) {
   out = co_await x.next();
@@ -91,7 +93,8 @@ TEST_CASE("the end of the connection gives end_of_file, after what has come befo
 }
 
 TEST_CASE("an out-of-band byte after a cancelled wait is reported by the next one") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   const urgent_stream p;
   const exceptional_fd urgent(l, p[0]);
   CHECK(l.run(kedge::with_timeout(1us, urgent.next())).error() == errc::timed_out);

@@ -22,6 +22,7 @@
 #include "kedge/runtime/reactor/drive_hook.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/yield.h"
 
@@ -31,6 +32,7 @@ using namespace std::chrono_literals;
 using kedge::gate;
 using kedge::loop;
 using kedge::task;
+using kedge::virtual_time;
 
 task<int> number(int n) {
   co_return n;
@@ -64,7 +66,8 @@ bool readable(int fd, int milliseconds) {
 }
 
 TEST_CASE("run() returns the value of its awaitable or throws its exception") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   CHECK(l.run(number(7)) == 7);
   CHECK(l.run(number(8)) == 8);
   CHECK_THROWS_AS(l.run(fail("x")), std::runtime_error);
@@ -89,7 +92,7 @@ TEST_CASE("spawned tasks run beside run()'s awaitable, and those that wait stay"
   CHECK(l.size() == 1);
 }
 
-TEST_CASE("poll() and run_once() drive a loop without run()") {
+TEST_CASE("poll() and run_once() drive a loop without run(), by the machine's clock") {
   loop l;
   std::vector<int> order;
   CHECK_FALSE(l.poll());
@@ -126,19 +129,22 @@ TEST_CASE("next_deadline() is now, the earliest timer's deadline, or nothing") {
 }
 
 TEST_CASE("deadlines at both ends of time pass at once or never") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   l.run(kedge::sleep_until(kedge::clock::time_point::min()));
   l.run(kedge::sleep_for(kedge::clock::duration::min()));
   static_cast<void>(l.native_handle());
   l.spawn(kedge::sleep_until(kedge::clock::time_point::max()));
   l.spawn(kedge::sleep_for(kedge::clock::duration::max()));
   l.run(kedge::sleep_for(1ns));
-  CHECK_FALSE(l.run_once(1ms));
+  time.advance(100'000h);
+  CHECK_FALSE(l.run_once(0ns));
   CHECK(l.size() == 2);
 }
 
 TEST_CASE("native_handle() alone drives a loop whose tasks sleep") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   const int handle = l.native_handle();
   bool done = false;
   l.spawn([&]() -> task<> {
@@ -146,33 +152,40 @@ TEST_CASE("native_handle() alone drives a loop whose tasks sleep") {
     done = true;
   });
   while (l.size() != 0) {
-    REQUIRE(readable(handle, 10'000));
+    while (readable(handle, 0)) l.poll();
+    time.advance(1ms);
+    REQUIRE(readable(handle, 0));
     l.poll();
   }
   CHECK(done);
 }
 
 TEST_CASE("native_handle() becomes readable for an earlier timer, then for the later one") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   const int handle = l.native_handle();
   std::vector<int> order;
-  // Deadlines from one moment, so that the order holds however late the loop is driven.
-  const auto soon = kedge::clock::now() + 1ms;
+  const auto soon = time.now() + 1ms;
   l.spawn([&]() -> task<> {
     co_await kedge::sleep_until(soon + 20ms);
     order.push_back(2);
   });
-  REQUIRE(readable(handle, 10'000));
-  l.poll();
+  REQUIRE(readable(handle, 0));
+  while (readable(handle, 0)) l.poll();
   l.spawn([&]() -> task<> {
     co_await kedge::sleep_until(soon);
     order.push_back(1);
   });
-  while (l.size() != 0) {
-    REQUIRE(readable(handle, 10'000));
-    l.poll();
-  }
+  while (readable(handle, 0)) l.poll();
+  time.advance(1ms);
+  REQUIRE(readable(handle, 0));
+  while (readable(handle, 0)) l.poll();
+  CHECK(order == std::vector{1});
+  time.advance(20ms);
+  REQUIRE(readable(handle, 0));
+  while (readable(handle, 0)) l.poll();
   CHECK(order == std::vector{1, 2});
+  CHECK(l.size() == 0);
 }
 
 TEST_CASE("native_handle() is readable after a spawn, before the first drive and between drives") {
@@ -204,7 +217,8 @@ TEST_CASE("native_handle() stays readable while a task yields without end") {
 
 TEST_CASE(
     "native_handle() becomes readable for a descriptor whose wait was spawned between drives") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   const int handle = l.native_handle();
   std::array<int, 2> ends{};
   REQUIRE(::pipe(ends.data()) == 0);
@@ -213,10 +227,11 @@ TEST_CASE(
     l.spawn(in.readable());
     l.spawn(kedge::sleep_for(1ms));
     REQUIRE(::write(ends[1], "x", 1) == 1);
-    while (l.size() != 0) {
-      REQUIRE(readable(handle, 10'000));
-      l.poll();
-    }
+    while (readable(handle, 0)) l.poll();
+    CHECK(l.size() == 1);
+    time.advance(1ms);
+    while (readable(handle, 0)) l.poll();
+    CHECK(l.size() == 0);
   }
   ::close(ends[1]);
 }
@@ -268,7 +283,8 @@ TEST_CASE("native_handle() becomes readable for a post, of another thread or of 
 
 TEST_CASE(
     "native_handle() becomes readable for a post after run() threw a spawned task's failure") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   const kedge::remote to = l.get_remote();
   const int handle = l.native_handle();
   l.spawn([]() -> task<> {
@@ -353,7 +369,8 @@ TEST_CASE("cancel() ends run() with `cancelled`, and the spawned tasks") {
 }
 
 TEST_CASE("a loop that was cancelled can be used again") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   l.cancel();  // no task to cancel
   std::vector<int> order;
   l.spawn(note(order, 1));
@@ -564,7 +581,8 @@ TEST_CASE("a value that run()'s awaitable returns after a cancel() is delivered"
 TEST_CASE("a loop that is destroyed destroys tasks that wait, are ready, or never started") {
   bool started = false, waiting = false, ready = false;
   {
-    loop l;
+    virtual_time time;
+    loop l(time);
     l.spawn(sleep_forever, flagged(waiting));
     l.run(kedge::sleep_for(1ns));
     l.spawn(sleep_forever, flagged(started));
@@ -583,7 +601,8 @@ TEST_CASE("a loop that is destroyed destroys tasks that wait, are ready, or neve
 }
 
 TEST_CASE("two loops on one thread are driven independently") {
-  loop a, b;
+  virtual_time time;
+  loop a(time), b(time);
   std::vector<int> order;
   a.spawn([&]() -> task<> {
     for (int i = 0; i < 3; ++i) {
@@ -599,8 +618,11 @@ TEST_CASE("two loops on one thread are driven independently") {
   });
   while (a.size() != 0) a.poll();
   CHECK(order == std::vector{0, 1, 2});
-  while (b.size() != 0) b.run_once();
-  CHECK(order.back() == 10);
+  while (!order.empty() && order.back() != 10) {
+    time.advance(1ms);
+    b.poll();
+  }
+  CHECK(b.size() == 0);
 }
 
 class counting_hook final : public kedge::drive_hook {

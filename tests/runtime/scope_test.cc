@@ -16,6 +16,7 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/when_any.h"
 #include "kedge/runtime/with_scope.h"
@@ -31,6 +32,7 @@ using kedge::loop;
 using kedge::mark;
 using kedge::scope;
 using kedge::task;
+using kedge::virtual_time;
 using kedge::with_scope;
 
 task<> fail(std::string what) {
@@ -69,7 +71,8 @@ TEST_CASE("a scope ends when its body and all its children have ended") {
 }
 
 TEST_CASE("a scope gives the value of its body, which may be any awaitable") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   CHECK(l.run(with_scope([](scope&) -> task<int> { co_return 7; })) == 7);
   l.run(with_scope([](scope& s) {
     s.spawn(kedge::yield());

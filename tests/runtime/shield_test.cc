@@ -11,6 +11,7 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/when_any.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/with_timeout.h"
@@ -26,6 +27,7 @@ using kedge::loop;
 using kedge::mark;
 using kedge::shield;
 using kedge::task;
+using kedge::virtual_time;
 
 task<int> after(gate& g) {
   co_return co_await g.wait();
@@ -88,7 +90,8 @@ TEST_CASE("a failure behind a shield is thrown") {
 }
 
 TEST_CASE("behind a shield time-outs and scope::cancel() work as elsewhere") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   gate g;
   std::string out;
   l.spawn([&]() -> task<> {
@@ -103,13 +106,14 @@ TEST_CASE("behind a shield time-outs and scope::cancel() work as elsewhere") {
       o += 'e';
     }(g, out));
   });
-  drain(l);
+  CHECK(time.run() == 0);
   CHECK(out == "tse");
   CHECK(g.made == g.destroyed);
 }
 
 TEST_CASE("a time-out and a when_any wait for what is shielded, whose value counts") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   gate g, won;
   won.is_open = true;
   int sum = 0;
@@ -118,7 +122,9 @@ TEST_CASE("a time-out and a when_any wait for what is shielded, whose value coun
     const auto [a, b] = co_await kedge::when_any(shield(after(g)), won.wait());
     sum += a.value() + b.value();
   });
-  while (!l.timers().empty() || g.waiting == nullptr) l.run_once();
+  time.run_for(1ns);
+  CHECK(l.timers().empty());
+  REQUIRE(g.waiting != nullptr);
   g.open();
   drain(l);
   CHECK(sum == 3 * 42);

@@ -13,6 +13,7 @@
 #include "kedge/runtime/reactor/registration.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/yield.h"
 
 namespace {
@@ -44,11 +45,12 @@ TEST_CASE("a drive by a second thread throws std::logic_error that names the oth
 }
 
 TEST_CASE("a loop is handed over to a thread between drives, and before the first one") {
-  loop l;
+  kedge::virtual_time time;
+  loop l(time);
   l.spawn(kedge::sleep_for(1us));
   std::thread([&] {
     l.spawn(kedge::sleep_for(1us));
-    while (l.size() != 0) l.run_once();
+    CHECK(time.run() == 0);
   }).join();
   l.run(kedge::sleep_for(1us));
   CHECK(l.size() == 0);

@@ -17,6 +17,7 @@
 #include "in_child_process.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/with_timeout.h"
 
 namespace {
@@ -28,6 +29,7 @@ using kedge::result;
 using kedge::settle;
 using kedge::task;
 using kedge::user_event;
+using kedge::virtual_time;
 
 using flags_result = std::optional<result<std::uint32_t>>;
 
@@ -89,7 +91,8 @@ TEST_CASE("a trigger makes the loop readable to a host that polls") {
 }
 
 TEST_CASE("a trigger after a cancelled wait is reported by the next one") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   const user_event e(l);
   CHECK(l.run(kedge::with_timeout(1us, e.next())).error() == errc::timed_out);
   CHECK(e.get_trigger()(1));

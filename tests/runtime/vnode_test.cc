@@ -16,6 +16,7 @@
 #include "in_child_process.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/with_timeout.h"
 #include "stream_pair.h"
 #include "tests/temporary_folder.h"
@@ -29,6 +30,7 @@ using kedge::open_file;
 using kedge::result;
 using kedge::settle;
 using kedge::task;
+using kedge::virtual_time;
 using kedge::vnode;
 using kedge::vnode_event;
 
@@ -131,7 +133,8 @@ TEST_CASE("each vnode of an fd receives what happens, on one loop and on another
 TEST_CASE("a change after three cancelled waits is reported by the next one") {
   const one_file at;
   const open_file file(at.path);
-  loop l;
+  virtual_time time;
+  loop l(time);
   const vnode v(l, file.fd());
   for (int i = 0; i < 3; ++i) {
     CAPTURE(i);

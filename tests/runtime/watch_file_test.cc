@@ -18,6 +18,7 @@
 #include "in_child_process.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/with_timeout.h"
 #include "tests/temporary_folder.h"
 
@@ -31,6 +32,7 @@ using kedge::open_file;
 using kedge::result;
 using kedge::settle;
 using kedge::task;
+using kedge::virtual_time;
 using kedge::watch_file;
 
 using change_result = std::optional<result<file_change>>;
@@ -323,7 +325,8 @@ TEST_CASE("without a free descriptor a wait gives EMFILE, and the next one loses
 
 TEST_CASE("a change after three cancelled waits is reported by the next one") {
   const nested_file at;
-  loop l;
+  virtual_time time;
+  loop l(time);
   const watch_file w(l, at.path);
   for (int i = 0; i < 3; ++i) {
     CAPTURE(i);

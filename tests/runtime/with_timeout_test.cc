@@ -18,6 +18,7 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/yield.h"
@@ -32,6 +33,7 @@ using kedge::loop;
 using kedge::mark;
 using kedge::result;
 using kedge::task;
+using kedge::virtual_time;
 using kedge::with_timeout;
 
 task<int> after(gate& g, int n) {
@@ -84,7 +86,8 @@ TEST_CASE("an awaitable that ends in time gives its value and leaves no timer") 
 
 TEST_CASE(
     "when the deadline passes the awaitable is cancelled and awaited, and the error is timed_out") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   gate g, h;
   CHECK(l.run(with_timeout(1us, g.wait())).error() == errc::timed_out);
   CHECK(g.cancelled == 1);
@@ -100,7 +103,8 @@ TEST_CASE(
 }
 
 TEST_CASE("a value that arrives after the deadline wins over the time-out") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   gate g;
   g.answer = kedge::gate::cancelling::completes;
   CHECK(l.run(with_timeout(1us, g.wait())).value() == 42);
@@ -114,7 +118,8 @@ TEST_CASE("a value that arrives after the deadline wins over the time-out") {
 }
 
 TEST_CASE("with a deadline in the past the awaitable still starts, and a value at once wins") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   gate g, h;
   g.is_open = true;
   CHECK(l.run(with_timeout(-1h, g.wait())).value() == 42);
@@ -124,7 +129,8 @@ TEST_CASE("with a deadline in the past the awaitable still starts, and a value a
 }
 
 TEST_CASE("with_timeout of a result<T> gives a result<T> with the time-out among its errors") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   const auto closed = []() -> task<result<int>> { co_return kedge::unexpected(errc::closed); };
   static_assert(std::is_same_v<decltype(l.run(with_timeout(1h, closed()))), result<int>>);
   CHECK(l.run(with_timeout(1h, closed())).error() == errc::closed);
@@ -171,7 +177,8 @@ struct named_error {
 };
 
 TEST_CASE("the time-out of a result<T, E> is made by await_expired(), else from the error_code") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   const auto handed_back = l.run(with_timeout(1ns, send_item(5)));
   static_assert(std::is_same_v<decltype(handed_back), const result<void, returned>>);
   REQUIRE_FALSE(handed_back.has_value());
@@ -225,7 +232,8 @@ TEST_CASE("a task below nested deadlines knows the nearest one, also within scop
 }
 
 TEST_CASE("a time-out of a composite that ends at once does not resume its awaiter again") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   gate open;
   open.is_open = true;
   int turns = 0;
@@ -244,7 +252,8 @@ TEST_CASE("a time-out of a composite that ends at once does not resume its await
 }
 
 TEST_CASE("a time-out that begins in a cancelled context does not count as timed out") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   gate g;
   std::string out;
   l.spawn([&]() -> task<> {
@@ -262,7 +271,8 @@ TEST_CASE("a time-out that begins in a cancelled context does not count as timed
 }
 
 TEST_CASE("an exception of the awaitable is thrown, before and after the deadline") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   gate g;
   g.refuses = true;
   CHECK_THROWS_AS(static_cast<void>(l.run(with_timeout(1h, g.wait()))), std::runtime_error);
@@ -297,7 +307,8 @@ TEST_CASE("a cancellation from outside passes through with its cause, and leaves
 
 TEST_CASE(
     "of a cancellation from outside and a deadline, the one that came first decides the outcome") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   gate g;
   g.answer = kedge::gate::cancelling::ends_late;
   std::string out;
@@ -313,13 +324,15 @@ TEST_CASE(
       co_return;
     });
     l.poll();
-    while (!l.timers().empty()) l.run_once();
+    time.run_for(1us);
+    CHECK(l.timers().empty());
     g.open();
     drain(l);
     CHECK(out == "c");
   }
   SUBCASE("the deadline passes, then cancelled from outside: timed out") {
-    while (g.cancelled == 0) l.run_once();
+    time.run_for(1us);
+    CHECK(g.cancelled == 1);
     l.cancel();
     g.open();
     drain(l);
@@ -328,7 +341,8 @@ TEST_CASE(
 }
 
 TEST_CASE("of nested time-outs the one whose deadline passed reports it") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   gate g;
   const auto outer_first = l.run(with_timeout(1us, with_timeout(1000h, g.wait())));
   CHECK(outer_first.error() == errc::timed_out);
@@ -348,7 +362,8 @@ TEST_CASE("of nested time-outs the one whose deadline passed reports it") {
 }
 
 TEST_CASE("a time-out cancels all branches of a combinator and all children of a scope") {
-  loop l;
+  virtual_time time;
+  loop l(time);
   gate g, h;
   CHECK(l.run(with_timeout(1us, kedge::when_all(g.wait(), h.wait()))).error() == errc::timed_out);
   CHECK(l.run(with_timeout(1us, kedge::with_scope([&](kedge::scope& s) -> task<> {
@@ -367,11 +382,13 @@ TEST_CASE("a loop that is destroyed at any stage of a time-out destroys its oper
       CAPTURE(open);
       gate g, h;
       {
-        loop l;
+        virtual_time time;
+        loop l(time);
         l.spawn(with_timeout(1000h, after(g, 1)));
         l.spawn(with_timeout(1us, h.wait()));
         for (int i = 0; i < drives; ++i) {
           l.poll();
+          time.advance(1us);
           if (i == 1 && open) g.open();
         }
       }
