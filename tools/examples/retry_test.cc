@@ -1,9 +1,8 @@
 // retry_test: a test in virtual time. The code under test waits for minutes, and the test for
 // nothing.
 //
-// The loop takes its time from the test, which moves it to the next deadline whenever nothing is
+// The loop takes its time from a virtual_time, which jumps to the next deadline whenever nothing is
 // left to run. Linux only: on Darwin the kernel follows no time but its own.
-#include <atomic>
 #include <chrono>
 #include <cstdio>
 
@@ -11,7 +10,7 @@
 
 using namespace std::chrono_literals;
 
-// --- The code under test -----------------------------------------------------------------------
+// --- The code under test: it knows nothing of virtual time ---------------------------------------
 
 // Calls `attempt` until it succeeds, after 1, 2, 4 ... seconds, for five minutes at most. Returns
 // whether it has succeeded.
@@ -26,41 +25,22 @@ kedge::task<bool> retry(Attempt attempt) {
 
 // --- Its test ----------------------------------------------------------------------------------
 
-class test_time final : public kedge::time_source {
- public:
-  kedge::clock::time_point now() const noexcept override { return time_.load(); }
-  void move_to(kedge::clock::time_point t) noexcept {
-    time_.store(t);
-    moved();
-  }
-
- private:
-  std::atomic<kedge::clock::time_point> time_{};
-};
-
 struct report {
   bool succeeded;
   int attempts;
-  std::chrono::seconds passed;
+  kedge::clock::duration passed;
   bool operator==(const report&) const = default;
 };
 
 // Runs retry() against a peer that answers the attempt with the number `good`.
 report retry_until(int good) {
-  test_time time;
-  const auto start = time.now();
-  kedge::loop loop(time);
+  kedge::virtual_time world;
+  kedge::loop loop(world);
+  const auto start = world.now();
   int attempts = 0;
-  bool succeeded = false;
-  loop.spawn([&]() -> kedge::task<> {
-    const auto attempt = [&] { return ++attempts == good; };
-    succeeded = co_await retry(attempt);
-  });
-  while (loop.size() != 0) {
-    if (!loop.poll()) time.move_to(loop.next_deadline().value());
-  }
-  return {succeeded, attempts,
-          std::chrono::duration_cast<std::chrono::seconds>(time.now() - start)};
+  const auto attempt = [&] { return ++attempts == good; };
+  const bool succeeded = loop.run(retry(attempt));
+  return {succeeded, attempts, world.now() - start};
 }
 
 int main() {
