@@ -264,6 +264,7 @@ void process::child::look_later() noexcept {
   if (home_ == nullptr) return;
   try {
     home_->owner.timers().arm(*this, clock::sum(home_->owner.now(), interval_));
+    home_->owner.announce_timer();
     interval_ = std::min(2 * interval_, longest_interval);
   } catch (const std::bad_alloc&) {
     if (!failure_) failure_ = std::make_error_code(std::errc::not_enough_memory);

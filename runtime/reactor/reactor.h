@@ -91,9 +91,15 @@ class reactor {
   // Returns what the loop's time is taken from, or null: kedge::clock.
   time_source* follows() const noexcept { return time_; }
 
+  // A timer that may be armed between drives needs announce_timer() then.
   timer_heap& timers() noexcept {
     assert(in_own_thread() && "kedge: a timer belongs to its loop's thread");
     return timers_;
+  }
+  // Makes a polling host drive next, and the drive sets the kernel timer to the earliest deadline.
+  // For a destructor that arms a timer. No effect within a drive, which does so at its end.
+  void announce_timer() noexcept {
+    if (polled_by_host_ && !driven()) wake_host();
   }
   const std::shared_ptr<registration_table>& registrations() noexcept { return registrations_; }
 

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -827,6 +828,18 @@ TEST_CASE("a child that a tracer holds after its end does not block the loop") {
     holds.let_go();
     time.advance(1ms);
     kedge::settle(l);
+  }
+  SUBCASE("when a host drops it between drives, and drives when the handle is readable") {
+    pollfd host{l.native_handle(), POLLIN, 0};
+    CHECK(p->signal(SIGKILL));
+    holds.await_end();
+    while (::poll(&host, 1, 0) != 0) l.poll();  // the loop knows of the end
+    p.reset();
+    CHECK(is_child(pid));
+    while (::poll(&host, 1, 0) != 0) l.poll();
+    holds.let_go();
+    time.advance(1ms);
+    while (::poll(&host, 1, 0) != 0) l.poll();
   }
   CHECK_FALSE(is_child(pid));
   CHECK(l.timers().empty());
