@@ -99,13 +99,12 @@ class printer {
       out_ << "a scope whose body is being made\n";
       return;
     }
-    const char* const name = c.holder()->owner().branch_name();
+    const char* const kind = c.holder()->owner().branch_name();
     if (c.place().line() == 0) {
-      out_ << "branch of " << name;
+      out_ << "branch of " << kind;
+      print_name(c.name());
     } else {
-      description origin;
-      print_place(origin, c.place());
-      out_ << name << " from " << origin.text();
+      print_origin(kind, c.name(), c.place());
     }
     const waiter* const w = c.suspended_on();
     if (w != nullptr) {
@@ -122,9 +121,8 @@ class printer {
   void print_leaves(const Scope& s) {
     for (const waiter* leaf = s.next_leaf(nullptr); leaf != nullptr; leaf = s.next_leaf(leaf)) {
       begin_line();
-      description origin;
-      print_place(origin, static_cast<const branch_base*>(leaf)->owner().place());
-      out_ << "child from " << origin.text();
+      const auto& b = *static_cast<const branch_base*>(leaf);
+      print_origin("child", b.given_name(), b.owner().place());
       print_wait(*leaf);
     }
   }
@@ -138,6 +136,17 @@ class printer {
     constexpr std::size_t deepest = 32;
     out_ << std::string(2 * std::min(depth, deepest), ' ');
     if (depth > deepest) out_ << '[' << depth << "] ";
+  }
+
+  void print_name(const char* name) {
+    if (name != nullptr) out_ << " \"" << name << '"';
+  }
+  void print_origin(const char* kind, const char* name, const std::source_location& place) {
+    description origin;
+    print_place(origin, place);
+    out_ << kind;
+    print_name(name);
+    out_ << " from " << origin.text();
   }
 
   // The innermost wait, then the waits of the coroutines around it.

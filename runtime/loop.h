@@ -92,9 +92,9 @@ class loop : public reactor, public spawner<loop> {
   // is ready. Throws as poll().
   bool step();
 
-  // Prints the tree of tasks: each with its origin, the operation that it waits for, and the places
-  // at which its coroutines wait, innermost first. May be called from a running task. Throws what
-  // `out` throws.
+  // Prints the tree of tasks: each with its name, its origin, the operation that it waits for, and
+  // the places at which its coroutines wait, innermost first. May be called from a running task.
+  // Throws what `out` throws.
   void dump(std::ostream& out);
 
   // Returns the loop that the calling thread is driving, or null outside of a drive. For code that

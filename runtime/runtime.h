@@ -27,6 +27,7 @@
 #include "kedge/runtime/latch.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/mutex.h"
+#include "kedge/runtime/named.h"
 #include "kedge/runtime/observer.h"
 #include "kedge/runtime/offload.h"
 #include "kedge/runtime/process.h"

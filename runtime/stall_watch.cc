@@ -86,8 +86,10 @@ void stall_watch::print(const stall& s) noexcept {
   description line;
   const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(s.duration).count();
   const bool is_task = s.task.line() != 0 || s.place.line() != 0;
-  line.print("kedge: %s %s its loop busy for %lld ms", is_task ? "a task" : "posted work",
-             s.is_over ? "kept" : "has kept", static_cast<long long>(ms));
+  line.print("kedge: %s", is_task ? "a task" : "posted work");
+  if (s.name.front() != '\0') line.print(" \"%s\"", s.name.data());
+  line.print(" %s its loop busy for %lld ms", s.is_over ? "kept" : "has kept",
+             static_cast<long long>(ms));
   if (s.task.line() != 0) {
     line.print(": from ");
     print_place(line, s.task);

@@ -7,18 +7,20 @@
 namespace kedge {
 namespace {
 
-// The place of the task. A branch of a combinator has none of its own: that of the task around it.
-std::source_location place_of(const context& c) noexcept {
-  for (const context* at = &c; at->parent() != nullptr; at = at->parent()) {
-    if (at->place().line() != 0) return at->place();
-  }
-  return c.place();
+// The name that the program has given, to the chain or to the task around it.
+const char* name_of(const context& c) noexcept {
+  const char* const own = c.name();
+  return own != nullptr ? own : c.of_task().name();
 }
 
 }  // namespace
 
 task_state this_task::state_operation::await_resume() const noexcept {
-  task_state s{context_->holder()->owner().branch_name(), place_of(*context_), {}, {}};
+  const char* const name = name_of(*context_);
+  task_state s{name != nullptr ? name : context_->holder()->owner().branch_name(),
+               context_->of_task().place(),
+               {},
+               {}};
   const clock::time_point deadline = context_->deadline();
   if (deadline != clock::time_point::max()) {
     s.time_left = clock::between(context_->in_reactor().now(), deadline);

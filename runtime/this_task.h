@@ -18,10 +18,12 @@
 namespace kedge {
 
 struct task_state {
-  // What the task is to its parent, as in a dump: "child", "run", "body of with_scope" ... A
-  // literal.
+  // The name that named() has given the task, or in a branch of a combinator the task around it;
+  // valid until that task has ended. Without a name what the task is to its parent, as in a dump:
+  // "child", "run", "body of with_scope" ...; a literal.
   const char* name;
-  // Where the task was spawned or run. In a branch of a combinator: the task around it.
+  // Where the task was spawned or run, or awaited under its name. In a branch of a combinator: the
+  // task around it.
   std::source_location place;
   // Until the nearest deadline of the with_timeout() and with_deadline() around it; zero if that
   // has passed, nothing if there is none.

@@ -326,6 +326,10 @@ class awaiting_promise : public frame {
         "kedge: an awaitable is awaited once: co_await std::move(it)");
     if constexpr (std::is_lvalue_reference_v<A>) {
       return awaiting<operation_of<A>>(std::remove_cvref_t<A>(a), *this, place);
+    } else if constexpr (requires { std::move(a).in_coroutine(); }) {
+      // The awaitable stands for another one in a coroutine.
+      using other = decltype(std::move(a).in_coroutine());
+      return awaiting<operation_of<other>>(std::move(a).in_coroutine(), *this, place);
     } else {
       return awaiting<operation_of<A>>(std::move(a), *this, place);
     }

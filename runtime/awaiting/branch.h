@@ -53,6 +53,9 @@ class branch_base : public waiter {
   // Returns the exception with which a failed branch has ended.
   virtual std::exception_ptr failure() noexcept = 0;
 
+  // The name that named() has given what the branch runs, or null.
+  virtual const char* given_name() const noexcept = 0;
+
   // The chain that this branch runs was cancelled and has been destroyed. Returns the coroutine to
   // run next.
   virtual std::coroutine_handle<> chain_destroyed() noexcept = 0;
@@ -251,6 +254,14 @@ class branch final : public operation_waiter<Op, Kind> {
   }
 
   std::exception_ptr failure() noexcept override { return this->failure_of_operation(); }
+
+  const char* given_name() const noexcept override {
+    if constexpr (requires { this->op().given_name(); }) {
+      return this->op().given_name();
+    } else {
+      return nullptr;
+    }
+  }
 
   // Returns the value or throws the failure. Requires that the branch has ended with one of them.
   // At most once.

@@ -35,8 +35,12 @@ unsigned unwinding_chains() noexcept {
 void stop(const context& c, const char* what) noexcept {
   description place;
   print_place(place, c.place());
-  const char* const name = c.holder() != nullptr ? c.holder()->owner().branch_name() : "scope";
-  std::fprintf(stderr, "kedge: %s (%s) %s\n", name, place.text(), what);
+  const char* const kind = c.holder() != nullptr ? c.holder()->owner().branch_name() : "scope";
+  if (const char* const name = c.name()) {
+    std::fprintf(stderr, "kedge: %s \"%s\" (%s) %s\n", kind, name, place.text(), what);
+  } else {
+    std::fprintf(stderr, "kedge: %s (%s) %s\n", kind, place.text(), what);
+  }
   std::terminate();
 }
 
@@ -133,6 +137,17 @@ clock::time_point context::deadline() const noexcept {
     if (c->shielded_) break;
   }
   return earliest;
+}
+
+const char* context::name() const noexcept {
+  return holder_ != nullptr ? holder_->given_name() : nullptr;
+}
+
+const context& context::of_task() const noexcept {
+  for (const context* c = this; c != nullptr; c = c->parent_) {
+    if (c->place_.line() != 0) return *c;
+  }
+  return *this;
 }
 
 void context::count_report() noexcept {

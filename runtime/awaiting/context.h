@@ -98,6 +98,13 @@ class context {
   // the nearest shield(), in time linear in the depth of the tree.
   clock::time_point deadline() const noexcept;
 
+  // The name that named() has given the chain, or null. Valid until the chain has ended.
+  const char* name() const noexcept;
+
+  // The context of the task to which the chain belongs: the nearest one with a place, this one or
+  // above. This one if there is none.
+  const context& of_task() const noexcept;
+
   // Where the chain was spawned or run, for dumps and messages. Unknown for a branch of a
   // combinator, which stands below the wait that it belongs to.
   const std::source_location& place() const noexcept { return place_; }

@@ -42,6 +42,7 @@
 #include "kedge/runtime/interval.h"
 #include "kedge/runtime/latch.h"
 #include "kedge/runtime/mutex.h"
+#include "kedge/runtime/named.h"
 #include "kedge/runtime/offload.h"
 #include "kedge/runtime/process.h"
 #include "kedge/runtime/run.h"
@@ -923,6 +924,18 @@ struct reading_a_value : timed_world {
  private:
   task_local<int> key;
 };
+struct naming : keeping_world {
+  using keeping_world::keeping_world;
+  auto awaited() { return named("reader", read_byte()); }
+};
+struct naming_the_branch : keeping_world {
+  using keeping_world::keeping_world;
+  auto awaited() { return named("reader", read_byte()).in_coroutine(); }
+};
+struct naming_a_branch : keeping_world {
+  using keeping_world::keeping_world;
+  auto awaited() { return shield(named("reader", read_byte())); }
+};
 struct limiting : keeping_world {
   using keeping_world::keeping_world;
   auto awaited() { return with_timeout(1h, read_byte()); }
@@ -1265,6 +1278,17 @@ TEST_CASE("sweep: an attempt that is interrupted loses no value") {
 }
 TEST_CASE("sweep: a wait with a task-local value") {
   sweep<valuing>("with_value_awaitable");
+}
+TEST_CASE("sweep: a wait with a name") {
+  SUBCASE("in a coroutine") {
+    sweep<naming>("named_awaitable");
+  }
+  SUBCASE("that has been given its branch") {
+    sweep<naming_the_branch>("named_branch_awaitable");
+  }
+  SUBCASE("in a branch of another") {
+    sweep<naming_a_branch>("shield_awaitable");
+  }
 }
 TEST_CASE("sweep: a task-local value") {
   sweep<reading_a_value>("local_awaitable");
