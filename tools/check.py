@@ -28,6 +28,7 @@ PLACES = (
     '"kedge/mach/kernel/',
     '"kedge/mach/kernel/extension.h"',
     '"kedge/mach/kernel/snapshot.h"',
+    '"tests/runtime/host.h"',  # a main loop that drives loops
     '"tests/runtime/sweep.h"',  # interrupts an awaitable at every point
     '"tests/temporary_folder.h"',  # a folder for one test
     '"tests/tools/program.h"',  # runs a program
@@ -76,7 +77,7 @@ ARROWS = {
     "tests/mach/kernel": ("<doctest/", "<bsm/", "<mach/", "<servers/", "<sys/event.h>", "<sys/fileport.h>", '"kedge/runtime/kqueue/extension.h"',
                           '"kedge/mach/kernel/abi/', '"kedge/mach/kernel/core/', '"kedge/mach/kernel/embedded/',
                           '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/base/'),
-    "tests/consumers": ("<mach/", "<sys/event.h>", '"kedge/mach/', '"kedge/runtime/'),  # programs of users
+    "tests/consumers": ("<mach/", "<sys/event.h>", '"kedge/mach/', '"kedge/runtime/', '"tests/runtime/host.h"'),  # programs of users
     "tests/mach/kernel/foreign": ("<bsm/", "<mach/", "<servers/", "<sys/fileport.h>"),  # the same
     "tests/conformance": ("<doctest/", "<mach/", "<sys/event.h>", '"kedge/mach/kernel/extension.h"',
                           '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/kqueue/extension.h"',

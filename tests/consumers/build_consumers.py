@@ -1,16 +1,18 @@
 """Builds and runs programs that depend on Kedge as its users' programs do, outside of its tree.
 
 Usage: build_consumers.py ROOT BAZEL_FLAG... Each program is built by Bazel from a copy of the tree, and by CMake and by Make
-with pkg-config from an installed copy, against the static and the shared libraries. Programs that are linked wrongly must say
-so. Prints what failed and "consumers: N passed, N failed", and exits with 1 if any failed.
+with pkg-config from an installed copy, against the static and the shared libraries. Programs with the main loops of GLib and
+libuv run the tests of tests/runtime/host_test.cc. Programs that are linked wrongly must say so. Prints what failed and "consumers: N passed, N failed", and exits with 1 if any failed.
 """
 
 import glob
 import json
 import os
+import pty
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,10 +27,11 @@ class Failure(Exception):
     pass
 
 
-def run(*command, cwd=None, env=None, status=0):
-    """Runs a command that must exit with `status`. Returns what it wrote to standard output and standard error."""
-    result = subprocess.run(command, cwd=cwd, env=dict(os.environ, **(env or {})), stdin=subprocess.DEVNULL,
-                            capture_output=True, text=True, check=False)
+def run(*command, cwd=None, env=None, status=0, said=""):
+    """Runs a command that must exit with `status`, with `said` as its standard input. Returns what it wrote to standard output
+    and standard error."""
+    result = subprocess.run(command, cwd=cwd, env=dict(os.environ, **(env or {})), input=said, capture_output=True, text=True,
+                            check=False)
     if status is not None and result.returncode != status:
         raise Failure(f"{' '.join(command)} exited with {result.returncode}:\n{result.stdout[-3000:]}{result.stderr[-6000:]}")
     return result.stdout, result.stderr
@@ -149,6 +152,35 @@ def consume_by_make(shop, kind):
     run("make", "-C", folder, env=shop.environment(kind))
     for program in SAYS:
         expect(os.path.join(folder, program), env=shop.environment(kind))
+
+
+def run_in_hosts(shop, kind):
+    """The tests of a host in the main loops of GLib and libuv, and the example with GLib's."""
+    folder = os.path.join(shop.consumers, "hosts")
+    out = shop.at(f"hosts_{kind}")
+    run("cmake", "-S", folder, "-B", out, f"-DCMAKE_PREFIX_PATH={shop.at(kind)}", f"-DKEDGE_TREE={shop.tree}")
+    run("cmake", "--build", out, "--parallel", str(os.cpu_count()))
+    for program in ("in_glib", "in_uv"):
+        run(os.path.join(out, program))
+    example = os.path.join(out, "glib_host")
+    for given, status, wanted in (("20 second\n40 third\n0 first\n", 0, ("first\nsecond\nthird\n", "")),
+                                  ("", 0, ("", "")),
+                                  ("1000000 never\nno number\n", 1, ("", "glib_host: stol\n"))):
+        said = run(example, status=status, said=given)
+        if said != wanted:
+            raise Failure(f"{example} with {given!r} says: {said}")
+    terminal, output = pty.openpty()  # so that the example does not buffer its output
+    with subprocess.Popen([example], stdin=subprocess.PIPE, stdout=output) as program:
+        os.close(output)
+        program.stdin.write(b"0 up\n1000000 never\n")
+        program.stdin.flush()
+        if os.read(terminal, 100) != b"up\r\n":
+            raise Failure(f"{example} does not print while its input is open")
+        program.send_signal(signal.SIGINT)
+        program.wait()
+    os.close(terminal)
+    if program.returncode != 130:
+        raise Failure(f"{example} ends with {program.returncode} on Ctrl-C")
 
 
 def consume_by_bazel(shop, kind):
@@ -315,6 +347,7 @@ def cases(shop):
     for kind in KINDS:
         yield f"CMake, {kind}", lambda kind=kind: consume_by_cmake(shop, kind)
         yield f"Make and pkg-config, {kind}", lambda kind=kind: consume_by_make(shop, kind)
+        yield f"hosts, {kind}", lambda kind=kind: run_in_hosts(shop, kind)
         yield f"Bazel, {kind}", lambda kind=kind: consume_by_bazel(shop, kind)
     yield "pkg-config, elsewhere", lambda: consume_by_pkg_config_elsewhere(shop)
     yield "CMake, a component", lambda: consume_static_of_both(shop)
