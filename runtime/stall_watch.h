@@ -8,8 +8,8 @@
 // that lasts for the limit is reported while it still lasts, and again when it is over. A task that
 // never gives the loop back is so reported too. Durations are those of kedge::clock, as sampled.
 //
-// Costs: without a watch the loop stores nothing. With one, a resumption costs a virtual
-// call and three stores, and a turn two or three readings of the clock.
+// Costs: without a watch the loop stores nothing. With one, a resumption costs two virtual calls,
+// three stores, and in a branch the way up to its task; a turn two or three readings of the clock.
 //
 // Threads: a watch is made and destroyed on the loop's thread, outside of a drive or by a task. The
 // report is called on the watch's thread.

@@ -80,7 +80,10 @@ TEST_CASE("a host goes on with its own work while a task yields without end") {
   bool stop = false;
   int yields = 0;
   l.spawn([&]() -> task<> {
-    for (; !stop; ++yields) co_await kedge::yield();
+    while (!stop) {
+      co_await kedge::yield();
+      ++yields;
+    }
   });
   int rounds = 0;
   CHECK(h->run_until([&] { return ++rounds == 10; }));
@@ -171,7 +174,7 @@ TEST_CASE("a host is woken by what its own code sets, sends, releases and destro
 
   kedge::event e;
   l.spawn([&]() -> task<> {
-    co_await e.wait();
+    static_cast<void>(co_await e.wait());
     ++ended;
   });
   h->settle();
@@ -225,7 +228,7 @@ TEST_CASE("a host is woken when a destructor of a destroyed task lets another on
   };
   bool is_let_go = false;
   l.spawn([&]() -> task<> {
-    co_await freed.wait();
+    static_cast<void>(co_await freed.wait());
     is_let_go = true;
   });
   h->settle();
