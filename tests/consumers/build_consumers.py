@@ -2,7 +2,8 @@
 
 Usage: build_consumers.py ROOT BAZEL_FLAG... Each program is built by Bazel from a copy of the tree, and by CMake and by Make
 with pkg-config from an installed copy, against the static and the shared libraries. Programs with the main loops of GLib and
-libuv run the tests of tests/runtime/host_test.cc. Programs that are linked wrongly must say so. Prints what failed and "consumers: N passed, N failed", and exits with 1 if any failed.
+libuv run the tests of tests/runtime/host_test.cc. gdb prints the tasks of a program as the program does. Programs that are
+linked wrongly must say so. Prints what failed and "consumers: N passed, N failed", and exits with 1 if any failed.
 """
 
 import glob
@@ -183,6 +184,47 @@ def run_in_hosts(shop, kind):
         raise Failure(f"{example} ends with {program.returncode} on Ctrl-C")
 
 
+def dump_by_debugger(shop, compiler):
+    """gdb prints the same tree as loop::dump(), of a stopped program and of its core file."""
+    program, core = shop.at("tree"), shop.at("core")
+    flags = run("pkg-config", "--cflags", "--libs", "kedge", env=shop.environment("shared"))[0].split()
+    debugging = ["-g", *(["-fstandalone-debug"] if "clang" in compiler else [])]
+    run(compiler, "-std=c++20", *debugging, "-O0", "-o", program, os.path.join(shop.consumers, "debugger/tree.cc"), *flags)
+    debug = ["gdb", "-nx", "-batch", "-ex", "set debuginfod enabled off", "-ex", f"source {shop.tree}/tools/gdb/kedge_gdb.py"]
+    stopped = run(*debug, "-ex", "run", "-ex", "echo == the debugger\\n", "-ex", "kedge-dump", "-ex", "echo == the end\\n",
+                  "-ex", f"generate-core-file {core}", program, env=shop.environment("shared"))[0]
+    of_core = run(*debug, "-ex", "echo == the debugger\\n", "-ex", "kedge-dump", "-ex", "echo == the end\\n", program, core,
+                  env=shop.environment("shared"))[0]
+    wanted = re.search(r"== the loop\n(.*?)== the end\n", stopped, re.DOTALL)[1]
+    for what, text in (("the program", stopped), ("its core file", of_core)):
+        found = re.findall(r"== the debugger\n(.*?)== the end\n", text, re.DOTALL)
+        if not found or without_seconds(found[-1]) != without_seconds(wanted):
+            raise Failure(f"of {what} gdb prints\n{found[-1] if found else text}\nand dump() prints\n{wanted}")
+
+
+def know_texts_by_debugger(shop):
+    """Whatever dump() prints for an operation or a branch stands in the script for gdb too."""
+    with open(os.path.join(shop.tree, "tools/gdb/kedge_gdb.py"), encoding="utf-8") as file:
+        script = file.read()
+    texts = {}
+    for path in glob.glob(os.path.join(shop.tree, "runtime/**"), recursive=True) + glob.glob(os.path.join(shop.tree, "mach/*")):
+        if path.endswith((".h", ".cc")):
+            with open(path, encoding="utf-8") as file:
+                text = file.read()
+            describes = re.findall(r"describe\(description& line\) const noexcept[^{;]*\{(.*?)\n? *\}\n", text, re.DOTALL)
+            for found in re.findall(r'line\.print\([^"]*"([^"%\\]+)', "\n".join(describes)):
+                texts.setdefault(found.removesuffix(" 0x").strip(), path)
+            for found in re.findall(r'branch_name\(\) const noexcept override \{\s*return [^"]*"([^"]+)"|\baim = "([^"]+)"', text):
+                texts.setdefault(found[0] or found[1], path)
+    lost = [f"{text!r} of {os.path.relpath(path, shop.tree)}" for text, path in texts.items() if text not in script]
+    if lost or len(texts) < 40:
+        raise Failure(f"tools/gdb/kedge_gdb.py does not know {lost}, of {len(texts)} texts")
+
+
+def without_seconds(tree):
+    return re.sub(r"\d+\.\d{3} s|\? s \(until [\d.]+\)", "N s", tree)
+
+
 def consume_by_bazel(shop, kind):
     folder = shop.at("bazel")
     if not os.path.exists(folder):
@@ -349,6 +391,9 @@ def cases(shop):
         yield f"Make and pkg-config, {kind}", lambda kind=kind: consume_by_make(shop, kind)
         yield f"hosts, {kind}", lambda kind=kind: run_in_hosts(shop, kind)
         yield f"Bazel, {kind}", lambda kind=kind: consume_by_bazel(shop, kind)
+    yield "gdb, the texts", lambda: know_texts_by_debugger(shop)
+    for compiler in ("g++", "clang++-19"):
+        yield f"gdb, {compiler}", lambda compiler=compiler: dump_by_debugger(shop, compiler)
     yield "pkg-config, elsewhere", lambda: consume_by_pkg_config_elsewhere(shop)
     yield "CMake, a component", lambda: consume_static_of_both(shop)
     yield "CMake, a subdirectory", lambda: consume_by_subdirectory(shop)
