@@ -2,7 +2,6 @@
 #include "kedge/runtime/loop.h"
 
 #include <algorithm>
-#include <new>
 #include <ostream>
 #include <stdexcept>
 #include <string>
@@ -65,18 +64,9 @@ void loop::require_living() const {
 }
 
 void loop::note_failures(const std::exception_ptr& of_root) {
-  std::exception_ptr first;
-  failures_.clear();
-  try {
-    for (const std::exception_ptr& failure : tasks.failures()) {
-      if (first == nullptr) first = failure;
-      failures_.push_back(failure);
-    }
-    if (of_root != nullptr) failures_.push_back(of_root);
-  } catch (const std::bad_alloc&) {
-    // The first one is thrown without the list.
-  }
-  if (first == nullptr) return;
+  tasks.copy_failures(failures_, of_root);
+  if (!tasks.any_failed()) return;
+  const std::exception_ptr first = tasks.first_failure();
   tasks.reset();
   std::rethrow_exception(first);
 }

@@ -112,7 +112,9 @@ class loop : public reactor, public spawner<loop> {
     using scope::add;
     using scope::any_failed;
     using scope::cancel_present_children;
+    using scope::copy_failures;
     using scope::destroy_children;
+    using scope::first_failure;
     using scope::next_leaf;
     using scope::own_context;
     using scope::reset;
@@ -159,6 +161,8 @@ class loop : public reactor, public spawner<loop> {
 
   template <class... What>
   void add(std::source_location place, What&&... what) {
+    static_assert(!(is_background<std::decay_t<What>> || ...),
+                  "kedge: a loop takes no background() children: spawn them in a scope");
     require_living();
     {
       const hooked scope(*this);

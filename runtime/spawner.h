@@ -22,8 +22,8 @@ class spawner {
   // callable and its arguments are moved into the child's record and live as long as the child, so
   // a closure may capture what the child needs. fn receives rvalues, as from std::thread: for a
   // parameter that is a reference pass std::ref(x). The child's value is dropped. Throws
-  // std::bad_alloc, the exception of fn, and std::logic_error if the scope has ended; there is no
-  // child then.
+  // std::bad_alloc, the exception of fn, std::logic_error if the scope has ended, and
+  // std::system_error (errc::closed) if it drains; there is no child then.
   template <class Fn>
     requires(!awaitable<Fn>)
   void spawn(Fn&& fn, location place = location::current()) {

@@ -186,7 +186,16 @@ class branch final : public operation_waiter<Op, Kind> {
     }
   }
 
-  // The same, but returns the coroutine to run next, or null if the branch has ended.
+  // The same, but starts when it is woken. Until then it is in a queue, so that a cancellation
+  // waits for its turn.
+  void start_when_woken(context& parent) noexcept {
+    this->enter_context(parent);
+    this->deferred_ = true;
+    this->on_suspend();
+  }
+
+  // Starts the branch below `parent`, but returns the coroutine to run next, or null if the branch
+  // has ended.
   std::coroutine_handle<> start_directly(context& parent) noexcept {
     this->enter_context(parent);
     return start_entered_directly();

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -366,6 +367,72 @@ TEST_CASE("a failure stays readable until the scope ends, after the failed child
   })),
                   std::runtime_error);
   CHECK(seen == "one");
+}
+
+TEST_CASE("with_scope(body, failures) leaves all failures to its caller, the one thrown first") {
+  loop l;
+  gate g;
+  std::vector<std::exception_ptr> failures(3);
+  const auto run = [&](auto body) {
+    std::string thrown;
+    try {
+      l.run(with_scope(body, failures));
+    } catch (const std::exception& e) {
+      thrown = e.what();
+    }
+    std::vector<std::string> all;
+    for (const auto& f : failures) all.push_back(what_of(f));
+    CHECK((all.empty() ? "" : all.front()) == thrown);
+    return all;
+  };
+  const auto fails_late = [](std::string what) -> task<> {
+    static_cast<void>(co_await kedge::attempt(kedge::sleep_for(1000h)));
+    throw std::runtime_error(what);
+  };
+  SUBCASE("of the body and of children") {
+    CHECK(run([&](scope& s) -> task<> {
+            s.spawn(fails_late, "third");
+            s.spawn(fail("first"));
+            co_await fails_late("second");  // the body is cancelled before its children
+          }) == std::vector<std::string>{"first", "second", "third"});
+  }
+  SUBCASE("none: the list is emptied") {
+    CHECK(run([&](scope& s) {
+            s.spawn(kedge::yield());
+            return kedge::yield();
+          }).empty());
+  }
+  SUBCASE("of a leaf, and of the closure itself") {
+    g.is_open = g.fails = true;
+    try {
+      l.run(with_scope(
+          [&](scope& s) -> kedge::yield {
+            s.spawn(g.wait());
+            throw std::logic_error("closure");
+          },
+          failures));
+    } catch (const std::logic_error&) {
+    }
+    REQUIRE(failures.size() == 2);
+    CHECK(what_of(failures[0]) == "failed");
+    CHECK(what_of(failures[1]) == "closure");
+  }
+}
+
+TEST_CASE("with_scope(body, failures) in a branch fills the list before the branch reports") {
+  loop l;
+  std::vector<std::exception_ptr> failures;
+  bool seen = false;
+  const auto body = [](scope& s) -> task<> {
+    s.spawn(fail("x"));
+    co_await kedge::sleep_for(1000h);
+  };
+  const auto observe = [&]() -> task<> {
+    const auto end = co_await kedge::attempt(with_scope(body, failures));
+    seen = end.failed() && failures.size() == 1;
+  };
+  l.run(observe());
+  CHECK(seen);
 }
 
 TEST_CASE("a scope runs 100,000 children to completion") {

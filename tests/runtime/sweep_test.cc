@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <ostream>
@@ -39,6 +40,7 @@
 #include "kedge/runtime/exceptional_fd.h"
 #include "kedge/runtime/foreign.h"
 #include "kedge/runtime/forever.h"
+#include "kedge/runtime/handled.h"
 #include "kedge/runtime/interval.h"
 #include "kedge/runtime/latch.h"
 #include "kedge/runtime/mutex.h"
@@ -50,6 +52,7 @@
 #include "kedge/runtime/semaphore.h"
 #include "kedge/runtime/shield.h"
 #include "kedge/runtime/signal_set.h"
+#include "kedge/runtime/started.h"
 #include "kedge/runtime/task_local.h"
 #include "kedge/runtime/this_task.h"
 #include "kedge/runtime/user_event.h"
@@ -1103,6 +1106,106 @@ class with_children : public pipe_world {
   files ends_;
   descriptor other_;
 };
+// At most one of its children runs, another one ends with the others, and it drains.
+class with_limit : public pipe_world {
+ public:
+  using pipe_world::pipe_world;
+  auto awaited() { return with_scope(body(*this)); }
+
+ private:
+  class body {
+   public:
+    explicit body(with_limit& w) noexcept : world_(w) {}
+    task<int> operator()(scope& s) const { return world_.spawn_children(s); }
+
+   private:
+    with_limit& world_;
+  };
+  task<int> spawn_children(scope& s) {
+    const sweep_detail::counted_life life(live);
+    s.set_limit(1);
+    s.spawn([this] { return child(); });
+    s.spawn(sleep_for(0s));
+    s.spawn([this] { return child(); });
+    s.spawn(background([this] { return endless(); }));
+    s.spawn(background([] { return forever(); }));
+    const result<void> room = co_await s.room();
+    s.drain(1000h);
+    co_return room ? 1 : 0;
+  }
+  task<> child() {
+    const sweep_detail::counted_life life(live);
+    static_cast<void>(co_await read_byte());
+  }
+  task<> endless() {
+    const sweep_detail::counted_life life(live);
+    co_await forever();
+  }
+};
+// One of its children fails, the failure of another one is handled.
+class with_failures : public pipe_world {
+ public:
+  using pipe_world::pipe_world;
+  auto awaited() { return collect(); }
+
+ private:
+  struct failed {};
+
+  task<std::size_t> collect() {
+    const sweep_detail::counted_life life(live);
+    std::vector<std::exception_ptr> failures;
+    const auto body = [this](scope& s) {
+      s.spawn(handled([this] { return fail(); },
+                      [this](const std::exception_ptr&) { return child(); }));
+      return fail();
+    };
+    try {
+      co_await with_scope(body, failures);
+    } catch (const failed&) {
+    }
+    co_return failures.size();
+  }
+  task<> fail() {
+    co_await child();
+    throw failed();
+  }
+  task<> child() {
+    const sweep_detail::counted_life life(live);
+    static_cast<void>(co_await read_byte());
+  }
+};
+// A scope of a loop's own, which no cancellation of tasks reaches.
+class scope_of_loop : public scope {
+ public:
+  explicit scope_of_loop(reactor& r) noexcept { open_root(r); }
+  ~scope_of_loop() { destroy_children(); }
+
+ private:
+  waiter* all_children_done() noexcept override { return nullptr; }
+};
+class starting_a_child : public pipe_world {
+ public:
+  starting_a_child(loop& l, manual_time& time)
+      : pipe_world(l, time), scope_(l.attachment<scope_of_loop>()) {}
+  auto awaited() { return scope_.start(child, this); }
+
+ private:
+  static task<> child(started<result<int>>& ready, starting_a_child* world) {
+    ready.report(co_await world->read_byte());
+    co_await yield();
+  }
+
+ protected:
+  scope& scope_;
+};
+// The child waits for room first.
+class starting_a_kept_child : public starting_a_child {
+ public:
+  starting_a_kept_child(loop& l, manual_time& time) : starting_a_child(l, time) {
+    scope_.set_limit(1);
+    scope_.spawn(yield());
+  }
+};
 class until_signal : public signal_world {
  public:
   until_signal(loop& l, virtual_time&) : signal_world(l) {}
@@ -1333,7 +1436,23 @@ TEST_CASE("sweep: when_any that is interrupted leaves no branch, and loses no va
   }
 }
 TEST_CASE("sweep: a scope that is interrupted leaves no child") {
-  sweep<with_children>("scope_awaitable");
+  SUBCASE("with children of all kinds of awaitables") {
+    sweep<with_children>("scope_awaitable");
+  }
+  SUBCASE("with a limit, background children and a drain") {
+    sweep<with_limit>("scope_awaitable");
+  }
+  SUBCASE("with failures") {
+    sweep<with_failures>("task");
+  }
+}
+TEST_CASE("sweep: a start that is interrupted ends its child, unless that has reported") {
+  SUBCASE("at once") {
+    sweep<starting_a_child>("start_awaitable");
+  }
+  SUBCASE("when there is room") {
+    sweep<starting_a_kept_child>("start_awaitable");
+  }
 }
 
 }  // namespace

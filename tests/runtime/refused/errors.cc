@@ -5,15 +5,18 @@
 
 #include "kedge/runtime/async_generator.h"
 #include "kedge/runtime/attempt.h"
+#include "kedge/runtime/background.h"
 #include "kedge/runtime/barrier.h"
 #include "kedge/runtime/callback.h"
 #include "kedge/runtime/channel.h"
 #include "kedge/runtime/foreign.h"
+#include "kedge/runtime/handled.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/result.h"
 #include "kedge/runtime/select.h"
 #include "kedge/runtime/shield.h"
 #include "kedge/runtime/sleep.h"
+#include "kedge/runtime/started.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/when_any.h"
@@ -64,6 +67,18 @@ void spawns_with_a_reference(kedge::loop& l, int n) {
 
 void spawns_what_cannot_be_awaited(kedge::loop& l) {
   l.spawn([] { return 1; });  // "spawn() takes a callable that gives an awaitable"
+}
+
+task<> starts_a_child_that_cannot_report(kedge::scope& s) {
+  co_await s.start([](auto&) { return kedge::yield(); });  // "first parameter is a"
+}
+
+void spawns_a_background_child_of_a_loop(kedge::loop& l) {
+  l.spawn(kedge::background([] { return kedge::yield(); }));  // "a loop takes no background()"
+}
+
+void handles_failures_with_a_number(kedge::loop& l) {
+  l.spawn(kedge::handled([] { return kedge::yield(); }, 1));  // "handled() calls on_failure("
 }
 
 task<> opens_a_scope_without_a_body() {
