@@ -1,8 +1,13 @@
 #include <doctest/doctest.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <cstdio>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "program.h"
 #include "tests/temporary_folder.h"
@@ -10,6 +15,7 @@
 namespace {
 
 const std::string both = "tools/examples/both";
+const std::string daemon_program = "tools/examples/daemon";
 const std::string follow = "tools/examples/follow";
 const std::string hello = "tools/examples/hello";
 const std::string lines = "tools/examples/lines";
@@ -18,6 +24,33 @@ const std::string retry_test = "tools/examples/retry_test";
 const std::string service = "tools/examples/service";
 const std::string watch = "tools/examples/watch";
 const std::string worker_pool = "tools/examples/worker_pool";
+
+// A connection to a daemon.
+class client {
+ public:
+  explicit client(const std::string& path) : fd_(::socket(AF_UNIX, SOCK_STREAM, 0)) {
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    std::snprintf(name.sun_path, sizeof(name.sun_path), "%s", path.c_str());
+    is_connected = ::connect(fd_, reinterpret_cast<const sockaddr*>(&name), sizeof(name)) == 0;
+  }
+  client(const client&) = delete;
+  client& operator=(const client&) = delete;
+  ~client() { ::close(fd_); }
+
+  // Sends a request, and returns the answer.
+  std::string ask() const {
+    char answer[16] = {};
+    if (::write(fd_, "?", 1) != 1) return "";
+    const ssize_t n = ::read(fd_, answer, sizeof(answer));
+    return n > 0 ? std::string(answer, static_cast<std::size_t>(n)) : "";
+  }
+
+  bool is_connected = false;
+
+ private:
+  int fd_;
+};
 
 }  // namespace
 
@@ -75,6 +108,66 @@ TEST_CASE("both says how it is used") {
   const outcome o = run({both, "true"});
   CHECK(o.status == 2);
   CHECK(o.err == "usage: both COMMAND COMMAND\n");
+}
+
+TEST_CASE("daemon serves clients, reads its file again on SIGHUP, and drains on SIGTERM") {
+  const temporary_folder folder;
+  const std::string at = folder / "socket", path = folder / "file";
+  const auto write = [&](const char* text) {
+    std::FILE* const file = std::fopen(path.c_str(), "w");
+    REQUIRE(file != nullptr);
+    std::fputs(text, file);
+    std::fclose(file);
+  };
+  write("one");
+  program p({daemon_program, at, path});
+  REQUIRE(p.read_until("ready\n"));
+  {
+    const client first(at), second(at);
+    CHECK(first.ask() == "one");
+    CHECK(second.ask() == "one");
+    write("two");
+    p.signal(SIGHUP);
+    REQUIRE(p.read_until("ready\nready\n"));
+    CHECK(second.ask() == "two");
+    p.signal(SIGTERM);
+    REQUIRE(p.read_until("drains\n"));
+    CHECK_FALSE(client(at).is_connected);
+    CHECK(first.ask() == "two");  // it goes on to serve those that it has
+    CHECK(second.ask() == "two");
+  }
+  const outcome o = p.finish();
+  CHECK(o.status == 0);
+  CHECK(o.err.empty());
+}
+
+TEST_CASE("daemon without clients ends at once on Ctrl-C") {
+  const temporary_folder folder;
+  program p({daemon_program, folder / "socket", "/dev/null"});
+  REQUIRE(p.read_until("ready\n"));
+  p.signal(SIGINT);
+  CHECK_FALSE(p.read_until("anything"));
+  CHECK(p.finish().status == 0);
+}
+
+TEST_CASE("daemon takes no more than 100 clients at a time") {
+  const temporary_folder folder;
+  const std::string at = folder / "socket", path = folder / "file";
+  std::FILE* const file = std::fopen(path.c_str(), "w");
+  REQUIRE(file != nullptr);
+  std::fputs("text", file);
+  std::fclose(file);
+  program p({daemon_program, at, path});
+  REQUIRE(p.read_until("ready\n"));
+  std::vector<std::unique_ptr<client>> all;
+  for (int i = 0; i < 100; ++i) {
+    all.push_back(std::make_unique<client>(at));
+    REQUIRE_FALSE(all.back()->ask().empty());
+  }
+  const client late(at);  // waits in the kernel
+  REQUIRE(late.is_connected);
+  all.pop_back();
+  CHECK_FALSE(late.ask().empty());
 }
 
 TEST_CASE("follow copies its input as it arrives, to the end") {

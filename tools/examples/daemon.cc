@@ -1,0 +1,80 @@
+// daemon: tells its clients on a Unix socket what is in a file: `daemon SOCKET FILE`.
+//
+// Answers each request, of any bytes, with the text of the file. Serves at most 100 clients at a
+// time. SIGHUP reads the file again. On SIGTERM and SIGINT it takes no more clients, leaves those
+// that it has 30 seconds to hang up, and exits with 0.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <functional>
+#include <string>
+
+#include "kedge/runtime/runtime.h"
+
+kedge::descriptor listen_at(kedge::loop& loop, const char* path) {
+  kedge::descriptor socket(loop, ::socket(AF_UNIX, SOCK_STREAM, 0), kedge::ownership::owned);
+  const int fd = socket.native_handle();
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  std::snprintf(name.sun_path, sizeof(name.sun_path), "%s", path);
+  ::unlink(path);
+  if (::bind(fd, reinterpret_cast<const sockaddr*>(&name), sizeof(name)) != 0 ||
+      ::listen(fd, 128) != 0 || ::fcntl(fd, F_SETFL, O_NONBLOCK) != 0) {
+    throw std::system_error(errno, std::system_category(), path);
+  }
+  return socket;
+}
+
+kedge::task<> serve(kedge::descriptor client, const std::string& text) {
+  std::array<std::byte, 4096> request;
+  while (co_await client.read_some(request)) {
+    const std::string answer = text;  // whole, also if the text changes now
+    for (std::size_t sent = 0; sent < answer.size();) {
+      sent += (co_await client.write_some(std::as_bytes(std::span(answer).subspan(sent)))).value();
+    }
+  }
+}
+
+kedge::task<> take_clients(kedge::scope& s, kedge::descriptor socket, const std::string& text) {
+  const auto report = [](std::exception_ptr) { std::fputs("daemon: lost a client\n", stderr); };
+  while (co_await s.room() && co_await socket.readable()) {
+    const int fd = ::accept(socket.native_handle(), nullptr, nullptr);
+    if (fd < 0) continue;
+    kedge::descriptor client(*kedge::loop::current(), fd, kedge::ownership::owned);
+    s.spawn(kedge::handled(serve, report), std::move(client), std::cref(text));
+  }
+}
+
+kedge::task<> run(kedge::loop& loop, const char* path, const char* file) {
+  std::string text;
+  kedge::signal_set reload(loop, {SIGHUP}), stop(loop, {SIGTERM, SIGINT});
+  const auto body = [&](kedge::scope& s) -> kedge::task<> {
+    s.set_limit(100);
+    s.spawn(kedge::background([&]() -> kedge::task<> {
+      for (;; (co_await reload.next()).value()) {
+        std::getline(std::ifstream(file), text, '\0');
+        std::puts("ready");
+      }
+    }));
+    co_await kedge::when_any(stop.next(), take_clients(s, listen_at(loop, path), text));
+    s.drain(std::chrono::seconds(30));
+    std::puts("drains");
+  };
+  co_await kedge::with_scope(body);  // ends when all clients have hung up
+}
+
+int main(int argc, char** argv) {
+  if (argc != 3) return std::fputs("usage: daemon SOCKET FILE\n", stderr), 2;
+  ::signal(SIGPIPE, SIG_IGN);  // a client that has gone does not end the others
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
+  kedge::loop loop;
+  loop.run(run(loop, argv[1], argv[2]));
+}
