@@ -15,6 +15,21 @@ enum class cancel_cause : unsigned char {
   deadline,    // the deadline of a with_timeout passed
 };
 
+// Returns the name of the cause, for reports.
+constexpr const char* to_string(cancel_cause cause) noexcept {
+  switch (cause) {
+    case cancel_cause::requested:
+      return "requested";
+    case cancel_cause::failure:
+      return "failure";
+    case cancel_cause::superseded:
+      return "superseded";
+    case cancel_cause::deadline:
+      return "deadline";
+  }
+  return "unknown";
+}
+
 class cancelled {
  public:
   explicit cancelled(cancel_cause cause) noexcept : cause_(cause) {}

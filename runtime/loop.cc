@@ -96,6 +96,7 @@ class printer {
     } else {
       print_origin(kind, c.name(), c.place());
     }
+    if (c.cancelled()) out_ << " (cancelled: " << to_string(c.cause()) << ')';
     const waiter* const w = c.suspended_on();
     if (w != nullptr) {
       print_wait(*w);

@@ -8,12 +8,16 @@
 #include <streambuf>
 #include <string>
 
+#include "drain.h"
 #include "gate.h"
+#include "kedge/runtime/event.h"
+#include "kedge/runtime/forever.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/when_any.h"
+#include "kedge/runtime/with_cleanup.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
@@ -72,6 +76,41 @@ TEST_CASE("the dump of a task names its origin, its operation and the place of t
                             line_of(spawned) + "\n"));
   CHECK(has(text, " s to pass"));
   CHECK(has(text, "fd " + std::to_string(p.a.native_handle()) + " to be readable"));
+}
+
+TEST_CASE("the dump of a cancelled task that ends later says why it is cancelled") {
+  kedge::event last;
+  loop l;
+  const auto clean_up = [&] { return last.wait(); };
+  const auto endless = [&]() -> task<> {
+    co_await kedge::with_cleanup(kedge::forever(), clean_up, 1h);
+  };
+  const auto cut_off = [&]() -> task<> {
+    static_cast<void>(co_await kedge::with_timeout(0s, endless()));
+  };
+  const auto superseded = [&]() -> task<> {
+    static_cast<void>(co_await kedge::when_any(kedge::yield(), endless()));
+  };
+  const auto failing = [&]() -> task<> {
+    co_await kedge::yield();
+    throw 1;
+  };
+  const auto beside_failure = [&]() -> task<> {
+    static_cast<void>(co_await kedge::when_all(failing(), endless()));
+  };
+  l.spawn(cut_off);
+  l.spawn(superseded);
+  l.spawn(beside_failure);
+  settle(l);
+  const std::string text = dump_of(l);
+  CHECK(has(text, "branch of with_timeout (cancelled: deadline): waits for"));
+  CHECK(has(text, "branch of when_any (cancelled: superseded): waits for"));
+  CHECK(has(text, "branch of when_all (cancelled: failure): waits for"));
+  CHECK(text.find("requested") == std::string::npos);
+  l.cancel();
+  CHECK(has(dump_of(l), " (cancelled: requested): waits for"));
+  last.set();
+  CHECK_THROWS_AS(drain(l), int);
 }
 
 TEST_CASE("the dump of a chain has a line for each coroutine, with the place at which it waits") {

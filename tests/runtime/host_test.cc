@@ -19,7 +19,6 @@
 
 #include "host.h"
 #include "kedge/runtime/runtime.h"
-#include "manual_time.h"
 #include "stream_pair.h"
 
 namespace {
@@ -27,8 +26,8 @@ namespace {
 using namespace std::chrono_literals;
 using kedge::loop;
 using kedge::make_host;
-using kedge::manual_time;
 using kedge::task;
+using kedge::virtual_time;
 
 bool runs_until_done(kedge::host& h, loop& l) {
   return h.run_until([&] { return l.size() == 0; });
@@ -53,7 +52,7 @@ TEST_CASE("a host drives sleeps in the order of their deadlines") {
 }
 
 TEST_CASE("a host is left alone while its loop's tasks wait, and woken when time has passed") {
-  manual_time time;
+  virtual_time time;
   loop l(time);
   const auto h = make_host();
   h->watch(l);

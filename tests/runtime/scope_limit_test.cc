@@ -26,11 +26,11 @@
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/this_task.h"
+#include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
-#include "manual_time.h"
 #include "mark.h"
 
 namespace {
@@ -39,11 +39,11 @@ using namespace std::chrono_literals;
 using kedge::background;
 using kedge::gate;
 using kedge::loop;
-using kedge::manual_time;
 using kedge::mark;
 using kedge::scope;
 using kedge::settle;
 using kedge::task;
+using kedge::virtual_time;
 using kedge::with_scope;
 
 task<> run_for(int turns) {
@@ -355,7 +355,7 @@ TEST_CASE("a wait for room is cancelled, selected, and ended by drain() and by t
 }
 
 TEST_CASE("drain() refuses children and cancels nothing until the grace has passed") {
-  manual_time time;
+  virtual_time time;
   loop l(time);
   gate g;
   std::string out;
@@ -394,7 +394,7 @@ TEST_CASE("drain() refuses children and cancels nothing until the grace has pass
 }
 
 TEST_CASE("a scope that drains ends early, without a timer, when its children have ended") {
-  manual_time time;
+  virtual_time time;
   loop l(time);
   gate g;
   std::string out;
@@ -416,7 +416,7 @@ TEST_CASE("a scope that drains ends early, without a timer, when its children ha
 TEST_CASE("of several drain() calls the earliest end counts") {
   for (const bool shortens : {false, true}) {
     CAPTURE(shortens);
-    manual_time time;
+    virtual_time time;
     loop l(time);
     l.spawn(with_scope([&](scope& s) -> task<> {
       s.drain(shortens ? 20s : 10s);
@@ -435,7 +435,7 @@ TEST_CASE("of several drain() calls the earliest end counts") {
 }
 
 TEST_CASE("a grace that is over at once cancels at the next turn, one without end never") {
-  manual_time time;
+  virtual_time time;
   loop l(time);
   std::string out;
   l.run(with_scope([&](scope& s) -> task<> {
@@ -454,7 +454,7 @@ TEST_CASE("a grace that is over at once cancels at the next turn, one without en
 }
 
 TEST_CASE("a drained scope that is destroyed leaves no timer") {
-  manual_time time;
+  virtual_time time;
   gate g;
   loop other(time);
   {

@@ -1185,7 +1185,7 @@ class scope_of_loop : public scope {
 };
 class starting_a_child : public pipe_world {
  public:
-  starting_a_child(loop& l, manual_time& time)
+  starting_a_child(loop& l, virtual_time& time)
       : pipe_world(l, time), scope_(l.attachment<scope_of_loop>()) {}
   auto awaited() { return scope_.start(child, this); }
 
@@ -1201,7 +1201,7 @@ class starting_a_child : public pipe_world {
 // The child waits for room first.
 class starting_a_kept_child : public starting_a_child {
  public:
-  starting_a_kept_child(loop& l, manual_time& time) : starting_a_child(l, time) {
+  starting_a_kept_child(loop& l, virtual_time& time) : starting_a_child(l, time) {
     scope_.set_limit(1);
     scope_.spawn(yield());
   }

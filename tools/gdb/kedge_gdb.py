@@ -32,6 +32,7 @@ TEXTS = {
     "offload_operation": "a function on another thread",
     "shield_operation": "a shielded branch",
     "signal_set::next_operation": "a signal",
+    "start_operation": "the start of a child",
     "task_operation": "a task",
     "this_task::state_operation": "its own state",
     "until_operation": "a value",
@@ -47,6 +48,7 @@ AIMS = {
     "event::wait_request": "an event",
     "latch::wait_request": "a latch",
     "mutex::lock_request": "a mutex",
+    "scope::room_request": "room in a scope",
     "semaphore::acquire_request": "permits of a semaphore",
 }
 # What the transfer of a transfer_operation waits for. Others are transfers of the program's.
@@ -337,6 +339,8 @@ class Dump:
         name, place = branch.given_name(), place_of(member(context, "place_"))
         text = self.owner_text(owner) + (f' "{name}"' if name is not None else "")
         text = f"branch of {text}" if place is None else f"{text} from {place}"
+        if member(context, "cancelled_"):
+            text += f" (cancelled: {str(member(context, 'cause_')).rsplit('::', 1)[-1]})"
         waits = int(member(context, "suspended_on_"))
         if waits != 0:
             self.print_wait(text, Waiter(waits, self))
