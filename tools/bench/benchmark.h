@@ -69,6 +69,7 @@ void post_to_own_thread(std::uint64_t n);
 void post_to_sleeping_loop(std::uint64_t n);
 void echo_over_tcp(std::uint64_t n);
 void hold_sleepers(std::uint64_t n);
+void jump_in_time(std::uint64_t n);
 
 // What a task's frame holds while the task awaits an A.
 template <class A>
@@ -173,6 +174,7 @@ inline constexpr benchmark benchmarks[] = {
      "sleep_for that fires, the kernel asked once",
      on_a_loop<fire_sleeps>,
      {.n = 6000}},
+    {"runtime_jump", "a jump of virtual time to the next of 100 sleeps", jump_in_time},
     {"runtime_post", "post to the loop's own thread and run", post_to_own_thread, {.n = 6400}},
     {"runtime_post_asleep",
      "post to a sleeping loop: a write, and the read and wait of its next drive",
