@@ -24,7 +24,7 @@ TEST_CASE("dump_on() prints the tasks and their deadlines at each delivery of it
   std::ostringstream out;
   loop l;
   const auto waits = []() -> task<> {
-    co_await kedge::with_timeout(1000h, kedge::sleep_for(2000h));
+    static_cast<void>(co_await kedge::with_timeout(1000h, kedge::sleep_for(2000h)));
   };
   const int line = __LINE__ + 1;
   l.spawn(waits);
