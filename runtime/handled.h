@@ -18,6 +18,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "kedge/runtime/background.h"
 #include "kedge/runtime/task.h"
 
 namespace kedge {
@@ -51,6 +52,9 @@ class handled_callable {
   [[no_unique_address]] Fn fn_;
   [[no_unique_address]] Handler on_failure_;
 };
+
+template <class Fn, class Handler>
+inline constexpr bool is_background<handled_callable<Fn, Handler>> = is_background<Fn>;
 
 template <class Fn, class Handler>
 handled_callable<std::decay_t<Fn>, std::decay_t<Handler>> handled(Fn&& fn, Handler&& on_failure) {

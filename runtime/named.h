@@ -25,6 +25,7 @@
 
 #include "kedge/runtime/awaiting/operation.h"
 #include "kedge/runtime/awaiting/single_branch.h"
+#include "kedge/runtime/background.h"
 #include "kedge/runtime/errc.h"
 
 namespace kedge {
@@ -178,6 +179,9 @@ class named_callable {
   std::string name_;
   [[no_unique_address]] Fn fn_;
 };
+
+template <class Fn>
+inline constexpr bool is_background<named_callable<Fn>> = is_background<Fn>;
 
 // Gives the value of x or throws its exception. May throw std::bad_alloc for a name of more than 15
 // characters.

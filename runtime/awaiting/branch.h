@@ -53,8 +53,8 @@ class branch_base : public waiter {
   // Returns the exception with which a failed branch has ended.
   virtual std::exception_ptr failure() noexcept = 0;
 
-  // The name that named() has given what the branch runs, or null.
-  virtual const char* given_name() const noexcept = 0;
+  // The name that named() has given what the branch runs, or null. Null while it is destroyed.
+  virtual const char* given_name() const noexcept { return nullptr; }
 
   // The chain that this branch runs was cancelled and has been destroyed. Returns the coroutine to
   // run next.

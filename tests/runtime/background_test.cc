@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <exception>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -14,6 +15,7 @@
 #include "kedge/runtime/forever.h"
 #include "kedge/runtime/handled.h"
 #include "kedge/runtime/loop.h"
+#include "kedge/runtime/named.h"
 #include "kedge/runtime/shield.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/with_scope.h"
@@ -38,6 +40,26 @@ task<> wait_for(gate& g, std::string& out, char letter) {
 }
 task<> run_for(int turns) {
   for (int i = 0; i < turns; ++i) co_await kedge::yield();
+}
+
+TEST_CASE("background, named and handled compose in any order") {
+  loop l;
+  gate g;
+  int ended = 0;
+  const auto wait = [&] { return g.wait(); };
+  const auto ignore = [](std::exception_ptr) {};
+  const auto body = [&](scope& s) -> task<> {
+    s.spawn(background(kedge::named("x", wait)));
+    s.spawn(kedge::named("x", background(wait)));
+    s.spawn(background(kedge::handled(wait, ignore)));
+    s.spawn(kedge::handled(background(wait), ignore));
+    s.spawn(kedge::named("x", kedge::handled(background(wait), ignore)));
+    co_await kedge::yield();
+    ++ended;
+  };
+  l.run(with_scope(body));
+  CHECK(ended == 1);
+  CHECK(g.cancelled == 5);
 }
 
 TEST_CASE("background children are cancelled when the body and all others have ended") {
