@@ -23,16 +23,19 @@ loop::~loop() {
 
 // If a spawned task fails, the loop is driven until all have ended.
 void loop::drive_root() {
-  while (!root_->is_done()) turn_in_run();
-  while (tasks.any_failed() && tasks.size() != 0) turn_in_run();
-}
-
-void loop::turn_in_run() {
+  const auto drive_by = [this](auto turn) {
+    while (!root_->is_done()) turn();
+    while (tasks.any_failed() && tasks.size() != 0) turn();
+  };
   time_source* const time = follows();
-  if (time != nullptr && time->jumps_) [[unlikely]] {
-    if (turn_in_virtual_time(true) || time->idle(*this)) return;
+  if (time == nullptr || !time->jumps_) [[likely]] {
+    drive_by([this] { turn(clock::duration::max()); });
+  } else {
+    drive_by([this, time] {
+      if (turn_in_virtual_time(true) || time->idle(*this)) return;
+      turn(clock::duration::max());
+    });
   }
-  turn(clock::duration::max());
 }
 
 bool loop::poll_in_virtual_time(bool asks_kernel) {

@@ -173,7 +173,6 @@ class loop : public reactor, public spawner<loop> {
   template <awaitable A>
   attempted<awaited_t<A>> run_root(A&& x, std::source_location place);
   void drive_root();
-  void turn_in_run();
   // For virtual_time: poll() by turn_in_virtual_time().
   bool poll_in_virtual_time(bool asks_kernel);
   // Makes failures() from the failures of spawned tasks and of the root (null: it has not failed).

@@ -371,7 +371,7 @@ bool reactor::ask(clock::duration max_wait, clock::time_point time) {
     tell_of_turn(happening::asleep);
   if (!ready_.empty()) max_wait = clock::duration::zero();
   if (!timers_.empty()) max_wait = std::min(clock::between(time, timers_.earliest()), max_wait);
-  if (max_wait == clock::duration::max()) find_deadlock();
+  if (max_wait == clock::duration::max() && !registrations_->is_still_waking()) find_deadlock();
   const bool sleeps = max_wait > clock::duration::zero();
   if (sleeps && !mailbox_->fall_asleep()) max_wait = clock::duration::zero();
   const int count = ask_kernel(max_wait);

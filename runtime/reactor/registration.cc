@@ -231,6 +231,7 @@ void registration_table::take_out(registration_slot& slot) noexcept {
     by_fd_[place] = 0;
   }
   --held_;
+  if (waking_ == &slot) waking_ = nullptr;
   entry& e = entries_[slot.index];
   e.slot = nullptr;
   ++e.generation;
@@ -276,21 +277,14 @@ void registration_table::refuse(registration_slot& slot, int error) noexcept {
   listener::end_all(slot, {error, std::system_category()});
 }
 
-bool registration_table::can_wake(const registration_slot& slot) noexcept {
-  for (const listener* l = slot.first; l != nullptr; l = l->next_) {
-    if (l->can_wake()) return true;
-  }
-  return false;
-}
-
 registration_table::waking registration_table::find_waking() noexcept {
   waking found = waking::nothing;
-  std::size_t at = last_waking_;
+  std::size_t at = waking_ != nullptr ? waking_->index : 0;
   for (std::size_t left = entries_.size(); left != 0; --left) {
     const registration_slot* const slot = entries_[at].slot;
     if (slot != nullptr && can_wake(*slot)) {
       if (slot->filter != EVFILT_SIGNAL) {
-        last_waking_ = at;
+        waking_ = slot;
         return waking::anything;
       }
       found = waking::signals;

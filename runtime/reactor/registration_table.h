@@ -87,9 +87,10 @@ class registration_table {
 
   // What could make a task ready, of the linked listeners.
   enum class waking : unsigned char { nothing, signals, anything };
-  // Looks at the listener first that was found by the last call, so that a call takes constant time
-  // while the same one stays linked.
+  // Begins at the registration that the last call has found.
   waking find_waking() noexcept;
+  // Returns whether what the last call has found can still make a task ready: spares a call.
+  bool is_still_waking() const noexcept { return waking_ != nullptr && can_wake(*waking_); }
 
   // Returns the udata of the slot's events.
   std::uint64_t udata_of(const registration_slot& slot) const noexcept;
@@ -116,7 +117,11 @@ class registration_table {
   static constexpr std::uint32_t no_index = ~std::uint32_t{0};
 
   static void refuse(registration_slot& slot, int error) noexcept;
-  static bool can_wake(const registration_slot& slot) noexcept;
+  static bool can_wake(const registration_slot& slot) noexcept {
+    const listener* l = slot.first;
+    while (l != nullptr && !l->can_wake()) l = l->next_;
+    return l != nullptr;
+  }
   void forget(registration_slot& slot) noexcept;
   void take_out(registration_slot& slot) noexcept;
   registration_slot* find(const key& k) const noexcept;
@@ -136,7 +141,7 @@ class registration_table {
   change_list additions_;
   std::size_t pending_ = 0;
   std::size_t held_ = 0;
-  std::size_t last_waking_ = 0;  // an index
+  const registration_slot* waking_ = nullptr;  // of this table, and of no signal
   const unsigned generation_ = fork_generation();
   bool closed_ = false;
 };
