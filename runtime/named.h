@@ -73,6 +73,16 @@ class named_operation final : public name_holder {
   {
     return op_.await_settle();
   }
+  bool await_ended() const noexcept
+    requires requires(const Op& op) { op.await_ended(); }
+  {
+    return op_.await_ended();
+  }
+  void await_again() noexcept
+    requires requires(Op& op) { op.await_again(); }
+  {
+    op_.await_again();
+  }
   bool await_cancel(cancel_cause cause) noexcept { return op_.await_cancel(cause); }
   bool was_cancelled() const noexcept
     requires requires(const Op& op) { op.was_cancelled(); }

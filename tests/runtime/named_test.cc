@@ -17,10 +17,12 @@
 #include "gate.h"
 #include "in_child_process.h"
 #include "kedge/runtime/attempt.h"
+#include "kedge/runtime/channel.h"
 #include "kedge/runtime/forever.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/observer.h"
 #include "kedge/runtime/reactor/stall_probe.h"
+#include "kedge/runtime/select.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/stall_watch.h"
 #include "kedge/runtime/task.h"
@@ -150,6 +152,22 @@ TEST_CASE("an awaitable with a name gives its value, and throws its failure") {
     const auto r = co_await kedge::with_timeout(0s, named("late", kedge::forever()));
     CHECK(r.error() == kedge::errc::timed_out);
     co_await named("holds a name that needs an allocation", kedge::yield());
+  };
+  loop l;
+  l.run(runs());
+}
+
+TEST_CASE("select() takes from a wait with a name as from one without") {
+  const auto runs = []() -> task<> {
+    kedge::channel<int> items(1);
+    CHECK(items.try_send(6));
+    const auto first =
+        co_await kedge::select(named("an item", items.receive()), kedge::sleep_for(1000h));
+    REQUIRE(first.index() == 0);
+    CHECK(std::get<0>(first).value() == 6);
+    const auto second = co_await kedge::select(named("an item", items.receive()),
+                                               named("soon", kedge::sleep_for(0s)));
+    CHECK(second.index() == 1);
   };
   loop l;
   l.run(runs());
