@@ -10,17 +10,22 @@
 
 namespace kedge {
 
-// Every reactor is a loop. The mailbox is looked at after its users: the last one may have posted
-// before it went. The fence keeps this order; use_count() is a relaxed load.
-void reactor::find_deadlock() {
-  using enum registration_table::waking;
-  if (mailbox_.use_count() > 1 || (time_ != nullptr && time_->is_held())) return;
-  loop& self = static_cast<loop&>(*this);
-  if (self.root_ == nullptr) return;
+// The mailbox is looked at after its users: the last one may have posted before it went. The fence
+// keeps this order; use_count() is a relaxed load.
+waking reactor::find_waking() noexcept {
+  if (mailbox_.use_count() > 1) return waking::anything;
   std::atomic_thread_fence(std::memory_order_acquire);
-  const auto waking = registrations_->find_waking();
-  if (waking == anything || !mailbox_->fall_asleep()) return;
-  if (waking == nothing) {
+  const waking found = registrations_->find_waking();
+  return found == waking::anything || mailbox_->fall_asleep() ? found : waking::anything;
+}
+
+// Every reactor is a loop.
+void reactor::find_deadlock() {
+  loop& self = static_cast<loop&>(*this);
+  if (self.root_ == nullptr || (time_ != nullptr && time_->is_held())) return;
+  const waking found = find_waking();
+  if (found == waking::anything) return;
+  if (found == waking::nothing) {
     if (is_watched_) tell_of_turn(happening::awake);
     std::ostringstream text;
     text << "kedge: deadlock: nothing is left that could wake the loop. Its tasks:\n";

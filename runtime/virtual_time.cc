@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kedge/runtime/loop.h"
+#include "kedge/runtime/reactor/registration_table.h"
 
 namespace kedge {
 namespace {
@@ -44,8 +45,18 @@ std::size_t virtual_time::drive_until(clock::time_point end) {
   return waiting;
 }
 
+// Once nothing is left to do in the world, `driven` waits for what comes from outside. It waits for
+// all loops, unless it is the only one that can be woken: what comes to another one may let its
+// task go on.
 bool virtual_time::idle(loop& driven) {
-  return step(&driven, clock::time_point::max());
+  return step(&driven, clock::time_point::max()) || (can_wake_beside(driven) && wait(&driven));
+}
+
+bool virtual_time::can_wake_beside(const loop& driven) noexcept {
+  for (std::size_t i = 0; loop* const l = loop_at(i); ++i) {
+    if (l != &driven && l->find_waking() != waking::nothing) return true;
+  }
+  return false;
 }
 
 // Drives each loop but `driven`, which has nothing to do; if they have nothing to do either, jumps

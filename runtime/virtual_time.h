@@ -11,7 +11,9 @@
 // A jump happens when no loop has a ready task, posted work or a due timer, each kernel that was
 // asked with a time-out of zero has had no event, and nobody has a time_hold (time_hold.h). While
 // there is a hold, the loops wait for events in real time. Between jumps the time stands still.
-// loop.run(x) jumps too: it then drives the other loops besides its own.
+// loop.run(x) jumps too: it then drives the other loops besides its own, and throws the failures of
+// their tasks as well, whereupon x is destroyed. Once no deadline is left, it waits in real time
+// for what comes to any of them.
 //
 // The wall clock moves with the time, and can be stepped. It begins at 2000-01-01 00:00 UTC.
 //
@@ -49,7 +51,8 @@ class virtual_time final : public time_source {
   // loops can be driven further then.
   std::size_t run() { return drive_until(clock::time_point::max()); }
   // The same, until `d` has passed: timers that are due by then have expired. The time is then
-  // later by exactly `d`. Throws std::invalid_argument if `d` is negative or not a number.
+  // later by exactly `d`. It does not return while somebody has a hold, as a child process does for
+  // as long as it lives. Throws std::invalid_argument if `d` is negative or not a number.
   template <class Rep, class Period>
   std::size_t run_for(std::chrono::duration<Rep, Period> d) {
     return drive_until(later_by(saturate(d)));
@@ -74,6 +77,7 @@ class virtual_time final : public time_source {
   bool idle(loop& driven) override;
   bool step(loop* driven, clock::time_point end);
   bool poll_all(const loop* driven, bool asks_kernel);
+  bool can_wake_beside(const loop& driven) noexcept;
   bool wait(loop* driven);
   clock::time_point next_deadline() noexcept;
 

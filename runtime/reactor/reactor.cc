@@ -150,9 +150,9 @@ reactor::~reactor() {
     return;
   }
   const hooked scope(*this);
+  if (time_ != nullptr) time_->remove_loop(*this);  // first: dropped work may drive other loops
   mailbox_->close();
   registrations_->close();
-  if (time_ != nullptr) time_->remove_loop(*this);
   if (!forked()) ::close(kq_);
 }
 
@@ -468,9 +468,11 @@ bool reactor::turn_in_virtual_time(bool asks_kernel) {
   if (!ready_.empty()) return turn(clock::duration::zero());
   throw_if_forked();
   ++counters_.turns;
+  if (probe_ != nullptr) [[unlikely]]
+    probe_->begin();
   const bool posted = mailbox_->run_posted();
   const clock::time_point time = now();
-  const bool asks = asks_kernel && !registrations_->is_empty();
+  const bool asks = asks_kernel && (polled_by_host_ || !registrations_->is_empty());
   const bool came = asks ? ask(clock::duration::zero(), time) : timers_.expire(time);
   return run_ready() || came || posted;
 }
@@ -479,9 +481,11 @@ void reactor::begin_wait_for_handle() {
   native_handle();
   submit_changes();
   submit_for_host();
+  if (is_watched_) tell_of_turn(happening::asleep);
 }
 
 void reactor::end_wait_for_handle() noexcept {
+  if (is_watched_) tell_of_turn(happening::awake);
   mailbox_->wake_up();
 }
 

@@ -52,6 +52,7 @@ struct kevent64_s;
 namespace kedge {
 
 class registration_table;
+enum class waking : unsigned char;
 class stall_probe;
 class virtual_time;
 
@@ -278,9 +279,13 @@ class reactor {
   // std::system_error if the kqueue fails, or if the process was forked within the drive.
   bool turn(clock::duration max_wait);
 
+  // Returns what could wake the loop while it waits without end, for the report of a deadlock.
+  // Requires that the loop is about to wait, or is not driven.
+  waking find_waking() noexcept;
+
   // A turn at a moment of a virtual time. Asks the kernel if `asks_kernel`, and if a source is
-  // registered: else no event can come. Does not wait. Returns false if nothing came and nothing
-  // ran. Requires a `driving`. Throws as turn().
+  // registered: else no event can come, but for those of a polled handle. Does not wait. Returns
+  // false if nothing came and nothing ran. Requires a `driving`. Throws as turn().
   bool turn_in_virtual_time(bool asks_kernel);
   // For the loop that is being driven, while the driving thread waits for the native_handle()s of
   // several loops: submits what is pending, and lets posts make its handle readable until end.

@@ -277,7 +277,7 @@ void registration_table::refuse(registration_slot& slot, int error) noexcept {
   listener::end_all(slot, {error, std::system_category()});
 }
 
-registration_table::waking registration_table::find_waking() noexcept {
+waking registration_table::find_waking() noexcept {
   waking found = waking::nothing;
   std::size_t at = waking_ != nullptr ? waking_->index : 0;
   for (std::size_t left = entries_.size(); left != 0; --left) {

@@ -25,6 +25,9 @@
 
 namespace kedge {
 
+// What could make a task ready.
+enum class waking : unsigned char { nothing, signals, anything };
+
 class registration_table {
  public:
   // `owner` lives until close().
@@ -85,9 +88,8 @@ class registration_table {
   // Returns whether the kernel knows no registration, and is to learn of none.
   bool is_empty() const noexcept { return held_ == 0 && pending_ == 0; }
 
-  // What could make a task ready, of the linked listeners.
-  enum class waking : unsigned char { nothing, signals, anything };
-  // Begins at the registration that the last call has found.
+  // Returns what of the linked listeners could make a task ready. Begins at the registration that
+  // the last call has found.
   waking find_waking() noexcept;
   // Returns whether what the last call has found can still make a task ready: spares a call.
   bool is_still_waking() const noexcept { return waking_ != nullptr && can_wake(*waking_); }

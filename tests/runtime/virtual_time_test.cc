@@ -17,11 +17,13 @@
 #include <vector>
 
 #include "kedge/runtime/completion.h"
+#include "kedge/runtime/deadlock.h"
 #include "kedge/runtime/event.h"
 #include "kedge/runtime/interval.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/offload.h"
 #include "kedge/runtime/process.h"
+#include "kedge/runtime/reactor/stall_probe.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/time_hold.h"
@@ -377,6 +379,69 @@ TEST_CASE("work that another loop of the world posts is taken before a jump") {
   b.spawn(gives, answer.get_completer());
   CHECK(world.run() == 0);
   CHECK(world.now() - start == 1s - 1ns);
+}
+
+TEST_CASE("run() of a loop waits for what comes from outside to another loop of the world") {
+  virtual_time world;
+  loop waits(world), other(world);
+  kedge::stream_pair p(other);
+  kedge::event passed_on;
+  const auto passes_on = [&]() -> task<> {
+    std::array<std::byte, 8> buffer;
+    CHECK((co_await p.b.read_some(buffer)).value() == 1);
+    passed_on.set();
+  };
+  other.spawn(passes_on);
+  world.run_for(0s);
+  // The program holds nothing, and no deadline is left.
+  std::thread outside([fd = p.a.native_handle()] { CHECK(::write(fd, "x", 1) == 1); });
+  CHECK(waits.run(passed_on.wait()));
+  outside.join();
+  kedge::event never;
+  CHECK_THROWS_AS(static_cast<void>(waits.run(never.wait())), kedge::deadlock);
+}
+
+TEST_CASE("run() of a loop waits for what another thread posts to another loop of the world") {
+  virtual_time world;
+  loop waits(world), other(world);
+  kedge::event passed_on;
+  std::thread outside(
+      [to = other.get_remote(), &passed_on]() mutable { to.post([&] { passed_on.set(); }); });
+  CHECK(waits.run(passed_on.wait()));
+  outside.join();
+  kedge::event never;
+  CHECK_THROWS_AS(static_cast<void>(waits.run(never.wait())), kedge::deadlock);
+}
+
+TEST_CASE("a drive by the world takes what has made a polled handle readable") {
+  virtual_time world;
+  loop polled(world), other(world);
+  pollfd handle{polled.native_handle(), POLLIN, 0};
+  world.run();
+  CHECK(::poll(&handle, 1, 0) == 0);
+  bool ran = false;
+  polled.get_remote().post([&] { ran = true; });
+  CHECK(::poll(&handle, 1, 0) == 1);
+  world.run();
+  CHECK(ran);
+  CHECK(::poll(&handle, 1, 0) == 0);  // else a wait for all handles would spin
+}
+
+TEST_CASE("a stall in a virtual time is a stall") {
+  virtual_time world;
+  loop l(world);
+  kedge::stall_probe probe;
+  l.set_probe(&probe);
+  bool is_found = false;
+  const auto stalls = [&]() -> task<> {
+    co_await kedge::sleep_for(1h);
+    static_cast<void>(probe.sample(1ms, {}));
+    is_found = probe.sample(1ms, kedge::clock::time_point(1s)).has_value();
+  };
+  l.spawn(stalls);
+  CHECK(world.run() == 0);
+  CHECK(is_found);
+  l.set_probe(nullptr);
 }
 
 TEST_CASE("a host that polls a loop's handle is woken by a jump") {
