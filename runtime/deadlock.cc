@@ -2,6 +2,8 @@
 #include "kedge/runtime/deadlock.h"
 
 #include <atomic>
+#include <exception>
+#include <ostream>
 #include <sstream>
 
 #include "kedge/runtime/loop.h"
@@ -9,6 +11,21 @@
 #include "kedge/runtime/reactor/registration_table.h"
 
 namespace kedge {
+
+namespace {
+
+void print_failure(std::ostream& out, const std::exception_ptr& failure) {
+  out << "A task had failed before: ";
+  try {
+    std::rethrow_exception(failure);
+  } catch (const std::exception& e) {
+    out << e.what() << '\n';
+  } catch (...) {
+    out << "an exception of an unknown type\n";
+  }
+}
+
+}  // namespace
 
 // The mailbox is looked at after its users: the last one may have posted before it went. The fence
 // keeps this order; use_count() is a relaxed load.
@@ -30,6 +47,7 @@ void reactor::find_deadlock() {
     std::ostringstream text;
     text << "kedge: deadlock: nothing is left that could wake the loop. Its tasks:\n";
     self.dump(text);
+    for (const std::exception_ptr& failure : self.tasks.failures()) print_failure(text, failure);
     throw deadlock(text.str());
   }
   if (observer_ != nullptr && !told_of_signals_) {

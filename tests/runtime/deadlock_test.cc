@@ -9,6 +9,7 @@
 #include <chrono>
 #include <memory>
 #include <ostream>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/observer.h"
 #include "kedge/runtime/process.h"
+#include "kedge/runtime/shield.h"
 #include "kedge/runtime/signal_set.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
@@ -80,6 +82,23 @@ TEST_CASE("run() throws the tree of tasks when nothing can wake the loop, and ca
   CHECK(l.run(never.wait()));
   l.poll();
   CHECK(l.size() == 0);
+}
+
+TEST_CASE("a deadlock tells of the failure because of which the tasks were to end") {
+  loop l;
+  kedge::event never;
+  const auto fails = []() -> task<> {
+    co_await kedge::yield();
+    throw std::runtime_error("the disk is full");
+  };
+  l.spawn(kedge::shield(never.wait()));  // the failure cancels it, but it goes on waiting
+  l.spawn(fails);
+  const std::string text = message_of(l, never);
+  CAPTURE(text);
+  CHECK(text.find("child from ") != std::string::npos);
+  CHECK(text.find("\nA task had failed before: the disk is full\n") != std::string::npos);
+  never.set();
+  CHECK_THROWS_WITH_AS(l.poll(), "the disk is full", std::runtime_error);
 }
 
 TEST_CASE("a timer ends the wait of run(), after which there is a deadlock") {
