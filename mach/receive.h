@@ -3,6 +3,10 @@
 //
 // In the steady state a message costs one mach_msg besides the loop's share of a wait, and one more
 // mach_msg when the queue is found empty. Cancellation loses nothing: the message stays queued.
+//
+// A right without senders and messages is taken for one that nothing can wake: if nothing else is
+// left, loop::run() throws a deadlock. A thread that makes send rights from the name later keeps
+// one meanwhile, or a remote of the loop.
 #pragma once
 
 #include <mach/mach.h>

@@ -6,8 +6,14 @@
 // loop.run() and try_run() throw it before a wait without a time-out if nothing is left that could
 // make a task ready: no timer, no posted work, no remote of the loop, completion or offload() (each
 // of which has a remote), no time_hold, and no linked listener of the kernel's events that
-// can_wake(): one of an awaited descriptor, process or port. what() has the tree of tasks that
-// dump() prints. The awaitable of run() is destroyed; spawned tasks stay in the loop.
+// can_wake(): one of an awaited descriptor, process or port. In a virtual_time the other loops of
+// the world are looked at too. what() has the tree of tasks that dump() prints, and the failures
+// because of which they were to end. The awaitable of run() is destroyed; spawned tasks stay in the
+// loop.
+//
+// A Mach port that has neither senders nor messages wakes no task. A thread that knows the name of
+// the receive right could still make a send right, or send by MACH_MSG_TYPE_MAKE_SEND: let it keep
+// a send right, or a remote of the loop.
 //
 // If nothing but awaited signals is left, the loop waits for them: that is how a daemon looks which
 // has nothing to do. The loop's observer learns of it, once (happening::only_signals_left).

@@ -7,7 +7,8 @@
 // of them takes real time, so a time-out would always come first. While a hold lives, the loops
 // wait for the kernel's events instead. A running offload() and a living `process` have one. A
 // program takes one for what it knows to be outside: a descriptor whose other end is not in the
-// world, a vnode of a file that another program changes.
+// world, a vnode of a file that another program changes. TCP is outside even between two loops of
+// the world: the system may deliver its bytes later. Pipes and local sockets deliver at once.
 //
 // No effect on a loop with another source of time. A hold also tells run() that its loop is not in
 // a deadlock (see deadlock.h), if the loop has a time_source.
