@@ -1,7 +1,9 @@
 // kernel_clock: use_clock() and clock_moved() of the kernel's extension.
 #include "kedge/mach/kernel_clock.h"
 
+#include <atomic>
 #include <cstdint>
+#include <stdexcept>
 #include <system_error>
 
 #include "kedge/mach/kernel/extension.h"
@@ -14,11 +16,18 @@ std::uint64_t read(void* source) noexcept {
   return static_cast<std::uint64_t>(t.count());
 }
 
+constinit std::atomic<bool> is_followed{false};
+
 }  // namespace
 
 kernel_clock::kernel_clock(time_source& source) : source_(source) {
   source_.add(*this);
+  if (is_followed.exchange(true)) {
+    source_.remove(*this);
+    throw std::logic_error("kedge::mach::kernel_clock: the kernel follows another one already");
+  }
   if (kernel::use_clock(read, &source_)) return;
+  is_followed.store(false);
   source_.remove(*this);
   throw std::system_error(std::make_error_code(std::errc::not_supported),
                           "kedge::mach::kernel_clock: this kernel cannot follow a time_source");
@@ -27,6 +36,7 @@ kernel_clock::kernel_clock(time_source& source) : source_(source) {
 kernel_clock::~kernel_clock() {
   source_.remove(*this);
   kernel::use_clock(nullptr, nullptr);
+  is_followed.store(false);
 }
 
 void kernel_clock::time_moved() noexcept {

@@ -24,8 +24,8 @@ namespace kedge::mach {
 
 class kernel_clock final : private time_follower {
  public:
-  // Throws std::system_error (not_supported) if the kernel cannot follow a source, and
-  // std::bad_alloc.
+  // Throws std::system_error (not_supported) if the kernel cannot follow a source,
+  // std::logic_error if there is another kernel_clock, and std::bad_alloc.
   explicit kernel_clock(time_source& source);
   kernel_clock(const kernel_clock&) = delete;
   kernel_clock& operator=(const kernel_clock&) = delete;

@@ -7,6 +7,8 @@
 // the loop's own scope; run() does not wait for it. It throws std::system_error (EINVAL) for a
 // signal that cannot be caught, and what `out` throws. `out` must live until the task has ended.
 //
+// A signal can always come, so run() reports no deadlock while the task waits: the dump shows it.
+//
 // Threads: the loop's thread only.
 #pragma once
 

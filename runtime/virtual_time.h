@@ -23,6 +23,8 @@
 // the world only by holds: a thread that merely posts is not waited for. now() and wall_now() may
 // be called on any thread, and so may advance() and step_wall(), by one thread at a time.
 //
+// A forked child cannot drive the world of its parent's loops (errc::forked). It makes its own.
+//
 // Lifetime: see time_source.h. Only kernels of this project can follow it: on Darwin making the
 // loops fails. The Mach kernel's own timers follow it by mach/kernel_clock.h.
 #pragma once

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <ostream>
+#include <stdexcept>
 
 #include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/receive.h"
@@ -38,6 +39,9 @@ TEST_CASE("the Mach kernel's time is that of the source, and its own again after
     const std::uint64_t start = mach_absolute_time();
     world.advance(1h);
     CHECK(after(0ns) - start == 3'600'000'000'000);
+    CHECK_THROWS_AS(kernel_clock{world}, std::logic_error);
+    world.advance(1h);
+    CHECK(after(0ns) - start == 7'200'000'000'000);
   }
   CHECK(mach_absolute_time() >= before);
 }

@@ -16,22 +16,14 @@
 #include <string>
 #include <system_error>
 
-#include "kedge/runtime/attempt.h"
-#include "kedge/runtime/loop.h"
-#include "kedge/runtime/process.h"
-#include "kedge/runtime/shield.h"
-#include "kedge/runtime/task.h"
-#include "kedge/runtime/with_scope.h"
-#include "kedge/runtime/with_signals.h"
+#include "kedge/runtime/runtime.h"
 
 // Prints what arrives, to the end of the file, each line with its command's number. Throws if it
 // cannot print.
 kedge::task<> print_lines(kedge::descriptor& from, int number) {
   std::array<std::byte, 4096> buffer;
   std::string unfinished;
-  for (;;) {
-    const auto n = co_await from.read_some(buffer);
-    if (!n) co_return;
+  while (const auto n = co_await from.read_some(buffer)) {
     unfinished.append(reinterpret_cast<const char*>(buffer.data()), *n);
     for (std::size_t end; (end = unfinished.find('\n')) != std::string::npos;) {
       std::printf("%d: %s\n", number, unfinished.substr(0, end).c_str());
@@ -76,17 +68,12 @@ kedge::task<int> run_both(kedge::loop& loop, char** texts) {
   co_return code;
 }
 
-int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::fputs("usage: both COMMAND COMMAND\n", stderr);
-    return 2;
-  }
+int main(int argc, char** argv) try {
+  if (argc != 3) return std::fputs("usage: both COMMAND COMMAND\n", stderr), 2;
   ::signal(SIGPIPE, SIG_IGN);  // it would end this program alone, and leave the commands behind
   kedge::loop loop;
-  try {
-    return loop.run(kedge::with_signals({SIGINT, SIGTERM}, run_both(loop, argv)));
-  } catch (const std::system_error& e) {
-    std::fprintf(stderr, "both: %s\n", e.what());
-    return 1;
-  }
+  return loop.run(kedge::with_signals({SIGINT, SIGTERM}, run_both(loop, argv)));
+} catch (const std::system_error& e) {
+  std::fprintf(stderr, "both: %s\n", e.what());
+  return 1;
 }

@@ -2,14 +2,13 @@
 //
 //     printf '%s\n' '1500 tea' '500 kettle' | glib_host
 //
-// A coroutine reads lines "milliseconds text", and for each one prints the text when that time has
-// passed since the start. GLib drives all by one fd. Ctrl-C exits with 130, a wrong line with 1.
+// Reads lines "milliseconds text", and prints each text when that time has passed since the start.
+// GLib drives all by one fd. Ctrl-C exits with 130, a wrong line with 1.
 #include <glib-unix.h>
 #include <glib.h>
 #include <signal.h>
 #include <unistd.h>
 
-#include <array>
 #include <chrono>
 #include <cstdio>
 #include <exception>
@@ -29,9 +28,9 @@ kedge::task<> remind(std::string line) {
 kedge::task<> read_lines(kedge::loop& loop) {
   kedge::descriptor input(loop, STDIN_FILENO, kedge::ownership::borrowed);
   std::string unfinished;
-  std::array<char, 4096> buffer;
+  char buffer[4096];
   while (const auto n = co_await input.read_some(std::as_writable_bytes(std::span(buffer)))) {
-    unfinished.append(buffer.data(), *n);
+    unfinished.append(buffer, *n);
     for (std::size_t end; (end = unfinished.find('\n')) != std::string::npos;) {
       loop.spawn(remind, unfinished.substr(0, end));
       unfinished.erase(0, end + 1);
@@ -54,8 +53,9 @@ gboolean drive(gint, GIOCondition, gpointer data) {
   } catch (...) {
     h.failure = std::current_exception();
   }
-  if (h.failure || h.loop.size() == 0) g_main_loop_quit(h.main);
-  return G_SOURCE_CONTINUE;
+  if (!h.failure && h.loop.size() != 0) return G_SOURCE_CONTINUE;
+  g_main_loop_quit(h.main);
+  return G_SOURCE_REMOVE;  // before the loop is destroyed
 }
 
 gboolean interrupt(gpointer data) {
