@@ -59,7 +59,9 @@ void scope::drain_within(clock::duration grace) {
 void scope::control::drain_until(clock::time_point t) {
   if (t >= deadline) return;
   auto next = std::make_unique<grace>(of);
-  of.context_.in_reactor().timers().arm(*next, t);
+  reactor& r = of.context_.in_reactor();
+  r.timers().arm(*next, t);
+  r.announce_timer();  // a host's own code may drain
   end_of_grace_ = std::move(next);
   deadline = t;
 }

@@ -98,7 +98,7 @@ class reactor {
     return timers_;
   }
   // Makes a polling host drive next, and the drive sets the kernel timer to the earliest deadline.
-  // For a destructor that arms a timer. No effect within a drive, which does so at its end.
+  // For destructors, and drain(). No effect within a drive, which does so at its end.
   void announce_timer() noexcept {
     if (polled_by_host_ && !driven()) wake_host();
   }

@@ -211,6 +211,59 @@ TEST_CASE("a host is woken by what its own code sets, sends, releases and destro
   CHECK(is_driven());
 }
 
+TEST_CASE("a host is woken when the grace ends of a scope that its own code drains") {
+  virtual_time time;
+  loop l(time);
+  const auto h = make_host();
+  h->watch(l);
+  kedge::scope* inside = nullptr;
+  l.spawn(kedge::with_scope([&](kedge::scope& s) -> task<> {
+    inside = &s;
+    co_await kedge::forever();
+  }));
+  h->settle();
+  REQUIRE(inside != nullptr);
+  SUBCASE("later") {
+    inside->drain(1h);
+    h->settle();
+    CHECK(l.size() == 1);
+    time.advance(1h);
+  }
+  SUBCASE("at once") {
+    inside->drain(0s);
+  }
+  h->settle();
+  CHECK(l.size() == 0);
+}
+
+TEST_CASE("a host is woken when its own code gives a full scope room") {
+  loop l;
+  const auto h = make_host();
+  h->watch(l);
+  kedge::scope* inside = nullptr;
+  int ended = 0;
+  l.spawn(kedge::with_scope([&](kedge::scope& s) -> task<> {
+    inside = &s;
+    s.set_limit(1);
+    s.spawn(kedge::forever());
+    s.spawn([&]() -> task<> {
+      ++ended;
+      co_return;
+    });
+    if (co_await s.room()) ++ended;
+    co_await kedge::forever();
+  }));
+  h->settle();
+  REQUIRE(inside != nullptr);
+  CHECK(ended == 0);
+  inside->set_limit(2);
+  h->settle();
+  CHECK(ended == 2);
+  inside->cancel();
+  h->settle();
+  CHECK(l.size() == 0);
+}
+
 TEST_CASE("a host is woken when a destructor of a destroyed task lets another one go") {
   loop l;
   const auto h = make_host();
