@@ -10,6 +10,8 @@
 // Unlike a callable that is spawned by itself, fn is called at the child's turn, so on_failure
 // handles an exception of the call too. The child keeps both callables and the arguments.
 //
+// background(handled(fn, on_failure)) and handled(background(fn), on_failure) are the same.
+//
 // Threads: the loop's thread only.
 #pragma once
 

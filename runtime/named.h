@@ -190,6 +190,7 @@ class named_callable {
   [[no_unique_address]] Fn fn_;
 };
 
+// A name changes nothing else.
 template <class Fn>
 inline constexpr bool is_background<named_callable<Fn>> = is_background<Fn>;
 

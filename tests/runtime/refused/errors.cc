@@ -12,6 +12,7 @@
 #include "kedge/runtime/foreign.h"
 #include "kedge/runtime/handled.h"
 #include "kedge/runtime/loop.h"
+#include "kedge/runtime/named.h"
 #include "kedge/runtime/result.h"
 #include "kedge/runtime/select.h"
 #include "kedge/runtime/shield.h"
@@ -75,6 +76,11 @@ task<> starts_a_child_that_cannot_report(kedge::scope& s) {
 
 void spawns_a_background_child_of_a_loop(kedge::loop& l) {
   l.spawn(kedge::background([] { return kedge::yield(); }));  // "a loop takes no background()"
+}
+
+void spawns_a_named_background_child_of_a_loop(kedge::loop& l) {
+  const auto fn = kedge::background([] { return kedge::yield(); });
+  l.spawn(kedge::named("a name", fn));  // "a loop takes no background()"
 }
 
 void handles_failures_with_a_number(kedge::loop& l) {
