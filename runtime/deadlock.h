@@ -1,7 +1,7 @@
 // deadlock: run() would wait without end for what cannot happen any more.
 //
 //     kedge::event never_set;
-//     loop.run(never_set.wait());       // throws kedge::deadlock
+//     (void)loop.run(never_set.wait());       // throws kedge::deadlock
 //
 // loop.run() and try_run() throw it before a wait without a time-out if nothing is left that could
 // make a task ready: no timer, no posted work, no remote of the loop, completion or offload() (each

@@ -17,7 +17,7 @@ class category final : public std::error_category {
       case errc::timed_out:
         return "timed out";
       case errc::closed:
-        return "closed while it was awaited";
+        return "closed";
       case errc::already_awaited:
         return "already awaited by another task";
       case errc::loop_gone:
@@ -27,7 +27,7 @@ class category final : public std::error_category {
       case errc::forked:
         return "it belongs to the parent of this process";
       case errc::abandoned:
-        return "abandoned by those that were to complete it";
+        return "abandoned";
     }
     return "unknown error " + std::to_string(value);
   }

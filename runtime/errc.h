@@ -14,7 +14,7 @@ enum class errc {
   closed,           // the source was closed, before or during the wait
   already_awaited,  // an exclusive source has a waiter already
   loop_gone,        // the loop of the source has been destroyed
-  cancelled,        // scope::cancel() has ended the body before it had a value
+  cancelled,        // scope::cancel(), or the end of drain(), came before the body had a value
   forked,           // the loop or thread pool belongs to the parent of this process
   abandoned,        // the result will not come: all its completers were dropped
 };

@@ -2,6 +2,7 @@
 //
 //     s.spawn(kedge::named("reader 7", read_all), std::ref(connection));
 //     const auto rules = co_await kedge::named("parse the rules", parse(file));
+//     co_await kedge::named("clients", kedge::with_scope(body));
 //
 // loop::dump(), this_task::state(), the report of a stall_watch, the messages of a program that is
 // ended, and context::name() for observers give the name. It is the task's own: what the task

@@ -18,6 +18,9 @@
 // and fn is not called if the child has not had its turn. After the report the child is one of the
 // scope like any other. A value that was reported before the cancellation arrives.
 //
+// The child takes a place below scope::set_limit(), and start() waits for one: a service that other
+// children use belongs into an outer scope, or it holds their place and the end of their drain().
+//
 // Awaiting also throws std::system_error (errc::closed) if the scope drains or has ended, and
 // std::bad_alloc; there is no child then. start() throws std::bad_alloc.
 //
@@ -187,7 +190,7 @@ constexpr auto find_reported() {
   } else if constexpr (std::is_same_v<std::unwrap_reference_t<Fn>, Fn>) {
     static_assert(std::is_void_v<Fn>,
                   "kedge: start() takes a function or a lambda whose first parameter is a "
-                  "started<T>&, not a template");
+                  "started<T>&: no template, and not what named(), handled() or background() give");
     return std::type_identity<void>();
   } else {
     return find_reported<std::remove_reference_t<std::unwrap_reference_t<Fn>>>();

@@ -1,6 +1,6 @@
 // sleep_until(t) for a time of the wall clock: waits until the clock on the wall shows t.
 //
-//     co_await kedge::sleep_until(std::chrono::system_clock::now() + 24h);
+//     co_await kedge::sleep_until(kedge::loop::current()->wall_now() + 24h);
 //
 // It follows the wall clock: when the clock is set forward past t, the sleep ends; when it is set
 // back, the sleep lasts longer. It never ends before the clock shows t. The times of sleep.h are of
@@ -13,8 +13,10 @@
 // they cost one wake-up of the process a second together. Where this is too much, sleep for a
 // duration.
 //
-// Time is the system's, or that of the loop's time_source (wall_now()). Awaiting it throws
-// std::bad_alloc. Cancellation loses nothing. Threads: the loop's thread only.
+// Time is the system's, or that of the loop's time_source: ask the loop (wall_now()) for it, and
+// not the system. A virtual_time's wall clock begins in the year 2000, so that a sleep until the
+// system's today would look 800 million times. Awaiting it throws std::bad_alloc. Cancellation
+// loses nothing. Threads: the loop's thread only.
 #pragma once
 
 #include <chrono>

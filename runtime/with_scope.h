@@ -18,8 +18,9 @@
 // which they happened; to the first ones if there is no memory for all.
 //
 // A cancellation from outside cancels the body and all children; if it ended any of them, the
-// caller ends as cancelled. scope::cancel() does not end the caller. A body that gives a value and
-// that scope::cancel() has ended makes with_scope throw std::system_error (errc::cancelled).
+// caller ends as cancelled. scope::cancel() and the end of drain()'s grace do not end the caller. A
+// body that gives a value and that one of these has ended makes with_scope throw std::system_error
+// (errc::cancelled).
 // Cancellation loses what the body and the children declare.
 //
 // g++ 12 destroys a closure that is a temporary of a co_await expression twice. If the captures

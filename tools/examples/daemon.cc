@@ -14,7 +14,6 @@
 #include <chrono>
 #include <cstdio>
 #include <fstream>
-#include <functional>
 #include <string>
 
 #include "kedge/runtime/runtime.h"
@@ -47,6 +46,7 @@ kedge::task<> take_clients(kedge::scope& s, kedge::descriptor socket, const std:
   const auto report = [](std::exception_ptr) { std::fputs("daemon: lost a client\n", stderr); };
   while (co_await s.room() && co_await socket.readable()) {
     const int fd = ::accept(socket.native_handle(), nullptr, nullptr);
+    if (fd < 0) co_await kedge::sleep_for(std::chrono::milliseconds(100));  // no fd may be free
     if (fd < 0) continue;
     kedge::descriptor client(*kedge::loop::current(), fd, kedge::ownership::owned);
     s.spawn(kedge::handled(serve, report), std::move(client), std::cref(text));
@@ -64,7 +64,7 @@ kedge::task<> run(kedge::loop& loop, const char* path, const char* file) {
         std::puts("ready");
       }
     }));
-    co_await kedge::when_any(stop.next(), take_clients(s, listen_at(loop, path), text));
+    (void)co_await kedge::when_any(stop.next(), take_clients(s, listen_at(loop, path), text));
     s.drain(std::chrono::seconds(30));
     std::puts("drains");
   };
