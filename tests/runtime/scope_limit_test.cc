@@ -157,6 +157,25 @@ TEST_CASE("a limit may change: a higher one starts kept children, a lower one en
   CHECK(seen.ended == 9);
 }
 
+TEST_CASE("a limit that is raised while more run than it allows starts no child") {
+  loop l;
+  gauge seen;
+  l.run(with_scope([&](scope& s) -> task<> {
+    s.set_limit(4);
+    for (int i = 0; i < 8; ++i) s.spawn([&] { return seen.child(9); });
+    co_await kedge::yield();
+    s.set_limit(1);
+    co_await kedge::yield();
+    s.set_limit(3);
+    co_await run_for(2);
+    CHECK(seen.running == 4);
+    while (seen.running > 3) co_await kedge::yield();
+    seen.most = 0;
+  }));
+  CHECK(seen.most == 3);
+  CHECK(seen.ended == 8);
+}
+
 TEST_CASE("a limit of zero is refused, and a limit of an ended scope has no effect") {
   loop l;
   scope* ended = nullptr;

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "drain.h"
 #include "gate.h"
 #include "kedge/runtime/attempt.h"
 #include "kedge/runtime/loop.h"
@@ -20,6 +21,7 @@
 #include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/when_any.h"
+#include "kedge/runtime/with_cleanup.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/yield.h"
 #include "mark.h"
@@ -351,6 +353,113 @@ TEST_CASE("spawn() into a scope that has ended throws, and adds no child") {
   open.is_open = true;
   spawn_late([]() -> task<> { co_return; });
   spawn_late([&] { return open.wait(); });
+}
+
+TEST_CASE("a scope that fails as the one around it is cancelled throws, and swallows nothing") {
+  loop l;
+  std::string caught, out;
+  l.run(with_scope([&](scope& outer) -> task<> {
+    outer.spawn([&]() -> task<> {
+      try {
+        co_await with_scope([&](scope& inner) -> task<> {
+          inner.spawn([&]() -> task<> {
+            co_await kedge::yield();
+            outer.cancel();
+            throw std::runtime_error("inner");
+          });
+          co_await kedge::sleep_for(1000h);
+        });
+      } catch (const std::runtime_error& e) {
+        caught = e.what();
+      }
+      const mark end(out, 'c');
+      co_await kedge::sleep_for(1000h);  // ends: the cancellation still holds
+    });
+    co_await kedge::sleep_for(1000h);
+  }));
+  CHECK(caught == "inner");
+  CHECK(out == "c");
+}
+
+TEST_CASE("a clean-up that fails in a scope which is cancelled from outside is not lost") {
+  loop l;
+  gate g;
+  l.spawn(with_scope([&](scope& s) -> task<> {
+    s.spawn([&]() -> task<> {
+      const auto clean = []() -> task<> {
+        co_await kedge::yield();
+        throw std::runtime_error("clean-up");
+      };
+      co_await kedge::with_cleanup(g.wait(), clean, 1h);
+    });
+    co_await kedge::sleep_for(1000h);
+  }));
+  while (g.waiting == nullptr) l.poll();
+  l.cancel();
+  CHECK_THROWS_WITH_AS(kedge::drain(l), "clean-up", std::runtime_error);
+}
+
+// Spawns into a scope when it is destroyed; appends 's', or 'l' if the scope has ended.
+class spawns_at_end {
+ public:
+  spawns_at_end(scope& s, gate& g, std::string& out) noexcept : s_(&s), g_(g), out_(out) {}
+  spawns_at_end(spawns_at_end&& other) noexcept
+      : s_(std::exchange(other.s_, nullptr)), g_(other.g_), out_(other.out_) {}
+  spawns_at_end& operator=(spawns_at_end&&) = delete;
+  ~spawns_at_end() {
+    if (s_ == nullptr) return;
+    try {
+      s_->spawn(wait_for, std::ref(g_), std::ref(out_));
+      out_ += 's';
+    } catch (const std::logic_error&) {
+      out_ += 'l';
+    }
+  }
+
+ private:
+  scope* s_;
+  gate& g_;
+  std::string& out_;
+};
+
+TEST_CASE("the destructor of what a child was given may spawn") {
+  gate g;
+  std::string out;
+  const auto ends = [](const spawns_at_end&) -> task<> { co_return; };
+  const auto stays = [](const spawns_at_end&) -> task<> { co_await kedge::sleep_for(1000h); };
+  SUBCASE("into a full scope that goes on") {
+    g.is_open = true;
+    loop l;
+    l.run(with_scope([&](scope& s) -> task<> {
+      s.set_limit(1);
+      s.spawn(ends, spawns_at_end(s, g, out));
+      s.spawn(kedge::yield());
+      for (int i = 0; i < 5; ++i) co_await kedge::yield();
+    }));
+    CHECK(out == "sv");
+  }
+  SUBCASE("not into a scope that has ended with the child") {
+    loop l;
+    l.run(with_scope([&](scope& s) -> task<> {
+      s.spawn(ends, spawns_at_end(s, g, out));
+      co_return;
+    }));
+    CHECK(out == "l");
+  }
+  SUBCASE("into a scope that is destroyed, where nothing starts") {
+    {
+      loop l;
+      l.spawn(with_scope([&](scope& s) -> task<> {
+        s.set_limit(1);
+        s.spawn(stays, spawns_at_end(s, g, out));
+        s.spawn(stays, spawns_at_end(s, g, out));  // kept
+        s.spawn(kedge::background(stays), spawns_at_end(s, g, out));
+        co_await kedge::sleep_for(1000h);
+      }));
+      kedge::settle(l);
+    }
+    CHECK(out == "sss");
+  }
 }
 
 TEST_CASE("a failure stays readable until the scope ends, after the failed child's turn") {

@@ -10,10 +10,12 @@
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "drain.h"
 #include "gate.h"
 #include "kedge/runtime/attempt.h"
+#include "kedge/runtime/deadlock.h"
 #include "kedge/runtime/errc.h"
 #include "kedge/runtime/forever.h"
 #include "kedge/runtime/loop.h"
@@ -271,6 +273,33 @@ TEST_CASE("a start whose scope is cancelled or drains fails a starter from outsi
     l.run(kedge::when_all(with_scope(body), start_from_outside()));
     CHECK(code == kedge::errc::closed);
   }
+}
+
+TEST_CASE("a sibling's failure that ends a start is the failure of the scope") {
+  loop l;
+  std::vector<std::exception_ptr> failures;
+  const auto body = [&](scope& s) -> task<> {
+    s.spawn([]() -> task<> {
+      co_await run_for(2);
+      throw std::runtime_error("sibling");
+    });
+    co_await s.start([](started<int>&) -> task<> { co_await kedge::forever(); });
+  };
+  CHECK_THROWS_WITH_AS(l.run(with_scope(body, failures)), "sibling", std::runtime_error);
+  CHECK(failures.size() == 1);
+}
+
+TEST_CASE("a start in a full scope that waits for its own starter is reported as a deadlock") {
+  loop l;
+  const auto starts_another = [](scope& s) -> task<> {
+    co_await s.start([](started<int>&) -> task<> { co_return; });
+  };
+  CHECK_THROWS_AS(l.run(with_scope([&](scope& s) -> task<> {
+    s.set_limit(1);
+    s.spawn(starts_another, std::ref(s));
+    co_return;
+  })),
+                  kedge::deadlock);
 }
 
 TEST_CASE("a start that is not awaited begins nothing, and may outlive the scope") {

@@ -331,6 +331,50 @@ TEST_CASE("run() throws the failure of a task, and goes on when it is called aga
   CHECK(world.run() == 0);
 }
 
+TEST_CASE("run() of a loop throws the failure of another loop's task, and both can go on") {
+  virtual_time world;
+  loop a(world), b(world);
+  const auto start = world.now();
+  b.spawn([]() -> task<> {
+    co_await kedge::sleep_for(1s);
+    throw std::runtime_error("of b");
+  });
+  a.spawn(kedge::sleep_for(1h));
+  CHECK_THROWS_WITH_AS(a.run(kedge::sleep_for(2s)), "of b", std::runtime_error);
+  CHECK(world.now() - start == 1s);
+  b.spawn(kedge::sleep_for(2h));
+  CHECK(world.run() == 0);
+  CHECK(world.now() - start == 2h + 1s);
+}
+
+TEST_CASE("the time stands still from one function on another thread to the next") {
+  virtual_time world;
+  loop driven(world), other(world);
+  const auto start = world.now();
+  other.spawn([&]() -> task<> {
+    const auto fn = [] {};
+    for (int i = 0; i < 20; ++i) co_await kedge::offload(fn);
+    CHECK(world.now() == start);
+  });
+  driven.run(kedge::sleep_for(1ns));
+  CHECK(other.size() == 0);
+}
+
+TEST_CASE("a sleep that is over when it begins moves no time") {
+  virtual_time world;
+  loop a(world), b(world);
+  const auto start = world.now();
+  const auto sleeps = [&]() -> task<> {
+    co_await kedge::sleep_until(start - 1h);
+    for (int i = 0; i < 100; ++i) co_await kedge::sleep_for(0s);
+    co_await kedge::sleep_for(-1s);
+  };
+  a.spawn(sleeps);
+  b.spawn(sleeps);
+  CHECK(world.run() == 0);
+  CHECK(world.now() == start);
+}
+
 TEST_CASE("a task cannot drive its own world") {
   virtual_time world;
   loop l(world);
