@@ -3,7 +3,8 @@
 //     loop.spawn(kedge::dump_on(kedge::info_signal, std::cerr));     // then: kill -USR1 PID
 //
 // The tree is that of loop::dump(). The signal is taken by a signal_set: a task that keeps the loop
-// busy delays the print (see stall_watch.h). The task ends by cancellation only, so it belongs into
+// busy delays the print (see stall_watch.h). Before the task's first turn the signal has its former
+// effect. The task ends by cancellation only, so it belongs into
 // the loop's own scope; run() does not wait for it. It throws std::system_error (EINVAL) for a
 // signal that cannot be caught, and what `out` throws. `out` must live until the task has ended.
 //

@@ -139,7 +139,8 @@ class scope : public spawner<scope> {
   // Throws std::bad_alloc.
   source_awaitable<room_request> room();
 
-  // Refuses new children: spawn() throws std::system_error (errc::closed), and room() gives that.
+  // Refuses new children: spawn() throws std::system_error (errc::closed), and room() gives that. A
+  // child that spawns fails by it, and its failure cancels the others: end what accepts work first.
   // Cancels nothing until `grace` has passed, then the body and all children, with the cause
   // cancel_cause::deadline. Children that wait for room still start. Does not wait: the body goes
   // on, and with_scope awaits the children. `grace` is of any type of duration; one that is not

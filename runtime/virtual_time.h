@@ -49,7 +49,8 @@ class virtual_time final : public time_source {
   // and nobody has a hold. A timer at the end of time (sleep_for(clock::duration::max())) is none.
   // Returns how many spawned tasks of the loops have not ended: they wait for what nothing in the
   // world can bring. A task that sleeps again and again keeps run() from returning, as does one
-  // that waits for a FIFO (descriptor.h): use run_for(). Throws what the loops' poll() throws; the
+  // that waits for a FIFO (descriptor.h): use run_for(). A task that yields again and again lets no
+  // time pass, so that run_for() does not return either. Throws what the loops' poll() throws; the
   // loops can be driven further then.
   std::size_t run() { return drive_until(clock::time_point::max()); }
   // The same, until `d` has passed: timers that are due by then have expired. The time is then
