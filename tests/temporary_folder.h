@@ -11,9 +11,11 @@
 
 class temporary_folder {
  public:
-  temporary_folder() {
-    const char* const parent = std::getenv("TEST_TMPDIR");
-    path_ = std::string(parent != nullptr ? parent : "/tmp") + "/kedge.XXXXXX";
+  // In the test's own folder, if the runner has made one.
+  temporary_folder() : temporary_folder(std::getenv("TEST_TMPDIR")) {}
+  // In `parent`; null: in /tmp. The name of a socket has room for a short path only.
+  explicit temporary_folder(const char* parent)
+      : path_(std::string(parent != nullptr ? parent : "/tmp") + "/kedge.XXXXXX") {
     REQUIRE(::mkdtemp(path_.data()) != nullptr);
   }
   temporary_folder(const temporary_folder&) = delete;

@@ -111,7 +111,7 @@ TEST_CASE("both says how it is used") {
 }
 
 TEST_CASE("daemon serves clients, reads its file again on SIGHUP, and drains on SIGTERM") {
-  const temporary_folder folder;
+  const temporary_folder folder("/tmp");
   const std::string at = folder / "socket", path = folder / "file";
   const auto write = [&](const char* text) {
     std::FILE* const file = std::fopen(path.c_str(), "w");
@@ -142,7 +142,7 @@ TEST_CASE("daemon serves clients, reads its file again on SIGHUP, and drains on 
 }
 
 TEST_CASE("daemon without clients ends at once on Ctrl-C") {
-  const temporary_folder folder;
+  const temporary_folder folder("/tmp");
   program p({daemon_program, folder / "socket", "/dev/null"});
   REQUIRE(p.read_until("ready\n"));
   p.signal(SIGINT);
@@ -150,8 +150,18 @@ TEST_CASE("daemon without clients ends at once on Ctrl-C") {
   CHECK(p.finish().status == 0);
 }
 
+TEST_CASE("daemon says what is wrong with its socket") {
+  const temporary_folder folder("/tmp");
+  const std::string lacking = folder / "lacking/socket", longer(200, 'x');
+  const outcome o = run({daemon_program, lacking, "/dev/null"});
+  CHECK(o.status == 1);
+  CHECK(o.err == "daemon: " + lacking + ": No such file or directory\n");
+  CHECK(run({daemon_program, longer, "/dev/null"}).err ==
+        "daemon: " + longer + ": File name too long\n");
+}
+
 TEST_CASE("daemon takes no more than 100 clients at a time") {
-  const temporary_folder folder;
+  const temporary_folder folder("/tmp");
   const std::string at = folder / "socket", path = folder / "file";
   std::FILE* const file = std::fopen(path.c_str(), "w");
   REQUIRE(file != nullptr);
