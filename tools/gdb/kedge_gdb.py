@@ -58,6 +58,8 @@ TRANSFERS = {
     "wait_until_writable": "writable",
     "write_bytes": "written",
 }
+# The enumerators of cancel_cause.
+CAUSES = ("requested", "failure", "superseded", "deadline")
 # What branch_name() gives.
 OWNERS = {
     "attempt_operation": "attempt",
@@ -340,7 +342,7 @@ class Dump:
         text = self.owner_text(owner) + (f' "{name}"' if name is not None else "")
         text = f"branch of {text}" if place is None else f"{text} from {place}"
         if member(context, "cancelled_"):
-            text += f" (cancelled: {str(member(context, 'cause_')).rsplit('::', 1)[-1]})"
+            text += f" (cancelled: {CAUSES[int(member(context, 'cause_'))]})"
         waits = int(member(context, "suspended_on_"))
         if waits != 0:
             self.print_wait(text, Waiter(waits, self))
