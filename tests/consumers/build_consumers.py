@@ -389,8 +389,8 @@ def cases(shop):
     for kind in KINDS:
         yield f"CMake, {kind}", lambda kind=kind: consume_by_cmake(shop, kind)
         yield f"Make and pkg-config, {kind}", lambda kind=kind: consume_by_make(shop, kind)
-        yield f"hosts, {kind}", lambda kind=kind: run_in_hosts(shop, kind)
         yield f"Bazel, {kind}", lambda kind=kind: consume_by_bazel(shop, kind)
+    yield "the main loops of GLib and libuv", lambda: run_in_hosts(shop, "shared")
     yield "gdb, the texts", lambda: know_texts_by_debugger(shop)
     for compiler in ("g++", "clang++-19"):
         yield f"gdb, {compiler}", lambda compiler=compiler: dump_by_debugger(shop, compiler)
