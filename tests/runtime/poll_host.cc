@@ -23,7 +23,8 @@ class poll_host final : public host {
 
  private:
   void go_round(bool may_wait) override {
-    const int count = ::poll(fds_.data(), fds_.size(), may_wait ? longest_silence_ms : 0);
+    const auto size = static_cast<::nfds_t>(fds_.size());
+    const int count = ::poll(fds_.data(), size, may_wait ? longest_silence_ms : 0);
     if (count == 0) note_silence();
     if (count <= 0) return;
     for (std::size_t i = 0; i < fds_.size(); ++i) {
