@@ -382,8 +382,8 @@ TEST_CASE("the message of a queued call whose pool is gone names offload") {
   const auto f = [] {};
   auto unawaited = offload(*pool, f);
   pool.reset();
-  CHECK_THROWS_WITH_AS(l.run(std::move(unawaited)),
-                       "kedge::thread_pool: closed", std::system_error);
+  CHECK_THROWS_WITH_AS(l.run(std::move(unawaited)), "kedge::thread_pool: closed",
+                       std::system_error);
 }
 
 TEST_CASE("signals are blocked in the threads of a pool, but for faults") {
