@@ -2,7 +2,6 @@
 #include "kedge/mach/kernel_clock.h"
 
 #include <atomic>
-#include <cstdint>
 #include <stdexcept>
 #include <system_error>
 
@@ -10,11 +9,6 @@
 
 namespace kedge::mach {
 namespace {
-
-std::uint64_t read(void* source) noexcept {
-  const auto t = static_cast<const time_source*>(source)->now().time_since_epoch();
-  return static_cast<std::uint64_t>(t.count());
-}
 
 constinit std::atomic<bool> is_followed{false};
 
@@ -26,7 +20,7 @@ kernel_clock::kernel_clock(time_source& source) : source_(source) {
     source_.remove(*this);
     throw std::logic_error("kedge::mach::kernel_clock: the kernel follows another one already");
   }
-  if (kernel::use_clock(read, &source_)) return;
+  if (kernel::use_clock(time_source::read, &source_)) return;
   is_followed.store(false);
   source_.remove(*this);
   throw std::system_error(std::make_error_code(std::errc::not_supported),

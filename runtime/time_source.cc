@@ -11,14 +11,11 @@
 #include "kedge/runtime/time_hold.h"
 
 namespace kedge {
-namespace {
 
-std::uint64_t read(void* source) noexcept {
+std::uint64_t time_source::read(void* source) noexcept {
   const auto t = static_cast<const time_source*>(source)->now().time_since_epoch();
   return static_cast<std::uint64_t>(t.count());
 }
-
-}  // namespace
 
 void time_source::add_loop(reactor& r, int kq) {
   const std::lock_guard lock(mutex_);

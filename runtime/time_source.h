@@ -20,6 +20,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <mutex>
 #include <vector>
 
@@ -57,6 +58,9 @@ class time_source {
   virtual std::chrono::system_clock::time_point wall_now() const noexcept {
     return std::chrono::system_clock::now();
   }
+
+  // now() in nanoseconds, of the time_source `source`: as the kernels' use_clock() takes a clock.
+  static std::uint64_t read(void* source) noexcept;
 
   // `f` follows this source until remove(), which waits for a call of time_moved(). Any thread.
   // add() throws std::bad_alloc.
