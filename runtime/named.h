@@ -130,25 +130,15 @@ class [[nodiscard]] named_awaitable {
 
 // Holds a named_awaitable in a branch with a context.
 template <class Named>
-class named_branch_operation final
-    : public single_branch<Named, branch<operation_of<Named>, outer_branch>> {
+class named_branch_operation final : public context_branch<Named> {
  public:
-  explicit named_branch_operation(Named&& x)
-      : single_branch<Named, branch<operation_of<Named>, outer_branch>>(std::move(x)) {}
+  explicit named_branch_operation(Named&& x) : context_branch<Named>(std::move(x)) {}
 
-  bool await_ready() const noexcept { return false; }
   std::coroutine_handle<> await_suspend(waiter& w) noexcept {
     this->held.enter_context(w.owner_context());
     this->held.set_place(w.place());
     return this->begun(w, this->held.start_entered_directly());
   }
-  bool await_cancel(cancel_cause cause) noexcept {
-    this->held.cancel(cause);
-    return false;
-  }
-  bool was_cancelled() const noexcept { return this->held.ended() == outcome::cancelled; }
-  std::exception_ptr await_failure() noexcept { return this->failure(); }
-  decltype(auto) await_resume() { return this->held.result(); }
   void describe(description& line) const noexcept {
     line.print("\"%s\"", this->held.op().given_name());
   }

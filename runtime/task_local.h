@@ -136,28 +136,18 @@ class task_local {
 };
 
 template <class T, awaitable A>
-class with_value_operation final : private task_local<T>::held_value,
-                                   public single_branch<A, branch<operation_of<A>, outer_branch>> {
+class with_value_operation final : private task_local<T>::held_value, public context_branch<A> {
   using bound = typename task_local<T>::held_value;
-  using base = single_branch<A, branch<operation_of<A>, outer_branch>>;
 
  public:
   with_value_operation(const task_local<T>& key, T&& v, A&& a)
-      : bound(key, std::move(v)), base(std::move(a)) {}
+      : bound(key, std::move(v)), context_branch<A>(std::move(a)) {}
 
-  bool await_ready() const noexcept { return false; }
   std::coroutine_handle<> await_suspend(waiter& w) noexcept {
     this->held.enter_context(w.owner_context());
     this->bind_in(this->held);
     return this->begun(w, this->held.start_entered_directly());
   }
-  bool await_cancel(cancel_cause cause) noexcept {
-    this->held.cancel(cause);
-    return false;
-  }
-  bool was_cancelled() const noexcept { return this->held.ended() == outcome::cancelled; }
-  std::exception_ptr await_failure() noexcept { return this->failure(); }
-  awaited_t<A> await_resume() { return this->held.result(); }
   void describe(description& line) const noexcept { line.print("a branch with a value"); }
 
  private:

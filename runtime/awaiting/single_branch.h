@@ -1,5 +1,5 @@
 // single_branch<A>: an operation that holds one branch and ends with it; the base of attempt,
-// shield and with_timeout.
+// shield and with_timeout. context_branch<A>: the base of with_value and named.
 //
 // Threads: the loop's thread only.
 #pragma once
@@ -61,6 +61,24 @@ class single_branch : protected branch_owner {
 
  private:
   waiter* waiter_ = nullptr;
+};
+
+// The base of operations that run A in a context of its own, and are cancelled with it.
+template <awaitable A>
+class context_branch : public single_branch<A, branch<operation_of<A>, outer_branch>> {
+ public:
+  bool await_ready() const noexcept { return false; }
+  bool await_cancel(cancel_cause cause) noexcept {
+    this->held.cancel(cause);
+    return false;
+  }
+  bool was_cancelled() const noexcept { return this->held.ended() == outcome::cancelled; }
+  std::exception_ptr await_failure() noexcept { return this->failure(); }
+  awaited_t<A> await_resume() { return this->held.result(); }
+
+ protected:
+  using single_branch<A, branch<operation_of<A>, outer_branch>>::single_branch;
+  ~context_branch() = default;
 };
 
 }  // namespace kedge
