@@ -389,14 +389,19 @@ bool reactor::ask(clock::duration max_wait, clock::time_point time) {
 
 // --- Turns ---------------------------------------------------------------------------------------
 
-// Takes what has come since the last turn. Returns false if nothing had.
-bool reactor::collect(clock::duration max_wait) {
+// Returns whether posted work has run.
+bool reactor::begin_turn() {
   throw_if_forked();
   assert(in_own_thread() && "kedge: a loop is driven by one thread");
   ++counters_.turns;
   if (probe_ != nullptr) [[unlikely]]
     probe_->begin();
-  bool came = mailbox_->run_posted();
+  return mailbox_->run_posted();
+}
+
+// Takes what has come since the last turn. Returns false if nothing had.
+bool reactor::collect(clock::duration max_wait) {
+  bool came = begin_turn();
   // While nothing is ready and no timer is armed, no time is of interest.
   const bool timeless = ready_.empty() && timers_.empty() && !kqueue_.has_active();
   const clock::time_point time = timeless ? clock::time_point() : now();
@@ -466,11 +471,7 @@ bool reactor::turn(clock::duration max_wait) {
 // While tasks are ready, this turn is like any other: no jump is near.
 bool reactor::turn_in_virtual_time(bool asks_kernel) {
   if (!ready_.empty()) return turn(clock::duration::zero());
-  throw_if_forked();
-  ++counters_.turns;
-  if (probe_ != nullptr) [[unlikely]]
-    probe_->begin();
-  const bool posted = mailbox_->run_posted();
+  const bool posted = begin_turn();
   const clock::time_point time = now();
   const bool asks = asks_kernel && (polled_by_host_ || !registrations_->is_empty());
   const bool came = asks ? ask(clock::duration::zero(), time) : timers_.expire(time);

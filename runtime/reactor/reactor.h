@@ -335,6 +335,7 @@ class reactor {
   static void check_allocations_for(const reactor* r) noexcept;
   void after_failed_drive();
   // Inlined into the turn, which is most of what a message or a byte costs in the reactor.
+  [[gnu::always_inline]] inline bool begin_turn();
   [[gnu::always_inline]] inline bool collect(clock::duration max_wait);
   [[gnu::always_inline]] inline bool run_ready();
   void run_one(waiter& w) noexcept;
