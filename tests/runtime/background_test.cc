@@ -20,7 +20,7 @@
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/yield.h"
-#include "mark.h"
+#include "wait_for.h"
 
 namespace {
 
@@ -28,21 +28,12 @@ using kedge::background;
 using kedge::gate;
 using kedge::handled;
 using kedge::loop;
-using kedge::mark;
 using kedge::named;
+using kedge::run_for;
 using kedge::scope;
 using kedge::task;
+using kedge::wait_for;
 using kedge::with_scope;
-
-// Waits for the gate, and appends how that ended: 'v'alue or the letter.
-task<> wait_for(gate& g, std::string& out, char letter) {
-  mark end(out, letter);
-  co_await g.wait();
-  end.letter = 'v';
-}
-task<> run_for(int turns) {
-  for (int i = 0; i < turns; ++i) co_await kedge::yield();
-}
 
 TEST_CASE("background children are cancelled when the body and all others have ended") {
   loop l;

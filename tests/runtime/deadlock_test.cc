@@ -84,7 +84,7 @@ TEST_CASE("run() throws the tree of tasks when nothing can wake the loop, and ca
   CHECK(l.size() == 0);
 }
 
-TEST_CASE("a deadlock tells of the failure because of which the tasks were to end") {
+TEST_CASE("the report of a deadlock has the failure because of which the tasks were to end") {
   loop l;
   kedge::event never;
   const auto fails = []() -> task<> {
@@ -145,7 +145,7 @@ TEST_CASE("run() waits for a completion that another thread gives") {
   other.join();
 }
 
-TEST_CASE("an awaited descriptor can wake the loop, one that nobody awaits cannot") {
+TEST_CASE("a descriptor wakes the loop only while a task awaits it") {
   loop l;
   kedge::stream_pair p(l);
   kedge::event never;

@@ -32,6 +32,7 @@
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
 #include "mark.h"
+#include "wait_for.h"
 
 namespace {
 
@@ -40,20 +41,14 @@ using kedge::background;
 using kedge::gate;
 using kedge::loop;
 using kedge::mark;
+using kedge::run_for;
 using kedge::scope;
 using kedge::settle;
 using kedge::task;
 using kedge::virtual_time;
+using kedge::wait_for;
 using kedge::with_scope;
 
-task<> run_for(int turns) {
-  for (int i = 0; i < turns; ++i) co_await kedge::yield();
-}
-task<> wait_for(gate& g, std::string& out, char letter) {
-  mark end(out, letter);
-  co_await g.wait();
-  end.letter = 'v';
-}
 std::error_code code_of(const kedge::result<void>& r) {
   return r ? std::error_code() : r.error();
 }

@@ -26,6 +26,7 @@
 #include "kedge/runtime/yield.h"
 #include "mark.h"
 #include "small_stack.h"
+#include "wait_for.h"
 
 namespace {
 
@@ -36,6 +37,7 @@ using kedge::mark;
 using kedge::scope;
 using kedge::task;
 using kedge::virtual_time;
+using kedge::wait_for;
 using kedge::with_scope;
 
 task<> fail(std::string what) {
@@ -48,12 +50,6 @@ std::string what_of(const std::exception_ptr& e) {
   } catch (const std::exception& x) {
     return x.what();
   }
-}
-// Waits for the gate, and appends how that ended: 'v'alue or 'c'ancelled.
-task<> wait_for(gate& g, std::string& out) {
-  mark end(out, 'c');
-  co_await g.wait();
-  end.letter = 'v';
 }
 
 TEST_CASE("a scope ends when its body and all its children have ended") {
@@ -159,7 +155,7 @@ TEST_CASE("the failure of the body cancels the children") {
   gate g;
   std::string out;
   CHECK_THROWS_AS(l.run(with_scope([&](scope& s) -> task<int> {
-    s.spawn(wait_for(g, out));
+    s.spawn(wait_for(g, out, 'c'));
     co_await kedge::yield();
     throw std::logic_error("body");
   })),
@@ -173,7 +169,7 @@ TEST_CASE("cancel() ends body and children, and a scope without a value ends nor
   std::string out;
   l.run([](gate& at, std::string& o) -> task<> {
     const auto body = [&](scope& s) -> task<> {
-      s.spawn(wait_for(at, o));
+      s.spawn(wait_for(at, o, 'c'));
       co_await kedge::yield();
       CHECK_FALSE(s.cancelled());
       s.cancel();
@@ -235,7 +231,7 @@ TEST_CASE("a scope cancelled from outside ends its awaiter, unless body and chil
   l.spawn([&]() -> task<> {
     mark end(out, 'C');
     co_await with_scope([&](scope& s) -> task<> {
-      s.spawn(wait_for(g, out));
+      s.spawn(wait_for(g, out, 'c'));
       co_await h.wait();
     });
     end.letter = 'V';
@@ -270,8 +266,8 @@ TEST_CASE("a body's value that was there before a cancellation from outside is d
   int value = 0;
   l.spawn([&]() -> task<> {
     value = co_await with_scope([&](scope& s) -> task<int> {
-      s.spawn(wait_for(g, out));
-      s.spawn(wait_for(late, out));
+      s.spawn(wait_for(g, out, 'c'));
+      s.spawn(wait_for(late, out, 'c'));
       while (late.waiting == nullptr) co_await kedge::yield();
       s.cancel();
       co_return 7;
@@ -409,7 +405,7 @@ class spawns_at_end {
   ~spawns_at_end() {
     if (s_ == nullptr) return;
     try {
-      s_->spawn(wait_for, std::ref(g_), std::ref(out_));
+      s_->spawn(wait_for, std::ref(g_), std::ref(out_), 'c');
       out_ += 's';
     } catch (const std::logic_error&) {
       out_ += 'l';
@@ -579,7 +575,7 @@ TEST_CASE(
   std::string out;
   l.run([](gate& at, std::string& o) -> task<> {
     const auto outer = [&](scope& s) -> task<> {
-      s.spawn(wait_for(at, o));
+      s.spawn(wait_for(at, o, 'c'));
       const auto inner = [&](scope& t) -> task<> {
         t.spawn(fail("inner"));
         co_await kedge::sleep_for(1000h);
@@ -725,7 +721,7 @@ TEST_CASE("a closure that throws after it has spawned leaves no child behind") {
     // As a branch beside another one, which keeps it alive for longer.
     thrown = false;
     try {
-      co_await kedge::when_any(with_scope(plain), wait_for(at, o));
+      co_await kedge::when_any(with_scope(plain), wait_for(at, o, 'c'));
     } catch (const std::logic_error&) {
       thrown = true;
     }

@@ -26,6 +26,7 @@
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
 #include "mark.h"
+#include "wait_for.h"
 
 namespace {
 
@@ -33,15 +34,13 @@ using namespace std::chrono_literals;
 using kedge::gate;
 using kedge::loop;
 using kedge::mark;
+using kedge::run_for;
 using kedge::scope;
 using kedge::settle;
 using kedge::started;
 using kedge::task;
 using kedge::with_scope;
 
-task<> run_for(int turns) {
-  for (int i = 0; i < turns; ++i) co_await kedge::yield();
-}
 task<> serve(started<int>& ready, int value, std::string& out) {
   const mark end(out, 's');
   co_await run_for(2);
