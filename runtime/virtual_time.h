@@ -9,7 +9,7 @@
 //     CHECK(world.now() - start == 3s);
 //
 // A jump happens when no loop has a ready task, posted work or a due timer, each kernel that was
-// asked with a time-out of zero has had no event, and nobody has a time_hold (time_hold.h). While
+// asked with a time-out of zero has had no event, and no time_hold lives (time_hold.h). While
 // there is a hold, the loops wait for events in real time. Between jumps the time stands still.
 // loop.run(x) jumps too: it then drives the other loops besides its own, and throws the failures of
 // their tasks as well, whereupon x is destroyed. Once no deadline is left, it waits in real time
@@ -46,7 +46,7 @@ class virtual_time final : public time_source {
   std::chrono::system_clock::time_point wall_now() const noexcept override;
 
   // Drives the loops until nothing is left to do: no loop has a ready task, an event or a timer,
-  // and nobody has a hold. A timer at the end of time (sleep_for(clock::duration::max())) is none.
+  // and no time_hold lives. A timer at the end of time (sleep_for(clock::duration::max())) is none.
   // Returns how many spawned tasks of the loops have not ended: they wait for what nothing in the
   // world can bring. A task that sleeps again and again keeps run() from returning, as does one
   // that waits for a FIFO (descriptor.h): use run_for(). A task that yields again and again lets no
@@ -54,8 +54,8 @@ class virtual_time final : public time_source {
   // loops can be driven further then.
   std::size_t run() { return drive_until(clock::time_point::max()); }
   // The same, until `d` has passed: timers that are due by then have expired. The time is then
-  // later by exactly `d`. It does not return while somebody has a hold, as a child process does for
-  // as long as it lives. Throws std::invalid_argument if `d` is negative or not a number.
+  // later by exactly `d`. It does not return while a time_hold lives: that of a child process does
+  // as long as the process. Throws std::invalid_argument if `d` is negative or not a number.
   template <class Rep, class Period>
   std::size_t run_for(std::chrono::duration<Rep, Period> d) {
     return drive_until(later_by(saturate(d)));

@@ -60,7 +60,7 @@ class listener {
   // Returns true if nobody waits by this listener, so that another one may take its place at an
   // exclusive registration. It is unlinked then, without a call of closed().
   virtual bool is_idle() const noexcept { return false; }
-  // Returns false if no event can make a task ready through this listener: nobody waits by it, or
+  // Returns false if no event can make a task ready through this listener: no task waits by it, or
   // nothing is left that could cause an event. For the report of a deadlock, see deadlock.h.
   virtual bool can_wake() const noexcept { return !is_idle(); }
   // No event will arrive: the source was closed, the loop is gone, or the kernel refused the
