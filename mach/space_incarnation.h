@@ -1,0 +1,23 @@
+// space_incarnation(): a number for the calling thread's current space, which no other space of
+// this process and of its forked children has.
+//
+// A name has a meaning only in the space in which it was made. Every object that owns a name keeps
+// this number beside it, and compares before it uses or releases the name: in a forked child the
+// names of the parent's objects belong to others, or to nobody.
+#pragma once
+
+#include <cstdint>
+
+#include "kedge/mach/kernel/extension.h"
+#include "kedge/runtime/reactor/fork_generation.h"
+
+namespace kedge::mach {
+
+inline std::uint32_t space_incarnation() noexcept {
+  constexpr std::uint32_t made_task = std::uint32_t{1} << 31;
+  const std::uint64_t task = kernel::task_of_thread().id;
+  if (task != 0) return static_cast<std::uint32_t>(task) | made_task;
+  return fork_generation() & ~made_task;
+}
+
+}  // namespace kedge::mach
