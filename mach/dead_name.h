@@ -1,29 +1,35 @@
-// dead_name: one user reference to a name whose port has died. As long as a reference exists, the
-// kernel does not reuse the name for another right.
+// dead_name: a name whose port has died. As long as a reference exists, the kernel does not reuse
+// the name for another right.
 #pragma once
 
-#include "kedge/mach/name_reference.h"
+#include <utility>
+
+#include "kedge/mach/counted_name.h"
 #include "kedge/mach/send_right.h"
 
 namespace kedge::mach {
 
-class dead_name : public name_reference {
+class dead_name : public counted_name {
  public:
   // Empty.
   dead_name() = default;
+  dead_name(dead_name&&) = default;
+  dead_name& operator=(dead_name&&) = default;
 
   // Takes over one user reference of the caller. MACH_PORT_NULL and MACH_PORT_DEAD give an empty
-  // object.
-  static dead_name adopt(mach_port_name_t name) noexcept { return dead_name(name); }
+  // object. Throws std::bad_alloc; the caller then still owns the reference.
+  static dead_name adopt(mach_port_name_t name) { return dead_name(name); }
 
   // Takes over the reference of `right` if its port has died. Else returns an empty object and
   // leaves `right` unchanged.
   static dead_name of(send_right&& right) noexcept {
-    return right.dead() ? dead_name(std::move(right).release()) : dead_name();
+    if (!right.dead()) return {};
+    const std::uint32_t space = right.space();
+    return dead_name(space, right.release_count());
   }
 
  private:
-  using name_reference::name_reference;
+  using counted_name::counted_name;
 };
 
 }  // namespace kedge::mach

@@ -14,6 +14,7 @@
 #include <mach/mach.h>
 
 #include <system_error>
+#include <utility>
 
 #include "kedge/mach/port_source.h"
 #include "kedge/mach/receive_right.h"
@@ -25,7 +26,7 @@ namespace kedge::mach {
 
 class no_senders_operation {
  public:
-  explicit no_senders_operation(port_source* s) noexcept : source_(s) {}
+  explicit no_senders_operation(port_source_hold s) noexcept : source_(std::move(s)) {}
   no_senders_operation(const no_senders_operation&) = delete;
   no_senders_operation& operator=(const no_senders_operation&) = delete;
   ~no_senders_operation() { withdraw_request(); }
@@ -52,10 +53,12 @@ class no_senders_operation {
 class [[nodiscard]] no_senders_awaitable {
  public:
   explicit no_senders_awaitable(const receive_right& right) noexcept : source_(right.source_) {}
-  no_senders_operation operator co_await() && noexcept { return no_senders_operation(source_); }
+  no_senders_operation operator co_await() && noexcept {
+    return no_senders_operation(std::move(source_));
+  }
 
  private:
-  port_source* source_;
+  port_source_hold source_;
 };
 
 inline no_senders_awaitable no_senders(const receive_right& right) noexcept {

@@ -6,13 +6,17 @@
 #include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/try_receive.h"
 #include "kedge/runtime/reactor/drive_hook.h"
+#include "kedge/runtime/remote.h"
 
 namespace kedge::mach {
 namespace {
 
 // The kqueue looks names up in the space that it was made in. A wait for a name of another space
 // would fail, or never end.
-void check_space(const reactor& r) {
+void check_space(const reactor& r, std::uint32_t space) {
+  if (space != space_incarnation()) {
+    throw std::logic_error("kedge::mach: this port belongs to another space than the current one");
+  }
   if (!kernel::has_many_tasks() || r.made_within() == drive_hook::current()) return;
   throw std::logic_error(
       "kedge::mach: this loop was made in another space than the current one: loop::set_hook() "
@@ -21,33 +25,88 @@ void check_space(const reactor& r) {
 
 }  // namespace
 
-std::error_code port_source::link(listener& l, reactor& r) {
-  if (name_ == MACH_PORT_NULL) return kedge::errc::closed;
-  if (table_ != r.registrations()) {
-    // Another loop keeps the registration as long as an operation waits there.
-    if (awaited()) return kedge::errc::already_awaited;
-    check_space(r);
-    registration_ = registration(r, sharing::exclusive, EVFILT_MACHPORT, name_);
-    table_ = r.registrations();
+// The registration with one loop. Its own post removes it there.
+class port_source::registered final : private remote::work {
+ public:
+  registered(reactor& r, mach_port_name_t name)
+      : in_loop(r, sharing::exclusive, EVFILT_MACHPORT, name),
+        table_(r.registrations()),
+        loop_(r.get_remote()) {}
+
+  bool is_in(reactor& r) const noexcept { return table_ == r.registrations(); }
+
+  // Closes the registration with `why`, on its loop's thread, and deletes this object.
+  void end(std::error_code why) noexcept {
+    why_ = why;
+    reactor* const driven = reactor::current();
+    if ((driven != nullptr && is_in(*driven)) || !loop_.post(*this)) {
+      run();
+    }
   }
-  const std::error_code error = registration_.link(l);
+
+  registration in_loop;
+
+ private:
+  ~registered() = default;
+  void run() noexcept override {
+    in_loop.close(why_);
+    delete this;
+  }
+  void drop() noexcept override { run(); }
+
+  const std::shared_ptr<registration_table> table_;
+  const weak_remote loop_;
+  std::error_code why_;
+};
+
+port_source::~port_source() {
+  leave_loop(kedge::errc::closed);
+}
+
+std::error_code port_source::link(listener& l, reactor& r) {
+  registered* at = registered_.load();
+  if (at == nullptr || !at->is_in(r)) {
+    const mach_port_name_t here = name();
+    if (here == MACH_PORT_NULL) return kedge::errc::closed;
+    check_space(r, space_);
+    at = new registered(r, here);
+    if (registered* const former = registered_.exchange(at)) former->end(kedge::errc::closed);
+  }
+  // Another thread may have closed the source meanwhile; it has ended what it found then.
+  if (name() == MACH_PORT_NULL) {
+    leave_loop(kedge::errc::closed);
+    return kedge::errc::closed;
+  }
+  const std::error_code error = at->in_loop.link(l);
   if (!error || error.category() != std::system_category()) return error;
   // The kernel has refused the registration to an earlier wait. This wait tries again.
-  registration_.close();
-  table_.reset();
+  leave_loop(kedge::errc::closed);
   return link(l, r);
 }
 
+bool port_source::ready(reactor& r) const noexcept {
+  const registered* const at = registered_.load(std::memory_order_relaxed);
+  return at != nullptr && at->is_in(r) && at->in_loop.ready();
+}
+
 mach_msg_return_t port_source::take(received& into) noexcept {
-  if (name_ == MACH_PORT_NULL) return MACH_RCV_INVALID_NAME;
-  const mach_msg_return_t code = try_receive(name_, expected_size_, into);
-  if (code == MACH_RCV_TIMED_OUT) found_empty();
-  return code;
+  const mach_port_name_t here = name();
+  if (here == MACH_PORT_NULL) return MACH_RCV_INVALID_NAME;
+  return try_receive(here, expected_size_, into);
+}
+
+void port_source::found_empty() noexcept {
+  registered* const at = registered_.load(std::memory_order_relaxed);
+  if (at != nullptr && at->in_loop) at->in_loop.clear();
 }
 
 void port_source::close(std::error_code why) noexcept {
-  registration_.close(why);
-  name_ = MACH_PORT_NULL;
+  open(MACH_PORT_NULL);
+  leave_loop(why);
+}
+
+void port_source::leave_loop(std::error_code why) noexcept {
+  if (registered* const at = registered_.exchange(nullptr)) at->end(why);
 }
 
 }  // namespace kedge::mach

@@ -1,22 +1,27 @@
 // port_source: the state that a receive right or a port set shares with the operations that wait on
 // it.
 //
-// It holds the registration with the loop's kqueue (EVFILT_MACHPORT) and what is remembered between
+// It holds the registration with a loop's kqueue (EVFILT_MACHPORT) and what is remembered between
 // waits: readiness, and the size of the last message. The first wait makes the registration; a wait
 // on another loop replaces it. The state is reference-counted memory of its own, so the right can
-// be moved, closed and destroyed during a wait.
+// be moved, closed and destroyed before a wait and during it.
 //
-// Threads: one at a time, the thread of the loop that waits.
+// Threads: a right may be handed from thread to thread, and may be closed on another thread than
+// the one that waits. A registration is only ever touched on its loop's thread: a thread that does
+// not drive the loop posts the removal there.
 #pragma once
 
 #include <mach/mach.h>
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <system_error>
 #include <utility>
 
 #include "kedge/mach/received.h"
+#include "kedge/mach/space_incarnation.h"
 #include "kedge/runtime/reactor/reactor.h"
 #include "kedge/runtime/reactor/registration.h"
 
@@ -34,46 +39,55 @@ class port_source {
   bool senders_awaited = false;
 
   // Sets the name of a source that was made with MACH_PORT_NULL.
-  void open(mach_port_name_t name) noexcept { name_ = name; }
+  void open(mach_port_name_t name) noexcept { name_.store(name); }
 
   // MACH_PORT_NULL once closed.
-  mach_port_name_t name() const noexcept { return name_; }
+  mach_port_name_t name() const noexcept { return name_.load(std::memory_order_relaxed); }
+  // The incarnation of the space in which the name has its meaning.
+  std::uint32_t space() const noexcept { return space_; }
+
+  // Makes the caller the one that receives. Returns false if there is another one. give_up() ends
+  // it.
+  bool claim() noexcept { return !claimed_.exchange(true, std::memory_order_acquire); }
+  void give_up() noexcept { claimed_.store(false, std::memory_order_release); }
 
   // Links `l` to the registration with the kqueue of `r`. Fails with errc::already_awaited if
-  // another listener is linked, and with errc::closed after close(). Throws std::bad_alloc, and
-  // std::logic_error if the current space is not the one in which the loop was made.
+  // another listener is linked there, and with errc::closed after close(). Requires the claim.
+  // Throws std::bad_alloc, and std::logic_error if the current space is not that of the name, or
+  // not the one in which the loop was made.
   std::error_code link(listener& l, reactor& r);
-  // Returns true if a message may be queued: an event has reported one, and no take() since has
-  // found the queue empty.
-  bool ready() const noexcept { return registration_.ready(); }
+  // Returns true if a message may be queued: an event has told `r` of one, and no take() since has
+  // found the queue empty. Requires the claim.
+  bool ready(reactor& r) const noexcept;
 
-  // Returns true if an operation waits for a message.
-  bool awaited() const noexcept { return registration_.awaited(); }
-
-  // Tries once to receive, as try_receive(). MACH_RCV_TIMED_OUT also clears readiness.
+  // Tries once to receive, as try_receive().
   mach_msg_return_t take(received& into) noexcept;
-  // Clears readiness. For callers that know that no message is queued.
-  void found_empty() noexcept {
-    if (registration_) registration_.clear();
-  }
+  // Clears readiness. For callers that know that no message is queued. Requires the claim, and that
+  // the caller's loop was the last to link.
+  void found_empty() noexcept;
 
-  // For a right that is released or destroyed: notifies the listener with `why`. name() is
-  // MACH_PORT_NULL afterwards.
+  // For a right that is released or destroyed: notifies the listener with `why`, at once on the
+  // thread that drives its loop, else by a post. name() is MACH_PORT_NULL afterwards.
   void close(std::error_code why = kedge::errc::closed) noexcept;
 
-  void retain() noexcept { ++holds_; }
+  void retain() noexcept { holds_.fetch_add(1, std::memory_order_relaxed); }
   void release() noexcept {
-    if (--holds_ == 0) delete this;
+    if (holds_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
   }
 
  private:
-  ~port_source() = default;
+  class registered;
 
-  unsigned holds_ = 1;
-  mach_port_name_t name_;
+  ~port_source();
+  void leave_loop(std::error_code why) noexcept;
+
+  std::atomic<unsigned> holds_{1};
+  std::atomic<mach_port_name_t> name_;
+  const std::uint32_t space_ = space_incarnation();
+  std::atomic<bool> claimed_{false};
   std::size_t expected_size_ = 0;  // bytes to allocate for the next message
-  std::shared_ptr<registration_table> table_;
-  registration registration_;
+  // Deleted on its loop's thread only, or when the loop is gone.
+  std::atomic<registered*> registered_{nullptr};
 };
 
 // A counted reference to a port_source, or none.

@@ -10,36 +10,53 @@
 namespace kedge::mach {
 
 bool receive_operation::await_ready() noexcept {
-  if (!source_ || source_->name() == MACH_PORT_NULL) {
-    error_ = kedge::errc::closed;
-    return true;
-  }
-  // A queued message belongs to the operation that waits already.
-  return source_->ready() && !source_->awaited() && take();
+  if (!source_ || source_->name() == MACH_PORT_NULL) error_ = kedge::errc::closed;
+  return static_cast<bool>(error_);
 }
 
 bool receive_operation::await_suspend(waiter& w) {
   waiter_ = &w;
-  error_ = source_->link(*this, w.owner_context().in_reactor());
-  return !error_;
+  reactor& r = w.owner_context().in_reactor();
+  // A queued message belongs to the operation that waits already.
+  has_claim_ = source_->claim();
+  if (!has_claim_) {
+    error_ = kedge::errc::already_awaited;
+    return false;
+  }
+  if (!source_->ready(r) || !take()) error_ = source_->link(*this, r);
+  if (linked()) return true;
+  leave();
+  return false;
 }
 
 bool receive_operation::await_settle() noexcept {
   if (!error_ && !take()) return false;
-  unlink();
+  leave();
   return true;
 }
 
 // Returns true if the operation has ended, with a message or an error.
 bool receive_operation::take() noexcept {
   const mach_msg_return_t code = source_->take(message_);
-  if (code == MACH_RCV_TIMED_OUT) return false;
-  if (code != MACH_MSG_SUCCESS) error_ = msg_error(code);
+  if (code == MACH_RCV_TIMED_OUT) {
+    linked() ? clear() : source_->found_empty();
+    return false;
+  }
+  if (code != MACH_MSG_SUCCESS) {
+    error_ =
+        source_->name() == MACH_PORT_NULL ? make_error_code(kedge::errc::closed) : msg_error(code);
+  }
   return true;
 }
 
-bool receive_operation::await_cancel(cancel_cause) noexcept {
+// Ends the wait: another operation may receive.
+void receive_operation::leave() noexcept {
   unlink();
+  if (std::exchange(has_claim_, false)) source_->give_up();
+}
+
+bool receive_operation::await_cancel(cancel_cause) noexcept {
+  leave();
   return true;
 }
 

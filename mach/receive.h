@@ -12,6 +12,7 @@
 #include <mach/mach.h>
 
 #include <system_error>
+#include <utility>
 
 #include "kedge/mach/port_set.h"
 #include "kedge/mach/port_source.h"
@@ -25,10 +26,10 @@ namespace kedge::mach {
 class receive_operation final : private listener {
  public:
   // `s` is null for an empty right or set; the wait then gives errc::closed.
-  explicit receive_operation(port_source* s) noexcept : source_(s) {}
+  explicit receive_operation(port_source_hold s) noexcept : source_(std::move(s)) {}
   receive_operation(const receive_operation&) = delete;
   receive_operation& operator=(const receive_operation&) = delete;
-  ~receive_operation() = default;
+  ~receive_operation() { leave(); }
 
   bool await_ready() noexcept;
   bool await_suspend(waiter& w);
@@ -42,20 +43,25 @@ class receive_operation final : private listener {
   void closed(std::error_code why) noexcept override;
   bool can_wake() const noexcept override;
   bool take() noexcept;
+  void leave() noexcept;
 
   port_source_hold source_;
+  bool has_claim_ = false;
   waiter* waiter_ = nullptr;
   received message_;
   std::error_code error_;
 };
 
+// Holds the source: the right may be destroyed before the wait begins, which gives errc::closed.
 class [[nodiscard]] receive_awaitable {
  public:
   explicit receive_awaitable(port_source* s) noexcept : source_(s) {}
-  receive_operation operator co_await() && noexcept { return receive_operation(source_); }
+  receive_operation operator co_await() && noexcept {
+    return receive_operation(std::move(source_));
+  }
 
  private:
-  port_source* source_;
+  port_source_hold source_;
 };
 
 }  // namespace kedge::mach

@@ -4,11 +4,17 @@
 #include <mach/notify.h>
 
 #include <atomic>
+#include <new>
+#include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/misuse.h"
 #include "kedge/mach/port_source.h"
 #include "kedge/mach/receive.h"
+#include "kedge/mach/reference_counts.h"
+#include "kedge/mach/space_incarnation.h"
 
 namespace kedge::mach {
 namespace {
@@ -78,7 +84,8 @@ mach_port_name_t receive_right::name() const noexcept {
 mach_port_name_t receive_right::release() && noexcept {
   if (source_ == nullptr) return MACH_PORT_NULL;
   const mach_port_name_t name = source_->name();
-  if (source_->senders_awaited) {
+  const bool is_here = source_->space() == space_incarnation();
+  if (is_here && source_->senders_awaited) {
     // Withdraws the no-senders request, which would stay armed at the right's next owner.
     mach_port_t previous = MACH_PORT_NULL;
     mach_port_request_notification(mach_task_self(), name, MACH_NOTIFY_NO_SENDERS, 0,
@@ -87,6 +94,7 @@ mach_port_name_t receive_right::release() && noexcept {
   }
   source_->close();
   std::exchange(source_, nullptr)->release();
+  if (!is_here) return MACH_PORT_NULL;
   mach_port_unguard(mach_task_self(), name, guard_);
   return name;
 }
@@ -94,31 +102,57 @@ mach_port_name_t receive_right::release() && noexcept {
 void receive_right::destroy() noexcept {
   if (source_ == nullptr) return;
   const mach_port_name_t name = source_->name();
+  const std::uint32_t space = source_->space();
   source_->close();
   std::exchange(source_, nullptr)->release();
-  mach_port_destruct(mach_task_self(), name, 0, guard_);
+  if (space == space_incarnation()) {
+    report_release("a receive right", name, mach_port_destruct(mach_task_self(), name, 0, guard_));
+  } else {
+    report_other_space("a receive right", name, space);
+  }
+}
+
+// The name, for a call of the kernel. Throws std::logic_error, which names the caller, if the right
+// is empty or another space is current.
+mach_port_name_t receive_right::usable(const char* what) const {
+  if (source_ == nullptr) {
+    throw std::logic_error(std::string("kedge::mach::receive_right::") + what +
+                           ": the right is empty");
+  }
+  if (source_->space() != space_incarnation()) {
+    throw std::logic_error(std::string("kedge::mach::receive_right::") + what +
+                           ": the right belongs to another space than the current one");
+  }
+  return source_->name();
 }
 
 send_right receive_right::make_send() const {
-  check(mach_port_insert_right(mach_task_self(), name(), name(), MACH_MSG_TYPE_MAKE_SEND),
+  const mach_port_name_t name = usable("make_send");
+  if (reference_counts::add(source_->space(), name)) return send_right(source_->space(), name);
+  check(mach_port_insert_right(mach_task_self(), name, name, MACH_MSG_TYPE_MAKE_SEND),
         "mach_port_insert_right");
   ++source_->made_send_rights;
-  return send_right::adopt(name());
+  try {
+    return send_right::adopt(name);
+  } catch (const std::bad_alloc&) {
+    mach_port_deallocate(mach_task_self(), name);
+    throw;
+  }
 }
 
 send_once_right receive_right::make_send_once() const {
   mach_port_t made = MACH_PORT_NULL;
   mach_msg_type_name_t kind = 0;
-  check(
-      mach_port_extract_right(mach_task_self(), name(), MACH_MSG_TYPE_MAKE_SEND_ONCE, &made, &kind),
-      "mach_port_extract_right");
+  check(mach_port_extract_right(mach_task_self(), usable("make_send_once"),
+                                MACH_MSG_TYPE_MAKE_SEND_ONCE, &made, &kind),
+        "mach_port_extract_right");
   return send_once_right::adopt(made);
 }
 
 mach_port_status_t receive_right::status() const {
   mach_port_status_t status{};
   mach_msg_type_number_t count = MACH_PORT_RECEIVE_STATUS_COUNT;
-  check(mach_port_get_attributes(mach_task_self(), name(), MACH_PORT_RECEIVE_STATUS,
+  check(mach_port_get_attributes(mach_task_self(), usable("status"), MACH_PORT_RECEIVE_STATUS,
                                  reinterpret_cast<mach_port_info_t>(&status), &count),
         "mach_port_get_attributes");
   return status;
@@ -126,7 +160,7 @@ mach_port_status_t receive_right::status() const {
 
 void receive_right::set_queue_limit(mach_port_msgcount_t limit) {
   mach_port_limits_t limits{limit};
-  check(mach_port_set_attributes(mach_task_self(), name(), MACH_PORT_LIMITS_INFO,
+  check(mach_port_set_attributes(mach_task_self(), usable("set_queue_limit"), MACH_PORT_LIMITS_INFO,
                                  reinterpret_cast<mach_port_info_t>(&limits),
                                  MACH_PORT_LIMITS_INFO_COUNT),
         "mach_port_set_attributes");

@@ -10,7 +10,8 @@
 // destroyed, and a task that awaits the right gets errc::closed.
 //
 // One task may receive at a time, on one loop at a time. Like all rights it belongs to the space in
-// which it was made.
+// which it was made: in another space, and in a forked child, it is refused (std::logic_error), and
+// its destruction releases nothing.
 #pragma once
 
 #include <mach/mach.h>
@@ -41,21 +42,22 @@ class receive_right {
   receive_right& operator=(receive_right&& other) noexcept;
   ~receive_right() { destroy(); }
 
-  // False if the object is empty: default-constructed, moved from, released or destroyed.
+  // False if the object is empty: default-constructed, moved from, released or destroyed. An empty
+  // right refuses everything but these first functions, with std::logic_error.
   explicit operator bool() const noexcept { return source_ != nullptr; }
 
   // The name, or MACH_PORT_NULL if empty. The object keeps the right.
   mach_port_name_t name() const noexcept;
 
   // Removes the guard and transfers the right to the caller. A task that awaits it gets
-  // errc::closed. Returns MACH_PORT_NULL if empty.
+  // errc::closed. Returns MACH_PORT_NULL if empty, or if another space is current.
   mach_port_name_t release() && noexcept;
 
   // Destroys the right, and the port with it. The object is then empty.
   void destroy() noexcept;
 
-  // Make new rights to this port. The name of a send right is the receive right's own. Require a
-  // non-empty object. Throw std::system_error.
+  // Make new rights to this port. The name of a send right is the receive right's own. Throw
+  // std::system_error, and std::bad_alloc.
   send_right make_send() const;
   send_once_right make_send_once() const;
 
@@ -74,6 +76,8 @@ class receive_right {
   friend class reply_port;
   friend class no_senders_awaitable;
   friend class notification_port;
+
+  mach_port_name_t usable(const char* what) const;
 
   port_source* source_ = nullptr;
   mach_port_context_t guard_ = 0;

@@ -16,7 +16,7 @@ void reply_port::open(waiter& w) {
 }
 
 bool reply_port::start(waiter& w) noexcept {
-  receiving_.emplace(port_.source_);
+  receiving_.emplace(port_source_hold(port_.source_));
   try {
     return !receiving_->await_ready() && receiving_->await_suspend(w);
   } catch (const std::bad_alloc&) {

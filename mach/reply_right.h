@@ -2,29 +2,46 @@
 // chose.
 #pragma once
 
-#include "kedge/mach/name_reference.h"
+#include <mach/mach.h>
+
+#include <utility>
+
+#include "kedge/mach/send_once_right.h"
+#include "kedge/mach/send_right.h"
 
 namespace kedge::mach {
 
-class reply_right : public name_reference {
+class reply_right {
  public:
   // Empty: the sender expects no reply, or its reply port has died. Sending to an empty reply right
   // gives errc::peer_died.
   reply_right() = default;
+  explicit reply_right(send_right&& right) noexcept : send_(std::move(right)) {}
+  explicit reply_right(send_once_right&& right) noexcept : send_once_(std::move(right)) {}
 
   // Takes over the right `name`. `disposition` is MACH_MSG_TYPE_MOVE_SEND or
   // MACH_MSG_TYPE_MOVE_SEND_ONCE. It is ignored if `name` is MACH_PORT_NULL or MACH_PORT_DEAD.
-  static reply_right adopt(mach_port_name_t name, mach_msg_type_name_t disposition) noexcept {
-    reply_right r(name);
-    if (r) r.disposition_ = disposition;
-    return r;
+  // Throws std::bad_alloc for a send right; the caller then still owns the right.
+  static reply_right adopt(mach_port_name_t name, mach_msg_type_name_t disposition) {
+    if (disposition == MACH_MSG_TYPE_MOVE_SEND) return reply_right(send_right::adopt(name));
+    return reply_right(send_once_right::adopt(name));
   }
 
-  mach_msg_type_name_t disposition() const noexcept { return disposition_; }
+  explicit operator bool() const noexcept { return send_ || send_once_; }
+  mach_port_name_t name() const noexcept { return send_ ? send_.name() : send_once_.name(); }
+  mach_msg_type_name_t disposition() const noexcept {
+    return send_ ? mach_msg_type_name_t{MACH_MSG_TYPE_MOVE_SEND}
+                 : mach_msg_type_name_t{MACH_MSG_TYPE_MOVE_SEND_ONCE};
+  }
+
+  // Transfers the right to the caller. Returns MACH_PORT_NULL if empty.
+  mach_port_name_t release() && noexcept {
+    return send_ ? std::move(send_).release() : std::move(send_once_).release();
+  }
 
  private:
-  using name_reference::name_reference;
-  mach_msg_type_name_t disposition_ = MACH_MSG_TYPE_MOVE_SEND_ONCE;
+  send_right send_;  // at most one of the two is there
+  send_once_right send_once_;
 };
 
 }  // namespace kedge::mach

@@ -56,10 +56,7 @@ class destination {
       : destination(std::move(right).release(), MACH_MSG_TYPE_MOVE_SEND) {}
   explicit destination(send_once_right&& right) noexcept
       : destination(std::move(right).release(), MACH_MSG_TYPE_MOVE_SEND_ONCE) {}
-  explicit destination(reply_right&& right) noexcept
-      : destination(right.name(), right.disposition()) {
-    std::move(right).release();
-  }
+  explicit destination(reply_right&& right) noexcept : destination(right, right.disposition()) {}
 
   mach_port_name_t name() const noexcept { return name_; }
 
@@ -71,6 +68,8 @@ class destination {
   bool hold() noexcept;
 
  private:
+  destination(reply_right& right, mach_msg_type_name_t disposition) noexcept
+      : destination(std::move(right).release(), disposition) {}
   destination(mach_port_name_t name, mach_msg_type_name_t disposition) noexcept
       : held_(send_right::adopt(name)), name_(held_.name()), disposition_(disposition) {}
 

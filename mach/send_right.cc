@@ -1,12 +1,16 @@
 // Implements send_right with mach_port_mod_refs() and mach_port_type().
 #include "kedge/mach/send_right.h"
 
+#include <new>
+
 #include "kedge/mach/error.h"
 
 namespace kedge::mach {
 
 send_right send_right::another(mach_port_name_t name) {
   if (!MACH_PORT_VALID(name)) return {};
+  const std::uint32_t space = space_incarnation();
+  if (reference_counts::add(space, name)) return send_right(space, name);
   const auto add = [name](mach_port_right_t right) {
     return mach_port_mod_refs(mach_task_self(), name, right, 1);
   };
@@ -14,12 +18,12 @@ send_right send_right::another(mach_port_name_t name) {
   // The port may have died. A dead name never becomes a send right again.
   if (code == KERN_INVALID_RIGHT) code = add(MACH_PORT_RIGHT_DEAD_NAME);
   check(code, "mach_port_mod_refs");
-  return adopt(name);
-}
-
-send_right& send_right::operator=(const send_right& other) {
-  if (this != &other) *this = send_right(other);
-  return *this;
+  try {
+    return adopt(name);
+  } catch (const std::bad_alloc&) {
+    mach_port_deallocate(mach_task_self(), name);
+    throw;
+  }
 }
 
 bool send_right::dead() const noexcept {

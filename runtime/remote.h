@@ -66,6 +66,7 @@ class remote {
 
  private:
   friend class reactor;
+  friend class weak_remote;
 
   // Memory of the thread's recycler. Blocks of the recycler have the default alignment.
   struct recycled : work {
@@ -94,6 +95,23 @@ class remote {
   bool enqueue(work& w) const noexcept;
 
   std::shared_ptr<mailbox> box_;
+};
+
+// Posts work as a remote does, and is not counted as one: a loop that nothing else can wake reports
+// a deadlock although weak remotes exist. For what has nothing to tell but the loop's own business,
+// such as the end of an object that it uses.
+class weak_remote {
+ public:
+  explicit weak_remote(const remote& of) noexcept : box_(of.box_) {}
+
+  // As remote::post().
+  bool post(remote::work& w) const noexcept {
+    const std::shared_ptr<remote::mailbox> box = box_.lock();
+    return box != nullptr && remote(box).post(w);
+  }
+
+ private:
+  std::weak_ptr<remote::mailbox> box_;
 };
 
 }  // namespace kedge

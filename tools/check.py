@@ -83,7 +83,7 @@ ARROWS = {
                           '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/kqueue/extension.h"',
                           '"tests/tools/program.h"'),
     "tests/mach": ("<doctest/", "<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/',
-                   '"tests/runtime/sweep.h"'),
+                   '"tests/runtime/drain.h"', '"tests/runtime/in_child_process.h"', '"tests/runtime/sweep.h"'),
     "tests/tools": ("<doctest/", '"tests/temporary_folder.h"'),
     "tests/net": ("<doctest/", '"kedge/net/', '"kedge/runtime/'),
 }

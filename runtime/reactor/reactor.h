@@ -129,6 +129,8 @@ class reactor {
   // that polls needs native_handle().
   int kqueue_fd() const noexcept { return kq_; }
 
+  // The reactor that the calling thread is driving, or null.
+  static reactor* current() noexcept;
   // Returns whether the calling thread may use the loop (see above). For assertions.
   bool in_own_thread() const noexcept;
 
@@ -301,9 +303,6 @@ class reactor {
 
   // Destroys the attachments. For ~loop, after its coroutines.
   void destroy_attachments() noexcept;
-
-  // The reactor that the calling thread is driving, or null.
-  static reactor* current() noexcept;
 
  private:
   struct held_base {

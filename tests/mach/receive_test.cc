@@ -4,7 +4,10 @@
 #include <doctest/doctest.h>
 #include <mach/mach.h>
 
+#include <atomic>
 #include <chrono>
+#include <cstddef>
+#include <cstdlib>
 #include <optional>
 #include <ostream>
 #include <string>
@@ -14,6 +17,8 @@
 #include <vector>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/no_senders.h"
+#include "kedge/mach/port_set.h"
 #include "kedge/mach/send.h"
 #include "kedge/runtime/deadlock.h"
 #include "kedge/runtime/loop.h"
@@ -24,6 +29,7 @@
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
 #include "space_names.h"
+#include "tests/runtime/drain.h"
 
 namespace kedge::mach {
 namespace {
@@ -244,6 +250,68 @@ TEST_CASE("receive refuses a right that another loop awaits, whose wait continue
   REQUIRE(try_send(port.make_send(), message(0, "a")));
   while (got.empty()) a.run_once();
   CHECK(got == "a");
+}
+
+TEST_CASE("an awaitable whose right goes before the wait begins gives errc::closed") {
+  loop l;
+  receive_right port = receive_right::make();
+  port_set set = port_set::make();
+  auto from_port = port.receive();
+  auto from_set = set.receive();
+  auto last_sender = no_senders(port);
+  port.destroy();
+  set.destroy();
+  CHECK(l.run(std::move(from_port)).error() == kedge::errc::closed);
+  CHECK(l.run(std::move(from_set)).error() == kedge::errc::closed);
+  CHECK(l.run(std::move(last_sender)).error() == kedge::errc::closed);
+}
+
+TEST_CASE("a right that two threads pass to and fro is awaited on both their loops") {
+  const std::size_t before = names_in_space();
+  {
+    constexpr int rounds = 500;
+    receive_right right = receive_right::make();
+    const send_right to = right.make_send();
+    std::atomic<int> turn{0};
+    const auto play = [&](int self) {
+      loop l;
+      l.run([](receive_right& r, const send_right& own, std::atomic<int>& next, int me) -> task<> {
+        for (int i = me; i < rounds; i += 2) {
+          while (next.load(std::memory_order_acquire) != i) std::this_thread::yield();
+          {
+            receive_right held = std::move(r);
+            // The first await finds nothing and registers; then the message arrives.
+            const bool waited = !co_await with_timeout(0s, held.receive());
+            if (!waited || !try_send(own, message(i))) std::abort();
+            const received m = (co_await held.receive()).value();
+            if (m.id() != i) std::abort();
+            r = std::move(held);
+          }
+          next.store(i + 1, std::memory_order_release);
+        }
+      }(right, to, turn, self));
+    };
+    std::thread other([&] { play(1); });
+    play(0);
+    other.join();
+    CHECK(turn.load() == rounds);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("a right that another thread destroys ends the wait, at the loop's next turn") {
+  const std::size_t before = names_in_space();
+  loop l;
+  std::optional<receive_right> port = receive_right::make();
+  const send_right to = port->make_send();
+  std::error_code error;
+  l.spawn(note_error(*port, error));
+  settle(l);
+  std::thread([&] { port.reset(); }).join();
+  CHECK_FALSE(error);
+  settle(l);
+  CHECK(error == kedge::errc::closed);
+  CHECK(names_in_space() == before + 1);  // the dead name of `to`
 }
 
 TEST_CASE("run() reports a deadlock at a port that has neither senders nor messages") {

@@ -1,0 +1,43 @@
+// Implements the reports of misuse.
+#include "kedge/mach/misuse.h"
+
+#ifndef NDEBUG
+
+#include <mach/mach_error.h>
+
+#include <cstdio>
+
+#include "kedge/mach/space_incarnation.h"
+
+namespace kedge::mach {
+namespace {
+
+// Returns whether the space of the incarnation lives, in this process.
+bool is_alive(std::uint32_t space) noexcept {
+  constexpr std::uint32_t made_task = std::uint32_t{1} << 31;
+  if ((space & made_task) == 0) return space == (fork_generation() & ~made_task);
+  const mach_port_t self = kernel::task_self_port(kernel::task{space & ~made_task});
+  if (!MACH_PORT_VALID(self)) return false;
+  mach_port_deallocate(mach_task_self(), self);
+  return true;
+}
+
+}  // namespace
+
+void report_release(const char* what, mach_port_name_t name, kern_return_t code) noexcept {
+  if (code != KERN_INVALID_NAME && code != KERN_INVALID_RIGHT && code != KERN_INVALID_VALUE) return;
+  std::fprintf(stderr, "kedge::mach: releasing %s, 0x%x: %s; somebody else has released the name\n",
+               what, name, mach_error_string(code));
+}
+
+void report_other_space(const char* what, mach_port_name_t name, std::uint32_t space) noexcept {
+  if (!is_alive(space)) return;
+  std::fprintf(stderr,
+               "kedge::mach: %s, 0x%x, was destroyed while another space than its own was "
+               "current: it is not released\n",
+               what, name);
+}
+
+}  // namespace kedge::mach
+
+#endif

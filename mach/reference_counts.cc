@@ -1,0 +1,245 @@
+// Implements reference_counts with an open-addressing hash table, one for all spaces.
+#include "kedge/mach/reference_counts.h"
+
+#include <pthread.h>
+
+#include <cstddef>
+#include <new>
+
+#include "kedge/mach/misuse.h"
+#include "kedge/mach/space_incarnation.h"
+#include "kedge/runtime/base/one_thread.h"
+
+namespace kedge::mach::reference_counts {
+namespace {
+
+// (space, name). The name of a right is never 0.
+using key = std::uint64_t;
+
+key key_of(std::uint32_t space, mach_port_name_t name) noexcept {
+  return std::uint64_t{space} << 32 | name;
+}
+
+// Rights may be released by the destructors of static objects, so the table has none.
+class table {
+ public:
+  struct entry {
+    key of = 0;  // 0: free
+    std::uint64_t count = 0;
+  };
+
+  // Returns null if the key is not counted.
+  entry* find(key k) const noexcept {
+    if (entries_ == nullptr) return nullptr;
+    std::size_t at = place(k);
+    while (entries_[at].of != 0 && entries_[at].of != k) at = next(at);
+    return entries_[at].of == k ? &entries_[at] : nullptr;
+  }
+  // Counts 1 for a key that is not counted. Returns false if there is no memory.
+  bool insert(key k) noexcept {
+    if ((used_ + reserved_ + 1) * 4 > capacity_ * 3 && !grow()) return false;
+    place_new(k, 1);
+    return true;
+  }
+  // Frees the entry, and keeps room for one if `reserve`: insert_reserved() follows.
+  void remove(entry& e, bool reserve) noexcept {
+    // Moves later entries of the same chain forward, so that no gap cuts them off.
+    auto gap = static_cast<std::size_t>(&e - entries_);
+    for (std::size_t at = next(gap); entries_[at].of != 0; at = next(at)) {
+      const std::size_t distance = (at - place(entries_[at].of)) & (capacity_ - 1);
+      if (distance < ((at - gap) & (capacity_ - 1))) continue;
+      entries_[gap] = entries_[at];
+      gap = at;
+    }
+    entries_[gap] = {};
+    --used_;
+    if (reserve) ++reserved_;
+    shrink();
+  }
+  void insert_reserved(key k) noexcept {
+    --reserved_;
+    place_new(k, 1);
+  }
+  void unreserve() noexcept {
+    --reserved_;
+    shrink();
+  }
+
+ private:
+  static constexpr std::size_t smallest = 64;
+
+  std::size_t place(key k) const noexcept {
+    return static_cast<std::size_t>((k * 0x9e3779b97f4a7c15u) >> shift_);
+  }
+  std::size_t next(std::size_t at) const noexcept { return (at + 1) & (capacity_ - 1); }
+
+  void place_new(key k, std::uint64_t count) noexcept {
+    std::size_t at = place(k);
+    while (entries_[at].of != 0) at = next(at);
+    entries_[at] = {k, count};
+    ++used_;
+  }
+  bool grow() noexcept {
+    const std::size_t larger = capacity_ == 0 ? smallest : capacity_ * 2;
+    auto* const made = new (std::nothrow) entry[larger]();
+    if (made == nullptr) return false;
+    entry* const old = entries_;
+    const std::size_t old_capacity = capacity_;
+    entries_ = made;
+    capacity_ = larger;
+    shift_ = 64;
+    for (std::size_t n = larger; n > 1; n /= 2) --shift_;
+    used_ = 0;
+    for (std::size_t i = 0; i < old_capacity; ++i) {
+      if (old[i].of != 0) place_new(old[i].of, old[i].count);
+    }
+    delete[] old;
+    return true;
+  }
+  // A table that a flood of rights has made large goes when it is empty.
+  void shrink() noexcept {
+    if (used_ + reserved_ != 0 || capacity_ <= smallest) return;
+    delete[] entries_;
+    entries_ = nullptr;
+    capacity_ = 0;
+  }
+
+  entry* entries_ = nullptr;
+  std::size_t capacity_ = 0;  // a power of two
+  int shift_ = 0;
+  std::size_t used_ = 0;
+  std::size_t reserved_ = 0;
+};
+
+constinit table counts;
+constinit pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+// Holds the lock, unless the process has one thread: nothing here makes another.
+class hold {
+ public:
+  hold() noexcept {
+    if (locked_) pthread_mutex_lock(&lock);
+  }
+  hold(const hold&) = delete;
+  hold& operator=(const hold&) = delete;
+  ~hold() {
+    if (locked_) pthread_mutex_unlock(&lock);
+  }
+
+ private:
+  const bool locked_ = !base::one_thread();
+};
+
+// A child of fork() gets the table as no thread is changing it.
+[[maybe_unused]] const int fork_handlers = [] {
+  return pthread_atfork([] { pthread_mutex_lock(&lock); }, [] { pthread_mutex_unlock(&lock); },
+                        [] { pthread_mutex_unlock(&lock); });
+}();
+
+void deallocate(std::uint32_t space, mach_port_name_t name) noexcept {
+  if (space != space_incarnation()) {
+    report_other_space("a send right", name, space);
+    return;
+  }
+  report_release("a send right", name, mach_port_deallocate(mach_task_self(), name));
+}
+
+}  // namespace
+
+void adopt(std::uint32_t space, mach_port_name_t name) {
+  {
+    const hold held;
+    table::entry* const found = counts.find(key_of(space, name));
+    if (found == nullptr) {
+      if (!counts.insert(key_of(space, name))) throw std::bad_alloc();
+      return;
+    }
+    ++found->count;
+  }
+  deallocate(space, name);
+}
+
+bool add(std::uint32_t space, mach_port_name_t name) noexcept {
+  const hold held;
+  table::entry* const found = counts.find(key_of(space, name));
+  if (found != nullptr) ++found->count;
+  return found != nullptr;
+}
+
+void drop(std::uint32_t space, mach_port_name_t name) noexcept {
+  {
+    const hold held;
+    table::entry* const found = counts.find(key_of(space, name));
+    if (found == nullptr || --found->count != 0) return;
+    counts.remove(*found, false);
+  }
+  deallocate(space, name);
+}
+
+mach_port_name_t release(std::uint32_t space, mach_port_name_t name) noexcept {
+  if (space != space_incarnation()) {
+    drop(space, name);
+    return MACH_PORT_NULL;
+  }
+  {
+    const hold held;
+    table::entry* const found = counts.find(key_of(space, name));
+    if (found == nullptr) return MACH_PORT_NULL;
+    if (found->count == 1) {
+      counts.remove(*found, false);
+      return name;
+    }
+  }
+  // The caller's count keeps the name until the kernel has made the reference.
+  kern_return_t code = mach_port_mod_refs(mach_task_self(), name, MACH_PORT_RIGHT_SEND, 1);
+  // A dead name never becomes a send right again.
+  if (code == KERN_INVALID_RIGHT) {
+    code = mach_port_mod_refs(mach_task_self(), name, MACH_PORT_RIGHT_DEAD_NAME, 1);
+  }
+  report_release("a send right", name, code);
+  drop(space, name);
+  return code == KERN_SUCCESS ? name : mach_port_name_t{MACH_PORT_NULL};
+}
+
+mach_msg_type_name_t lend(std::uint32_t space, mach_port_name_t name) noexcept {
+  const hold held;
+  table::entry* const found = counts.find(key_of(space, name));
+  if (found == nullptr || found->count != 1) return MACH_MSG_TYPE_COPY_SEND;
+  counts.remove(*found, true);
+  return MACH_MSG_TYPE_MOVE_SEND;
+}
+
+void sent(std::uint32_t space, mach_port_name_t name, mach_msg_type_name_t lent_as) noexcept {
+  if (lent_as == MACH_MSG_TYPE_COPY_SEND) {
+    drop(space, name);
+  } else {
+    const hold held;
+    counts.unreserve();
+  }
+}
+
+void kept(std::uint32_t space, mach_port_name_t name, mach_msg_type_name_t lent_as) noexcept {
+  if (lent_as != MACH_MSG_TYPE_COPY_SEND) came_back(space, name, lent_as, name);
+}
+
+mach_port_name_t came_back(std::uint32_t space, mach_port_name_t name, mach_msg_type_name_t lent_as,
+                           mach_port_name_t returned) noexcept {
+  const bool is_copy = lent_as == MACH_MSG_TYPE_COPY_SEND;
+  bool in_excess = is_copy;
+  if (!is_copy) {
+    const hold held;
+    table::entry* const found =
+        MACH_PORT_VALID(returned) ? counts.find(key_of(space, returned)) : nullptr;
+    if (found != nullptr) ++found->count;
+    in_excess = found != nullptr;
+    if (found != nullptr || !MACH_PORT_VALID(returned)) {
+      counts.unreserve();
+    } else {
+      counts.insert_reserved(key_of(space, returned));
+    }
+  }
+  if (in_excess && MACH_PORT_VALID(returned)) deallocate(space, returned);
+  return is_copy ? name : returned;
+}
+
+}  // namespace kedge::mach::reference_counts
