@@ -29,6 +29,8 @@ PLACES = (
     '"kedge/mach/kernel/extension.h"',
     '"kedge/mach/kernel/snapshot.h"',
     '"tests/runtime/host.h"',  # a main loop that drives loops
+    '"tests/runtime/drain.h"',
+    '"tests/runtime/in_child_process.h"',
     '"tests/runtime/sweep.h"',  # interrupts an awaitable at every point
     '"tests/temporary_folder.h"',  # a folder for one test
     '"tests/tools/program.h"',  # runs a program
