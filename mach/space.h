@@ -3,22 +3,18 @@
 //
 //     kedge::mach::space peer;
 //     kedge::mach::scoped_space inside(peer);
-//     kedge::loop loop;                  // a kqueue belongs to the space that it was made in
-//     loop.set_hook(&peer);              // the loop's coroutines run with the names of `peer`
+//     kedge::loop loop;                  // its coroutines run with the names of `peer`
 //
 // For tests and simulations: several loops, each in its own space, are several tasks in one
-// process. A right belongs to the space in which it was made. Use and destroy it with that space
-// current. A loop without the hook throws std::logic_error when a task waits for a port outside of
-// the space that the loop was made in. On Darwin a process is one task, and every space is that
-// task.
+// process. A loop that is made in a space runs its coroutines there (loop::set_hook()), wherever it
+// is driven. A right belongs to the space in which it was made. Use and destroy it with that space
+// current. On Darwin a process is one task, and every space is that task.
 //
 // Destroying the space ends the task: its rights are destroyed, and the kernel notifies its peers.
 // Destroy a loop that runs in the space first.
 #pragma once
 
 #include <mach/mach.h>
-
-#include <vector>
 
 #include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/send_right.h"
@@ -35,21 +31,17 @@ class space final : public drive_hook {
   ~space();
 
   // Makes the space the calling thread's current one; leave() restores the one before. Nests.
+  // Several threads may be in the space.
   void enter() noexcept override;
   void leave() noexcept override;
 
   // Moves `right` from the current space into this one and returns its name there, for
-  // send_right::adopt. Throws std::system_error, with KERN_RIGHT_EXISTS if this space has a right
-  // to the port already. `right` is consumed in any case.
+  // send_right::adopt: a fresh name, or the one by which the space has the right already. Throws
+  // std::system_error if the port is dead. `right` is consumed in any case. Any thread.
   mach_port_name_t give(send_right&& right);
 
  private:
-  struct outer {
-    kernel::task task;
-    const drive_hook* hook;
-  };
   const kernel::task task_;
-  std::vector<outer> outer_;  // what was current before each enter()
 };
 
 // Makes a space the calling thread's current one until the end of the scope. For code outside of

@@ -136,6 +136,10 @@ inline void terminate_task(task) noexcept {}
 inline mach_port_t task_self_port(task) noexcept {
   return mach_task_self();
 }
+inline kern_return_t place_right(task, mach_port_name_t right, mach_port_name_t* name) noexcept {
+  *name = right;
+  return mach_port_mod_refs(mach_task_self(), right, MACH_PORT_RIGHT_SEND, 1);
+}
 inline task create_task(std::uint32_t) {
   return {};
 }
@@ -180,6 +184,12 @@ void terminate_task(task) noexcept;
 // the one user reference. For the current task it is mach_task_self(), which need not be released.
 // MACH_PORT_DEAD if the task has ended, or if the current space has no room for the name.
 mach_port_t task_self_port(task) noexcept;
+
+// Copies the send right `right` of the current space into the task's. Sets `name` to its name
+// there, which gets a user reference that the task's code owns: a fresh name, or the one by which
+// the task has the right already. KERN_TERMINATED: the task has ended. KERN_INVALID_NAME,
+// KERN_INVALID_RIGHT: `right` is not a live send right. KERN_NO_SPACE, KERN_RESOURCE_SHORTAGE.
+kern_return_t place_right(task into, mach_port_name_t right, mach_port_name_t* name) noexcept;
 
 // Limits the names in the task's space to `count`, besides those that it has from its start. Beyond
 // the limit new rights fail (KERN_NO_SPACE, MACH_MSG_IPC_SPACE). Four million by default. Existing

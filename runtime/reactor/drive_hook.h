@@ -17,19 +17,19 @@ class drive_hook {
 
   // Returns the hook whose state is the calling thread's, or null: the last one that an
   // implementation of enter() has made current.
-  static const drive_hook* current() noexcept { return current_; }
+  static drive_hook* current() noexcept { return current_; }
 
  protected:
   drive_hook() = default;
   ~drive_hook() = default;
 
   // For implementations of enter() and leave(). Returns the hook that was current.
-  static const drive_hook* make_current(const drive_hook* next) noexcept {
+  static drive_hook* make_current(drive_hook* next) noexcept {
     return std::exchange(current_, next);
   }
 
  private:
-  static inline constinit thread_local const drive_hook* current_ = nullptr;
+  static inline constinit thread_local drive_hook* current_ = nullptr;
 };
 
 }  // namespace kedge

@@ -160,7 +160,8 @@ class reactor {
   // --- For the owner of the loop --------------------------------------------------------------
 
   // Sets the hook that runs around every drive, and around spawning, cancelling and destroying;
-  // null removes it. Must not be called during a drive. The hook must outlive the loop.
+  // null removes it. A new loop has the one that is current then (drive_hook::current()). Must not
+  // be called during a drive. The hook must outlive the loop.
   void set_hook(drive_hook* hook) noexcept { hook_ = hook; }
 
   // Sets what sees the loop's tasks and decides their order; null: nothing. Returns what was set
@@ -387,7 +388,7 @@ class reactor {
   std::shared_ptr<remote::mailbox> mailbox_;
   std::vector<attached> attachments_;
   std::unique_ptr<kevent64_s[]> events_;  // room for the events of a call, then for its changes
-  drive_hook* hook_ = nullptr;
+  drive_hook* hook_ = drive_hook::current();
   const drive_hook* const made_within_ = drive_hook::current();
 };
 

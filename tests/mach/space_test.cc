@@ -4,7 +4,10 @@
 #include <doctest/doctest.h>
 #include <mach/mach.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <ostream>
@@ -33,7 +36,6 @@ struct peer {
   peer() {
     const scoped_space inside(names);
     runs.emplace();
-    runs->set_hook(&names);
   }
 };
 
@@ -148,7 +150,7 @@ TEST_CASE("a service that ends completes its client's died() and no_senders()" *
   }
 }
 
-TEST_CASE("a loop that was made in a space and is driven without its hook refuses to wait there" *
+TEST_CASE("a loop that was made in a space and has lost its hook refuses to wait outside of it" *
           several_tasks) {
   space names;
   std::optional<loop> runs;
@@ -156,6 +158,7 @@ TEST_CASE("a loop that was made in a space and is driven without its hook refuse
     const scoped_space inside(names);
     runs.emplace();
   }
+  runs->set_hook(nullptr);
   const auto wait = [](receive_right r) -> task<> { static_cast<void>(co_await r.receive()); };
   std::string message;
   try {
@@ -177,6 +180,72 @@ TEST_CASE("a loop that was made in a space and is driven without its hook refuse
   CHECK(runs->size() == 1);
 }
 
+TEST_CASE("a loop that was made in a space drives there, from wherever it is driven") {
+  peer p;
+  const std::size_t before = names_in_space();
+  p.runs->run([&]() -> task<> {
+    CHECK(drive_hook::current() == &p.names);
+    const receive_right port = receive_right::make();
+    CHECK(try_send(port.make_send(), message(7)));
+    CHECK((co_await port.receive()).value().id() == 7);
+  }());
+  CHECK(drive_hook::current() == nullptr);
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("spaces nest as deep as the program does" * several_tasks) {
+  space a, b;
+  const std::size_t before = names_in_space();
+  const std::function<void(int)> descend = [&](int depth) {
+    if (depth == 0) return;
+    const scoped_space inside(depth % 2 == 0 ? a : b);
+    descend(depth - 1);
+    CHECK(drive_hook::current() == (depth % 2 == 0 ? &a : &b));
+  };
+  descend(100);
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("give places a right under the name that the space has for it already" * several_tasks) {
+  const std::size_t before = names_in_space();
+  {
+    const receive_right port = receive_right::make();
+    space other;
+    const mach_port_name_t first = other.give(port.make_send());
+    CHECK(port.status().mps_srights == 1);
+    CHECK(other.give(port.make_send()) == first);
+    receive_right dead = receive_right::make();
+    send_right to_dead = dead.make_send();
+    dead.destroy();
+    CHECK_THROWS_AS(other.give(std::move(to_dead)), std::system_error);
+    const scoped_space inside(other);
+    const send_right one = send_right::adopt(first), two = send_right::adopt(first);
+    CHECK(send_references(first) == 1);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("threads that give rights to one space get a name each" * several_tasks) {
+  space common;
+  const auto give_many = [&] {
+    for (int i = 0; i < 200; ++i) {
+      const receive_right port = receive_right::make();
+      const mach_port_name_t name = common.give(port.make_send());
+      const scoped_space inside(common);
+      const send_right given = send_right::adopt(name);
+      if (send_references(name) != 1) std::abort();
+    }
+  };
+  std::thread other(give_many);
+  give_many();
+  other.join();
+  const scoped_space inside(common);
+  space fresh;
+  const std::size_t left = names_in_space();
+  const scoped_space in_fresh(fresh);
+  CHECK(left == names_in_space());
+}
+
 TEST_CASE("two tasks on two threads exchange 200 calls") {
   space server_space;
   receive_right requests;
@@ -191,14 +260,12 @@ TEST_CASE("two tasks on two threads exchange 200 calls") {
   std::thread server([&] {
     const scoped_space inside(server_space);
     loop l;
-    l.set_hook(&server_space);
     l.run(echo(std::move(requests), count));
   });
   int right_replies = 0;
   {
     const scoped_space inside(client_space);
     loop l;
-    l.set_hook(&client_space);
     l.run([&]() -> task<> {
       const send_right service = send_right::adopt(name);
       for (int i = 0; i < count; ++i) {

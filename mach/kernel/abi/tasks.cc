@@ -26,6 +26,12 @@ mach_port_t task_self_port(task of) noexcept {
   return answer.result == KERN_SUCCESS ? answer.fields.name : MACH_PORT_DEAD;
 }
 
+kern_return_t place_right(task into, mach_port_name_t right, mach_port_name_t* name) noexcept {
+  const auto answer = call(requests::task_place_right{.id = into.id, .right = right});
+  *name = answer.result == KERN_SUCCESS ? answer.fields.name : mach_port_name_t{MACH_PORT_NULL};
+  return answer.result;
+}
+
 void limit_names(task of, std::uint32_t count) noexcept {
   call(requests::task_limit_names{.id = of.id, .count = count});
 }

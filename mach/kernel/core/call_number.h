@@ -85,6 +85,7 @@ enum class call_number : std::uint32_t {
   task_create,
   task_terminate,
   task_self_port,
+  task_place_right,
   task_set_guards,
   task_take_guard,
   task_limit_names,

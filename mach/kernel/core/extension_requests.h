@@ -31,6 +31,16 @@ struct task_self_port {
   std::uint64_t id;
 };
 
+// Copies a send right of the caller into the task `id`. KERN_TERMINATED: there is no such task.
+// KERN_INVALID_NAME, KERN_INVALID_RIGHT: the name is not a live send right.
+struct task_place_right {
+  static constexpr auto number = call_number::task_place_right;
+  using reply = replies::task_place_right;
+  std::uint64_t id;
+  mach_port_name_t right;
+  std::uint32_t reserved = 0;
+};
+
 struct task_set_guards {
   static constexpr auto number = call_number::task_set_guards;
   using reply = replies::nothing;

@@ -192,6 +192,10 @@ struct task_self_port {
   mach_port_name_t name;
 };
 
+struct task_place_right {
+  mach_port_name_t name;
+};
+
 struct task_take_guard {
   guard_violation oldest;
 };

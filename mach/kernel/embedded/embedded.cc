@@ -197,6 +197,10 @@ bool embedded::call_of_tasks(ipc_task& caller, const any_request& request, any_r
       reply.result = name_task(caller, request.as<requests::task_self_port>(),
                                reply.as<replies::task_self_port>());
       return true;
+    case call_number::task_place_right:
+      reply.result = place_right(caller, request.as<requests::task_place_right>(),
+                                 reply.as<replies::task_place_right>());
+      return true;
     case call_number::task_set_guards: {
       const auto& asked = request.as<requests::task_set_guards>();
       if (ref<ipc_task> of = find(asked.id)) {
@@ -226,6 +230,21 @@ kern_return_t embedded::name_task(ipc_task& caller, const requests::task_self_po
                                   replies::task_self_port& reply) {
   const ref<ipc_task> of = find(request.id);
   return of ? kernel_.name_send_right(caller, of->self_port(), reply.name) : KERN_TERMINATED;
+}
+
+kern_return_t embedded::place_right(ipc_task& caller, const requests::task_place_right& request,
+                                    replies::task_place_right& reply) {
+  const ref<ipc_task> into = find(request.id);
+  if (!into) return KERN_TERMINATED;
+  ref<port> target;
+  {
+    const std::lock_guard hold(caller.names.lock);
+    port* found = nullptr;
+    const kern_return_t failed = find_send_right(caller.names, request.right, found);
+    if (failed != KERN_SUCCESS) return failed;
+    target = ref<port>(found);
+  }
+  return kernel_.name_send_right(*into, *target, reply.name);
 }
 
 kern_return_t embedded::take_guard(const requests::task_take_guard& request,

@@ -57,6 +57,8 @@ class embedded final : public binding {
                           replies::task_self_port& reply);
   kern_return_t take_guard(const requests::task_take_guard& request,
                            replies::task_take_guard& reply);
+  kern_return_t place_right(ipc_task& caller, const requests::task_place_right& request,
+                            replies::task_place_right& reply);
   void limit_names(const requests::task_limit_names& request);
   kern_return_t copy_snapshot(const requests::snapshot& request, replies::snapshot& reply,
                               copyio& memory);
