@@ -46,6 +46,22 @@ task<> note_error(const receive_right& port, std::error_code& error) {
   error = r ? std::error_code() : r.error();
 }
 
+// Takes `right` at every second turn, beginning with `self`, awaits it and gives it back.
+task<> receive_in_turn(receive_right& right, const send_right& to, std::atomic<int>& turn, int self,
+                       int rounds) {
+  for (int i = self; i < rounds; i += 2) {
+    while (turn.load(std::memory_order_acquire) != i) std::this_thread::yield();
+    receive_right held = std::move(right);
+    // The first await finds nothing and registers; then the message arrives.
+    const auto early = co_await with_timeout(0s, held.receive());
+    if (early || !try_send(to, message(i))) std::abort();
+    const received m = (co_await held.receive()).value();
+    if (m.id() != i) std::abort();
+    right = std::move(held);
+    turn.store(i + 1, std::memory_order_release);
+  }
+}
+
 }  // namespace
 
 TEST_CASE("receive takes a queued message, and waits for one that is sent later") {
@@ -275,21 +291,7 @@ TEST_CASE("a right that two threads pass to and fro is awaited on both their loo
     std::atomic<int> turn{0};
     const auto play = [&](int self) {
       loop l;
-      l.run([](receive_right& r, const send_right& own, std::atomic<int>& next, int me) -> task<> {
-        for (int i = me; i < rounds; i += 2) {
-          while (next.load(std::memory_order_acquire) != i) std::this_thread::yield();
-          {
-            receive_right held = std::move(r);
-            // The first await finds nothing and registers; then the message arrives.
-            const bool waited = !co_await with_timeout(0s, held.receive());
-            if (!waited || !try_send(own, message(i))) std::abort();
-            const received m = (co_await held.receive()).value();
-            if (m.id() != i) std::abort();
-            r = std::move(held);
-          }
-          next.store(i + 1, std::memory_order_release);
-        }
-      }(right, to, turn, self));
+      l.run(receive_in_turn(right, to, turn, self, rounds));
     };
     std::thread other([&] { play(1); });
     play(0);
