@@ -33,6 +33,9 @@ class library_codes final : public std::error_category {
         return "the peer's queue is full";
       case errc::rights_lost:
         return "the kernel refused a right, and has consumed part of the message";
+      case errc::revocable:
+        return "the receive right was refused: its sender can take it back "
+               "(MACH_NOTIFY_PORT_DESTROYED)";
     }
     return "unknown error " + std::to_string(value);
   }

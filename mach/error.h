@@ -22,6 +22,9 @@ enum class errc {
   // The kernel has refused a right or memory in the message, and has consumed an unknown part of
   // the message. The rest is leaked, since releasing it could release a right twice.
   rights_lost,
+  // The sender of a receive right can take it back, with all that is sent to it later: it has left
+  // a port-destroyed request armed. Such a right is refused.
+  revocable,
 };
 
 const std::error_category& kern_category() noexcept;

@@ -5,20 +5,6 @@
 #include <utility>
 
 namespace kedge::mach {
-namespace {
-
-mach_msg_descriptor_type_t type_of(const std::byte* descriptor) noexcept {
-  mach_msg_type_descriptor_t d;
-  std::memcpy(&d, descriptor, sizeof d);
-  return d.type;
-}
-
-std::size_t size_of(const std::byte* descriptor) noexcept {
-  return type_of(descriptor) == MACH_MSG_PORT_DESCRIPTOR ? sizeof(mach_msg_port_descriptor_t)
-                                                         : sizeof(mach_msg_ool_descriptor_t);
-}
-
-}  // namespace
 
 mach_msg_audit_trailer_t received::no_trailer() noexcept {
   mach_msg_audit_trailer_t t{};
@@ -30,13 +16,19 @@ received::received(message_buffer&& buffer) noexcept : buffer_(std::move(buffer)
   parse();
 }
 
+received::received(received&& other) noexcept
+    : buffer_(std::move(other.buffer_)),
+      descriptors_(std::exchange(other.descriptors_, {})),
+      offset_(std::exchange(other.offset_, 0)),
+      trailer_(std::exchange(other.trailer_, no_trailer())) {}
+
 received& received::operator=(received&& other) noexcept {
   if (this != &other) {
     clear();
     buffer_ = std::move(other.buffer_);
-    rights_ = other.rights_;
-    offset_ = other.offset_;
-    trailer_ = other.trailer_;
+    descriptors_ = std::exchange(other.descriptors_, {});
+    offset_ = std::exchange(other.offset_, 0);
+    trailer_ = std::exchange(other.trailer_, no_trailer());
   }
   return *this;
 }
@@ -51,16 +43,9 @@ void received::parse() noexcept {
     mach_msg_body_t body;
     std::memcpy(&body, buffer_.data() + offset_, sizeof body);
     offset_ = sizeof(mach_msg_base_t);
-    while (rights_ < body.msgh_descriptor_count &&
-           size - offset_ >= sizeof(mach_msg_port_descriptor_t) &&
-           size - offset_ >= size_of(buffer_.data() + offset_)) {
-      offset_ += size_of(buffer_.data() + offset_);
-      ++rights_;
-    }
-    // The kernel lets only the right count pass. If it ever did not, mach_msg_destroy must still
-    // not read more descriptors than were counted here.
-    body.msgh_descriptor_count = static_cast<mach_msg_size_t>(rights_);
-    std::memcpy(buffer_.data() + sizeof(mach_msg_header_t), &body, sizeof body);
+    descriptors_ =
+        descriptor_list(buffer_.data() + offset_, size - offset_, body.msgh_descriptor_count);
+    offset_ += descriptors_.bytes();
   }
   const std::size_t end = round_msg(header.msgh_size);
   if (end <= buffer_.size() && buffer_.size() - end >= sizeof trailer_) {
@@ -86,33 +71,6 @@ std::string_view received::text() const noexcept {
   return text;
 }
 
-// Returns null if there is no descriptor `i`.
-std::byte* received::descriptor(std::size_t i) const noexcept {
-  if (!*this || i >= rights_) return nullptr;
-  std::byte* d = buffer_.data() + sizeof(mach_msg_base_t);
-  while (i-- != 0) d += size_of(d);
-  return d;
-}
-
-mach_port_name_t received::take(std::size_t i, mach_msg_type_name_t disposition) noexcept {
-  std::byte* const raw = descriptor(i);
-  if (raw == nullptr || type_of(raw) != MACH_MSG_PORT_DESCRIPTOR) return MACH_PORT_NULL;
-  auto& d = *reinterpret_cast<mach_msg_port_descriptor_t*>(raw);
-  if (d.disposition != disposition) return MACH_PORT_NULL;
-  return std::exchange(d.name, mach_port_t{MACH_PORT_NULL});
-}
-
-receive_right received::take_receive(std::size_t i) {
-  const mach_port_name_t name = take(i, MACH_MSG_TYPE_MOVE_RECEIVE);
-  if (!MACH_PORT_VALID(name)) return {};
-  try {
-    return receive_right::adopt(name);
-  } catch (...) {
-    reinterpret_cast<mach_msg_port_descriptor_t*>(descriptor(i))->name = name;
-    throw;
-  }
-}
-
 reply_right received::take_reply() noexcept {
   if (!*this) return {};
   mach_msg_header_t& header = buffer_.header();
@@ -133,23 +91,16 @@ bool received::from_kernel() const noexcept {
                     std::begin(trailer_.msgh_audit.val));
 }
 
+// The library releases everything itself: mach_msg_destroy() leaves volatile memory and memory that
+// was copied physically allocated, and does not know guarded rights.
 void received::clear() noexcept {
   if (!*this) return;
-  std::byte* at = buffer_.data() + sizeof(mach_msg_base_t);
-  for (std::size_t i = 0; i < rights_; ++i, at += size_of(at)) {
-    if (type_of(at) != MACH_MSG_OOL_DESCRIPTOR && type_of(at) != MACH_MSG_OOL_VOLATILE_DESCRIPTOR) {
-      continue;
-    }
-    // A physical copy arrives without the flag; mach_msg_destroy would leave its memory allocated.
-    mach_msg_ool_descriptor_t d;
-    std::memcpy(&d, at, sizeof d);
-    d.deallocate = 1;
-    std::memcpy(at, &d, sizeof d);
-  }
-  mach_msg_header_t& header = buffer_.header();
-  if (rights_ != 0 || header.msgh_remote_port != MACH_PORT_NULL) mach_msg_destroy(&header);
+  descriptors_.release();
+  const reply_right released_reply = take_reply();
   const message_buffer released = std::move(buffer_);
-  rights_ = offset_ = 0;
+  descriptors_ = {};
+  offset_ = 0;
+  trailer_ = no_trailer();
 }
 
 }  // namespace kedge::mach

@@ -3,11 +3,13 @@
 //     mach::received request = (co_await requests.receive()).value();
 //     auto header = request.read<batch_header>();          // optional: the message may be short
 //     mach::send_right watcher = request.take_send(0);
+//     for (auto& d : request.descriptors()) watchers.push_back(d.take_send());
 //
 // The sender may be hostile. Whatever it sent, reading never leaves the message: a missing right is
 // empty, a missing value is nullopt. Only sender() identifies the sender, since the kernel writes
-// it; ids and contents prove nothing. Out-of-line memory and arrays of ports cannot be taken out
-// yet: they are released with the message.
+// it; ids and contents prove nothing.
+//
+// An empty object answers like a message without bytes, rights and sender.
 #pragma once
 
 #include <mach/mach.h>
@@ -18,7 +20,9 @@
 #include <span>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
+#include "kedge/mach/descriptor.h"
 #include "kedge/mach/message_buffer.h"
 #include "kedge/mach/receive_right.h"
 #include "kedge/mach/reply_right.h"
@@ -34,7 +38,7 @@ class received {
   // Takes over the message in `buffer`, as mach_msg has received it with MACH_RCV_TRAILER_AUDIT,
   // and all rights in it. Requires room for a header at least.
   explicit received(message_buffer&& buffer) noexcept;
-  received(received&& other) noexcept = default;
+  received(received&& other) noexcept;
   received& operator=(received&& other) noexcept;
   ~received() { clear(); }
 
@@ -60,19 +64,32 @@ class received {
     return value;
   }
 
-  // The number of descriptors, of any kind.
-  std::size_t rights() const noexcept { return rights_; }
-  // Takes the right out of descriptor `i`; the caller then owns it. Returns an empty right if there
-  // is no such descriptor, if it is of another kind, or if its right was taken out before.
-  send_right take_send(std::size_t i) noexcept {
-    return send_right::adopt(take(i, MACH_MSG_TYPE_MOVE_SEND));
-  }
+  // The number of descriptors, of any kind: an array of rights counts as one.
+  std::size_t rights() const noexcept { return descriptors_.size(); }
+  // The descriptors, in the order in which the sender appended them. Valid until the message is
+  // moved or cleared.
+  descriptor_list descriptors() & noexcept { return descriptors_; }
+  descriptor_list descriptors() && = delete;
+  // Take what descriptor `i` holds; the caller then owns it. Return an empty object if there is no
+  // such descriptor, if it is of another kind, or if its contents were taken before. They take
+  // constant time in a message of port descriptors only, else time proportional to `i`: a loop over
+  // descriptors() is linear in any case. For what take_receive() and the arrays throw, see
+  // descriptor.
+  send_right take_send(std::size_t i) noexcept { return descriptors_[i].take_send(); }
   send_once_right take_send_once(std::size_t i) noexcept {
-    return send_once_right::adopt(take(i, MACH_MSG_TYPE_MOVE_SEND_ONCE));
+    return descriptors_[i].take_send_once();
   }
-  // The same, and guards the right with a guard of its own. Throws std::bad_alloc and
-  // std::system_error; the right then stays in the message.
-  receive_right take_receive(std::size_t i);
+  receive_right take_receive(std::size_t i) { return descriptors_[i].take_receive(); }
+  memory_region take_memory(std::size_t i) noexcept { return descriptors_[i].take_memory(); }
+  std::vector<send_right> take_send_array(std::size_t i) {
+    return descriptors_[i].take_send_array();
+  }
+  std::vector<send_once_right> take_send_once_array(std::size_t i) {
+    return descriptors_[i].take_send_once_array();
+  }
+  std::vector<receive_right> take_receive_array(std::size_t i) {
+    return descriptors_[i].take_receive_array();
+  }
   // Takes the reply right. Empty if the sender expects no reply, or if its reply port is dead.
   reply_right take_reply() noexcept;
 
@@ -95,12 +112,10 @@ class received {
   // A trailer with a token of all ones, which no task has: all zeros would be the kernel's.
   static mach_msg_audit_trailer_t no_trailer() noexcept;
   void parse() noexcept;
-  std::byte* descriptor(std::size_t i) const noexcept;
-  mach_port_name_t take(std::size_t i, mach_msg_type_name_t disposition) noexcept;
 
   message_buffer buffer_;
-  std::size_t rights_ = 0;
-  std::size_t offset_ = 0;  // where the bytes begin
+  descriptor_list descriptors_;  // in buffer_
+  std::size_t offset_ = 0;       // where the bytes begin
   mach_msg_audit_trailer_t trailer_ = no_trailer();
 };
 

@@ -255,6 +255,40 @@ TEST_CASE(
   CHECK_FALSE(received().from_kernel());
 }
 
+TEST_CASE("a received message that was moved from or cleared answers as an empty one") {
+  const receive_right port = receive_right::make();
+  const auto is_empty = [](received& r) {
+    const audit_token_t sender = r.sender(), none = received().sender();
+    CHECK_FALSE(r);
+    CHECK(r.rights() == 0);
+    CHECK(r.descriptors().empty());
+    CHECK(r.bytes().empty());
+    CHECK(r.sequence() == 0);
+    CHECK_FALSE(r.from_kernel());
+    CHECK(std::memcmp(&sender, &none, sizeof sender) == 0);
+    CHECK_FALSE(r.take_send(0));
+  };
+  const auto notification = [&] {
+    static_cast<void>(port.make_send_once());
+    return take(port);
+  };
+  static_cast<void>(through(port, message(1)));
+  received moved = through(port, message(1, "abc", port.make_send()));
+  received to = std::move(moved);
+  is_empty(moved);
+  moved = std::move(to);
+  is_empty(to);
+  moved.clear();
+  is_empty(moved);
+  moved = notification();
+  CHECK(moved.from_kernel());
+  to = std::move(moved);
+  CHECK(to.from_kernel());
+  is_empty(moved);
+  to.clear();
+  is_empty(to);
+}
+
 TEST_CASE(
     "a message without a trailer is not from the kernel, and its size is clamped to the buffer") {
   message_buffer b(sizeof(mach_msg_header_t));

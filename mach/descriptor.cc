@@ -1,0 +1,257 @@
+// Implements descriptor over Darwin's layouts, which are packed to four bytes: they are read and
+// written as a whole.
+#include "kedge/mach/descriptor.h"
+
+#include <mach/mach_vm.h>
+
+#include <cstring>
+#include <system_error>
+#include <utility>
+
+#include "kedge/mach/error.h"
+#include "kedge/mach/right_in_message.h"
+
+namespace kedge::mach {
+namespace {
+
+template <class Descriptor>
+Descriptor read(const std::byte* at) noexcept {
+  Descriptor d;
+  std::memcpy(&d, at, sizeof d);
+  return d;
+}
+
+template <class Descriptor>
+void write(std::byte* at, const Descriptor& d) noexcept {
+  std::memcpy(at, &d, sizeof d);
+}
+
+void release_memory(void* address, std::size_t size) noexcept {
+  static_cast<void>(memory_region::adopt(address, size));
+}
+
+mach_port_name_t* names_of(const mach_msg_ool_ports_descriptor_t& array) noexcept {
+  return static_cast<mach_port_name_t*>(array.address);
+}
+
+void release_array(const mach_msg_ool_ports_descriptor_t& array) noexcept {
+  if (array.address == nullptr) return;
+  for (std::size_t i = 0; i < array.count; ++i) {
+    release_right_in_message(names_of(array)[i], array.disposition);
+  }
+  release_memory(array.address, array.count * sizeof(mach_port_name_t));
+}
+
+// An immovable receive right arrives with a guard of the kernel's choice.
+void release_guarded(const mach_msg_guarded_port_descriptor_t& guarded) noexcept {
+  if (!MACH_PORT_VALID(guarded.name)) return;
+  mach_port_destruct(mach_task_self(), guarded.name, 0, guarded.context);
+}
+
+// A sender can leave a port-destroyed request armed in a receive right. The right, with all its
+// later messages, would go to the sender when it is destroyed here, and no peer would be notified.
+void refuse_revocable(mach_port_name_t name) {
+  mach_port_status_t status{};
+  mach_msg_type_number_t count = MACH_PORT_RECEIVE_STATUS_COUNT;
+  check(mach_port_get_attributes(mach_task_self(), name, MACH_PORT_RECEIVE_STATUS,
+                                 reinterpret_cast<mach_port_info_t>(&status), &count),
+        "mach_port_get_attributes");
+  if (status.mps_pdrequest != 0) throw std::system_error(make_error_code(errc::revocable));
+}
+
+receive_right adopt_receive(mach_port_name_t name, mach_port_context_t guard) {
+  if (!MACH_PORT_VALID(name)) return {};
+  refuse_revocable(name);
+  if (guard == 0) return receive_right::adopt(name);
+  check(mach_port_unguard(mach_task_self(), name, guard), "mach_port_unguard");
+  try {
+    return receive_right::adopt(name);
+  } catch (...) {
+    mach_port_guard(mach_task_self(), name, guard, /*strict=*/0);
+    throw;
+  }
+}
+
+template <class Right>
+Right adopt(mach_port_name_t name) {
+  return Right::adopt(name);
+}
+template <>
+receive_right adopt<receive_right>(mach_port_name_t name) {
+  return adopt_receive(name, 0);
+}
+
+}  // namespace
+
+mach_msg_descriptor_type_t descriptor::type() const noexcept {
+  return read<mach_msg_type_descriptor_t>(at_).type;
+}
+
+std::size_t descriptor::length() const noexcept {
+  return type() == MACH_MSG_PORT_DESCRIPTOR ? sizeof(mach_msg_port_descriptor_t)
+                                            : sizeof(mach_msg_ool_descriptor_t);
+}
+
+descriptor::kind descriptor::what() const noexcept {
+  if (at_ == nullptr) return kind::right;
+  switch (type()) {
+    case MACH_MSG_OOL_DESCRIPTOR:
+    case MACH_MSG_OOL_VOLATILE_DESCRIPTOR:
+      return kind::memory;
+    case MACH_MSG_OOL_PORTS_DESCRIPTOR:
+      return kind::rights;
+    default:
+      return kind::right;
+  }
+}
+
+mach_msg_type_name_t descriptor::disposition() const noexcept {
+  if (at_ == nullptr) return MACH_MSG_TYPE_PORT_NONE;
+  switch (type()) {
+    case MACH_MSG_PORT_DESCRIPTOR:
+      return read<mach_msg_port_descriptor_t>(at_).disposition;
+    case MACH_MSG_GUARDED_PORT_DESCRIPTOR:
+      return read<mach_msg_guarded_port_descriptor_t>(at_).disposition;
+    case MACH_MSG_OOL_PORTS_DESCRIPTOR:
+      return read<mach_msg_ool_ports_descriptor_t>(at_).disposition;
+    default:
+      return MACH_MSG_TYPE_PORT_NONE;
+  }
+}
+
+std::size_t descriptor::size() const noexcept {
+  if (at_ == nullptr) return 0;
+  switch (what()) {
+    case kind::memory:
+      return read<mach_msg_ool_descriptor_t>(at_).size;
+    case kind::rights: {
+      const auto array = read<mach_msg_ool_ports_descriptor_t>(at_);
+      return array.address != nullptr ? array.count : 0;
+    }
+    default:
+      return 1;
+  }
+}
+
+mach_port_name_t descriptor::take_name(mach_msg_type_name_t disposition) noexcept {
+  if (at_ == nullptr || type() != MACH_MSG_PORT_DESCRIPTOR) return MACH_PORT_NULL;
+  auto d = read<mach_msg_port_descriptor_t>(at_);
+  if (d.disposition != disposition) return MACH_PORT_NULL;
+  const mach_port_name_t name = std::exchange(d.name, mach_port_t{MACH_PORT_NULL});
+  write(at_, d);
+  return name;
+}
+
+receive_right descriptor::take_receive() {
+  if (at_ == nullptr) return {};
+  if (type() == MACH_MSG_GUARDED_PORT_DESCRIPTOR) {
+    auto d = read<mach_msg_guarded_port_descriptor_t>(at_);
+    receive_right right = adopt_receive(d.name, d.context);
+    d.name = MACH_PORT_NULL;
+    d.context = 0;
+    write(at_, d);
+    return right;
+  }
+  if (type() != MACH_MSG_PORT_DESCRIPTOR) return {};
+  auto d = read<mach_msg_port_descriptor_t>(at_);
+  if (d.disposition != MACH_MSG_TYPE_MOVE_RECEIVE) return {};
+  receive_right right = adopt_receive(d.name, 0);
+  d.name = MACH_PORT_NULL;
+  write(at_, d);
+  return right;
+}
+
+memory_region descriptor::take_memory() noexcept {
+  if (at_ == nullptr || what() != kind::memory) return {};
+  auto d = read<mach_msg_ool_descriptor_t>(at_);
+  memory_region memory = memory_region::adopt(d.address, d.size);
+  d.address = nullptr;
+  d.size = 0;
+  write(at_, d);
+  return memory;
+}
+
+template <class Right>
+std::vector<Right> descriptor::take_array(mach_msg_type_name_t disposition) {
+  std::vector<Right> rights;
+  if (at_ == nullptr || type() != MACH_MSG_OOL_PORTS_DESCRIPTOR) return rights;
+  auto d = read<mach_msg_ool_ports_descriptor_t>(at_);
+  if (d.disposition != disposition || d.address == nullptr) return rights;
+  rights.reserve(d.count);
+  for (std::size_t i = 0; i < d.count; ++i) {
+    mach_port_name_t& name = names_of(d)[i];
+    rights.push_back(adopt<Right>(name));
+    name = MACH_PORT_NULL;
+  }
+  release_memory(d.address, d.count * sizeof(mach_port_name_t));
+  d.address = nullptr;
+  d.count = 0;
+  write(at_, d);
+  return rights;
+}
+
+std::vector<send_right> descriptor::take_send_array() {
+  return take_array<send_right>(MACH_MSG_TYPE_MOVE_SEND);
+}
+std::vector<send_once_right> descriptor::take_send_once_array() {
+  return take_array<send_once_right>(MACH_MSG_TYPE_MOVE_SEND_ONCE);
+}
+std::vector<receive_right> descriptor::take_receive_array() {
+  return take_array<receive_right>(MACH_MSG_TYPE_MOVE_RECEIVE);
+}
+
+void descriptor::release() noexcept {
+  switch (type()) {
+    case MACH_MSG_OOL_DESCRIPTOR:
+    case MACH_MSG_OOL_VOLATILE_DESCRIPTOR:
+      static_cast<void>(take_memory());
+      return;
+    case MACH_MSG_OOL_PORTS_DESCRIPTOR: {
+      auto d = read<mach_msg_ool_ports_descriptor_t>(at_);
+      release_array(d);
+      d.address = nullptr;
+      d.count = 0;
+      return write(at_, d);
+    }
+    case MACH_MSG_GUARDED_PORT_DESCRIPTOR: {
+      auto d = read<mach_msg_guarded_port_descriptor_t>(at_);
+      release_guarded(d);
+      d.name = MACH_PORT_NULL;
+      d.context = 0;
+      return write(at_, d);
+    }
+    case MACH_MSG_PORT_DESCRIPTOR: {
+      auto d = read<mach_msg_port_descriptor_t>(at_);
+      release_right_in_message(d.name, d.disposition);
+      d.name = MACH_PORT_NULL;
+      return write(at_, d);
+    }
+    default:
+      return;
+  }
+}
+
+descriptor_list::descriptor_list(std::byte* first, std::size_t bytes, std::size_t claimed) noexcept
+    : first_(first) {
+  while (count_ < claimed && bytes - bytes_ >= sizeof(mach_msg_port_descriptor_t)) {
+    const std::size_t length = descriptor(first + bytes_).length();
+    if (length > bytes - bytes_) break;
+    stride_ = count_ == 0 || stride_ == length ? length : 0;
+    bytes_ += length;
+    ++count_;
+  }
+}
+
+descriptor descriptor_list::operator[](std::size_t i) const noexcept {
+  if (i >= count_) return {};
+  if (stride_ != 0) return descriptor(first_ + i * stride_);
+  descriptor d(first_);
+  while (i-- != 0) d = descriptor(d.at_ + d.length());
+  return d;
+}
+
+void descriptor_list::release() noexcept {
+  for (descriptor& d : *this) d.release();
+}
+
+}  // namespace kedge::mach
