@@ -34,9 +34,9 @@ mach_port_name_t* names_of(const mach_msg_ool_ports_descriptor_t& array) noexcep
   return static_cast<mach_port_name_t*>(array.address);
 }
 
-void release_array(const mach_msg_ool_ports_descriptor_t& array) noexcept {
+void release_array(const mach_msg_ool_ports_descriptor_t& array, bool is_here) noexcept {
   if (array.address == nullptr) return;
-  for (std::size_t i = 0; i < array.count; ++i) {
+  for (std::size_t i = 0; is_here && i < array.count; ++i) {
     release_right_in_message(names_of(array)[i], array.disposition);
   }
   release_memory(array.address, array.count * sizeof(mach_port_name_t));
@@ -133,13 +133,23 @@ std::size_t descriptor::size() const noexcept {
   }
 }
 
-mach_port_name_t descriptor::take_name(mach_msg_type_name_t disposition) noexcept {
-  if (at_ == nullptr || type() != MACH_MSG_PORT_DESCRIPTOR) return MACH_PORT_NULL;
+template <class Right>
+Right descriptor::take_port(mach_msg_type_name_t disposition) {
+  if (at_ == nullptr || type() != MACH_MSG_PORT_DESCRIPTOR) return {};
   auto d = read<mach_msg_port_descriptor_t>(at_);
-  if (d.disposition != disposition) return MACH_PORT_NULL;
-  const mach_port_name_t name = std::exchange(d.name, mach_port_t{MACH_PORT_NULL});
+  if (d.disposition != disposition) return {};
+  Right right = adopt<Right>(d.name);
+  d.name = MACH_PORT_NULL;
   write(at_, d);
-  return name;
+  return right;
+}
+
+send_right descriptor::take_send() {
+  return take_port<send_right>(MACH_MSG_TYPE_MOVE_SEND);
+}
+
+send_once_right descriptor::take_send_once() noexcept {
+  return take_port<send_once_right>(MACH_MSG_TYPE_MOVE_SEND_ONCE);
 }
 
 receive_right descriptor::take_receive() {
@@ -152,13 +162,7 @@ receive_right descriptor::take_receive() {
     write(at_, d);
     return right;
   }
-  if (type() != MACH_MSG_PORT_DESCRIPTOR) return {};
-  auto d = read<mach_msg_port_descriptor_t>(at_);
-  if (d.disposition != MACH_MSG_TYPE_MOVE_RECEIVE) return {};
-  receive_right right = adopt_receive(d.name, 0);
-  d.name = MACH_PORT_NULL;
-  write(at_, d);
-  return right;
+  return take_port<receive_right>(MACH_MSG_TYPE_MOVE_RECEIVE);
 }
 
 memory_region descriptor::take_memory() noexcept {
@@ -200,7 +204,7 @@ std::vector<receive_right> descriptor::take_receive_array() {
   return take_array<receive_right>(MACH_MSG_TYPE_MOVE_RECEIVE);
 }
 
-void descriptor::release() noexcept {
+void descriptor::release(bool is_here) noexcept {
   switch (type()) {
     case MACH_MSG_OOL_DESCRIPTOR:
     case MACH_MSG_OOL_VOLATILE_DESCRIPTOR:
@@ -208,21 +212,21 @@ void descriptor::release() noexcept {
       return;
     case MACH_MSG_OOL_PORTS_DESCRIPTOR: {
       auto d = read<mach_msg_ool_ports_descriptor_t>(at_);
-      release_array(d);
+      release_array(d, is_here);
       d.address = nullptr;
       d.count = 0;
       return write(at_, d);
     }
     case MACH_MSG_GUARDED_PORT_DESCRIPTOR: {
       auto d = read<mach_msg_guarded_port_descriptor_t>(at_);
-      release_guarded(d);
+      if (is_here) release_guarded(d);
       d.name = MACH_PORT_NULL;
       d.context = 0;
       return write(at_, d);
     }
     case MACH_MSG_PORT_DESCRIPTOR: {
       auto d = read<mach_msg_port_descriptor_t>(at_);
-      release_right_in_message(d.name, d.disposition);
+      if (is_here) release_right_in_message(d.name, d.disposition);
       d.name = MACH_PORT_NULL;
       return write(at_, d);
     }
@@ -250,8 +254,8 @@ descriptor descriptor_list::operator[](std::size_t i) const noexcept {
   return d;
 }
 
-void descriptor_list::release() noexcept {
-  for (descriptor& d : *this) d.release();
+void descriptor_list::release(bool is_here) noexcept {
+  for (descriptor& d : *this) d.release(is_here);
 }
 
 }  // namespace kedge::mach

@@ -37,10 +37,9 @@ class descriptor {
   // The number of rights, or of bytes of memory. 0 once an array or memory was taken.
   std::size_t size() const noexcept;
 
-  send_right take_send() noexcept { return send_right::adopt(take_name(MACH_MSG_TYPE_MOVE_SEND)); }
-  send_once_right take_send_once() noexcept {
-    return send_once_right::adopt(take_name(MACH_MSG_TYPE_MOVE_SEND_ONCE));
-  }
+  // Throws std::bad_alloc; the right then stays in the message.
+  send_right take_send();
+  send_once_right take_send_once() noexcept;
   // Guards the right with a guard of its own. Throws std::system_error with errc::revocable for a
   // right that its sender can take back, which a hostile sender can cause; other errors of
   // receive_right::adopt(); and std::bad_alloc. The right then stays in the message.
@@ -48,9 +47,9 @@ class descriptor {
 
   memory_region take_memory() noexcept;
 
-  // Take an array as a whole. A right whose port has died is an empty element. Throw
-  // std::bad_alloc; the array then stays in the message. take_receive_array() throws what
-  // take_receive() throws; it then has destroyed the rights ahead of the one that was refused.
+  // Take an array as a whole. A right whose port has died is an empty element. Throw what taking a
+  // single right throws. The rights behind the one that was refused stay in the message then, and
+  // those ahead of it are released.
   std::vector<send_right> take_send_array();
   std::vector<send_once_right> take_send_once_array();
   std::vector<receive_right> take_receive_array();
@@ -61,11 +60,13 @@ class descriptor {
   explicit descriptor(std::byte* at) noexcept : at_(at) {}
   mach_msg_descriptor_type_t type() const noexcept;
   std::size_t length() const noexcept;
-  mach_port_name_t take_name(mach_msg_type_name_t disposition) noexcept;
+  template <class Right>
+  Right take_port(mach_msg_type_name_t disposition);
   template <class Right>
   std::vector<Right> take_array(mach_msg_type_name_t disposition);
-  // Releases what the descriptor holds, whatever it is, and leaves it without contents.
-  void release() noexcept;
+  // Releases what the descriptor holds, whatever it is, and leaves it without contents. If the
+  // space of the rights is not current, only memory can be released.
+  void release(bool is_here) noexcept;
 
   std::byte* at_ = nullptr;
 };
@@ -119,8 +120,9 @@ class descriptor_list {
   iterator begin() const noexcept { return {first_, count_}; }
   std::default_sentinel_t end() const noexcept { return {}; }
 
-  // Releases what all descriptors hold.
-  void release() noexcept;
+  // Releases what all descriptors hold. If the space of the rights is not current, only memory can
+  // be released.
+  void release(bool is_here) noexcept;
 
  private:
   std::byte* first_ = nullptr;

@@ -36,6 +36,10 @@ class library_codes final : public std::error_category {
       case errc::revocable:
         return "the receive right was refused: its sender can take it back "
                "(MACH_NOTIFY_PORT_DESTROYED)";
+      case errc::empty_right:
+        return "the right is empty";
+      case errc::wrong_space:
+        return "the right does not belong to the current space";
     }
     return "unknown error " + std::to_string(value);
   }

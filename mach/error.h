@@ -25,6 +25,12 @@ enum class errc {
   // The sender of a receive right can take it back, with all that is sent to it later: it has left
   // a port-destroyed request armed. Such a right is refused.
   revocable,
+  // The right is empty: default-constructed, moved from, or the reply right of a message whose
+  // sender expects no reply.
+  empty_right,
+  // The current space does not know the right's name: the right belongs to another space, or its
+  // name was released by somebody else.
+  wrong_space,
 };
 
 const std::error_category& kern_category() noexcept;
@@ -39,6 +45,13 @@ inline std::error_code kern_error(kern_return_t code) noexcept {
 }
 inline std::error_code msg_error(mach_msg_return_t code) noexcept {
   return {code, msg_category()};
+}
+
+// Removes the bits of MACH_MSG_MASK, which tell what the kernel has run short of, from a code of
+// mach_msg. A code that has nothing else is an error too, and returned as it is.
+inline mach_msg_return_t without_shortage(mach_msg_return_t code) noexcept {
+  const mach_msg_return_t plain = code & ~MACH_MSG_MASK;
+  return plain == MACH_MSG_SUCCESS ? code : plain;
 }
 
 // Throws std::system_error unless `code` is KERN_SUCCESS. `what` is the name of the call.

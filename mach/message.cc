@@ -1,10 +1,15 @@
-// Implements message: a mach_msg_header_t, port descriptors and bytes in one buffer.
+// Implements message: a mach_msg_header_t, descriptors and bytes in one buffer.
 #include "kedge/mach/message.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
 #include <utility>
 
 #include "kedge/mach/right_in_message.h"
+#include "kedge/mach/space_incarnation.h"
 
 namespace kedge::mach {
 namespace {
@@ -12,32 +17,58 @@ namespace {
 // A typical small message fits into the smallest buffer.
 constexpr std::size_t smallest_buffer = 256;
 
+mach_msg_port_descriptor_t port_descriptor(mach_port_name_t name,
+                                           mach_msg_type_name_t disposition) noexcept {
+  mach_msg_port_descriptor_t d{};
+  d.name = name;
+  d.disposition = disposition & 0xff;
+  d.type = MACH_MSG_PORT_DESCRIPTOR;
+  return d;
+}
+
 }  // namespace
 
 message::message(message&& other) noexcept
     : buffer_(std::move(other.buffer_)),
+      space_(other.space_),
       size_(std::exchange(other.size_, 0)),
-      rights_(std::exchange(other.rights_, 0)) {}
+      descriptors_(std::exchange(other.descriptors_, 0)),
+      descriptor_bytes_(std::exchange(other.descriptor_bytes_, 0)),
+      stride_(std::exchange(other.stride_, 0)),
+      rights_(std::exchange(other.rights_, 0)),
+      has_array_(std::exchange(other.has_array_, false)) {}
 
 message& message::operator=(message&& other) noexcept {
   if (this != &other) {
     clear();
     buffer_ = std::move(other.buffer_);
+    space_ = other.space_;
     size_ = std::exchange(other.size_, 0);
+    descriptors_ = std::exchange(other.descriptors_, 0);
+    descriptor_bytes_ = std::exchange(other.descriptor_bytes_, 0);
+    stride_ = std::exchange(other.stride_, 0);
     rights_ = std::exchange(other.rights_, 0);
+    has_array_ = std::exchange(other.has_array_, false);
   }
   return *this;
 }
 
 void message::clear() noexcept {
   if (buffer_.data() == nullptr) return;
-  const mach_msg_header_t& header = buffer_.header();
-  release_right_in_message(header.msgh_local_port, MACH_MSGH_BITS_LOCAL(header.msgh_bits));
-  for (std::size_t i = 0; i < rights_; ++i) {
-    release_right_in_message(descriptors()[i].name, descriptors()[i].disposition);
-  }
-  message_buffer released = std::move(buffer_);
-  size_ = rights_ = 0;
+  const bool here = is_here();
+  if (here) release_right_in_message(buffer_.header().msgh_local_port, reply_disposition());
+  list().release(here);
+  forget();
+}
+
+bool message::is_here() const noexcept {
+  return space_ == space_incarnation();
+}
+
+void message::forget() noexcept {
+  const message_buffer released = std::move(buffer_);
+  size_ = descriptors_ = descriptor_bytes_ = stride_ = rights_ = 0;
+  has_array_ = false;
 }
 
 mach_msg_id_t message::id() const noexcept {
@@ -50,70 +81,164 @@ std::span<const std::byte> message::bytes() const noexcept {
 }
 
 std::size_t message::offset() const noexcept {
-  return rights_ == 0 ? sizeof(mach_msg_header_t)
-                      : sizeof(mach_msg_base_t) + rights_ * sizeof(mach_msg_port_descriptor_t);
+  return descriptors_ == 0 ? sizeof(mach_msg_header_t)
+                           : sizeof(mach_msg_base_t) + descriptor_bytes_;
 }
 
-mach_msg_port_descriptor_t* message::descriptors() const noexcept {
-  return reinterpret_cast<mach_msg_port_descriptor_t*>(buffer_.data() + sizeof(mach_msg_base_t));
+descriptor_list message::list() const noexcept {
+  if (descriptors_ == 0) return {};
+  return {buffer_.data() + sizeof(mach_msg_base_t), descriptors_, descriptor_bytes_, stride_};
 }
 
 void message::begin(mach_msg_id_t id, std::size_t room) {
-  reserve(sizeof(mach_msg_base_t) + room);
+  reserve(sizeof(mach_msg_base_t) + bounded(room));
   buffer_.header() = {};
   buffer_.header().msgh_id = id;
   size_ = sizeof(mach_msg_header_t);
+  space_ = space_incarnation();
 }
 
-// Makes the buffer hold `size` bytes and up to three zeros behind them.
-void message::reserve(std::size_t size) {
-  size += sizeof(natural_t);
+// Makes the buffer hold `more` bytes behind those that it has, and up to three zeros behind them.
+void message::reserve(std::size_t more) {
+  const std::size_t size = size_ + more + sizeof(natural_t);
   if (size <= buffer_.size()) return;
   message_buffer larger(std::max({size, buffer_.size() * 2, smallest_buffer}));
   if (size_ != 0) std::memcpy(larger.data(), buffer_.data(), size_);
   std::swap(buffer_, larger);
 }
 
+void message::require_room(std::size_t more) const {
+  // The size is rounded up to a multiple of four, which the limit is.
+  static_assert(max_size % sizeof(natural_t) == 0);
+  if (more > max_size - std::max(size_, sizeof(mach_msg_header_t))) {
+    throw std::length_error("kedge::mach::message: larger than the kernel lets pass (48 MiB)");
+  }
+}
+
 void message::append(std::span<const std::byte> bytes) {
+  require_room(bytes.size());
   if (!*this) begin(0, bytes.size());
   if (bytes.empty()) return;
-  reserve(size_ + bytes.size());
+  reserve(bytes.size());
   std::memcpy(buffer_.data() + size_, bytes.data(), bytes.size());
   size_ += bytes.size();
 }
 
+void message::append(counted_bytes part) {
+  constexpr std::size_t word = sizeof(std::uint32_t);
+  const std::size_t size = part.bytes.size();
+  require_room(bounded(size) + 2 * word);
+  if (!*this) begin(0, size + 2 * word);
+  reserve(size + 2 * word);
+  const auto count = static_cast<std::uint32_t>(size);
+  const std::size_t padding = (word - size % word) % word;
+  std::byte* to = buffer_.data() + size_;
+  std::memcpy(to, &count, word);
+  if (size != 0) std::memcpy(to + word, part.bytes.data(), size);
+  std::memset(to + word + size, 0, padding);
+  size_ += word + size + padding;
+}
+
 void message::append(send_right&& right) {
-  make_room_for_right();
+  reserve_descriptor(sizeof(mach_msg_port_descriptor_t));
   add_right(std::move(right).release(), MACH_MSG_TYPE_MOVE_SEND);
 }
 
 void message::append(send_once_right&& right) {
-  make_room_for_right();
+  reserve_descriptor(sizeof(mach_msg_port_descriptor_t));
   add_right(std::move(right).release(), MACH_MSG_TYPE_MOVE_SEND_ONCE);
 }
 
+void message::append(reply_right&& right) {
+  reserve_descriptor(sizeof(mach_msg_port_descriptor_t));
+  const mach_msg_type_name_t disposition = right.disposition();
+  add_right(std::move(right).release(), disposition);
+}
+
 void message::append(receive_right&& right) {
-  make_room_for_right();
+  reserve_descriptor(sizeof(mach_msg_port_descriptor_t));
   add_right(std::move(right).release(), MACH_MSG_TYPE_MOVE_RECEIVE);
 }
 
-void message::make_room_for_right() {
-  if (!*this) begin(0, sizeof(mach_msg_port_descriptor_t));
-  reserve(size_ + sizeof(mach_msg_body_t) + sizeof(mach_msg_port_descriptor_t));
+void message::append(immovable&& right) {
+  mach_msg_guarded_port_descriptor_t d{};
+  reserve_descriptor(sizeof d);
+  d.name = std::move(right.right_).release();
+  d.disposition = MACH_MSG_TYPE_MOVE_RECEIVE;
+  d.flags = MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE | MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND;
+  d.type = MACH_MSG_GUARDED_PORT_DESCRIPTOR;
+  add_descriptor(d);
+}
+
+void message::append(memory_region&& memory) {
+  if (memory.size() > std::numeric_limits<mach_msg_size_t>::max()) {
+    throw std::length_error("kedge::mach::message: out-of-line memory of more than 4 GiB");
+  }
+  mach_msg_ool_descriptor_t d{};
+  reserve_descriptor(sizeof d, 0);
+  d.size = static_cast<mach_msg_size_t>(memory.size());
+  d.address = std::move(memory).release();
+  d.deallocate = 1;
+  d.copy = MACH_MSG_VIRTUAL_COPY;
+  d.type = MACH_MSG_OOL_DESCRIPTOR;
+  add_descriptor(d, 0);
+}
+
+void message::append(std::vector<send_right>&& rights) {
+  add_array(std::move(rights), MACH_MSG_TYPE_MOVE_SEND);
+}
+void message::append(std::vector<send_once_right>&& rights) {
+  add_array(std::move(rights), MACH_MSG_TYPE_MOVE_SEND_ONCE);
+}
+void message::append(std::vector<receive_right>&& rights) {
+  add_array(std::move(rights), MACH_MSG_TYPE_MOVE_RECEIVE);
+}
+
+template <class Right>
+void message::add_array(std::vector<Right>&& rights, mach_msg_type_name_t disposition) {
+  mach_msg_ool_ports_descriptor_t d{};
+  reserve_descriptor(sizeof d, rights.size());
+  memory_region names = memory_region::make(rights.size() * sizeof(mach_port_name_t));
+  d.count = static_cast<mach_msg_size_t>(rights.size());
+  d.address = std::move(names).release();
+  d.deallocate = 1;
+  d.copy = MACH_MSG_VIRTUAL_COPY;
+  d.disposition = disposition & 0xff;
+  d.type = MACH_MSG_OOL_PORTS_DESCRIPTOR;
+  auto* name = static_cast<mach_port_name_t*>(d.address);
+  for (Right& right : rights) *name++ = std::move(right).release();
+  rights.clear();
+  add_descriptor(d, d.count);
+  has_array_ = true;
+}
+
+// Throws, or makes sure that a descriptor of `length` bytes with `rights` rights can be added.
+void message::reserve_descriptor(std::size_t length, std::size_t rights) {
+  if (rights > max_rights - rights_) {
+    throw std::length_error("kedge::mach::message: more rights than the kernel lets pass (16383)");
+  }
+  const std::size_t more = length + (descriptors_ == 0 ? sizeof(mach_msg_body_t) : 0);
+  require_room(more);
+  if (!*this) begin(0, more);
+  reserve(more);
+}
+
+template <class Descriptor>
+void message::add_descriptor(const Descriptor& d, std::size_t rights) noexcept {
+  const std::size_t old_offset = offset();
+  stride_ = descriptors_ == 0 || stride_ == sizeof d ? sizeof d : 0;
+  ++descriptors_;
+  descriptor_bytes_ += sizeof d;
+  rights_ += rights;
+  std::memmove(buffer_.data() + offset(), buffer_.data() + old_offset, size_ - old_offset);
+  size_ += offset() - old_offset;
+  std::memcpy(buffer_.data() + offset() - sizeof d, &d, sizeof d);
+  const mach_msg_body_t body{static_cast<mach_msg_size_t>(descriptors_)};
+  std::memcpy(buffer_.data() + sizeof(mach_msg_header_t), &body, sizeof body);
 }
 
 void message::add_right(mach_port_name_t name, mach_msg_type_name_t disposition) noexcept {
-  const std::size_t old_offset = offset();
-  ++rights_;
-  std::memmove(buffer_.data() + offset(), buffer_.data() + old_offset, size_ - old_offset);
-  size_ += offset() - old_offset;
-  mach_msg_port_descriptor_t descriptor{};
-  descriptor.name = name;
-  descriptor.disposition = static_cast<unsigned char>(disposition);
-  descriptor.type = MACH_MSG_PORT_DESCRIPTOR;
-  descriptors()[rights_ - 1] = descriptor;
-  const mach_msg_body_t body{static_cast<mach_msg_size_t>(rights_)};
-  std::memcpy(buffer_.data() + sizeof(mach_msg_header_t), &body, sizeof body);
+  add_descriptor(port_descriptor(name, disposition));
 }
 
 void message::reply_to(send_right&& right) {
@@ -126,9 +251,29 @@ void message::reply_to(send_once_right&& right) {
   set_reply(std::move(right).release(), MACH_MSG_TYPE_MOVE_SEND_ONCE);
 }
 
+void message::reply_to(reply_right&& right) {
+  if (!*this) begin(0, 0);
+  const mach_msg_type_name_t disposition = right.disposition();
+  set_reply(std::move(right).release(), disposition);
+}
+
+reply_right message::take_reply() {
+  if (!*this) return {};
+  const mach_msg_type_name_t disposition = reply_disposition();
+  // MACH_MSG_TYPE_MAKE_SEND_ONCE: the right of a call() is made when the message is sent.
+  if (disposition != MACH_MSG_TYPE_MOVE_SEND && disposition != MACH_MSG_TYPE_MOVE_SEND_ONCE) {
+    return {};
+  }
+  mach_msg_header_t& header = buffer_.header();
+  reply_right right = reply_right::adopt(header.msgh_local_port, disposition);
+  header.msgh_local_port = MACH_PORT_NULL;
+  header.msgh_bits = 0;
+  return right;
+}
+
 void message::set_reply(mach_port_name_t name, mach_msg_type_name_t disposition) noexcept {
   mach_msg_header_t& header = buffer_.header();
-  release_right_in_message(header.msgh_local_port, MACH_MSGH_BITS_LOCAL(header.msgh_bits));
+  release_right_in_message(header.msgh_local_port, reply_disposition());
   header.msgh_local_port = name;
   header.msgh_bits = MACH_MSGH_BITS(0u, name == MACH_PORT_NULL ? 0u : disposition);
 }

@@ -6,53 +6,82 @@
 //
 // The receiver finds the rights in the order in which they were appended, and the bytes in the
 // order in which they were appended; how rights and bytes alternate does not matter. The size of a
-// Mach message is a multiple of four, so up to three zero bytes follow the last byte.
+// Mach message is a multiple of four, so up to three zero bytes follow the last byte. text() and
+// counted() send their length along (kedge/mach/plain.h).
 //
-// Ownership: the message owns every right in it until it has been sent. Rights are only ever moved
-// into a Mach message, and only rights that the message owns, so the kernel has no reason to refuse
-// one halfway. (With MACH_SEND_INVALID_RIGHT, mach_msg leaves open what it has consumed.) To send a
-// new right to a port of your own, append `right.make_send()`.
+// Ownership: the message owns every right and all memory in it until it has been sent. Rights are
+// only ever moved into a Mach message, and only rights that the message owns, so the kernel has no
+// reason to refuse one halfway. (With MACH_SEND_INVALID_RIGHT, mach_msg leaves open what it has
+// consumed.) To send a new right to a port of your own, append `right.make_send()`. A message that
+// could not be sent gives its rights back: take_*().
 //
 // A message of up to some 2 KB costs no call to malloc in the steady state.
-// Errors: appending throws std::bad_alloc, and std::system_error for a right that cannot be copied.
-// The message is then unchanged.
+// Errors: appending throws std::bad_alloc; std::length_error if the message would be larger than
+// the kernel lets pass (max_size, max_rights), before anything is copied; and std::system_error for
+// a right that cannot be copied. The message is then unchanged, and a right that was to be moved in
+// is the caller's still.
 #pragma once
 
 #include <mach/mach.h>
 
+#include <concepts>
 #include <cstddef>
-#include <cstring>
+#include <cstdint>
 #include <span>
 #include <string_view>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
+#include "kedge/mach/descriptor.h"
+#include "kedge/mach/immovable.h"
+#include "kedge/mach/memory_region.h"
 #include "kedge/mach/message_buffer.h"
+#include "kedge/mach/plain.h"
 #include "kedge/mach/receive_right.h"
+#include "kedge/mach/reply_right.h"
 #include "kedge/mach/send_once_right.h"
 #include "kedge/mach/send_right.h"
 
 namespace kedge::mach {
 
-class message;
-struct send_result;
-send_result transmit(message& m, mach_port_name_t to, mach_msg_type_name_t disposition) noexcept;
-
-// A plain structure, which is sent as its bytes. Types that refer to bytes elsewhere (pointers,
-// string_view, span) are excluded.
+// What can be appended to a message. Rights, arrays and memory are moved in; a send right can also
+// be copied.
 template <class T>
-concept plain = std::is_trivially_copyable_v<T> && !std::is_pointer_v<T> && !std::is_array_v<T> &&
-                !requires(const T& t) { t.data(); };
+concept message_part =
+    plain<std::remove_cvref_t<T>> ||
+    (!std::is_null_pointer_v<std::remove_cvref_t<T>> &&
+     (std::convertible_to<T, std::span<const std::byte>> ||
+      std::convertible_to<T, std::string_view>)) ||
+    std::same_as<std::remove_cvref_t<T>, counted_bytes> ||
+    std::same_as<std::remove_cvref_t<T>, send_right> || std::same_as<T, send_once_right> ||
+    std::same_as<T, reply_right> || std::same_as<T, receive_right> || std::same_as<T, immovable> ||
+    std::same_as<T, memory_region> || std::same_as<T, std::vector<send_right>> ||
+    std::same_as<T, std::vector<send_once_right>> || std::same_as<T, std::vector<receive_right>>;
+
+// The same as a value: the compiler does not explain a value.
+template <class T>
+inline constexpr bool is_message_part = message_part<T>;
 
 class message {
  public:
+  // The kernel's limits. Bytes of a message in all: header, descriptors, and bytes with padding.
+  static constexpr std::size_t max_size = 48u * 1024 * 1024 - MAX_TRAILER_SIZE;
+  // Rights of a message, those in arrays included.
+  static constexpr std::size_t max_rights = 16383;
+
   // Empty. The first append makes it a message with id 0.
   message() = default;
   // A message with `id` (msgh_id), by which the receiver distinguishes messages. Appends
   // each of `parts`.
   template <class... Parts>
   explicit message(mach_msg_id_t id, Parts&&... parts) : message() {
-    begin(id, (std::size_t{0} + ... + hint(parts)));
-    (append(std::forward<Parts>(parts)), ...);
+    if constexpr ((message_part<Parts> && ...)) {
+      begin(id, (std::size_t{0} + ... + hint(parts)));
+      (append(std::forward<Parts>(parts)), ...);
+    } else {
+      refuse<Parts...>();
+    }
   }
   message(message&& other) noexcept;
   message& operator=(message&& other) noexcept;
@@ -63,7 +92,8 @@ class message {
 
   mach_msg_id_t id() const noexcept;
   std::span<const std::byte> bytes() const noexcept;
-  std::size_t rights() const noexcept { return rights_; }
+  // The number of descriptors: an array of rights counts as one, and so does memory.
+  std::size_t rights() const noexcept { return descriptors_; }
 
   void append(std::span<const std::byte> bytes);
   void append(std::string_view text) { append(std::as_bytes(std::span(text))); }
@@ -71,49 +101,122 @@ class message {
   void append(const T& value) {
     append(std::as_bytes(std::span(&value, 1)));
   }
+  // text() and counted().
+  void append(counted_bytes bytes);
 
   void append(const send_right& right) { append(send_right(right)); }
   void append(send_right&& right);
   void append(send_once_right&& right);
+  // The receiver gets a send right or a send-once right, as it was.
+  void append(reply_right&& right);
   // The queued messages are transferred with the right. Its guard, sequence number and membership
   // of port sets are not, and a task that awaits it gets errc::closed.
   void append(receive_right&& right);
+  void append(immovable&& right);
+  // Memory is moved out-of-line, where the kernel can without a copy of its contents. To keep it,
+  // append `region.copy()`. At most 4 GiB - 1.
+  void append(memory_region&& memory);
+  // Sends the rights as one array out-of-line. An empty right is an empty element.
+  void append(std::vector<send_right>&& rights);
+  void append(std::vector<send_once_right>&& rights);
+  void append(std::vector<receive_right>&& rights);
+  // Whatever else: refused, with the reason.
+  template <class T>
+    requires(!message_part<T>)
+  void append(T&&) {
+    refuse<T>();
+  }
 
-  // Sets the right by which the receiver replies, and releases the one set before.
+  // Sets the right by which the receiver replies, and releases the one set before. If its port has
+  // died when the message is sent, the message is sent without one.
   void reply_to(const send_right& right) { reply_to(send_right(right)); }
   void reply_to(send_right&& right);
   void reply_to(send_once_right&& right);
+  void reply_to(reply_right&& right);
+
+  // Take rights and memory back out of a message that was not sent; the caller then owns them. The
+  // receiver of the message finds empty ones in their place. As the functions of received.
+  descriptor_list descriptors() & noexcept { return list(); }
+  descriptor_list descriptors() && = delete;
+  send_right take_send(std::size_t i) { return list()[i].take_send(); }
+  send_once_right take_send_once(std::size_t i) noexcept { return list()[i].take_send_once(); }
+  receive_right take_receive(std::size_t i) { return list()[i].take_receive(); }
+  memory_region take_memory(std::size_t i) noexcept { return list()[i].take_memory(); }
+  std::vector<send_right> take_send_array(std::size_t i) { return list()[i].take_send_array(); }
+  std::vector<send_once_right> take_send_once_array(std::size_t i) {
+    return list()[i].take_send_once_array();
+  }
+  std::vector<receive_right> take_receive_array(std::size_t i) {
+    return list()[i].take_receive_array();
+  }
+  reply_right take_reply();
 
   // Releases every right and the memory. The message is then empty.
   void clear() noexcept;
 
  private:
-  friend send_result transmit(message& m, mach_port_name_t to,
-                              mach_msg_type_name_t disposition) noexcept;
+  friend class message_transmission;
+  friend class destination;
   friend class send_operation;
 
-  static std::size_t hint(const send_right&) noexcept { return 16; }
-  static std::size_t hint(const send_once_right&) noexcept { return 16; }
-  static std::size_t hint(const receive_right&) noexcept { return 16; }
-  static std::size_t hint(std::string_view text) noexcept { return text.size(); }
-  static std::size_t hint(std::span<const std::byte> bytes) noexcept { return bytes.size(); }
-  template <plain T>
-  static std::size_t hint(const T&) noexcept {
-    return sizeof(T);
+  template <class... Parts>
+  static void refuse() {
+    static_assert((is_message_part<Parts> && ...),
+                  "kedge::mach::message: a part is a value without pointers and padding, bytes, "
+                  "text, or a right, an array of rights or memory that is moved in. Send other "
+                  "structs as raw(x), other sequences as std::as_bytes(std::span(x))");
+  }
+
+  // An estimate of the bytes that a part takes. No sum of these overflows.
+  template <class T>
+  static std::size_t hint(const T& part) noexcept {
+    if constexpr (std::same_as<T, counted_bytes>) {
+      return bounded(part.bytes.size()) + 8;
+    } else if constexpr (plain<T>) {
+      return sizeof(T);
+    } else if constexpr (std::convertible_to<const T&, std::string_view>) {
+      return bounded(std::string_view(part).size());
+    } else if constexpr (std::convertible_to<const T&, std::span<const std::byte>>) {
+      return bounded(std::span<const std::byte>(part).size());
+    } else {
+      return 16;
+    }
+  }
+  static std::size_t bounded(std::size_t size) noexcept {
+    return size < max_size ? size : max_size;
   }
 
   void begin(mach_msg_id_t id, std::size_t room);
-  void reserve(std::size_t size);
-  void make_room_for_right();
+  void reserve(std::size_t more);
+  // Throws std::length_error unless the message may grow by `more` bytes.
+  void require_room(std::size_t more) const;
+  void reserve_descriptor(std::size_t length, std::size_t rights = 1);
+  template <class Descriptor>
+  void add_descriptor(const Descriptor& descriptor, std::size_t rights = 1) noexcept;
   void add_right(mach_port_name_t name, mach_msg_type_name_t disposition) noexcept;
+  template <class Right>
+  void add_array(std::vector<Right>&& rights, mach_msg_type_name_t disposition);
   void set_reply(mach_port_name_t name, mach_msg_type_name_t disposition) noexcept;
-  mach_msg_port_descriptor_t* descriptors() const noexcept;
+  mach_msg_type_name_t reply_disposition() const noexcept {
+    return MACH_MSGH_BITS_LOCAL(buffer_.header().msgh_bits);
+  }
+  // Gives up the buffer without releasing what is in it: others own it now.
+  void forget() noexcept;
+  descriptor_list list() const noexcept;
   // Where the bytes begin, behind the header and the descriptors.
   std::size_t offset() const noexcept;
 
+  // Returns true if the space in which the names have their meaning is current.
+  bool is_here() const noexcept;
+
   message_buffer buffer_;
+  std::uint32_t space_ = 0;
   std::size_t size_ = 0;  // header, descriptors and bytes; not rounded up
-  std::size_t rights_ = 0;
+  std::size_t descriptors_ = 0;
+  std::size_t descriptor_bytes_ = 0;
+  std::size_t stride_ = 0;  // the size of each descriptor; 0 if they have different sizes
+  std::size_t rights_ = 0;  // those in arrays included
+  bool has_array_ = false;
 };
 
 }  // namespace kedge::mach

@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "kedge/mach/right_in_message.h"
+#include "kedge/mach/space_incarnation.h"
+
 namespace kedge::mach {
 
 mach_msg_audit_trailer_t received::no_trailer() noexcept {
@@ -12,12 +15,14 @@ mach_msg_audit_trailer_t received::no_trailer() noexcept {
   return t;
 }
 
-received::received(message_buffer&& buffer) noexcept : buffer_(std::move(buffer)) {
+received::received(message_buffer&& buffer) noexcept
+    : space_(space_incarnation()), buffer_(std::move(buffer)) {
   parse();
 }
 
 received::received(received&& other) noexcept
-    : buffer_(std::move(other.buffer_)),
+    : space_(other.space_),
+      buffer_(std::move(other.buffer_)),
       descriptors_(std::exchange(other.descriptors_, {})),
       offset_(std::exchange(other.offset_, 0)),
       trailer_(std::exchange(other.trailer_, no_trailer())) {}
@@ -25,6 +30,7 @@ received::received(received&& other) noexcept
 received& received::operator=(received&& other) noexcept {
   if (this != &other) {
     clear();
+    space_ = other.space_;
     buffer_ = std::move(other.buffer_);
     descriptors_ = std::exchange(other.descriptors_, {});
     offset_ = std::exchange(other.offset_, 0);
@@ -71,11 +77,13 @@ std::string_view received::text() const noexcept {
   return text;
 }
 
-reply_right received::take_reply() noexcept {
+reply_right received::take_reply() {
   if (!*this) return {};
   mach_msg_header_t& header = buffer_.header();
-  return reply_right::adopt(std::exchange(header.msgh_remote_port, mach_port_t{MACH_PORT_NULL}),
-                            MACH_MSGH_BITS_REMOTE(header.msgh_bits));
+  reply_right right =
+      reply_right::adopt(header.msgh_remote_port, MACH_MSGH_BITS_REMOTE(header.msgh_bits));
+  header.msgh_remote_port = MACH_PORT_NULL;
+  return right;
 }
 
 bool received::arrived_on(const receive_right& right) const noexcept {
@@ -95,8 +103,12 @@ bool received::from_kernel() const noexcept {
 // was copied physically allocated, and does not know guarded rights.
 void received::clear() noexcept {
   if (!*this) return;
-  descriptors_.release();
-  const reply_right released_reply = take_reply();
+  const bool is_here = space_ == space_incarnation();
+  descriptors_.release(is_here);
+  const mach_msg_header_t& header = buffer_.header();
+  if (is_here) {
+    release_right_in_message(header.msgh_remote_port, MACH_MSGH_BITS_REMOTE(header.msgh_bits));
+  }
   const message_buffer released = std::move(buffer_);
   descriptors_ = {};
   offset_ = 0;

@@ -15,15 +15,16 @@
 #include <mach/mach.h>
 
 #include <cstddef>
-#include <cstring>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string_view>
-#include <type_traits>
 #include <vector>
 
 #include "kedge/mach/descriptor.h"
 #include "kedge/mach/message_buffer.h"
+#include "kedge/mach/message_reader.h"
+#include "kedge/mach/plain.h"
 #include "kedge/mach/receive_right.h"
 #include "kedge/mach/reply_right.h"
 #include "kedge/mach/send_once_right.h"
@@ -54,15 +55,15 @@ class received {
   std::string_view text() const noexcept;
   // Copies the T that begins `offset` bytes into bytes(). Returns nullopt if the message is too
   // short.
-  template <class T>
+  template <readable T>
   std::optional<T> read(std::size_t offset = 0) const noexcept {
-    static_assert(std::is_trivially_copyable_v<T> && std::is_default_constructible_v<T>);
     const std::span<const std::byte> all = bytes();
     if (offset > all.size() || all.size() - offset < sizeof(T)) return std::nullopt;
-    T value;
-    std::memcpy(static_cast<void*>(&value), all.data() + offset, sizeof(T));
-    return value;
+    return read_value<T>(all.data() + offset);
   }
+  // Reads the parts one after the other. Valid until the message is moved or cleared.
+  message_reader reader() const& noexcept { return message_reader(bytes()); }
+  message_reader reader() && = delete;
 
   // The number of descriptors, of any kind: an array of rights counts as one.
   std::size_t rights() const noexcept { return descriptors_.size(); }
@@ -73,9 +74,9 @@ class received {
   // Take what descriptor `i` holds; the caller then owns it. Return an empty object if there is no
   // such descriptor, if it is of another kind, or if its contents were taken before. They take
   // constant time in a message of port descriptors only, else time proportional to `i`: a loop over
-  // descriptors() is linear in any case. For what take_receive() and the arrays throw, see
+  // descriptors() is linear in any case. For what they throw, see
   // descriptor.
-  send_right take_send(std::size_t i) noexcept { return descriptors_[i].take_send(); }
+  send_right take_send(std::size_t i) { return descriptors_[i].take_send(); }
   send_once_right take_send_once(std::size_t i) noexcept {
     return descriptors_[i].take_send_once();
   }
@@ -90,8 +91,9 @@ class received {
   std::vector<receive_right> take_receive_array(std::size_t i) {
     return descriptors_[i].take_receive_array();
   }
-  // Takes the reply right. Empty if the sender expects no reply, or if its reply port is dead.
-  reply_right take_reply() noexcept;
+  // Takes the reply right. Throws std::bad_alloc; the right then stays. Empty if the sender expects
+  // no reply, or if its reply port is dead.
+  reply_right take_reply();
 
   // Returns true if the message was queued at the port of `right`: for messages received from a
   // port set.
@@ -113,6 +115,7 @@ class received {
   static mach_msg_audit_trailer_t no_trailer() noexcept;
   void parse() noexcept;
 
+  std::uint32_t space_ = 0;  // in which the names have their meaning
   message_buffer buffer_;
   descriptor_list descriptors_;  // in buffer_
   std::size_t offset_ = 0;       // where the bytes begin

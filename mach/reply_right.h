@@ -13,8 +13,8 @@ namespace kedge::mach {
 
 class reply_right {
  public:
-  // Empty: the sender expects no reply, or its reply port has died. Sending to an empty reply right
-  // gives errc::peer_died.
+  // Empty: the sender expects no reply, or its reply port has died. Replying by it gives
+  // errc::empty_right, or errc::peer_died if it was adopted dead.
   reply_right() = default;
   explicit reply_right(send_right&& right) noexcept : send_(std::move(right)) {}
   explicit reply_right(send_once_right&& right) noexcept : send_once_(std::move(right)) {}
@@ -23,10 +23,13 @@ class reply_right {
   // MACH_MSG_TYPE_MOVE_SEND_ONCE. It is ignored if `name` is MACH_PORT_NULL or MACH_PORT_DEAD.
   // Throws std::bad_alloc for a send right; the caller then still owns the right.
   static reply_right adopt(mach_port_name_t name, mach_msg_type_name_t disposition) {
+    if (name == MACH_PORT_DEAD) return reply_right(was_dead());
     if (disposition == MACH_MSG_TYPE_MOVE_SEND) return reply_right(send_right::adopt(name));
     return reply_right(send_once_right::adopt(name));
   }
 
+  // Returns true if the right was dead already when it was adopted, and is empty therefore.
+  bool arrived_dead() const noexcept { return died_; }
   explicit operator bool() const noexcept { return send_ || send_once_; }
   mach_port_name_t name() const noexcept { return send_ ? send_.name() : send_once_.name(); }
   mach_msg_type_name_t disposition() const noexcept {
@@ -40,8 +43,13 @@ class reply_right {
   }
 
  private:
+  friend class destination;
+  struct was_dead {};
+  explicit reply_right(was_dead) noexcept : died_(true) {}
+
   send_right send_;  // at most one of the two is there
   send_once_right send_once_;
+  bool died_ = false;
 };
 
 }  // namespace kedge::mach

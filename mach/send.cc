@@ -2,48 +2,82 @@
 // notification_port.
 #include "kedge/mach/send.h"
 
+#include <new>
+
 #include "kedge/mach/error.h"
+#include "kedge/mach/space_incarnation.h"
 #include "kedge/mach/transmit.h"
 #include "kedge/runtime/awaiting/context.h"
 #include "kedge/runtime/reactor/reactor.h"
 
 namespace kedge::mach {
 
+namespace {
+
+bool is_known(mach_port_name_t name) noexcept {
+  mach_port_type_t type = MACH_PORT_TYPE_NONE;
+  return mach_port_type(mach_task_self(), name, &type) == KERN_SUCCESS;
+}
+
+}  // namespace
+
+bool destination::is_usable(const message& m, std::error_code& error) const noexcept {
+  if (name_ == MACH_PORT_NULL) {
+    error = was_dead_ ? errc::peer_died : errc::empty_right;
+    return false;
+  }
+  if (space_ != space_incarnation() || !m.is_here()) {
+    error = errc::wrong_space;
+    return false;
+  }
+  return true;
+}
+
 bool destination::transmit(message& m, std::error_code& error) noexcept {
-  const bool moved = disposition_ != MACH_MSG_TYPE_COPY_SEND;
-  // A waiting send copies its right instead of moving it. If the last reference to a name is moved
-  // out and given back, it returns under another name, which no request watches.
-  const mach_port_name_t name = moved ? std::move(held_).release() : name_;
-  send_result result = mach::transmit(m, name, disposition_);
+  if (!is_usable(m, error)) return true;
+  // A send right is copied, never moved: if the last reference to a name is moved out and given
+  // back, it returns under another name, which no request watches.
+  const bool once = static_cast<bool>(once_);
+  const send_result result =
+      once ? mach::transmit(m, std::move(once_).release(), MACH_MSG_TYPE_MOVE_SEND_ONCE)
+           : mach::transmit(m, name_, MACH_MSG_TYPE_COPY_SEND);
+  if (once) {
+    // May have returned under another name.
+    once_ = send_once_right::adopt(result.returned);
+  } else if (result.code == MACH_SEND_TIMED_OUT) {
+    // The kernel has given the copy back. The owner's reference, or our own, keeps the name.
+    if (MACH_PORT_VALID(result.returned)) mach_port_deallocate(mach_task_self(), result.returned);
+    // The port has died before the kernel gave the copy back, or no reference was to be had.
+    if (MACH_PORT_VALID(result.returned) && hold()) return false;
+    error = errc::peer_died;
+    return true;
+  }
   switch (result.code) {
     case MACH_MSG_SUCCESS:
-      return true;
+      held_ = {};
+      break;
     case MACH_SEND_TIMED_OUT:
-      if (!held_) held_ = std::move(result.destination);
-      name_ = held_.name();
-      disposition_ = MACH_MSG_TYPE_COPY_SEND;
-      if (held_) return false;
-      // The port died before the kernel gave its right back.
-      error = errc::peer_died;
-      return true;
+      // The queue is full for send-once rights too. No notification tells when it no longer is.
+      error = errc::queue_full;
+      break;
     case MACH_SEND_INVALID_DEST:
-      error = errc::peer_died;
-      return true;
+      error = is_known(once ? result.returned : name_) ? errc::peer_died : errc::wrong_space;
+      break;
     default:
       error = m ? msg_error(result.code) : make_error_code(errc::rights_lost);
-      return true;
+      break;
   }
+  return true;
 }
 
 bool destination::hold() noexcept {
-  if (held_) {
-    disposition_ = MACH_MSG_TYPE_COPY_SEND;
-    return true;
-  }
+  if (once_) return false;
+  if (held_) return true;
   try {
     held_ = send_right::another(name_);
   } catch (const std::system_error&) {
     // The next transmit() reports the error.
+  } catch (const std::bad_alloc&) {
   }
   return static_cast<bool>(held_);
 }

@@ -9,9 +9,10 @@
 // consumed, even if the send fails.
 //
 // Errors: failures are values, and hand the whole message back: mach::errc::peer_died, queue_full
-// (try_send only), or the kernel's code (category "mach.msg") for a lack of resources or a message
-// that is too large. Only mach::errc::rights_lost loses the message. Success is not delivery: the
-// kernel accepts a message for a port that dies during the call.
+// (try_send, and a send-once right to a port with 65,534 messages), empty_right, wrong_space for a
+// right or a message of another space than the current one, or the kernel's code (category
+// "mach.msg") for a lack of resources. Only mach::errc::rights_lost loses the message. Success is
+// not delivery: the kernel accepts a message for a port that dies during the call.
 //
 // Senders of one loop to one port are served in the order in which they began to wait. None of them
 // blocks the thread. Cancellation loses the message: it was not sent, and is destroyed.
@@ -20,6 +21,8 @@
 
 #include <mach/mach.h>
 
+#include <concepts>
+#include <cstdint>
 #include <system_error>
 #include <utility>
 
@@ -51,31 +54,38 @@ class send_failure {
 // The right by which a message is sent, and whether that right is borrowed or consumed.
 class destination {
  public:
-  explicit destination(const send_right& borrowed) noexcept : name_(borrowed.name()) {}
-  explicit destination(send_right&& right) noexcept
-      : destination(std::move(right).release(), MACH_MSG_TYPE_MOVE_SEND) {}
+  explicit destination(const send_right& borrowed) noexcept
+      : name_(borrowed.name()), space_(borrowed.space()) {}
+  explicit destination(send_right&& right) noexcept : destination(right) {
+    held_ = std::move(right);
+  }
   explicit destination(send_once_right&& right) noexcept
-      : destination(std::move(right).release(), MACH_MSG_TYPE_MOVE_SEND_ONCE) {}
-  explicit destination(reply_right&& right) noexcept : destination(right, right.disposition()) {}
+      : once_(std::move(right)), name_(once_.name()), space_(once_.space()) {}
+  explicit destination(reply_right&& right) noexcept
+      : held_(std::move(right.send_)),
+        once_(std::move(right.send_once_)),
+        name_(held_ ? held_.name() : once_.name()),
+        space_(held_ ? held_.space() : once_.space()),
+        was_dead_(right.died_) {}
 
+  // MACH_PORT_NULL if the right is empty.
   mach_port_name_t name() const noexcept { return name_; }
 
   // Tries once to send. Returns true if the send is over; `error` is set if it has failed. Returns
   // false if the queue is full; the destination then holds a reference of its own.
   bool transmit(message& m, std::error_code& error) noexcept;
-  // Makes the destination hold a reference of its own, by which later tries copy the right. Returns
-  // false if the kernel grants none.
+  // Makes the destination hold a reference of its own. Returns false if it cannot, and for a
+  // send-once right.
   bool hold() noexcept;
 
  private:
-  destination(reply_right& right, mach_msg_type_name_t disposition) noexcept
-      : destination(std::move(right).release(), disposition) {}
-  destination(mach_port_name_t name, mach_msg_type_name_t disposition) noexcept
-      : held_(send_right::adopt(name)), name_(held_.name()), disposition_(disposition) {}
+  bool is_usable(const message& m, std::error_code& error) const noexcept;
 
   send_right held_;
+  send_once_right once_;
   mach_port_name_t name_;
-  mach_msg_type_name_t disposition_ = MACH_MSG_TYPE_COPY_SEND;
+  std::uint32_t space_;
+  bool was_dead_ = false;  // an empty reply right whose port had died
 };
 
 class send_operation final : private name_waiter {
@@ -131,7 +141,11 @@ inline send_awaitable send(send_right&& to, message m) noexcept {
 inline send_awaitable send(send_once_right&& to, message m) noexcept {
   return send_awaitable(destination(std::move(to)), std::move(m));
 }
-inline send_awaitable send(reply_right&& to, message m) noexcept {
+// A reply never waits: a client could keep its queue full, and the service with it.
+template <std::same_as<reply_right> Right>
+send_awaitable send(Right&& to, message m) {
+  static_assert(!std::same_as<Right, reply_right>,
+                "a reply does not wait, and is not awaited: mach::reply(right, message)");
   return send_awaitable(destination(std::move(to)), std::move(m));
 }
 
@@ -140,6 +154,15 @@ inline send_awaitable send(reply_right&& to, message m) noexcept {
 result<void, send_failure> try_send(destination to, message m);
 inline result<void, send_failure> try_send(const send_right& to, message m) {
   return try_send(destination(to), std::move(m));
+}
+inline result<void, send_failure> try_send(send_right&& to, message m) {
+  return try_send(destination(std::move(to)), std::move(m));
+}
+inline result<void, send_failure> try_send(send_once_right&& to, message m) {
+  return try_send(destination(std::move(to)), std::move(m));
+}
+inline result<void, send_failure> try_send(reply_right&& to, message m) {
+  return try_send(destination(std::move(to)), std::move(m));
 }
 
 }  // namespace kedge::mach

@@ -3,61 +3,143 @@
 
 #include <cstring>
 
+#include "kedge/mach/error.h"
+#include "kedge/mach/right_in_message.h"
+
 namespace kedge::mach {
 namespace {
 
 constexpr mach_msg_option_t options = MACH_SEND_MSG | MACH_SEND_TIMEOUT | MACH_SEND_INTERRUPT;
 
-// Returns true if the kernel has consumed a part of the message, or all of it, without sending it.
-bool consumed_in_part(mach_msg_return_t code) noexcept {
-  switch (code) {
-    case MACH_SEND_INVALID_RIGHT:
-    case MACH_SEND_INVALID_MEMORY:
-    case MACH_SEND_INVALID_RT_OOL_SIZE:
-    case MACH_SEND_INVALID_TYPE:  // before xnu-10063.141
-    case MACH_SEND_NO_GRANT_DEST:
-    case MACH_SEND_MSG_FILTERED:
-      return true;
-    default:
-      return false;
+// Returns true if the kernel checks the descriptors of a message before it takes anything out of
+// the space, as kernels do since xnu-10063.141. Asks the kernel: a message with an unknown
+// descriptor consumes the right that it is sent by, or does not. Called only after a failure that
+// well-formed messages do not have.
+bool checks_descriptors_first() noexcept {
+  mach_port_name_t port = MACH_PORT_NULL;
+  if (mach_port_allocate(mach_task_self(), MACH_PORT_RIGHT_RECEIVE, &port) != KERN_SUCCESS) {
+    return false;  // a leak is better than a right that is released twice
   }
+  mach_port_insert_right(mach_task_self(), port, port, MACH_MSG_TYPE_MAKE_SEND);
+  struct {
+    mach_msg_base_t base;
+    mach_msg_type_descriptor_t unknown;
+  } m{};
+  m.base.header.msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_MOVE_SEND, 0u) | MACH_MSGH_BITS_COMPLEX;
+  m.base.header.msgh_remote_port = port;
+  m.base.body.msgh_descriptor_count = 1;
+  m.unknown.type = 0xff;
+  mach_msg(&m.base.header, options, sizeof m, 0, MACH_PORT_NULL, 0, MACH_PORT_NULL);
+  mach_port_urefs_t rights = 0;
+  mach_port_get_refs(mach_task_self(), port, MACH_PORT_RIGHT_SEND, &rights);
+  mach_port_destruct(mach_task_self(), port, -static_cast<mach_port_delta_t>(rights), 0);
+  return rights != 0;
+}
+
+bool is_dead(mach_port_name_t name) noexcept {
+  mach_port_type_t type = MACH_PORT_TYPE_NONE;
+  return mach_port_type(mach_task_self(), name, &type) == KERN_SUCCESS &&
+         (type & MACH_PORT_TYPE_DEAD_NAME) != 0;
 }
 
 }  // namespace
 
-send_result transmit(message& m, mach_port_name_t to, mach_msg_type_name_t disposition) noexcept {
-  mach_msg_header_t& header = m.buffer_.header();
-  const std::size_t size = round_msg(m.size_);
-  std::memset(m.buffer_.data() + m.size_, 0, size - m.size_);
-  const mach_msg_bits_t complex = m.rights_ != 0 ? MACH_MSGH_BITS_COMPLEX : 0u;
-  header.msgh_bits = complex | MACH_MSGH_BITS(disposition, MACH_MSGH_BITS_LOCAL(header.msgh_bits));
-  header.msgh_size = static_cast<mach_msg_size_t>(size);
-  header.msgh_remote_port = to;
+// Calls mach_msg with a message, and finds out what the call has left of it.
+class message_transmission {
+ public:
+  explicit message_transmission(message& m) noexcept : m_(m), header_(m.buffer_.header()) {}
 
-  mach_msg_return_t code;
-  do {
-    code = mach_msg(&header, options, static_cast<mach_msg_size_t>(size), 0, MACH_PORT_NULL, 0,
-                    MACH_PORT_NULL);
-    code &= ~MACH_MSG_MASK;
-    // After an interruption the kernel has put the message back, and the header holds the names and
-    // dispositions to send it with again.
-  } while (code == MACH_SEND_INTERRUPTED);
-
-  send_result result{code, {}};
-  if (code == MACH_MSG_SUCCESS || consumed_in_part(code)) {
-    const message_buffer consumed = std::move(m.buffer_);
-    m.size_ = m.rights_ = 0;
+  send_result run(mach_port_name_t to, mach_msg_type_name_t disposition) noexcept {
+    set_destination(to, disposition);
+    drop_dead_reply();
+    mach_msg_return_t code = send();
+    // The reply port has died since. Nothing was consumed.
+    if (code == MACH_SEND_INVALID_REPLY && drop_dead_reply()) code = send();
+    send_result result{code};
+    if (code == MACH_MSG_SUCCESS || was_consumed(code)) {
+      m_.forget();
+      return result;
+    }
+    // The kernel consumed nothing, or gave everything back. In both cases the buffer names what the
+    // caller owns.
+    const mach_msg_type_name_t returned = MACH_MSGH_BITS_REMOTE(header_.msgh_bits);
+    if (returned == MACH_MSG_TYPE_MOVE_SEND || returned == MACH_MSG_TYPE_MOVE_SEND_ONCE) {
+      result.returned = header_.msgh_remote_port;
+    }
+    header_.msgh_remote_port = MACH_PORT_NULL;
+    header_.msgh_bits = MACH_MSGH_BITS(0u, m_.reply_disposition());
     return result;
   }
-  // The kernel consumed nothing, or gave everything back. In both cases the buffer names what the
-  // caller owns.
-  const mach_msg_type_name_t returned = MACH_MSGH_BITS_REMOTE(header.msgh_bits);
-  if (returned == MACH_MSG_TYPE_MOVE_SEND || returned == MACH_MSG_TYPE_MOVE_SEND_ONCE) {
-    result.destination = send_right::adopt(header.msgh_remote_port);
+
+ private:
+  void set_destination(mach_port_name_t to, mach_msg_type_name_t disposition) noexcept {
+    // The message is at most 48 MiB long: its builder has seen to that.
+    const auto size = static_cast<mach_msg_size_t>(m_.size_);
+    size_ = round_msg(size);
+    std::memset(m_.buffer_.data() + size, 0, size_ - size);
+    const mach_msg_bits_t complex = m_.descriptors_ != 0 ? MACH_MSGH_BITS_COMPLEX : 0u;
+    header_.msgh_bits = complex | MACH_MSGH_BITS(disposition, m_.reply_disposition());
+    header_.msgh_remote_port = to;
   }
-  header.msgh_remote_port = MACH_PORT_NULL;
-  header.msgh_bits = MACH_MSGH_BITS(0u, MACH_MSGH_BITS_LOCAL(header.msgh_bits));
-  return result;
+
+  // A dead reply right is refused since macOS 15, and ends a hardened task. Sends none in its
+  // place. Returns true if there was one. A right that the kernel makes, or none, costs no call.
+  bool drop_dead_reply() noexcept {
+    const mach_msg_type_name_t disposition = m_.reply_disposition();
+    if (disposition != MACH_MSG_TYPE_MOVE_SEND && disposition != MACH_MSG_TYPE_MOVE_SEND_ONCE) {
+      return false;
+    }
+    if (!is_dead(header_.msgh_local_port)) return false;
+    release_right_in_message(header_.msgh_local_port, disposition);
+    header_.msgh_local_port = MACH_PORT_NULL;
+    header_.msgh_bits &= ~mach_msg_bits_t{MACH_MSGH_BITS_LOCAL_MASK};
+    return true;
+  }
+
+  mach_msg_return_t send() noexcept {
+    for (;;) {
+      // mach_msg takes the size from its argument. When it gives a message back it sets this one.
+      header_.msgh_size = 0;
+      const mach_msg_return_t code = without_shortage(
+          mach_msg(&header_, options, size_, 0, MACH_PORT_NULL, 0, MACH_PORT_NULL));
+      // After an interruption the kernel has put the message back, and the header holds the names
+      // and dispositions to send it with again.
+      if (code != MACH_SEND_INTERRUPTED) return code;
+    }
+  }
+
+  // Returns true if the kernel has consumed a part of the message, or all of it, without sending
+  // it.
+  bool was_consumed(mach_msg_return_t code) const noexcept {
+    if ((code & ~MACH_MSG_MASK) == 0) return true;  // MACH_MSG_VM_KERNEL and its like
+    switch (code) {
+      case MACH_SEND_INVALID_RIGHT:
+      case MACH_SEND_INVALID_MEMORY:
+      case MACH_SEND_INVALID_RT_OOL_SIZE:
+      case MACH_SEND_NO_GRANT_DEST:
+      case MACH_SEND_MSG_FILTERED:
+        return true;
+      case MACH_SEND_INVALID_TYPE:
+      case MACH_SEND_MSG_TOO_SMALL:
+      case MACH_SEND_TOO_LARGE:
+        // A message without descriptors, and one that is larger than 48 MiB, is refused before
+        // anything is taken.
+        return m_.descriptors_ != 0 && !checks_descriptors_first();
+      case MACH_SEND_NO_BUFFER:
+        if (header_.msgh_size != 0 || m_.descriptors_ == 0) return false;
+        return m_.has_array_ || !checks_descriptors_first();
+      default:
+        return false;
+    }
+  }
+
+  message& m_;
+  mach_msg_header_t& header_;
+  mach_msg_size_t size_ = 0;
+};
+
+send_result transmit(message& m, mach_port_name_t to, mach_msg_type_name_t disposition) noexcept {
+  return message_transmission(m).run(to, disposition);
 }
 
 }  // namespace kedge::mach

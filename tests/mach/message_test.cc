@@ -10,12 +10,16 @@
 #include <cstdint>
 #include <cstring>
 #include <ostream>
+#include <span>
+#include <stdexcept>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/received.h"
 #include "kedge/mach/send.h"
 #include "kedge/mach/try_receive.h"
@@ -84,7 +88,7 @@ TEST_CASE("text() drops up to three zeros at the end, and no more") {
 
 TEST_CASE("read() beyond the end of the message gives nullopt, at any offset") {
   const receive_right port = receive_right::make();
-  const received r = through(port, message(0, pair{1, 2}));
+  const received r = through(port, message(0, raw(pair{1, 2})));
   CHECK(r.read<pair>()->second == 2);
   CHECK_FALSE(r.read<pair>(1));
   CHECK_FALSE(r.read<std::uint32_t>(sizeof(pair) - 3));
@@ -215,13 +219,13 @@ TEST_CASE("the reply right set last arrives with its disposition, and the one be
   CHECK(send_references(replies.name()) == 0);
 }
 
-TEST_CASE("sending to the empty reply right of a one-way message gives peer_died") {
+TEST_CASE("sending to the empty reply right of a one-way message gives empty_right") {
   const receive_right port = receive_right::make();
   reply_right none = through(port, message(1)).take_reply();
   CHECK_FALSE(none);
-  const auto sent = try_send(destination(std::move(none)), message(2));
+  const auto sent = try_send(std::move(none), message(2));
   REQUIRE_FALSE(sent);
-  CHECK(sent.error().code() == errc::peer_died);
+  CHECK(sent.error().code() == errc::empty_right);
 }
 
 TEST_CASE("a right whose port has died arrives as an empty right") {
@@ -347,6 +351,216 @@ TEST_CASE("arrived_on() is true only for the right whose port had the message") 
   CHECK(r.arrived_on(a));
   CHECK_FALSE(r.arrived_on(b));
   CHECK_FALSE(r.arrived_on(receive_right()));
+}
+
+TEST_CASE("append refuses what the kernel would not let pass, before it copies anything") {
+  const receive_right port = receive_right::make();
+  SUBCASE("bytes beyond 48 MiB less a trailer") {
+    // Nothing reads these bytes.
+    static std::byte byte{};
+    for (const std::size_t size :
+         {message::max_size, std::size_t{5} << 30, ~std::size_t{0} / 4, ~std::size_t{0} / 2}) {
+      CAPTURE(size);
+      const std::span<const std::byte> huge(&byte, size);
+      message m(1, "kept");
+      CHECK_THROWS_AS(m.append(huge), std::length_error);
+      CHECK_THROWS_AS(m.append(counted(huge)), std::length_error);
+      CHECK_THROWS_AS(message(1, huge, huge, huge, huge, huge), std::length_error);
+      CHECK(through(port, std::move(m)).text() == "kept");
+    }
+  }
+  SUBCASE("the largest message passes, and not a word more") {
+    std::vector<std::byte> bytes(message::max_size - sizeof(mach_msg_header_t));
+    message m(1);
+    m.append(bytes);
+    CHECK_THROWS_AS(m.append(std::uint32_t{1}), std::length_error);
+    CHECK_THROWS_AS(m.append(port.make_send()), std::length_error);
+    REQUIRE(try_send(port.make_send(), std::move(m)));
+    CHECK(send_references(port.name()) == 0);
+  }
+}
+
+TEST_CASE(
+    "the 16,384th right of a message is refused and stays the caller's, alone or in an array") {
+  const std::size_t before = names_in_space();
+  for (const kernel::kernel_profile profile :
+       {kernel::kernel_profile::macos11, kernel::kernel_profile::macos15}) {
+    kernel::set_kernel_profile(profile);
+    const receive_right port = receive_right::make(), other = receive_right::make();
+    const send_right to = other.make_send();
+    message m(1);
+    std::vector<send_right> array(10'000, to);
+    m.append(std::move(array));
+    CHECK(array.empty());
+    for (int i = 0; i < 6'383; ++i) m.append(to);
+    send_right more = to;
+    CHECK_THROWS_AS(m.append(std::move(more)), std::length_error);
+    CHECK(more);
+    std::vector<send_right> two(2, to);
+    CHECK_THROWS_AS(m.append(std::move(two)), std::length_error);
+    CHECK(two.size() == 2);
+    CHECK(m.rights() == 6'384);
+    REQUIRE(try_send(port.make_send(), std::move(m)));
+    CHECK(send_references(to.name()) == 1);
+  }
+  kernel::set_kernel_profile(kernel::kernel_profile::macos15);
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("text() and counted() come out as long as they went in, wherever they stand") {
+  const receive_right port = receive_right::make();
+  const std::array<std::byte, 5> five{std::byte{1}, std::byte{0}, std::byte{0}, std::byte{0},
+                                      std::byte{0}};
+  const received r = through(port, message(1, std::uint64_t{7}, text("hello"), counted(five),
+                                           text(""), true, std::string_view("xyz"), text("end")));
+  message_reader parts = r.reader();
+  CHECK(parts.read<std::uint64_t>() == 7u);
+  CHECK(parts.text() == "hello");
+  const auto bytes = parts.counted();
+  REQUIRE(bytes);
+  CHECK(std::vector(bytes->begin(), bytes->end()) == std::vector(five.begin(), five.end()));
+  CHECK(parts.text() == "");
+  CHECK(parts.read<bool>() == true);
+  CHECK(parts.bytes(3)->size() == 3);
+  CHECK(parts.text() == "end");
+  CHECK(parts);
+  CHECK(parts.rest().empty());
+  CHECK_FALSE(parts.read<char>());
+  CHECK_FALSE(parts);
+}
+
+TEST_CASE("a reader stays inside the message, and fails for good at the first thing missing") {
+  const receive_right port = receive_right::make();
+  for (const std::uint32_t claimed : {9u, 10u, 0x7fffffffu, 0xfffffffcu, 0xffffffffu}) {
+    CAPTURE(claimed);
+    const received r = through(port, message(1, claimed, std::uint64_t{1}));
+    message_reader parts = r.reader();
+    CHECK_FALSE(parts.counted());
+    CHECK_FALSE(parts.read<char>());
+    CHECK(parts.rest().empty());
+  }
+  const received numbers = through(port, message(1, std::uint32_t{1}, std::uint32_t{2}, 'x'));
+  message_reader parts = numbers.reader();
+  const auto both = parts.span<std::uint32_t>(2);
+  REQUIRE(both);
+  CHECK((*both)[1] == 2);
+  CHECK(parts.read<char>() == 'x');
+  CHECK_FALSE(parts.span<std::uint16_t>(1));  // not aligned
+  CHECK(parts);
+  std::array<char, 3> padding{'a', 'b', 'c'};
+  CHECK(parts.copy_to(std::span(padding)));
+  CHECK(padding[2] == 0);
+  CHECK_FALSE(parts.copy_to(std::span(padding)));
+  message_reader again = numbers.reader();
+  CHECK_FALSE(again.span<std::uint32_t>(~std::size_t{0} / 2));
+  CHECK_FALSE(again);
+  const received two = through(port, message(1, std::uint32_t{2}));
+  CHECK_FALSE(two.read<bool>());  // neither false nor true
+  const received none;
+  CHECK_FALSE(none.reader().read<char>());
+}
+
+TEST_CASE("memory, arrays and immovable rights arrive, each as it was appended") {
+  const std::size_t before = names_in_space();
+  {
+    const receive_right port = receive_right::make(), other = receive_right::make();
+    const send_right to = other.make_send();
+    memory_region memory = memory_region::make(3 << 20);
+    CHECK(memory.bytes()[0] == std::byte{0});
+    memory.bytes()[(3 << 20) - 1] = std::byte{9};
+    std::vector<send_once_right> onces;
+    onces.push_back(other.make_send_once());
+    onces.push_back({});
+    std::vector<receive_right> receives;
+    receives.push_back(receive_right::make());
+    message m(4, "between");
+    m.append(memory.copy());
+    m.append(std::move(memory));
+    CHECK_FALSE(memory);
+    m.append(std::vector<send_right>(3, to));
+    m.append(std::move(onces));
+    m.append(to);
+    m.append(std::move(receives));
+    m.append(immovable(receive_right::make()));
+    m.append(memory_region());
+    m.append(std::vector<send_right>());
+    CHECK(m.rights() == 9);
+    CHECK(m.bytes().size() == 7);
+    SUBCASE("at the receiver") {
+      received r = through(port, std::move(m));
+      CHECK(r.text() == "between");
+      REQUIRE(r.rights() == 9);
+      for (const std::size_t i : {0u, 1u}) {
+        const memory_region got = r.take_memory(i);
+        REQUIRE(got.size() == 3 << 20);
+        CHECK(got.bytes()[(3 << 20) - 1] == std::byte{9});
+      }
+      CHECK(r.take_send_array(2).size() == 3);
+      CHECK(r.take_send_once_array(3).size() == 2);
+      CHECK(r.take_send(4).name() == to.name());
+      CHECK(r.take_receive_array(5).size() == 1);
+      CHECK_FALSE(r.take_memory(7));
+      CHECK(r.take_send_array(8).empty());
+    }
+    SUBCASE("in a message that is dropped by its receiver") {
+      through(port, std::move(m));
+    }
+    SUBCASE("in a message that is never sent") {
+      m.clear();
+    }
+    SUBCASE("in a message that a full queue has given back three times") {
+      while (try_send(port.make_send(), message(0))) {
+      }
+      const send_right again = port.make_send();
+      for (int i = 0; i < 3; ++i) {
+        auto failed = try_send(again, std::move(m));
+        REQUIRE_FALSE(failed);
+        REQUIRE(failed.error().code() == errc::queue_full);
+        m = std::move(failed.error()).message();
+      }
+      CHECK(m.rights() == 9);
+      CHECK(m.take_memory(1).bytes()[(3 << 20) - 1] == std::byte{9});
+      CHECK(m.take_send_array(2).size() == 3);
+      CHECK(m.take_receive(6));
+      while (take(port).id() != 0 || port.status().mps_msgcount != 0) {
+      }
+      REQUIRE(try_send(again, std::move(m)));
+      received r = take(port);
+      CHECK(r.text() == "between");
+      CHECK(r.take_memory(0).size() == 3 << 20);
+      CHECK_FALSE(r.take_memory(1));
+      CHECK(r.take_receive_array(5).size() == 1);
+    }
+    CHECK(send_references(to.name()) == 1);
+    while (other.status().mps_msgcount != 0) take(other);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("a reply right can be passed on, as reply right and as a right, of either kind") {
+  const std::size_t before = names_in_space();
+  {
+    const receive_right port = receive_right::make(), client = receive_right::make();
+    const auto request = [&](auto right) {
+      message m(1);
+      m.reply_to(std::move(right));
+      return through(port, std::move(m)).take_reply();
+    };
+    message m(2);
+    m.append(request(client.make_send()));
+    m.append(request(client.make_send_once()));
+    m.reply_to(request(client.make_send_once()));
+    CHECK(m.take_reply().disposition() == MACH_MSG_TYPE_MOVE_SEND_ONCE);
+    CHECK_FALSE(m.take_reply());
+    CHECK(take(client).id() == MACH_NOTIFY_SEND_ONCE);
+    m.reply_to(request(client.make_send()));
+    received r = through(port, std::move(m));
+    CHECK(r.take_send(0));
+    REQUIRE(try_send(destination(r.take_send_once(1)), message(7)));
+    CHECK(take(client).id() == 7);
+    CHECK(r.take_reply().disposition() == MACH_MSG_TYPE_MOVE_SEND);
+  }
+  CHECK(names_in_space() == before);
 }
 
 }  // namespace kedge::mach

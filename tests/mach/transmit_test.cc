@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/send.h"
 #include "kedge/mach/try_receive.h"
 #include "space_names.h"
@@ -82,7 +83,7 @@ TEST_CASE("class 1, nothing consumed: a send to a dead port hands the whole mess
     }
     SUBCASE("by an empty right") {
       auto failed = try_send(send_right(), f.make());
-      CHECK(failed.error().code() == errc::peer_died);
+      CHECK(failed.error().code() == errc::empty_right);
       CHECK(failed.error().message().rights() == 3);
     }
     SUBCASE("by a reply right whose port is dead") {
@@ -100,17 +101,83 @@ TEST_CASE("class 1, nothing consumed: a send to a dead port hands the whole mess
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("class 1, nothing consumed: a message that is too large is handed back") {
-  fixture f;
-  const receive_right port = receive_right::make();
-  message m = f.make();
-  m.append(std::string(49 * 1024 * 1024, 'x'));
-  auto failed = try_send(port.make_send(), std::move(m));
-  REQUIRE_FALSE(failed);
-  CHECK(failed.error().code() == msg_error(MACH_SEND_TOO_LARGE));
-  CHECK(failed.error().message().rights() == 3);
-  failed.error().message().clear();
-  CHECK(f.all_gone());
+TEST_CASE("a malformed descriptor consumes the message in macOS 11, and nothing in macOS 15") {
+  const std::size_t before = names_in_space();
+  {
+    fixture f;
+    const receive_right port = receive_right::make();
+    const send_right to = port.make_send();
+    message m = f.make();
+    // The type of the last descriptor, in front of the bytes. No call of the library makes another.
+    std::byte* const type = const_cast<std::byte*>(m.bytes().data()) - 1;
+    SUBCASE("macOS 15") {
+      *type = std::byte{9};
+      CHECK(transmit(m, to.name(), MACH_MSG_TYPE_COPY_SEND).code == MACH_SEND_INVALID_TYPE);
+      *type = std::byte{MACH_MSG_PORT_DESCRIPTOR};
+      CHECK(m.rights() == 3);
+      CHECK(m.take_send(0));
+      CHECK(m.take_receive(2));
+      m.clear();
+    }
+    SUBCASE("macOS 11") {
+      kernel::set_kernel_profile(kernel::kernel_profile::macos11);
+      *type = std::byte{9};
+      CHECK(transmit(m, to.name(), MACH_MSG_TYPE_COPY_SEND).code == MACH_SEND_INVALID_TYPE);
+      kernel::set_kernel_profile(kernel::kernel_profile::macos15);
+      CHECK_FALSE(m);
+    }
+    CHECK(send_references(to.name()) == 1);
+    CHECK(f.all_gone());
+  }
+  CHECK(names_in_space() <= before + 1);  // macOS 11: the receive right behind the bad descriptor
+}
+
+TEST_CASE("memory that the kernel cannot take loses the message, and is no success") {
+  const std::size_t before = names_in_space();
+  {
+    fixture f;
+    const receive_right port = receive_right::make();
+    message m = f.make();
+    // Memory that is not there, as only adopting an address can bring.
+    m.append(memory_region::adopt(reinterpret_cast<void*>(0x7000), 4096));
+    auto failed = try_send(port.make_send(), std::move(m));
+    REQUIRE_FALSE(failed);
+    CHECK(failed.error().code() == errc::rights_lost);
+    CHECK(f.all_gone());
+    CHECK(without_shortage(MACH_MSG_VM_KERNEL) == MACH_MSG_VM_KERNEL);
+    CHECK(without_shortage(MACH_SEND_TIMED_OUT | MACH_MSG_IPC_SPACE) == MACH_SEND_TIMED_OUT);
+    CHECK(without_shortage(MACH_MSG_SUCCESS) == MACH_MSG_SUCCESS);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("a reply right whose port has died is sent as none, in every version of macOS") {
+  const std::size_t before = names_in_space();
+  for (const kernel::kernel_profile profile :
+       {kernel::kernel_profile::macos11, kernel::kernel_profile::macos15}) {
+    kernel::set_kernel_profile(profile);
+    kernel::set_guard_behaviour({}, kernel::guard_behaviour::record);
+    const receive_right port = receive_right::make();
+    for (const bool once : {false, true}) {
+      CAPTURE(once);
+      receive_right client = receive_right::make();
+      message m(5, "the text");
+      if (once) {
+        m.reply_to(client.make_send_once());
+      } else {
+        m.reply_to(client.make_send());
+      }
+      client.destroy();
+      REQUIRE(try_send(port.make_send(), std::move(m)));
+      received r = take(port);
+      CHECK(r.text() == "the text");
+      CHECK_FALSE(r.take_reply());
+    }
+    CHECK(kernel::take_guard_exceptions({}).empty());
+  }
+  kernel::set_kernel_profile(kernel::kernel_profile::macos15);
+  kernel::set_guard_behaviour({}, kernel::guard_behaviour::ordinary);
+  CHECK(names_in_space() == before);
 }
 
 TEST_CASE(
@@ -173,10 +240,11 @@ TEST_CASE("class 3, given back: a full queue hands the whole message back") {
     }
     SUBCASE("transmit returns the reference to the destination that the kernel gave back") {
       message m = f.make();
-      send_result result = transmit(m, to.name(), MACH_MSG_TYPE_COPY_SEND);
+      const send_result result = transmit(m, to.name(), MACH_MSG_TYPE_COPY_SEND);
       CHECK(result.code == MACH_SEND_TIMED_OUT);
-      CHECK(result.destination.name() == to.name());
-      CHECK(send_references(to.name()) == 1);
+      CHECK(result.returned == to.name());
+      CHECK(send_references(to.name()) == 2);
+      mach_port_deallocate(mach_task_self(), result.returned);
       CHECK(m.rights() == 3);
     }
     CHECK(f.all_gone());
