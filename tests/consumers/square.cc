@@ -6,7 +6,7 @@
 
 #include "kedge/mach/call.h"
 #include "kedge/mach/receive.h"
-#include "kedge/mach/send.h"
+#include "kedge/mach/reply.h"
 #include "kedge/runtime/runtime.h"
 
 #if KEDGE_VERSION < KEDGE_VERSION_NUMBER(0, 1, 0)
@@ -18,7 +18,7 @@ namespace {
 kedge::task<> serve(kedge::mach::receive_right requests) {
   kedge::mach::received request = (co_await requests.receive()).value();
   const auto n = request.read<std::uint32_t>().value();
-  (void)co_await kedge::mach::send(request.take_reply(), kedge::mach::message(0, n * n));
+  kedge::mach::reply(request, kedge::mach::message(0, n * n));
 }
 
 kedge::task<std::uint32_t> ask(kedge::mach::send_right service, std::uint32_t n) {

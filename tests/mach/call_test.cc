@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "kedge/mach/receive.h"
+#include "kedge/mach/reply.h"
 #include "kedge/mach/send.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
@@ -35,7 +36,7 @@ task<> square(const receive_right& requests, int count) {
   for (int i = 0; i < count; ++i) {
     received request = (co_await requests.receive()).value();
     const auto n = request.read<std::uint32_t>().value();
-    (void)co_await send(request.take_reply(), message(request.id() + 100, n * n));
+    CHECK_FALSE(reply(request, message(request.id() + 100, n * n)));
   }
 }
 
@@ -142,7 +143,7 @@ TEST_CASE("a reply with the id MACH_NOTIFY_SEND_ONCE from a task is an ordinary 
   const send_right service = requests.make_send();
   l.spawn([&]() -> task<> {
     received request = (co_await requests.receive()).value();
-    (co_await send(request.take_reply(), message(MACH_NOTIFY_SEND_ONCE))).value();
+    CHECK_FALSE(reply(request, message(MACH_NOTIFY_SEND_ONCE)));
   });
   l.run([&]() -> task<> {
     const result<received> reply = co_await call(service, message(1));
@@ -173,9 +174,9 @@ TEST_CASE("the late reply to a cancelled call is dropped, and the next call gets
     l.spawn([&]() -> task<> {
       received request = (co_await requests.receive()).value();
       // The late reply first. Its port is gone.
-      const auto sent = co_await send(std::move(late), message(101, std::uint32_t{666}));
-      CHECK((sent || sent.error().code() == errc::peer_died));
-      (co_await send(request.take_reply(), message(101, std::uint32_t{25}))).value();
+      const std::error_code sent = reply(std::move(late), message(101, std::uint32_t{666}));
+      CHECK((!sent || sent == errc::peer_died));
+      CHECK_FALSE(reply(request, message(101, std::uint32_t{25})));
     });
     CHECK(l.run(ask(service, 5)) == 25);
   }
@@ -225,7 +226,7 @@ TEST_CASE("call replaces the reply right of the message, and sends an empty mess
   l.spawn([&]() -> task<> {
     for (int i = 0; i < 2; ++i) {
       received request = (co_await requests.receive()).value();
-      (co_await send(request.take_reply(), message(9))).value();
+      CHECK_FALSE(reply(request, message(9)));
     }
   });
   l.run([&]() -> task<> {

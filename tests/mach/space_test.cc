@@ -21,6 +21,7 @@
 #include "kedge/mach/died.h"
 #include "kedge/mach/no_senders.h"
 #include "kedge/mach/receive.h"
+#include "kedge/mach/reply.h"
 #include "kedge/mach/send.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
@@ -51,7 +52,7 @@ mach_port_name_t connect(peer& server, peer& client, receive_right& requests) {
 task<> echo(receive_right requests, int count) {
   for (int i = 0; i < count; ++i) {
     received request = (co_await requests.receive()).value();
-    (co_await send(request.take_reply(), message(request.id(), request.text()))).value();
+    CHECK_FALSE(reply(request, message(request.id(), request.text())));
   }
 }
 

@@ -13,7 +13,7 @@
 #include "kedge/mach/call.h"
 #include "kedge/mach/died.h"
 #include "kedge/mach/receive.h"
-#include "kedge/mach/send.h"
+#include "kedge/mach/reply.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/with_timeout.h"
@@ -28,9 +28,8 @@ kedge::task<> serve(mach::receive_right requests) {
     mach::received request = (co_await requests.receive()).value();
     const std::string_view word = request.text();
     asked_to_end = word == "bye";
-    mach::message reply(0, std::uint64_t{word.size()});
     // The client may be gone by now. The service does not care.
-    (void)co_await mach::send(request.take_reply(), std::move(reply));
+    mach::reply(request, mach::message(0, std::uint64_t{word.size()}));
   }
 }  // The receive right ends here, and with it the service.
 

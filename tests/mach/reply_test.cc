@@ -1,0 +1,130 @@
+// reply(): never waits, whatever right the client has sent along.
+#include "kedge/mach/reply.h"
+
+#include <doctest/doctest.h>
+#include <mach/mach.h>
+
+#include <cstdint>
+#include <ostream>
+#include <system_error>
+#include <utility>
+
+#include "kedge/mach/error.h"
+#include "kedge/mach/message.h"
+#include "kedge/mach/received.h"
+#include "kedge/mach/send.h"
+#include "kedge/mach/space.h"
+#include "kedge/mach/try_receive.h"
+#include "space_names.h"
+
+namespace kedge::mach {
+namespace {
+
+received take(const receive_right& port) {
+  received m;
+  std::size_t expected = 0;
+  REQUIRE(try_receive(port.name(), expected, m) == MACH_MSG_SUCCESS);
+  return m;
+}
+
+// A request with the reply right `right`.
+template <class Right>
+received request(const receive_right& service, Right right) {
+  message m(1);
+  m.reply_to(std::move(right));
+  REQUIRE(try_send(service.make_send(), std::move(m)));
+  return take(service);
+}
+
+void fill(const receive_right& port) {
+  while (try_send(port.make_send(), message(0))) {
+  }
+}
+
+}  // namespace
+
+TEST_CASE(
+    "a reply arrives by either kind of right, and by a send-once right even in a full queue") {
+  const std::size_t before = names_in_space();
+  {
+    const receive_right service = receive_right::make(), client = receive_right::make(1);
+    received a = request(service, client.make_send());
+    CHECK_FALSE(reply(a, message(7)));
+    CHECK(take(client).id() == 7);
+    received b = request(service, client.make_send_once());
+    fill(client);
+    CHECK_FALSE(reply(b, message(8)));
+    CHECK(take(client).id() == 0);
+    CHECK(take(client).id() == 8);
+    CHECK(reply(b, message(9)) == errc::empty_right);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("a reply to a client that keeps its queue full is dropped with its rights, and counted") {
+  const std::size_t before = names_in_space();
+  {
+    const receive_right service = receive_right::make(), client = receive_right::make(1);
+    const receive_right carried = receive_right::make();
+    fill(client);
+    const std::uint64_t dropped = dropped_replies();
+    for (std::uint64_t i = 1; i <= 3; ++i) {
+      received r = request(service, client.make_send());
+      CHECK(reply(r, message(7, carried.make_send())) == errc::queue_full);
+      CHECK(dropped_replies() == dropped + i);
+    }
+    CHECK(client.status().mps_msgcount == 1);
+    CHECK(send_references(carried.name()) == 0);
+    CHECK(send_references(client.name()) == 0);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE(
+    "a reply to a client that has died gives peer_died, before or after the request arrived") {
+  const std::size_t before = names_in_space();
+  {
+    const receive_right service = receive_right::make();
+    receive_right first = receive_right::make(), second = receive_right::make();
+    received a = request(service, first.make_send_once());
+    first.destroy();
+    const std::error_code sent = reply(a, message(7));
+    // The kernel takes a message to a dead send-once right, and destroys it.
+    CHECK((!sent || sent == errc::peer_died));
+
+    message m(1);
+    m.reply_to(second.make_send());
+    REQUIRE(try_send(service.make_send(), std::move(m)));
+    second.destroy();
+    received b = take(service);
+    CHECK(reply(b, message(7)) == errc::peer_died);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("sending by an empty right, or by one of another space, says so and keeps the message") {
+  const std::size_t before = names_in_space();
+  {
+    const receive_right port = receive_right::make();
+    const send_right to = port.make_send();
+    CHECK(try_send(send_once_right(), message(3)).error().code() == errc::empty_right);
+    CHECK(try_send(send_right(), message(3)).error().code() == errc::empty_right);
+    space other;
+    message here(3);
+    {
+      const scoped_space inside(other);
+      CHECK(try_send(to, message(3)).error().code() == errc::wrong_space);
+      auto failed = try_send(to, std::move(here));
+      CHECK(failed.error().code() == errc::wrong_space);
+      here = std::move(failed.error()).message();
+    }
+    REQUIRE(try_send(to, std::move(here)));
+    CHECK(take(port).id() == 3);
+    // A name that somebody else has released.
+    const mach_port_name_t gone = 0x00fff703;
+    CHECK(try_send(send_once_right::adopt(gone), message(3)).error().code() == errc::wrong_space);
+  }
+  CHECK(names_in_space() == before);
+}
+
+}  // namespace kedge::mach
