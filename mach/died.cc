@@ -1,4 +1,4 @@
-// Implements died() with the loop's notification_port.
+// Implements died() with the loop's name_watches.
 #include "kedge/mach/died.h"
 
 #include <utility>
@@ -10,8 +10,7 @@ namespace kedge::mach {
 
 bool died_operation::await_suspend(waiter& w) {
   waiter_ = &w;
-  held_ = send_right::another(name_);
-  w.owner_context().in_reactor().attachment<notification_port>().wait_for_death(name_, *this);
+  w.owner_context().in_reactor().attachment<name_watches>().wait_for_death(name_, *this);
   return true;
 }
 

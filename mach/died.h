@@ -11,7 +11,7 @@
 
 #include <system_error>
 
-#include "kedge/mach/notification_port.h"
+#include "kedge/mach/name_watches.h"
 #include "kedge/mach/send_right.h"
 #include "kedge/runtime/awaiting/operation.h"
 #include "kedge/runtime/result.h"
@@ -35,7 +35,6 @@ class died_operation final : private name_waiter {
   void on_notified(std::error_code error) noexcept override;
 
   mach_port_name_t name_;
-  send_right held_;
   waiter* waiter_ = nullptr;
   std::error_code error_;
 };

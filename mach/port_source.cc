@@ -3,24 +3,18 @@
 
 #include <stdexcept>
 
-#include "kedge/mach/kernel/extension.h"
+#include "kedge/mach/current_space.h"
 #include "kedge/mach/try_receive.h"
-#include "kedge/runtime/reactor/drive_hook.h"
 #include "kedge/runtime/remote.h"
 
 namespace kedge::mach {
 namespace {
 
-// The kqueue looks names up in the space that it was made in. A wait for a name of another space
-// would fail, or never end.
-void check_space(const reactor& r, std::uint32_t space) {
+void check_spaces(const reactor& r, std::uint32_t space) {
   if (space != space_incarnation()) {
     throw std::logic_error("kedge::mach: this port belongs to another space than the current one");
   }
-  if (!kernel::has_many_tasks() || r.made_within() == drive_hook::current()) return;
-  throw std::logic_error(
-      "kedge::mach: this loop was made in another space than the current one: loop::set_hook() "
-      "makes the loop's coroutines run in its space");
+  check_space(r);
 }
 
 }  // namespace
@@ -68,7 +62,7 @@ std::error_code port_source::link(listener& l, reactor& r) {
   if (at == nullptr || !at->is_in(r)) {
     const mach_port_name_t here = name();
     if (here == MACH_PORT_NULL) return kedge::errc::closed;
-    check_space(r, space_);
+    check_spaces(r, space_);
     at = new registered(r, here);
     if (registered* const former = registered_.exchange(at)) former->end(kedge::errc::closed);
   }

@@ -75,7 +75,6 @@ class receive_right {
  private:
   friend class reply_port;
   friend class no_senders_awaitable;
-  friend class notification_port;
 
   mach_port_name_t usable(const char* what) const;
 

@@ -1,5 +1,5 @@
 // Implements send() and try_send() over transmit(). A full queue is awaited on the loop's
-// notification_port.
+// name_watches.
 #include "kedge/mach/send.h"
 
 #include <new>
@@ -85,7 +85,7 @@ bool destination::hold() noexcept {
 bool send_operation::await_suspend(waiter& w) {
   waiter_ = &w;
   if (!message_) message_ = message(0);
-  auto& port = w.owner_context().in_reactor().attachment<notification_port>();
+  auto& port = w.owner_context().in_reactor().attachment<name_watches>();
   const bool has_predecessors = port.has_room_waiters(to_.name()) && to_.hold();
   if (!has_predecessors && attempt()) return false;
   port.wait_for_room(to_.name(), *this);

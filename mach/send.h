@@ -27,7 +27,7 @@
 #include <utility>
 
 #include "kedge/mach/message.h"
-#include "kedge/mach/notification_port.h"
+#include "kedge/mach/name_watches.h"
 #include "kedge/mach/reply_right.h"
 #include "kedge/mach/send_once_right.h"
 #include "kedge/mach/send_right.h"
