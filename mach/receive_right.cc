@@ -15,6 +15,7 @@
 #include "kedge/mach/receive.h"
 #include "kedge/mach/reference_counts.h"
 #include "kedge/mach/space_incarnation.h"
+#include "kedge/mach/space_notifications.h"
 
 namespace kedge::mach {
 namespace {
@@ -24,6 +25,11 @@ namespace {
 mach_port_context_t fresh_guard() noexcept {
   static std::atomic<std::uint64_t> count{0};
   return (std::uint64_t{0x6b656467} << 32) + ++count;
+}
+
+// To the kernel a limit of 0 means that every send blocks, for ever.
+void check_limit(mach_port_msgcount_t limit) {
+  if (limit == 0) check(KERN_INVALID_VALUE, "kedge::mach::receive_right: a queue limit of 0");
 }
 
 // Owns a port_source until a right takes it over.
@@ -40,6 +46,7 @@ struct unused_source {
 }  // namespace
 
 receive_right receive_right::make(mach_port_msgcount_t queue_limit) {
+  check_limit(queue_limit);
   unused_source made;
   receive_right right;
   right.guard_ = fresh_guard();
@@ -159,11 +166,14 @@ mach_port_status_t receive_right::status() const {
 }
 
 void receive_right::set_queue_limit(mach_port_msgcount_t limit) {
+  check_limit(limit);
   mach_port_limits_t limits{limit};
   check(mach_port_set_attributes(mach_task_self(), usable("set_queue_limit"), MACH_PORT_LIMITS_INFO,
                                  reinterpret_cast<mach_port_info_t>(&limits),
                                  MACH_PORT_LIMITS_INFO_COUNT),
         "mach_port_set_attributes");
+  // The kernel does not notify of room that comes this way.
+  space_notifications::retry_room(name());
 }
 
 receive_awaitable receive_right::receive() const noexcept {

@@ -64,7 +64,10 @@ class receive_right {
   // The kernel's counts for the port: queued messages, queue limit, rights
   // (MACH_PORT_RECEIVE_STATUS). Throws std::system_error.
   mach_port_status_t status() const;
-  // Sets the queue limit, in messages. Throws std::system_error.
+  // Sets the queue limit, in messages (1 to MACH_PORT_QLIMIT_MAX). If the limit is raised, the
+  // operations of this space that wait for room (send(), call()) try again. Those of another space
+  // are not notified: they try again when the next message has been received from the full queue.
+  // Throws std::system_error.
   void set_queue_limit(mach_port_msgcount_t limit);
 
   // Waits for a message. Gives result<received>: errc::closed if the right is released or destroyed

@@ -93,7 +93,8 @@ TEST_CASE("destroying a receive right turns the send rights of this space into a
   CHECK(names_in_space() == before);
 }
 
-TEST_CASE("make and set_queue_limit set mps_qlimit, and refuse more than MACH_PORT_QLIMIT_MAX") {
+TEST_CASE(
+    "make and set_queue_limit set mps_qlimit, and refuse 0 and more than MACH_PORT_QLIMIT_MAX") {
   receive_right port = receive_right::make(16);
   CHECK(port.status().mps_qlimit == 16);
   port.set_queue_limit(2);
@@ -103,6 +104,9 @@ TEST_CASE("make and set_queue_limit set mps_qlimit, and refuse more than MACH_PO
   const std::size_t before = names_in_space();
   CHECK(error_of([] { (void)receive_right::make(MACH_PORT_QLIMIT_MAX + 1); }) ==
         kern_error(KERN_INVALID_VALUE));
+  CHECK(error_of([] { (void)receive_right::make(0); }) == kern_error(KERN_INVALID_VALUE));
+  CHECK(error_of([&] { port.set_queue_limit(0); }) == kern_error(KERN_INVALID_VALUE));
+  CHECK(port.status().mps_qlimit == 2);
   CHECK(names_in_space() == before);
 }
 

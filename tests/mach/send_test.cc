@@ -17,6 +17,7 @@
 #include "kedge/mach/died.h"
 #include "kedge/mach/error.h"
 #include "kedge/mach/receive.h"
+#include "kedge/mach/try_receive.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/when_any.h"
@@ -307,6 +308,58 @@ TEST_CASE("destroying the loop ends waiting sends and releases their rights") {
     CHECK(send_references(port.name()) == 0);
   }
   CHECK(names_in_space() == before);
+}
+
+TEST_CASE("raising the queue limit lets the waiting sends of every loop of the space go on") {
+  const std::size_t before = names_in_space();
+  {
+    loop a, b;
+    receive_right port = receive_right::make(1);
+    fill(port);
+    const send_right to = port.make_send();
+    for (std::uint32_t i = 0; i < 3; ++i) a.spawn(send_one(to, i));
+    b.spawn(send_one(to, 3));
+    settle(a);
+    settle(b);
+    port.set_queue_limit(3);
+    settle(a);
+    settle(b);
+    CHECK(port.status().mps_msgcount == 3);
+    CHECK(a.size() + b.size() == 2);
+    port.set_queue_limit(16);
+    settle(a);
+    settle(b);
+    CHECK(a.size() + b.size() == 0);
+    CHECK(port.status().mps_msgcount == 5);
+    port.set_queue_limit(1);
+    CHECK_FALSE(a.poll());
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("room that one loop is notified of is offered to the waiting sends of the others") {
+  loop a, b;
+  const receive_right port = receive_right::make(1);
+  fill(port);
+  const send_right to = port.make_send();
+  a.spawn(send_one(to, 1));
+  b.spawn(send_one(to, 2));
+  settle(a);
+  settle(b);
+  const auto take = [&] {
+    received m;
+    std::size_t size = 256;
+    REQUIRE(try_receive(port.name(), size, m) == MACH_MSG_SUCCESS);
+  };
+  take();
+  // The first loop is not driven. The room is not kept for it.
+  settle(b);
+  CHECK(b.size() == 0);
+  settle(a);
+  CHECK(a.size() == 1);
+  take();
+  settle(a);
+  CHECK(a.size() == 0);
 }
 
 TEST_CASE("one name watched for room and for death notifies both waits") {
