@@ -5,9 +5,9 @@
 
 #include <cstdint>
 #include <new>
+#include <utility>
 
 #include "kedge/mach/error.h"
-#include "kedge/mach/send_once_right.h"
 
 namespace kedge::mach {
 namespace {
@@ -42,7 +42,8 @@ std::error_code no_senders_operation::request() noexcept {
       mach_task_self(), source_->name(), MACH_NOTIFY_NO_SENDERS, source_->made_send_rights,
       notify_port_.name(), MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
   if (code != KERN_SUCCESS) return kern_error(code);
-  static_cast<void>(send_once_right::adopt(previous));
+  send_once_right right = send_once_right::adopt(previous);
+  if (!displaced_) displaced_ = std::move(right);
   requested_ = source_->senders_awaited = true;
   return {};
 }
@@ -55,14 +56,26 @@ void no_senders_operation::withdraw_request() noexcept {
   mach_port_request_notification(mach_task_self(), source_->name(), MACH_NOTIFY_NO_SENDERS, 0,
                                  MACH_PORT_NULL, MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
   static_cast<void>(send_once_right::adopt(previous));
+  restore_displaced();
+}
+
+// Registers again what the request has displaced. If no send right exists, the kernel notifies its
+// owner at once.
+void no_senders_operation::restore_displaced() noexcept {
+  if (!displaced_ || source_->name() == MACH_PORT_NULL) return;
+  mach_port_t previous = MACH_PORT_NULL;
+  mach_port_request_notification(mach_task_self(), source_->name(), MACH_NOTIFY_NO_SENDERS, 0,
+                                 std::move(displaced_).release(), MACH_MSG_TYPE_MOVE_SEND_ONCE,
+                                 &previous);
+  static_cast<void>(send_once_right::adopt(previous));
 }
 
 bool no_senders_operation::await_settle() noexcept {
   return notify_port_.settle() && take_notification();
 }
 
-// Takes the message that has arrived. Returns false if it is an outdated notification: the request
-// has been made again, and the wait continues.
+// Takes the message that has arrived. Returns false if the wait continues: the request has been
+// made again.
 bool no_senders_operation::take_notification() noexcept {
   requested_ = source_->senders_awaited = false;
   for (;;) {
@@ -74,13 +87,7 @@ bool no_senders_operation::take_notification() noexcept {
       withdraw_request();
       return true;
     }
-    if (notification->id() != MACH_NOTIFY_NO_SENDERS || !notification->from_kernel() ||
-        source_->name() == MACH_PORT_NULL) {
-      error_ = kedge::errc::closed;
-      return true;
-    }
-    const auto made = notification->read<mach_port_mscount_t>(count_offset).value_or(0);
-    if (static_cast<std::int32_t>(made - source_->made_send_rights) >= 0) return true;
+    if (!must_go_on(*notification)) return true;
     try {
       notify_port_.open(*waiter_);
       error_ = request();
@@ -89,10 +96,28 @@ bool no_senders_operation::take_notification() noexcept {
     } catch (const std::bad_alloc&) {
       error_ = std::make_error_code(std::errc::not_enough_memory);
     }
-    if (error_) return true;
+    if (error_) {
+      restore_displaced();
+      return true;
+    }
     if (notify_port_.start(*waiter_)) return false;
     requested_ = source_->senders_awaited = false;
   }
+}
+
+// Returns true if `m` does not end the wait: it is an outdated notification, or tells that another
+// library has displaced the request and destroyed its right.
+bool no_senders_operation::must_go_on(const received& m) noexcept {
+  const bool is_open = m.from_kernel() && source_->name() != MACH_PORT_NULL;
+  if (is_open && m.id() == MACH_NOTIFY_SEND_ONCE) return true;
+  if (!is_open || m.id() != MACH_NOTIFY_NO_SENDERS) {
+    error_ = kedge::errc::closed;
+    return false;
+  }
+  const auto made = m.read<mach_port_mscount_t>(count_offset).value_or(0);
+  if (static_cast<std::int32_t>(made - source_->made_send_rights) < 0) return true;
+  restore_displaced();
+  return false;
 }
 
 bool no_senders_operation::await_cancel(cancel_cause cause) noexcept {

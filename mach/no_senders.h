@@ -9,6 +9,10 @@
 // Gives result<void>: errc::already_awaited if another task waits already, errc::closed if the
 // receive right is destroyed or moved away during the wait. The right is borrowed: it must live
 // until the co_await begins. Cancellation loses nothing.
+//
+// The kernel has one such request per port. One that another library has registered is displaced
+// during the wait, and registered again at its end. If another library displaces this one, it is
+// made again.
 #pragma once
 
 #include <mach/mach.h>
@@ -19,6 +23,7 @@
 #include "kedge/mach/port_source.h"
 #include "kedge/mach/receive_right.h"
 #include "kedge/mach/reply_port.h"
+#include "kedge/mach/send_once_right.h"
 #include "kedge/runtime/awaiting/operation.h"
 #include "kedge/runtime/result.h"
 
@@ -41,12 +46,15 @@ class no_senders_operation {
  private:
   std::error_code request() noexcept;
   void withdraw_request() noexcept;
+  void restore_displaced() noexcept;
   bool take_notification() noexcept;
+  bool must_go_on(const received& m) noexcept;
 
   port_source_hold source_;
   reply_port notify_port_;
   waiter* waiter_ = nullptr;
   bool requested_ = false;
+  send_once_right displaced_;  // of another library, while the request is armed
   std::error_code error_;
 };
 

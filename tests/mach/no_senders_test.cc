@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 #include <mach/mach.h>
+#include <mach/notify.h>
 
 #include <chrono>
 #include <optional>
@@ -12,6 +13,7 @@
 
 #include "kedge/mach/receive.h"
 #include "kedge/mach/send.h"
+#include "kedge/mach/try_receive.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/with_timeout.h"
@@ -154,6 +156,54 @@ TEST_CASE("no_senders gives errc::closed when the awaited receive right goes") {
     l.spawn(watch(port, again));
     settle(l);
     CHECK(again.error == kedge::errc::closed);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("no_senders keeps the request of another library, and makes its own again if displaced") {
+  const std::size_t before = names_in_space();
+  {
+    loop l;
+    const receive_right port = receive_right::make(), other = receive_right::make();
+    std::optional<send_right> a = port.make_send();
+    const auto other_requests = [&] {
+      mach_port_t previous = MACH_PORT_NULL;
+      REQUIRE(mach_port_request_notification(mach_task_self(), port.name(), MACH_NOTIFY_NO_SENDERS,
+                                             0, other.name(), MACH_MSG_TYPE_MAKE_SEND_ONCE,
+                                             &previous) == KERN_SUCCESS);
+      return send_once_right::adopt(previous);
+    };
+    outcome o;
+    SUBCASE("cancelled: the other request stands again") {
+      CHECK_FALSE(other_requests());
+      CHECK(l.run(with_timeout(1ms, no_senders(port))).error() == kedge::errc::timed_out);
+      CHECK(other.status().mps_msgcount == 0);
+      a.reset();
+    }
+    SUBCASE("both are notified") {
+      CHECK_FALSE(other_requests());
+      l.spawn(watch(port, o));
+      settle(l);
+      a.reset();
+      settle(l);
+      CHECK(o.ended);
+      CHECK_FALSE(o.error);
+    }
+    SUBCASE("displaced: both are notified") {
+      l.spawn(watch(port, o));
+      settle(l);
+      CHECK(other_requests());
+      settle(l);
+      CHECK_FALSE(o.ended);
+      a.reset();
+      settle(l);
+      CHECK(o.ended);
+      CHECK_FALSE(o.error);
+    }
+    received m;
+    std::size_t size = 256;
+    REQUIRE(try_receive(other.name(), size, m) == MACH_MSG_SUCCESS);
+    CHECK(m.id() == MACH_NOTIFY_NO_SENDERS);
   }
   CHECK(names_in_space() == before);
 }
