@@ -15,13 +15,28 @@ bool call_operation::await_suspend(waiter& w) {
 // Called when the send is over. Returns true if there is a reply to wait for, false if the send has
 // failed or the reply has arrived already.
 bool call_operation::begin_reply_wait() noexcept {
-  const result<void, send_failure> outcome = sending_.await_resume();
+  result<void, send_failure> outcome = sending_.await_resume();
   if (!outcome) {
-    error_ = outcome.error().code();
+    failure_.emplace(without_reply(std::move(outcome).error()));
     return false;
   }
   sent_ = true;
-  return reply_port_.start(*waiter_);
+  return reply_port_.start(*waiter_, max_);
+}
+
+// Takes the right to the reply port out of a request that was not sent. The port can be used again,
+// unless the request was lost together with the right.
+send_failure call_operation::without_reply(send_failure&& failure) noexcept {
+  if (failure.message()) {
+    failure.message().set_reply(MACH_PORT_NULL, 0);
+    reply_port_.give_back();
+  }
+  return std::move(failure);
+}
+
+send_failure call_operation::await_expired(kedge::errc e) && noexcept {
+  if (sent_) return send_failure(make_error_code(e), {});
+  return without_reply(std::move(sending_).await_expired(e));
 }
 
 bool call_operation::await_settle() noexcept {
@@ -35,13 +50,14 @@ bool call_operation::await_cancel(cancel_cause cause) noexcept {
   return true;
 }
 
-result<received> call_operation::await_resume() {
-  if (error_) return unexpected(error_);
+result<received, send_failure> call_operation::await_resume() {
+  if (failure_) return unexpected(std::move(*failure_));
   result<received> reply = reply_port_.take();
-  if (reply && reply->id() == MACH_NOTIFY_SEND_ONCE && reply->from_kernel()) {
-    return unexpected(make_error_code(errc::no_reply));
+  if (!reply) return unexpected(send_failure(reply.error(), {}));
+  if (reply->id() == MACH_NOTIFY_SEND_ONCE && reply->from_kernel()) {
+    return unexpected(send_failure(make_error_code(errc::no_reply), {}));
   }
-  return reply;
+  return std::move(*reply);
 }
 
 void call_operation::describe(description& line) const noexcept {

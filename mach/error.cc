@@ -40,6 +40,10 @@ class library_codes final : public std::error_category {
         return "the right is empty";
       case errc::wrong_space:
         return "the right does not belong to the current space";
+      case errc::message_lost:
+        return "a message could not be copied out, and is lost";
+      case errc::message_too_large:
+        return "a message was larger than the receiver allows, and is lost";
     }
     return "unknown error " + std::to_string(value);
   }

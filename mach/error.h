@@ -31,6 +31,12 @@ enum class errc {
   // The current space does not know the right's name: the right belongs to another space, or its
   // name was released by somebody else.
   wrong_space,
+  // A message could not be copied out: the space has no room for its rights, or the process none
+  // for its memory. The message is gone. receive() drops and counts it (receive_losses), unless
+  // receive().telling_losses() asks; a call() has lost its reply.
+  message_lost,
+  // A message was larger than the receiver allows, and was destroyed. As above.
+  message_too_large,
 };
 
 const std::error_category& kern_category() noexcept;

@@ -158,6 +158,7 @@ class message {
   friend class message_transmission;
   friend class destination;
   friend class send_operation;
+  friend class call_operation;
 
   template <class... Parts>
   static void refuse() {

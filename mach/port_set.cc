@@ -64,6 +64,10 @@ void port_set::remove(const receive_right& member) {
         "mach_port_extract_member");
 }
 
+receive_losses port_set::losses() const noexcept {
+  return source_ != nullptr ? source_->losses() : receive_losses();
+}
+
 receive_awaitable port_set::receive() const noexcept {
   return receive_awaitable(source_);
 }

@@ -41,6 +41,8 @@ class port_set {
 
   // Waits for a message to any member, as receive_right::receive().
   receive_awaitable receive() const noexcept;
+  // The messages that receive() has dropped.
+  receive_losses losses() const noexcept;
 
  private:
   port_source* source_ = nullptr;

@@ -83,10 +83,14 @@ bool port_source::ready(reactor& r) const noexcept {
   return at != nullptr && at->is_in(r) && at->in_loop.ready();
 }
 
-mach_msg_return_t port_source::take(received& into) noexcept {
+mach_msg_return_t port_source::take(received& into, std::size_t max) noexcept {
   const mach_port_name_t here = name();
   if (here == MACH_PORT_NULL) return MACH_RCV_INVALID_NAME;
-  return try_receive(here, expected_size_, into);
+  const mach_msg_return_t code = try_receive(here, expected_size_, into, max);
+  if (is_loss(code)) {
+    (code == MACH_RCV_TOO_LARGE ? too_large_ : unreadable_).fetch_add(1, std::memory_order_relaxed);
+  }
+  return code;
 }
 
 void port_source::found_empty() noexcept {

@@ -20,8 +20,10 @@
 #include <system_error>
 #include <utility>
 
+#include "kedge/mach/receive_losses.h"
 #include "kedge/mach/received.h"
 #include "kedge/mach/space_incarnation.h"
+#include "kedge/mach/try_receive.h"
 #include "kedge/runtime/reactor/reactor.h"
 #include "kedge/runtime/reactor/registration.h"
 
@@ -60,8 +62,12 @@ class port_source {
   // found the queue empty. Requires the claim.
   bool ready(reactor& r) const noexcept;
 
-  // Tries once to receive, as try_receive().
-  mach_msg_return_t take(received& into) noexcept;
+  // Tries once to receive, as try_receive(), and counts a loss.
+  mach_msg_return_t take(received& into, std::size_t max = default_max_message) noexcept;
+  receive_losses losses() const noexcept {
+    return {unreadable_.load(std::memory_order_relaxed),
+            too_large_.load(std::memory_order_relaxed)};
+  }
   // Clears readiness. For callers that know that no message is queued. Requires the claim, and that
   // the caller's loop was the last to link.
   void found_empty() noexcept;
@@ -85,6 +91,8 @@ class port_source {
   std::atomic<mach_port_name_t> name_;
   const std::uint32_t space_ = space_incarnation();
   std::atomic<bool> claimed_{false};
+  std::atomic<std::uint64_t> unreadable_{0};
+  std::atomic<std::uint64_t> too_large_{0};
   std::size_t expected_size_ = 0;  // bytes to allocate for the next message
   // Deleted on its loop's thread only, or when the loop is gone.
   std::atomic<registered*> registered_{nullptr};

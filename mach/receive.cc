@@ -1,6 +1,7 @@
 // Implements receive() over try_receive() and the port's EVFILT_MACHPORT registration.
 #include "kedge/mach/receive.h"
 
+#include <cerrno>
 #include <utility>
 
 #include "kedge/mach/error.h"
@@ -37,14 +38,31 @@ bool receive_operation::await_settle() noexcept {
 
 // Returns true if the operation has ended, with a message or an error.
 bool receive_operation::take() noexcept {
-  const mach_msg_return_t code = source_->take(message_);
-  if (code == MACH_RCV_TIMED_OUT) {
-    linked() ? clear() : source_->found_empty();
-    return false;
-  }
-  if (code != MACH_MSG_SUCCESS) {
-    error_ =
-        source_->name() == MACH_PORT_NULL ? make_error_code(kedge::errc::closed) : msg_error(code);
+  mach_msg_return_t code = MACH_MSG_SUCCESS;
+  do {
+    code = source_->take(message_, max_);
+  } while (is_loss(code) && !tells_losses_);
+  switch (code) {
+    case MACH_MSG_SUCCESS:
+      break;
+    case MACH_RCV_TIMED_OUT:
+      linked() ? clear() : source_->found_empty();
+      return false;
+    case MACH_RCV_TOO_LARGE:
+      error_ = errc::message_too_large;
+      break;
+    case MACH_RCV_BODY_ERROR:
+    case MACH_RCV_HEADER_ERROR:
+    case MACH_RCV_INVALID_DATA:
+      error_ = errc::message_lost;
+      break;
+    case MACH_RCV_INVALID_NAME:
+      error_ = source_->name() == MACH_PORT_NULL ? make_error_code(kedge::errc::closed)
+                                                 : make_error_code(errc::wrong_space);
+      break;
+    default:
+      error_ = msg_error(code);
+      break;
   }
   return true;
 }
@@ -65,7 +83,9 @@ void receive_operation::notify(const kevent64_s&) noexcept {
 }
 
 void receive_operation::closed(std::error_code why) noexcept {
-  error_ = why;
+  // The kqueue does not know the name.
+  const bool is_unknown = why == std::error_code(ENOENT, std::system_category());
+  error_ = is_unknown ? make_error_code(errc::wrong_space) : why;
   wake(*waiter_);
 }
 

@@ -4,6 +4,15 @@
 // In the steady state a message costs one mach_msg besides the loop's share of a wait, and one more
 // mach_msg when the queue is found empty. Cancellation loses nothing: the message stays queued.
 //
+// The peers may be hostile, so a message is bounded: receive().at_most(bytes) sets another bound
+// than default_max_message (64 KiB) for its header, descriptors and bytes. A message that is larger
+// is destroyed, and so is one that the kernel cannot copy out (a space without room for its
+// rights). Neither ends the wait: it goes on with the next message, and losses() of the right or
+// set counts what was dropped. With telling_losses() each of them ends its wait, with
+// mach::errc::message_too_large or message_lost; the next receive() goes on behind it. What else
+// ends a wait is the end of the port (errc::closed), another task that waits
+// (errc::already_awaited), and a lack of memory of the own process.
+//
 // A right without senders and messages is taken for one that nothing can wake: if nothing else is
 // left, loop::run() throws a deadlock. A thread that makes send rights from the name later keeps
 // one meanwhile, or a remote of the loop.
@@ -11,6 +20,7 @@
 
 #include <mach/mach.h>
 
+#include <cstddef>
 #include <system_error>
 #include <utility>
 
@@ -18,6 +28,7 @@
 #include "kedge/mach/port_source.h"
 #include "kedge/mach/receive_right.h"
 #include "kedge/mach/received.h"
+#include "kedge/mach/try_receive.h"
 #include "kedge/runtime/awaiting/operation.h"
 #include "kedge/runtime/result.h"
 
@@ -26,7 +37,9 @@ namespace kedge::mach {
 class receive_operation final : private listener {
  public:
   // `s` is null for an empty right or set; the wait then gives errc::closed.
-  explicit receive_operation(port_source_hold s) noexcept : source_(std::move(s)) {}
+  explicit receive_operation(port_source_hold s, std::size_t max = default_max_message,
+                             bool tells_losses = false) noexcept
+      : source_(std::move(s)), max_(max), tells_losses_(tells_losses) {}
   receive_operation(const receive_operation&) = delete;
   receive_operation& operator=(const receive_operation&) = delete;
   ~receive_operation() { leave(); }
@@ -46,6 +59,8 @@ class receive_operation final : private listener {
   void leave() noexcept;
 
   port_source_hold source_;
+  std::size_t max_;
+  bool tells_losses_;
   bool has_claim_ = false;
   waiter* waiter_ = nullptr;
   received message_;
@@ -57,11 +72,23 @@ class [[nodiscard]] receive_awaitable {
  public:
   explicit receive_awaitable(port_source* s) noexcept : source_(s) {}
   receive_operation operator co_await() && noexcept {
-    return receive_operation(std::move(source_));
+    return receive_operation(std::move(source_), max_, tells_losses_);
+  }
+  // Takes messages of at most `bytes` bytes, and drops larger ones.
+  receive_awaitable at_most(std::size_t bytes) && noexcept {
+    max_ = bytes;
+    return std::move(*this);
+  }
+  // Ends with an error when a message was dropped.
+  receive_awaitable telling_losses() && noexcept {
+    tells_losses_ = true;
+    return std::move(*this);
   }
 
  private:
   port_source_hold source_;
+  std::size_t max_ = default_max_message;
+  bool tells_losses_ = false;
 };
 
 }  // namespace kedge::mach

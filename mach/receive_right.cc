@@ -176,6 +176,10 @@ void receive_right::set_queue_limit(mach_port_msgcount_t limit) {
   space_notifications::retry_room(name());
 }
 
+receive_losses receive_right::losses() const noexcept {
+  return source_ != nullptr ? source_->losses() : receive_losses();
+}
+
 receive_awaitable receive_right::receive() const noexcept {
   return receive_awaitable(source_);
 }

@@ -18,6 +18,7 @@
 
 #include <cstdint>
 
+#include "kedge/mach/receive_losses.h"
 #include "kedge/mach/send_once_right.h"
 #include "kedge/mach/send_right.h"
 
@@ -74,6 +75,8 @@ class receive_right {
   // during the wait, errc::already_awaited if another task waits. The message leaves the queue only
   // when the task gets its turn, so cancellation loses nothing.
   receive_awaitable receive() const noexcept;
+  // The messages that receive() has dropped, since the right was made or adopted.
+  receive_losses losses() const noexcept;
 
  private:
   friend class reply_port;

@@ -15,14 +15,22 @@ void reply_port::open(waiter& w) {
   port_ = cache_->take();
 }
 
-bool reply_port::start(waiter& w) noexcept {
-  receiving_.emplace(port_source_hold(port_.source_));
+bool reply_port::start(waiter& w, std::size_t max) noexcept {
+  receiving_.emplace(port_source_hold(port_.source_), max, /*tells_losses=*/true);
   try {
     return !receiving_->await_ready() && receiving_->await_suspend(w);
   } catch (const std::bad_alloc&) {
     error_ = std::make_error_code(std::errc::not_enough_memory);
     return false;
   }
+}
+
+void reply_port::give_back() noexcept {
+  if (!port_) return;
+  received notification;
+  const mach_msg_return_t code = port_.source_->take(notification);
+  const bool is_idle = code == MACH_MSG_SUCCESS || code == MACH_RCV_TIMED_OUT;
+  is_idle ? cache_->give_back(std::move(port_)) : port_.destroy();
 }
 
 result<received> reply_port::take() noexcept {

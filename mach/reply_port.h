@@ -7,6 +7,7 @@
 
 #include <mach/mach.h>
 
+#include <cstddef>
 #include <optional>
 #include <system_error>
 
@@ -31,12 +32,16 @@ class reply_port {
 
   // await_ready() and await_suspend() in one: returns true if `w` has to wait, false if take() can
   // be called at once.
-  bool start(waiter& w) noexcept;
+  // A message of more than `max` bytes, or one that cannot be copied out, gives an error.
+  bool start(waiter& w, std::size_t max = default_max_message) noexcept;
   bool settle() noexcept { return error_ || receiving_->await_settle(); }
   void cancel(cancel_cause cause) noexcept { receiving_->await_cancel(cause); }
 
   // The message. Returns the port to the cache; destroys it if there was an error.
   result<received> take() noexcept;
+  // Returns the port to the cache, instead of start(). Requires that no right to it exists, or that
+  // one send-once right was released unused.
+  void give_back() noexcept;
 
  private:
   reply_port_cache* cache_ = nullptr;

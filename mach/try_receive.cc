@@ -10,18 +10,25 @@
 namespace kedge::mach {
 namespace {
 
-constexpr mach_msg_option_t options = MACH_RCV_MSG | MACH_RCV_TIMEOUT | MACH_RCV_LARGE |
-                                      MACH_RCV_INTERRUPT |
+constexpr mach_msg_option_t options = MACH_RCV_MSG | MACH_RCV_TIMEOUT | MACH_RCV_INTERRUPT |
+                                      MACH_RCV_GUARDED_DESC |
                                       MACH_RCV_TRAILER_TYPE(MACH_MSG_TRAILER_FORMAT_0) |
                                       MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_AUDIT);
 
 constexpr std::size_t smallest_buffer = 512;
+constexpr std::size_t largest_message = 48u * 1024 * 1024;
 
 }  // namespace
 
-mach_msg_return_t try_receive(mach_port_name_t name, std::size_t& expected_size,
-                              received& into) noexcept {
-  std::size_t size = std::max(expected_size, smallest_buffer);
+mach_msg_return_t try_receive(mach_port_name_t name, std::size_t& expected_size, received& into,
+                              std::size_t max) noexcept {
+  max = std::clamp(max, sizeof(mach_msg_header_t), largest_message);
+  const std::size_t limit = max + REQUESTED_TRAILER_SIZE(options);
+  std::size_t size = std::min(std::max(expected_size, smallest_buffer), limit);
+  // With MACH_RCV_LARGE a message that does not fit stays queued. One that is larger than `max` is
+  // received again without it, which destroys it. The buffer then is as large as `max` allows: if
+  // another message is at the head of the queue by then, it fits or is too large itself.
+  mach_msg_option_t large = MACH_RCV_LARGE;
   for (;;) {
     message_buffer buffer;
     try {
@@ -30,22 +37,23 @@ mach_msg_return_t try_receive(mach_port_name_t name, std::size_t& expected_size,
       return KERN_RESOURCE_SHORTAGE;
     }
     mach_msg_header_t& header = buffer.header();
-    const mach_msg_return_t code =
-        mach_msg(&header, options, 0, static_cast<mach_msg_size_t>(size), name, 0, MACH_PORT_NULL);
-    const mach_msg_return_t plain_code = code & ~MACH_MSG_MASK;
-    if (plain_code == MACH_RCV_INTERRUPTED) continue;
-    if (plain_code == MACH_RCV_TOO_LARGE) {
-      // The message stays queued, and msgh_size is the size that it needs, without the trailer.
-      size = std::max(size * 2, std::size_t{header.msgh_size} + MAX_TRAILER_SIZE);
+    const mach_msg_return_t code = without_shortage(mach_msg(
+        &header, options | large, 0, static_cast<mach_msg_size_t>(size), name, 0, MACH_PORT_NULL));
+    if (code == MACH_RCV_INTERRUPTED) continue;
+    if (code == MACH_RCV_TOO_LARGE && large != 0) {
+      // msgh_size is the size that the message needs, without the trailer.
+      const std::size_t needed = header.msgh_size;
+      if (needed > max) large = 0;
+      size = needed > max ? limit : std::min(std::max(size * 2, needed + MAX_TRAILER_SIZE), limit);
       continue;
     }
-    if (plain_code == MACH_MSG_SUCCESS) {
+    if (code == MACH_MSG_SUCCESS) {
       expected_size = std::size_t{header.msgh_size} + MAX_TRAILER_SIZE;
       into = received(std::move(buffer));
-    } else if (plain_code == MACH_RCV_BODY_ERROR) {
+    } else if (code == MACH_RCV_BODY_ERROR) {
       const received released(std::move(buffer));
     }
-    return plain_code;
+    return code;
   }
 }
 

@@ -48,8 +48,8 @@ task<std::uint32_t> ask(const send_right& service, std::uint32_t n) {
 }
 
 task<> note_error(const send_right& service, std::error_code& error) {
-  const result<received> reply = co_await call(service, message(1, std::uint32_t{0}));
-  error = reply ? std::error_code() : reply.error();
+  const auto reply = co_await call(service, message(1, std::uint32_t{0}));
+  error = reply ? std::error_code() : reply.error().code();
 }
 
 void settle(loop& l) {
@@ -146,7 +146,7 @@ TEST_CASE("a reply with the id MACH_NOTIFY_SEND_ONCE from a task is an ordinary 
     CHECK_FALSE(reply(request, message(MACH_NOTIFY_SEND_ONCE)));
   });
   l.run([&]() -> task<> {
-    const result<received> reply = co_await call(service, message(1));
+    const auto reply = co_await call(service, message(1));
     REQUIRE(reply);
     CHECK(reply->id() == MACH_NOTIFY_SEND_ONCE);
   }());
@@ -191,8 +191,14 @@ TEST_CASE("a call that is cancelled while it waits for room never sends its requ
     const send_right service = requests.make_send();
     REQUIRE(try_send(service, message(7)));
     const receive_right other = receive_right::make();
-    const auto reply = l.run(with_timeout(1ms, call(service, message(1, other.make_send()))));
-    CHECK(reply.error() == kedge::errc::timed_out);
+    {
+      auto reply = l.run(with_timeout(1ms, call(service, message(1, other.make_send()))));
+      CHECK(reply.error().code() == kedge::errc::timed_out);
+      // The request comes back, without the reply right that the call has added.
+      CHECK(reply.error().message().rights() == 1);
+      CHECK_FALSE(reply.error().message().take_reply());
+      CHECK(send_references(other.name()) == 1);
+    }
     CHECK(send_references(other.name()) == 0);
     CHECK(send_references(requests.name()) == 1);
     CHECK(requests.status().mps_msgcount == 1);
@@ -236,6 +242,79 @@ TEST_CASE("call replaces the reply right of the message, and sends an empty mess
     CHECK(send_references(other.name()) == 0);
     CHECK((co_await call(service, message())).value().id() == 9);
   }());
+}
+
+TEST_CASE("a request that could not be sent comes back whole, and its reply port is used again") {
+  loop l;
+  receive_right requests = receive_right::make(1);
+  const send_right service = requests.make_send();
+  const receive_right carried = receive_right::make();
+  const auto unsent = [&](const result<received, send_failure>& r) {
+    REQUIRE_FALSE(r);
+    return r.error().code();
+  };
+  const std::size_t before = names_in_space();
+  SUBCASE("the service is dead, or dies while the request waits for room") {
+    std::optional<result<received, send_failure>> outcome;
+    REQUIRE(try_send(service, message(0)));
+    l.spawn([&]() -> task<> {
+      outcome.emplace(co_await call(service, message(1, "kept", receive_right::make())));
+    });
+    settle(l);
+    requests.destroy();
+    settle(l);
+    REQUIRE(outcome);
+    CHECK(unsent(*outcome) == errc::peer_died);
+    message m = std::move(outcome->error()).message();
+    CHECK(m.rights() == 1);
+    CHECK(m.bytes().size() == 4);
+    CHECK(m.take_receive(0));
+    outcome.reset();
+    auto again = l.run([&]() -> task<result<received, send_failure>> {
+      co_return co_await call(service, message(1, carried.make_send()));
+    }());
+    CHECK(unsent(again) == errc::peer_died);
+    CHECK(again.error().message().take_send(0));
+    // One idle reply port, and the loop's port for notifications.
+    CHECK(names_in_space() == before + 2);
+  }
+  SUBCASE("the right is empty") {
+    auto outcome = l.run([&]() -> task<result<received, send_failure>> {
+      const send_right none;
+      co_return co_await call(none, message(1, "kept"));
+    }());
+    CHECK(unsent(outcome) == errc::empty_right);
+    CHECK(outcome.error().message().id() == 1);
+  }
+}
+
+TEST_CASE("a reply that is larger than the caller allows is refused, and the next call works") {
+  const std::size_t before = names_in_space();
+  {
+    loop l;
+    const receive_right requests = receive_right::make();
+    const send_right service = requests.make_send();
+    const receive_right carried = receive_right::make();
+    l.spawn([&]() -> task<> {
+      for (int i = 0; i < 3; ++i) {
+        received request = (co_await requests.receive()).value();
+        CHECK_FALSE(reply(request, message(2, std::string(100'000, 'x'), carried.make_send())));
+      }
+    });
+    l.run([&]() -> task<> {
+      const auto refused = co_await call(service, message(1));
+      REQUIRE_FALSE(refused);
+      CHECK(refused.error().code() == errc::message_too_large);
+      CHECK_FALSE(refused.error().code() == errc::peer_died);
+      CHECK(send_references(carried.name()) == 0);
+      const auto larger = co_await call(service, message(1)).at_most(200'000);
+      REQUIRE(larger);
+      CHECK(larger->text().size() == 100'000);
+      const auto smaller = co_await call(service, message(1)).at_most(99'999);
+      CHECK(smaller.error().code() == errc::message_too_large);
+    }());
+  }
+  CHECK(names_in_space() == before);
 }
 
 }  // namespace kedge::mach

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/no_senders.h"
 #include "kedge/mach/port_set.h"
 #include "kedge/mach/send.h"
@@ -103,12 +104,128 @@ TEST_CASE("10,000 messages arrive in order") {
 TEST_CASE("receive grows its buffer for a large message, and takes small ones after it") {
   loop l;
   const receive_right port = receive_right::make();
-  const std::string large(100'000, 'x');
+  const std::string large(50'000, 'x');
   for (const std::string& text : {std::string("a"), large, std::string("b"), large + large}) {
     CAPTURE(text.size());
     REQUIRE(try_send(port.make_send(), message(0, text)));
-    CHECK(l.run(receive_text(port)) == text);
+    const std::string got = l.run([&]() -> task<std::string> {
+      received m = (co_await port.receive().at_most(200'000)).value();
+      co_return std::string(m.text());
+    }());
+    CHECK(got == text);
   }
+}
+
+TEST_CASE("a message that is too large is dropped and counted, and the queue behind it goes on") {
+  const std::size_t before = names_in_space();
+  {
+    loop l;
+    const receive_right port = receive_right::make(16), carried = receive_right::make();
+    const send_right to = port.make_send();
+    const auto of_size = [&](std::size_t size) {
+      message m(1, std::vector<std::byte>(size - 24));
+      return m;
+    };
+    // Exactly at the bound, a word beyond it, with rights in it, and as large as can be.
+    REQUIRE(try_send(to, of_size(65'536)));
+    REQUIRE(try_send(to, of_size(65'540)));
+    REQUIRE(try_send(to, message(2, std::string(70'000, 'x'), carried.make_send())));
+    REQUIRE(try_send(to, of_size(message::max_size)));
+    REQUIRE(try_send(to, message(3, "behind")));
+    received first, second;
+    l.run([&]() -> task<> {
+      first = (co_await port.receive()).value();
+      CHECK(port.losses().too_large == 0);
+      second = (co_await port.receive()).value();
+    }());
+    CHECK(first.bytes().size() == 65'536 - 24);
+    CHECK(second.text() == "behind");
+    CHECK(port.losses().too_large == 3);
+    CHECK(port.losses().unreadable == 0);
+    CHECK(send_references(carried.name()) == 0);
+
+    SUBCASE("another bound") {
+      REQUIRE(try_send(to, of_size(104)));
+      REQUIRE(try_send(to, of_size(100)));
+      REQUIRE(try_send(to, of_size(message::max_size)));
+      l.run([&]() -> task<> {
+        CHECK((co_await port.receive().at_most(100)).value().bytes().size() == 100 - 24);
+        CHECK((co_await port.receive().at_most(message::max_size)).value().bytes().size() ==
+              message::max_size - 24);
+      }());
+      CHECK(port.losses().too_large == 4);
+    }
+    SUBCASE("told") {
+      REQUIRE(try_send(to, of_size(65'540)));
+      REQUIRE(try_send(to, message(4)));
+      l.run([&]() -> task<> {
+        const auto lost = co_await port.receive().telling_losses();
+        CHECK(lost.error() == errc::message_too_large);
+        CHECK((co_await port.receive().telling_losses()).value().id() == 4);
+      }());
+    }
+    SUBCASE("the only message: the wait goes on") {
+      REQUIRE(try_send(to, of_size(65'540)));
+      int id = 0;
+      l.spawn([&]() -> task<> { id = (co_await port.receive()).value().id(); });
+      settle(l);
+      CHECK(port.losses().too_large == 4);
+      REQUIRE(try_send(to, message(5)));
+      settle(l);
+      CHECK(id == 5);
+    }
+    SUBCASE("from a set, which counts for itself") {
+      port_set set = port_set::make();
+      const receive_right other = receive_right::make();
+      set.insert(port);
+      set.insert(other);
+      REQUIRE(try_send(to, of_size(65'540)));
+      REQUIRE(try_send(other.make_send(), message(6)));
+      l.run([&]() -> task<> { CHECK((co_await set.receive()).value().id() == 6); }());
+      REQUIRE(try_send(to, message(7)));
+      l.run([&]() -> task<> { CHECK((co_await set.receive()).value().id() == 7); }());
+      CHECK(set.losses().too_large == 1);
+    }
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("a message that cannot be copied out is dropped and counted, and ends no wait") {
+  const kernel::task made = kernel::create_task();
+  {
+    const kernel::current_task_guard inside(made);
+    loop l;
+    const receive_right port = receive_right::make(16);
+    const receive_right client = receive_right::make();
+    const send_right to = port.make_send();
+    const auto send_all = [&] {
+      // Rights that get no name: a body error, and a header error.
+      message body(1, "lost");
+      for (int i = 0; i < 100; ++i) body.append(receive_right::make());
+      REQUIRE(try_send(to, std::move(body)));
+      message header(2);
+      header.reply_to(client.make_send_once());
+      REQUIRE(try_send(to, std::move(header)));
+      REQUIRE(try_send(to, message(3, "behind")));
+    };
+    REQUIRE(try_send(to, message(0)));
+    l.run([&]() -> task<> { CHECK((co_await port.receive()).value().id() == 0); }());
+    send_all();
+    kernel::limit_names(made, 1);
+    l.run([&]() -> task<> { CHECK((co_await port.receive()).value().id() == 3); }());
+    CHECK(port.losses().unreadable == 2);
+    kernel::limit_names(made, 4'000'000);
+    const std::uint64_t lost = port.losses().unreadable;
+    send_all();
+    kernel::limit_names(made, 1);
+    l.run([&]() -> task<> {
+      const auto told = co_await port.receive().telling_losses();
+      CHECK(told.error() == errc::message_lost);
+    }());
+    CHECK(port.losses().unreadable == lost + 1);
+    kernel::limit_names(made, 4'000'000);
+  }
+  kernel::terminate_task(made);
 }
 
 TEST_CASE("a port set gives messages of all its members, also of one inserted during the wait") {

@@ -165,9 +165,13 @@ class calling : public message_world {
   void close() override {
     if (!std::exchange(has_room_, false)) port_.destroy();
   }
-  void took(const result<received>& r) {
+  void took(const result<received, send_failure>& r) {
     has_room_ = false;
-    scenario::took(r);
+    if (r) {
+      ++delivered;
+    } else {
+      error = r.error().code();
+    }
   }
 
  private:
