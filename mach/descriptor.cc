@@ -9,7 +9,9 @@
 #include <utility>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/reference_counts.h"
 #include "kedge/mach/right_in_message.h"
+#include "kedge/mach/space_incarnation.h"
 
 namespace kedge::mach {
 namespace {
@@ -34,10 +36,40 @@ mach_port_name_t* names_of(const mach_msg_ool_ports_descriptor_t& array) noexcep
   return static_cast<mach_port_name_t*>(array.address);
 }
 
-void release_array(const mach_msg_ool_ports_descriptor_t& array, bool is_here) noexcept {
+// What shows that the send rights of a descriptor are counted, in a field without a meaning.
+// Whatever has arrived in it is overwritten (count_rights).
+constexpr mach_msg_size_t counted_right = 1;
+constexpr unsigned counted_array = 2;
+
+bool is_counted(const mach_msg_port_descriptor_t& d) noexcept {
+  return d.pad1 == counted_right;
+}
+bool is_counted(const mach_msg_ool_ports_descriptor_t& d) noexcept {
+  return d.deallocate == counted_array;
+}
+
+// Counts all names of an array, or none of them if there is no memory.
+bool count_names(std::uint32_t space, mach_port_name_t* names, std::size_t count) noexcept {
+  for (std::size_t i = 0; i < count; ++i) {
+    if (!MACH_PORT_VALID(names[i]) || reference_counts::try_adopt(space, names[i])) continue;
+    while (i-- != 0) {
+      if (MACH_PORT_VALID(names[i])) names[i] = reference_counts::release(space, names[i]);
+    }
+    return false;
+  }
+  return true;
+}
+
+void release_array(const mach_msg_ool_ports_descriptor_t& array, std::uint32_t space) noexcept {
   if (array.address == nullptr) return;
-  for (std::size_t i = 0; is_here && i < array.count; ++i) {
-    release_right_in_message(names_of(array)[i], array.disposition);
+  const bool is_here = space == space_incarnation();
+  for (std::size_t i = 0; i < array.count; ++i) {
+    const mach_port_name_t name = names_of(array)[i];
+    if (is_counted(array)) {
+      if (MACH_PORT_VALID(name)) reference_counts::drop(space, name);
+    } else if (is_here) {
+      release_right_in_message(name, array.disposition);
+    }
   }
   release_memory(array.address, array.count * sizeof(mach_port_name_t));
 }
@@ -73,11 +105,15 @@ receive_right adopt_receive(mach_port_name_t name, mach_port_context_t guard) {
 }
 
 template <class Right>
-Right adopt(mach_port_name_t name) {
+Right adopt(mach_port_name_t name, bool) {
   return Right::adopt(name);
 }
 template <>
-receive_right adopt<receive_right>(mach_port_name_t name) {
+send_right adopt<send_right>(mach_port_name_t name, bool counted) {
+  return counted ? send_right::adopt_counted(name) : send_right::adopt(name);
+}
+template <>
+receive_right adopt<receive_right>(mach_port_name_t name, bool) {
   return adopt_receive(name, 0);
 }
 
@@ -138,7 +174,7 @@ Right descriptor::take_port(mach_msg_type_name_t disposition) {
   if (at_ == nullptr || type() != MACH_MSG_PORT_DESCRIPTOR) return {};
   auto d = read<mach_msg_port_descriptor_t>(at_);
   if (d.disposition != disposition) return {};
-  Right right = adopt<Right>(d.name);
+  Right right = adopt<Right>(d.name, is_counted(d));
   d.name = MACH_PORT_NULL;
   write(at_, d);
   return right;
@@ -184,7 +220,7 @@ std::vector<Right> descriptor::take_array(mach_msg_type_name_t disposition) {
   rights.reserve(d.count);
   for (std::size_t i = 0; i < d.count; ++i) {
     mach_port_name_t& name = names_of(d)[i];
-    rights.push_back(adopt<Right>(name));
+    rights.push_back(adopt<Right>(name, is_counted(d)));
     name = MACH_PORT_NULL;
   }
   release_memory(d.address, d.count * sizeof(mach_port_name_t));
@@ -204,7 +240,25 @@ std::vector<receive_right> descriptor::take_receive_array() {
   return take_array<receive_right>(MACH_MSG_TYPE_MOVE_RECEIVE);
 }
 
-void descriptor::release(bool is_here) noexcept {
+bool descriptor::count_rights(std::uint32_t space, bool has_memory) noexcept {
+  if (type() == MACH_MSG_PORT_DESCRIPTOR) {
+    auto d = read<mach_msg_port_descriptor_t>(at_);
+    const bool counts = d.disposition == MACH_MSG_TYPE_MOVE_SEND && MACH_PORT_VALID(d.name);
+    if (counts && has_memory) has_memory = reference_counts::try_adopt(space, d.name);
+    d.pad1 = counts && has_memory ? counted_right : 0;
+    write(at_, d);
+  } else if (type() == MACH_MSG_OOL_PORTS_DESCRIPTOR) {
+    auto d = read<mach_msg_ool_ports_descriptor_t>(at_);
+    const bool counts = d.disposition == MACH_MSG_TYPE_MOVE_SEND && d.address != nullptr;
+    if (counts && has_memory) has_memory = count_names(space, names_of(d), d.count);
+    d.deallocate = counts && has_memory ? counted_array : 1;
+    write(at_, d);
+  }
+  return has_memory;
+}
+
+void descriptor::release(std::uint32_t space) noexcept {
+  const bool is_here = space == space_incarnation();
   switch (type()) {
     case MACH_MSG_OOL_DESCRIPTOR:
     case MACH_MSG_OOL_VOLATILE_DESCRIPTOR:
@@ -212,7 +266,7 @@ void descriptor::release(bool is_here) noexcept {
       return;
     case MACH_MSG_OOL_PORTS_DESCRIPTOR: {
       auto d = read<mach_msg_ool_ports_descriptor_t>(at_);
-      release_array(d, is_here);
+      release_array(d, space);
       d.address = nullptr;
       d.count = 0;
       return write(at_, d);
@@ -226,7 +280,11 @@ void descriptor::release(bool is_here) noexcept {
     }
     case MACH_MSG_PORT_DESCRIPTOR: {
       auto d = read<mach_msg_port_descriptor_t>(at_);
-      if (is_here) release_right_in_message(d.name, d.disposition);
+      if (is_counted(d)) {
+        if (d.name != MACH_PORT_NULL) reference_counts::drop(space, d.name);
+      } else if (is_here) {
+        release_right_in_message(d.name, d.disposition);
+      }
       d.name = MACH_PORT_NULL;
       return write(at_, d);
     }
@@ -254,8 +312,13 @@ descriptor descriptor_list::operator[](std::size_t i) const noexcept {
   return d;
 }
 
-void descriptor_list::release(bool is_here) noexcept {
-  for (descriptor& d : *this) d.release(is_here);
+void descriptor_list::release(std::uint32_t space) noexcept {
+  for (descriptor& d : *this) d.release(space);
+}
+
+void descriptor_list::count_rights(std::uint32_t space) noexcept {
+  bool has_memory = true;
+  for (descriptor& d : *this) has_memory = d.count_rights(space, has_memory);
 }
 
 }  // namespace kedge::mach

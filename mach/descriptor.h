@@ -64,9 +64,11 @@ class descriptor {
   Right take_port(mach_msg_type_name_t disposition);
   template <class Right>
   std::vector<Right> take_array(mach_msg_type_name_t disposition);
-  // Releases what the descriptor holds, whatever it is, and leaves it without contents. If the
-  // space of the rights is not current, only memory can be released.
-  void release(bool is_here) noexcept;
+  // Releases what the descriptor holds, whatever it is, and leaves it without contents. `space` is
+  // the incarnation of the space of the rights. If it is not current, only memory can be released.
+  void release(std::uint32_t space) noexcept;
+  // See descriptor_list::count_rights(). Returns false if there was no memory, or is none.
+  bool count_rights(std::uint32_t space, bool has_memory) noexcept;
 
   std::byte* at_ = nullptr;
 };
@@ -120,9 +122,14 @@ class descriptor_list {
   iterator begin() const noexcept { return {first_, count_}; }
   std::default_sentinel_t end() const noexcept { return {}; }
 
-  // Releases what all descriptors hold. If the space of the rights is not current, only memory can
-  // be released.
-  void release(bool is_here) noexcept;
+  // Releases what all descriptors hold. `space` is the incarnation of the space of the rights. If
+  // it is not current, only memory can be released.
+  void release(std::uint32_t space) noexcept;
+
+  // Counts the send rights of a received message (reference_counts.h), so that the references that
+  // have arrived in excess are released at once. Those for which there is no memory keep the
+  // reference of the kernel's that they arrived with.
+  void count_rights(std::uint32_t space) noexcept;
 
  private:
   std::byte* first_ = nullptr;

@@ -57,7 +57,7 @@ void message::clear() noexcept {
   if (buffer_.data() == nullptr) return;
   const bool here = is_here();
   if (here) release_right_in_message(buffer_.header().msgh_local_port, reply_disposition());
-  list().release(here);
+  list().release(space_);
   forget();
 }
 

@@ -1,8 +1,6 @@
 // Implements the reports of misuse.
 #include "kedge/mach/misuse.h"
 
-#ifndef NDEBUG
-
 #include <mach/mach_error.h>
 
 #include <cstdio>
@@ -10,6 +8,14 @@
 #include "kedge/mach/space_incarnation.h"
 
 namespace kedge::mach {
+
+#ifdef NDEBUG
+
+void report_failed_release(const char*, mach_port_name_t, kern_return_t) noexcept {}
+void report_other_space(const char*, mach_port_name_t, std::uint32_t) noexcept {}
+
+#else
+
 namespace {
 
 // Returns whether the space of the incarnation lives, in this process.
@@ -24,7 +30,7 @@ bool is_alive(std::uint32_t space) noexcept {
 
 }  // namespace
 
-void report_release(const char* what, mach_port_name_t name, kern_return_t code) noexcept {
+void report_failed_release(const char* what, mach_port_name_t name, kern_return_t code) noexcept {
   if (code != KERN_INVALID_NAME && code != KERN_INVALID_RIGHT && code != KERN_INVALID_VALUE) return;
   std::fprintf(stderr, "kedge::mach: releasing %s, 0x%x: %s; somebody else has released the name\n",
                what, name, mach_error_string(code));
@@ -38,6 +44,6 @@ void report_other_space(const char* what, mach_port_name_t name, std::uint32_t s
                what, name);
 }
 
-}  // namespace kedge::mach
-
 #endif
+
+}  // namespace kedge::mach

@@ -2,11 +2,16 @@
 // mach_port_insert_member().
 #include "kedge/mach/port_set.h"
 
+#include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/member_tags.h"
+#include "kedge/mach/misuse.h"
 #include "kedge/mach/port_source.h"
 #include "kedge/mach/receive.h"
+#include "kedge/mach/space_incarnation.h"
 
 namespace kedge::mach {
 
@@ -43,25 +48,44 @@ mach_port_name_t port_set::name() const noexcept {
 mach_port_name_t port_set::release() && noexcept {
   if (source_ == nullptr) return MACH_PORT_NULL;
   const mach_port_name_t name = source_->name();
+  const bool is_here = source_->space() == space_incarnation();
+  if (!is_here) report_other_space("a port set", name, source_->space());
   source_->close();
   std::exchange(source_, nullptr)->release();
-  return name;
+  return is_here ? name : mach_port_name_t{MACH_PORT_NULL};
 }
 
 void port_set::destroy() noexcept {
   const mach_port_name_t name = std::move(*this).release();
   if (name == MACH_PORT_NULL) return;
-  mach_port_mod_refs(mach_task_self(), name, MACH_PORT_RIGHT_PORT_SET, -1);
+  report_release("a port set", name,
+                 mach_port_mod_refs(mach_task_self(), name, MACH_PORT_RIGHT_PORT_SET, -1));
 }
 
-void port_set::insert(const receive_right& member) {
-  check(mach_port_insert_member(mach_task_self(), member.name(), name()),
-        "mach_port_insert_member");
+// The name, for a call of the kernel. Throws std::logic_error, which names the caller.
+mach_port_name_t port_set::usable(const char* what) const {
+  if (source_ == nullptr) {
+    throw std::logic_error(std::string("kedge::mach::port_set::") + what + ": the set is empty");
+  }
+  if (source_->space() != space_incarnation()) {
+    throw std::logic_error(std::string("kedge::mach::port_set::") + what +
+                           ": the set belongs to another space than the current one");
+  }
+  return source_->name();
+}
+
+void port_set::insert(const receive_right& member, std::uint64_t tag) {
+  const mach_port_name_t name = usable("insert"), port = member.usable("port_set::insert");
+  member_tags& tags = source_->tags();
+  tags.reserve(name);
+  check(mach_port_insert_member(mach_task_self(), port, name), "mach_port_insert_member");
+  tags.set(port, member.guard_, tag);
 }
 
 void port_set::remove(const receive_right& member) {
-  check(mach_port_extract_member(mach_task_self(), member.name(), name()),
-        "mach_port_extract_member");
+  const mach_port_name_t name = usable("remove"), port = member.usable("port_set::remove");
+  check(mach_port_extract_member(mach_task_self(), port, name), "mach_port_extract_member");
+  source_->tags().erase(port);
 }
 
 receive_losses port_set::losses() const noexcept {

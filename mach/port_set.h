@@ -1,11 +1,20 @@
-// port_set: receives from several receive rights at once. received::arrived_on() says by which of
-// them a message arrived.
+// port_set: receives from several receive rights at once. received::tag() says by which of them a
+// message arrived.
+//
+//     set.insert(control, 1);
+//     set.insert(data, 2);
+//     for (;;) {
+//       mach::received m = (co_await set.receive()).value();
+//       if (m.tag() == 1) ...
+//     }
 //
 // The set does not own its members. A member that is destroyed or moved into a message leaves the
 // set. A right can be a member of several sets, and a task can also receive from it alone.
 #pragma once
 
 #include <mach/mach.h>
+
+#include <cstdint>
 
 #include "kedge/mach/receive_right.h"
 
@@ -35,8 +44,11 @@ class port_set {
   // Destroys the set, but not its members. The object is then empty.
   void destroy() noexcept;
 
-  // Add and remove a member. Throw std::system_error: KERN_ALREADY_IN_SET, KERN_NOT_IN_SET.
-  void insert(const receive_right& member);
+  // Add and remove a member. `tag` is what received::tag() of its messages gives: of those that are
+  // received from this set while the port is a member. Throw std::system_error:
+  // KERN_ALREADY_IN_SET, KERN_NOT_IN_SET; std::logic_error if the set or the member is empty, or
+  // belongs to another space than the current one; and std::bad_alloc. Nothing is changed then.
+  void insert(const receive_right& member, std::uint64_t tag = 0);
   void remove(const receive_right& member);
 
   // Waits for a message to any member, as receive_right::receive().
@@ -45,6 +57,8 @@ class port_set {
   receive_losses losses() const noexcept;
 
  private:
+  mach_port_name_t usable(const char* what) const;
+
   port_source* source_ = nullptr;
 };
 

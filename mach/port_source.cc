@@ -87,6 +87,9 @@ mach_msg_return_t port_source::take(received& into, std::size_t max) noexcept {
   const mach_port_name_t here = name();
   if (here == MACH_PORT_NULL) return MACH_RCV_INVALID_NAME;
   const mach_msg_return_t code = try_receive(here, expected_size_, into, max);
+  if (code == MACH_MSG_SUCCESS && tags_ != nullptr) {
+    into.tag_ = tags_->find(into.buffer_.header().msgh_local_port, into.trailer_.msgh_context);
+  }
   if (is_loss(code)) {
     (code == MACH_RCV_TOO_LARGE ? too_large_ : unreadable_).fetch_add(1, std::memory_order_relaxed);
   }

@@ -20,6 +20,7 @@
 #include <system_error>
 #include <utility>
 
+#include "kedge/mach/member_tags.h"
 #include "kedge/mach/receive_losses.h"
 #include "kedge/mach/received.h"
 #include "kedge/mach/space_incarnation.h"
@@ -62,6 +63,12 @@ class port_source {
   // found the queue empty. Requires the claim.
   bool ready(reactor& r) const noexcept;
 
+  // The tags of a port set's members. Throws std::bad_alloc.
+  member_tags& tags() {
+    if (tags_ == nullptr) tags_ = std::make_unique<member_tags>();
+    return *tags_;
+  }
+
   // Tries once to receive, as try_receive(), and counts a loss.
   mach_msg_return_t take(received& into, std::size_t max = default_max_message) noexcept;
   receive_losses losses() const noexcept {
@@ -93,7 +100,8 @@ class port_source {
   std::atomic<bool> claimed_{false};
   std::atomic<std::uint64_t> unreadable_{0};
   std::atomic<std::uint64_t> too_large_{0};
-  std::size_t expected_size_ = 0;  // bytes to allocate for the next message
+  std::unique_ptr<member_tags> tags_;  // null for a receive right
+  std::size_t expected_size_ = 0;      // bytes to allocate for the next message
   // Deleted on its loop's thread only, or when the loop is gone.
   std::atomic<registered*> registered_{nullptr};
 };

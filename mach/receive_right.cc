@@ -123,18 +123,17 @@ void receive_right::destroy() noexcept {
 // is empty or another space is current.
 mach_port_name_t receive_right::usable(const char* what) const {
   if (source_ == nullptr) {
-    throw std::logic_error(std::string("kedge::mach::receive_right::") + what +
-                           ": the right is empty");
+    throw std::logic_error(std::string("kedge::mach::") + what + ": the right is empty");
   }
   if (source_->space() != space_incarnation()) {
-    throw std::logic_error(std::string("kedge::mach::receive_right::") + what +
+    throw std::logic_error(std::string("kedge::mach::") + what +
                            ": the right belongs to another space than the current one");
   }
   return source_->name();
 }
 
 send_right receive_right::make_send() const {
-  const mach_port_name_t name = usable("make_send");
+  const mach_port_name_t name = usable("receive_right::make_send");
   if (reference_counts::add(source_->space(), name)) return send_right(source_->space(), name);
   check(mach_port_insert_right(mach_task_self(), name, name, MACH_MSG_TYPE_MAKE_SEND),
         "mach_port_insert_right");
@@ -150,7 +149,7 @@ send_right receive_right::make_send() const {
 send_once_right receive_right::make_send_once() const {
   mach_port_t made = MACH_PORT_NULL;
   mach_msg_type_name_t kind = 0;
-  check(mach_port_extract_right(mach_task_self(), usable("make_send_once"),
+  check(mach_port_extract_right(mach_task_self(), usable("receive_right::make_send_once"),
                                 MACH_MSG_TYPE_MAKE_SEND_ONCE, &made, &kind),
         "mach_port_extract_right");
   return send_once_right::adopt(made);
@@ -159,7 +158,8 @@ send_once_right receive_right::make_send_once() const {
 mach_port_status_t receive_right::status() const {
   mach_port_status_t status{};
   mach_msg_type_number_t count = MACH_PORT_RECEIVE_STATUS_COUNT;
-  check(mach_port_get_attributes(mach_task_self(), usable("status"), MACH_PORT_RECEIVE_STATUS,
+  check(mach_port_get_attributes(mach_task_self(), usable("receive_right::status"),
+                                 MACH_PORT_RECEIVE_STATUS,
                                  reinterpret_cast<mach_port_info_t>(&status), &count),
         "mach_port_get_attributes");
   return status;
@@ -168,8 +168,8 @@ mach_port_status_t receive_right::status() const {
 void receive_right::set_queue_limit(mach_port_msgcount_t limit) {
   check_limit(limit);
   mach_port_limits_t limits{limit};
-  check(mach_port_set_attributes(mach_task_self(), usable("set_queue_limit"), MACH_PORT_LIMITS_INFO,
-                                 reinterpret_cast<mach_port_info_t>(&limits),
+  check(mach_port_set_attributes(mach_task_self(), usable("receive_right::set_queue_limit"),
+                                 MACH_PORT_LIMITS_INFO, reinterpret_cast<mach_port_info_t>(&limits),
                                  MACH_PORT_LIMITS_INFO_COUNT),
         "mach_port_set_attributes");
   // The kernel does not notify of room that comes this way.

@@ -79,6 +79,8 @@ class receive_right {
   receive_losses losses() const noexcept;
 
  private:
+  friend class port_set;
+  friend class received;
   friend class reply_port;
   friend class no_senders_awaitable;
 

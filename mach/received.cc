@@ -9,8 +9,8 @@
 
 namespace kedge::mach {
 
-mach_msg_audit_trailer_t received::no_trailer() noexcept {
-  mach_msg_audit_trailer_t t{};
+mach_msg_context_trailer_t received::no_trailer() noexcept {
+  mach_msg_context_trailer_t t{};
   std::fill(std::begin(t.msgh_audit.val), std::end(t.msgh_audit.val), ~0u);
   return t;
 }
@@ -25,6 +25,7 @@ received::received(received&& other) noexcept
       buffer_(std::move(other.buffer_)),
       descriptors_(std::exchange(other.descriptors_, {})),
       offset_(std::exchange(other.offset_, 0)),
+      tag_(std::exchange(other.tag_, 0)),
       trailer_(std::exchange(other.trailer_, no_trailer())) {}
 
 received& received::operator=(received&& other) noexcept {
@@ -34,6 +35,7 @@ received& received::operator=(received&& other) noexcept {
     buffer_ = std::move(other.buffer_);
     descriptors_ = std::exchange(other.descriptors_, {});
     offset_ = std::exchange(other.offset_, 0);
+    tag_ = std::exchange(other.tag_, 0);
     trailer_ = std::exchange(other.trailer_, no_trailer());
   }
   return *this;
@@ -52,10 +54,11 @@ void received::parse() noexcept {
     descriptors_ =
         descriptor_list(buffer_.data() + offset_, size - offset_, body.msgh_descriptor_count);
     offset_ += descriptors_.bytes();
+    descriptors_.count_rights(space_);
   }
   const std::size_t end = round_msg(header.msgh_size);
   if (end <= buffer_.size() && buffer_.size() - end >= sizeof trailer_) {
-    mach_msg_audit_trailer_t t;
+    mach_msg_context_trailer_t t;
     std::memcpy(&t, buffer_.data() + end, sizeof t);
     if (t.msgh_trailer_type == MACH_MSG_TRAILER_FORMAT_0 && t.msgh_trailer_size >= sizeof t) {
       trailer_ = t;
@@ -87,7 +90,8 @@ reply_right received::take_reply() {
 }
 
 bool received::arrived_on(const receive_right& right) const noexcept {
-  return *this && right && buffer_.header().msgh_local_port == right.name();
+  return *this && right && buffer_.header().msgh_local_port == right.name() &&
+         trailer_.msgh_context == right.guard_;
 }
 
 bool received::from_kernel() const noexcept {
@@ -103,15 +107,15 @@ bool received::from_kernel() const noexcept {
 // was copied physically allocated, and does not know guarded rights.
 void received::clear() noexcept {
   if (!*this) return;
-  const bool is_here = space_ == space_incarnation();
-  descriptors_.release(is_here);
+  descriptors_.release(space_);
   const mach_msg_header_t& header = buffer_.header();
-  if (is_here) {
+  if (space_ == space_incarnation()) {
     release_right_in_message(header.msgh_remote_port, MACH_MSGH_BITS_REMOTE(header.msgh_bits));
   }
   const message_buffer released = std::move(buffer_);
   descriptors_ = {};
   offset_ = 0;
+  tag_ = 0;
   trailer_ = no_trailer();
 }
 

@@ -36,7 +36,7 @@ class received {
  public:
   // Empty.
   received() = default;
-  // Takes over the message in `buffer`, as mach_msg has received it with MACH_RCV_TRAILER_AUDIT,
+  // Takes over the message in `buffer`, as mach_msg has received it with MACH_RCV_TRAILER_CTX,
   // and all rights in it. Requires room for a header at least.
   explicit received(message_buffer&& buffer) noexcept;
   received(received&& other) noexcept;
@@ -95,8 +95,11 @@ class received {
   // no reply, or if its reply port is dead.
   reply_right take_reply();
 
-  // Returns true if the message was queued at the port of `right`: for messages received from a
-  // port set.
+  // The tag with which the message's port was inserted into the port set that gave the message. 0
+  // if it came from no set, or if the port had no tag. Takes constant time.
+  std::uint64_t tag() const noexcept { return tag_; }
+  // Returns true if the message was queued at the port of `right`, and not at a former port of the
+  // same name.
   bool arrived_on(const receive_right& right) const noexcept;
 
   // The number of messages received from the port before this one (msgh_seqno).
@@ -111,15 +114,18 @@ class received {
   void clear() noexcept;
 
  private:
+  friend class port_source;
+
   // A trailer with a token of all ones, which no task has: all zeros would be the kernel's.
-  static mach_msg_audit_trailer_t no_trailer() noexcept;
+  static mach_msg_context_trailer_t no_trailer() noexcept;
   void parse() noexcept;
 
   std::uint32_t space_ = 0;  // in which the names have their meaning
   message_buffer buffer_;
   descriptor_list descriptors_;  // in buffer_
   std::size_t offset_ = 0;       // where the bytes begin
-  mach_msg_audit_trailer_t trailer_ = no_trailer();
+  std::uint64_t tag_ = 0;
+  mach_msg_context_trailer_t trailer_ = no_trailer();
 };
 
 }  // namespace kedge::mach

@@ -37,12 +37,11 @@ class table {
   }
   // Counts 1 for a key that is not counted. Returns false if there is no memory.
   bool insert(key k) noexcept {
-    if ((used_ + reserved_ + 1) * 4 > capacity_ * 3 && !grow()) return false;
+    if ((used_ + 1) * 4 > capacity_ * 3 && !grow()) return false;
     place_new(k, 1);
     return true;
   }
-  // Frees the entry, and keeps room for one if `reserve`: insert_reserved() follows.
-  void remove(entry& e, bool reserve) noexcept {
+  void remove(entry& e) noexcept {
     // Moves later entries of the same chain forward, so that no gap cuts them off.
     auto gap = static_cast<std::size_t>(&e - entries_);
     for (std::size_t at = next(gap); entries_[at].of != 0; at = next(at)) {
@@ -53,15 +52,6 @@ class table {
     }
     entries_[gap] = {};
     --used_;
-    if (reserve) ++reserved_;
-    shrink();
-  }
-  void insert_reserved(key k) noexcept {
-    --reserved_;
-    place_new(k, 1);
-  }
-  void unreserve() noexcept {
-    --reserved_;
     shrink();
   }
 
@@ -98,7 +88,7 @@ class table {
   }
   // A table that a flood of rights has made large goes when it is empty.
   void shrink() noexcept {
-    if (used_ + reserved_ != 0 || capacity_ <= smallest) return;
+    if (used_ != 0 || capacity_ <= smallest) return;
     delete[] entries_;
     entries_ = nullptr;
     capacity_ = 0;
@@ -108,7 +98,6 @@ class table {
   std::size_t capacity_ = 0;  // a power of two
   int shift_ = 0;
   std::size_t used_ = 0;
-  std::size_t reserved_ = 0;
 };
 
 constinit table counts;
@@ -147,16 +136,18 @@ void deallocate(std::uint32_t space, mach_port_name_t name) noexcept {
 }  // namespace
 
 void adopt(std::uint32_t space, mach_port_name_t name) {
+  if (!try_adopt(space, name)) throw std::bad_alloc();
+}
+
+bool try_adopt(std::uint32_t space, mach_port_name_t name) noexcept {
   {
     const hold held;
     table::entry* const found = counts.find(key_of(space, name));
-    if (found == nullptr) {
-      if (!counts.insert(key_of(space, name))) throw std::bad_alloc();
-      return;
-    }
+    if (found == nullptr) return counts.insert(key_of(space, name));
     ++found->count;
   }
   deallocate(space, name);
+  return true;
 }
 
 bool add(std::uint32_t space, mach_port_name_t name) noexcept {
@@ -171,7 +162,7 @@ void drop(std::uint32_t space, mach_port_name_t name) noexcept {
     const hold held;
     table::entry* const found = counts.find(key_of(space, name));
     if (found == nullptr || --found->count != 0) return;
-    counts.remove(*found, false);
+    counts.remove(*found);
   }
   deallocate(space, name);
 }
@@ -186,7 +177,7 @@ mach_port_name_t release(std::uint32_t space, mach_port_name_t name) noexcept {
     table::entry* const found = counts.find(key_of(space, name));
     if (found == nullptr) return MACH_PORT_NULL;
     if (found->count == 1) {
-      counts.remove(*found, false);
+      counts.remove(*found);
       return name;
     }
   }
@@ -199,47 +190,6 @@ mach_port_name_t release(std::uint32_t space, mach_port_name_t name) noexcept {
   report_release("a send right", name, code);
   drop(space, name);
   return code == KERN_SUCCESS ? name : mach_port_name_t{MACH_PORT_NULL};
-}
-
-mach_msg_type_name_t lend(std::uint32_t space, mach_port_name_t name) noexcept {
-  const hold held;
-  table::entry* const found = counts.find(key_of(space, name));
-  if (found == nullptr || found->count != 1) return MACH_MSG_TYPE_COPY_SEND;
-  counts.remove(*found, true);
-  return MACH_MSG_TYPE_MOVE_SEND;
-}
-
-void sent(std::uint32_t space, mach_port_name_t name, mach_msg_type_name_t lent_as) noexcept {
-  if (lent_as == MACH_MSG_TYPE_COPY_SEND) {
-    drop(space, name);
-  } else {
-    const hold held;
-    counts.unreserve();
-  }
-}
-
-void kept(std::uint32_t space, mach_port_name_t name, mach_msg_type_name_t lent_as) noexcept {
-  if (lent_as != MACH_MSG_TYPE_COPY_SEND) came_back(space, name, lent_as, name);
-}
-
-mach_port_name_t came_back(std::uint32_t space, mach_port_name_t name, mach_msg_type_name_t lent_as,
-                           mach_port_name_t returned) noexcept {
-  const bool is_copy = lent_as == MACH_MSG_TYPE_COPY_SEND;
-  bool in_excess = is_copy;
-  if (!is_copy) {
-    const hold held;
-    table::entry* const found =
-        MACH_PORT_VALID(returned) ? counts.find(key_of(space, returned)) : nullptr;
-    if (found != nullptr) ++found->count;
-    in_excess = found != nullptr;
-    if (found != nullptr || !MACH_PORT_VALID(returned)) {
-      counts.unreserve();
-    } else {
-      counts.insert_reserved(key_of(space, returned));
-    }
-  }
-  if (in_excess && MACH_PORT_VALID(returned)) deallocate(space, returned);
-  return is_copy ? name : returned;
 }
 
 }  // namespace kedge::mach::reference_counts

@@ -10,8 +10,9 @@
 // (space_incarnation.h). In another space than the current one nothing is released: there the name
 // is somebody else's.
 //
-// For send_right, dead_name and messages. Threads: any. The parent's counts stay in a forked child
-// until its objects go; they keep nothing alive there.
+// For send_right, dead_name and received messages. A message that was not sent yet owns references
+// of the kernel's. Threads: any. The parent's counts stay in a forked child until its objects go;
+// they keep nothing alive there.
 #pragma once
 
 #include <mach/mach.h>
@@ -23,6 +24,8 @@ namespace kedge::mach::reference_counts {
 // Counts one user reference, which it takes over from the caller. Requires a valid name of the
 // current space. Throws std::bad_alloc; the caller then still owns the reference.
 void adopt(std::uint32_t space, mach_port_name_t name);
+// The same. Returns false if there is no memory.
+bool try_adopt(std::uint32_t space, mach_port_name_t name) noexcept;
 // Adds one to a name that is counted. Returns false if it is not.
 bool add(std::uint32_t space, mach_port_name_t name) noexcept;
 // Subtracts one. The last one deallocates the kernel's reference, unless `space` is not current.
@@ -30,18 +33,5 @@ void drop(std::uint32_t space, mach_port_name_t name) noexcept;
 // Subtracts one and gives the caller a user reference instead. Returns MACH_PORT_NULL if there is
 // none: `space` is not current, or somebody else has released the name.
 mach_port_name_t release(std::uint32_t space, mach_port_name_t name) noexcept;
-
-// For a message, which owns one count of each send right in it: how mach_msg has to take the right.
-// MACH_MSG_TYPE_MOVE_SEND if this count is the last one, which then is given up;
-// MACH_MSG_TYPE_COPY_SEND otherwise. One of the three below must follow.
-mach_msg_type_name_t lend(std::uint32_t space, mach_port_name_t name) noexcept;
-// The kernel has taken the right.
-void sent(std::uint32_t space, mach_port_name_t name, mach_msg_type_name_t lent_as) noexcept;
-// The kernel has not touched the right. The message owns its count again.
-void kept(std::uint32_t space, mach_port_name_t name, mach_msg_type_name_t lent_as) noexcept;
-// The kernel has taken the right and given a reference to `returned` back, which may be another
-// name, or MACH_PORT_DEAD. Returns the name of which the message owns a count now, if any.
-mach_port_name_t came_back(std::uint32_t space, mach_port_name_t name, mach_msg_type_name_t lent_as,
-                           mach_port_name_t returned) noexcept;
 
 }  // namespace kedge::mach::reference_counts

@@ -26,6 +26,11 @@ class send_right : public counted_name {
   // right. Throws std::bad_alloc; the caller then still owns the reference.
   static send_right adopt(mach_port_name_t name) { return send_right(name); }
 
+  // Takes over one count of the caller's (reference_counts.h) of a name of the current space.
+  static send_right adopt_counted(mach_port_name_t name) noexcept {
+    return MACH_PORT_VALID(name) ? send_right(space_incarnation(), name) : send_right();
+  }
+
   // Makes a right of a name that another object or caller owns. MACH_PORT_NULL and MACH_PORT_DEAD
   // give an empty right. Throws std::bad_alloc, and std::system_error (kern_return_t) if the name
   // is neither a send right nor a dead name.

@@ -17,11 +17,15 @@
 
 #include "kedge/mach/dead_name.h"
 #include "kedge/mach/error.h"
+#include "kedge/mach/message.h"
 #include "kedge/mach/receive_right.h"
+#include "kedge/mach/received.h"
 #include "kedge/mach/reply_right.h"
+#include "kedge/mach/send.h"
 #include "kedge/mach/send_once_right.h"
 #include "kedge/mach/send_right.h"
 #include "kedge/mach/space.h"
+#include "kedge/mach/try_receive.h"
 #include "space_names.h"
 #include "tests/runtime/in_child_process.h"
 
@@ -78,6 +82,30 @@ TEST_CASE("a reference that arrives in excess is released at once: 65,535 is no 
   CHECK(send_references(port.name()) == 1);
   held.clear();
   CHECK(port.status().mps_srights == 0);
+}
+
+TEST_CASE("rights in messages that were not taken out are counted as they arrive") {
+  const std::size_t before = names_in_space();
+  {
+    const receive_right port = receive_right::make(16), offered = receive_right::make();
+    std::vector<received> held;
+    for (int i = 0; i < 5; ++i) {
+      std::vector<send_right> many(16'000, offered.make_send());
+      REQUIRE(try_send(port.make_send(), message(i, std::move(many), offered.make_send())));
+      std::size_t size = 1024;
+      received& m = held.emplace_back();
+      REQUIRE(try_receive(port.name(), size, m) == MACH_MSG_SUCCESS);
+      CHECK(send_references(offered.name()) == 1);
+    }
+    std::vector<send_right> taken = held[0].take_send_array(0);
+    CHECK(taken.size() == 16'000);
+    const send_right last = held[1].take_send(1);
+    held.clear();
+    CHECK(send_references(offered.name()) == 1);
+    taken.clear();
+    CHECK(offered.status().mps_srights == 1);
+  }
+  CHECK(names_in_space() == before);
 }
 
 TEST_CASE("many names are counted, each on its own, in any order of their releases") {
