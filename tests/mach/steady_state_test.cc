@@ -6,8 +6,10 @@
 #include <cstdint>
 #include <cstdlib>
 #include <new>
+#include <vector>
 
 #include "kedge/mach/call.h"
+#include "kedge/mach/died.h"
 #include "kedge/mach/receive.h"
 #include "kedge/mach/reply.h"
 #include "kedge/mach/send.h"
@@ -74,6 +76,32 @@ TEST_CASE("2,000 messages through a queue that is sometimes full allocate nothin
     }
   }());
   CHECK(allocations == before);
+}
+
+TEST_CASE("a loop receives the notifications of 200 deaths without an allocation") {
+  loop l;
+  std::size_t during = 1;
+  // The first round fills the caches.
+  for (int round = 0; round < 2; ++round) {
+    std::vector<receive_right> ports(200);
+    int deaths = 0;
+    for (receive_right& port : ports) {
+      port = receive_right::make();
+      l.spawn([](send_right to, int& count) -> task<> {
+        (co_await died(to)).value();
+        ++count;
+      }(port.make_send(), deaths));
+    }
+    while (l.poll()) {
+    }
+    for (receive_right& port : ports) port.destroy();
+    const std::size_t before = allocations;
+    while (l.poll()) {
+    }
+    during = allocations - before;
+    CHECK(deaths == 200);
+  }
+  CHECK(during == 0);
 }
 
 TEST_CASE("2,000 calls allocate nothing") {
