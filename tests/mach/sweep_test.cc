@@ -13,12 +13,15 @@
 #include <utility>
 
 #include "kedge/mach/call.h"
+#include "kedge/mach/death_watch.h"
 #include "kedge/mach/died.h"
 #include "kedge/mach/error.h"
 #include "kedge/mach/no_senders.h"
+#include "kedge/mach/port_destroyed.h"
 #include "kedge/mach/port_set.h"
 #include "kedge/mach/receive.h"
 #include "kedge/mach/send.h"
+#include "kedge/mach/send_once_gone.h"
 #include "kedge/mach/try_receive.h"
 #include "kedge/runtime/with_timeout.h"
 #include "space_names.h"
@@ -203,6 +206,60 @@ class noticing_no_senders : public message_world {
   std::optional<send_right> client_ = port_.make_send();
 };
 
+class noticing_one_of_deaths : public message_world {
+ public:
+  noticing_one_of_deaths(loop& l, virtual_time& time) : message_world(l, time), deaths_(l) {
+    REQUIRE(deaths_.add(other_.make_send(), 1));
+  }
+  auto awaited() {
+    if (!port_) {
+      receive_right made = receive_right::make();
+      REQUIRE(deaths_.add(made.make_send(), 2));
+      port_ = std::move(made);
+    }
+    return deaths_.next();
+  }
+  void complete() override { port_.destroy(); }
+
+ private:
+  receive_right port_;
+  const receive_right other_ = receive_right::make();
+  death_watch<int> deaths_;
+};
+
+class noticing_return : public message_world {
+ public:
+  using message_world::message_world;
+  auto awaited() {
+    if (!port_) {
+      receive_right made = receive_right::make();
+      back_.emplace(made);
+      port_ = std::move(made);
+    }
+    return back_->wait();
+  }
+  void complete() override { port_.destroy(); }
+
+ private:
+  receive_right port_;
+  std::optional<port_destroyed> back_;
+};
+
+class noticing_send_once : public message_world {
+ public:
+  using message_world::message_world;
+  auto awaited() {
+    if (!right_ && token_) right_ = token_.make_send_once();
+    return send_once_gone(token_);
+  }
+  void complete() override { right_ = {}; }
+  void close() override { token_.destroy(); }
+
+ private:
+  receive_right token_ = receive_right::make();
+  send_once_right right_;
+};
+
 TEST_CASE("sweep: a receive that is interrupted loses no message and no right") {
   SUBCASE("from a right") {
     sweep<receiving>("receive_awaitable", names_in_space);
@@ -224,6 +281,15 @@ TEST_CASE("sweep: a call that is interrupted leaves no right behind") {
 }
 TEST_CASE("sweep: a wait for a death that is interrupted leaves no right behind") {
   sweep<noticing_death>("died_awaitable", names_in_space);
+}
+TEST_CASE("sweep: a wait for one of several deaths that is interrupted leaves no right behind") {
+  sweep<noticing_one_of_deaths>("event_awaitable", names_in_space);
+}
+TEST_CASE("sweep: a wait for the return of a receive right leaves no right behind") {
+  sweep<noticing_return>("port_destroyed_awaitable", names_in_space);
+}
+TEST_CASE("sweep: a wait for the end of a send-once right leaves no right behind") {
+  sweep<noticing_send_once>("send_once_gone_awaitable", names_in_space);
 }
 TEST_CASE("sweep: a wait for the last sender that is interrupted leaves no request behind") {
   sweep<noticing_no_senders>("no_senders_awaitable", names_in_space);
