@@ -56,10 +56,10 @@ class counted_name {
 
   // Takes over one user reference of the caller. Throws std::bad_alloc; the caller then still owns
   // it. MACH_PORT_NULL and MACH_PORT_DEAD give an empty object.
-  explicit counted_name(mach_port_name_t name) {
+  counted_name(mach_port_name_t name, const place& where) {
     if (!MACH_PORT_VALID(name)) return;
     space_ = space_incarnation();
-    reference_counts::adopt(space_, name);
+    reference_counts::adopt(space_, name, where);
     name_ = name;
   }
 

@@ -18,7 +18,9 @@ class dead_name : public counted_name {
 
   // Takes over one user reference of the caller. MACH_PORT_NULL and MACH_PORT_DEAD give an empty
   // object. Throws std::bad_alloc; the caller then still owns the reference.
-  static dead_name adopt(mach_port_name_t name) { return dead_name(name); }
+  static dead_name adopt(mach_port_name_t name, const place& where = place::current()) {
+    return dead_name(name, where);
+  }
 
   // Takes over the reference of `right` if its port has died. Else returns an empty object and
   // leaves `right` unchanged.

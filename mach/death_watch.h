@@ -91,7 +91,8 @@ class death_watch<Tag>::state final : public event_source<Tag> {
 
   bool add(const send_right& right, Tag&& tag) {
     const mach_port_name_t name = right.name();
-    if (!has_loop()) throw std::system_error(kedge::errc::loop_gone, "kedge::mach::death_watch::add");
+    if (!has_loop())
+      throw std::system_error(kedge::errc::loop_gone, "kedge::mach::death_watch::add");
     if (entries_.find(name) != nullptr) return false;
     entry& made = entries_.find_or_make(name, *this, right, std::move(tag));
     std::error_code refused;

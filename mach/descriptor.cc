@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/ledger_entries.h"
 #include "kedge/mach/reference_counts.h"
 #include "kedge/mach/right_in_message.h"
 #include "kedge/mach/space_incarnation.h"
@@ -51,7 +52,9 @@ bool is_counted(const mach_msg_ool_ports_descriptor_t& d) noexcept {
 // Counts all names of an array, or none of them if there is no memory.
 bool count_names(std::uint32_t space, mach_port_name_t* names, std::size_t count) noexcept {
   for (std::size_t i = 0; i < count; ++i) {
-    if (!MACH_PORT_VALID(names[i]) || reference_counts::try_adopt(space, names[i])) continue;
+    if (!MACH_PORT_VALID(names[i]) ||
+        reference_counts::try_adopt(space, names[i], ledger::in_message))
+      continue;
     while (i-- != 0) {
       if (MACH_PORT_VALID(names[i])) names[i] = reference_counts::release(space, names[i]);
     }
@@ -91,13 +94,13 @@ void refuse_revocable(mach_port_name_t name) {
   if (status.mps_pdrequest != 0) throw std::system_error(make_error_code(errc::revocable));
 }
 
-receive_right adopt_receive(mach_port_name_t name, mach_port_context_t guard) {
+receive_right adopt_receive(mach_port_name_t name, mach_port_context_t guard, const place& where) {
   if (!MACH_PORT_VALID(name)) return {};
   refuse_revocable(name);
-  if (guard == 0) return receive_right::adopt(name);
+  if (guard == 0) return receive_right::adopt(name, where);
   check(mach_port_unguard(mach_task_self(), name, guard), "mach_port_unguard");
   try {
-    return receive_right::adopt(name);
+    return receive_right::adopt(name, where);
   } catch (...) {
     mach_port_guard(mach_task_self(), name, guard, /*strict=*/0);
     throw;
@@ -105,16 +108,18 @@ receive_right adopt_receive(mach_port_name_t name, mach_port_context_t guard) {
 }
 
 template <class Right>
-Right adopt(mach_port_name_t name, bool) {
-  return Right::adopt(name);
+Right adopt(mach_port_name_t name, bool, const place& where) {
+  return Right::adopt(name, where);
 }
 template <>
-send_right adopt<send_right>(mach_port_name_t name, bool counted) {
-  return counted ? send_right::adopt_counted(name) : send_right::adopt(name);
+send_right adopt<send_right>(mach_port_name_t name, bool counted, const place& where) {
+  if (!counted) return send_right::adopt(name, where);
+  ledger::record_taken(ledger::kind::send, space_incarnation(), name, where);
+  return send_right::adopt_counted(name);
 }
 template <>
-receive_right adopt<receive_right>(mach_port_name_t name, bool) {
-  return adopt_receive(name, 0);
+receive_right adopt<receive_right>(mach_port_name_t name, bool, const place& where) {
+  return adopt_receive(name, 0, where);
 }
 
 }  // namespace
@@ -170,35 +175,35 @@ std::size_t descriptor::size() const noexcept {
 }
 
 template <class Right>
-Right descriptor::take_port(mach_msg_type_name_t disposition) {
+Right descriptor::take_port(mach_msg_type_name_t disposition, const place& where) {
   if (at_ == nullptr || type() != MACH_MSG_PORT_DESCRIPTOR) return {};
   auto d = read<mach_msg_port_descriptor_t>(at_);
   if (d.disposition != disposition) return {};
-  Right right = adopt<Right>(d.name, is_counted(d));
+  Right right = adopt<Right>(d.name, is_counted(d), where);
   d.name = MACH_PORT_NULL;
   write(at_, d);
   return right;
 }
 
-send_right descriptor::take_send() {
-  return take_port<send_right>(MACH_MSG_TYPE_MOVE_SEND);
+send_right descriptor::take_send(const place& where) {
+  return take_port<send_right>(MACH_MSG_TYPE_MOVE_SEND, where);
 }
 
-send_once_right descriptor::take_send_once() noexcept {
-  return take_port<send_once_right>(MACH_MSG_TYPE_MOVE_SEND_ONCE);
+send_once_right descriptor::take_send_once(const place& where) noexcept {
+  return take_port<send_once_right>(MACH_MSG_TYPE_MOVE_SEND_ONCE, where);
 }
 
-receive_right descriptor::take_receive() {
+receive_right descriptor::take_receive(const place& where) {
   if (at_ == nullptr) return {};
   if (type() == MACH_MSG_GUARDED_PORT_DESCRIPTOR) {
     auto d = read<mach_msg_guarded_port_descriptor_t>(at_);
-    receive_right right = adopt_receive(d.name, d.context);
+    receive_right right = adopt_receive(d.name, d.context, where);
     d.name = MACH_PORT_NULL;
     d.context = 0;
     write(at_, d);
     return right;
   }
-  return take_port<receive_right>(MACH_MSG_TYPE_MOVE_RECEIVE);
+  return take_port<receive_right>(MACH_MSG_TYPE_MOVE_RECEIVE, where);
 }
 
 memory_region descriptor::take_memory() noexcept {
@@ -212,7 +217,7 @@ memory_region descriptor::take_memory() noexcept {
 }
 
 template <class Right>
-std::vector<Right> descriptor::take_array(mach_msg_type_name_t disposition) {
+std::vector<Right> descriptor::take_array(mach_msg_type_name_t disposition, const place& where) {
   std::vector<Right> rights;
   if (at_ == nullptr || type() != MACH_MSG_OOL_PORTS_DESCRIPTOR) return rights;
   auto d = read<mach_msg_ool_ports_descriptor_t>(at_);
@@ -220,7 +225,7 @@ std::vector<Right> descriptor::take_array(mach_msg_type_name_t disposition) {
   rights.reserve(d.count);
   for (std::size_t i = 0; i < d.count; ++i) {
     mach_port_name_t& name = names_of(d)[i];
-    rights.push_back(adopt<Right>(name, is_counted(d)));
+    rights.push_back(adopt<Right>(name, is_counted(d), where));
     name = MACH_PORT_NULL;
   }
   release_memory(d.address, d.count * sizeof(mach_port_name_t));
@@ -230,21 +235,22 @@ std::vector<Right> descriptor::take_array(mach_msg_type_name_t disposition) {
   return rights;
 }
 
-std::vector<send_right> descriptor::take_send_array() {
-  return take_array<send_right>(MACH_MSG_TYPE_MOVE_SEND);
+std::vector<send_right> descriptor::take_send_array(const place& where) {
+  return take_array<send_right>(MACH_MSG_TYPE_MOVE_SEND, where);
 }
-std::vector<send_once_right> descriptor::take_send_once_array() {
-  return take_array<send_once_right>(MACH_MSG_TYPE_MOVE_SEND_ONCE);
+std::vector<send_once_right> descriptor::take_send_once_array(const place& where) {
+  return take_array<send_once_right>(MACH_MSG_TYPE_MOVE_SEND_ONCE, where);
 }
-std::vector<receive_right> descriptor::take_receive_array() {
-  return take_array<receive_right>(MACH_MSG_TYPE_MOVE_RECEIVE);
+std::vector<receive_right> descriptor::take_receive_array(const place& where) {
+  return take_array<receive_right>(MACH_MSG_TYPE_MOVE_RECEIVE, where);
 }
 
 bool descriptor::count_rights(std::uint32_t space, bool has_memory) noexcept {
   if (type() == MACH_MSG_PORT_DESCRIPTOR) {
     auto d = read<mach_msg_port_descriptor_t>(at_);
     const bool counts = d.disposition == MACH_MSG_TYPE_MOVE_SEND && MACH_PORT_VALID(d.name);
-    if (counts && has_memory) has_memory = reference_counts::try_adopt(space, d.name);
+    if (counts && has_memory)
+      has_memory = reference_counts::try_adopt(space, d.name, ledger::in_message);
     d.pad1 = counts && has_memory ? counted_right : 0;
     write(at_, d);
   } else if (type() == MACH_MSG_OOL_PORTS_DESCRIPTOR) {

@@ -38,21 +38,21 @@ class descriptor {
   std::size_t size() const noexcept;
 
   // Throws std::bad_alloc; the right then stays in the message.
-  send_right take_send();
-  send_once_right take_send_once() noexcept;
+  send_right take_send(const place& where = place::current());
+  send_once_right take_send_once(const place& where = place::current()) noexcept;
   // Guards the right with a guard of its own. Throws std::system_error with errc::revocable for a
   // right that its sender can take back, which a hostile sender can cause; other errors of
   // receive_right::adopt(); and std::bad_alloc. The right then stays in the message.
-  receive_right take_receive();
+  receive_right take_receive(const place& where = place::current());
 
   memory_region take_memory() noexcept;
 
   // Take an array as a whole. A right whose port has died is an empty element. Throw what taking a
   // single right throws. The rights behind the one that was refused stay in the message then, and
   // those ahead of it are released.
-  std::vector<send_right> take_send_array();
-  std::vector<send_once_right> take_send_once_array();
-  std::vector<receive_right> take_receive_array();
+  std::vector<send_right> take_send_array(const place& where = place::current());
+  std::vector<send_once_right> take_send_once_array(const place& where = place::current());
+  std::vector<receive_right> take_receive_array(const place& where = place::current());
 
  private:
   friend class descriptor_list;
@@ -61,9 +61,9 @@ class descriptor {
   mach_msg_descriptor_type_t type() const noexcept;
   std::size_t length() const noexcept;
   template <class Right>
-  Right take_port(mach_msg_type_name_t disposition);
+  Right take_port(mach_msg_type_name_t disposition, const place& where);
   template <class Right>
-  std::vector<Right> take_array(mach_msg_type_name_t disposition);
+  std::vector<Right> take_array(mach_msg_type_name_t disposition, const place& where);
   // Releases what the descriptor holds, whatever it is, and leaves it without contents. `space` is
   // the incarnation of the space of the rights. If it is not current, only memory can be released.
   void release(std::uint32_t space) noexcept;

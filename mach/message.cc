@@ -257,7 +257,7 @@ void message::reply_to(reply_right&& right) {
   set_reply(std::move(right).release(), disposition);
 }
 
-reply_right message::take_reply() {
+reply_right message::take_reply(const place& where) {
   if (!*this) return {};
   const mach_msg_type_name_t disposition = reply_disposition();
   // MACH_MSG_TYPE_MAKE_SEND_ONCE: the right of a call() is made when the message is sent.
@@ -265,7 +265,7 @@ reply_right message::take_reply() {
     return {};
   }
   mach_msg_header_t& header = buffer_.header();
-  reply_right right = reply_right::adopt(header.msgh_local_port, disposition);
+  reply_right right = reply_right::adopt(header.msgh_local_port, disposition, where);
   header.msgh_local_port = MACH_PORT_NULL;
   header.msgh_bits = 0;
   return right;

@@ -138,18 +138,28 @@ class message {
   // receiver of the message finds empty ones in their place. As the functions of received.
   descriptor_list descriptors() & noexcept { return list(); }
   descriptor_list descriptors() && = delete;
-  send_right take_send(std::size_t i) { return list()[i].take_send(); }
-  send_once_right take_send_once(std::size_t i) noexcept { return list()[i].take_send_once(); }
-  receive_right take_receive(std::size_t i) { return list()[i].take_receive(); }
+  send_right take_send(std::size_t i, const place& where = place::current()) {
+    return list()[i].take_send(where);
+  }
+  send_once_right take_send_once(std::size_t i, const place& where = place::current()) noexcept {
+    return list()[i].take_send_once(where);
+  }
+  receive_right take_receive(std::size_t i, const place& where = place::current()) {
+    return list()[i].take_receive(where);
+  }
   memory_region take_memory(std::size_t i) noexcept { return list()[i].take_memory(); }
-  std::vector<send_right> take_send_array(std::size_t i) { return list()[i].take_send_array(); }
-  std::vector<send_once_right> take_send_once_array(std::size_t i) {
-    return list()[i].take_send_once_array();
+  std::vector<send_right> take_send_array(std::size_t i, const place& where = place::current()) {
+    return list()[i].take_send_array(where);
   }
-  std::vector<receive_right> take_receive_array(std::size_t i) {
-    return list()[i].take_receive_array();
+  std::vector<send_once_right> take_send_once_array(std::size_t i,
+                                                    const place& where = place::current()) {
+    return list()[i].take_send_once_array(where);
   }
-  reply_right take_reply();
+  std::vector<receive_right> take_receive_array(std::size_t i,
+                                                const place& where = place::current()) {
+    return list()[i].take_receive_array(where);
+  }
+  reply_right take_reply(const place& where = place::current());
 
   // Releases every right and the memory. The message is then empty.
   void clear() noexcept;

@@ -8,7 +8,8 @@
 
 namespace kedge::mach {
 
-port_destroyed::port_destroyed(const receive_right& right) : port_(receive_right::make(1)) {
+port_destroyed::port_destroyed(const receive_right& right)
+    : port_(receive_right::make(1, place())) {
   mach_port_t previous = MACH_PORT_NULL;
   const kern_return_t code = right ? mach_port_request_notification(
                                          mach_task_self(), right.name(), MACH_NOTIFY_PORT_DESTROYED,

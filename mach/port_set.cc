@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/ledger_entries.h"
 #include "kedge/mach/member_tags.h"
 #include "kedge/mach/misuse.h"
 #include "kedge/mach/port_source.h"
@@ -15,19 +16,22 @@
 
 namespace kedge::mach {
 
-port_set port_set::make() {
+port_set port_set::make(const place& where) {
   port_set set;
   set.source_ = new port_source(MACH_PORT_NULL);
   mach_port_name_t name = MACH_PORT_NULL;
   check(mach_port_allocate(mach_task_self(), MACH_PORT_RIGHT_PORT_SET, &name),
         "mach_port_allocate");
   set.source_->open(name);
+  ledger::record(ledger::kind::port_set, set.source_->space(), name, where);
   return set;
 }
 
-port_set port_set::adopt(mach_port_name_t name) {
+port_set port_set::adopt(mach_port_name_t name, const place& where) {
   port_set set;
-  if (MACH_PORT_VALID(name)) set.source_ = new port_source(name);
+  if (!MACH_PORT_VALID(name)) return set;
+  set.source_ = new port_source(name);
+  ledger::record(ledger::kind::port_set, set.source_->space(), name, where);
   return set;
 }
 
@@ -50,6 +54,7 @@ mach_port_name_t port_set::release() && noexcept {
   const mach_port_name_t name = source_->name();
   const bool is_here = source_->space() == space_incarnation();
   if (!is_here) report_other_space("a port set", name, source_->space());
+  ledger::erase(ledger::kind::port_set, source_->space(), name);
   source_->close();
   std::exchange(source_, nullptr)->release();
   return is_here ? name : mach_port_name_t{MACH_PORT_NULL};

@@ -25,10 +25,10 @@ class port_set {
   // Empty: not a set.
   port_set() = default;
   // Makes a set without members. Throws std::system_error or std::bad_alloc.
-  static port_set make();
+  static port_set make(const place& where = place::current());
   // Takes over the port set `name`. MACH_PORT_NULL and MACH_PORT_DEAD give an empty object. Throws
   // std::bad_alloc; the caller then still owns the set.
-  static port_set adopt(mach_port_name_t name);
+  static port_set adopt(mach_port_name_t name, const place& where = place::current());
 
   port_set(port_set&& other) noexcept;
   port_set& operator=(port_set&& other) noexcept;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/ledger_entries.h"
 #include "kedge/mach/misuse.h"
 #include "kedge/mach/port_source.h"
 #include "kedge/mach/receive.h"
@@ -45,7 +46,7 @@ struct unused_source {
 
 }  // namespace
 
-receive_right receive_right::make(mach_port_msgcount_t queue_limit) {
+receive_right receive_right::make(mach_port_msgcount_t queue_limit, const place& where) {
   check_limit(queue_limit);
   unused_source made;
   receive_right right;
@@ -57,17 +58,19 @@ receive_right receive_right::make(mach_port_msgcount_t queue_limit) {
   check(mach_port_construct(mach_task_self(), &options, right.guard_, &name),
         "mach_port_construct");
   made.source->open(name);
+  ledger::record(ledger::kind::receive, made.source->space(), name, where);
   right.source_ = std::exchange(made.source, nullptr);
   return right;
 }
 
-receive_right receive_right::adopt(mach_port_name_t name) {
+receive_right receive_right::adopt(mach_port_name_t name, const place& where) {
   receive_right right;
   if (!MACH_PORT_VALID(name)) return right;
   unused_source made;
   right.guard_ = fresh_guard();
   check(mach_port_guard(mach_task_self(), name, right.guard_, /*strict=*/1), "mach_port_guard");
   made.source->open(name);
+  ledger::record(ledger::kind::receive, made.source->space(), name, where);
   right.source_ = std::exchange(made.source, nullptr);
   return right;
 }
@@ -99,6 +102,7 @@ mach_port_name_t receive_right::release() && noexcept {
                                    MACH_PORT_NULL, MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
     static_cast<void>(send_once_right::adopt(previous));
   }
+  ledger::erase(ledger::kind::receive, source_->space(), name);
   source_->close();
   std::exchange(source_, nullptr)->release();
   if (!is_here) return MACH_PORT_NULL;
@@ -110,6 +114,7 @@ void receive_right::destroy() noexcept {
   if (source_ == nullptr) return;
   const mach_port_name_t name = source_->name();
   const std::uint32_t space = source_->space();
+  ledger::erase(ledger::kind::receive, source_->space(), name);
   source_->close();
   std::exchange(source_, nullptr)->release();
   if (space == space_incarnation()) {
@@ -132,27 +137,27 @@ mach_port_name_t receive_right::usable(const char* what) const {
   return source_->name();
 }
 
-send_right receive_right::make_send() const {
+send_right receive_right::make_send(const place& where) const {
   const mach_port_name_t name = usable("receive_right::make_send");
   if (reference_counts::add(source_->space(), name)) return send_right(source_->space(), name);
   check(mach_port_insert_right(mach_task_self(), name, name, MACH_MSG_TYPE_MAKE_SEND),
         "mach_port_insert_right");
   ++source_->made_send_rights;
   try {
-    return send_right::adopt(name);
+    return send_right::adopt(name, where);
   } catch (const std::bad_alloc&) {
     mach_port_deallocate(mach_task_self(), name);
     throw;
   }
 }
 
-send_once_right receive_right::make_send_once() const {
+send_once_right receive_right::make_send_once(const place& where) const {
   mach_port_t made = MACH_PORT_NULL;
   mach_msg_type_name_t kind = 0;
   check(mach_port_extract_right(mach_task_self(), usable("receive_right::make_send_once"),
                                 MACH_MSG_TYPE_MAKE_SEND_ONCE, &made, &kind),
         "mach_port_extract_right");
-  return send_once_right::adopt(made);
+  return send_once_right::adopt(made, where);
 }
 
 mach_port_status_t receive_right::status() const {

@@ -33,11 +33,12 @@ class receive_right {
   receive_right() = default;
   // Makes a port. Its queue holds `queue_limit` messages (1 to MACH_PORT_QLIMIT_MAX) before senders
   // have to wait. Throws std::system_error or std::bad_alloc.
-  static receive_right make(mach_port_msgcount_t queue_limit = MACH_PORT_QLIMIT_DEFAULT);
+  static receive_right make(mach_port_msgcount_t queue_limit = MACH_PORT_QLIMIT_DEFAULT,
+                            const place& where = place::current());
   // Takes over the receive right `name`, which must have no guard, and guards it. MACH_PORT_NULL
   // and MACH_PORT_DEAD give an empty object. Throws std::system_error or std::bad_alloc; the caller
   // then still owns the right.
-  static receive_right adopt(mach_port_name_t name);
+  static receive_right adopt(mach_port_name_t name, const place& where = place::current());
 
   receive_right(receive_right&& other) noexcept;
   receive_right& operator=(receive_right&& other) noexcept;
@@ -59,8 +60,8 @@ class receive_right {
 
   // Make new rights to this port. The name of a send right is the receive right's own. Throw
   // std::system_error, and std::bad_alloc.
-  send_right make_send() const;
-  send_once_right make_send_once() const;
+  send_right make_send(const place& where = place::current()) const;
+  send_once_right make_send_once(const place& where = place::current()) const;
 
   // The kernel's counts for the port: queued messages, queue limit, rights
   // (MACH_PORT_RECEIVE_STATUS). Throws std::system_error.

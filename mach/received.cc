@@ -80,11 +80,11 @@ std::string_view received::text() const noexcept {
   return text;
 }
 
-reply_right received::take_reply() {
+reply_right received::take_reply(const place& where) {
   if (!*this) return {};
   mach_msg_header_t& header = buffer_.header();
   reply_right right =
-      reply_right::adopt(header.msgh_remote_port, MACH_MSGH_BITS_REMOTE(header.msgh_bits));
+      reply_right::adopt(header.msgh_remote_port, MACH_MSGH_BITS_REMOTE(header.msgh_bits), where);
   header.msgh_remote_port = MACH_PORT_NULL;
   return right;
 }

@@ -76,24 +76,30 @@ class received {
   // constant time in a message of port descriptors only, else time proportional to `i`: a loop over
   // descriptors() is linear in any case. For what they throw, see
   // descriptor.
-  send_right take_send(std::size_t i) { return descriptors_[i].take_send(); }
-  send_once_right take_send_once(std::size_t i) noexcept {
-    return descriptors_[i].take_send_once();
+  send_right take_send(std::size_t i, const place& where = place::current()) {
+    return descriptors_[i].take_send(where);
   }
-  receive_right take_receive(std::size_t i) { return descriptors_[i].take_receive(); }
+  send_once_right take_send_once(std::size_t i, const place& where = place::current()) noexcept {
+    return descriptors_[i].take_send_once(where);
+  }
+  receive_right take_receive(std::size_t i, const place& where = place::current()) {
+    return descriptors_[i].take_receive(where);
+  }
   memory_region take_memory(std::size_t i) noexcept { return descriptors_[i].take_memory(); }
-  std::vector<send_right> take_send_array(std::size_t i) {
-    return descriptors_[i].take_send_array();
+  std::vector<send_right> take_send_array(std::size_t i, const place& where = place::current()) {
+    return descriptors_[i].take_send_array(where);
   }
-  std::vector<send_once_right> take_send_once_array(std::size_t i) {
-    return descriptors_[i].take_send_once_array();
+  std::vector<send_once_right> take_send_once_array(std::size_t i,
+                                                    const place& where = place::current()) {
+    return descriptors_[i].take_send_once_array(where);
   }
-  std::vector<receive_right> take_receive_array(std::size_t i) {
-    return descriptors_[i].take_receive_array();
+  std::vector<receive_right> take_receive_array(std::size_t i,
+                                                const place& where = place::current()) {
+    return descriptors_[i].take_receive_array(where);
   }
   // Takes the reply right. Throws std::bad_alloc; the right then stays. Empty if the sender expects
   // no reply, or if its reply port is dead.
-  reply_right take_reply();
+  reply_right take_reply(const place& where = place::current());
 
   // The tag with which the message's port was inserted into the port set that gave the message. 0
   // if it came from no set, or if the port had no tag. Takes constant time.

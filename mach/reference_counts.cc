@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <new>
 
+#include "kedge/mach/ledger_entries.h"
 #include "kedge/mach/misuse.h"
 #include "kedge/mach/space_incarnation.h"
 #include "kedge/runtime/base/one_thread.h"
@@ -135,15 +136,19 @@ void deallocate(std::uint32_t space, mach_port_name_t name) noexcept {
 
 }  // namespace
 
-void adopt(std::uint32_t space, mach_port_name_t name) {
-  if (!try_adopt(space, name)) throw std::bad_alloc();
+void adopt(std::uint32_t space, mach_port_name_t name, const place& where) {
+  if (!try_adopt(space, name, where)) throw std::bad_alloc();
 }
 
-bool try_adopt(std::uint32_t space, mach_port_name_t name) noexcept {
+bool try_adopt(std::uint32_t space, mach_port_name_t name, const place& where) noexcept {
   {
     const hold held;
     table::entry* const found = counts.find(key_of(space, name));
-    if (found == nullptr) return counts.insert(key_of(space, name));
+    if (found == nullptr) {
+      if (!counts.insert(key_of(space, name))) return false;
+      ledger::record(ledger::kind::send, space, name, where);
+      return true;
+    }
     ++found->count;
   }
   deallocate(space, name);
@@ -157,12 +162,19 @@ bool add(std::uint32_t space, mach_port_name_t name) noexcept {
   return found != nullptr;
 }
 
+std::uint64_t count(std::uint32_t space, mach_port_name_t name) noexcept {
+  const hold held;
+  const table::entry* const found = counts.find(key_of(space, name));
+  return found != nullptr ? found->count : 0;
+}
+
 void drop(std::uint32_t space, mach_port_name_t name) noexcept {
   {
     const hold held;
     table::entry* const found = counts.find(key_of(space, name));
     if (found == nullptr || --found->count != 0) return;
     counts.remove(*found);
+    ledger::erase(ledger::kind::send, space, name);
   }
   deallocate(space, name);
 }
@@ -178,6 +190,7 @@ mach_port_name_t release(std::uint32_t space, mach_port_name_t name) noexcept {
     if (found == nullptr) return MACH_PORT_NULL;
     if (found->count == 1) {
       counts.remove(*found);
+      ledger::erase(ledger::kind::send, space, name);
       return name;
     }
   }

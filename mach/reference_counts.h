@@ -19,15 +19,20 @@
 
 #include <cstdint>
 
+#include "kedge/mach/ledger.h"
+
 namespace kedge::mach::reference_counts {
 
-// Counts one user reference, which it takes over from the caller. Requires a valid name of the
-// current space. Throws std::bad_alloc; the caller then still owns the reference.
-void adopt(std::uint32_t space, mach_port_name_t name);
+// Counts one user reference, which it takes over from the caller. `where` is for the ledger.
+// Requires a valid name of the current space. Throws std::bad_alloc; the caller then still owns the
+// reference.
+void adopt(std::uint32_t space, mach_port_name_t name, const place& where);
 // The same. Returns false if there is no memory.
-bool try_adopt(std::uint32_t space, mach_port_name_t name) noexcept;
+bool try_adopt(std::uint32_t space, mach_port_name_t name, const place& where) noexcept;
 // Adds one to a name that is counted. Returns false if it is not.
 bool add(std::uint32_t space, mach_port_name_t name) noexcept;
+// Returns 0 for a name that is not counted.
+std::uint64_t count(std::uint32_t space, mach_port_name_t name) noexcept;
 // Subtracts one. The last one deallocates the kernel's reference, unless `space` is not current.
 void drop(std::uint32_t space, mach_port_name_t name) noexcept;
 // Subtracts one and gives the caller a user reference instead. Returns MACH_PORT_NULL if there is

@@ -22,10 +22,11 @@ class reply_right {
   // Takes over the right `name`. `disposition` is MACH_MSG_TYPE_MOVE_SEND or
   // MACH_MSG_TYPE_MOVE_SEND_ONCE. It is ignored if `name` is MACH_PORT_NULL or MACH_PORT_DEAD.
   // Throws std::bad_alloc for a send right; the caller then still owns the right.
-  static reply_right adopt(mach_port_name_t name, mach_msg_type_name_t disposition) {
+  static reply_right adopt(mach_port_name_t name, mach_msg_type_name_t disposition,
+                           const place& where = place::current()) {
     if (name == MACH_PORT_DEAD) return reply_right(was_dead());
-    if (disposition == MACH_MSG_TYPE_MOVE_SEND) return reply_right(send_right::adopt(name));
-    return reply_right(send_once_right::adopt(name));
+    if (disposition == MACH_MSG_TYPE_MOVE_SEND) return reply_right(send_right::adopt(name, where));
+    return reply_right(send_once_right::adopt(name, where));
   }
 
   // Returns true if the right was dead already when it was adopted, and is empty therefore.

@@ -11,8 +11,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "kedge/mach/misuse.h"
-#include "kedge/mach/space_incarnation.h"
+#include "kedge/mach/ledger.h"
 
 namespace kedge::mach {
 
@@ -33,7 +32,8 @@ class send_once_right {
   ~send_once_right() { reset(); }
 
   // Takes over the right `name`. MACH_PORT_NULL and MACH_PORT_DEAD give an empty object.
-  static send_once_right adopt(mach_port_name_t name) noexcept { return send_once_right(name); }
+  static send_once_right adopt(mach_port_name_t name,
+                               const place& where = place::current()) noexcept;
 
   // False if the object is empty: default-constructed, moved from or released.
   explicit operator bool() const noexcept { return name_ != MACH_PORT_NULL; }
@@ -43,24 +43,13 @@ class send_once_right {
   std::uint32_t space() const noexcept { return space_; }
 
   // Transfers the right to the caller. Returns MACH_PORT_NULL if empty.
-  mach_port_name_t release() && noexcept {
-    return std::exchange(name_, mach_port_name_t{MACH_PORT_NULL});
-  }
+  mach_port_name_t release() && noexcept;
 
  private:
-  explicit send_once_right(mach_port_name_t name) noexcept
-      : name_(MACH_PORT_VALID(name) ? name : mach_port_name_t{MACH_PORT_NULL}),
-        space_(space_incarnation()) {}
-
   void reset() noexcept {
-    if (name_ == MACH_PORT_NULL) return;
-    if (space_ != space_incarnation()) {
-      report_other_space("a send-once right", name_, space_);
-      return;
-    }
-    // The one call that is right for a send-once right and a dead name alike.
-    report_release("a send-once right", name_, mach_port_deallocate(mach_task_self(), name_));
+    if (name_ != MACH_PORT_NULL) destroy();
   }
+  void destroy() noexcept;
 
   mach_port_name_t name_ = MACH_PORT_NULL;
   std::uint32_t space_ = 0;

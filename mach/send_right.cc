@@ -7,7 +7,7 @@
 
 namespace kedge::mach {
 
-send_right send_right::another(mach_port_name_t name) {
+send_right send_right::another(mach_port_name_t name, const place& where) {
   if (!MACH_PORT_VALID(name)) return {};
   const std::uint32_t space = space_incarnation();
   if (reference_counts::add(space, name)) return send_right(space, name);
@@ -19,7 +19,7 @@ send_right send_right::another(mach_port_name_t name) {
   if (code == KERN_INVALID_RIGHT) code = add(MACH_PORT_RIGHT_DEAD_NAME);
   check(code, "mach_port_mod_refs");
   try {
-    return adopt(name);
+    return adopt(name, where);
   } catch (const std::bad_alloc&) {
     mach_port_deallocate(mach_task_self(), name);
     throw;

@@ -24,7 +24,9 @@ class send_right : public counted_name {
 
   // Takes over one user reference of the caller. MACH_PORT_NULL and MACH_PORT_DEAD give an empty
   // right. Throws std::bad_alloc; the caller then still owns the reference.
-  static send_right adopt(mach_port_name_t name) { return send_right(name); }
+  static send_right adopt(mach_port_name_t name, const place& where = place::current()) {
+    return send_right(name, where);
+  }
 
   // Takes over one count of the caller's (reference_counts.h) of a name of the current space.
   static send_right adopt_counted(mach_port_name_t name) noexcept {
@@ -34,7 +36,7 @@ class send_right : public counted_name {
   // Makes a right of a name that another object or caller owns. MACH_PORT_NULL and MACH_PORT_DEAD
   // give an empty right. Throws std::bad_alloc, and std::system_error (kern_return_t) if the name
   // is neither a send right nor a dead name.
-  static send_right another(mach_port_name_t name);
+  static send_right another(mach_port_name_t name, const place& where = place::current());
 
   // Returns true if the port is dead now. died() waits for that.
   bool dead() const noexcept;

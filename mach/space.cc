@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/ledger_entries.h"
+#include "kedge/mach/space_incarnation.h"
 
 namespace kedge::mach {
 
@@ -23,6 +25,7 @@ space::space() : task_(kernel::create_task()) {}
 
 space::~space() {
   kernel::terminate_task(task_);
+  if (kernel::has_many_tasks()) ledger::report_end(space_incarnation_of(task_));
 }
 
 void space::enter() noexcept {

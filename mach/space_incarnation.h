@@ -13,11 +13,14 @@
 
 namespace kedge::mach {
 
-inline std::uint32_t space_incarnation() noexcept {
+// Of the space of a task.
+inline std::uint32_t space_incarnation_of(kernel::task task) noexcept {
   constexpr std::uint32_t made_task = std::uint32_t{1} << 31;
-  const std::uint64_t task = kernel::task_of_thread().id;
-  if (task != 0) return static_cast<std::uint32_t>(task) | made_task;
+  if (task.id != 0) return static_cast<std::uint32_t>(task.id) | made_task;
   return fork_generation() & ~made_task;
+}
+inline std::uint32_t space_incarnation() noexcept {
+  return space_incarnation_of(kernel::task_of_thread());
 }
 
 }  // namespace kedge::mach

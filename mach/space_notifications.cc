@@ -109,7 +109,8 @@ void space_notifications::release() noexcept {
 }
 
 space_notifications::space_notifications()
-    : incarnation_(space_incarnation()), port_(receive_right::make()) {}
+    : incarnation_(space_incarnation()),
+      port_(receive_right::make(MACH_PORT_QLIMIT_DEFAULT, place())) {}
 
 space_notifications::~space_notifications() {
   const kernel::current_task_guard within(task_);

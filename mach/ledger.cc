@@ -1,0 +1,168 @@
+// Implements the ledger with a table of all spaces.
+#include "kedge/mach/ledger.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <new>
+#include <stdexcept>
+#include <tuple>
+
+#include "kedge/mach/ledger_entries.h"
+#include "kedge/mach/reference_counts.h"
+#include "kedge/mach/space_incarnation.h"
+
+namespace kedge::mach::ledger {
+
+#ifdef NDEBUG
+
+bool is_kept() noexcept {
+  return false;
+}
+std::vector<entry> entries() {
+  return {};
+}
+
+#else
+
+namespace {
+
+struct key {
+  std::uint32_t space;
+  mach_port_name_t name;
+  kind what;
+  auto operator<=>(const key&) const = default;
+};
+struct line {
+  std::uint64_t number;  // the oldest line has the least one
+  place where;
+};
+
+// Rights may be released by the destructors of static objects, so the table has none.
+struct table {
+  std::map<key, line> lines;
+  std::uint64_t last = 0;
+};
+table& all() {
+  static table* const made = new table;
+  return *made;
+}
+
+constinit pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+class hold {
+ public:
+  hold() noexcept { pthread_mutex_lock(&lock); }
+  hold(const hold&) = delete;
+  hold& operator=(const hold&) = delete;
+  ~hold() { pthread_mutex_unlock(&lock); }
+};
+
+// A child of fork() gets the table as no thread is changing it.
+[[maybe_unused]] const int fork_handlers = [] {
+  return pthread_atfork([] { pthread_mutex_lock(&lock); }, [] { pthread_mutex_unlock(&lock); },
+                        [] { pthread_mutex_unlock(&lock); });
+}();
+
+void put(const key& k, const place& where, bool only_if_in_message) noexcept {
+  try {
+    const hold held;
+    table& t = all();
+    const auto [at, is_new] = t.lines.try_emplace(k, line{t.last + 1, where});
+    if (is_new) {
+      ++t.last;
+    } else if (!only_if_in_message || at->second.where.line() == 0) {
+      at->second.where = where;
+    }
+  } catch (const std::bad_alloc&) {
+    // The right is missing in the ledger.
+  }
+}
+
+}  // namespace
+
+bool is_kept() noexcept {
+  return true;
+}
+
+void record(kind what, std::uint32_t space, mach_port_name_t name, const place& where) noexcept {
+  if (what == kind::receive && where.line() == 0) return;
+  put({space, name, what}, where, false);
+}
+
+void record_taken(kind what, std::uint32_t space, mach_port_name_t name,
+                  const place& where) noexcept {
+  put({space, name, what}, where, true);
+}
+
+void erase(kind what, std::uint32_t space, mach_port_name_t name) noexcept {
+  const hold held;
+  all().lines.erase({space, name, what});
+}
+
+std::vector<entry> entries() {
+  std::vector<std::pair<std::uint64_t, entry>> found;
+  const std::uint32_t space = space_incarnation();
+  {
+    const hold held;
+    const auto& lines = all().lines;
+    for (auto at = lines.lower_bound({space, 0, kind{}});
+         at != lines.end() && at->first.space == space; ++at) {
+      found.emplace_back(at->second.number,
+                         entry{at->first.name, at->first.what, 1, at->second.where});
+    }
+  }
+  std::sort(found.begin(), found.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<entry> sorted;
+  sorted.reserve(found.size());
+  for (auto& [number, e] : found) {
+    if (e.what == kind::send) e.objects = reference_counts::count(space, e.name);
+    sorted.push_back(e);
+  }
+  return sorted;
+}
+
+void report_end(std::uint32_t space) noexcept {
+  const hold held;
+  auto& lines = all().lines;
+  const auto first = lines.lower_bound({space, 0, kind{}});
+  auto last = first;
+  for (; last != lines.end() && last->first.space == space; ++last) {
+    const place& where = last->second.where;
+    std::fprintf(stderr, "kedge::mach: a space ends with a right, 0x%x, of %s:%u\n",
+                 last->first.name, where.line() != 0 ? where.file_name() : "a received message",
+                 static_cast<unsigned>(where.line()));
+  }
+  lines.erase(first, last);
+}
+
+#endif
+
+std::string to_string() {
+  constexpr const char* names[] = {"send right", "send-once right", "receive right", "port set"};
+  std::string text;
+  for (const entry& e : entries()) {
+    char name[32];
+    std::snprintf(name, sizeof name, " 0x%x", e.name);
+    text += names[static_cast<std::size_t>(e.what)];
+    text += name;
+    if (e.objects > 1) text += " (" + std::to_string(e.objects) + " objects)";
+    if (e.where.line() != 0) {
+      text += ": " + std::string(e.where.file_name()) + ":" + std::to_string(e.where.line());
+    } else {
+      text += ": in a received message";
+    }
+    text += '\n';
+  }
+  return text;
+}
+
+void expect_empty() {
+  const std::string left = to_string();
+  if (!left.empty()) throw std::logic_error("kedge::mach::ledger: rights are left\n" + left);
+}
+
+}  // namespace kedge::mach::ledger
