@@ -1,7 +1,7 @@
-"""Proves that misuse of the runtime does not compile, or not without a warning, and that the compiler names the remedy.
+"""Proves that misuse of the runtime and of the Mach library does not compile, or not without a warning, and that the compiler names the remedy.
 
-Usage: refused.py ROOT COMPILER... Compiles errors.cc and warnings.cc with each compiler, and looks for what their lines
-expect. Two files, since g++ does not warn of some things once there was an error. Ends with "refused: N passed, N failed", and exits with 1 if any failed.
+Usage: refused.py ROOT COMPILER... Compiles errors.cc and warnings.cc of both with each compiler, and looks for what their
+lines expect. Two files, since g++ does not warn of some things once there was an error. Ends with "refused: N passed, N failed", and exits with 1 if any failed.
 """
 
 import os
@@ -10,9 +10,9 @@ import subprocess
 import sys
 import tempfile
 
-FOLDER = "tests/runtime/refused"
-FILES = ("errors.cc", "warnings.cc")
-EXPECTED = re.compile(r'// (g\+\+ 12: )?"(.*)"$')
+FILES = ("tests/runtime/refused/errors.cc", "tests/runtime/refused/warnings.cc",
+         "tests/mach/refused/errors.cc", "tests/mach/refused/warnings.cc")
+EXPECTED = re.compile(r'// (g\+\+ 12: |clang: )?"(.*)"$')
 
 
 def is_gcc12(compiler):
@@ -25,7 +25,7 @@ def expectations(path, compiler):
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             found = EXPECTED.search(line.rstrip())
-            if found and (not found[1] or is_gcc12(compiler)):
+            if found and (not found[1] or is_gcc12(compiler) == found[1].startswith("g++")):
                 yield number, found[2]
 
 
@@ -36,7 +36,8 @@ def complaints(root, path, compiler):
         os.symlink(os.path.abspath(root), os.path.join(home, "kedge"))
         run = subprocess.run(
             [compiler, *unlimited, "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-ftemplate-backtrace-limit=0",
-             "-I" + home, "-isystem", os.path.join(root, "runtime/kqueue/include"), path],
+             "-I" + home, "-isystem", os.path.join(root, "runtime/kqueue/include"),
+             "-isystem", os.path.join(root, "mach/kernel/abi/include"), path],
             capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
     return run.stderr
 
@@ -46,7 +47,7 @@ def main():
     passed = failed = 0
     for compiler in compilers:
         for name in FILES:
-            path = os.path.join(root, FOLDER, name)
+            path = os.path.join(root, name)
             output = complaints(root, path, compiler)
             for number, part in expectations(path, compiler):
                 if f"{path}:{number}:" in output and part in output:

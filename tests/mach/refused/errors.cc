@@ -1,0 +1,73 @@
+// Code of the Mach library that must not compile. The comment at the end of a line is a part of
+// what the compiler must say about the line: tests/runtime/refused/refused.py compares them.
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "kedge/mach/call.h"
+#include "kedge/mach/message.h"
+#include "kedge/mach/receive.h"
+#include "kedge/mach/reply.h"
+#include "kedge/mach/send.h"
+#include "kedge/runtime/task.h"
+
+namespace mach = kedge::mach;
+
+struct with_pointer {
+  const char* name;
+};
+struct nested {
+  std::uint64_t number;
+  with_pointer inside[2];
+};
+struct padded {
+  char letter;
+  std::uint32_t number;
+};
+
+void sends_what_means_nothing(mach::message& m, int* number) {
+  m.append(with_pointer{"x"});           // "a part is a value without pointers and padding"
+  m.append(nested{});                    // clang: "a part is a value without pointers and padding"
+  m.append(padded{});                    // "a part is a value without pointers and padding"
+  m.append(number);                      // "a part is a value without pointers and padding"
+  m.append(nullptr);                     // "a part is a value without pointers and padding"
+  m.append(std::optional<int>(1));       // "a part is a value without pointers and padding"
+  mach::message(1, std::vector<int>());  // "Send other structs as raw(x), other sequences as"
+  mach::message(1, "text", padded{});    // "Send other structs as raw(x), other sequences as"
+  mach::message(1, mach::raw(number));   // "constraints"
+}
+
+void appends_what_it_keeps(mach::message& m, mach::send_once_right& once,
+                           mach::receive_right& right, const mach::memory_region& memory,
+                           std::vector<mach::send_right>& rights) {
+  m.append(once);    // "or a right, an array of rights or memory that is moved in"
+  m.append(right);   // "or a right, an array of rights or memory that is moved in"
+  m.append(memory);  // "or a right, an array of rights or memory that is moved in"
+  m.append(rights);  // "or a right, an array of rights or memory that is moved in"
+}
+
+void copies(const mach::receive_right& right, const mach::send_once_right& once,
+            const mach::reply_right& reply, const mach::message& m, const mach::received& r,
+            const mach::memory_region& memory, const mach::send_right& to) {
+  mach::receive_right a = right;             // "deleted"
+  mach::send_once_right b = once;            // "deleted"
+  mach::reply_right c = reply;               // "deleted"
+  mach::message d = m;                       // "deleted"
+  mach::received e = r;                      // "deleted"
+  mach::memory_region f = memory;            // "deleted"
+  static_cast<void>(mach::try_send(to, m));  // "deleted"
+  static_cast<void>(mach::reply(reply, d));  // "no matching function"
+}
+
+void reads_what_means_nothing(mach::received& request) {
+  static_cast<void>(request.read<const char*>());       // "no matching"
+  static_cast<void>(request.reader().read<int[4]>());   // "no matching"
+  static_cast<void>(request.reader().span<padded>(2));  // "no matching"
+  static_cast<void>(mach::received().descriptors());    // "deleted"
+}
+
+kedge::task<> waits_to_reply(mach::received request) {
+  static_cast<void>(
+      co_await mach::send(request.take_reply(), mach::message(1)));  // "a reply does not wait"
+}
