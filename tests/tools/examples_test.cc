@@ -20,6 +20,7 @@ const std::string follow = "tools/examples/follow";
 const std::string hello = "tools/examples/hello";
 const std::string lines = "tools/examples/lines";
 const std::string nested = "tools/examples/nested";
+const std::string pass_memory = "tools/examples/pass_memory";
 const std::string retry_test = "tools/examples/retry_test";
 const std::string service = "tools/examples/service";
 const std::string watch = "tools/examples/watch";
@@ -244,6 +245,13 @@ TEST_CASE("retry_test finds that its code waits for minutes, without waiting its
   const outcome o = run({retry_test});
   CHECK(o.status == 0);
   CHECK(o.out == "at once: 1, later: 1, never: 1\n");
+}
+
+TEST_CASE("pass_memory passes 16 MiB, two watchers and the client's reply right through a front") {
+  const outcome o = run({pass_memory});
+  CHECK(o.status == 0);
+  CHECK(o.out == "1000 of 16 MiB\nwatcher 0: kedge is done\nwatcher 1: kedge is done\n");
+  CHECK(o.err.empty());
 }
 
 TEST_CASE("service answers its client, which is notified of the service's death") {
