@@ -25,7 +25,7 @@ class dead_name : public counted_name {
   // Takes over the reference of `right` if its port has died. Else returns an empty object and
   // leaves `right` unchanged.
   static dead_name of(send_right&& right) noexcept {
-    if (!right.dead()) return {};
+    if (!right || !right.dead()) return {};
     const std::uint32_t space = right.space();
     return dead_name(space, right.release_count());
   }

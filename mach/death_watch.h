@@ -1,7 +1,7 @@
 // death_watch<Tag>: waits for the next death among any number of ports.
 //
 //     mach::death_watch<worker_number> deaths(loop);
-//     if (!deaths.add(right, 7)) ...                  // dead already
+//     if (!deaths.add(right, 7)) ...                  // empty, or in the watch already
 //     while (const auto number = co_await deaths.next()) restart(*number);
 //
 // Each name has a tag, which next() gives when the name's port has died: once, and the name then
@@ -26,9 +26,11 @@
 #include <type_traits>
 #include <utility>
 
+#include "kedge/mach/error.h"
 #include "kedge/mach/name_table.h"
 #include "kedge/mach/name_watches.h"
 #include "kedge/mach/send_right.h"
+#include "kedge/mach/space_incarnation.h"
 #include "kedge/runtime/awaiting/event_source.h"
 #include "kedge/runtime/base/list.h"
 #include "kedge/runtime/errc.h"
@@ -68,7 +70,8 @@ class death_watch {
 
   // Watches the port of `right`. Returns false, and has no effect, if the right is empty (its port
   // has died), or if its name is in the watch. Throws std::bad_alloc, std::system_error with the
-  // kernel's code or errc::loop_gone, and std::logic_error if the current space is not the loop's.
+  // kernel's code, errc::loop_gone, or mach::errc::wrong_space for a right of another space than
+  // the current one, and std::logic_error if the current space is not the loop's.
   [[nodiscard]] bool add(const send_right& right, Tag tag) {
     return right && state_->add(right, std::move(tag));
   }
@@ -93,6 +96,8 @@ class death_watch<Tag>::state final : public event_source<Tag> {
     const mach_port_name_t name = right.name();
     if (!has_loop())
       throw std::system_error(kedge::errc::loop_gone, "kedge::mach::death_watch::add");
+    if (right.space() != space_incarnation())
+      throw std::system_error(errc::wrong_space, "kedge::mach::death_watch::add");
     if (entries_.find(name) != nullptr) return false;
     entry& made = entries_.find_or_make(name, *this, right, std::move(tag));
     std::error_code refused;

@@ -83,24 +83,14 @@ void release_guarded(const mach_msg_guarded_port_descriptor_t& guarded) noexcept
   mach_port_destruct(mach_task_self(), guarded.name, 0, guarded.context);
 }
 
-// A sender can leave a port-destroyed request armed in a receive right. The right, with all its
-// later messages, would go to the sender when it is destroyed here, and no peer would be notified.
-void refuse_revocable(mach_port_name_t name) {
-  mach_port_status_t status{};
-  mach_msg_type_number_t count = MACH_PORT_RECEIVE_STATUS_COUNT;
-  check(mach_port_get_attributes(mach_task_self(), name, MACH_PORT_RECEIVE_STATUS,
-                                 reinterpret_cast<mach_port_info_t>(&status), &count),
-        "mach_port_get_attributes");
-  if (status.mps_pdrequest != 0) throw std::system_error(make_error_code(errc::revocable));
-}
-
-receive_right adopt_receive(mach_port_name_t name, mach_port_context_t guard, const place& where) {
+receive_right adopt_receive(mach_port_name_t name, mach_port_context_t guard, bool revocable,
+                            const place& where) {
   if (!MACH_PORT_VALID(name)) return {};
-  refuse_revocable(name);
-  if (guard == 0) return receive_right::adopt(name, where);
+  const auto adopt = revocable ? receive_right::adopt_revocable : receive_right::adopt;
+  if (guard == 0) return adopt(name, where);
   check(mach_port_unguard(mach_task_self(), name, guard), "mach_port_unguard");
   try {
-    return receive_right::adopt(name, where);
+    return adopt(name, where);
   } catch (...) {
     mach_port_guard(mach_task_self(), name, guard, /*strict=*/0);
     throw;
@@ -119,7 +109,7 @@ send_right adopt<send_right>(mach_port_name_t name, bool counted, const place& w
 }
 template <>
 receive_right adopt<receive_right>(mach_port_name_t name, bool, const place& where) {
-  return adopt_receive(name, 0, where);
+  return adopt_receive(name, 0, false, where);
 }
 
 }  // namespace
@@ -194,16 +184,29 @@ send_once_right descriptor::take_send_once(const place& where) noexcept {
 }
 
 receive_right descriptor::take_receive(const place& where) {
-  if (at_ == nullptr) return {};
+  return take_receive(false, where);
+}
+
+receive_right descriptor::take_revocable(const place& where) {
+  return take_receive(true, where);
+}
+
+receive_right descriptor::take_receive(bool revocable, const place& where) {
+  if (disposition() != MACH_MSG_TYPE_MOVE_RECEIVE) return {};
   if (type() == MACH_MSG_GUARDED_PORT_DESCRIPTOR) {
     auto d = read<mach_msg_guarded_port_descriptor_t>(at_);
-    receive_right right = adopt_receive(d.name, d.context, where);
+    receive_right right = adopt_receive(d.name, d.context, revocable, where);
     d.name = MACH_PORT_NULL;
     d.context = 0;
     write(at_, d);
     return right;
   }
-  return take_port<receive_right>(MACH_MSG_TYPE_MOVE_RECEIVE, where);
+  if (type() != MACH_MSG_PORT_DESCRIPTOR) return {};
+  auto d = read<mach_msg_port_descriptor_t>(at_);
+  receive_right right = adopt_receive(d.name, 0, revocable, where);
+  d.name = MACH_PORT_NULL;
+  write(at_, d);
+  return right;
 }
 
 memory_region descriptor::take_memory() noexcept {

@@ -34,7 +34,8 @@ class descriptor {
   // Of a right or of the rights of an array, as the receiver sees it: MACH_MSG_TYPE_MOVE_SEND,
   // MOVE_SEND_ONCE or MOVE_RECEIVE. MACH_MSG_TYPE_PORT_NONE for memory.
   mach_msg_type_name_t disposition() const noexcept;
-  // The number of rights, or of bytes of memory. 0 once an array or memory was taken.
+  // The number of rights, or of bytes of memory. 0 once an array or memory was taken; 1 for a
+  // single right, taken or not.
   std::size_t size() const noexcept;
 
   // Throws std::bad_alloc; the right then stays in the message.
@@ -44,6 +45,9 @@ class descriptor {
   // right that its sender can take back, which a hostile sender can cause; other errors of
   // receive_right::adopt(); and std::bad_alloc. The right then stays in the message.
   receive_right take_receive(const place& where = place::current());
+
+  // The same, also for such a right: see receive_right::adopt().
+  receive_right take_revocable(const place& where = place::current());
 
   memory_region take_memory() noexcept;
 
@@ -60,6 +64,7 @@ class descriptor {
   explicit descriptor(std::byte* at) noexcept : at_(at) {}
   mach_msg_descriptor_type_t type() const noexcept;
   std::size_t length() const noexcept;
+  receive_right take_receive(bool revocable, const place& where);
   template <class Right>
   Right take_port(mach_msg_type_name_t disposition, const place& where);
   template <class Right>

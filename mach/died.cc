@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "kedge/mach/error.h"
+#include "kedge/mach/space_incarnation.h"
 #include "kedge/runtime/awaiting/context.h"
 #include "kedge/runtime/reactor/reactor.h"
 
@@ -10,7 +12,11 @@ namespace kedge::mach {
 
 bool died_operation::await_suspend(waiter& w) {
   waiter_ = &w;
-  w.owner_context().in_reactor().attachment<name_watches>().wait_for_death(name_, *this);
+  if (right_.space() != space_incarnation()) {
+    error_ = errc::wrong_space;
+    return false;
+  }
+  w.owner_context().in_reactor().attachment<name_watches>().wait_for_death(right_.name(), *this);
   return true;
 }
 
@@ -30,7 +36,7 @@ result<void> died_operation::await_resume() {
 }
 
 void died_operation::describe(description& line) const noexcept {
-  line.print("the death of port 0x%x", name_);
+  line.print("the death of port 0x%x", right_.name());
 }
 
 }  // namespace kedge::mach

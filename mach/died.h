@@ -2,14 +2,15 @@
 //
 //     co_await mach::died(worker);
 //
-// Gives result<void>; an error means that the kernel refused to watch the name. Any number of tasks
-// may wait for the same death. The right is borrowed: it must live until the co_await begins, and
-// may be destroyed during the wait. Cancellation loses nothing.
+// Gives result<void>; an error means that the kernel refused to watch the name, or that the right
+// belongs to another space than the current one (mach::errc::wrong_space). Any number of tasks may
+// wait for the same death. The awaitable keeps a copy of the right. Cancellation loses nothing.
+// Throws std::bad_alloc, std::system_error if the kernel does not know the name, and
+// std::logic_error if the current space is not the loop's.
 #pragma once
 
-#include <mach/mach.h>
-
 #include <system_error>
+#include <utility>
 
 #include "kedge/mach/name_watches.h"
 #include "kedge/mach/send_right.h"
@@ -20,12 +21,12 @@ namespace kedge::mach {
 
 class died_operation final : private name_waiter {
  public:
-  explicit died_operation(mach_port_name_t name) noexcept : name_(name) {}
+  explicit died_operation(send_right right) noexcept : right_(std::move(right)) {}
   died_operation(const died_operation&) = delete;
   died_operation& operator=(const died_operation&) = delete;
   ~died_operation() { leave(); }
 
-  bool await_ready() const noexcept { return name_ == MACH_PORT_NULL; }
+  bool await_ready() const noexcept { return !right_; }
   bool await_suspend(waiter& w);
   bool await_cancel(cancel_cause) noexcept;
   result<void> await_resume();
@@ -34,23 +35,23 @@ class died_operation final : private name_waiter {
  private:
   void on_notified(std::error_code error) noexcept override;
 
-  mach_port_name_t name_;
+  send_right right_;
   waiter* waiter_ = nullptr;
   std::error_code error_;
 };
 
 class [[nodiscard]] died_awaitable {
  public:
-  explicit died_awaitable(mach_port_name_t name) noexcept : name_(name) {}
-  died_operation operator co_await() && noexcept { return died_operation(name_); }
+  explicit died_awaitable(send_right right) noexcept : right_(std::move(right)) {}
+  died_operation operator co_await() && noexcept { return died_operation(std::move(right_)); }
 
  private:
-  mach_port_name_t name_;
+  send_right right_;
 };
 
 // An empty right counts as dead.
-inline died_awaitable died(const send_right& right) noexcept {
-  return died_awaitable(right.name());
+inline died_awaitable died(send_right right) noexcept {
+  return died_awaitable(std::move(right));
 }
 
 }  // namespace kedge::mach

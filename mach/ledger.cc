@@ -1,11 +1,11 @@
 // Implements the ledger with a table of all spaces.
 #include "kedge/mach/ledger.h"
 
-#include <pthread.h>
-
 #include <algorithm>
+#include <cstddef>
 #include <cstdio>
 #include <map>
+#include <mutex>
 #include <new>
 #include <stdexcept>
 #include <tuple>
@@ -13,6 +13,7 @@
 #include "kedge/mach/ledger_entries.h"
 #include "kedge/mach/reference_counts.h"
 #include "kedge/mach/space_incarnation.h"
+#include "kedge/runtime/base/mutex.h"
 
 namespace kedge::mach::ledger {
 
@@ -40,35 +41,23 @@ struct line {
   place where;
 };
 
-// Rights may be released by the destructors of static objects, so the table has none.
 struct table {
   std::map<key, line> lines;
   std::uint64_t last = 0;
 };
-table& all() {
-  static table* const made = new table;
+// Rights may be released by the destructors of static objects, so the table is never destroyed.
+table& all() noexcept {
+  alignas(table) static std::byte memory[sizeof(table)];
+  static table* const made = new (memory) table;
   return *made;
 }
 
-constinit pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-
-class hold {
- public:
-  hold() noexcept { pthread_mutex_lock(&lock); }
-  hold(const hold&) = delete;
-  hold& operator=(const hold&) = delete;
-  ~hold() { pthread_mutex_unlock(&lock); }
-};
-
-// A child of fork() gets the table as no thread is changing it.
-[[maybe_unused]] const int fork_handlers = [] {
-  return pthread_atfork([] { pthread_mutex_lock(&lock); }, [] { pthread_mutex_unlock(&lock); },
-                        [] { pthread_mutex_unlock(&lock); });
-}();
+constinit base::mutex lock;
+using hold = std::lock_guard<base::mutex>;
 
 void put(const key& k, const place& where, bool only_if_in_message) noexcept {
   try {
-    const hold held;
+    const hold held(lock);
     table& t = all();
     const auto [at, is_new] = t.lines.try_emplace(k, line{t.last + 1, where});
     if (is_new) {
@@ -88,7 +77,8 @@ bool is_kept() noexcept {
 }
 
 void record(kind what, std::uint32_t space, mach_port_name_t name, const place& where) noexcept {
-  if (what == kind::receive && where.line() == 0) return;
+  const bool is_of_library = where.line() == 0 && what != kind::send;
+  if (is_of_library) return;
   put({space, name, what}, where, false);
 }
 
@@ -97,8 +87,15 @@ void record_taken(kind what, std::uint32_t space, mach_port_name_t name,
   put({space, name, what}, where, true);
 }
 
+void lock_for_fork() noexcept {
+  lock.lock();
+}
+void unlock_after_fork() noexcept {
+  lock.unlock();
+}
+
 void erase(kind what, std::uint32_t space, mach_port_name_t name) noexcept {
-  const hold held;
+  const hold held(lock);
   all().lines.erase({space, name, what});
 }
 
@@ -106,7 +103,7 @@ std::vector<entry> entries() {
   std::vector<std::pair<std::uint64_t, entry>> found;
   const std::uint32_t space = space_incarnation();
   {
-    const hold held;
+    const hold held(lock);
     const auto& lines = all().lines;
     for (auto at = lines.lower_bound({space, 0, kind{}});
          at != lines.end() && at->first.space == space; ++at) {
@@ -126,7 +123,7 @@ std::vector<entry> entries() {
 }
 
 void report_end(std::uint32_t space) noexcept {
-  const hold held;
+  const hold held(lock);
   auto& lines = all().lines;
   const auto first = lines.lower_bound({space, 0, kind{}});
   auto last = first;

@@ -5,9 +5,9 @@
 //     std::fputs(mach::ledger::to_string().c_str(), stderr);           // at any time
 //
 // Only builds of the library without NDEBUG keep it; others have no entries. Objects that name the
-// same send right share one entry, with the place of the first. Rights in a received message that
-// were not taken out are entries too. Not among them are rights in messages that were not sent yet,
-// the ports that the library keeps for itself, and names that no object of the library owns.
+// same send right share one entry, with the place of the first. Send rights in a received message
+// that were not taken out are entries too. Not among them are other rights in messages, what the
+// library keeps for itself, and names that no object of the library owns.
 //
 // A space (space.h) that ends writes what is left in it to standard error.
 // Threads: any.

@@ -31,8 +31,10 @@ bool is_alive(std::uint32_t space) noexcept {
 }  // namespace
 
 void report_failed_release(const char* what, mach_port_name_t name, kern_return_t code) noexcept {
-  if (code != KERN_INVALID_NAME && code != KERN_INVALID_RIGHT && code != KERN_INVALID_VALUE) return;
-  std::fprintf(stderr, "kedge::mach: releasing %s, 0x%x: %s; somebody else has released the name\n",
+  if (code == KERN_TERMINATED || code == KERN_INVALID_TASK) return;
+  std::fprintf(stderr,
+               "kedge::mach: releasing %s, 0x%x: %s; somebody else has released the name, or has "
+               "changed its guard\n",
                what, name, mach_error_string(code));
 }
 

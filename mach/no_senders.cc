@@ -3,7 +3,6 @@
 
 #include <mach/notify.h>
 
-#include <cstdint>
 #include <new>
 #include <utility>
 
@@ -12,14 +11,22 @@
 namespace kedge::mach {
 namespace {
 
-// The offset of the port's make-send count in the notification's bytes: it follows the NDR record.
-constexpr std::size_t count_offset = sizeof(NDR_record_t);
+// The kernel's counts of the port, or zeros if it does not know the name.
+mach_port_status_t status_of(mach_port_name_t name) noexcept {
+  mach_port_status_t status{};
+  mach_msg_type_number_t count = MACH_PORT_RECEIVE_STATUS_COUNT;
+  mach_port_get_attributes(mach_task_self(), name, MACH_PORT_RECEIVE_STATUS,
+                           reinterpret_cast<mach_port_info_t>(&status), &count);
+  return status;
+}
 
 }  // namespace
 
 bool no_senders_operation::await_ready() noexcept {
   if (!source_ || source_->name() == MACH_PORT_NULL) {
     error_ = kedge::errc::closed;
+  } else if (source_->space() != space_incarnation()) {
+    error_ = errc::wrong_space;
   } else if (source_->senders_awaited) {
     error_ = kedge::errc::already_awaited;
   }
@@ -34,15 +41,16 @@ bool no_senders_operation::await_suspend(waiter& w) {
 }
 
 // Requests the notification, with the number of send rights made so far as its sync argument. If no
-// send right exists, the kernel notifies at once, but only if its own count has reached that number
-// (ipc_port_nsrequest). take_notification() recognises an outdated notification by its count.
+// send right exists, the kernel notifies at once (ipc_port_nsrequest).
 std::error_code no_senders_operation::request() noexcept {
   mach_port_t previous = MACH_PORT_NULL;
-  const kern_return_t code = mach_port_request_notification(
-      mach_task_self(), source_->name(), MACH_NOTIFY_NO_SENDERS, source_->made_send_rights,
-      notify_port_.name(), MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
-  if (code != KERN_SUCCESS) return kern_error(code);
-  send_once_right right = send_once_right::adopt(previous);
+  const kern_return_t code =
+      mach_port_request_notification(mach_task_self(), source_->name(), MACH_NOTIFY_NO_SENDERS,
+                                     status_of(source_->name()).mps_mscount, notify_port_.name(),
+                                     MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
+  // KERN_INVALID_CAPABILITY: the request stands, and the port of the displaced one is dead.
+  if (code != KERN_SUCCESS && code != KERN_INVALID_CAPABILITY) return kern_error(code);
+  send_once_right right = send_once_right::adopt(previous, place());
   if (!displaced_) displaced_ = std::move(right);
   requested_ = source_->senders_awaited = true;
   return {};
@@ -55,7 +63,7 @@ void no_senders_operation::withdraw_request() noexcept {
   mach_port_t previous = MACH_PORT_NULL;
   mach_port_request_notification(mach_task_self(), source_->name(), MACH_NOTIFY_NO_SENDERS, 0,
                                  MACH_PORT_NULL, MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
-  static_cast<void>(send_once_right::adopt(previous));
+  static_cast<void>(send_once_right::adopt(previous, place()));
   restore_displaced();
 }
 
@@ -67,7 +75,7 @@ void no_senders_operation::restore_displaced() noexcept {
   mach_port_request_notification(mach_task_self(), source_->name(), MACH_NOTIFY_NO_SENDERS, 0,
                                  std::move(displaced_).release(), MACH_MSG_TYPE_MOVE_SEND_ONCE,
                                  &previous);
-  static_cast<void>(send_once_right::adopt(previous));
+  static_cast<void>(send_once_right::adopt(previous, place()));
 }
 
 bool no_senders_operation::await_settle() noexcept {
@@ -105,8 +113,8 @@ bool no_senders_operation::take_notification() noexcept {
   }
 }
 
-// Returns true if `m` does not end the wait: it is an outdated notification, or tells that another
-// library has displaced the request and destroyed its right.
+// Returns true if `m` does not end the wait: a send right was made since the kernel has sent it, or
+// it tells that another library has displaced the request and destroyed its right.
 bool no_senders_operation::must_go_on(const received& m) noexcept {
   const bool is_open = m.from_kernel() && source_->name() != MACH_PORT_NULL;
   if (is_open && m.id() == MACH_NOTIFY_SEND_ONCE) return true;
@@ -114,8 +122,7 @@ bool no_senders_operation::must_go_on(const received& m) noexcept {
     error_ = kedge::errc::closed;
     return false;
   }
-  const auto made = m.read<mach_port_mscount_t>(count_offset).value_or(0);
-  if (static_cast<std::int32_t>(made - source_->made_send_rights) < 0) return true;
+  if (status_of(source_->name()).mps_srights != 0) return true;
   restore_displaced();
   return false;
 }

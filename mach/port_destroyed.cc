@@ -11,11 +11,10 @@ namespace kedge::mach {
 port_destroyed::port_destroyed(const receive_right& right)
     : port_(receive_right::make(1, place())) {
   mach_port_t previous = MACH_PORT_NULL;
-  const kern_return_t code = right ? mach_port_request_notification(
-                                         mach_task_self(), right.name(), MACH_NOTIFY_PORT_DESTROYED,
-                                         0, port_.name(), MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous)
-                                   : KERN_INVALID_RIGHT;
-  static_cast<void>(send_once_right::adopt(previous));
+  const kern_return_t code = mach_port_request_notification(
+      mach_task_self(), right.usable("port_destroyed"), MACH_NOTIFY_PORT_DESTROYED, 0, port_.name(),
+      MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
+  static_cast<void>(send_once_right::adopt(previous, place()));
   check(code, "mach_port_request_notification");
 }
 
@@ -25,7 +24,7 @@ result<receive_right> port_destroyed_operation::await_resume() {
   if (m->id() != MACH_NOTIFY_PORT_DESTROYED || !m->from_kernel()) {
     return unexpected(make_error_code(kedge::errc::closed));
   }
-  return m->take_receive(0);
+  return m->take_revocable(0);
 }
 
 }  // namespace kedge::mach

@@ -4,6 +4,9 @@
 //     (co_await mach::send(worker, mach::message(1, std::move(requests)))).value();
 //     requests = (co_await back.wait()).value();     // the worker has died: its clients wait on
 //
+// The worker takes the right out with received::take_revocable(): take_receive() refuses a right
+// that its sender gets back.
+//
 // Wherever the receive right is, the kernel sends it to this object instead of destroying the port
 // (MACH_NOTIFY_PORT_DESTROYED). Queued messages stay in the port, and send rights stay valid.
 //
@@ -50,8 +53,9 @@ class [[nodiscard]] port_destroyed_awaitable {
 
 class port_destroyed {
  public:
-  // Throws std::bad_alloc, and std::system_error: KERN_FAILURE if the port has a request already,
-  // KERN_INVALID_RIGHT for a reply port or an empty right.
+  // Throws std::bad_alloc; std::system_error: KERN_FAILURE if the port has a request already,
+  // KERN_INVALID_RIGHT for a reply port; std::logic_error for an empty right, and for one of
+  // another space than the current one.
   explicit port_destroyed(const receive_right& right);
 
   port_destroyed_awaitable wait() const noexcept {

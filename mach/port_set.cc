@@ -89,8 +89,9 @@ void port_set::insert(const receive_right& member, std::uint64_t tag) {
 
 void port_set::remove(const receive_right& member) {
   const mach_port_name_t name = usable("remove"), port = member.usable("port_set::remove");
+  member_tags& tags = source_->tags();
   check(mach_port_extract_member(mach_task_self(), port, name), "mach_port_extract_member");
-  source_->tags().erase(port);
+  tags.erase(port);
 }
 
 receive_losses port_set::losses() const noexcept {

@@ -1,7 +1,9 @@
 // Implements port_source.
 #include "kedge/mach/port_source.h"
 
+#include <mutex>
 #include <stdexcept>
+#include <utility>
 
 #include "kedge/mach/current_space.h"
 #include "kedge/mach/try_receive.h"
@@ -54,33 +56,38 @@ class port_source::registered final : private remote::work {
 };
 
 port_source::~port_source() {
-  leave_loop(kedge::errc::closed);
+  replace_registered(nullptr, kedge::errc::closed);
 }
 
 std::error_code port_source::link(listener& l, reactor& r) {
-  registered* at = registered_.load();
-  if (at == nullptr || !at->is_in(r)) {
+  std::error_code error;
+  // The kernel may have refused the registration to an earlier wait. Then this wait tries again.
+  for (bool is_second = false;; is_second = true) {
     const mach_port_name_t here = name();
     if (here == MACH_PORT_NULL) return kedge::errc::closed;
-    check_spaces(r, space_);
-    at = new registered(r, here);
-    if (registered* const former = registered_.exchange(at)) former->end(kedge::errc::closed);
+    if (is_second || !is_in(r)) {
+      check_spaces(r, space_);
+      replace_registered(new registered(r, here), kedge::errc::closed);
+    }
+    {
+      const std::lock_guard hold(lock_);
+      // Another thread may have closed the source meanwhile. What it ends goes on this thread,
+      // later.
+      if (registered_ == nullptr || name() == MACH_PORT_NULL) return kedge::errc::closed;
+      error = registered_->in_loop.link(l);
+    }
+    if (!error || error.category() != std::system_category() || is_second) return error;
   }
-  // Another thread may have closed the source meanwhile; it has ended what it found then.
-  if (name() == MACH_PORT_NULL) {
-    leave_loop(kedge::errc::closed);
-    return kedge::errc::closed;
-  }
-  const std::error_code error = at->in_loop.link(l);
-  if (!error || error.category() != std::system_category()) return error;
-  // The kernel has refused the registration to an earlier wait. This wait tries again.
-  leave_loop(kedge::errc::closed);
-  return link(l, r);
+}
+
+bool port_source::is_in(reactor& r) const noexcept {
+  const std::lock_guard hold(lock_);
+  return registered_ != nullptr && registered_->is_in(r);
 }
 
 bool port_source::ready(reactor& r) const noexcept {
-  const registered* const at = registered_.load(std::memory_order_relaxed);
-  return at != nullptr && at->is_in(r) && at->in_loop.ready();
+  const std::lock_guard hold(lock_);
+  return registered_ != nullptr && registered_->is_in(r) && registered_->in_loop.ready();
 }
 
 mach_msg_return_t port_source::take(received& into, std::size_t max) noexcept {
@@ -97,17 +104,24 @@ mach_msg_return_t port_source::take(received& into, std::size_t max) noexcept {
 }
 
 void port_source::found_empty() noexcept {
-  registered* const at = registered_.load(std::memory_order_relaxed);
-  if (at != nullptr && at->in_loop) at->in_loop.clear();
+  const std::lock_guard hold(lock_);
+  if (registered_ != nullptr && registered_->in_loop) registered_->in_loop.clear();
 }
 
 void port_source::close(std::error_code why) noexcept {
   open(MACH_PORT_NULL);
-  leave_loop(why);
+  replace_registered(nullptr, why);
 }
 
-void port_source::leave_loop(std::error_code why) noexcept {
-  if (registered* const at = registered_.exchange(nullptr)) at->end(why);
+void port_source::replace_registered(registered* by, std::error_code why) noexcept {
+  registered* former = nullptr;
+  if (is_inherited()) {
+    former = std::exchange(registered_, by);
+  } else {
+    const std::lock_guard hold(lock_);
+    former = std::exchange(registered_, by);
+  }
+  if (former != nullptr) former->end(why);
 }
 
 }  // namespace kedge::mach

@@ -25,6 +25,8 @@
 #include "kedge/mach/received.h"
 #include "kedge/mach/space_incarnation.h"
 #include "kedge/mach/try_receive.h"
+#include "kedge/runtime/base/mutex.h"
+#include "kedge/runtime/reactor/fork_generation.h"
 #include "kedge/runtime/reactor/reactor.h"
 #include "kedge/runtime/reactor/registration.h"
 
@@ -36,10 +38,8 @@ class port_source {
   port_source(const port_source&) = delete;
   port_source& operator=(const port_source&) = delete;
 
-  // For no_senders(): how many send rights receive_right::make_send() has made, and whether an
-  // operation has requested MACH_NOTIFY_NO_SENDERS.
-  mach_port_mscount_t made_send_rights = 0;
-  bool senders_awaited = false;
+  // For no_senders(): whether an operation has requested MACH_NOTIFY_NO_SENDERS.
+  std::atomic<bool> senders_awaited{false};
 
   // Sets the name of a source that was made with MACH_PORT_NULL.
   void open(mach_port_name_t name) noexcept { name_.store(name); }
@@ -62,6 +62,8 @@ class port_source {
   // Returns true if a message may be queued: an event has told `r` of one, and no take() since has
   // found the queue empty. Requires the claim.
   bool ready(reactor& r) const noexcept;
+  // Returns true if the registration is with the kqueue of `r`.
+  bool is_in(reactor& r) const noexcept;
 
   // The tags of a port set's members. Throws std::bad_alloc.
   member_tags& tags() {
@@ -92,18 +94,22 @@ class port_source {
   class registered;
 
   ~port_source();
-  void leave_loop(std::error_code why) noexcept;
+  void replace_registered(registered* by, std::error_code why) noexcept;
+  // In a forked child another thread of the parent may hold the lock for ever.
+  bool is_inherited() const noexcept { return generation_ != fork_generation(); }
 
   std::atomic<unsigned> holds_{1};
   std::atomic<mach_port_name_t> name_;
   const std::uint32_t space_ = space_incarnation();
+  const unsigned generation_ = fork_generation();
   std::atomic<bool> claimed_{false};
   std::atomic<std::uint64_t> unreadable_{0};
   std::atomic<std::uint64_t> too_large_{0};
   std::unique_ptr<member_tags> tags_;  // null for a receive right
   std::size_t expected_size_ = 0;      // bytes to allocate for the next message
-  // Deleted on its loop's thread only, or when the loop is gone.
-  std::atomic<registered*> registered_{nullptr};
+  // Guards registered_: while it is held, the object that registered_ names is not deleted.
+  mutable base::mutex lock_;
+  registered* registered_ = nullptr;
 };
 
 // A counted reference to a port_source, or none.

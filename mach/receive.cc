@@ -32,6 +32,7 @@ bool receive_operation::await_suspend(waiter& w) {
   }
   if (!source_->ready(r) || !take()) error_ = source_->link(*this, r);
   if (linked()) return true;
+  w.unlink();  // take() may have woken it, to go on
   leave();
   return false;
 }

@@ -5,10 +5,11 @@
 // mach_msg when the queue is found empty. Cancellation loses nothing: the message stays queued.
 //
 // The peers may be hostile, so a message is bounded: receive().at_most(bytes) sets another bound
-// than default_max_message (64 KiB) for its header, descriptors and bytes. A message that is larger
-// is destroyed, and so is one that the kernel cannot copy out (a space without room for its
-// rights). Neither ends the wait: it goes on with the next message, and losses() of the right or
-// set counts what was dropped. With telling_losses() each of them ends its wait, with
+// than default_max_message (64 KiB) for its header, descriptors and bytes. It does not bound what a
+// message carries out-of-line, which is the kernel's until it is read: memory and arrays. A message
+// that is larger is destroyed, and so is one that the kernel cannot copy out (a space without room
+// for its rights). Neither ends the wait: it goes on with the next message, and losses() of the
+// right or set counts what was dropped. With telling_losses() each of them ends its wait, with
 // mach::errc::message_too_large or message_lost; the next receive() goes on behind it. What else
 // ends a wait is the end of the port (errc::closed), another task that waits
 // (errc::already_awaited), and a lack of memory of the own process.

@@ -64,6 +64,17 @@ receive_right receive_right::make(mach_port_msgcount_t queue_limit, const place&
 }
 
 receive_right receive_right::adopt(mach_port_name_t name, const place& where) {
+  if (!MACH_PORT_VALID(name)) return {};
+  mach_port_status_t status{};
+  mach_msg_type_number_t count = MACH_PORT_RECEIVE_STATUS_COUNT;
+  check(mach_port_get_attributes(mach_task_self(), name, MACH_PORT_RECEIVE_STATUS,
+                                 reinterpret_cast<mach_port_info_t>(&status), &count),
+        "mach_port_get_attributes");
+  if (status.mps_pdrequest != 0) throw std::system_error(make_error_code(errc::revocable));
+  return adopt_revocable(name, where);
+}
+
+receive_right receive_right::adopt_revocable(mach_port_name_t name, const place& where) {
   receive_right right;
   if (!MACH_PORT_VALID(name)) return right;
   unused_source made;
@@ -142,7 +153,6 @@ send_right receive_right::make_send(const place& where) const {
   if (reference_counts::add(source_->space(), name)) return send_right(source_->space(), name);
   check(mach_port_insert_right(mach_task_self(), name, name, MACH_MSG_TYPE_MAKE_SEND),
         "mach_port_insert_right");
-  ++source_->made_send_rights;
   try {
     return send_right::adopt(name, where);
   } catch (const std::bad_alloc&) {

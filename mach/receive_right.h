@@ -37,15 +37,19 @@ class receive_right {
                             const place& where = place::current());
   // Takes over the receive right `name`, which must have no guard, and guards it. MACH_PORT_NULL
   // and MACH_PORT_DEAD give an empty object. Throws std::system_error or std::bad_alloc; the caller
-  // then still owns the right.
+  // then still owns the right. A right with a port-destroyed request is refused with
+  // errc::revocable: when it is destroyed, it goes to whoever has made the request, with its queue
+  // and all later messages, and nobody is notified of a death.
   static receive_right adopt(mach_port_name_t name, const place& where = place::current());
+  // The same, also for a right with such a request.
+  static receive_right adopt_revocable(mach_port_name_t name,
+                                       const place& where = place::current());
 
   receive_right(receive_right&& other) noexcept;
   receive_right& operator=(receive_right&& other) noexcept;
   ~receive_right() { destroy(); }
 
-  // False if the object is empty: default-constructed, moved from, released or destroyed. An empty
-  // right refuses everything but these first functions, with std::logic_error.
+  // False if the object is empty: default-constructed, moved from, released or destroyed.
   explicit operator bool() const noexcept { return source_ != nullptr; }
 
   // The name, or MACH_PORT_NULL if empty. The object keeps the right.
@@ -59,7 +63,8 @@ class receive_right {
   void destroy() noexcept;
 
   // Make new rights to this port. The name of a send right is the receive right's own. Throw
-  // std::system_error, and std::bad_alloc.
+  // std::system_error, std::bad_alloc, and std::logic_error if the right is empty or belongs to
+  // another space than the current one. So do the functions below it that throw.
   send_right make_send(const place& where = place::current()) const;
   send_once_right make_send_once(const place& where = place::current()) const;
 
@@ -80,6 +85,7 @@ class receive_right {
   receive_losses losses() const noexcept;
 
  private:
+  friend class port_destroyed;
   friend class port_set;
   friend class received;
   friend class reply_port;

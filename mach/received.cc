@@ -81,7 +81,7 @@ std::string_view received::text() const noexcept {
 }
 
 reply_right received::take_reply(const place& where) {
-  if (!*this) return {};
+  if (!*this || space_ != space_incarnation()) return {};
   mach_msg_header_t& header = buffer_.header();
   reply_right right =
       reply_right::adopt(header.msgh_remote_port, MACH_MSGH_BITS_REMOTE(header.msgh_bits), where);

@@ -9,7 +9,9 @@
 // empty, a missing value is nullopt. Only sender() identifies the sender, since the kernel writes
 // it; ids and contents prove nothing.
 //
-// An empty object answers like a message without bytes, rights and sender.
+// An empty object answers like a message without bytes, rights and sender. In another space than
+// the one in which the message was received, and in a forked child, no right and no memory can be
+// taken out.
 #pragma once
 
 #include <mach/mach.h>
@@ -29,6 +31,7 @@
 #include "kedge/mach/reply_right.h"
 #include "kedge/mach/send_once_right.h"
 #include "kedge/mach/send_right.h"
+#include "kedge/mach/space_incarnation.h"
 
 namespace kedge::mach {
 
@@ -69,7 +72,7 @@ class received {
   std::size_t rights() const noexcept { return descriptors_.size(); }
   // The descriptors, in the order in which the sender appended them. Valid until the message is
   // moved or cleared.
-  descriptor_list descriptors() & noexcept { return descriptors_; }
+  descriptor_list descriptors() & noexcept { return here(); }
   descriptor_list descriptors() && = delete;
   // Take what descriptor `i` holds; the caller then owns it. Return an empty object if there is no
   // such descriptor, if it is of another kind, or if its contents were taken before. They take
@@ -77,25 +80,28 @@ class received {
   // descriptors() is linear in any case. For what they throw, see
   // descriptor.
   send_right take_send(std::size_t i, const place& where = place::current()) {
-    return descriptors_[i].take_send(where);
+    return here()[i].take_send(where);
   }
   send_once_right take_send_once(std::size_t i, const place& where = place::current()) noexcept {
-    return descriptors_[i].take_send_once(where);
+    return here()[i].take_send_once(where);
   }
   receive_right take_receive(std::size_t i, const place& where = place::current()) {
-    return descriptors_[i].take_receive(where);
+    return here()[i].take_receive(where);
   }
-  memory_region take_memory(std::size_t i) noexcept { return descriptors_[i].take_memory(); }
+  receive_right take_revocable(std::size_t i, const place& where = place::current()) {
+    return here()[i].take_revocable(where);
+  }
+  memory_region take_memory(std::size_t i) noexcept { return here()[i].take_memory(); }
   std::vector<send_right> take_send_array(std::size_t i, const place& where = place::current()) {
-    return descriptors_[i].take_send_array(where);
+    return here()[i].take_send_array(where);
   }
   std::vector<send_once_right> take_send_once_array(std::size_t i,
                                                     const place& where = place::current()) {
-    return descriptors_[i].take_send_once_array(where);
+    return here()[i].take_send_once_array(where);
   }
   std::vector<receive_right> take_receive_array(std::size_t i,
                                                 const place& where = place::current()) {
-    return descriptors_[i].take_receive_array(where);
+    return here()[i].take_receive_array(where);
   }
   // Takes the reply right. Throws std::bad_alloc; the right then stays. Empty if the sender expects
   // no reply, or if its reply port is dead.
@@ -125,6 +131,10 @@ class received {
   // A trailer with a token of all ones, which no task has: all zeros would be the kernel's.
   static mach_msg_context_trailer_t no_trailer() noexcept;
   void parse() noexcept;
+  // The descriptors, or none if the space in which the names have their meaning is not current.
+  descriptor_list here() const noexcept {
+    return space_ == space_incarnation() ? descriptors_ : descriptor_list();
+  }
 
   std::uint32_t space_ = 0;  // in which the names have their meaning
   message_buffer buffer_;

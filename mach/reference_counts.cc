@@ -4,12 +4,13 @@
 #include <pthread.h>
 
 #include <cstddef>
+#include <mutex>
 #include <new>
 
 #include "kedge/mach/ledger_entries.h"
 #include "kedge/mach/misuse.h"
 #include "kedge/mach/space_incarnation.h"
-#include "kedge/runtime/base/one_thread.h"
+#include "kedge/runtime/base/mutex.h"
 
 namespace kedge::mach::reference_counts {
 namespace {
@@ -102,28 +103,22 @@ class table {
 };
 
 constinit table counts;
-constinit pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+constinit base::mutex lock;
+using hold = std::lock_guard<base::mutex>;
 
-// Holds the lock, unless the process has one thread: nothing here makes another.
-class hold {
- public:
-  hold() noexcept {
-    if (locked_) pthread_mutex_lock(&lock);
-  }
-  hold(const hold&) = delete;
-  hold& operator=(const hold&) = delete;
-  ~hold() {
-    if (locked_) pthread_mutex_unlock(&lock);
-  }
-
- private:
-  const bool locked_ = !base::one_thread();
-};
-
-// A child of fork() gets the table as no thread is changing it.
+// A child of fork() gets the table as no thread is changing it. The ledger is written under the
+// lock.
 [[maybe_unused]] const int fork_handlers = [] {
-  return pthread_atfork([] { pthread_mutex_lock(&lock); }, [] { pthread_mutex_unlock(&lock); },
-                        [] { pthread_mutex_unlock(&lock); });
+  constexpr auto unlock = [] {
+    ledger::unlock_after_fork();
+    lock.unlock();
+  };
+  return pthread_atfork(
+      [] {
+        lock.lock();
+        ledger::lock_for_fork();
+      },
+      unlock, unlock);
 }();
 
 void deallocate(std::uint32_t space, mach_port_name_t name) noexcept {
@@ -142,7 +137,7 @@ void adopt(std::uint32_t space, mach_port_name_t name, const place& where) {
 
 bool try_adopt(std::uint32_t space, mach_port_name_t name, const place& where) noexcept {
   {
-    const hold held;
+    const hold held(lock);
     table::entry* const found = counts.find(key_of(space, name));
     if (found == nullptr) {
       if (!counts.insert(key_of(space, name))) return false;
@@ -156,21 +151,21 @@ bool try_adopt(std::uint32_t space, mach_port_name_t name, const place& where) n
 }
 
 bool add(std::uint32_t space, mach_port_name_t name) noexcept {
-  const hold held;
+  const hold held(lock);
   table::entry* const found = counts.find(key_of(space, name));
   if (found != nullptr) ++found->count;
   return found != nullptr;
 }
 
 std::uint64_t count(std::uint32_t space, mach_port_name_t name) noexcept {
-  const hold held;
+  const hold held(lock);
   const table::entry* const found = counts.find(key_of(space, name));
   return found != nullptr ? found->count : 0;
 }
 
 void drop(std::uint32_t space, mach_port_name_t name) noexcept {
   {
-    const hold held;
+    const hold held(lock);
     table::entry* const found = counts.find(key_of(space, name));
     if (found == nullptr || --found->count != 0) return;
     counts.remove(*found);
@@ -185,7 +180,7 @@ mach_port_name_t release(std::uint32_t space, mach_port_name_t name) noexcept {
     return MACH_PORT_NULL;
   }
   {
-    const hold held;
+    const hold held(lock);
     table::entry* const found = counts.find(key_of(space, name));
     if (found == nullptr) return MACH_PORT_NULL;
     if (found->count == 1) {

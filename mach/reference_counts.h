@@ -11,8 +11,8 @@
 // is somebody else's.
 //
 // For send_right, dead_name and received messages. A message that was not sent yet owns references
-// of the kernel's. Threads: any. The parent's counts stay in a forked child until its objects go;
-// they keep nothing alive there.
+// of the kernel's: 65,535 such messages at once with one right would fill its count. Threads: any.
+// The parent's counts stay in a forked child until its objects go; they keep nothing alive there.
 #pragma once
 
 #include <mach/mach.h>

@@ -4,6 +4,7 @@
 #include <new>
 #include <utility>
 
+#include "kedge/mach/current_space.h"
 #include "kedge/mach/port_source.h"
 #include "kedge/runtime/awaiting/context.h"
 #include "kedge/runtime/reactor/reactor.h"
@@ -11,6 +12,7 @@
 namespace kedge::mach {
 
 void reply_port::open(waiter& w) {
+  check_space(w.owner_context().in_reactor());
   cache_ = &w.owner_context().in_reactor().attachment<reply_port_cache>();
   port_ = cache_->take();
 }

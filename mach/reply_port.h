@@ -26,7 +26,8 @@ class reply_port {
   reply_port(const reply_port&) = delete;
   reply_port& operator=(const reply_port&) = delete;
 
-  // Takes a port out of the cache. Throws std::system_error and std::bad_alloc.
+  // Takes a port out of the cache. Throws std::system_error, std::bad_alloc, and std::logic_error
+  // if the current space is not the loop's.
   void open(waiter& w);
   mach_port_name_t name() const noexcept { return port_.name(); }
 

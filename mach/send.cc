@@ -43,10 +43,16 @@ bool destination::transmit(message& m, std::error_code& error) noexcept {
            : mach::transmit(m, name_, MACH_MSG_TYPE_COPY_SEND);
   if (once) {
     // May have returned under another name.
-    once_ = send_once_right::adopt(result.returned);
-  } else if (result.code == MACH_SEND_TIMED_OUT) {
+    once_ = send_once_right::adopt(result.returned, place());
+  } else if (MACH_PORT_VALID(result.returned)) {
     // The kernel has given the copy back. The owner's reference, or our own, keeps the name.
-    if (MACH_PORT_VALID(result.returned)) mach_port_deallocate(mach_task_self(), result.returned);
+    mach_port_deallocate(mach_task_self(), result.returned);
+  }
+  if (result.code != MACH_MSG_SUCCESS && !m) {
+    error = errc::rights_lost;
+    return true;
+  }
+  if (!once && result.code == MACH_SEND_TIMED_OUT) {
     // The port has died before the kernel gave the copy back, or no reference was to be had.
     if (MACH_PORT_VALID(result.returned) && hold()) return false;
     error = errc::peer_died;
@@ -54,7 +60,6 @@ bool destination::transmit(message& m, std::error_code& error) noexcept {
   }
   switch (result.code) {
     case MACH_MSG_SUCCESS:
-      held_ = {};
       break;
     case MACH_SEND_TIMED_OUT:
       // The queue is full for send-once rights too. No notification tells when it no longer is.
@@ -64,7 +69,7 @@ bool destination::transmit(message& m, std::error_code& error) noexcept {
       error = is_known(once ? result.returned : name_) ? errc::peer_died : errc::wrong_space;
       break;
     default:
-      error = m ? msg_error(result.code) : make_error_code(errc::rights_lost);
+      error = msg_error(result.code);
       break;
   }
   return true;

@@ -12,7 +12,10 @@
 // (try_send, and a send-once right to a port with 65,534 messages), empty_right, wrong_space for a
 // right or a message of another space than the current one, or the kernel's code (category
 // "mach.msg") for a lack of resources. Only mach::errc::rights_lost loses the message. Success is
-// not delivery: the kernel accepts a message for a port that dies during the call.
+// not delivery: the kernel accepts a message for a port that dies during the call. A send that
+// would have to wait throws std::bad_alloc or std::system_error if the wait cannot begin for lack
+// of memory or names, and std::logic_error if the current space is not the loop's; the message is
+// lost then.
 //
 // Senders of one loop to one port are served in the order in which they began to wait. None of them
 // blocks the thread. Cancellation loses the message: it was not sent, and is destroyed.

@@ -18,8 +18,11 @@ send_once_right send_once_right::adopt(mach_port_name_t name, const place& where
 
 mach_port_name_t send_once_right::release() && noexcept {
   const mach_port_name_t name = std::exchange(name_, mach_port_name_t{MACH_PORT_NULL});
-  if (name != MACH_PORT_NULL) ledger::erase(ledger::kind::send_once, space_, name);
-  return name;
+  if (name == MACH_PORT_NULL) return name;
+  ledger::erase(ledger::kind::send_once, space_, name);
+  if (space_ == space_incarnation()) return name;
+  report_other_space("a send-once right", name, space_);
+  return MACH_PORT_NULL;
 }
 
 void send_once_right::destroy() noexcept {

@@ -42,7 +42,8 @@ class send_once_right {
   // The incarnation of the space in which the name has its meaning.
   std::uint32_t space() const noexcept { return space_; }
 
-  // Transfers the right to the caller. Returns MACH_PORT_NULL if empty.
+  // Transfers the right to the caller. Returns MACH_PORT_NULL if the object is empty, or if another
+  // space than its own is current.
   mach_port_name_t release() && noexcept;
 
  private:

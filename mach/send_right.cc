@@ -27,6 +27,8 @@ send_right send_right::another(mach_port_name_t name, const place& where) {
 }
 
 bool send_right::dead() const noexcept {
+  if (!*this) return true;
+  if (space() != space_incarnation()) return false;
   mach_port_type_t type = MACH_PORT_TYPE_NONE;
   return mach_port_type(mach_task_self(), name(), &type) == KERN_SUCCESS &&
          (type & MACH_PORT_TYPE_DEAD_NAME) != 0;

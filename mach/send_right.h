@@ -38,7 +38,8 @@ class send_right : public counted_name {
   // is neither a send right nor a dead name.
   static send_right another(mach_port_name_t name, const place& where = place::current());
 
-  // Returns true if the port is dead now. died() waits for that.
+  // Returns true if the port is dead now, or if the right is empty. died() waits for that. False in
+  // another space than the right's own.
   bool dead() const noexcept;
 
  private:

@@ -265,7 +265,7 @@ void space_notifications::disarm(name_request& r) noexcept {
 // `previous` was in the kernel's slot of the name. Nobody tells whose it is. If the request is
 // armed it is ours, unless another library has displaced ours.
 void space_notifications::keep_or_destroy(name_request& r, mach_port_name_t previous) noexcept {
-  send_once_right right = send_once_right::adopt(previous);
+  send_once_right right = send_once_right::adopt(previous, place());
   if (!right) return;
   const bool may_be_other = r.armed_ == notice::none || arms_again_;
   if (may_be_other && !r.displaced_) {
@@ -282,7 +282,7 @@ void space_notifications::restore_displaced(name_request& r) noexcept {
   mach_port_name_t previous;
   static_cast<void>(replace_request(r.name_, notice::death, std::move(r.displaced_).release(),
                                     MACH_MSG_TYPE_MOVE_SEND_ONCE, previous));
-  static_cast<void>(send_once_right::adopt(previous));
+  static_cast<void>(send_once_right::adopt(previous, place()));
 }
 
 // Another library has displaced a request of ours, of an unknown name.
@@ -323,7 +323,15 @@ bool space_notifications::receive_all() noexcept {
       arm_all_again();
     } else if (code != MACH_RCV_TOO_LARGE && code != MACH_RCV_HEADER_ERROR &&
                code != MACH_RCV_BODY_ERROR && code != MACH_RCV_INVALID_DATA) {
-      return false;
+      const bool is_gone = code == MACH_RCV_INVALID_NAME || code == MACH_RCV_PORT_DIED ||
+                           code == MACH_RCV_PORT_CHANGED;
+      if (!is_gone) return false;
+      // The task of the space has ended.
+      requests_.for_each([this](name_request& r) {
+        r.armed_ = notice::none;
+        tell(r, notice::death, [](told_notices& told) { told.error = kedge::errc::closed; });
+      });
+      return true;
     }
   }
 }
@@ -355,7 +363,7 @@ void space_notifications::handle_received() noexcept {
   const auto& header = *reinterpret_cast<const mach_msg_header_t*>(received_);
   if (!is_from_kernel()) {
     // A forged message. Without a descriptor, all that it can carry is a right to reply with.
-    static_cast<void>(send_once_right::adopt(header.msgh_remote_port));
+    static_cast<void>(send_once_right::adopt(header.msgh_remote_port, place()));
     return;
   }
   const mach_msg_id_t id = header.msgh_id;

@@ -68,6 +68,7 @@ class message_transmission {
     }
     header_.msgh_remote_port = MACH_PORT_NULL;
     header_.msgh_bits = MACH_MSGH_BITS(0u, m_.reply_disposition());
+    if (came_back_short_) m_.clear();
     return result;
   }
 
@@ -100,11 +101,14 @@ class message_transmission {
     for (;;) {
       // mach_msg takes the size from its argument. When it gives a message back it sets this one.
       header_.msgh_size = 0;
-      const mach_msg_return_t code = without_shortage(
-          mach_msg(&header_, options, size_, 0, MACH_PORT_NULL, 0, MACH_PORT_NULL));
+      const mach_msg_return_t code =
+          mach_msg(&header_, options, size_, 0, MACH_PORT_NULL, 0, MACH_PORT_NULL);
+      const mach_msg_return_t plain = without_shortage(code);
+      came_back_short_ =
+          code != plain && (plain == MACH_SEND_INTERRUPTED || plain == MACH_SEND_TIMED_OUT);
       // After an interruption the kernel has put the message back, and the header holds the names
       // and dispositions to send it with again.
-      if (code != MACH_SEND_INTERRUPTED) return code;
+      if (plain != MACH_SEND_INTERRUPTED || came_back_short_) return plain;
     }
   }
 
@@ -136,6 +140,9 @@ class message_transmission {
   message& m_;
   mach_msg_header_t& header_;
   mach_msg_size_t size_ = 0;
+  // The space had no room for all names or for the memory of a message that was given back: the
+  // kernel has destroyed the rest.
+  bool came_back_short_ = false;
 };
 
 send_result transmit(message& m, mach_port_name_t to, mach_msg_type_name_t disposition) noexcept {

@@ -18,7 +18,11 @@ bool remote::mailbox::enqueue(work& w) noexcept {
   const auto added = reinterpret_cast<std::uintptr_t>(&w);
   std::uintptr_t head = head_.load(std::memory_order_relaxed);
   for (;;) {
-    if (head == gone) return false;
+    if (head == gone) {
+      // The poster sees what the loop has done before it closed the mailbox.
+      std::atomic_thread_fence(std::memory_order_acquire);
+      return false;
+    }
     // Counted before the push, so that close() waits for the trigger of every push before it.
     const bool wakes = head == asleep;
     if (wakes) triggering_.fetch_add(1, std::memory_order_relaxed);
@@ -65,7 +69,7 @@ bool remote::mailbox::run_all() noexcept {
 }
 
 void remote::mailbox::close() noexcept {
-  work* w = in_order(head_.exchange(gone, std::memory_order_acquire));
+  work* w = in_order(head_.exchange(gone, std::memory_order_acq_rel));
   // A poster that has pushed in time may still trigger the event. In a forked child such a poster
   // does not exist, though the count may say so.
   while (of_this_process() && triggering_.load(std::memory_order_acquire) != 0) {

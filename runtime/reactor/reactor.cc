@@ -151,8 +151,9 @@ reactor::~reactor() {
   }
   const hooked scope(*this);
   if (time_ != nullptr) time_->remove_loop(*this);  // first: dropped work may drive other loops
-  mailbox_->close();
+  // A thread whose post is refused may end its registration itself, since the table is closed then.
   registrations_->close();
+  mailbox_->close();
   if (!forked()) ::close(kq_);
 }
 

@@ -8,7 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
+#include <cstdio>
 #include <optional>
 #include <ostream>
 #include <string>
@@ -17,9 +19,13 @@
 #include <utility>
 
 #include "kedge/mach/dead_name.h"
+#include "kedge/mach/death_watch.h"
+#include "kedge/mach/error.h"
+#include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/message.h"
 #include "kedge/mach/receive.h"
 #include "kedge/mach/send.h"
+#include "kedge/mach/space.h"
 #include "kedge/mach/try_receive.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
@@ -98,6 +104,31 @@ TEST_CASE(
     CHECK(l.run(died(right)));
     CHECK(dead_references(right.name()) == 1);
     CHECK(l.run(died(send_right())));
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("died keeps its right, and says when that belongs to another space" *
+          doctest::skip(!kernel::has_many_tasks())) {
+  const std::size_t before = names_in_space();
+  {
+    loop l;
+    receive_right port = receive_right::make();
+    auto wait = died(port.make_send());
+    CHECK(port.status().mps_srights == 1);
+    port.destroy();
+    CHECK(l.run(std::move(wait)));
+    space other;
+    std::optional<send_right> foreign;
+    {
+      const scoped_space inside(other);
+      foreign = receive_right::make().make_send();
+    }
+    CHECK(l.run(died(*foreign)).error() == errc::wrong_space);
+    death_watch<int> watch(l);
+    CHECK_THROWS_AS(static_cast<void>(watch.add(*foreign, 1)), std::system_error);
+    const scoped_space inside(other);
+    foreign.reset();
   }
   CHECK(names_in_space() == before);
 }
@@ -426,10 +457,13 @@ TEST_CASE("a child of fork loses nothing of its own by its parent's waits, and w
 
 TEST_CASE("died_operation::describe names the port") {
   loop l;
-  died_operation op(0x1203);
+  const receive_right port = receive_right::make();
+  died_operation op(port.make_send());
   description line;
   op.describe(line);
-  CHECK(std::string(line.text()) == "the death of port 0x1203");
+  std::array<char, 40> expected{};
+  std::snprintf(expected.data(), expected.size(), "the death of port 0x%x", port.name());
+  CHECK(std::string(line.text()) == expected.data());
 }
 
 }  // namespace kedge::mach

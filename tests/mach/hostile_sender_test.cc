@@ -173,7 +173,7 @@ class hostile_sender {
     d.address = zeros_.data() + below(random_, 5'000);
     if (one_in(50)) d.address = reinterpret_cast<void*>(std::uintptr_t{random_word()} << 20);
     d.copy = (one_in(2) ? MACH_MSG_PHYSICAL_COPY : MACH_MSG_VIRTUAL_COPY) & 0xff;
-    d.type = type;
+    d.type = type & 0xff;
     put(d);
   }
   void put_array() {
