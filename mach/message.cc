@@ -26,6 +26,14 @@ mach_msg_port_descriptor_t port_descriptor(mach_port_name_t name,
   return d;
 }
 
+// A right of another space would be sent as none.
+template <class Right>
+void require_here(const Right& right) {
+  if (!right || right.space() == space_incarnation()) return;
+  throw std::logic_error(
+      "kedge::mach::message: the right belongs to another space than the current one");
+}
+
 }  // namespace
 
 message::message(message&& other) noexcept
@@ -98,6 +106,13 @@ void message::begin(mach_msg_id_t id, std::size_t room) {
   space_ = space_incarnation();
 }
 
+void message::begin_here(std::size_t room) {
+  if (!*this) return begin(0, room);
+  if (is_here()) return;
+  throw std::logic_error(
+      "kedge::mach::message: the message has rights of another space than the current one");
+}
+
 // Makes the buffer hold `more` bytes behind those that it has, and up to three zeros behind them.
 void message::reserve(std::size_t more) {
   const std::size_t size = size_ + more + sizeof(natural_t);
@@ -140,16 +155,19 @@ void message::append(counted_bytes part) {
 }
 
 void message::append(send_right&& right) {
+  require_here(right);
   reserve_descriptor(sizeof(mach_msg_port_descriptor_t));
   add_right(std::move(right).release(), MACH_MSG_TYPE_MOVE_SEND);
 }
 
 void message::append(send_once_right&& right) {
+  require_here(right);
   reserve_descriptor(sizeof(mach_msg_port_descriptor_t));
   add_right(std::move(right).release(), MACH_MSG_TYPE_MOVE_SEND_ONCE);
 }
 
 void message::append(reply_right&& right) {
+  require_here(right);
   reserve_descriptor(sizeof(mach_msg_port_descriptor_t));
   const mach_msg_type_name_t disposition = right.disposition();
   add_right(std::move(right).release(), disposition);
@@ -219,7 +237,7 @@ void message::reserve_descriptor(std::size_t length, std::size_t rights) {
   }
   const std::size_t more = length + (descriptors_ == 0 ? sizeof(mach_msg_body_t) : 0);
   require_room(more);
-  if (!*this) begin(0, more);
+  begin_here(more);
   reserve(more);
 }
 
@@ -242,17 +260,20 @@ void message::add_right(mach_port_name_t name, mach_msg_type_name_t disposition)
 }
 
 void message::reply_to(send_right&& right) {
-  if (!*this) begin(0, 0);
+  require_here(right);
+  begin_here();
   set_reply(std::move(right).release(), MACH_MSG_TYPE_MOVE_SEND);
 }
 
 void message::reply_to(send_once_right&& right) {
-  if (!*this) begin(0, 0);
+  require_here(right);
+  begin_here();
   set_reply(std::move(right).release(), MACH_MSG_TYPE_MOVE_SEND_ONCE);
 }
 
 void message::reply_to(reply_right&& right) {
-  if (!*this) begin(0, 0);
+  require_here(right);
+  begin_here();
   const mach_msg_type_name_t disposition = right.disposition();
   set_reply(std::move(right).release(), disposition);
 }

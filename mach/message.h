@@ -17,9 +17,9 @@
 //
 // A message of up to some 2 KB costs no call to malloc in the steady state.
 // Errors: appending throws std::bad_alloc; std::length_error if the message would be larger than
-// the kernel lets pass (max_size, max_rights), before anything is copied; and std::system_error for
-// a right that cannot be copied. The message is then unchanged, and a right that was to be moved in
-// is the caller's still.
+// the kernel lets pass (max_size, max_rights), before anything is copied; and std::logic_error for
+// a right of another space than the current one, or of another than the message's. The message is
+// then unchanged, and a right that was to be moved in is the caller's still.
 #pragma once
 
 #include <mach/mach.h>
@@ -198,6 +198,8 @@ class message {
   }
 
   void begin(mach_msg_id_t id, std::size_t room);
+  // Begins an empty message. Throws std::logic_error if a message belongs to another space.
+  void begin_here(std::size_t room = 0);
   void reserve(std::size_t more);
   // Throws std::length_error unless the message may grow by `more` bytes.
   void require_room(std::size_t more) const;

@@ -4,6 +4,7 @@
 
 #include <mach/mach.h>
 
+#include <cstdint>
 #include <utility>
 
 #include "kedge/mach/send_once_right.h"
@@ -37,6 +38,9 @@ class reply_right {
     return send_ ? mach_msg_type_name_t{MACH_MSG_TYPE_MOVE_SEND}
                  : mach_msg_type_name_t{MACH_MSG_TYPE_MOVE_SEND_ONCE};
   }
+
+  // The incarnation of the space in which the name has its meaning.
+  std::uint32_t space() const noexcept { return send_ ? send_.space() : send_once_.space(); }
 
   // Transfers the right to the caller. Returns MACH_PORT_NULL if empty.
   mach_port_name_t release() && noexcept {

@@ -104,9 +104,10 @@ bool is_allocated(mach_vm_address_t address) {
 TEST_CASE("out-of-line memory of every kind is deallocated with a message that is dropped unread") {
   const receive_right port = receive_right::make();
   const std::vector<std::byte> content(large, std::byte{7});
-  for (const mach_msg_descriptor_type_t type :
-       {MACH_MSG_OOL_DESCRIPTOR, MACH_MSG_OOL_VOLATILE_DESCRIPTOR}) {
-    for (const mach_msg_copy_options_t copy : {MACH_MSG_PHYSICAL_COPY, MACH_MSG_VIRTUAL_COPY}) {
+  for (const unsigned type :
+       {unsigned{MACH_MSG_OOL_DESCRIPTOR}, unsigned{MACH_MSG_OOL_VOLATILE_DESCRIPTOR}}) {
+    for (const unsigned copy :
+         {unsigned{MACH_MSG_PHYSICAL_COPY}, unsigned{MACH_MSG_VIRTUAL_COPY}}) {
       CAPTURE(type);
       CAPTURE(copy);
       send_one(port, memory(const_cast<std::byte*>(content.data()), large, type, copy));
@@ -123,8 +124,8 @@ TEST_CASE("out-of-line memory of every kind is deallocated with a message that i
 TEST_CASE("out-of-line memory can be taken once, as an object that deallocates it") {
   const receive_right port = receive_right::make();
   std::vector<std::byte> content(large, std::byte{7});
-  for (const mach_msg_descriptor_type_t type :
-       {MACH_MSG_OOL_DESCRIPTOR, MACH_MSG_OOL_VOLATILE_DESCRIPTOR}) {
+  for (const unsigned type :
+       {unsigned{MACH_MSG_OOL_DESCRIPTOR}, unsigned{MACH_MSG_OOL_VOLATILE_DESCRIPTOR}}) {
     CAPTURE(type);
     send_one(port, memory(content.data(), large, type, MACH_MSG_PHYSICAL_COPY));
     mach_vm_address_t at = 0;
@@ -203,9 +204,9 @@ TEST_CASE("a guarded receive right is released by its guard, or taken with a gua
   const std::size_t before = names_in_space();
   {
     const receive_right port = receive_right::make();
-    for (const mach_msg_guard_flags_t flags :
-         {MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND,
-          MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND | MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE}) {
+    for (const unsigned flags : {unsigned{MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND},
+                                 unsigned{MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND |
+                                          MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE}}) {
       CAPTURE(flags);
       send_one(port, guarded(receive_right::make().release(), flags));
       take(port).clear();

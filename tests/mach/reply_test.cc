@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <ostream>
+#include <stdexcept>
 #include <system_error>
 #include <utility>
 
@@ -117,6 +118,12 @@ TEST_CASE("sending by an empty right, or by one of another space, says so and ke
       auto failed = try_send(to, std::move(here));
       CHECK(failed.error().code() == errc::wrong_space);
       here = std::move(failed.error()).message();
+      // Rights of two spaces do not meet in a message.
+      message there(3);
+      CHECK_THROWS_AS(there.append(to), std::logic_error);
+      CHECK_THROWS_AS(there.reply_to(to), std::logic_error);
+      CHECK_THROWS_AS(here.append(receive_right::make()), std::logic_error);
+      CHECK(there.rights() == 0);
     }
     REQUIRE(try_send(to, std::move(here)));
     CHECK(take(port).id() == 3);
