@@ -17,9 +17,11 @@
 // of memory or names, and std::logic_error if the current space is not the loop's; the message is
 // lost then.
 //
-// Senders of one loop to one port are served in the order in which they began to wait. None of them
-// blocks the thread. Cancellation loses the message: it was not sent, and is destroyed.
-// with_timeout(d, send(...)) hands it back.
+// Senders of one loop to one port are served in the order in which they began to wait. The loops of
+// a space, and other spaces, compete for room. None of the senders blocks the thread. If the queue
+// limit is raised (receive_right::set_queue_limit), those in the receiver's space go on at once,
+// and those of other spaces when the next message has been received. Cancellation loses the
+// message: it was not sent, and is destroyed. with_timeout(d, send(...)) hands it back.
 #pragma once
 
 #include <mach/mach.h>
