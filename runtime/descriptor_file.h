@@ -145,6 +145,7 @@ class descriptor_file {
     void notify(const kevent64_s&) noexcept override;
     void closed(std::error_code) noexcept override;
     bool is_idle() const noexcept override { return waiting == nullptr; }
+    bool can_wake() const noexcept override { return waiting != nullptr; }
   };
 
   side* at(direction d) noexcept { return d == direction::reading ? &reading_ : writing_.get(); }

@@ -102,8 +102,13 @@ class fast_path {
     --home_.sleepers_;
     const epoll_event* ready = r.ready;
     Event* at = events_;
-    if (r.count <= 0 || home_.fast_path_fds_[kind_index] != r.fd) [[unlikely]]
-      return finish(home_, r, ready, events_, at, flags_, until);
+    const bool is_open = home_.fast_path_fds_[kind_index] == r.fd;
+    if (r.count <= 0 || !is_open) [[unlikely]] {
+      const bool is_over = r.count == 0 && is_open && flags_ != 0;
+      if (!is_over) return finish(home_, r, ready, events_, at, flags_, until);
+      if (!base::one_thread() && !home_.lock_.release_atomically()) home_.lock_.wake_one();
+      return 0;
+    }
     const descriptor_table::entry* const entries = home_.descriptors_.entries();
     const epoll_event* const last = ready + r.count;
     do {

@@ -312,15 +312,17 @@ loop_counters reactor::counters() const noexcept {
 // --- Events --------------------------------------------------------------------------------------
 
 void reactor::deliver(int count) noexcept {
-  for (int i = 0; i < count; ++i) {
-    const kevent64_s& event = events_[static_cast<std::size_t>(i)];
-    ++counters_.events;
-    if (event.udata != wake_up_udata) {
-      registrations_->deliver(event);
-    } else if (event.filter == EVFILT_TIMER) {
+  if (count <= 0) return;
+  counters_.events += static_cast<unsigned>(count);
+  const kevent64_s* event = events_.get();
+  const kevent64_s* const end = event + count;
+  do {
+    if (event->udata != wake_up_udata) [[likely]] {
+      registrations_->deliver(*event);
+    } else if (event->filter == EVFILT_TIMER) {
       host_timer_ = clock::time_point::max();  // has fired, and is disabled
     }
-  }
+  } while (++event != end);
 }
 
 void reactor::submit_changes() {
@@ -351,13 +353,17 @@ int reactor::ask_kernel(clock::duration max_wait) {
   kevent64_s* const changes = events_.get() + events_per_call;
   const std::size_t submitted =
       registrations_->pending() == 0 ? 0 : registrations_->write_changes(changes, events_per_call);
-  timespec limit{};
-  if (max_wait > clock::duration::zero() && max_wait != clock::duration::max()) {
+  timespec limit;
+  const timespec* until = nullptr;
+  unsigned flags = 0;
+  if (max_wait <= clock::duration::zero()) {
+    flags = KEVENT_FLAG_IMMEDIATE;  // costs the kqueue less than a time-out of zero
+  } else if (max_wait != clock::duration::max()) {
     limit = to_timespec(max_wait);
+    until = &limit;
   }
-  const timespec* const until = max_wait == clock::duration::max() ? nullptr : &limit;
   const int count = kqueue_.kevent64(changes, static_cast<int>(submitted), events_.get(),
-                                     events_per_call, 0, until);
+                                     events_per_call, flags, until);
   // There is room for an error record per change, so all changes have been handled, even on EINTR.
   if (count < 0 && errno != EINTR && errno != ETIMEDOUT) fail("kevent64");
   if (submitted != 0) registrations_->submitted(submitted);
@@ -423,7 +429,7 @@ bool reactor::must_ask(clock::time_point time) {
   if (!asked_) asked_ = time;
   if (time - *asked_ >= kernel_interval_) return true;
   --turns_until_kernel_;
-  return ready_.empty() && !take_active();
+  return ready_.empty() && !(kqueue_.has_active() && take_active());
 }
 
 // Runs the ready waiters, those that become ready on the way included, up to the turn's limit.

@@ -344,7 +344,7 @@ class reactor {
   waiter& choose();
   void tell_of_ready(waiter& w) noexcept;
   void tell_of_turn(happening what) noexcept;
-  bool must_ask(clock::time_point time);
+  [[gnu::always_inline]] inline bool must_ask(clock::time_point time);
   // The loop is about to wait without end. Throws `deadlock` if run() drives it and nothing can
   // wake it; see deadlock.h.
   void find_deadlock();

@@ -37,7 +37,7 @@ timer_heap::~timer_heap() {
 
 void timer_heap::arm(timer& t, clock::time_point deadline) {
   if (free_ == no_slot) [[unlikely]]
-    grow();
+    return arm_after_growth(t, deadline);
   const entry e{deadline, next_order_, static_cast<std::uint32_t>(free_ >> 1)};
   free_ = std::exchange(slots_[e.slot], reinterpret_cast<slot>(&t));
   t.heap_ = this;
@@ -58,6 +58,12 @@ void timer_heap::arm(timer& t, clock::time_point deadline) {
   if (pile_size() == 1 || deadline < first_of_pile_.deadline) first_of_pile_ = e;
 }
 
+// Out of line, so that arm() needs no registers beyond this call.
+void timer_heap::arm_after_growth(timer& t, clock::time_point deadline) {
+  grow();
+  arm(t, deadline);
+}
+
 // Makes a free slot, and room for an entry of each slot.
 void timer_heap::grow() {
   if (slots_.size() == slots_.capacity()) {
@@ -72,6 +78,15 @@ void timer_heap::grow() {
 
 void timer_heap::free_slot(std::uint32_t index) noexcept {
   slots_[index] = std::exchange(free_, timer_heap::slot{index} * 2 + 1);
+}
+
+// Finds the first entry that has a timer. Drops those before it, but for some of the pile's.
+inline void timer_heap::find_first() noexcept {
+  if (heap_size_ != entries_.size()) return find_first_alive();
+  if (heap_size_ == 0) return;
+  if (is_dead(entries_[0])) [[unlikely]]
+    return find_first_alive();
+  first_ = entries_[0];
 }
 
 // The timer of the slot has been disarmed.
@@ -129,8 +144,7 @@ void timer_heap::prefetch_run() const noexcept {
   __builtin_prefetch(timer_of(entries_[pile_begin_ - timers_ahead]), 1);
 }
 
-// Finds the first entry that has a timer. Drops those before it, but for some of the pile's.
-void timer_heap::find_first() noexcept {
+void timer_heap::find_first_alive() noexcept {
   while (heap_size_ != 0 && is_dead(entries_[0])) pop_heap();
   if (heap_size_ != entries_.size()) return find_first_of_all();
   if (heap_size_ != 0) first_ = entries_[0];
@@ -284,10 +298,11 @@ void timer_heap::pop_run() noexcept {
 void timer_heap::pop_heap() noexcept {
   free_slot(entries_[0].slot);
   const entry last = entries_[--heap_size_];
+  if (pile_begin_ == heap_size_ + 1) {  // else there is a run, or was: the gap grows
+    entries_[--pile_begin_] = entries_.back();
+    entries_.pop_back();
+  }
   if (heap_size_ != 0) sift_down(0, last);
-  if (pile_begin_ != heap_size_ + 1) return;  // there is a run, or was: the gap grows
-  entries_[--pile_begin_] = entries_.back();
-  entries_.pop_back();
 }
 
 void timer_heap::make_heap() noexcept {
@@ -299,7 +314,7 @@ void timer_heap::make_heap() noexcept {
 }
 
 // Places e at `position` or above.
-void timer_heap::sift_up(std::size_t position, const entry& e) noexcept {
+void timer_heap::sift_up(std::size_t position, entry e) noexcept {
   while (position > 0) {
     const std::size_t parent = (position - 1) / fan_out;
     if (!e.before(entries_[parent])) break;
@@ -310,7 +325,7 @@ void timer_heap::sift_up(std::size_t position, const entry& e) noexcept {
 }
 
 // Places e at `position` or below.
-void timer_heap::sift_down(std::size_t position, const entry& e) noexcept {
+void timer_heap::sift_down(std::size_t position, entry e) noexcept {
   entry* const all = entries_.data();
   const std::size_t size = heap_size_;
   for (;;) {

@@ -102,6 +102,7 @@ class timer_heap {
   // The run's next entry. Requires that there is a run.
   const entry& next_of_run() const noexcept { return entries_[pile_begin_ - 1]; }
 
+  [[gnu::noinline]] void arm_after_growth(timer& t, clock::time_point deadline);
   void grow();
   void disarmed(std::uint32_t slot) noexcept;
   void free_slot(std::uint32_t slot) noexcept;
@@ -111,6 +112,7 @@ class timer_heap {
   void prefetch_heap() const noexcept;
   void prefetch_run() const noexcept;
   void find_first() noexcept;
+  void find_first_alive() noexcept;
   void find_first_of_all() noexcept;
   void find_first_of_pile() noexcept;
   void settle_pile(clock::time_point now) noexcept;
@@ -121,8 +123,8 @@ class timer_heap {
   void pop_run() noexcept;
   void pop_heap() noexcept;
   void make_heap() noexcept;
-  void sift_up(std::size_t position, const entry& e) noexcept;
-  void sift_down(std::size_t position, const entry& e) noexcept;
+  void sift_up(std::size_t position, entry e) noexcept;
+  void sift_down(std::size_t position, entry e) noexcept;
 
   // The heap; then, within expire(), a gap and the run: due timers with the earliest last; then the
   // pile.
