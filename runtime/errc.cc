@@ -38,11 +38,19 @@ class category final : public std::error_category {
   }
 };
 
+// Never destroyed: destructors of static objects may use codes. A static local would cost each code
+// a check.
+union kept_category {
+  constexpr kept_category() noexcept : instance() {}
+  ~kept_category() {}
+  category instance;
+};
+constinit const kept_category kept;
+
 }  // namespace
 
 const std::error_category& kedge_category() noexcept {
-  static const category instance;
-  return instance;
+  return kept.instance;
 }
 
 }  // namespace kedge
