@@ -184,6 +184,9 @@ class transfer_operation final {
   using held = typename result_detail::held<value>::type;
 
  public:
+  // For operation_waiter: the transfers of this class's own call the system only.
+  static constexpr bool calls_no_user_code = descriptor_detail::is_of_bytes<Transfer>;
+
   transfer_operation(file_hold file, Transfer&& t)
       : file_(std::move(file)), transfer(std::move(t)) {}
   transfer_operation(const transfer_operation&) = delete;

@@ -40,7 +40,7 @@ class all_of : public branch_set<Group> {
  private:
   waiter* branch_done(branch_base& b) noexcept override {
     if (b.ended() == outcome::cancelled) any_cancelled_ = true;
-    if (this->note_failure(b)) this->cancel_branches(cancel_cause::failure, &b);
+    if (this->note_failure(b)) this->cancel_beside(b, cancel_cause::failure);
     return this->one_done();
   }
   const char* branch_name() const noexcept override { return "when_all"; }

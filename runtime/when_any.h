@@ -53,7 +53,7 @@ class any_of : public branch_set<Group> {
     if (b.ended() != outcome::cancelled && !is_decided_) {
       is_decided_ = true;
       const bool failed = this->has_failed();
-      this->cancel_branches(failed ? cancel_cause::failure : cancel_cause::superseded, &b);
+      this->cancel_beside(b, failed ? cancel_cause::failure : cancel_cause::superseded);
     }
     return this->one_done();
   }

@@ -29,6 +29,9 @@ class operation_waiter : public Base {
   using begun = decltype(std::declval<Op&>().await_suspend(std::declval<waiter&>()));
   static constexpr bool enters_coroutine = !std::is_same_v<begun, bool>;
   static constexpr bool settles = requires(Op& op) { op.await_settle(); };
+  // Whether asking it for its result may run code of the user's, which may cancel this wait.
+  static constexpr bool may_be_cancelled_as_asked =
+      settles && !requires { requires Op::calls_no_user_code; };
   static constexpr bool may_throw =
       !noexcept(std::declval<Op&>().await_suspend(std::declval<waiter&>()));
   static constexpr bool is_plain =
@@ -43,10 +46,7 @@ class operation_waiter : public Base {
   const Op& op() const noexcept { return op_; }
 
   void withdraw(cancel_cause cause) noexcept override {
-    this->asked_to_end_ = true;
-    this->asked_cause_ = cause;
-    if (this->queued() || this->is_asked_) return;  // what comes of that decides
-    if (op_.await_cancel(cause)) this->on_withdrawn();
+    if (ask_to_end(cause)) this->on_withdrawn();
   }
 
   std::coroutine_handle<> proceed() noexcept override {
@@ -76,6 +76,13 @@ class operation_waiter : public Base {
     return kind_of<Op> == operation_kind::wait &&
            (this->asked_to_end_ || this->owner_context().cancelled());
   }
+  // Asks the operation to end early. Returns true if its wait is withdrawn.
+  bool ask_to_end(cancel_cause cause) noexcept {
+    this->asked_to_end_ = true;
+    this->asked_cause_ = cause;
+    if (this->queued() || this->is_asked_) return false;  // what comes of that decides
+    return op_.await_cancel(cause);
+  }
   // Starts the operation at this waiter's next turn instead of now.
   void defer() noexcept {
     this->deferred_ = true;
@@ -90,17 +97,18 @@ class operation_waiter : public Base {
   // Asks the operation for its result. An operation that tries a transfer may run code of the
   // user's, which may cancel this wait: withdraw() then only notes that.
   bool ask_ready() noexcept {
-    if constexpr (settles) this->is_asked_ = true;
+    if constexpr (may_be_cancelled_as_asked) this->is_asked_ = true;
     bool ended;
     if constexpr (requires { op_.await_ready(); }) {
       ended = op_.await_ready();
     } else {
       ended = op_.await_ready(*this);
     }
-    if constexpr (settles) this->is_asked_ = false;
+    if constexpr (may_be_cancelled_as_asked) this->is_asked_ = false;
     return ended;
   }
   bool ask_settled() noexcept {
+    if constexpr (!may_be_cancelled_as_asked) return op_.await_settle();
     this->is_asked_ = true;
     const bool ended = op_.await_settle();
     this->is_asked_ = false;
@@ -111,7 +119,7 @@ class operation_waiter : public Base {
   std::coroutine_handle<> begin() noexcept { return ask_ready() ? nullptr : begin_unready(); }
   // The same, of an operation that has been asked and was not ready.
   std::coroutine_handle<> begin_unready() noexcept {
-    if constexpr (settles) {
+    if constexpr (may_be_cancelled_as_asked) {
       if (is_refused()) [[unlikely]] {  // await_ready() has cancelled it
         this->withdrawn_ = true;
         return nullptr;
@@ -269,7 +277,7 @@ class [[nodiscard]] awaiting final : public operation_waiter<Op, coroutine_waite
       return false;
     }
     if (this->ask_ready()) return true;
-    if constexpr (base::settles) {
+    if constexpr (base::may_be_cancelled_as_asked) {
       if (this->is_refused()) [[unlikely]]
         this->deferred_ = true;  // await_ready() has cancelled it
     }

@@ -262,6 +262,19 @@ class branch final : public operation_waiter<Op, Kind> {
     }
   }
 
+  // The same, but a branch without a context that ends by it reports nothing: its owner looks at
+  // the result. Returns true then.
+  bool cancel_quietly(cancel_cause cause) noexcept {
+    if constexpr (Kind::has_chain) {
+      cancel(cause);
+      return false;
+    } else {
+      if (this->ended() != outcome::none || !this->ask_to_end(cause)) return false;
+      this->outcome_ = outcome::cancelled;
+      return true;
+    }
+  }
+
   std::exception_ptr failure() noexcept override { return this->failure_of_operation(); }
 
   const char* given_name() const noexcept override {

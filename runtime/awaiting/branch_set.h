@@ -21,7 +21,9 @@ class branch_set : public Group {
 
   bool await_ready() const noexcept { return false; }
   bool await_cancel(cancel_cause cause) noexcept {
-    cancel_branches(cause);
+    this->for_each([&](auto& b) {
+      if (b.is_started()) b.cancel(cause);
+    });
     return false;
   }
   std::exception_ptr await_failure() noexcept {
@@ -48,10 +50,10 @@ class branch_set : public Group {
     return --running_ != 0;
   }
 
-  // Cancels the branches that were started, but `except`.
-  void cancel_branches(cancel_cause cause, const branch_base* except = nullptr) noexcept {
+  // For branch_done(): cancels the other branches that were started.
+  void cancel_beside(const branch_base& ended, cancel_cause cause) noexcept {
     this->for_each([&](auto& b) {
-      if (&b != except && b.is_started()) b.cancel(cause);
+      if (&b != &ended && b.is_started() && b.cancel_quietly(cause)) --running_;
     });
   }
 

@@ -144,6 +144,11 @@ registration_slot* registration_table::find(const key& k) const noexcept {
   return held == by_key_.end() ? nullptr : held->second;
 }
 
+bool registration_table::awaited(std::int16_t filter, std::uint64_t ident) const noexcept {
+  const registration_slot* const held = closed() ? nullptr : find({ident, filter});
+  return held != nullptr && held->first != nullptr && !held->first->is_idle();
+}
+
 void registration_table::insert(const key& k, registration_slot& slot) {
   const std::size_t place = place_of(k.filter, k.ident);
   if (place == ~std::size_t{0}) {

@@ -46,10 +46,7 @@ class registration_table {
   registration_slot* acquire(sharing mode, std::int16_t filter, std::uint64_t ident,
                              std::uint32_t fflags);
   // Returns whether a listener of (filter, ident) waits.
-  bool awaited(std::int16_t filter, std::uint64_t ident) const noexcept {
-    const registration_slot* const held = closed() ? nullptr : find({ident, filter});
-    return held != nullptr && held->first != nullptr && !held->first->is_idle();
-  }
+  bool awaited(std::int16_t filter, std::uint64_t ident) const noexcept;
   // Gives up one hold; the last one ends the slot.
   static void release(registration_slot& slot) noexcept;
   // Takes a slot whose fd is being closed out of the table, and tells its listeners.
