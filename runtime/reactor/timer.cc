@@ -84,9 +84,15 @@ void timer_heap::free_slot(std::uint32_t index) noexcept {
 inline void timer_heap::find_first() noexcept {
   if (heap_size_ != entries_.size()) return find_first_alive();
   if (heap_size_ == 0) return;
-  if (is_dead(entries_[0])) [[unlikely]]
-    return find_first_alive();
-  first_ = entries_[0];
+  if (!is_dead(entries_[0])) {
+    first_ = entries_[0];
+  } else if (heap_size_ != 1) {
+    find_first_alive();
+  } else {  // the only time-out of a loop has been disarmed
+    free_slot(entries_[0].slot);
+    entries_.clear();
+    heap_size_ = pile_begin_ = 0;
+  }
 }
 
 // The timer of the slot has been disarmed.
@@ -112,7 +118,7 @@ bool timer_heap::expire_due(clock::time_point now) noexcept {
       prefetch_run();
     } else if (heap_size_ != 0 && entries_[0].slot == first_.slot) {
       pop_heap();
-      prefetch_heap();
+      if (heap_size_ > small_heap) prefetch_heap();
     } else {
       settle_pile(now);
       find_first();
@@ -302,7 +308,11 @@ void timer_heap::pop_heap() noexcept {
     entries_[--pile_begin_] = entries_.back();
     entries_.pop_back();
   }
-  if (heap_size_ != 0) sift_down(0, last);
+  if (heap_size_ > 1) {
+    sift_down(0, last);
+  } else if (heap_size_ == 1) {
+    entries_[0] = last;
+  }
 }
 
 void timer_heap::make_heap() noexcept {
