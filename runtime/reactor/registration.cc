@@ -145,6 +145,9 @@ registration_slot* registration_table::find(const key& k) const noexcept {
 }
 
 bool registration_table::awaited(std::int16_t filter, std::uint64_t ident) const noexcept {
+  const std::size_t place = place_of(filter, ident);
+  if (place < by_fd_.size() && by_fd_[place] == 0)
+    return false;  // as of most files that are written
   const registration_slot* const held = closed() ? nullptr : find({ident, filter});
   return held != nullptr && held->first != nullptr && !held->first->is_idle();
 }
