@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "kedge/mach/error.h"
 #include "kedge/mach/right_in_message.h"
 #include "kedge/mach/space_incarnation.h"
 
@@ -157,7 +158,12 @@ void message::append(counted_bytes part) {
 void message::append(send_right&& right) {
   require_here(right);
   reserve_descriptor(sizeof(mach_msg_port_descriptor_t));
-  add_right(std::move(right).release(), MACH_MSG_TYPE_MOVE_SEND);
+  const bool is_empty = !right;
+  const mach_port_name_t name = std::move(right).release();
+  // Somebody else has released the name, or its count of references is full.
+  if (name == MACH_PORT_NULL && !is_empty)
+    check(KERN_INVALID_RIGHT, "kedge::mach::message::append");
+  add_right(name, MACH_MSG_TYPE_MOVE_SEND);
 }
 
 void message::append(send_once_right&& right) {
@@ -174,12 +180,14 @@ void message::append(reply_right&& right) {
 }
 
 void message::append(receive_right&& right) {
+  require_here(right);
   reserve_descriptor(sizeof(mach_msg_port_descriptor_t));
   add_right(std::move(right).release(), MACH_MSG_TYPE_MOVE_RECEIVE);
 }
 
 void message::append(immovable&& right) {
   mach_msg_guarded_port_descriptor_t d{};
+  require_here(right.right_);
   reserve_descriptor(sizeof d);
   d.name = std::move(right.right_).release();
   d.disposition = MACH_MSG_TYPE_MOVE_RECEIVE;
@@ -215,6 +223,7 @@ void message::append(std::vector<receive_right>&& rights) {
 template <class Right>
 void message::add_array(std::vector<Right>&& rights, mach_msg_type_name_t disposition) {
   mach_msg_ool_ports_descriptor_t d{};
+  for (const Right& right : rights) require_here(right);
   reserve_descriptor(sizeof d, rights.size());
   memory_region names = memory_region::make(rights.size() * sizeof(mach_port_name_t));
   d.count = static_cast<mach_msg_size_t>(rights.size());
@@ -279,7 +288,7 @@ void message::reply_to(reply_right&& right) {
 }
 
 reply_right message::take_reply(const place& where) {
-  if (!*this) return {};
+  if (!*this || !is_here()) return {};
   const mach_msg_type_name_t disposition = reply_disposition();
   // MACH_MSG_TYPE_MAKE_SEND_ONCE: the right of a call() is made when the message is sent.
   if (disposition != MACH_MSG_TYPE_MOVE_SEND && disposition != MACH_MSG_TYPE_MOVE_SEND_ONCE) {

@@ -136,28 +136,28 @@ class message {
 
   // Take rights and memory back out of a message that was not sent; the caller then owns them. The
   // receiver of the message finds empty ones in their place. As the functions of received.
-  descriptor_list descriptors() & noexcept { return list(); }
+  descriptor_list descriptors() & noexcept { return here(); }
   descriptor_list descriptors() && = delete;
   send_right take_send(std::size_t i, const place& where = place::current()) {
-    return list()[i].take_send(where);
+    return here()[i].take_send(where);
   }
   send_once_right take_send_once(std::size_t i, const place& where = place::current()) noexcept {
-    return list()[i].take_send_once(where);
+    return here()[i].take_send_once(where);
   }
   receive_right take_receive(std::size_t i, const place& where = place::current()) {
-    return list()[i].take_receive(where);
+    return here()[i].take_receive(where);
   }
-  memory_region take_memory(std::size_t i) noexcept { return list()[i].take_memory(); }
+  memory_region take_memory(std::size_t i) noexcept { return here()[i].take_memory(); }
   std::vector<send_right> take_send_array(std::size_t i, const place& where = place::current()) {
-    return list()[i].take_send_array(where);
+    return here()[i].take_send_array(where);
   }
   std::vector<send_once_right> take_send_once_array(std::size_t i,
                                                     const place& where = place::current()) {
-    return list()[i].take_send_once_array(where);
+    return here()[i].take_send_once_array(where);
   }
   std::vector<receive_right> take_receive_array(std::size_t i,
                                                 const place& where = place::current()) {
-    return list()[i].take_receive_array(where);
+    return here()[i].take_receive_array(where);
   }
   reply_right take_reply(const place& where = place::current());
 
@@ -216,6 +216,8 @@ class message {
   // Gives up the buffer without releasing what is in it: others own it now.
   void forget() noexcept;
   descriptor_list list() const noexcept;
+  // list(), or none if the space in which the names have their meaning is not current.
+  descriptor_list here() const noexcept { return is_here() ? list() : descriptor_list(); }
   // Where the bytes begin, behind the header and the descriptors.
   std::size_t offset() const noexcept;
 

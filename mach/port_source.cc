@@ -67,6 +67,8 @@ std::error_code port_source::link(listener& l, reactor& r) {
     if (here == MACH_PORT_NULL) return kedge::errc::closed;
     if (is_second || !is_in(r)) {
       check_spaces(r, space_);
+      // First: a refused registration is forgotten with its last hold.
+      replace_registered(nullptr, kedge::errc::closed);
       replace_registered(new registered(r, here), kedge::errc::closed);
     }
     {

@@ -102,6 +102,10 @@ mach_port_name_t receive_right::name() const noexcept {
   return source_ != nullptr ? source_->name() : mach_port_name_t{MACH_PORT_NULL};
 }
 
+std::uint32_t receive_right::space() const noexcept {
+  return source_ != nullptr ? source_->space() : 0;
+}
+
 mach_port_name_t receive_right::release() && noexcept {
   if (source_ == nullptr) return MACH_PORT_NULL;
   const mach_port_name_t name = source_->name();

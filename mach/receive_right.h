@@ -54,6 +54,8 @@ class receive_right {
 
   // The name, or MACH_PORT_NULL if empty. The object keeps the right.
   mach_port_name_t name() const noexcept;
+  // The incarnation of the space in which the name has its meaning. 0 if empty.
+  std::uint32_t space() const noexcept;
 
   // Removes the guard and transfers the right to the caller. A task that awaits it gets
   // errc::closed. Returns MACH_PORT_NULL if empty, or if another space is current.

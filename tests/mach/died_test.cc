@@ -133,6 +133,37 @@ TEST_CASE("died keeps its right, and says when that belongs to another space" *
   CHECK(names_in_space() == before);
 }
 
+TEST_CASE("the waits of a space whose task has ended are over (closed), and nothing spins" *
+          doctest::skip(!kernel::has_many_tasks())) {
+  std::optional<loop> l;
+  std::optional<receive_right> port;
+  std::optional<send_right> right;
+  std::error_code error;
+  {
+    space ending;
+    {
+      const scoped_space inside(ending);
+      l.emplace();
+      port = receive_right::make();
+      right = port->make_send();
+    }
+    l->spawn([&]() -> task<> {
+      const result<void> r = co_await died(*right);
+      error = r ? std::error_code() : r.error();
+    });
+    settle(*l);
+    const kernel::task task = [&] {
+      const scoped_space inside(ending);
+      return kernel::task_of_thread();
+    }();
+    kernel::terminate_task(task);
+    settle(*l);
+    CHECK(error == kedge::errc::closed);
+    CHECK_FALSE(l->poll());
+    l.reset();
+  }
+}
+
 TEST_CASE("a death ends every wait for it, and a cancelled wait leaves the others waiting") {
   const std::size_t before = names_in_space();
   {

@@ -160,6 +160,58 @@ TEST_CASE("no_senders gives errc::closed when the awaited receive right goes") {
   CHECK(names_in_space() == before);
 }
 
+TEST_CASE("no_senders waits for a port whose former owner has left a request with a dead port") {
+  const std::size_t before = names_in_space();
+  {
+    loop l;
+    mach_port_name_t raw = MACH_PORT_NULL;
+    REQUIRE(mach_port_allocate(mach_task_self(), MACH_PORT_RIGHT_RECEIVE, &raw) == KERN_SUCCESS);
+    {
+      const receive_right notified = receive_right::make();
+      mach_port_t previous = MACH_PORT_NULL;
+      REQUIRE(mach_port_request_notification(mach_task_self(), raw, MACH_NOTIFY_NO_SENDERS, 1,
+                                             notified.name(), MACH_MSG_TYPE_MAKE_SEND_ONCE,
+                                             &previous) == KERN_SUCCESS);
+    }
+    const receive_right port = receive_right::adopt(raw);
+    std::optional<send_right> client = port.make_send();
+    for (int i = 0; i < 2; ++i) {
+      CHECK(l.run(with_timeout(1ms, no_senders(port))).error() == kedge::errc::timed_out);
+    }
+    client.reset();
+    CHECK(l.run(no_senders(port)));
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("no_senders of an adopted right counts what was made before") {
+  loop l;
+  mach_port_name_t raw = MACH_PORT_NULL;
+  REQUIRE(mach_port_allocate(mach_task_self(), MACH_PORT_RIGHT_RECEIVE, &raw) == KERN_SUCCESS);
+  for (int i = 0; i < 3; ++i) {
+    REQUIRE(mach_port_insert_right(mach_task_self(), raw, raw, MACH_MSG_TYPE_MAKE_SEND) ==
+            KERN_SUCCESS);
+    REQUIRE(mach_port_deallocate(mach_task_self(), raw) == KERN_SUCCESS);
+  }
+  const receive_right port = receive_right::adopt(raw);
+  CHECK(l.run(no_senders(port)));
+  std::optional<send_right> client = port.make_send();
+  bool alone = false;
+  l.spawn([&]() -> task<> {
+    (co_await no_senders(port)).value();
+    alone = true;
+  });
+  settle(l);
+  // The notification is queued, and outdated when the task takes it.
+  client.reset();
+  client = port.make_send();
+  settle(l);
+  CHECK_FALSE(alone);
+  client.reset();
+  settle(l);
+  CHECK(alone);
+}
+
 TEST_CASE("no_senders keeps the request of another library, and makes its own again if displaced") {
   const std::size_t before = names_in_space();
   {

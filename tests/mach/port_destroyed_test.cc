@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <optional>
 #include <ostream>
+#include <stdexcept>
 #include <system_error>
 #include <utility>
 
@@ -86,7 +87,31 @@ TEST_CASE("port_destroyed refuses a port with a request, and an empty right") {
       return std::error_code();
     };
     CHECK(error_of(port) == kern_error(KERN_FAILURE));
-    CHECK(error_of(receive_right()) == kern_error(KERN_INVALID_RIGHT));
+    const receive_right none;
+    CHECK_THROWS_AS(static_cast<void>(port_destroyed(none)), std::logic_error);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("a worker takes the right out as revocable, and it comes back when the worker ends") {
+  const std::size_t before = names_in_space();
+  {
+    loop l;
+    const receive_right to_worker = receive_right::make();
+    receive_right requests = receive_right::make();
+    const mach_port_name_t name = requests.name();
+    const send_right client = requests.make_send();
+    port_destroyed back(requests);
+    REQUIRE(try_send(to_worker.make_send(), message(1, std::move(requests))));
+    received m = l.run([](const receive_right& port) -> task<received> {
+      co_return (co_await port.receive()).value();
+    }(to_worker));
+    CHECK_THROWS_AS(static_cast<void>(m.take_receive(0)), std::system_error);
+    receive_right taken = m.take_revocable(0);
+    CHECK(taken.name() == name);
+    taken.destroy();
+    CHECK_FALSE(client.dead());
+    CHECK(l.run(back.wait()).value().name() == name);
   }
   CHECK(names_in_space() == before);
 }

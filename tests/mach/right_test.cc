@@ -258,6 +258,15 @@ TEST_CASE("in a forked child the parent's objects release nothing of the child's
     sends.push_back(ports.back().make_send());
     onces.push_back(ports.back().make_send_once());
   }
+  received m;
+  {
+    message with_rights(1, sends[0], ports[0].make_send_once());
+    with_rights.reply_to(sends[1]);
+    REQUIRE(try_send(sends[2], std::move(with_rights)));
+    std::size_t size = 256;
+    REQUIRE(try_receive(ports[2].name(), size, m) == MACH_MSG_SUCCESS);
+  }
+  message unsent(1, sends[0], ports[0].make_send_once());
   const program_end end = in_child_process([&] {
     std::vector<receive_right> own;
     std::vector<send_right> own_sends;
@@ -271,6 +280,10 @@ TEST_CASE("in a forked child the parent's objects release nothing of the child's
       std::abort();
     } catch (const std::logic_error&) {
     }
+    if (m.take_send(0) || m.take_send_once(1) || m.take_reply()) std::abort();
+    m.clear();
+    unsent.clear();
+    if (std::move(onces.back()).release() != MACH_PORT_NULL) std::abort();
     ports.clear();
     sends.clear();
     onces.clear();
@@ -283,6 +296,7 @@ TEST_CASE("in a forked child the parent's objects release nothing of the child's
   CHECK(end.standard_error == "");
   CHECK(ports[99].status().mps_srights == 1);
   CHECK(ports[99].status().mps_sorights == 1);
+  CHECK(m.take_send(0).name() == sends[0].name());
 }
 
 TEST_CASE(

@@ -16,6 +16,7 @@
 
 #include "kedge/mach/died.h"
 #include "kedge/mach/error.h"
+#include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/receive.h"
 #include "kedge/mach/try_receive.h"
 #include "kedge/runtime/loop.h"
@@ -308,6 +309,32 @@ TEST_CASE("destroying the loop ends waiting sends and releases their rights") {
     CHECK(send_references(port.name()) == 0);
   }
   CHECK(names_in_space() == before);
+}
+
+TEST_CASE("a message that a full space cannot take back is lost, and says so" *
+          doctest::skip(!kernel::has_many_tasks())) {
+  const kernel::task small = kernel::create_task();
+  {
+    const kernel::current_task_guard inside(small);
+    {
+      const receive_right port = receive_right::make(1);
+      const send_right to = port.make_send();
+      REQUIRE(try_send(to, message(1)));
+      const receive_right carried = receive_right::make();
+      const std::size_t before = names_in_space();
+      // The right is moved out. Coming back it needs a name, and there is none.
+      message m(2, carried.make_send_once());
+      kernel::limit_names(small, 0);
+      auto sent = try_send(to, std::move(m));
+      kernel::limit_names(small, 1000);
+      REQUIRE_FALSE(sent);
+      CHECK(sent.error().code() == errc::rights_lost);
+      CHECK_FALSE(sent.error().message());
+      CHECK(carried.status().mps_msgcount == 1);  // that it was destroyed
+      CHECK(names_in_space() == before);
+    }
+  }
+  kernel::terminate_task(small);
 }
 
 TEST_CASE("raising the queue limit lets the waiting sends of every loop of the space go on") {
