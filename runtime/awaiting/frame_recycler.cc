@@ -2,7 +2,6 @@
 #include "kedge/runtime/awaiting/frame_recycler.h"
 
 #include <pthread.h>
-#include <sys/mman.h>
 
 #include <array>
 #include <mutex>
@@ -29,20 +28,6 @@ namespace kedge {
 namespace {
 
 constexpr std::size_t slab_bytes = 64 * 1024;
-// Slabs of this size lie in a huge page of their own. A process takes them when it has many small
-// ones: half of the time of a million sleeping tasks was spent on misses of the TLB.
-constexpr std::size_t large_slab_bytes = 2 * 1024 * 1024;
-constexpr std::size_t most_small_slabs = 64;
-
-// Returns a slab in a huge page, if the system has them for memory that asks. Null without memory.
-void* make_large_slab() noexcept {
-  constexpr auto alignment = std::align_val_t(large_slab_bytes);
-  void* const made = ::operator new(large_slab_bytes, alignment, std::nothrow);
-#ifdef MADV_HUGEPAGE
-  if (made != nullptr) ::madvise(made, large_slab_bytes, MADV_HUGEPAGE);
-#endif
-  return made;
-}
 #ifdef KEDGE_ASAN
 constexpr std::ptrdiff_t most_kept = 0;  // released blocks are poisoned, in the pool
 #else
@@ -74,7 +59,6 @@ struct frame_recycler::pool {
   std::array<chain*, classes> free{};
   // All slabs, linked by their first granules: a leak checker does not look into free blocks.
   block* slabs = nullptr;
-  std::size_t small_slabs = 0;
   std::byte* slab = nullptr;
   std::size_t left = 0;
 
@@ -126,14 +110,8 @@ struct frame_recycler::pool {
 
   // What is left of the slab before it, at most 2 KiB, becomes one block.
   bool add_slab() noexcept {
-    std::size_t size = large_slab_bytes;
-    void* fresh = small_slabs < most_small_slabs ? nullptr : make_large_slab();
-    if (fresh == nullptr) {
-      size = slab_bytes;
-      fresh = ::operator new(size, std::nothrow);
-      if (fresh == nullptr) return false;
-      ++small_slabs;
-    }
+    void* const fresh = ::operator new(slab_bytes, std::nothrow);
+    if (fresh == nullptr) return false;
     if (left != 0) {
       const std::size_t index = class_of(left);
       ASAN_UNPOISON_MEMORY_REGION(slab, left);
@@ -143,7 +121,7 @@ struct frame_recycler::pool {
     }
     slabs = new (fresh) block{slabs};
     slab = static_cast<std::byte*>(fresh) + granule;
-    left = size - granule;
+    left = slab_bytes - granule;
     ASAN_POISON_MEMORY_REGION(slab, left);
     return true;
   }

@@ -2,9 +2,8 @@
 // for the next allocation.
 //
 // In the steady state a task costs no call to malloc, and an allocation some ten instructions.
-// Blocks of up to 2 KiB, in steps of 16 bytes, are cut from slabs of 64 KiB, and of 2 MiB once a
-// process has 4 MiB of them: these lie in huge pages where the system has such. Each thread keeps
-// at most 1 MiB of released blocks; the rest goes to a pool of the process, from which every thread
+// Blocks of up to 2 KiB, in steps of 16 bytes, are cut from slabs of 64 KiB. Each thread keeps at
+// most 1 MiB of released blocks; the rest goes to a pool of the process, from which every thread
 // takes. Slabs are never returned to the system, so the process keeps as much as it once needed.
 // Larger blocks come from the global operator new. In a library that is compiled with
 // AddressSanitizer no thread keeps blocks, and those in the pool are poisoned, so that a use after
