@@ -2,8 +2,6 @@
 // written as a whole.
 #include "kedge/mach/descriptor.h"
 
-#include <mach/mach_vm.h>
-
 #include <cstring>
 #include <system_error>
 #include <utility>

@@ -1,8 +1,8 @@
-// Implements memory_region with mach_vm_allocate(), mach_vm_copy() and mach_vm_deallocate().
+// Implements memory_region with vm_allocate(), vm_copy() and vm_deallocate().
 #include "kedge/mach/memory_region.h"
 
 #include <mach/mach.h>
-#include <mach/mach_vm.h>
+#include <mach/vm_map.h>
 
 #include <cstring>
 
@@ -11,16 +11,16 @@
 namespace kedge::mach {
 namespace {
 
-mach_vm_address_t address_of(const std::byte* begin) noexcept {
-  return reinterpret_cast<mach_vm_address_t>(begin);
+vm_address_t address_of(const std::byte* begin) noexcept {
+  return reinterpret_cast<vm_address_t>(begin);
 }
 
 }  // namespace
 
 memory_region memory_region::make(std::size_t size) {
   if (size == 0) return {};
-  mach_vm_address_t address = 0;
-  check(mach_vm_allocate(mach_task_self(), &address, size, VM_FLAGS_ANYWHERE), "mach_vm_allocate");
+  vm_address_t address = 0;
+  check(vm_allocate(mach_task_self(), &address, size, VM_FLAGS_ANYWHERE), "vm_allocate");
   return memory_region(reinterpret_cast<std::byte*>(address), size);
 }
 
@@ -33,14 +33,13 @@ memory_region memory_region::copy_of(std::span<const std::byte> bytes) {
 memory_region memory_region::copy() const {
   memory_region made = make(size_);
   if (made) {
-    check(mach_vm_copy(mach_task_self(), address_of(begin_), size_, address_of(made.begin_)),
-          "mach_vm_copy");
+    check(vm_copy(mach_task_self(), address_of(begin_), size_, address_of(made.begin_)), "vm_copy");
   }
   return made;
 }
 
 void memory_region::clear() noexcept {
-  if (begin_ != nullptr) mach_vm_deallocate(mach_task_self(), address_of(begin_), size_);
+  if (begin_ != nullptr) vm_deallocate(mach_task_self(), address_of(begin_), size_);
   begin_ = nullptr;
   size_ = 0;
 }

@@ -31,7 +31,7 @@ class memory_region {
   static memory_region make(std::size_t size);
   // The same, with the contents of `bytes`.
   static memory_region copy_of(std::span<const std::byte> bytes);
-  // Takes over `size` bytes that mach_vm_allocate() or a message has given. A null address gives an
+  // Takes over `size` bytes that vm_allocate() or a message has given. A null address gives an
   // empty region.
   static memory_region adopt(void* address, std::size_t size) noexcept {
     return address != nullptr ? memory_region(static_cast<std::byte*>(address), size)
@@ -62,7 +62,7 @@ class memory_region {
   // std::system_error (kern_return_t).
   memory_region copy() const;
 
-  // Transfers the memory to the caller, to be released by mach_vm_deallocate(). Null if empty.
+  // Transfers the memory to the caller, to be released by vm_deallocate(). Null if empty.
   void* release() && noexcept {
     size_ = 0;
     return std::exchange(begin_, nullptr);

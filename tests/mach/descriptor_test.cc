@@ -4,8 +4,8 @@
 
 #include <doctest/doctest.h>
 #include <mach/mach.h>
-#include <mach/mach_vm.h>
 #include <mach/notify.h>
+#include <mach/vm_map.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -76,7 +76,7 @@ mach_msg_guarded_port_descriptor_t guarded(mach_port_name_t name, mach_msg_guard
 }
 
 // Receives with a buffer of its own, and tells where the memory of the first descriptor is.
-received take(const receive_right& port, mach_vm_address_t* address = nullptr) {
+received take(const receive_right& port, vm_address_t* address = nullptr) {
   message_buffer buffer(4096);
   REQUIRE(mach_msg(&buffer.header(),
                    MACH_RCV_MSG | MACH_RCV_TIMEOUT | MACH_RCV_GUARDED_DESC |
@@ -86,17 +86,17 @@ received take(const receive_right& port, mach_vm_address_t* address = nullptr) {
   if (address != nullptr) {
     mach_msg_ool_descriptor_t d;
     std::memcpy(&d, buffer.data() + sizeof(mach_msg_base_t), sizeof d);
-    *address = reinterpret_cast<mach_vm_address_t>(d.address);
+    *address = reinterpret_cast<vm_address_t>(d.address);
   }
   return received(std::move(buffer));
 }
 
 // Returns true if the process has memory at `address`.
-bool is_allocated(mach_vm_address_t address) {
-  mach_vm_address_t page = address & ~mach_vm_address_t{vm_page_size - 1};
-  return mach_vm_allocate(mach_task_self(), &page, vm_page_size, VM_FLAGS_FIXED) != KERN_SUCCESS
+bool is_allocated(vm_address_t address) {
+  vm_address_t page = address & ~vm_address_t{vm_page_size - 1};
+  return vm_allocate(mach_task_self(), &page, vm_page_size, VM_FLAGS_FIXED) != KERN_SUCCESS
              ? true
-             : (mach_vm_deallocate(mach_task_self(), page, vm_page_size), false);
+             : (vm_deallocate(mach_task_self(), page, vm_page_size), false);
 }
 
 }  // namespace
@@ -111,7 +111,7 @@ TEST_CASE("out-of-line memory of every kind is deallocated with a message that i
       CAPTURE(type);
       CAPTURE(copy);
       send_one(port, memory(const_cast<std::byte*>(content.data()), large, type, copy));
-      mach_vm_address_t at = 0;
+      vm_address_t at = 0;
       received m = take(port, &at);
       REQUIRE(at != 0);
       CHECK(is_allocated(at));
@@ -128,7 +128,7 @@ TEST_CASE("out-of-line memory can be taken once, as an object that deallocates i
        {unsigned{MACH_MSG_OOL_DESCRIPTOR}, unsigned{MACH_MSG_OOL_VOLATILE_DESCRIPTOR}}) {
     CAPTURE(type);
     send_one(port, memory(content.data(), large, type, MACH_MSG_PHYSICAL_COPY));
-    mach_vm_address_t at = 0;
+    vm_address_t at = 0;
     received m = take(port, &at);
     CHECK(m.rights() == 1);
     CHECK_FALSE(m.take_send(0));
@@ -153,7 +153,7 @@ TEST_CASE("an array of rights is released right by right, and its memory after t
     const receive_right port = receive_right::make(), other = receive_right::make();
     const send_right to = other.make_send();
     const std::vector<mach_port_name_t> names(100, to.name());
-    mach_vm_address_t at = 0;
+    vm_address_t at = 0;
     SUBCASE("of send rights, dropped") {
       send_one(port, array(names, MACH_MSG_TYPE_COPY_SEND));
       received m = take(port, &at);

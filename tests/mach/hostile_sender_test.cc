@@ -3,8 +3,8 @@
 // right and no memory.
 #include <doctest/doctest.h>
 #include <mach/mach.h>
-#include <mach/mach_vm.h>
 #include <mach/notify.h>
+#include <mach/vm_map.h>
 
 #include <algorithm>
 #include <array>
@@ -262,15 +262,14 @@ task<> ask(const send_right& service, int& replies) {
 // Of the whole process, in units of the kernel's choice.
 std::uint64_t region_count() {
   std::uint64_t count = 0;
-  mach_vm_address_t at = 0;
+  vm_address_t at = 0;
   for (;;) {
-    mach_vm_size_t size = 0;
+    vm_size_t size = 0;
     vm_region_basic_info_data_64_t info{};
     mach_msg_type_number_t words = VM_REGION_BASIC_INFO_COUNT_64;
     mach_port_t object = MACH_PORT_NULL;
-    if (mach_vm_region(mach_task_self(), &at, &size, VM_REGION_BASIC_INFO_64,
-                       reinterpret_cast<vm_region_info_t>(&info), &words,
-                       &object) != KERN_SUCCESS) {
+    if (vm_region_64(mach_task_self(), &at, &size, VM_REGION_BASIC_INFO_64,
+                     reinterpret_cast<vm_region_info_t>(&info), &words, &object) != KERN_SUCCESS) {
       return count;
     }
     ++count;
