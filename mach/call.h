@@ -8,13 +8,15 @@
 // Gives result<received, send_failure>. Errors: those of send(), mach::errc::peer_died among them,
 // if the request was not sent; message() then is the request, without a reply right. Once it was
 // sent message() is empty: mach::errc::no_reply if the service destroys the reply right or dies
-// with the request; message_too_large if the reply has more bytes than at_most() allows (64 KiB if
-// it is not said); message_lost if it cannot be copied out. with_timeout() adds a deadline, and
-// hands back a request that was not sent.
+// with the request; message_too_large if the reply is larger than at_most() allows, header and
+// descriptors included (64 KiB if it is not said); message_lost if it cannot be copied out.
+// with_timeout() adds a deadline, and hands back a request that was not sent.
 //
 // Only sender() of the reply tells who has replied: a service may pass the reply right on, even to
 // the kernel, so that from_kernel() is true. Such a reply can be taken for no_reply, and nothing
 // worse.
+//
+// A request that nobody receives is no deadlock, since it could be received: give calls a deadline.
 //
 // Every call has a reply port of its own, so a late reply cannot reach a newer call; the kernel
 // destroys it. Cancellation loses the request if it was not sent yet, else the reply.

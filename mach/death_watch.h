@@ -68,10 +68,11 @@ class death_watch {
   // Ends a wait in progress, and awaitables that have not been awaited, with errc::closed.
   ~death_watch() { state_->close(); }
 
-  // Watches the port of `right`. Returns false, and has no effect, if the right is empty (its port
-  // has died), or if its name is in the watch. Throws std::bad_alloc, std::system_error with the
-  // kernel's code, errc::loop_gone, or mach::errc::wrong_space for a right of another space than
-  // the current one, and std::logic_error if the current space is not the loop's.
+  // Watches the port of `right`; a dead one is given at once. Returns false, and has no effect, if
+  // the right is empty, as one is that arrives dead, or if its name is in the watch. Throws
+  // std::bad_alloc, std::system_error with the kernel's code, errc::loop_gone, or
+  // mach::errc::wrong_space for a right of another space than the current one, and std::logic_error
+  // if the current space is not the loop's.
   [[nodiscard]] bool add(const send_right& right, Tag tag) {
     return right && state_->add(right, std::move(tag));
   }

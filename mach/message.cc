@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/misuse.h"
 #include "kedge/mach/right_in_message.h"
 #include "kedge/mach/space_incarnation.h"
 
@@ -64,8 +65,12 @@ message& message::operator=(message&& other) noexcept {
 
 void message::clear() noexcept {
   if (buffer_.data() == nullptr) return;
-  const bool here = is_here();
-  if (here) release_right_in_message(buffer_.header().msgh_local_port, reply_disposition());
+  const mach_port_name_t reply = buffer_.header().msgh_local_port;
+  if (is_here()) {
+    release_right_in_message(reply, reply_disposition());
+  } else if (rights_ != 0 || reply != MACH_PORT_NULL) {
+    report_other_space("a message with rights", reply, space_);
+  }
   list().release(space_);
   forget();
 }

@@ -15,6 +15,9 @@
 // consumed.) To send a new right to a port of your own, append `right.make_send()`. A message that
 // could not be sent gives its rights back: take_*().
 //
+// The name() of a right is a number, and means nothing to the receiver: append the right. A
+// receiver takes messages of at most 64 KiB unless it says otherwise (receive().at_most()).
+//
 // A message of up to some 2 KB costs no call to malloc in the steady state.
 // Errors: appending throws std::bad_alloc; std::length_error if the message would be larger than
 // the kernel lets pass (max_size, max_rights), before anything is copied; and std::logic_error for
@@ -87,7 +90,8 @@ class message {
   message& operator=(message&& other) noexcept;
   ~message() { clear(); }
 
-  // False if the message is empty: default-constructed, moved from or sent.
+  // False if the message is empty: default-constructed, moved from or sent. If it is sent all the
+  // same, the receiver gets id 0 and nothing else.
   explicit operator bool() const noexcept { return buffer_.data() != nullptr; }
 
   mach_msg_id_t id() const noexcept;
@@ -173,9 +177,10 @@ class message {
   template <class... Parts>
   static void refuse() {
     static_assert((is_message_part<Parts> && ...),
-                  "kedge::mach::message: a part is a value without pointers and padding, bytes, "
-                  "text, or a right, an array of rights or memory that is moved in. Send other "
-                  "structs as raw(x), other sequences as std::as_bytes(std::span(x))");
+                  "kedge::mach::message: a part is a trivially copyable value without pointers, "
+                  "padding and floating-point members, bytes, text, or a right, an array of rights "
+                  "or memory that is moved in (std::move). Send other structs without pointers as "
+                  "raw(x), other sequences as std::as_bytes(std::span(x))");
   }
 
   // An estimate of the bytes that a part takes. No sum of these overflows.

@@ -23,7 +23,9 @@ mach_port_status_t status_of(mach_port_name_t name) noexcept {
 }  // namespace
 
 bool no_senders_operation::await_ready() noexcept {
-  if (!source_ || source_->name() == MACH_PORT_NULL) {
+  if (!source_) {
+    error_ = errc::empty_right;
+  } else if (source_->name() == MACH_PORT_NULL) {
     error_ = kedge::errc::closed;
   } else if (source_->space() != space_incarnation()) {
     error_ = errc::wrong_space;

@@ -6,9 +6,12 @@
 // A send right that is made (receive_right::make_send) after the kernel has sent its notification,
 // but before the task has received it, counts: the wait continues.
 //
-// Gives result<void>: errc::already_awaited if another task waits already, errc::closed if the
-// receive right is destroyed or moved away during the wait. The right is borrowed: it must live
-// until the co_await begins. Cancellation loses nothing.
+// A right that travels in a message which is queued at the port itself counts too: the wait ends
+// when such messages have been received.
+//
+// Gives result<void>: mach::errc::empty_right for an empty right, errc::already_awaited if another
+// task waits already, errc::closed if the receive right is destroyed or moved away during the wait.
+// The right is borrowed: it must live until the co_await begins. Cancellation loses nothing.
 //
 // The kernel has one such request per port. One that another library has registered is displaced
 // during the wait, and registered again at its end. If another library displaces this one, it is

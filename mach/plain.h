@@ -37,15 +37,17 @@ concept plain = std::is_trivially_copyable_v<T> && !std::is_array_v<T> && !std::
                  std::same_as<T, double>) &&
                 without_addresses<T>;
 
-// A type that can be made from the bytes of a message.
+// A type that can be made from the bytes of a message: without addresses, which a hostile sender
+// would choose. Of a bool or an enumeration inside of it the value is not checked.
 template <class T>
 concept readable = std::is_trivially_copyable_v<T> && std::is_default_constructible_v<T> &&
-                   !std::is_pointer_v<T> && !std::is_member_pointer_v<T> && !std::is_array_v<T>;
+                   !std::is_pointer_v<T> && !std::is_member_pointer_v<T> && !std::is_array_v<T> &&
+                   without_addresses<T>;
 
 // The bytes of `value` as they are, padding included. For a type that is not plain: one with
-// padding, or with floating-point members. What a pointer in it points to is not sent.
+// padding, or with floating-point members. One with addresses is refused.
 template <class T>
-  requires std::is_trivially_copyable_v<T> && (!std::is_pointer_v<T>)
+  requires std::is_trivially_copyable_v<T> && (!std::is_pointer_v<T>) && without_addresses<T>
 std::span<const std::byte> raw(const T& value) noexcept {
   return std::as_bytes(std::span(&value, 1));
 }

@@ -45,10 +45,10 @@ class port_set {
   void destroy() noexcept;
 
   // Add and remove a member. `tag` is what received::tag() of its messages gives: of those that are
-  // received from this set while the port is a member. Throw std::system_error:
-  // KERN_ALREADY_IN_SET, KERN_NOT_IN_SET; std::logic_error if the set or the member is empty, or
-  // belongs to another space than the current one; and std::bad_alloc. Nothing is changed then.
-  // Both are called on the thread of the loop that receives from the set.
+  // received from this set while the port is a member; 0 cannot be told from none. Throw
+  // std::system_error: KERN_ALREADY_IN_SET, KERN_NOT_IN_SET; std::logic_error if the set or the
+  // member is empty, or belongs to another space than the current one; and std::bad_alloc. Nothing
+  // is changed then. Both are called on the thread of the loop that receives from the set.
   void insert(const receive_right& member, std::uint64_t tag = 0);
   void remove(const receive_right& member);
 

@@ -7,6 +7,7 @@
 
 #include "kedge/mach/current_space.h"
 #include "kedge/mach/try_receive.h"
+#include "kedge/runtime/base/list.h"
 #include "kedge/runtime/remote.h"
 
 namespace kedge::mach {
@@ -27,7 +28,23 @@ class port_source::registered final : private remote::work {
   registered(reactor& r, mach_port_name_t name)
       : in_loop(r, sharing::exclusive, EVFILT_MACHPORT, name),
         table_(r.registrations()),
-        loop_(r.get_remote()) {}
+        loop_(r.get_remote()),
+        ended_(r.attachment<ended_of_loop>().ended) {}
+
+  // Closes the registrations with `r` whose removal was posted and has not run yet. Their names may
+  // be in use again: the kernel has dropped what it knew of them.
+  static void close_ended(reactor& r) {
+    const std::shared_ptr<ended_list> of = r.attachment<ended_of_loop>().ended;
+    for (;;) {
+      registered* first = nullptr;
+      {
+        const std::lock_guard hold(of->lock);
+        first = of->all.pop_front();
+      }
+      if (first == nullptr) return;
+      first->in_loop.close(first->why_);
+    }
+  }
 
   bool is_in(reactor& r) const noexcept { return table_ == r.registrations(); }
 
@@ -35,16 +52,33 @@ class port_source::registered final : private remote::work {
   void end(std::error_code why) noexcept {
     why_ = why;
     reactor* const driven = reactor::current();
-    if ((driven != nullptr && is_in(*driven)) || !loop_.post(*this)) {
-      run();
+    if (driven != nullptr && is_in(*driven)) return run();
+    if (generation_ == fork_generation()) {
+      const std::lock_guard hold(ended_->lock);
+      ended_->all.push_back(*this);
     }
+    if (!loop_.post(*this)) run();
   }
 
   registration in_loop;
+  base::list_link<registered> ended_link;
 
  private:
+  struct ended_list {
+    base::mutex lock;
+    base::list<registered, &registered::ended_link> all;
+  };
+  struct ended_of_loop {
+    explicit ended_of_loop(reactor&) {}
+    const std::shared_ptr<ended_list> ended = std::make_shared<ended_list>();
+  };
+
   ~registered() = default;
   void run() noexcept override {
+    if (generation_ == fork_generation()) {
+      const std::lock_guard hold(ended_->lock);
+      if (ended_link.is_linked()) ended_->all.remove(*this);
+    }
     in_loop.close(why_);
     delete this;
   }
@@ -52,6 +86,8 @@ class port_source::registered final : private remote::work {
 
   const std::shared_ptr<registration_table> table_;
   const weak_remote loop_;
+  const std::shared_ptr<ended_list> ended_;
+  const unsigned generation_ = fork_generation();
   std::error_code why_;
 };
 
@@ -69,6 +105,7 @@ std::error_code port_source::link(listener& l, reactor& r) {
       check_spaces(r, space_);
       // First: a refused registration is forgotten with its last hold.
       replace_registered(nullptr, kedge::errc::closed);
+      registered::close_ended(r);
       replace_registered(new registered(r, here), kedge::errc::closed);
     }
     {

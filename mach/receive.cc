@@ -17,7 +17,11 @@ constexpr int most_losses = 16;
 }  // namespace
 
 bool receive_operation::await_ready() noexcept {
-  if (!source_ || source_->name() == MACH_PORT_NULL) error_ = kedge::errc::closed;
+  if (!source_) {
+    error_ = errc::empty_right;
+  } else if (source_->name() == MACH_PORT_NULL) {
+    error_ = kedge::errc::closed;
+  }
   return static_cast<bool>(error_);
 }
 

@@ -75,7 +75,7 @@ class [[nodiscard]] receive_awaitable {
   receive_operation operator co_await() && noexcept {
     return receive_operation(std::move(source_), max_, tells_losses_);
   }
-  // Takes messages of at most `bytes` bytes, and drops larger ones.
+  // Takes messages of at most `bytes` bytes, and drops larger ones. At least 24, a header.
   receive_awaitable at_most(std::size_t bytes) && noexcept {
     max_ = bytes;
     return std::move(*this);

@@ -79,7 +79,8 @@ class receive_right {
   // Throws std::system_error.
   void set_queue_limit(mach_port_msgcount_t limit);
 
-  // Waits for a message. Gives result<received>: errc::closed if the right is released or destroyed
+  // Waits for a message. Gives result<received>: mach::errc::empty_right for an empty right,
+  // errc::closed if the right is released or destroyed
   // during the wait, errc::already_awaited if another task waits. The message leaves the queue only
   // when the task gets its turn, so cancellation loses nothing.
   receive_awaitable receive() const noexcept;

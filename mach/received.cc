@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "kedge/mach/misuse.h"
 #include "kedge/mach/right_in_message.h"
 #include "kedge/mach/space_incarnation.h"
 
@@ -111,6 +112,8 @@ void received::clear() noexcept {
   const mach_msg_header_t& header = buffer_.header();
   if (space_ == space_incarnation()) {
     release_right_in_message(header.msgh_remote_port, MACH_MSGH_BITS_REMOTE(header.msgh_bits));
+  } else if (!descriptors_.empty() || header.msgh_remote_port != MACH_PORT_NULL) {
+    report_other_space("a received message with rights", header.msgh_remote_port, space_);
   }
   const message_buffer released = std::move(buffer_);
   descriptors_ = {};

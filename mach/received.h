@@ -54,7 +54,8 @@ class received {
   // What follows the descriptors. The size of a message is a multiple of four, so up to three zero
   // bytes may follow what the sender wrote.
   std::span<const std::byte> bytes() const noexcept;
-  // The bytes, without up to three zeros at their end.
+  // The bytes, without up to three zeros at their end. Not for what mach::text() has sent:
+  // reader().text() reads that.
   std::string_view text() const noexcept;
   // Copies the T that begins `offset` bytes into bytes(). Returns nullopt if the message is too
   // short.

@@ -46,6 +46,7 @@ class send_failure {
  public:
   send_failure(std::error_code code, kedge::mach::message&& m) noexcept
       : code_(code), message_(std::move(m)) {}
+  // Its text is code().message().
   std::error_code code() const noexcept { return code_; }
   // The message, to be moved out. Empty with errc::rights_lost.
   kedge::mach::message& message() & noexcept { return message_; }

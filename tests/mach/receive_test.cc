@@ -375,6 +375,7 @@ TEST_CASE(
 TEST_CASE("receive gives errc::closed for a right that is empty, or goes during the wait") {
   loop l;
   std::error_code error;
+  std::error_code expected = kedge::errc::closed;
   std::optional<receive_right> port = receive_right::make();
   const receive_right other = receive_right::make();
   const receive_right& awaited = *port;
@@ -399,9 +400,10 @@ TEST_CASE("receive gives errc::closed for a right that is empty, or goes during 
   }
   SUBCASE("the right is empty: it was moved from") {
     receive_right moved = std::move(*port);
+    expected = errc::empty_right;
     l.run(note_error(awaited, error));
   }
-  CHECK(error == kedge::errc::closed);
+  CHECK(error == expected);
 }
 
 TEST_CASE("moving a receive right during the wait does not end the wait") {
@@ -491,6 +493,34 @@ TEST_CASE("a right that two threads pass to and fro is awaited on both their loo
     CHECK(turn.load() == rounds);
   }
   CHECK(names_in_space() == before);
+}
+
+TEST_CASE("a right that leaves and comes back under its name, in one turn, wakes its loop again") {
+  loop l;
+  const receive_right mail = receive_right::make();
+  const send_right to_mail = mail.make_send();
+  receive_right port = receive_right::make();
+  const send_right to_port = port.make_send();
+  int got = 0;
+  l.spawn([&]() -> task<> {
+    got = (co_await port.receive()).value().id();
+    // Another loop moves the right away, and this one takes it back before its next turn.
+    {
+      loop inner;
+      inner.run(
+          [&]() -> task<> { (co_await send(to_mail, message(1, std::move(port)))).value(); }());
+    }
+    received back = (co_await mail.receive()).value();
+    port = back.take_receive(0);
+    got = (co_await port.receive()).value().id();
+  });
+  settle(l);
+  REQUIRE(try_send(to_port, message(1)));
+  settle(l);
+  CHECK(got == 1);
+  REQUIRE(try_send(to_port, message(2)));
+  settle(l);
+  CHECK(got == 2);
 }
 
 TEST_CASE("a right that another thread destroys ends the wait, at the loop's next turn") {
