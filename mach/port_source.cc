@@ -120,11 +120,13 @@ std::error_code port_source::link(listener& l, reactor& r) {
 }
 
 bool port_source::is_in(reactor& r) const noexcept {
+  if (is_inherited()) return false;
   const std::lock_guard hold(lock_);
   return registered_ != nullptr && registered_->is_in(r);
 }
 
 bool port_source::ready(reactor& r) const noexcept {
+  if (is_inherited()) return false;
   const std::lock_guard hold(lock_);
   return registered_ != nullptr && registered_->is_in(r) && registered_->in_loop.ready();
 }
@@ -143,6 +145,7 @@ mach_msg_return_t port_source::take(received& into, std::size_t max) noexcept {
 }
 
 void port_source::found_empty() noexcept {
+  if (is_inherited()) return;
   const std::lock_guard hold(lock_);
   if (registered_ != nullptr && registered_->in_loop) registered_->in_loop.clear();
 }

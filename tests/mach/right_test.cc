@@ -18,6 +18,7 @@
 #include "kedge/mach/dead_name.h"
 #include "kedge/mach/error.h"
 #include "kedge/mach/message.h"
+#include "kedge/mach/receive.h"
 #include "kedge/mach/receive_right.h"
 #include "kedge/mach/received.h"
 #include "kedge/mach/reply_right.h"
@@ -26,6 +27,8 @@
 #include "kedge/mach/send_right.h"
 #include "kedge/mach/space.h"
 #include "kedge/mach/try_receive.h"
+#include "kedge/runtime/loop.h"
+#include "kedge/runtime/task.h"
 #include "space_names.h"
 #include "tests/runtime/in_child_process.h"
 
@@ -277,6 +280,14 @@ TEST_CASE("in a forked child the parent's objects release nothing of the child's
     const std::size_t before = names_in_space();
     try {
       static_cast<void>(ports[0].make_send());
+      std::abort();
+    } catch (const std::logic_error&) {
+    }
+    try {
+      loop l;
+      l.run([](const receive_right& port) -> task<> {
+        static_cast<void>(co_await port.receive());
+      }(ports[1]));
       std::abort();
     } catch (const std::logic_error&) {
     }
