@@ -2,13 +2,14 @@
 #include "kedge/mach/ledger.h"
 
 #include <algorithm>
+#include <compare>
 #include <cstddef>
 #include <cstdio>
 #include <map>
 #include <mutex>
 #include <new>
 #include <stdexcept>
-#include <tuple>
+#include <utility>
 
 #include "kedge/mach/ledger_entries.h"
 #include "kedge/mach/reference_counts.h"
@@ -41,8 +42,31 @@ struct line {
   place where;
 };
 
+// The line that was erased last is used again, so that rights which come and go one at a time cost
+// no allocation.
 struct table {
-  std::map<key, line> lines;
+  using map = std::map<key, line>;
+
+  void put(const key& k, const place& where, bool only_if_in_message) {
+    auto at = lines.find(k);
+    if (at != lines.end()) {
+      if (!only_if_in_message || at->second.where.line() == 0) at->second.where = where;
+    } else if (spare) {
+      spare.key() = k;
+      spare.mapped() = {++last, where};
+      lines.insert(std::move(spare));
+    } else {
+      lines.try_emplace(k, line{last + 1, where});
+      ++last;
+    }
+  }
+  void erase(const key& k) noexcept {
+    const auto at = lines.find(k);
+    if (at != lines.end()) spare = lines.extract(at);
+  }
+
+  map lines;
+  map::node_type spare;
   std::uint64_t last = 0;
 };
 // Rights may be released by the destructors of static objects, so the table is never destroyed.
@@ -58,13 +82,7 @@ using hold = std::lock_guard<base::mutex>;
 void put(const key& k, const place& where, bool only_if_in_message) noexcept {
   try {
     const hold held(lock);
-    table& t = all();
-    const auto [at, is_new] = t.lines.try_emplace(k, line{t.last + 1, where});
-    if (is_new) {
-      ++t.last;
-    } else if (!only_if_in_message || at->second.where.line() == 0) {
-      at->second.where = where;
-    }
+    all().put(k, where, only_if_in_message);
   } catch (const std::bad_alloc&) {
     // The right is missing in the ledger.
   }
@@ -96,7 +114,7 @@ void unlock_after_fork() noexcept {
 
 void erase(kind what, std::uint32_t space, mach_port_name_t name) noexcept {
   const hold held(lock);
-  all().lines.erase({space, name, what});
+  all().erase({space, name, what});
 }
 
 std::vector<entry> entries() {
