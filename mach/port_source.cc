@@ -8,6 +8,7 @@
 #include "kedge/mach/current_space.h"
 #include "kedge/mach/try_receive.h"
 #include "kedge/runtime/base/list.h"
+#include "kedge/runtime/reactor/registration_table.h"
 #include "kedge/runtime/remote.h"
 
 namespace kedge::mach {
@@ -53,11 +54,14 @@ class port_source::registered final : private remote::work {
     why_ = why;
     reactor* const driven = reactor::current();
     if (driven != nullptr && is_in(*driven)) return run();
-    if (generation_ == fork_generation()) {
+    const bool is_inherited = generation_ != fork_generation();
+    if (!is_inherited) {
       const std::lock_guard hold(ended_->lock);
       ended_->all.push_back(*this);
     }
-    if (!loop_.post(*this)) run();
+    if (loop_.post(*this)) return;
+    if (!is_inherited) table_->wait_for_close();
+    run();
   }
 
   registration in_loop;

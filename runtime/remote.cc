@@ -18,11 +18,7 @@ bool remote::mailbox::enqueue(work& w) noexcept {
   const auto added = reinterpret_cast<std::uintptr_t>(&w);
   std::uintptr_t head = head_.load(std::memory_order_relaxed);
   for (;;) {
-    if (head == gone) {
-      // The poster sees what the loop has done before it closed the mailbox.
-      std::atomic_thread_fence(std::memory_order_acquire);
-      return false;
-    }
+    if (head == gone) return false;
     // Counted before the push, so that close() waits for the trigger of every push before it.
     const bool wakes = head == asleep;
     if (wakes) triggering_.fetch_add(1, std::memory_order_relaxed);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cassert>
 #include <memory>
+#include <thread>
 #include <utility>
 
 #include "kedge/runtime/reactor/reactor.h"
@@ -127,6 +128,11 @@ void registration_table::close() noexcept {
   while (additions_.pop_front() != nullptr) continue;
   while (const registration_slot* const slot = deletions_.pop_front()) delete slot;
   pending_ = 0;
+  is_over_.store(true, std::memory_order_release);
+}
+
+void registration_table::wait_for_close() const noexcept {
+  while (!is_over_.load(std::memory_order_acquire)) std::this_thread::yield();
 }
 
 std::uint64_t registration_table::udata_of(const registration_slot& slot) const noexcept {

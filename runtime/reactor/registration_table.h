@@ -11,6 +11,7 @@
 
 #include <sys/event.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -38,6 +39,9 @@ class registration_table {
 
   // Ends every listener with errc::loop_gone, and refuses further registrations.
   void close() noexcept;
+  // Waits until close() has returned on the loop's thread. For another thread, whose post the loop
+  // has refused: what it does to its slots comes after that. Not in a forked child.
+  void wait_for_close() const noexcept;
   // Returns true also in a forked child.
   bool closed() const noexcept { return closed_ || generation_ != fork_generation(); }
 
@@ -143,6 +147,7 @@ class registration_table {
   const registration_slot* waking_ = nullptr;  // of this table, and of no signal
   const unsigned generation_ = fork_generation();
   bool closed_ = false;
+  std::atomic<bool> is_over_{false};
 };
 
 }  // namespace kedge
