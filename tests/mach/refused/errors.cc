@@ -27,14 +27,14 @@ struct padded {
 };
 
 void sends_what_means_nothing(mach::message& m, int* number) {
-  m.append(with_pointer{"x"});           // "a part is a value without pointers and padding"
-  m.append(nested{});                    // clang: "a part is a value without pointers and padding"
-  m.append(padded{});                    // "a part is a value without pointers and padding"
-  m.append(number);                      // "a part is a value without pointers and padding"
-  m.append(nullptr);                     // "a part is a value without pointers and padding"
-  m.append(std::optional<int>(1));       // "a part is a value without pointers and padding"
-  mach::message(1, std::vector<int>());  // "Send other structs as raw(x), other sequences as"
-  mach::message(1, "text", padded{});    // "Send other structs as raw(x), other sequences as"
+  m.append(with_pointer{"x"});           // "a part is a trivially copyable value"
+  m.append(nested{});                    // clang: "a part is a trivially copyable value"
+  m.append(padded{});                    // "a part is a trivially copyable value"
+  m.append(number);                      // "a part is a trivially copyable value"
+  m.append(nullptr);                     // "a part is a trivially copyable value"
+  m.append(std::optional<int>(1));       // "a part is a trivially copyable value"
+  mach::message(1, std::vector<int>());  // "Send other structs without pointers as raw(x)"
+  mach::message(1, "text", padded{});    // "Send other structs without pointers as raw(x)"
   mach::message(1, mach::raw(number));   // "constraints"
 }
 
