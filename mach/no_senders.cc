@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/notification_request.h"
+#include "kedge/mach/port_status.h"
 
 namespace kedge::mach {
 namespace {
@@ -14,9 +16,7 @@ namespace {
 // The kernel's counts of the port, or zeros if it does not know the name.
 mach_port_status_t status_of(mach_port_name_t name) noexcept {
   mach_port_status_t status{};
-  mach_msg_type_number_t count = MACH_PORT_RECEIVE_STATUS_COUNT;
-  mach_port_get_attributes(mach_task_self(), name, MACH_PORT_RECEIVE_STATUS,
-                           reinterpret_cast<mach_port_info_t>(&status), &count);
+  read_status(name, status);
   return status;
 }
 
@@ -45,15 +45,12 @@ bool no_senders_operation::await_suspend(waiter& w) {
 // Requests the notification, with the number of send rights made so far as its sync argument. If no
 // send right exists, the kernel notifies at once (ipc_port_nsrequest).
 std::error_code no_senders_operation::request() noexcept {
-  mach_port_t previous = MACH_PORT_NULL;
-  const kern_return_t code =
-      mach_port_request_notification(mach_task_self(), source_->name(), MACH_NOTIFY_NO_SENDERS,
-                                     status_of(source_->name()).mps_mscount, notify_port_.name(),
-                                     MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
-  // KERN_INVALID_CAPABILITY: the request stands, and the port of the displaced one is dead.
-  if (code != KERN_SUCCESS && code != KERN_INVALID_CAPABILITY) return kern_error(code);
-  send_once_right right = send_once_right::adopt(previous, place());
-  if (!displaced_) displaced_ = std::move(right);
+  send_once_right displaced;
+  const kern_return_t code = replace_request(
+      source_->name(), MACH_NOTIFY_NO_SENDERS, status_of(source_->name()).mps_mscount,
+      notify_port_.name(), MACH_MSG_TYPE_MAKE_SEND_ONCE, displaced);
+  if (code != KERN_SUCCESS) return kern_error(code);
+  if (!displaced_) displaced_ = std::move(displaced);
   requested_ = source_->senders_awaited = true;
   return {};
 }
@@ -62,22 +59,15 @@ void no_senders_operation::withdraw_request() noexcept {
   if (!requested_) return;
   requested_ = source_->senders_awaited = false;
   if (source_->name() == MACH_PORT_NULL) return;
-  mach_port_t previous = MACH_PORT_NULL;
-  mach_port_request_notification(mach_task_self(), source_->name(), MACH_NOTIFY_NO_SENDERS, 0,
-                                 MACH_PORT_NULL, MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
-  static_cast<void>(send_once_right::adopt(previous, place()));
+  static_cast<void>(remove_request(source_->name(), MACH_NOTIFY_NO_SENDERS));
   restore_displaced();
 }
 
 // Registers again what the request has displaced. If no send right exists, the kernel notifies its
 // owner at once.
 void no_senders_operation::restore_displaced() noexcept {
-  if (!displaced_ || source_->name() == MACH_PORT_NULL) return;
-  mach_port_t previous = MACH_PORT_NULL;
-  mach_port_request_notification(mach_task_self(), source_->name(), MACH_NOTIFY_NO_SENDERS, 0,
-                                 std::move(displaced_).release(), MACH_MSG_TYPE_MOVE_SEND_ONCE,
-                                 &previous);
-  static_cast<void>(send_once_right::adopt(previous, place()));
+  if (source_->name() == MACH_PORT_NULL) return;
+  restore_request(source_->name(), MACH_NOTIFY_NO_SENDERS, std::move(displaced_));
 }
 
 bool no_senders_operation::await_settle() noexcept {

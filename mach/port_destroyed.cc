@@ -4,18 +4,17 @@
 #include <mach/notify.h>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/notification_request.h"
 #include "kedge/mach/send_once_right.h"
 
 namespace kedge::mach {
 
 port_destroyed::port_destroyed(const receive_right& right)
     : port_(receive_right::make(1, place())) {
-  mach_port_t previous = MACH_PORT_NULL;
-  const kern_return_t code = mach_port_request_notification(
-      mach_task_self(), right.usable("port_destroyed"), MACH_NOTIFY_PORT_DESTROYED, 0, port_.name(),
-      MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
-  static_cast<void>(send_once_right::adopt(previous, place()));
-  check(code, "mach_port_request_notification");
+  send_once_right displaced;
+  check(replace_request(right.usable("port_destroyed"), MACH_NOTIFY_PORT_DESTROYED, 0, port_.name(),
+                        MACH_MSG_TYPE_MAKE_SEND_ONCE, displaced),
+        "mach_port_request_notification");
 }
 
 result<receive_right> port_destroyed_operation::await_resume() {

@@ -2,8 +2,6 @@
 // mach_port_insert_member().
 #include "kedge/mach/port_set.h"
 
-#include <stdexcept>
-#include <string>
 #include <utility>
 
 #include "kedge/mach/error.h"
@@ -67,20 +65,9 @@ void port_set::destroy() noexcept {
                  mach_port_mod_refs(mach_task_self(), name, MACH_PORT_RIGHT_PORT_SET, -1));
 }
 
-// The name, for a call of the kernel. Throws std::logic_error, which names the caller.
-mach_port_name_t port_set::usable(const char* what) const {
-  if (source_ == nullptr) {
-    throw std::logic_error(std::string("kedge::mach::port_set::") + what + ": the set is empty");
-  }
-  if (source_->space() != space_incarnation()) {
-    throw std::logic_error(std::string("kedge::mach::port_set::") + what +
-                           ": the set belongs to another space than the current one");
-  }
-  return source_->name();
-}
-
 void port_set::insert(const receive_right& member, std::uint64_t tag) {
-  const mach_port_name_t name = usable("insert"), port = member.usable("port_set::insert");
+  const mach_port_name_t name = port_source::usable_name(source_, "set", "port_set::insert");
+  const mach_port_name_t port = member.usable("port_set::insert");
   member_tags& tags = source_->tags();
   tags.reserve(name);
   check(mach_port_insert_member(mach_task_self(), port, name), "mach_port_insert_member");
@@ -88,7 +75,8 @@ void port_set::insert(const receive_right& member, std::uint64_t tag) {
 }
 
 void port_set::remove(const receive_right& member) {
-  const mach_port_name_t name = usable("remove"), port = member.usable("port_set::remove");
+  const mach_port_name_t name = port_source::usable_name(source_, "set", "port_set::remove");
+  const mach_port_name_t port = member.usable("port_set::remove");
   member_tags& tags = source_->tags();
   check(mach_port_extract_member(mach_task_self(), port, name), "mach_port_extract_member");
   tags.erase(port);

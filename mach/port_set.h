@@ -58,8 +58,6 @@ class port_set {
   receive_losses losses() const noexcept;
 
  private:
-  mach_port_name_t usable(const char* what) const;
-
   port_source* source_ = nullptr;
 };
 

@@ -3,6 +3,7 @@
 
 #include <mutex>
 #include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "kedge/mach/current_space.h"
@@ -94,6 +95,17 @@ class port_source::registered final : private remote::work {
   const unsigned generation_ = fork_generation();
   std::error_code why_;
 };
+
+mach_port_name_t port_source::usable_name(const port_source* source, const char* noun,
+                                          const char* what) {
+  const auto refuse = [&](const char* why) {
+    throw std::logic_error(std::string("kedge::mach::") + what + ": the " + noun + why);
+  };
+  if (source == nullptr) refuse(" is empty");
+  if (source->space() != space_incarnation())
+    refuse(" belongs to another space than the current one");
+  return source->name();
+}
 
 port_source::~port_source() {
   replace_registered(nullptr, kedge::errc::closed);

@@ -49,6 +49,12 @@ class port_source {
   // The incarnation of the space in which the name has its meaning.
   std::uint32_t space() const noexcept { return space_; }
 
+  // Returns the name of the source of a right or a set, for a call of the kernel. `noun` is "right"
+  // or "set", and `what` the function. Throws std::logic_error, which has both, if `source` is null
+  // (the object is empty), or if another space than the source's is current.
+  static mach_port_name_t usable_name(const port_source* source, const char* noun,
+                                      const char* what);
+
   // Makes the caller the one that receives. Returns false if there is another one. give_up() ends
   // it.
   bool claim() noexcept { return !claimed_.exchange(true, std::memory_order_acquire); }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/port_status.h"
 #include "kedge/runtime/awaiting/context.h"
 #include "kedge/runtime/reactor/reactor.h"
 
@@ -109,10 +110,7 @@ void receive_operation::closed(std::error_code why) noexcept {
 // a port set.
 bool receive_operation::can_wake() const noexcept {
   mach_port_status_t status{};
-  mach_msg_type_number_t size = MACH_PORT_RECEIVE_STATUS_COUNT;
-  const kern_return_t code =
-      mach_port_get_attributes(mach_task_self(), source_->name(), MACH_PORT_RECEIVE_STATUS,
-                               reinterpret_cast<mach_port_info_t>(&status), &size);
+  const kern_return_t code = read_status(source_->name(), status);
   return code != KERN_SUCCESS || status.mps_srights != 0 || status.mps_sorights != 0 ||
          status.mps_msgcount != 0;
 }

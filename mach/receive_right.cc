@@ -5,14 +5,15 @@
 
 #include <atomic>
 #include <new>
-#include <stdexcept>
-#include <string>
+#include <system_error>
 #include <utility>
 
 #include "kedge/mach/error.h"
 #include "kedge/mach/ledger_entries.h"
 #include "kedge/mach/misuse.h"
+#include "kedge/mach/notification_request.h"
 #include "kedge/mach/port_source.h"
+#include "kedge/mach/port_status.h"
 #include "kedge/mach/receive.h"
 #include "kedge/mach/reference_counts.h"
 #include "kedge/mach/space_incarnation.h"
@@ -66,10 +67,7 @@ receive_right receive_right::make(mach_port_msgcount_t queue_limit, const place&
 receive_right receive_right::adopt(mach_port_name_t name, const place& where) {
   if (!MACH_PORT_VALID(name)) return {};
   mach_port_status_t status{};
-  mach_msg_type_number_t count = MACH_PORT_RECEIVE_STATUS_COUNT;
-  check(mach_port_get_attributes(mach_task_self(), name, MACH_PORT_RECEIVE_STATUS,
-                                 reinterpret_cast<mach_port_info_t>(&status), &count),
-        "mach_port_get_attributes");
+  check(read_status(name, status), "mach_port_get_attributes");
   if (status.mps_pdrequest != 0) throw std::system_error(make_error_code(errc::revocable));
   return adopt_revocable(name, where);
 }
@@ -112,10 +110,7 @@ mach_port_name_t receive_right::release() && noexcept {
   const bool is_here = source_->space() == space_incarnation();
   if (is_here && source_->senders_awaited) {
     // Withdraws the no-senders request, which would stay armed at the right's next owner.
-    mach_port_t previous = MACH_PORT_NULL;
-    mach_port_request_notification(mach_task_self(), name, MACH_NOTIFY_NO_SENDERS, 0,
-                                   MACH_PORT_NULL, MACH_MSG_TYPE_MAKE_SEND_ONCE, &previous);
-    static_cast<void>(send_once_right::adopt(previous));
+    static_cast<void>(remove_request(name, MACH_NOTIFY_NO_SENDERS));
   }
   ledger::erase(ledger::kind::receive, source_->space(), name);
   source_->close();
@@ -139,17 +134,8 @@ void receive_right::destroy() noexcept {
   }
 }
 
-// The name, for a call of the kernel. Throws std::logic_error, which names the caller, if the right
-// is empty or another space is current.
 mach_port_name_t receive_right::usable(const char* what) const {
-  if (source_ == nullptr) {
-    throw std::logic_error(std::string("kedge::mach::") + what + ": the right is empty");
-  }
-  if (source_->space() != space_incarnation()) {
-    throw std::logic_error(std::string("kedge::mach::") + what +
-                           ": the right belongs to another space than the current one");
-  }
-  return source_->name();
+  return port_source::usable_name(source_, "right", what);
 }
 
 send_right receive_right::make_send(const place& where) const {
@@ -176,11 +162,7 @@ send_once_right receive_right::make_send_once(const place& where) const {
 
 mach_port_status_t receive_right::status() const {
   mach_port_status_t status{};
-  mach_msg_type_number_t count = MACH_PORT_RECEIVE_STATUS_COUNT;
-  check(mach_port_get_attributes(mach_task_self(), usable("receive_right::status"),
-                                 MACH_PORT_RECEIVE_STATUS,
-                                 reinterpret_cast<mach_port_info_t>(&status), &count),
-        "mach_port_get_attributes");
+  check(read_status(usable("receive_right::status"), status), "mach_port_get_attributes");
   return status;
 }
 

@@ -94,6 +94,7 @@ class receive_right {
   friend class reply_port;
   friend class no_senders_awaitable;
 
+  // See port_source::usable_name().
   mach_port_name_t usable(const char* what) const;
 
   port_source* source_ = nullptr;

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/notification_request.h"
 #include "kedge/mach/space_incarnation.h"
 #include "kedge/runtime/errc.h"
 
@@ -27,17 +28,11 @@ constexpr mach_msg_option_t receive_options = MACH_RCV_MSG | MACH_RCV_TIMEOUT | 
 // The offset of the name in a notification: it follows the NDR record.
 constexpr std::size_t name_offset = sizeof(mach_msg_header_t) + sizeof(NDR_record_t);
 
-// Replaces the request for `name`. MACH_PORT_NULL as `notify` removes it. Returns the kernel's
-// code; `previous` is the send-once right that was registered before, or MACH_PORT_NULL.
-kern_return_t replace_request(mach_port_name_t name, notice n, mach_port_name_t notify,
-                              mach_msg_type_name_t disposition, mach_port_name_t& previous) {
-  // With sync set the kernel notifies at once if there is room. Without it the kernel notifies of
-  // room only after a send has found the queue full with MACH_SEND_NOTIFY, which this library never
-  // sets.
-  const mach_port_mscount_t sync = n == notice::room ? 1 : 0;
-  previous = MACH_PORT_NULL;
-  return mach_port_request_notification(mach_task_self(), name, MACH_NOTIFY_SEND_POSSIBLE, sync,
-                                        notify, disposition, &previous);
+// The sync argument of a request. With it the kernel notifies at once if there is room. Without it
+// the kernel notifies of room only after a send has found the queue full with MACH_SEND_NOTIFY,
+// which this library never sets.
+mach_port_mscount_t sync_of(notice n) noexcept {
+  return n == notice::room ? 1 : 0;
 }
 
 }  // namespace
@@ -230,12 +225,11 @@ name_interest* space_notifications::take(notified_loop& own, told_notices& into)
 // --- Requests ------------------------------------------------------------------------------------
 
 std::error_code space_notifications::arm(name_request& r, notice n) noexcept {
-  mach_port_name_t previous;
-  const kern_return_t code =
-      replace_request(r.name_, n, port_.name(), MACH_MSG_TYPE_MAKE_SEND_ONCE, previous);
-  // KERN_INVALID_CAPABILITY: the request stands, and the port of the displaced one is dead.
-  if (code != KERN_SUCCESS && code != KERN_INVALID_CAPABILITY) return kern_error(code);
-  keep_or_destroy(r, previous);
+  send_once_right previous;
+  const kern_return_t code = replace_request(r.name_, MACH_NOTIFY_SEND_POSSIBLE, sync_of(n),
+                                             port_.name(), MACH_MSG_TYPE_MAKE_SEND_ONCE, previous);
+  if (code != KERN_SUCCESS) return kern_error(code);
+  keep_or_destroy(r, std::move(previous));
   r.armed_ = n;
   return {};
 }
@@ -254,22 +248,18 @@ void space_notifications::arm_as_wanted(name_request& r) noexcept {
 // Withdraws the request, if any, and registers again what it has displaced.
 void space_notifications::disarm(name_request& r) noexcept {
   if (r.armed_ == notice::none) return;
-  mach_port_name_t previous;
-  static_cast<void>(replace_request(r.name_, notice::death, MACH_PORT_NULL,
-                                    MACH_MSG_TYPE_MAKE_SEND_ONCE, previous));
-  keep_or_destroy(r, previous);
+  keep_or_destroy(r, remove_request(r.name_, MACH_NOTIFY_SEND_POSSIBLE));
   r.armed_ = notice::none;
   restore_displaced(r);
 }
 
-// `previous` was in the kernel's slot of the name. Nobody tells whose it is. If the request is
-// armed it is ours, unless another library has displaced ours.
-void space_notifications::keep_or_destroy(name_request& r, mach_port_name_t previous) noexcept {
-  send_once_right right = send_once_right::adopt(previous, place());
-  if (!right) return;
+// `previous` was in the kernel's slot of the name. The kernel does not say whose it is. If the
+// request is armed it is ours, unless another library has displaced ours.
+void space_notifications::keep_or_destroy(name_request& r, send_once_right previous) noexcept {
+  if (!previous) return;
   const bool may_be_other = r.armed_ == notice::none || arms_again_;
   if (may_be_other && !r.displaced_) {
-    r.displaced_ = std::move(right);
+    r.displaced_ = std::move(previous);
   } else {
     ++destroyed_here_;  // if it is ours, the kernel notifies
   }
@@ -278,11 +268,7 @@ void space_notifications::keep_or_destroy(name_request& r, mach_port_name_t prev
 // Requires that no request of ours is in the kernel's slot. If the kernel refuses, the right is
 // destroyed and its owner notified of that.
 void space_notifications::restore_displaced(name_request& r) noexcept {
-  if (!r.displaced_) return;
-  mach_port_name_t previous;
-  static_cast<void>(replace_request(r.name_, notice::death, std::move(r.displaced_).release(),
-                                    MACH_MSG_TYPE_MOVE_SEND_ONCE, previous));
-  static_cast<void>(send_once_right::adopt(previous, place()));
+  restore_request(r.name_, MACH_NOTIFY_SEND_POSSIBLE, std::move(r.displaced_));
 }
 
 // Another library has displaced a request of ours, of an unknown name.

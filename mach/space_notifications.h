@@ -199,7 +199,7 @@ class space_notifications {
   std::error_code arm(name_request& r, notice n) noexcept;
   void arm_as_wanted(name_request& r) noexcept;
   void disarm(name_request& r) noexcept;
-  void keep_or_destroy(name_request& r, mach_port_name_t previous) noexcept;
+  void keep_or_destroy(name_request& r, send_once_right previous) noexcept;
   static void restore_displaced(name_request& r) noexcept;
   void arm_all_again() noexcept;
   mach_msg_return_t receive_one() noexcept;
