@@ -165,7 +165,7 @@ void message::append(send_right&& right) {
   reserve_descriptor(sizeof(mach_msg_port_descriptor_t));
   const bool is_empty = !right;
   const mach_port_name_t name = std::move(right).release();
-  // Somebody else has released the name, or its count of references is full.
+  // Other code has released the name, or its count of references is full.
   if (name == MACH_PORT_NULL && !is_empty)
     check(KERN_INVALID_RIGHT, "kedge::mach::message::append");
   add_right(name, MACH_MSG_TYPE_MOVE_SEND);

@@ -22,7 +22,9 @@
 // Errors: appending throws std::bad_alloc; std::length_error if the message would be larger than
 // the kernel lets pass (max_size, max_rights), before anything is copied; and std::logic_error for
 // a right of another space than the current one, or of another than the message's. The message is
-// then unchanged, and a right that was to be moved in is the caller's still.
+// then unchanged, and a right that was to be moved in is the caller's still. A send right of which
+// the kernel gives no reference (its name was released by other code) throws std::system_error, and
+// is lost.
 #pragma once
 
 #include <mach/mach.h>
@@ -37,6 +39,7 @@
 #include <vector>
 
 #include "kedge/mach/descriptor.h"
+#include "kedge/mach/descriptor_access.h"
 #include "kedge/mach/immovable.h"
 #include "kedge/mach/memory_region.h"
 #include "kedge/mach/message_buffer.h"
@@ -66,7 +69,7 @@ concept message_part =
 template <class T>
 inline constexpr bool is_message_part = message_part<T>;
 
-class message {
+class message : public descriptor_access<message> {
  public:
   // The kernel's limits. Bytes of a message in all: header, descriptors, and bytes with padding.
   static constexpr std::size_t max_size = 48u * 1024 * 1024 - MAX_TRAILER_SIZE;
@@ -138,37 +141,17 @@ class message {
   void reply_to(send_once_right&& right);
   void reply_to(reply_right&& right);
 
-  // Take rights and memory back out of a message that was not sent; the caller then owns them. The
-  // receiver of the message finds empty ones in their place. As the functions of received.
-  descriptor_list descriptors() & noexcept { return here(); }
-  descriptor_list descriptors() && = delete;
-  send_right take_send(std::size_t i, const place& where = place::current()) {
-    return here()[i].take_send(where);
-  }
-  send_once_right take_send_once(std::size_t i, const place& where = place::current()) noexcept {
-    return here()[i].take_send_once(where);
-  }
-  receive_right take_receive(std::size_t i, const place& where = place::current()) {
-    return here()[i].take_receive(where);
-  }
-  memory_region take_memory(std::size_t i) noexcept { return here()[i].take_memory(); }
-  std::vector<send_right> take_send_array(std::size_t i, const place& where = place::current()) {
-    return here()[i].take_send_array(where);
-  }
-  std::vector<send_once_right> take_send_once_array(std::size_t i,
-                                                    const place& where = place::current()) {
-    return here()[i].take_send_once_array(where);
-  }
-  std::vector<receive_right> take_receive_array(std::size_t i,
-                                                const place& where = place::current()) {
-    return here()[i].take_receive_array(where);
-  }
+  // The functions of descriptor_access take rights and memory back out of a message that was not
+  // sent. The receiver of the message finds empty ones in their place.
+  //
+  // Takes the right back that reply_to() has set. Throws std::bad_alloc; the right then stays.
   reply_right take_reply(const place& where = place::current());
 
   // Releases every right and the memory. The message is then empty.
   void clear() noexcept;
 
  private:
+  friend class descriptor_access<message>;
   friend class message_transmission;
   friend class destination;
   friend class send_operation;

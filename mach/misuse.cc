@@ -20,8 +20,7 @@ namespace {
 
 // Returns whether the space of the incarnation lives, in this process.
 bool is_alive(std::uint32_t space) noexcept {
-  constexpr std::uint32_t made_task = std::uint32_t{1} << 31;
-  if ((space & made_task) == 0) return space == (fork_generation() & ~made_task);
+  if ((space & made_task) == 0) return space == space_incarnation_of(kernel::task());
   const mach_port_t self = kernel::task_self_port(kernel::task{space & ~made_task});
   if (!MACH_PORT_VALID(self)) return false;
   mach_port_deallocate(mach_task_self(), self);
@@ -33,7 +32,7 @@ bool is_alive(std::uint32_t space) noexcept {
 void report_failed_release(const char* what, mach_port_name_t name, kern_return_t code) noexcept {
   if (code == KERN_TERMINATED || code == KERN_INVALID_TASK) return;
   std::fprintf(stderr,
-               "kedge::mach: releasing %s, 0x%x: %s; somebody else has released the name, or has "
+               "kedge::mach: releasing %s, 0x%x: %s; other code has released the name, or has "
                "changed its guard\n",
                what, name, mach_error_string(code));
 }

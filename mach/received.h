@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "kedge/mach/descriptor.h"
+#include "kedge/mach/descriptor_access.h"
 #include "kedge/mach/message_buffer.h"
 #include "kedge/mach/message_reader.h"
 #include "kedge/mach/plain.h"
@@ -35,7 +36,7 @@
 
 namespace kedge::mach {
 
-class received {
+class received : public descriptor_access<received> {
  public:
   // Empty.
   received() = default;
@@ -71,39 +72,6 @@ class received {
 
   // The number of descriptors, of any kind: an array of rights counts as one.
   std::size_t rights() const noexcept { return descriptors_.size(); }
-  // The descriptors, in the order in which the sender appended them. Valid until the message is
-  // moved or cleared.
-  descriptor_list descriptors() & noexcept { return here(); }
-  descriptor_list descriptors() && = delete;
-  // Take what descriptor `i` holds; the caller then owns it. Return an empty object if there is no
-  // such descriptor, if it is of another kind, or if its contents were taken before. They take
-  // constant time in a message of port descriptors only, else time proportional to `i`: a loop over
-  // descriptors() is linear in any case. For what they throw, see
-  // descriptor.
-  send_right take_send(std::size_t i, const place& where = place::current()) {
-    return here()[i].take_send(where);
-  }
-  send_once_right take_send_once(std::size_t i, const place& where = place::current()) noexcept {
-    return here()[i].take_send_once(where);
-  }
-  receive_right take_receive(std::size_t i, const place& where = place::current()) {
-    return here()[i].take_receive(where);
-  }
-  receive_right take_revocable(std::size_t i, const place& where = place::current()) {
-    return here()[i].take_revocable(where);
-  }
-  memory_region take_memory(std::size_t i) noexcept { return here()[i].take_memory(); }
-  std::vector<send_right> take_send_array(std::size_t i, const place& where = place::current()) {
-    return here()[i].take_send_array(where);
-  }
-  std::vector<send_once_right> take_send_once_array(std::size_t i,
-                                                    const place& where = place::current()) {
-    return here()[i].take_send_once_array(where);
-  }
-  std::vector<receive_right> take_receive_array(std::size_t i,
-                                                const place& where = place::current()) {
-    return here()[i].take_receive_array(where);
-  }
   // Takes the reply right. Throws std::bad_alloc; the right then stays. Empty if the sender expects
   // no reply, or if its reply port is dead.
   reply_right take_reply(const place& where = place::current());
@@ -127,6 +95,7 @@ class received {
   void clear() noexcept;
 
  private:
+  friend class descriptor_access<received>;
   friend class port_source;
 
   // A trailer with a token of all ones, which no task has: all zeros would be the kernel's.
