@@ -25,6 +25,7 @@
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
 #include "space_names.h"
+#include "tests/runtime/drain.h"
 
 namespace kedge::mach {
 namespace {
@@ -50,11 +51,6 @@ task<std::uint32_t> ask(const send_right& service, std::uint32_t n) {
 task<> note_error(const send_right& service, std::error_code& error) {
   const auto reply = co_await call(service, message(1, std::uint32_t{0}));
   error = reply ? std::error_code() : reply.error().code();
-}
-
-void settle(loop& l) {
-  while (l.poll()) {
-  }
 }
 
 }  // namespace

@@ -33,6 +33,7 @@
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
 #include "space_names.h"
+#include "tests/runtime/drain.h"
 
 namespace kedge::mach {
 namespace {
@@ -42,11 +43,6 @@ using namespace std::chrono_literals;
 task<> count_death(const send_right& right, int& deaths) {
   (co_await died(right)).value();
   ++deaths;
-}
-
-void settle(loop& l) {
-  while (l.poll()) {
-  }
 }
 
 // Takes the loop's request for a name out of the kernel, as any code in the space can. Returns the

@@ -321,7 +321,7 @@ TEST_CASE("no message ends a service, keeps it from its clients, or leaves anyth
   }
 }
 
-TEST_CASE("hostile messages that nobody reads leave no memory behind" * several_tasks) {
+TEST_CASE("hostile messages that are dropped unread leave no memory behind" * several_tasks) {
   space of_service;
   const scoped_space inside(of_service);
   const receive_right requests = receive_right::make(1000);

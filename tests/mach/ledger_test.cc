@@ -20,10 +20,10 @@
 #include "kedge/mach/reply.h"
 #include "kedge/mach/send.h"
 #include "kedge/mach/space.h"
-#include "kedge/mach/try_receive.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/with_timeout.h"
+#include "take_message.h"
 #include "tests/runtime/in_child_process.h"
 
 namespace kedge::mach {
@@ -31,13 +31,6 @@ namespace {
 
 // Builds of the library with NDEBUG keep no ledger.
 const auto kept = doctest::skip(!ledger::is_kept());
-
-received take(const receive_right& from) {
-  received m;
-  std::size_t size = 256;
-  static_cast<void>(try_receive(from.name(), size, m));
-  return m;
-}
 
 }  // namespace
 

@@ -22,18 +22,11 @@
 #include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/received.h"
 #include "kedge/mach/send.h"
-#include "kedge/mach/try_receive.h"
 #include "space_names.h"
+#include "take_message.h"
 
 namespace kedge::mach {
 namespace {
-
-received take(const receive_right& port) {
-  received m;
-  std::size_t expected = 0;
-  REQUIRE(try_receive(port.name(), expected, m) == MACH_MSG_SUCCESS);
-  return m;
-}
 
 received through(const receive_right& port, message&& m) {
   REQUIRE(try_send(port.make_send(), std::move(m)));

@@ -20,6 +20,7 @@
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
 #include "space_names.h"
+#include "tests/runtime/drain.h"
 
 namespace kedge::mach {
 namespace {
@@ -35,11 +36,6 @@ task<> watch(const receive_right& port, outcome& o) {
   const result<void> r = co_await no_senders(port);
   o.ended = true;
   if (!r) o.error = r.error();
-}
-
-void settle(loop& l) {
-  while (l.poll()) {
-  }
 }
 
 }  // namespace

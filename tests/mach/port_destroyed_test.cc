@@ -43,7 +43,7 @@ TEST_CASE("port_destroyed gets the right back with its queue, and its senders' r
     SUBCASE("it was destroyed by its owner") {
       port.destroy();
     }
-    SUBCASE("it was in a message that nobody has received") {
+    SUBCASE("it was in a message that was not received") {
       receive_right carrier = receive_right::make();
       REQUIRE(try_send(carrier.make_send(), message(0, std::move(port))));
       CHECK(l.run(with_timeout(1ms, back.wait())).error() == kedge::errc::timed_out);

@@ -15,18 +15,11 @@
 #include "kedge/mach/received.h"
 #include "kedge/mach/send.h"
 #include "kedge/mach/space.h"
-#include "kedge/mach/try_receive.h"
 #include "space_names.h"
+#include "take_message.h"
 
 namespace kedge::mach {
 namespace {
-
-received take(const receive_right& port) {
-  received m;
-  std::size_t expected = 0;
-  REQUIRE(try_receive(port.name(), expected, m) == MACH_MSG_SUCCESS);
-  return m;
-}
 
 // A request with the reply right `right`.
 template <class Right>
@@ -127,7 +120,7 @@ TEST_CASE("sending by an empty right, or by one of another space, says so and ke
     }
     REQUIRE(try_send(to, std::move(here)));
     CHECK(take(port).id() == 3);
-    // A name that somebody else has released.
+    // A name that other code has released.
     const mach_port_name_t gone = 0x00fff703;
     CHECK(try_send(send_once_right::adopt(gone), message(3)).error().code() == errc::wrong_space);
   }

@@ -188,7 +188,7 @@ TEST_CASE("send_right::another throws for a name that is not a send right") {
   CHECK_FALSE(send_right::another(MACH_PORT_NULL));
 }
 
-TEST_CASE("a right that somebody else has released is reported in debug builds") {
+TEST_CASE("a right that other code has released is reported in debug builds") {
   const program_end end = in_child_process([] {
     const std::size_t before = names_in_space();
     {

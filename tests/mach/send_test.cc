@@ -25,6 +25,7 @@
 #include "kedge/runtime/with_timeout.h"
 #include "kedge/runtime/yield.h"
 #include "space_names.h"
+#include "tests/runtime/drain.h"
 
 namespace kedge::mach {
 namespace {
@@ -44,12 +45,6 @@ task<> send_one(const send_right& to, std::uint32_t number) {
 task<> note_failure(const send_right& to, message m, std::optional<send_failure>& failure) {
   result<void, send_failure> sent = co_await send(to, std::move(m));
   if (!sent) failure.emplace(std::move(sent).error());
-}
-
-// Drives the loop until nothing is ready.
-void settle(loop& l) {
-  while (l.poll()) {
-  }
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "kedge/mach/send.h"
 #include "kedge/mach/try_receive.h"
 #include "space_names.h"
+#include "take_message.h"
 
 namespace kedge::mach {
 namespace {
@@ -41,13 +42,6 @@ void fill(const receive_right& port) {
   while (try_send(to, message(0))) {
   }
   CHECK(port.status().mps_msgcount == port.status().mps_qlimit);
-}
-
-received take(const receive_right& port) {
-  received m;
-  std::size_t expected = 0;
-  REQUIRE(try_receive(port.name(), expected, m) == MACH_MSG_SUCCESS);
-  return m;
 }
 
 }  // namespace
