@@ -16,7 +16,8 @@
 // the kernel, so that from_kernel() is true. Such a reply can be taken for no_reply, and nothing
 // worse.
 //
-// A request that nobody receives is no deadlock, since it could be received: give calls a deadline.
+// A request that no task receives is no deadlock, since one could receive it: give calls a
+// deadline.
 //
 // Every call has a reply port of its own, so a late reply cannot reach a newer call; the kernel
 // destroys it. Cancellation loses the request if it was not sent yet, else the reply.

@@ -29,7 +29,7 @@ enum class errc {
   // sender expects no reply.
   empty_right,
   // The current space does not know the right's name: the right belongs to another space, or its
-  // name was released by somebody else.
+  // name was released by other code.
   wrong_space,
   // A message could not be copied out: the space has no room for its rights, or the process none
   // for its memory. The message is gone. receive() drops and counts it (receive_losses), unless

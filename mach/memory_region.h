@@ -11,7 +11,7 @@
 //
 // Ownership: the region is released by the destructor. A region that is moved into a message
 // belongs to the message. What a sender has written is not trusted: it can be of any size, and its
-// contents can be anything, but nobody else can change them any more.
+// contents can be anything, but no other task can change them any more.
 // Threads: as a std::vector.
 #pragma once
 

@@ -1,5 +1,5 @@
 // Reports of misuse that no caller can be told of: a release that the kernel refuses, since
-// somebody else has released the name before, and an object that is destroyed in another space than
+// other code has released the name before, and an object that is destroyed in another space than
 // its own.
 //
 // Builds of the library without NDEBUG write one line to standard error. With NDEBUG nothing is

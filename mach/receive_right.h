@@ -39,7 +39,7 @@ class receive_right {
   // and MACH_PORT_DEAD give an empty object. Throws std::system_error or std::bad_alloc; the caller
   // then still owns the right. A right with a port-destroyed request is refused with
   // errc::revocable: when it is destroyed, it goes to whoever has made the request, with its queue
-  // and all later messages, and nobody is notified of a death.
+  // and all later messages, and no holder of a send right is notified of a death.
   static receive_right adopt(mach_port_name_t name, const place& where = place::current());
   // The same, also for a right with such a request.
   static receive_right adopt_revocable(mach_port_name_t name,

@@ -8,7 +8,7 @@
 //
 // A name has a meaning only in its space, so every function takes the space's incarnation
 // (space_incarnation.h). In another space than the current one nothing is released: there the name
-// is somebody else's.
+// belongs to another right.
 //
 // For send_right, dead_name and received messages. A message that was not sent yet owns references
 // of the kernel's: 65,535 such messages at once with one right would fill its count. Threads: any.
@@ -36,7 +36,7 @@ std::uint64_t count(std::uint32_t space, mach_port_name_t name) noexcept;
 // Subtracts one. The last one deallocates the kernel's reference, unless `space` is not current.
 void drop(std::uint32_t space, mach_port_name_t name) noexcept;
 // Subtracts one and gives the caller a user reference instead. Returns MACH_PORT_NULL if there is
-// none: `space` is not current, or somebody else has released the name.
+// none: `space` is not current, or other code has released the name.
 mach_port_name_t release(std::uint32_t space, mach_port_name_t name) noexcept;
 
 }  // namespace kedge::mach::reference_counts

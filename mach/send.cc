@@ -83,7 +83,7 @@ bool destination::hold() noexcept {
   } catch (const std::system_error&) {
     // The next transmit() reports the error.
   } catch (const std::bad_alloc&) {
-    // Only if nobody else counts the name: its owner has released it.
+    // Only if no other object counts the name: its owner has released it.
   }
   return static_cast<bool>(held_);
 }
