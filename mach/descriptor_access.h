@@ -48,11 +48,11 @@ class descriptor_access {
     return list()[i].take_receive_array(where);
   }
 
- protected:
+ private:
+  friend Message;
   descriptor_access() = default;
   ~descriptor_access() = default;
 
- private:
   descriptor_list list() const noexcept { return static_cast<const Message&>(*this).here(); }
 };
 
