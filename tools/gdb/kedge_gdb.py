@@ -29,6 +29,8 @@ TEXTS = {
     "foreign_operation": "an awaitable of another library",
     "forever_operation": "a cancellation",
     "local_operation": "a task-local value",
+    "mach::port_destroyed_operation": "the return of a receive right",
+    "mach::send_once_gone_operation": "the end of a send-once right",
     "offload_operation": "a function on another thread",
     "shield_operation": "a shielded branch",
     "signal_set::next_operation": "a signal",
@@ -485,6 +487,8 @@ class Dump:
         if "watch_file" in name:
             path = member(state, "path_")
             return f"a change of {text_of(path) if path is not None else '?'}"
+        if "death_watch" in name:
+            return "the death of one of several ports"
         if "user_event" in name:
             return "a user event"
         fd = member(state, "fd_")
