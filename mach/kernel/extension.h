@@ -21,6 +21,16 @@
 // each kqueue is set and moved separately (kedge/runtime/kqueue/extension.h): docs/virtual-time.md
 // has a recipe.
 //
+// plan_faults() makes calls fail that would succeed, for tests. What happens is what the real cause
+// does: a send that finds its queue full gives the message back, and a peer that dies is a task
+// that ends. mach/kernel/README.md lists the points. A sweep tries them one after the other:
+//
+//   for (std::uint64_t nth = 1;; ++nth) {
+//     plan_faults({.nth = nth});
+//     run();
+//     if (end_faults().caused == 0) break;  // the run has fewer points
+//   }
+//
 // Threads: all functions may be called from any thread.
 // On Darwin a process is one task: create_task() returns that task, the other functions have no
 // effect, and has_many_tasks() is false.
@@ -86,6 +96,7 @@ void kedge_mach_clock_moved(void) KEDGE_MACH_NOEXCEPT;
 #if defined(__cplusplus) && __cplusplus >= 202002L
 
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -117,6 +128,48 @@ using clock_function = std::uint64_t (*)(void* argument) noexcept;
 
 // The version of macOS that the kernel follows where versions differ.
 enum class kernel_profile { macos11, macos15 };
+
+// Where a call can fail for a reason that its caller does not control. mach/kernel/README.md says
+// what each one does to which calls.
+enum class fault : std::uint32_t {
+  message_memory,     // no memory for a message
+  death_before,       // the peer's task ends before the call
+  descriptor_memory,  // no memory for what the descriptors of a message carry
+  array_memory,       // no memory for the names of an array of rights
+  sent_memory,        // no memory for a copy of out-of-line memory
+  sent_right,         // another thread releases the right that a descriptor moves
+  full_queue,         // the queue is full while a send looks
+  queue_ceiling,      // the queue takes no message by a send-once right either
+  interruption,       // a signal, when the call begins to wait
+  death_during,       // the peer's task ends when the call has taken its rights
+  death_after,        // the peer's task ends when the call is done
+  received_room,      // no addresses for out-of-line memory that arrives or comes back
+  received_memory,    // no memory for the same
+  no_name,            // the space takes no more names
+  name_reuse,         // the name that was freed last comes again
+  port_memory,        // no memory for a port, a set, a member, a request
+  early_room,         // a queue that is full again is reported to have room
+  displaced_request,  // another library displaces a request for a notification, and cancels its own
+};
+
+// Which passages of which fault points fail.
+struct fault_plan {
+  static constexpr std::uint32_t all = ~std::uint32_t{0};
+  static constexpr std::uint32_t only(fault point) noexcept {
+    return std::uint32_t{1} << static_cast<std::uint32_t>(point);
+  }
+  std::uint32_t points = all;  // or'ed bits of only(); the others are not passed
+  std::uint64_t nth = 0;       // this passage fails, counted from 1
+  std::uint32_t one_in = 0;    // each passage fails with a chance of one in so many
+  std::uint64_t seed = 0;      // says which ones, for `one_in`
+  std::optional<task> of{};    // only the calls of this task pass
+};
+
+struct fault_tally {
+  std::uint64_t passed = 0;  // how many fault points the calls have passed
+  std::uint32_t caused = 0;  // how many of them have failed
+  fault last{};              // the latest one; has a meaning if `caused` is not 0
+};
 
 #if defined(__APPLE__)
 
@@ -150,6 +203,12 @@ inline std::vector<guard_exception> take_guard_exceptions(task) {
 }
 inline void set_kernel_profile(kernel_profile) noexcept {}
 inline void enforce_strict_replies(bool) noexcept {}
+inline fault_tally plan_faults(const fault_plan&) noexcept {
+  return {};
+}
+inline fault_tally end_faults() noexcept {
+  return {};
+}
 
 #else
 
@@ -209,6 +268,13 @@ void set_kernel_profile(kernel_profile) noexcept;
 // argument ipc_strict_reply enables it. Applies to the whole kernel. Requires that no call is in
 // progress.
 void enforce_strict_replies(bool) noexcept;
+
+// Makes calls fail by the plan, and returns what has happened under the plan before. Applies to the
+// whole kernel, calls of this library's among them: a plan may be for one task. Requires that no
+// call is in progress. While there is a plan, mach_msg has no fast path.
+fault_tally plan_faults(const fault_plan& plan) noexcept;
+// Ends the plan. Returns what has happened under it. Requires that no call is in progress.
+fault_tally end_faults() noexcept;
 
 #endif
 

@@ -54,6 +54,22 @@ void set_kernel_profile(kernel_profile chosen) noexcept {
   call(requests::set_profile{static_cast<std::uint32_t>(chosen)});
 }
 
+fault_tally plan_faults(const fault_plan& plan) noexcept {
+  // A task that has ended, as one does by a fault, could not end the plan.
+  const current_task_guard in_own_task({});
+  const auto answer = call(requests::plan_faults{.nth = plan.nth,
+                                                 .seed = plan.seed,
+                                                 .id = plan.of ? plan.of->id : 0,
+                                                 .points = plan.points,
+                                                 .one_in = plan.one_in,
+                                                 .of_task = plan.of ? 1u : 0u});
+  return {answer.fields.passed, answer.fields.caused, static_cast<fault>(answer.fields.last)};
+}
+
+fault_tally end_faults() noexcept {
+  return plan_faults({.points = 0});
+}
+
 void enforce_strict_replies(bool enforced) noexcept {
   call(requests::set_strict_replies{enforced});
 }

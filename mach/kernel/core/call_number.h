@@ -92,6 +92,7 @@ enum class call_number : std::uint32_t {
   snapshot,
   set_profile,
   set_strict_replies,
+  plan_faults,
 };
 
 inline constexpr call_number first_of_binding = call_number::fileport_make;

@@ -83,4 +83,17 @@ struct set_strict_replies {
   std::uint32_t enforced;  // 0 or 1: whether MACH_MSG_STRICT_REPLY is enforced
 };
 
+// Sets which fault points fail from now on (fault_points.h).
+struct plan_faults {
+  static constexpr auto number = call_number::plan_faults;
+  using reply = replies::plan_faults;
+  std::uint64_t nth;
+  std::uint64_t seed;
+  std::uint64_t id;  // of the task, if `of_task`
+  std::uint32_t points;
+  std::uint32_t one_in;
+  std::uint32_t of_task;  // 0 or 1: only the calls of one task fail
+  std::uint32_t reserved = 0;
+};
+
 }  // namespace kedge::mach::kernel::requests

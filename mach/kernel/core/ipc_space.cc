@@ -18,8 +18,8 @@ constexpr std::uint32_t max_chosen_size = 305834;
 
 }  // namespace
 
-ipc_space::ipc_space(const name_policy& policy)
-    : policy_(policy), random_(policy.seed | 1), buckets_(64) {
+ipc_space::ipc_space(const name_policy& policy, faults_of_task by_plan)
+    : faults(by_plan), policy_(policy), random_(policy.seed | 1), buckets_(64) {
   entries_.resize(std::max(reserved_size, policy.first_index));
 }
 
@@ -73,13 +73,29 @@ bool ipc_space::must_grow() const noexcept {
   return next == 0 || (policy_.shuffled && entries_[next].was_used && free_count_ < idle_slots);
 }
 
+bool ipc_space::is_full() const noexcept {
+  return names_in_use() >= max_names || faults.happens(fault_point::no_name);
+}
+
+// Returns the free slot of the next name, or 0.
+std::uint32_t ipc_space::choose_slot() noexcept {
+  const bool is_free = freed_last_ != 0 && entries_[freed_last_].type == MACH_PORT_TYPE_NONE;
+  if (!is_free || !faults.planned() || !faults.happens(fault_point::name_reuse)) {
+    return entries_[0].next;
+  }
+  // The name comes again at once, as it does after all generations of its slot were used.
+  entries_[freed_last_].generation =
+      static_cast<std::uint8_t>(entries_[freed_last_].generation - generation_step);
+  return freed_last_;
+}
+
 mach_port_name_t ipc_space::make(entry*& made) noexcept {
-  if (names_in_use() >= max_names) return MACH_PORT_NULL;
+  if (is_full()) return MACH_PORT_NULL;
   if (must_grow()) {
     // A table that cannot grow uses its slots again earlier.
     grow(std::min(max_size, table_size() + std::max(table_size(), 256u)));
   }
-  const std::uint32_t index = entries_[0].next;
+  const std::uint32_t index = choose_slot();
   if (index == 0) return MACH_PORT_NULL;
   remove_free(index);
   made = &entries_[index];
@@ -96,7 +112,7 @@ kern_return_t ipc_space::find_slot(mach_port_name_t name, bool checks_generation
   if (found) return KERN_SUCCESS;
   const bool is_reserved = index < std::max(reserved_size, policy_.first_index);
   if (is_reserved || name_at(index) != MACH_PORT_NULL) return KERN_FAILURE;
-  if (names_in_use() >= max_names) return KERN_NO_SPACE;
+  if (is_full()) return KERN_NO_SPACE;
   if (index >= table_size() && !grow(index + 1)) return KERN_RESOURCE_SHORTAGE;
   found = &entries_[index];
   return KERN_SUCCESS;
@@ -114,7 +130,9 @@ void ipc_space::free(mach_port_name_t name, entry& gone) noexcept {
   gone.generation = static_cast<std::uint8_t>(generation + generation_step);
   gone.was_used = true;
   const std::uint32_t index = name >> 8;
-  if (index >= reserved_size && index >= policy_.first_index) add_free(index, !policy_.shuffled);
+  if (index < reserved_size || index < policy_.first_index) return;
+  add_free(index, !policy_.shuffled);
+  freed_last_ = index;
 }
 
 std::size_t ipc_space::bucket(const port& target) const noexcept {

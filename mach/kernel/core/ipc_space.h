@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kedge/mach/kernel/core/fault_points.h"
 #include "kedge/mach/kernel/core/object.h"
 #include "kedge/mach/kernel/core/space_lock.h"
 
@@ -58,7 +59,7 @@ struct entry {
 
 class ipc_space {
  public:
-  explicit ipc_space(const name_policy& policy);
+  explicit ipc_space(const name_policy& policy, faults_of_task by_plan = {});
   ipc_space(const ipc_space&) = delete;
   ipc_space& operator=(const ipc_space&) = delete;
 
@@ -66,6 +67,7 @@ class ipc_space {
   // (64 generations, of which the first reuse may come early).
   static constexpr std::uint32_t idle_slots = 8192;
 
+  const faults_of_task faults;  // of the task
   space_lock lock;
   bool active = true;
   // Not counting the reserved names. A lower limit leaves existing names alone.
@@ -134,6 +136,8 @@ class ipc_space {
   void add_free(std::uint32_t index, bool first) noexcept;
   bool must_grow() const noexcept;
   void remove_free(std::uint32_t index) noexcept;
+  bool is_full() const noexcept;
+  std::uint32_t choose_slot() noexcept;
   std::uint64_t draw() noexcept;
   std::size_t bucket(const port& target) const noexcept;
 
@@ -141,6 +145,7 @@ class ipc_space {
   std::uint64_t random_;
   std::vector<entry> entries_;  // index 0 heads the ring of free slots
   std::uint32_t free_count_ = 0;
+  std::uint32_t freed_last_ = 0;        // an index that has had a name, or 0
   std::vector<std::uint32_t> buckets_;  // indices of send rights' entries, by port
   std::uint32_t sends_ = 0;
 };

@@ -18,10 +18,10 @@ port* new_send_right(port& target) noexcept {
 }  // namespace
 
 ipc_task::ipc_task(std::uint64_t number, const name_policy& policy, const identity& sender,
-                   port& host, ipc_task* parent, port& bootstrap)
+                   port& host, ipc_task* parent, port& bootstrap, fault_points& faults)
     : id(number),
       credentials(sender),
-      names(policy),
+      names(policy, {faults, number}),
       self_port_(ref<port>::adopt(new port(kernel_object::task, number))),
       thread_port_(ref<port>::adopt(new port(kernel_object::thread, number))) {
   reserve(task_self_name, new_send_right(*self_port_), true);

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "kedge/mach/kernel/core/fault_points.h"
 #include "kedge/mach/kernel/core/guard_policy.h"
 #include "kedge/mach/kernel/core/ipc_space.h"
 #include "kedge/mach/kernel/core/object.h"
@@ -34,7 +35,7 @@ class ipc_task {
  public:
   // The special ports are inherited from the parent. Without a parent, `bootstrap` is the only one.
   ipc_task(std::uint64_t number, const name_policy& policy, const identity& sender, port& host,
-           ipc_task* parent, port& bootstrap);
+           ipc_task* parent, port& bootstrap, fault_points& faults);
   ~ipc_task();
   ipc_task(const ipc_task&) = delete;
   ipc_task& operator=(const ipc_task&) = delete;

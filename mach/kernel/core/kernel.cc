@@ -43,7 +43,7 @@ ref<ipc_task> kernel::create_task(const name_policy& names, const identity& send
   const auto place = tasks_.try_emplace(id).first;
   try {
     place->second = ref<ipc_task>::adopt(
-        new ipc_task(id, names, sender, *host_port_, parent, *bootstrap_port_));
+        new ipc_task(id, names, sender, *host_port_, parent, *bootstrap_port_, faults_));
   } catch (const std::bad_alloc&) {
     tasks_.erase(place);
     throw;
@@ -78,6 +78,27 @@ void kernel::terminate_task(ipc_task& ending) {
   deferred_work cleanup(*this);
   last->terminate(cleanup);
   names_.task_ended(last->id, cleanup);
+}
+
+// The task that receives from the port, if it may end by a fault.
+ref<ipc_task> kernel::find_mortal_receiver(port& of, const ipc_task& caller) {
+  const ipc_space* receiver = nullptr;
+  {
+    const std::lock_guard hold(of.lock);
+    receiver = of.receiver;
+  }
+  if (!receiver || receiver == &caller.names) return {};
+  const std::lock_guard hold(tasks_lock_);
+  for (const auto& [id, each] : tasks_) {
+    if (&each->names == receiver && id != first_task_id) return each;
+  }
+  return {};
+}
+
+void kernel::end_receiver(port& of, ipc_task& caller, fault_point at) {
+  if (!faults_.planned()) return;
+  const ref<ipc_task> receiver = find_mortal_receiver(of, caller);
+  if (receiver && caller.names.faults.happens(at)) terminate_task(*receiver);
 }
 
 kern_return_t kernel::name_send_right(ipc_task& caller, port& to, mach_port_name_t& name) {

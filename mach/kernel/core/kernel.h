@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kedge/mach/kernel/core/copyio.h"
+#include "kedge/mach/kernel/core/fault_points.h"
 #include "kedge/mach/kernel/core/ipc_task.h"
 #include "kedge/mach/kernel/core/kmsg.h"
 #include "kedge/mach/kernel/core/name_server.h"
@@ -96,6 +97,11 @@ class kernel {
   // Whether MACH_MSG_STRICT_REPLY is enforced, as by Darwin's boot argument ipc_strict_reply. The
   // default is that it is not. Changed only while no call is in progress.
   bool& strict_replies() noexcept { return strict_replies_; }
+  fault_points& faults() noexcept { return faults_; }
+
+  // Ends the task that receives from the port, if the plan of faults says so. The caller's own task
+  // and the kernel's first one, which is the process's own, never end so. No lock may be held.
+  void end_receiver(port& of, ipc_task& caller, fault_point at);
 
   static constexpr std::uint64_t first_task_id = 1;
 
@@ -103,7 +109,9 @@ class kernel {
   kern_return_t call_nonblocking(ipc_task& caller, const any_request& request, any_reply& reply,
                                  copyio& memory, deferred_work& cleanup,
                                  semaphore_call& of_semaphore);
+  ref<ipc_task> find_mortal_receiver(port& of, const ipc_task& caller);
 
+  fault_points faults_;
   std::array<kmsg_pool, stack_shards> pools_;
   transit transit_;
   profile profile_ = profile::os_version::macos15;

@@ -58,6 +58,7 @@ void name_server::sweep(deferred_work& cleanup) noexcept {
 }
 
 name_server::service& name_server::make(ipc_task& owner, std::string_view name) {
+  if (owner.names.faults.happens(fault_point::port_memory)) throw std::bad_alloc();
   auto fresh = ref<port>::adopt(new port);
   fresh->service = fresh->immovable = true;
   service& made = services_[std::string(shortened(name))];

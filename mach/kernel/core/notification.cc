@@ -7,6 +7,7 @@
 
 #include <cstring>
 #include <mutex>
+#include <new>
 #include <utility>
 
 #include "kedge/mach/kernel/core/ipc_port_set.h"
@@ -40,6 +41,9 @@ kern_return_t request_of_receiver(const right_context& context, mach_port_name_t
     context.deferred.add(kind::no_senders, requested.notify, target.make_send_count);
   } else {
     target.no_senders = requested.notify;
+    if (target.no_senders && context.names.faults.happens(fault_point::displaced_request)) {
+      context.deferred.add(kind::send_once, std::exchange(target.no_senders, nullptr));
+    }
   }
   return KERN_SUCCESS;
 }
@@ -60,13 +64,20 @@ kern_return_t request_of_name(const right_context& context, mach_port_name_t nam
     if (!notify) return KERN_SUCCESS;
     const bool has_room =
         held.type == MACH_PORT_TYPE_SEND_ONCE || target.is_kernels() || !target.full();
+    const faults_of_task& faults = context.names.faults;
     const bool armed = send_possible && immediate;
-    if (armed && has_room) {
+    if (armed && (has_room || faults.happens(fault_point::early_room))) {
       context.deferred.add(kind::send_possible, notify, name);
       return KERN_SUCCESS;
     }
+    // The slot of a request that was removed just now needs no memory.
+    if (!previous && faults.happens(fault_point::port_memory)) throw std::bad_alloc();
     held.request = target.requests.add(notify, name, send_possible, armed);
     if (armed) target.send_possible_armed = true;
+    // As another library of the task does that registers a request of its own and cancels it.
+    if (faults.happens(fault_point::displaced_request)) {
+      context.deferred.add(kind::send_once, target.requests.remove(std::exchange(held.request, 0)));
+    }
     return KERN_SUCCESS;
   }
   if (held.type != MACH_PORT_TYPE_DEAD_NAME) return KERN_INVALID_RIGHT;

@@ -204,4 +204,11 @@ struct snapshot {
   std::uint64_t words;  // of the whole snapshot; it has been copied only if all fit
 };
 
+// What has happened under the plan before.
+struct plan_faults {
+  std::uint64_t passed;
+  std::uint32_t caused;
+  std::uint32_t last;  // fault_point
+};
+
 }  // namespace kedge::mach::kernel::replies

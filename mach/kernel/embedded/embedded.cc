@@ -166,6 +166,9 @@ bool embedded::call_of_process(ipc_task& caller, const any_request& request, any
       case call_number::set_strict_replies:
         kernel_.strict_replies() = request.as<requests::set_strict_replies>().enforced != 0;
         return true;
+      case call_number::plan_faults:
+        plan_faults(request.as<requests::plan_faults>(), reply.as<replies::plan_faults>());
+        return true;
       default: {
         attachment none;
         return call_of_tasks(caller, request, reply) ||
@@ -258,6 +261,22 @@ void embedded::limit_names(const requests::task_limit_names& request) {
   if (!of) return;
   const std::lock_guard hold(of->names.lock);
   of->names.max_names = request.count;
+}
+
+// extension.h names the points as core does.
+static_assert(static_cast<std::uint32_t>(fault::displaced_request) + 1 == fault_point_count);
+
+void embedded::plan_faults(const requests::plan_faults& request, replies::plan_faults& reply) {
+  const ref<ipc_task> of = request.of_task != 0 ? find(request.id) : ref<ipc_task>();
+  // No call passes a point of a task that has ended.
+  constexpr std::uint64_t no_task = ~std::uint64_t{0};
+  const std::uint64_t task = of ? of->id : request.of_task != 0 ? no_task : 0;
+  const fault_counts before = kernel_.faults().plan({.points = request.points,
+                                                     .one_in = request.one_in,
+                                                     .nth = request.nth,
+                                                     .seed = request.seed,
+                                                     .task = task});
+  reply = {before.passed, before.caused, static_cast<std::uint32_t>(before.last)};
 }
 
 kern_return_t embedded::copy_snapshot(const requests::snapshot& request, replies::snapshot& reply,

@@ -60,6 +60,7 @@ class embedded final : public binding {
   kern_return_t place_right(ipc_task& caller, const requests::task_place_right& request,
                             replies::task_place_right& reply);
   void limit_names(const requests::task_limit_names& request);
+  void plan_faults(const requests::plan_faults& request, replies::plan_faults& reply);
   kern_return_t copy_snapshot(const requests::snapshot& request, replies::snapshot& reply,
                               copyio& memory);
   kern_return_t make_fileport(ipc_task& caller, attachment& file, replies::fileport_make& reply);

@@ -11,6 +11,7 @@
 #include "kedge/mach/kernel/core/copy_in.h"
 #include "kedge/mach/kernel/core/copy_out.h"
 #include "kedge/mach/kernel/core/port.h"
+#include "kedge/mach/kernel/core/right_release.h"
 
 namespace kedge::mach::kernel {
 namespace {
@@ -138,7 +139,8 @@ mach_msg_return_t message_call::check_body(kmsg& message) noexcept {
   if (wrong != MACH_MSG_SUCCESS) return wrong;
   if (needs.ports > max_ports) return MACH_SEND_TOO_LARGE;
   if (needs.physical > max_physical_copy) return MACH_MSG_VM_KERNEL;
-  return message.reserve(static_cast<std::uint32_t>(needs.ports), needs.memories)
+  return !faults().happens(fault_point::descriptor_memory) &&
+                 message.reserve(static_cast<std::uint32_t>(needs.ports), needs.memories)
              ? MACH_MSG_SUCCESS
              : MACH_SEND_NO_BUFFER;
 }
@@ -191,7 +193,10 @@ class message_call::body_copy_in {
                name == MACH_PORT_DEAD};
       return MACH_MSG_SUCCESS;
     }
-    entry* const found = context_.names.find(name);
+    entry* found = context_.names.find(name);
+    if (found && call_.faults().planned() && lose_right(name, *found, mode.disposition)) {
+      found = context_.names.find(name);
+    }
     if (!found) return MACH_SEND_INVALID_RIGHT;
     const kern_return_t result = copy_in(context_, name, *found, mode, right);
     if (result == KERN_INVALID_RIGHT) {
@@ -204,6 +209,30 @@ class message_call::body_copy_in {
       message_.circular = true;
     }
     return MACH_MSG_SUCCESS;
+  }
+
+  // Releases the right of a descriptor, as another thread of the task could, if the plan of faults
+  // says so. Only one that the descriptor moves and whose name it empties: nothing else of the task
+  // misses it then.
+  bool lose_right(mach_port_name_t name, entry& held, mach_msg_type_name_t disposition) {
+    const bool is_receive = disposition == MACH_MSG_TYPE_MOVE_RECEIVE;
+    if (is_receive) {
+      if ((held.type & MACH_PORT_TYPE_RECEIVE) == 0) return false;
+      port& target = port_of(held);
+      const std::lock_guard hold(target.lock);
+      if (target.guarded || target.immovable || target.reply) return false;
+    } else if ((disposition != MACH_MSG_TYPE_MOVE_SEND &&
+                disposition != MACH_MSG_TYPE_MOVE_SEND_ONCE) ||
+               keeps_name(held) || held.pinned || !may_copy_in(held, disposition)) {
+      return false;
+    }
+    if (!call_.faults().happens(fault_point::sent_right)) return false;
+    if (is_receive) {
+      change_refs(context_, name, held, MACH_PORT_RIGHT_RECEIVE, -1);
+    } else {
+      deallocate_right(context_, name, held);
+    }
+    return true;
   }
 
   mach_msg_return_t take_port(std::byte* position) {
@@ -232,6 +261,7 @@ class message_call::body_copy_in {
       const ool_transfer_mode mode = transfer_mode(descriptor);
       const kern_return_t result = [&] {
         const scoped_unlock gap(names_);
+        if (call_.faults().happens(fault_point::sent_memory)) return KERN_RESOURCE_SHORTAGE;
         return call_.memory_.take(address_of(descriptor.address), descriptor.size, mode, memory);
       }();
       if (result == KERN_RESOURCE_SHORTAGE) return MACH_MSG_VM_KERNEL;
@@ -266,7 +296,10 @@ class message_call::body_copy_in {
   mach_msg_return_t take_array(const mach_msg_ool_ports_descriptor_t& descriptor) {
     const std::uint32_t first = next_right_;
     const std::uint32_t count = descriptor.count;
-    const std::unique_ptr<mach_port_name_t[]> array(new (std::nothrow) mach_port_name_t[count]);
+    const std::unique_ptr<mach_port_name_t[]> array(
+        call_.faults().happens(fault_point::array_memory) ? nullptr
+                                                          : new (std::nothrow)
+                                                                mach_port_name_t[count]);
     if (!array) return MACH_SEND_NO_BUFFER;
     const std::size_t size = count * sizeof(mach_port_name_t);
     const user_address from = address_of(descriptor.address);
@@ -422,6 +455,8 @@ class message_call::body_copy_out {
       if (!pseudo_) memory.origin = 0;
       const kern_return_t result = [&] {
         const scoped_unlock gap(names_);
+        if (call_.faults().happens(fault_point::received_room)) return KERN_NO_SPACE;
+        if (call_.faults().happens(fault_point::received_memory)) return KERN_RESOURCE_SHORTAGE;
         return call_.memory_.give(memory, position);
       }();
       if (result != KERN_SUCCESS) {
@@ -440,11 +475,14 @@ class message_call::body_copy_out {
     rights_left_ -= descriptor.count;
     user_address position = 0;
     if (size > 0) {
-      const std::unique_ptr<mach_port_name_t[]> array(new (std::nothrow)
-                                                          mach_port_name_t[descriptor.count]);
+      const std::unique_ptr<mach_port_name_t[]> array(
+          call_.faults().happens(fault_point::received_memory)
+              ? nullptr
+              : new (std::nothrow) mach_port_name_t[descriptor.count]);
       const bool has_room = [&] {
         const scoped_unlock gap(names_);
-        return array && call_.memory_.allocate(size, position) == KERN_SUCCESS;
+        return array && !call_.faults().happens(fault_point::received_room) &&
+               call_.memory_.allocate(size, position) == KERN_SUCCESS;
       }();
       if (has_room) {
         for (std::uint32_t index = 0; index < descriptor.count; ++index) {

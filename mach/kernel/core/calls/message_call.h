@@ -39,12 +39,15 @@ class message_call {
     return status::done;
   }
 
+  const faults_of_task& faults() const noexcept { return caller_.names.faults; }
+
   class body_copy_in;
   class body_copy_out;
   struct header_dispositions;
 
   // Sending.
   status send();
+  void end_destination(const mach_msg_header_t& header);
   bool is_strict() const noexcept;
   mach_msg_return_t check_body(kmsg& message) noexcept;
   mach_msg_return_t check_header(mach_msg_header_t& header) noexcept;

@@ -86,6 +86,7 @@ status message_call::receive_at(port& from) {
       }
     }
     if (message || failed != MACH_MSG_SUCCESS) return end_receive(failed, message);
+    if (faults().happens(fault_point::interruption)) return done(MACH_RCV_INTERRUPTED);
     announce(from);
   }
 }
@@ -110,7 +111,9 @@ status message_call::receive_at(ipc_port_set& from) {
     kmsg* message = nullptr;
     if (member) failed = take_from_member(*member, from, message);
     if (message || failed != MACH_MSG_SUCCESS) return end_receive(failed, message);
-    if (!member) announce(from);
+    if (member) continue;
+    if (faults().happens(fault_point::interruption)) return done(MACH_RCV_INTERRUPTED);
+    announce(from);
   }
 }
 

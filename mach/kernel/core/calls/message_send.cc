@@ -94,12 +94,15 @@ status message_call::send() {
   state_.stage = pending_call::phase::send;
   if (size < sizeof(mach_msg_header_t) || size % 4 != 0) return done(MACH_SEND_MSG_TOO_SMALL);
   if (size > max_body) return done(MACH_SEND_TOO_LARGE);
-  kmsg* message = cleanup_.owner.messages(this).take(size);
+  kmsg* message = faults().happens(fault_point::message_memory)
+                      ? nullptr
+                      : cleanup_.owner.messages(this).take(size);
   if (!message) return done(MACH_SEND_NO_BUFFER);
   mach_msg_return_t result = MACH_SEND_INVALID_DATA;
   bool taken = false;
   if (memory_.in(state_.send_buffer, message->bytes(), size)) {
     mach_msg_header_t& header = message->header();
+    end_destination(header);
     message->size = size;
     message->id = header.msgh_id;
     message->complex = MACH_MSGH_BITS_IS_COMPLEX(header.msgh_bits);
@@ -124,6 +127,20 @@ status message_call::send() {
     kmsg_pool::give_back(message);
   }
   return done(result);
+}
+
+// Ends the task that the message is for, if the plan of faults says so.
+void message_call::end_destination(const mach_msg_header_t& header) {
+  if (!faults().planned()) [[likely]]
+    return;
+  ref<port> to;
+  {
+    const std::lock_guard hold(caller_.names.lock);
+    const entry* const found = caller_.names.find(header.msgh_remote_port);
+    if (!found || !(found->type & MACH_PORT_TYPE_SEND_RIGHTS)) return;
+    to = ref<port>(&port_of(*found));
+  }
+  cleanup_.owner.end_receiver(*to, caller_, fault_point::death_before);
 }
 
 bool message_call::is_strict() const noexcept {
@@ -331,10 +348,20 @@ status message_call::destroy_unsent(kmsg* message, mach_msg_return_t result) {
 }
 
 status message_call::post_or_park(kmsg* message) {
+  const ref<port> to(faults().planned() ? message->destination.target : nullptr);
+  if (to) cleanup_.owner.end_receiver(*to, caller_, fault_point::death_during);
   for (;;) {
     status now = status::parked;
-    if (try_post(message, now) || try_park(message, now)) return now;
-    // A message was received concurrently: there may be room now.
+    if (!try_post(message, now) && !try_park(message, now)) {
+      // A message was received concurrently: there may be room now.
+      continue;
+    }
+    if (to && now == status::parked) {
+      cleanup_.owner.end_receiver(*to, caller_, fault_point::death_during);
+    } else if (to && reply_.result == MACH_MSG_SUCCESS) {
+      cleanup_.owner.end_receiver(*to, caller_, fault_point::death_after);
+    }
+    return now;
   }
 }
 
@@ -356,14 +383,21 @@ bool message_call::try_post(kmsg* message, status& now) {
   }
   const bool ignores_limit =
       always_ || message->destination.disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE;
-  const bool passes = !to.full() || (ignores_limit && !to.at_ceiling());
+  const bool by_once = ignores_limit && !always_;
+  const bool at_ceiling =
+      to.at_ceiling() || (by_once && faults().happens(fault_point::queue_ceiling));
+  // A sender that waits would find out that there is room.
+  const bool full =
+      at_ceiling || to.full() ||
+      (state_.poll_send && !ignores_limit && faults().happens(fault_point::full_queue));
+  const bool passes = !full || (ignores_limit && !at_ceiling);
   if (passes && to.queue().reserve(*message)) {
     post(to, message, cleanup_);
     now = done(MACH_MSG_SUCCESS);
     return true;
   }
   const bool times_out = !passes && state_.poll_send;
-  if (!times_out && !passes && !to.at_ceiling()) return false;
+  if (!times_out && !passes && !at_ceiling) return false;
   locked.unlock();
   now = send_failed(message, times_out ? MACH_SEND_TIMED_OUT : MACH_SEND_NO_BUFFER);
   return true;
@@ -372,6 +406,10 @@ bool message_call::try_post(kmsg* message, status& now) {
 // Parks the call, or destroys the message of a task that has ended, and writes the status to `now`.
 // Returns false, with nothing changed, if the port is not full any more.
 bool message_call::try_park(kmsg* message, status& now) {
+  if (faults().happens(fault_point::interruption)) {
+    now = send_failed(message, MACH_SEND_INTERRUPTED);
+    return true;
+  }
   port& to = *message->destination.target;
   // terminate() must find the call in the task before the call can be in the queue.
   state_.message = message;

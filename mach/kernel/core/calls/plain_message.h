@@ -35,6 +35,8 @@ class plain_message {
   // Does a mach_msg call if it is one of these, and returns true. Returns false if it is another
   // one, or would wait, fail, or send a notification: then nothing has happened.
   bool pass(const requests::message& request) noexcept {
+    if (cleanup_.owner.faults().planned()) [[unlikely]]
+      return false;
     switch (request.option & (MACH_SEND_MSG | MACH_RCV_MSG | beyond_sending)) {
       case MACH_SEND_MSG:
         return send(request.send, request.send_size);

@@ -142,6 +142,7 @@ kern_return_t port_call::type(const requests::type& request, replies::type& repl
     reply.value = MACH_PORT_TYPE_DEAD_NAME;
     return KERN_SUCCESS;
   }
+  end_receiver(request.name);
   const std::lock_guard hold(space_.lock);
   entry* const found = space_.find(request.name);
   if (!found) return KERN_INVALID_NAME;
@@ -225,8 +226,26 @@ kern_return_t port_call::allocate_full(const requests::allocate_full& request,
   return allocate_right(request.right, reply.name);
 }
 
+void port_call::require_memory() const {
+  if (caller_.names.faults.happens(fault_point::port_memory)) throw std::bad_alloc();
+}
+
+void port_call::end_receiver(mach_port_name_t name, fault_point at) {
+  if (!caller_.names.faults.planned()) [[likely]]
+    return;
+  ref<port> of;
+  {
+    const std::lock_guard hold(caller_.names.lock);
+    const entry* const found = caller_.names.find(name);
+    if (!found || !(found->type & MACH_PORT_TYPE_SEND_RIGHTS)) return;
+    of = ref<port>(&port_of(*found));
+  }
+  cleanup_.owner.end_receiver(*of, caller_, at);
+}
+
 kern_return_t port_call::allocate_right(mach_port_right_t right, mach_port_name_t& name) {
   entry* made = nullptr;
+  if (right == MACH_PORT_RIGHT_RECEIVE || right == MACH_PORT_RIGHT_PORT_SET) require_memory();
   if (right == MACH_PORT_RIGHT_RECEIVE) {
     port* const fresh = new port;
     const std::lock_guard hold(space_.lock);
@@ -300,6 +319,7 @@ kern_return_t port_call::construct(const requests::construct& request, replies::
   }
   if (flags & MPO_TG_BLOCK_TRACKING) return KERN_DENIED;
   if ((flags & MPO_QLIMIT) && request.queue_limit > MACH_PORT_QLIMIT_MAX) return KERN_INVALID_VALUE;
+  require_memory();
   port* const fresh = make_port(request, flags);
   const std::lock_guard hold(space_.lock);
   entry* made = nullptr;

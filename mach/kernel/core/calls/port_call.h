@@ -132,6 +132,12 @@ class port_call {
   kern_return_t take_notify(mach_port_name_t notify, mach_msg_type_name_t disposition,
                             port*& right);
 
+  // Throws std::bad_alloc if the plan of faults says so. Called where memory is allocated.
+  void require_memory() const;
+  // Ends the task that receives from the port to which the caller's name is a right, if the plan of
+  // faults says so. No lock may be held.
+  void end_receiver(mach_port_name_t name, fault_point at = fault_point::death_before);
+
   // Raises the guard exception for a name that was refused. Returns `result`.
   kern_return_t refuse(mach_port_name_t name, kern_return_t result) noexcept;
   // Raises a guard exception of the port under `name`. Returns KERN_INVALID_ARGUMENT.

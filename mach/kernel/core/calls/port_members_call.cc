@@ -54,6 +54,7 @@ kern_return_t port_call::move_member(const requests::move_member& request) {
     const std::lock_guard hold_member(member->lock);
     leave_all_sets(*member);
   }
+  require_memory();
   return join_set(*member, *set, cleanup_);
 }
 
@@ -77,6 +78,7 @@ kern_return_t port_call::insert_member(const requests::insert_member& request) {
   const kern_return_t failed =
       find_member_and_set_to_join(request.member, request.set, member, set);
   if (failed != KERN_SUCCESS) return failed;
+  require_memory();
   return join_set(*member, *set, cleanup_);
 }
 

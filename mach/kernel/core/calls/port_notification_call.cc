@@ -52,6 +52,7 @@ kern_return_t port_call::take_notify(mach_port_name_t notify, mach_msg_type_name
 
 kern_return_t port_call::request_notification(const requests::request_notification& request,
                                               replies::request_notification& reply) {
+  end_receiver(request.name);
   port* notify = nullptr;
   const kern_return_t failed = take_notify(request.notify, request.disposition, notify);
   if (failed != KERN_SUCCESS) return failed;
@@ -71,6 +72,7 @@ kern_return_t port_call::request_notification(const requests::request_notificati
   // The new request stands, whether or not there is room for the right of the previous one.
   carried_right right{previous, MACH_MSG_TYPE_MOVE_SEND_ONCE, false};
   (void)copy_out_or_release(caller_.names, right, reply.previous, cleanup_);
+  end_receiver(request.name, fault_point::death_after);
   return reply.previous == MACH_PORT_DEAD && notify ? KERN_INVALID_CAPABILITY : KERN_SUCCESS;
 }
 

@@ -21,6 +21,7 @@ kern_return_t port_call::destroy(const requests::destroy& request) {
 
 kern_return_t port_call::deallocate(const requests::deallocate& request) {
   if (is_null_or_dead(request.name)) return KERN_SUCCESS;
+  end_receiver(request.name);
   const std::lock_guard hold(space_.lock);
   entry* const found = space_.find(request.name);
   if (!found) return refuse(request.name, KERN_INVALID_NAME);
@@ -37,6 +38,7 @@ kern_return_t port_call::get_refs(const requests::get_refs& request, replies::ge
     reply.references = 1;
     return KERN_SUCCESS;
   }
+  end_receiver(request.name);
   const std::lock_guard hold(space_.lock);
   entry* const found = space_.find(request.name);
   if (!found) return KERN_INVALID_NAME;
@@ -54,6 +56,7 @@ kern_return_t port_call::mod_refs(const requests::mod_refs& request) {
     return right == MACH_PORT_RIGHT_SEND || right == MACH_PORT_RIGHT_SEND_ONCE ? KERN_SUCCESS
                                                                                : KERN_INVALID_NAME;
   }
+  end_receiver(request.name);
   const std::lock_guard hold(space_.lock);
   entry* const found = space_.find(request.name);
   if (!found) return refuse(request.name, KERN_INVALID_NAME);
@@ -83,11 +86,13 @@ kern_return_t port_call::copy_in_to_insert(const requests::insert_right& request
 }
 
 kern_return_t port_call::insert_right(const requests::insert_right& request) {
+  end_receiver(request.right);
   carried_right right;
   const kern_return_t failed = copy_in_to_insert(request, right);
   if (failed != KERN_SUCCESS) return failed;
   // After this a failure has consumed the right.
   deferred_.flush(cleanup_);
+  if (right.target) cleanup_.owner.end_receiver(*right.target, caller_, fault_point::death_during);
   if (is_null_or_dead(request.name)) {
     release_right(right, cleanup_);
     return KERN_INVALID_VALUE;

@@ -5,6 +5,7 @@
 #include <mach/sync_policy.h>
 
 #include <mutex>
+#include <new>
 
 #include "kedge/mach/kernel/core/port.h"
 #include "kedge/mach/kernel/core/right.h"
@@ -26,6 +27,7 @@ kern_return_t semaphore_call::create(ipc_task& owner, const requests::semaphore_
   const auto policy = static_cast<std::uint32_t>(request.policy);
   if (request.value < 0 || (policy & ~known)) return KERN_INVALID_ARGUMENT;
   const bool newest_first = (policy & SYNC_POLICY_REVERSED) != 0;
+  if (caller_.names.faults.happens(fault_point::port_memory)) throw std::bad_alloc();
   const auto made = ref<semaphore>::adopt(
       new semaphore(owner, static_cast<std::uint32_t>(request.value), newest_first));
   const auto at = ref<port>::adopt(new port(kernel_object::semaphore, ref<object>(made.get())));
