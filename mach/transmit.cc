@@ -130,8 +130,8 @@ class message_transmission {
         // anything is taken.
         return m_.descriptors_ != 0 && !checks_descriptors_first();
       case MACH_SEND_NO_BUFFER:
-        if (header_.msgh_size != 0 || m_.descriptors_ == 0) return false;
-        return m_.has_array_ || !checks_descriptors_first();
+        // The message was given back, or there was no memory for it, or for the names of an array.
+        return header_.msgh_size == 0 && m_.has_array_;
       default:
         return false;
     }

@@ -126,6 +126,30 @@ TEST_CASE("a malformed descriptor consumes the message in macOS 11, and nothing 
   CHECK(names_in_space() <= before + 1);  // macOS 11: the receive right behind the bad descriptor
 }
 
+TEST_CASE("a send for which the kernel has no memory hands the message back, in every macOS" *
+          doctest::skip(!kernel::has_many_tasks())) {
+  const std::size_t before = names_in_space();
+  for (const kernel::kernel_profile profile :
+       {kernel::kernel_profile::macos11, kernel::kernel_profile::macos15}) {
+    CAPTURE(static_cast<int>(profile));
+    kernel::set_kernel_profile(profile);
+    fixture f;
+    const receive_right port = receive_right::make();
+    const send_right to = port.make_send();
+    message m = f.make();
+    kernel::plan_faults(
+        {.points = kernel::fault_plan::only(kernel::fault::message_memory), .nth = 1});
+    const send_result sent = transmit(m, to.name(), MACH_MSG_TYPE_COPY_SEND);
+    CHECK(kernel::end_faults().caused == 1);
+    CHECK(sent.code == MACH_SEND_NO_BUFFER);
+    CHECK(m.rights() == 3);
+    CHECK(transmit(m, to.name(), MACH_MSG_TYPE_COPY_SEND).code == MACH_MSG_SUCCESS);
+    take(port).clear();
+    CHECK(f.all_gone());
+  }
+  CHECK(names_in_space() == before);
+}
+
 TEST_CASE("memory that the kernel cannot take loses the message, and is no success") {
   const std::size_t before = names_in_space();
   {

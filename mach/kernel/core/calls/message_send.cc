@@ -157,6 +157,9 @@ mach_msg_return_t message_call::copy_in_rest(const right_context& context, kmsg&
   if (!message.complex) return MACH_MSG_SUCCESS;
   if (!cleanup_.owner.os_profile().checks_descriptors_first()) {
     const mach_msg_return_t bad = check_body(message);
+    // Darwin has allocated the message with room for its descriptors, and fails here only for a
+    // lack of the kernel's own addresses: MACH_SEND_NO_BUFFER would say that nothing was consumed.
+    if (bad == MACH_SEND_NO_BUFFER) return MACH_MSG_VM_KERNEL;
     if (bad != MACH_MSG_SUCCESS) return bad;
   }
   return copy_in_body(context, message);
