@@ -97,6 +97,22 @@ TEST_CASE("a right that has arrived is an entry, and has the line that took it o
   mach_port_deallocate(mach_task_self(), released);
 }
 
+TEST_CASE("an empty or dead element of an array of send rights is no entry" * kept) {
+  {
+    const receive_right port = receive_right::make();
+    receive_right dying = receive_right::make();
+    std::vector<send_right> rights(3);
+    rights[0] = port.make_send();
+    rights[1] = dying.make_send();
+    REQUIRE(try_send(port.make_send(), message(1, std::move(rights))));
+    dying.destroy();
+    received m = take(port);
+    const std::vector<send_right> arrived = m.take_send_array(0);
+    CHECK(arrived.size() == 3);
+  }
+  ledger::expect_empty();
+}
+
 TEST_CASE("what the library keeps for itself is no entry" * kept) {
   loop l;
   {
