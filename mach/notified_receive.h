@@ -1,6 +1,9 @@
 // notified_receive: the base of operations that receive a notification which comes alone on its
 // port, and give it in another form than receive() does.
 //
+// A message that is lost ends the wait with the error of receive().telling_losses(): it may have
+// been the notification, and there will be no other.
+//
 // Threads: the loop's thread only.
 #pragma once
 
@@ -25,7 +28,7 @@ class notified_receive {
 
  protected:
   explicit notified_receive(receive_awaitable&& from) noexcept
-      : receiving_(std::move(from).operator co_await()) {}
+      : receiving_(std::move(from).telling_losses().operator co_await()) {}
   ~notified_receive() = default;
 
   result<received> take() { return receiving_.await_resume(); }

@@ -15,9 +15,10 @@
 // and no other request can be made for it. receive_right::destroy() sends the right back too.
 //
 // wait() gives result<receive_right>: the right, with a guard of its own; errc::closed if something
-// else than the right has come; the errors of receive(). If there is no memory for the right when
-// the task has its turn, wait() throws and the port dies. Cancellation loses nothing: the right
-// stays queued, and another wait() gets it.
+// else than the right has come; mach::errc::message_lost if the space has no room for the right,
+// which is then destroyed; the errors of receive(). If there is no memory for the right when the
+// task has its turn, wait() throws and the port dies. Cancellation loses nothing: the right stays
+// queued, and another wait() gets it.
 //
 // Threads: the object may be made on any thread. It is awaited on one loop at a time.
 #pragma once

@@ -7,9 +7,10 @@
 //
 // Gives result<received>: an empty object if the kernel has sent MACH_NOTIFY_SEND_ONCE for the
 // right, else the message for which the right was used. Errors and the rule of one task at a time
-// are those of receive(): the wait takes the port's next message. The right is borrowed: if it is
-// destroyed before the wait or during it, the wait gives errc::closed. Cancellation loses nothing:
-// the message stays queued.
+// are those of receive().telling_losses(): the wait takes the port's next message, and gives
+// mach::errc::message_too_large or message_lost if that message cannot be received. The right is
+// borrowed: if it is destroyed before the wait or during it, the wait gives errc::closed.
+// Cancellation loses nothing: the message stays queued.
 //
 // Threads: the loop's thread only.
 #pragma once

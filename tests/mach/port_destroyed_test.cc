@@ -13,8 +13,10 @@
 #include <stdexcept>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/message.h"
 #include "kedge/mach/receive.h"
 #include "kedge/mach/send.h"
@@ -128,6 +130,33 @@ TEST_CASE("the port dies as usual if its port_destroyed has gone before") {
     CHECK(to.dead());
   }
   CHECK(names_in_space() == before);
+}
+
+TEST_CASE("a wait ends if the space has no room for the right that comes back" *
+          doctest::skip(!kernel::has_many_tasks())) {
+  const std::size_t before = names_in_space();
+  {
+    loop l;
+    receive_right port = receive_right::make();
+    const port_destroyed back(port);
+    receive_right carrier = receive_right::make();
+    REQUIRE(try_send(carrier.make_send(), message(0, std::move(port))));
+    carrier.destroy();
+    kernel::plan_faults({.points = kernel::fault_plan::only(kernel::fault::no_name), .nth = 1});
+    const auto r = l.run(back.wait());
+    kernel::end_faults();
+    CHECK(r.error() == errc::message_lost);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("send_once_gone ends if the right was used for a message that is too large") {
+  loop l;
+  const receive_right token = receive_right::make();
+  message large(1);
+  large.append(std::vector<std::byte>(default_max_message));
+  REQUIRE(try_send(token.make_send_once(), std::move(large)));
+  CHECK(l.run(send_once_gone(token)).error() == errc::message_too_large);
 }
 
 TEST_CASE("send_once_gone tells a right that was destroyed from one that was used") {
