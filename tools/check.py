@@ -29,6 +29,7 @@ PLACES = (
     '"kedge/mach/kernel/extension.h"',
     '"kedge/mach/kernel/snapshot.h"',
     '"tests/runtime/host.h"',  # a main loop that drives loops
+    '"tests/mach/kernel/soak.h"',
     '"tests/runtime/drain.h"',
     '"tests/runtime/in_child_process.h"',
     '"tests/runtime/sweep.h"',  # interrupts an awaitable at every point
@@ -84,8 +85,8 @@ ARROWS = {
     "tests/conformance": ("<doctest/", "<mach/", "<sys/event.h>", '"kedge/mach/kernel/extension.h"',
                           '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/kqueue/extension.h"',
                           '"tests/tools/program.h"'),
-    "tests/mach": ("<doctest/", "<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/',
-                   '"tests/runtime/drain.h"', '"tests/runtime/in_child_process.h"', '"tests/runtime/sweep.h"'),
+    "tests/mach": ("<doctest/", "<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"',
+                   '"kedge/runtime/', '"tests/mach/kernel/soak.h"', '"tests/runtime/drain.h"', '"tests/runtime/in_child_process.h"', '"tests/runtime/sweep.h"'),
     "tests/tools": ("<doctest/", '"tests/temporary_folder.h"'),
     "tests/net": ("<doctest/", '"kedge/net/', '"kedge/runtime/'),
 }
