@@ -87,6 +87,7 @@ ARROWS = {
                           '"tests/tools/program.h"'),
     "tests/mach": ("<doctest/", "<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"',
                    '"kedge/runtime/', '"tests/mach/kernel/soak.h"', '"tests/runtime/drain.h"', '"tests/runtime/in_child_process.h"', '"tests/runtime/sweep.h"'),
+    "tests/fuzz": ("<doctest/", "<mach/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/'),
     "tests/tools": ("<doctest/", '"tests/temporary_folder.h"'),
     "tests/net": ("<doctest/", '"kedge/net/', '"kedge/runtime/'),
 }

@@ -384,9 +384,8 @@ bool message_call::try_post(kmsg* message, status& now) {
     now = destroy_unsent(message, MACH_MSG_SUCCESS);
     return true;
   }
-  const bool ignores_limit =
-      always_ || message->destination.disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE;
-  const bool by_once = ignores_limit && !always_;
+  const bool by_once = message->destination.disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE;
+  const bool ignores_limit = always_ || by_once;
   const bool at_ceiling =
       to.at_ceiling() || (by_once && faults().happens(fault_point::queue_ceiling));
   // A sender that waits would find out that there is room.
