@@ -30,6 +30,9 @@ struct dialogue {
   task<> (*client)(loop& own, send_right to_server);
   task<> (*server)(receive_right requests);
   mach_port_msgcount_t queue_limit = MACH_PORT_QLIMIT_DEFAULT;  // of the server's port
+  // It sends out-of-line memory in pieces of 1 MiB or more. Only then the bytes are compared, which
+  // takes time.
+  bool has_memory = false;
   std::uint32_t points = kernel::fault_plan::all;
 };
 
