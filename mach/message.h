@@ -152,6 +152,7 @@ class message : public descriptor_access<message> {
 
  private:
   friend class descriptor_access<message>;
+  friend class blocking_call;
   friend class message_transmission;
   friend class destination;
   friend class send_operation;

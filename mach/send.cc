@@ -33,14 +33,14 @@ bool destination::is_usable(const message& m, std::error_code& error) const noex
   return true;
 }
 
-bool destination::transmit(message& m, std::error_code& error) noexcept {
+bool destination::transmit(message& m, std::error_code& error, blocking_trap* trap) noexcept {
   if (!is_usable(m, error)) return true;
   // A send right is copied, never moved: if the last reference to a name is moved out and given
   // back, it returns under another name, which no request watches.
   const bool once = static_cast<bool>(once_);
   const send_result result =
       once ? mach::transmit(m, std::move(once_).release(), MACH_MSG_TYPE_MOVE_SEND_ONCE)
-           : mach::transmit(m, name_, MACH_MSG_TYPE_COPY_SEND);
+           : mach::transmit(m, name_, MACH_MSG_TYPE_COPY_SEND, trap);
   if (once) {
     // May have returned under another name.
     once_ = send_once_right::adopt(result.returned, place());

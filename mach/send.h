@@ -41,6 +41,8 @@
 
 namespace kedge::mach {
 
+class blocking_trap;
+
 // Why a send has failed, and the message that was not sent.
 class send_failure {
  public:
@@ -77,9 +79,10 @@ class destination {
   // MACH_PORT_NULL if the right is empty.
   mach_port_name_t name() const noexcept { return name_; }
 
-  // Tries once to send. Returns true if the send is over; `error` is set if it has failed. Returns
-  // false if the queue is full; the destination then holds a reference of its own.
-  bool transmit(message& m, std::error_code& error) noexcept;
+  // Tries once to send, by `trap` if it is given, which blocks. Returns true if the send is over;
+  // `error` is set if it has failed. Returns false if the queue is full, or was full until the
+  // trap's time-out; the destination then holds a reference of its own.
+  bool transmit(message& m, std::error_code& error, blocking_trap* trap = nullptr) noexcept;
   // Makes the destination hold a reference of its own. Returns false if it cannot, and for a
   // send-once right.
   bool hold() noexcept;

@@ -47,7 +47,8 @@ bool is_dead(mach_port_name_t name) noexcept {
 // Calls mach_msg with a message, and finds out what the call has left of it.
 class message_transmission {
  public:
-  explicit message_transmission(message& m) noexcept : m_(m), header_(m.buffer_.header()) {}
+  message_transmission(message& m, blocking_trap* trap) noexcept
+      : m_(m), header_(m.buffer_.header()), trap_(trap) {}
 
   send_result run(mach_port_name_t to, mach_msg_type_name_t disposition) noexcept {
     set_destination(to, disposition);
@@ -101,8 +102,9 @@ class message_transmission {
     for (;;) {
       // mach_msg takes the size from its argument. When it gives a message back it sets this one.
       header_.msgh_size = 0;
-      const mach_msg_return_t code =
-          mach_msg(&header_, options, size_, 0, MACH_PORT_NULL, 0, MACH_PORT_NULL);
+      const mach_msg_return_t code = trap_ != nullptr ? trap_->send(header_, size_)
+                                                      : mach_msg(&header_, options, size_, 0,
+                                                                 MACH_PORT_NULL, 0, MACH_PORT_NULL);
       const mach_msg_return_t plain = without_shortage(code);
       came_back_short_ =
           code != plain && (plain == MACH_SEND_INTERRUPTED || plain == MACH_SEND_TIMED_OUT);
@@ -139,14 +141,16 @@ class message_transmission {
 
   message& m_;
   mach_msg_header_t& header_;
+  blocking_trap* const trap_;  // null: never blocks
   mach_msg_size_t size_ = 0;
   // The space had no room for all names or for the memory of a message that was given back: the
   // kernel has destroyed the rest.
   bool came_back_short_ = false;
 };
 
-send_result transmit(message& m, mach_port_name_t to, mach_msg_type_name_t disposition) noexcept {
-  return message_transmission(m).run(to, disposition);
+send_result transmit(message& m, mach_port_name_t to, mach_msg_type_name_t disposition,
+                     blocking_trap* trap) noexcept {
+  return message_transmission(m, trap).run(to, disposition);
 }
 
 }  // namespace kedge::mach

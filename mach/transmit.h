@@ -4,6 +4,7 @@
 
 #include <mach/mach.h>
 
+#include "kedge/mach/blocking_trap.h"
 #include "kedge/mach/message.h"
 
 namespace kedge::mach {
@@ -15,8 +16,9 @@ struct send_result {
   mach_port_name_t returned = MACH_PORT_NULL;
 };
 
-// Sends `m` to `to`. Never blocks. `disposition` is COPY_SEND, which borrows the right, or
-// MOVE_SEND or MOVE_SEND_ONCE, which consumes it. What remains depends on the code:
+// Sends `m` to `to`. Never blocks, unless `trap` is given, which makes the trap then: `code` is
+// that of its send. `disposition` is COPY_SEND, which borrows the right, or MOVE_SEND or
+// MOVE_SEND_ONCE, which consumes it. What remains depends on the code:
 //   MACH_MSG_SUCCESS: `m` is empty. The message was queued, or it was destroyed because its
 //     destination died during the call: success is not delivery.
 //   A code with which mach_msg has consumed an unknown part of the message
@@ -28,6 +30,7 @@ struct send_result {
 //     (MACH_SEND_TIMED_OUT, ipc_kmsg_copyout_pseudo), names and addresses in it may differ from
 //     before.
 // A reply right whose port has died is released, and the message is sent without one.
-send_result transmit(message& m, mach_port_name_t to, mach_msg_type_name_t disposition) noexcept;
+send_result transmit(message& m, mach_port_name_t to, mach_msg_type_name_t disposition,
+                     blocking_trap* trap = nullptr) noexcept;
 
 }  // namespace kedge::mach

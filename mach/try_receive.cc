@@ -10,13 +10,9 @@
 namespace kedge::mach {
 namespace {
 
-constexpr mach_msg_option_t options = MACH_RCV_MSG | MACH_RCV_TIMEOUT | MACH_RCV_INTERRUPT |
-                                      MACH_RCV_GUARDED_DESC |
-                                      MACH_RCV_TRAILER_TYPE(MACH_MSG_TRAILER_FORMAT_0) |
-                                      MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_CTX);
+constexpr mach_msg_option_t options = receive_options | MACH_RCV_TIMEOUT;
 
 constexpr std::size_t smallest_buffer = 512;
-constexpr std::size_t largest_message = 48u * 1024 * 1024;
 
 }  // namespace
 

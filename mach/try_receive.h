@@ -13,6 +13,15 @@ namespace kedge::mach {
 // Nothing else bounds what a sender makes the receiver allocate.
 inline constexpr std::size_t default_max_message = 64 * 1024;
 
+// The library never receives a message of more bytes than this, without the trailer.
+inline constexpr std::size_t largest_message = 48u * 1024 * 1024;
+
+// With these options a message is received as class received expects it.
+inline constexpr mach_msg_option_t receive_options =
+    MACH_RCV_MSG | MACH_RCV_INTERRUPT | MACH_RCV_GUARDED_DESC |
+    MACH_RCV_TRAILER_TYPE(MACH_MSG_TRAILER_FORMAT_0) |
+    MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_CTX);
+
 // Takes the next message from the receive right or port set `name`. Never blocks.
 // `expected_size` is the number of bytes, trailer included, to allocate first. On success it is set
 // to what this message needed. `max` bounds the message, in bytes without its trailer.

@@ -1,0 +1,90 @@
+// Implements call_blocking() with a blocking_trap and the thread's reply port.
+#include "kedge/mach/call_blocking.h"
+
+#include <mach/notify.h>
+
+#include <optional>
+#include <system_error>
+
+#include "kedge/mach/blocking_trap.h"
+#include "kedge/mach/error.h"
+#include "kedge/mach/thread_reply_port.h"
+
+namespace kedge::mach {
+
+class blocking_call {
+ public:
+  blocking_call(message&& request, clock::duration limit, std::size_t max)
+      : request_(request ? std::move(request) : message(0)),
+        port_(thread_reply_port::take()),
+        trap_(port_.name(), limit, max) {}
+
+  // Returns why the request was not sent.
+  std::optional<send_failure> send(destination& to) {
+    request_.set_reply(port_.name(), MACH_MSG_TYPE_MAKE_SEND_ONCE);
+    std::error_code error;
+    while (!error && !to.transmit(request_, error, &trap_)) {
+      if (trap_.expired()) error = kedge::errc::timed_out;
+    }
+    if (!error) return std::nullopt;
+    if (request_) {
+      request_.set_reply(MACH_PORT_NULL, 0);
+      give_back_unused();
+    }
+    return send_failure(error, std::move(request_));
+  }
+
+  result<received, send_failure> receive() {
+    received reply;
+    const mach_msg_return_t code = trap_.receive(reply);
+    if (code != MACH_MSG_SUCCESS) {
+      port_.destroy();
+      return unexpected(send_failure(error_of(code), {}));
+    }
+    thread_reply_port::give_back(std::move(port_));
+    if (reply.id() == MACH_NOTIFY_SEND_ONCE && reply.from_kernel()) {
+      return unexpected(send_failure(make_error_code(errc::no_reply), {}));
+    }
+    return reply;
+  }
+
+ private:
+  // The kernel may have made the send-once right, and given it back with the request. Its release
+  // has sent a notification to the port then.
+  void give_back_unused() noexcept {
+    received notification;
+    std::size_t expected = 0;
+    const mach_msg_return_t code = try_receive(port_.name(), expected, notification);
+    if (code == MACH_MSG_SUCCESS || code == MACH_RCV_TIMED_OUT) {
+      thread_reply_port::give_back(std::move(port_));
+    }
+  }
+
+  static std::error_code error_of(mach_msg_return_t code) noexcept {
+    switch (code) {
+      case MACH_RCV_TIMED_OUT:
+        return kedge::errc::timed_out;
+      case MACH_RCV_TOO_LARGE:
+        return errc::message_too_large;
+      case MACH_RCV_BODY_ERROR:
+      case MACH_RCV_HEADER_ERROR:
+      case MACH_RCV_INVALID_DATA:
+        return errc::message_lost;
+      default:
+        return msg_error(code);
+    }
+  }
+
+  message request_;
+  receive_right port_;  // destroyed with the call, unless it is given back
+  blocking_trap trap_;
+};
+
+result<received, send_failure> call_blocking(destination to, message request, clock::duration limit,
+                                             std::size_t max) {
+  blocking_call call(std::move(request), limit, max);
+  if (std::optional<send_failure> failed = call.send(to)) return unexpected(std::move(*failed));
+  return call.receive();
+}
+
+}  // namespace kedge::mach
