@@ -209,6 +209,28 @@ receive_right descriptor::take_receive(bool revocable, const place& where) {
   return right;
 }
 
+any_right descriptor::take_any(const place& where) {
+  if (at_ == nullptr || what() != kind::right) return {};
+  if (type() == MACH_MSG_PORT_DESCRIPTOR) {
+    auto d = read<mach_msg_port_descriptor_t>(at_);
+    if (d.name == MACH_PORT_DEAD) {
+      d.name = MACH_PORT_NULL;
+      write(at_, d);
+      return dead_name();
+    }
+  }
+  switch (disposition()) {
+    case MACH_MSG_TYPE_MOVE_SEND:
+      return take_send(where);
+    case MACH_MSG_TYPE_MOVE_SEND_ONCE:
+      return take_send_once(where);
+    case MACH_MSG_TYPE_MOVE_RECEIVE:
+      return take_receive(where);
+    default:
+      return {};
+  }
+}
+
 memory_region descriptor::take_memory() noexcept {
   if (at_ == nullptr || what() != kind::memory) return {};
   auto d = read<mach_msg_ool_descriptor_t>(at_);

@@ -16,6 +16,7 @@
 #include <iterator>
 #include <vector>
 
+#include "kedge/mach/any_right.h"
 #include "kedge/mach/memory_region.h"
 #include "kedge/mach/receive_right.h"
 #include "kedge/mach/send_once_right.h"
@@ -48,6 +49,10 @@ class descriptor {
 
   // The same, also for such a right: see receive_right::adopt().
   receive_right take_revocable(const place& where = place::current());
+
+  // Takes a single right of whatever kind, or none: what the kind's own function takes, and throws
+  // what that throws. The right then stays in the message.
+  any_right take_any(const place& where = place::current());
 
   memory_region take_memory() noexcept;
 

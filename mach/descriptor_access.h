@@ -35,6 +35,9 @@ class descriptor_access {
   receive_right take_revocable(std::size_t i, const place& where = place::current()) {
     return list()[i].take_revocable(where);
   }
+  any_right take_any(std::size_t i, const place& where = place::current()) {
+    return list()[i].take_any(where);
+  }
   memory_region take_memory(std::size_t i) noexcept { return list()[i].take_memory(); }
   std::vector<send_right> take_send_array(std::size_t i, const place& where = place::current()) {
     return list()[i].take_send_array(where);

@@ -190,6 +190,30 @@ void message::append(receive_right&& right) {
   add_right(std::move(right).release(), MACH_MSG_TYPE_MOVE_RECEIVE);
 }
 
+void message::append(any_right&& right) {
+  switch (right.what()) {
+    case any_right::kind::none:
+      append(send_right());
+      break;
+    case any_right::kind::send:
+      append(std::get<send_right>(std::move(right.right_)));
+      break;
+    case any_right::kind::send_once:
+      append(std::get<send_once_right>(std::move(right.right_)));
+      break;
+    case any_right::kind::receive:
+      append(std::get<receive_right>(std::move(right.right_)));
+      break;
+    case any_right::kind::dead:
+      // The receiver gets no name of it, whatever is sent.
+      require_here(std::get<dead_name>(right.right_));
+      reserve_descriptor(sizeof(mach_msg_port_descriptor_t));
+      add_right(MACH_PORT_DEAD, MACH_MSG_TYPE_MOVE_SEND);
+      break;
+  }
+  right = {};
+}
+
 void message::append(immovable&& right) {
   mach_msg_guarded_port_descriptor_t d{};
   require_here(right.right_);

@@ -38,6 +38,7 @@
 #include <utility>
 #include <vector>
 
+#include "kedge/mach/any_right.h"
 #include "kedge/mach/descriptor.h"
 #include "kedge/mach/descriptor_access.h"
 #include "kedge/mach/immovable.h"
@@ -61,9 +62,10 @@ concept message_part =
       std::convertible_to<T, std::string_view>)) ||
     std::same_as<std::remove_cvref_t<T>, counted_bytes> ||
     std::same_as<std::remove_cvref_t<T>, send_right> || std::same_as<T, send_once_right> ||
-    std::same_as<T, reply_right> || std::same_as<T, receive_right> || std::same_as<T, immovable> ||
-    std::same_as<T, memory_region> || std::same_as<T, std::vector<send_right>> ||
-    std::same_as<T, std::vector<send_once_right>> || std::same_as<T, std::vector<receive_right>>;
+    std::same_as<T, reply_right> || std::same_as<T, receive_right> || std::same_as<T, any_right> ||
+    std::same_as<T, immovable> || std::same_as<T, memory_region> ||
+    std::same_as<T, std::vector<send_right>> || std::same_as<T, std::vector<send_once_right>> ||
+    std::same_as<T, std::vector<receive_right>>;
 
 // The same as a value: the compiler does not explain a value.
 template <class T>
@@ -119,6 +121,8 @@ class message : public descriptor_access<message> {
   // The queued messages are transferred with the right. Its guard, sequence number and membership
   // of port sets are not, and a task that awaits it gets errc::closed.
   void append(receive_right&& right);
+  // The receiver gets a right of the same kind; of none, an empty one.
+  void append(any_right&& right);
   void append(immovable&& right);
   // Memory is moved out-of-line, where the kernel can without a copy of its contents. To keep it,
   // append `region.copy()`. At most 4 GiB - 1.
