@@ -14,8 +14,8 @@ namespace kedge::mach {
 namespace {
 
 // The kernel's counts of the port, or zeros if it does not know the name.
-mach_port_status_t status_of(mach_port_name_t name) noexcept {
-  mach_port_status_t status{};
+port_status status_of(mach_port_name_t name) noexcept {
+  port_status status;
   read_status(name, status);
   return status;
 }

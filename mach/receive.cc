@@ -109,7 +109,7 @@ void receive_operation::closed(std::error_code why) noexcept {
 // Returns false for a port that has neither senders nor messages. The kernel has no such answer for
 // a port set.
 bool receive_operation::can_wake() const noexcept {
-  mach_port_status_t status{};
+  port_status status;
   const kern_return_t code = read_status(source_->name(), status);
   return code != KERN_SUCCESS || status.mps_srights != 0 || status.mps_sorights != 0 ||
          status.mps_msgcount != 0;

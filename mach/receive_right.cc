@@ -1,4 +1,5 @@
-// Implements receive_right with mach_port_construct(), mach_port_guard() and mach_port_destruct().
+// Implements receive_right with mach_port_construct(), mach_port_guard(), mach_port_destruct() and
+// mach_port_set_attributes().
 #include "kedge/mach/receive_right.h"
 
 #include <mach/notify.h>
@@ -66,7 +67,7 @@ receive_right receive_right::make(mach_port_msgcount_t queue_limit, const place&
 
 receive_right receive_right::adopt(mach_port_name_t name, const place& where) {
   if (!MACH_PORT_VALID(name)) return {};
-  mach_port_status_t status{};
+  port_status status;
   check(read_status(name, status), "mach_port_get_attributes");
   if (status.mps_pdrequest != 0) throw std::system_error(make_error_code(errc::revocable));
   return adopt_revocable(name, where);
@@ -80,6 +81,26 @@ receive_right receive_right::adopt_revocable(mach_port_name_t name, const place&
   check(mach_port_guard(mach_task_self(), name, right.guard_, /*strict=*/1), "mach_port_guard");
   made.source->open(name);
   ledger::record(ledger::kind::receive, made.source->space(), name, where);
+  right.source_ = std::exchange(made.source, nullptr);
+  return right;
+}
+
+receive_right receive_right::extract(mach_port_t task, mach_port_name_t name, const place& where) {
+  unused_source made;
+  receive_right right;
+  right.guard_ = fresh_guard();
+  mach_port_t extracted = MACH_PORT_NULL;
+  mach_msg_type_name_t kind = 0;
+  check(mach_port_extract_right(task, name, MACH_MSG_TYPE_MOVE_RECEIVE, &extracted, &kind),
+        "mach_port_extract_right");
+  const kern_return_t code =
+      mach_port_guard(mach_task_self(), extracted, right.guard_, /*strict=*/1);
+  if (code != KERN_SUCCESS) {
+    mach_port_mod_refs(mach_task_self(), extracted, MACH_PORT_RIGHT_RECEIVE, -1);
+    check(code, "mach_port_guard");
+  }
+  made.source->open(extracted);
+  ledger::record(ledger::kind::receive, made.source->space(), extracted, where);
   right.source_ = std::exchange(made.source, nullptr);
   return right;
 }
@@ -160,21 +181,48 @@ send_once_right receive_right::make_send_once(const place& where) const {
   return send_once_right::adopt(made, where);
 }
 
-mach_port_status_t receive_right::status() const {
-  mach_port_status_t status{};
+port_status receive_right::status() const {
+  port_status status;
   check(read_status(usable("receive_right::status"), status), "mach_port_get_attributes");
   return status;
 }
 
 void receive_right::set_queue_limit(mach_port_msgcount_t limit) {
   check_limit(limit);
-  mach_port_limits_t limits{limit};
-  check(mach_port_set_attributes(mach_task_self(), usable("receive_right::set_queue_limit"),
-                                 MACH_PORT_LIMITS_INFO, reinterpret_cast<mach_port_info_t>(&limits),
-                                 MACH_PORT_LIMITS_INFO_COUNT),
-        "mach_port_set_attributes");
+  static_assert(sizeof(mach_port_limits_t) == sizeof limit);
+  set_attribute(MACH_PORT_LIMITS_INFO, &limit, MACH_PORT_LIMITS_INFO_COUNT,
+                "receive_right::set_queue_limit");
   // The kernel does not notify of room that comes this way.
   space_notifications::retry_room(name());
+}
+
+void receive_right::accept_importance() {
+  set_attribute(MACH_PORT_IMPORTANCE_RECEIVER, nullptr, 0, "receive_right::accept_importance");
+}
+
+void receive_right::set_temporary_owner() {
+  set_attribute(MACH_PORT_TEMPOWNER, nullptr, 0, "receive_right::set_temporary_owner");
+}
+
+std::uint32_t receive_right::request_slots() const {
+  integer_t slots = 0;
+  mach_msg_type_number_t count = MACH_PORT_DNREQUESTS_SIZE_COUNT;
+  check(mach_port_get_attributes(mach_task_self(), usable("receive_right::request_slots"),
+                                 MACH_PORT_DNREQUESTS_SIZE, &slots, &count),
+        "mach_port_get_attributes");
+  return static_cast<std::uint32_t>(slots);
+}
+
+void receive_right::reserve_request_slots(std::uint32_t count) {
+  set_attribute(MACH_PORT_DNREQUESTS_SIZE, &count, MACH_PORT_DNREQUESTS_SIZE_COUNT,
+                "receive_right::reserve_request_slots");
+}
+
+void receive_right::set_attribute(mach_port_flavor_t flavor, std::uint32_t* words,
+                                  mach_msg_type_number_t count, const char* what) {
+  check(mach_port_set_attributes(mach_task_self(), usable(what), flavor,
+                                 reinterpret_cast<mach_port_info_t>(words), count),
+        "mach_port_set_attributes");
 }
 
 receive_losses receive_right::losses() const noexcept {

@@ -18,6 +18,7 @@
 
 #include <cstdint>
 
+#include "kedge/mach/port_status.h"
 #include "kedge/mach/receive_losses.h"
 #include "kedge/mach/send_once_right.h"
 #include "kedge/mach/send_right.h"
@@ -45,6 +46,17 @@ class receive_right {
   static receive_right adopt_revocable(mach_port_name_t name,
                                        const place& where = place::current());
 
+  // Takes the receive right `name` with its queue out of the space of `task`, to which the caller
+  // has a send right (its self port). The owner must have given the name up, as release() does.
+  // The right loses what every moved receive right loses: guard, sets, sequence number. It may have
+  // a port-destroyed request, as for adopt_revocable(). Throws std::system_error
+  // (KERN_INVALID_NAME, KERN_INVALID_RIGHT, KERN_INVALID_CAPABILITY for a right that cannot be
+  // moved, KERN_INVALID_TASK or KERN_TERMINATED for a task that has ended), whereupon the right
+  // stays where it is; with KERN_NO_SPACE or KERN_RESOURCE_SHORTAGE its port has died. Throws
+  // std::bad_alloc, which changes nothing. space::give() is the other direction.
+  static receive_right extract(mach_port_t task, mach_port_name_t name,
+                               const place& where = place::current());
+
   receive_right(receive_right&& other) noexcept;
   receive_right& operator=(receive_right&& other) noexcept;
   ~receive_right() { destroy(); }
@@ -70,14 +82,28 @@ class receive_right {
   send_right make_send(const place& where = place::current()) const;
   send_once_right make_send_once(const place& where = place::current()) const;
 
-  // The kernel's counts for the port: queued messages, queue limit, rights
-  // (MACH_PORT_RECEIVE_STATUS). Throws std::system_error.
-  mach_port_status_t status() const;
+  // What the kernel knows of the port: queued messages, queue limit, rights. Throws
+  // std::system_error.
+  port_status status() const;
   // Sets the queue limit, in messages (1 to MACH_PORT_QLIMIT_MAX). If the limit is raised, the
   // operations of this space that wait for room (send(), call()) try again. Those of another space
   // are not notified: they try again when the next message has been received from the full queue.
   // Throws std::system_error.
   void set_queue_limit(mach_port_msgcount_t limit);
+
+  // Lets messages carry the importance of their senders to the receiver's task
+  // (MACH_PORT_IMPORTANCE_RECEIVER). With a temporary owner it goes to the task that receives from
+  // the port for another one (MACH_PORT_TEMPOWNER). Neither can be taken back. On Linux status()
+  // shows them, and the kernel schedules by neither. Throw std::system_error.
+  void accept_importance();
+  void set_temporary_owner();
+
+  // For how many requests of notifications (died(), send()) of all senders the kernel has room at
+  // the port before it allocates more (MACH_PORT_DNREQUESTS_SIZE); and makes that room, for a port
+  // with a known crowd of watchers. Some versions of Darwin ignore the wish, and the kernel has an
+  // upper bound of its own. Throw std::system_error.
+  std::uint32_t request_slots() const;
+  void reserve_request_slots(std::uint32_t count);
 
   // Waits for a message. Gives result<received>: mach::errc::empty_right for an empty right,
   // errc::closed if the right is released or destroyed
@@ -94,6 +120,8 @@ class receive_right {
   friend class reply_port;
   friend class no_senders_awaitable;
 
+  void set_attribute(mach_port_flavor_t flavor, std::uint32_t* words, mach_msg_type_number_t count,
+                     const char* what);
   // See port_source::usable_name().
   mach_port_name_t usable(const char* what) const;
 

@@ -19,6 +19,23 @@ struct outer {
 };
 thread_local std::vector<outer> entered;
 
+// A send right to a task's self port, in the current space.
+class self_port {
+ public:
+  explicit self_port(kernel::task of) noexcept : name_(kernel::task_self_port(of)) {}
+  self_port(const self_port&) = delete;
+  self_port& operator=(const self_port&) = delete;
+  ~self_port() {
+    if (MACH_PORT_VALID(name_) && name_ != mach_task_self()) {
+      mach_port_deallocate(mach_task_self(), name_);
+    }
+  }
+  mach_port_t name() const noexcept { return name_; }
+
+ private:
+  mach_port_t name_;
+};
+
 }  // namespace
 
 space::space() : task_(kernel::create_task()) {}
@@ -43,6 +60,30 @@ mach_port_name_t space::give(send_right&& right) {
   mach_port_name_t name = MACH_PORT_NULL;
   check(kernel::place_right(task_, moved.name(), &name), "kedge::mach::space::give");
   return name;
+}
+
+mach_port_name_t space::give(receive_right&& right) {
+  const kernel::task from = kernel::task_of_thread();
+  const mach_port_name_t name = std::move(right).release();
+  mach_port_t given = MACH_PORT_NULL;
+  mach_msg_type_name_t kind = 0;
+  kern_return_t code = KERN_SUCCESS;
+  {
+    const kernel::current_task_guard within(task_);
+    const self_port giver(from);
+    code = mach_port_extract_right(giver.name(), name, MACH_MSG_TYPE_MOVE_RECEIVE, &given, &kind);
+  }
+  if (code != KERN_SUCCESS && code != KERN_NO_SPACE && code != KERN_RESOURCE_SHORTAGE) {
+    // It was not taken out of its space.
+    mach_port_mod_refs(mach_task_self(), name, MACH_PORT_RIGHT_RECEIVE, -1);
+  }
+  check(code, "kedge::mach::space::give");
+  return given;
+}
+
+receive_right space::take_receive(mach_port_name_t name, const place& where) {
+  const self_port self(task_);
+  return receive_right::extract(self.name(), name, where);
 }
 
 }  // namespace kedge::mach

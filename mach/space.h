@@ -17,6 +17,7 @@
 #include <mach/mach.h>
 
 #include "kedge/mach/kernel/extension.h"
+#include "kedge/mach/receive_right.h"
 #include "kedge/mach/send_right.h"
 #include "kedge/runtime/reactor/drive_hook.h"
 
@@ -39,6 +40,13 @@ class space final : public drive_hook {
   // send_right::adopt: a fresh name, or the one by which the space has the right already. Throws
   // std::system_error if the port is dead. `right` is consumed in any case. Any thread.
   mach_port_name_t give(send_right&& right);
+  // The same for a receive right, which moves with its queue, for receive_right::adopt. Tasks that
+  // await it get errc::closed. Throws std::system_error if this space has ended or has no room for
+  // the name.
+  mach_port_name_t give(receive_right&& right);
+  // Moves the receive right `name` of this space into the current one. In this space no object may
+  // own it: release() gives it up. Throws what receive_right::extract() throws. Any thread.
+  receive_right take_receive(mach_port_name_t name, const place& where = place::current());
 
  private:
   const kernel::task task_;

@@ -3,14 +3,24 @@
 
 #include <doctest/doctest.h>
 #include <mach/mach.h>
+#include <mach/notify.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <ostream>
+#include <stdexcept>
 #include <system_error>
 #include <utility>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/immovable.h"
+#include "kedge/mach/kernel/extension.h"
+#include "kedge/mach/message.h"
+#include "kedge/mach/port_destroyed.h"
 #include "kedge/mach/port_set.h"
+#include "kedge/mach/send.h"
 #include "space_names.h"
+#include "take_message.h"
 
 namespace kedge::mach {
 namespace {
@@ -40,6 +50,111 @@ TEST_CASE("make gives a receive right with a strict guard, and destroys it with 
     }
   }
   CHECK(names_in_space() == before);
+}
+
+TEST_CASE("status names what the kernel knows of a port") {
+  receive_right port = receive_right::make(3);
+  port_set set = port_set::make();
+  const auto status = [&] { return port.status(); };
+  CHECK(status().is_guarded());
+  CHECK(status().is_strictly_guarded());
+  CHECK_FALSE(status().is_immovable());
+  CHECK(status().queue_limit() == 3);
+  CHECK_FALSE(status().has_senders());
+  {
+    const send_right to = port.make_send();
+    CHECK(status().has_senders());
+    CHECK(status().made_send_rights() == 1);
+    REQUIRE(try_send(to, message(1)));
+    REQUIRE(try_send(to, message(2)));
+  }
+  CHECK(status().has_senders());  // a queued message is one
+  CHECK(status().messages() == 2);
+  CHECK(status().sequence() == 0);
+  take(port).clear();
+  CHECK(status().messages() == 1);
+  CHECK(status().sequence() == 1);
+  take(port).clear();
+  CHECK_FALSE(status().has_senders());
+  {
+    const send_once_right once = port.make_send_once();
+    CHECK(status().send_once_rights() == 1);
+  }
+  CHECK(status().messages() == 1);  // the notification of its end
+  take(port).clear();
+  CHECK(status().send_once_rights() == 0);
+  CHECK_FALSE(status().is_in_set());
+  set.insert(port);
+  CHECK(status().is_in_set());
+  CHECK_FALSE(status().has_port_destroyed_request());
+  const port_destroyed back(port);
+  CHECK(status().has_port_destroyed_request());
+  CHECK_FALSE(status().has_no_senders_request());
+  mach_port_t previous = MACH_PORT_NULL;
+  const receive_right notified = receive_right::make();
+  REQUIRE(mach_port_request_notification(mach_task_self(), port.name(), MACH_NOTIFY_NO_SENDERS, 9,
+                                         notified.name(), MACH_MSG_TYPE_MAKE_SEND_ONCE,
+                                         &previous) == KERN_SUCCESS);
+  CHECK(status().has_no_senders_request());
+}
+
+TEST_CASE("a right that was sent as immovable is guarded, and says that it cannot be moved") {
+  const receive_right port = receive_right::make();
+  REQUIRE(try_send(port.make_send(), message(1, immovable(receive_right::make()))));
+  const receive_right arrived = take(port).take_receive(0);
+  CHECK(arrived.status().is_guarded());
+  CHECK(arrived.status().is_immovable());
+}
+
+TEST_CASE("importance and the temporary owner are set for good") {
+  receive_right port = receive_right::make(), other = receive_right::make();
+  CHECK_FALSE(port.status().accepts_importance());
+  port.accept_importance();
+  CHECK(port.status().accepts_importance());
+  CHECK_FALSE(port.status().is_temporarily_owned());
+  other.set_temporary_owner();
+  CHECK(other.status().accepts_importance());
+  CHECK(other.status().is_temporarily_owned());
+  receive_right none;
+  CHECK_THROWS_AS(none.accept_importance(), std::logic_error);
+  CHECK_THROWS_AS(none.set_temporary_owner(), std::logic_error);
+}
+
+TEST_CASE(
+    "a port has at least the slots for requests that were reserved in macOS 11, and some in 15") {
+  receive_right port = receive_right::make();
+  CHECK(port.request_slots() == 0);
+  if (kernel::has_many_tasks()) kernel::set_kernel_profile(kernel::kernel_profile::macos11);
+  port.reserve_request_slots(100);
+  const std::uint32_t slots = port.request_slots();
+  if (kernel::has_many_tasks()) kernel::set_kernel_profile(kernel::kernel_profile::macos15);
+  CHECK(slots >= 100);
+  const receive_right none;
+  CHECK_THROWS_AS((void)none.request_slots(), std::logic_error);
+}
+
+TEST_CASE("extract takes a receive right with its queue, and leaves its send rights") {
+  const std::size_t before = names_in_space();
+  {
+    receive_right port = receive_right::make();
+    const send_right to = port.make_send();
+    REQUIRE(try_send(to, message(7)));
+    // Of the own space here: the counterpart of mach_port_insert_right.
+    receive_right taken = receive_right::extract(mach_task_self(), std::move(port).release());
+    CHECK(taken.status().is_strictly_guarded());
+    CHECK(take(taken).id() == 7);
+    REQUIRE(try_send(to, message(8)));
+    CHECK(take(taken).id() == 8);
+  }
+  CHECK(names_in_space() == before);
+  CHECK(error_of([] { (void)receive_right::extract(mach_task_self(), 0x12345); }) ==
+        kern_error(KERN_INVALID_NAME));
+  const receive_right port = receive_right::make();
+  const send_once_right once = port.make_send_once();
+  CHECK(error_of([&] { (void)receive_right::extract(mach_task_self(), once.name()); }) ==
+        kern_error(KERN_INVALID_RIGHT));
+  CHECK(error_of([&] { (void)receive_right::extract(MACH_PORT_NULL, port.name()); }) !=
+        std::error_code());
 }
 
 TEST_CASE("release removes the guard, and adopt adds one and refuses a guarded right") {

@@ -26,6 +26,7 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 #include "space_names.h"
+#include "take_message.h"
 
 namespace kedge::mach {
 namespace {
@@ -109,6 +110,57 @@ TEST_CASE(
     }
     server.runs.reset();
     client.runs.reset();
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("a receive right moves into another space and out of it, with its queue" *
+          several_tasks) {
+  const std::size_t before = names_in_space();
+  space other;
+  const auto names_there = [&] {
+    const scoped_space inside(other);
+    return names_in_space();
+  };
+  const std::size_t before_there = names_there();
+  {
+    receive_right port = receive_right::make();
+    const send_right to = port.make_send();
+    REQUIRE(try_send(to, message(1)));
+    REQUIRE(try_send(to, message(2)));
+    mach_port_name_t name = other.give(std::move(port));
+    CHECK_FALSE(port);
+    {
+      const scoped_space inside(other);
+      receive_right there = receive_right::adopt(name);
+      CHECK(take(there).id() == 1);
+      name = std::move(there).release();
+    }
+    CHECK(names_there() == before_there + 1);
+    receive_right back = other.take_receive(name);
+    CHECK(back.name() == to.name());
+    CHECK(take(back).id() == 2);
+    CHECK(names_there() == before_there);
+    CHECK_THROWS_AS((void)other.take_receive(name), std::system_error);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("a receive right that another space has no room for dies, and is consumed" *
+          several_tasks) {
+  const std::size_t before = names_in_space();
+  {
+    space other;
+    {
+      const scoped_space inside(other);
+      kernel::limit_names(kernel::task_of_thread(), 0);
+    }
+    receive_right port = receive_right::make();
+    const send_right to = port.make_send();
+    CHECK_THROWS_AS(other.give(std::move(port)), std::system_error);
+    CHECK_FALSE(port);
+    CHECK(to.dead());
+    CHECK_THROWS_AS(other.give(receive_right()), std::system_error);
   }
   CHECK(names_in_space() == before);
 }
