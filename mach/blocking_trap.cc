@@ -36,7 +36,7 @@ bool is_of_receive(mach_msg_return_t code) noexcept {
 blocking_trap::blocking_trap(mach_port_name_t port, clock::duration limit, std::size_t max)
     : port_(port),
       max_(std::clamp(max, sizeof(mach_msg_header_t), largest_message)),
-      buffer_(std::min(usual_buffer, max_ + REQUESTED_TRAILER_SIZE(receive_options))),
+      buffer_(std::min(usual_buffer, max_ + REQUESTED_TRAILER_SIZE(receive_options({})))),
       is_bounded_(limit != clock::duration::max()) {
   if (!is_bounded_) return;
   const auto wait = static_cast<std::uint64_t>(std::max(limit.count(), clock::rep{0}));
@@ -58,7 +58,7 @@ mach_msg_return_t blocking_trap::send(mach_msg_header_t& request, mach_msg_size_
     return mach_msg(&request, options, size, 0, MACH_PORT_NULL, left(), MACH_PORT_NULL);
   }
   const mach_msg_return_t code = mach_msg_overwrite(
-      &request, options | receive_options | MACH_RCV_LARGE | bound(MACH_RCV_TIMEOUT), size,
+      &request, options | receive_options({}) | MACH_RCV_LARGE | bound(MACH_RCV_TIMEOUT), size,
       static_cast<mach_msg_size_t>(buffer_.size()), port_, left() / 2, MACH_PORT_NULL,
       &buffer_.header(), 0);
   if (code != MACH_MSG_SUCCESS && !is_of_receive(code)) return code;
@@ -69,12 +69,12 @@ mach_msg_return_t blocking_trap::send(mach_msg_header_t& request, mach_msg_size_
 mach_msg_return_t blocking_trap::receive(received& into) noexcept {
   while (code_ == MACH_RCV_INTERRUPTED || (code_ == MACH_RCV_TIMED_OUT && !expired())) {
     code_ = without_shortage(
-        mach_msg(&buffer_.header(), receive_options | MACH_RCV_LARGE | bound(MACH_RCV_TIMEOUT), 0,
-                 static_cast<mach_msg_size_t>(buffer_.size()), port_, left(), MACH_PORT_NULL));
+        mach_msg(&buffer_.header(), receive_options({}) | MACH_RCV_LARGE | bound(MACH_RCV_TIMEOUT),
+                 0, static_cast<mach_msg_size_t>(buffer_.size()), port_, left(), MACH_PORT_NULL));
   }
   if (code_ == MACH_RCV_TOO_LARGE) {
     std::size_t expected = max_;  // the message is queued
-    return try_receive(port_, expected, into, max_);
+    return try_receive(port_, expected, into, {.max = max_});
   }
   if (code_ == MACH_MSG_SUCCESS) {
     into = received(std::move(buffer_));

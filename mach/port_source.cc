@@ -147,10 +147,10 @@ bool port_source::ready(reactor& r) const noexcept {
   return registered_ != nullptr && registered_->is_in(r) && registered_->in_loop.ready();
 }
 
-mach_msg_return_t port_source::take(received& into, std::size_t max) noexcept {
+mach_msg_return_t port_source::take(received& into, const wanted_message& wanted) noexcept {
   const mach_port_name_t here = name();
   if (here == MACH_PORT_NULL) return MACH_RCV_INVALID_NAME;
-  const mach_msg_return_t code = try_receive(here, expected_size_, into, max);
+  const mach_msg_return_t code = try_receive(here, expected_size_, into, wanted);
   if (code == MACH_MSG_SUCCESS && tags_ != nullptr) {
     into.tag_ = tags_->find(into.buffer_.header().msgh_local_port, into.trailer_.msgh_context);
   }

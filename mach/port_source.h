@@ -78,7 +78,7 @@ class port_source {
   }
 
   // Tries once to receive, as try_receive(), and counts a loss.
-  mach_msg_return_t take(received& into, std::size_t max = default_max_message) noexcept;
+  mach_msg_return_t take(received& into, const wanted_message& wanted = {}) noexcept;
   receive_losses losses() const noexcept {
     return {unreadable_.load(std::memory_order_relaxed),
             too_large_.load(std::memory_order_relaxed)};

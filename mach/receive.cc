@@ -50,14 +50,14 @@ bool receive_operation::await_settle() noexcept {
 
 // Returns true if the operation has ended, with a message or an error.
 bool receive_operation::take() noexcept {
-  mach_msg_return_t code = source_->take(message_, max_);
+  mach_msg_return_t code = source_->take(message_, wanted_);
   for (int losses = 1; is_loss(code) && !tells_losses_; ++losses) {
     if (losses == most_losses) {
       // A peer that sends as fast as this drops must not keep the loop from its other tasks.
       wake(*waiter_);
       return false;
     }
-    code = source_->take(message_, max_);
+    code = source_->take(message_, wanted_);
   }
   switch (code) {
     case MACH_MSG_SUCCESS:

@@ -14,6 +14,9 @@
 // ends a wait is the end of the port (errc::closed), another task that waits
 // (errc::already_awaited), and a lack of memory of the own process.
 //
+// A message comes with its sender's audit token, its sequence number and the port's context;
+// receive().with_trailer(trailer_elements::all) adds what else the kernel has.
+//
 // A right without senders and messages is taken for one that nothing can wake: if nothing else is
 // left, loop::run() throws a deadlock. A thread that makes send rights from the name later keeps
 // one meanwhile, or a remote of the loop.
@@ -30,6 +33,7 @@
 #include "kedge/mach/receive_right.h"
 #include "kedge/mach/received.h"
 #include "kedge/mach/try_receive.h"
+#include "kedge/mach/wanted_message.h"
 #include "kedge/runtime/awaiting/operation.h"
 #include "kedge/runtime/result.h"
 
@@ -38,9 +42,9 @@ namespace kedge::mach {
 class receive_operation final : private listener {
  public:
   // `s` is null for an empty right or set; the wait then gives errc::closed.
-  explicit receive_operation(port_source_hold s, std::size_t max = default_max_message,
+  explicit receive_operation(port_source_hold s, const wanted_message& wanted = {},
                              bool tells_losses = false) noexcept
-      : source_(std::move(s)), max_(max), tells_losses_(tells_losses) {}
+      : source_(std::move(s)), wanted_(wanted), tells_losses_(tells_losses) {}
   receive_operation(const receive_operation&) = delete;
   receive_operation& operator=(const receive_operation&) = delete;
   ~receive_operation() { leave(); }
@@ -60,7 +64,7 @@ class receive_operation final : private listener {
   void leave() noexcept;
 
   port_source_hold source_;
-  std::size_t max_;
+  wanted_message wanted_;
   bool tells_losses_;
   bool has_claim_ = false;
   waiter* waiter_ = nullptr;
@@ -73,11 +77,16 @@ class [[nodiscard]] receive_awaitable {
  public:
   explicit receive_awaitable(port_source* s) noexcept : source_(s) {}
   receive_operation operator co_await() && noexcept {
-    return receive_operation(std::move(source_), max_, tells_losses_);
+    return receive_operation(std::move(source_), wanted_, tells_losses_);
   }
   // Takes messages of at most `bytes` bytes, and drops larger ones. At least 24, a header.
   receive_awaitable at_most(std::size_t bytes) && noexcept {
-    max_ = bytes;
+    wanted_.max = bytes;
+    return std::move(*this);
+  }
+  // Takes more of the trailer than what received always has.
+  receive_awaitable with_trailer(trailer_elements elements) && noexcept {
+    wanted_.trailer = elements;
     return std::move(*this);
   }
   // Ends with an error when a message was dropped.
@@ -88,7 +97,7 @@ class [[nodiscard]] receive_awaitable {
 
  private:
   port_source_hold source_;
-  std::size_t max_ = default_max_message;
+  wanted_message wanted_;
   bool tells_losses_ = false;
 };
 

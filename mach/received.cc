@@ -10,8 +10,8 @@
 
 namespace kedge::mach {
 
-mach_msg_context_trailer_t received::no_trailer() noexcept {
-  mach_msg_context_trailer_t t{};
+mach_msg_mac_trailer_t received::no_trailer() noexcept {
+  mach_msg_mac_trailer_t t{};
   std::fill(std::begin(t.msgh_audit.val), std::end(t.msgh_audit.val), ~0u);
   return t;
 }
@@ -58,13 +58,21 @@ void received::parse() noexcept {
     descriptors_.count_rights(space_);
   }
   const std::size_t end = round_msg(header.msgh_size);
-  if (end <= buffer_.size() && buffer_.size() - end >= sizeof trailer_) {
-    mach_msg_context_trailer_t t;
-    std::memcpy(&t, buffer_.data() + end, sizeof t);
-    if (t.msgh_trailer_type == MACH_MSG_TRAILER_FORMAT_0 && t.msgh_trailer_size >= sizeof t) {
-      trailer_ = t;
-    }
+  if (end <= buffer_.size()) read_trailer({buffer_.data() + end, buffer_.size() - end});
+}
+
+// The trailer stands in front of bytes that no call has written.
+void received::read_trailer(std::span<const std::byte> rest) noexcept {
+  mach_msg_trailer_t head;
+  if (rest.size() < sizeof head) return;
+  std::memcpy(&head, rest.data(), sizeof head);
+  const std::size_t size = std::min<std::size_t>(head.msgh_trailer_size, sizeof trailer_);
+  if (head.msgh_trailer_type != MACH_MSG_TRAILER_FORMAT_0 || size > rest.size() ||
+      size < sizeof(mach_msg_context_trailer_t)) {
+    return;
   }
+  trailer_ = {};
+  std::memcpy(&trailer_, rest.data(), size);
 }
 
 std::span<const std::byte> received::bytes() const noexcept {

@@ -40,8 +40,8 @@ class received : public descriptor_access<received> {
  public:
   // Empty.
   received() = default;
-  // Takes over the message in `buffer`, as mach_msg has received it with MACH_RCV_TRAILER_CTX,
-  // and all rights in it. Requires room for a header at least.
+  // Takes over the message in `buffer`, as mach_msg has received it with MACH_RCV_TRAILER_CTX or
+  // more, and all rights in it. Requires room for a header at least.
   explicit received(message_buffer&& buffer) noexcept;
   received(received&& other) noexcept;
   received& operator=(received&& other) noexcept;
@@ -87,6 +87,22 @@ class received : public descriptor_access<received> {
   mach_port_seqno_t sequence() const noexcept { return trailer_.msgh_seqno; }
   // The sender's audit token, as the kernel wrote it into the trailer.
   const audit_token_t& sender() const noexcept { return trailer_.msgh_audit; }
+  // The sender's user and group (val[0] and val[1]), as the kernel wrote them.
+  const security_token_t& sender_ids() const noexcept { return trailer_.msgh_sender; }
+  // The context of the port, as it was when the message was received. That of a receive_right is
+  // its guard, a number that no other right of the process has.
+  mach_port_context_t context() const noexcept { return trailer_.msgh_context; }
+  // The id that a filter of the kernel has given the message, and the sender's label: nullopt,
+  // unless receive().with_trailer() has asked for them. Today's kernels give 0 and MACH_PORT_NULL,
+  // but for the ids of their own filters.
+  std::optional<mach_msg_filter_id> filter_id() const noexcept {
+    if (!has_all()) return std::nullopt;
+    return trailer_.msgh_ad;
+  }
+  std::optional<mach_port_name_t> label() const noexcept {
+    if (!has_all()) return std::nullopt;
+    return trailer_.msgh_labels.sender;
+  }
   // Returns true if the kernel itself sent the message, as it sends notifications. No task can
   // forge that.
   bool from_kernel() const noexcept;
@@ -99,8 +115,10 @@ class received : public descriptor_access<received> {
   friend class port_source;
 
   // A trailer with a token of all ones, which no task has: all zeros would be the kernel's.
-  static mach_msg_context_trailer_t no_trailer() noexcept;
+  static mach_msg_mac_trailer_t no_trailer() noexcept;
+  bool has_all() const noexcept { return trailer_.msgh_trailer_size >= sizeof trailer_; }
   void parse() noexcept;
+  void read_trailer(std::span<const std::byte> rest) noexcept;
   // The descriptors, or none if the space in which the names have their meaning is not current.
   descriptor_list here() const noexcept {
     return space_ == space_incarnation() ? descriptors_ : descriptor_list();
@@ -111,7 +129,7 @@ class received : public descriptor_access<received> {
   descriptor_list descriptors_;  // in buffer_
   std::size_t offset_ = 0;       // where the bytes begin
   std::uint64_t tag_ = 0;
-  mach_msg_context_trailer_t trailer_ = no_trailer();
+  mach_msg_mac_trailer_t trailer_ = no_trailer();
 };
 
 }  // namespace kedge::mach

@@ -18,7 +18,8 @@ void reply_port::open(waiter& w) {
 }
 
 bool reply_port::start(waiter& w, std::size_t max) noexcept {
-  receiving_.emplace(port_source_hold(port_.source_), max, /*tells_losses=*/true);
+  receiving_.emplace(port_source_hold(port_.source_), wanted_message{.max = max},
+                     /*tells_losses=*/true);
   try {
     return !receiving_->await_ready() && receiving_->await_suspend(w);
   } catch (const std::bad_alloc&) {

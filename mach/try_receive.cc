@@ -10,15 +10,14 @@
 namespace kedge::mach {
 namespace {
 
-constexpr mach_msg_option_t options = receive_options | MACH_RCV_TIMEOUT;
-
 constexpr std::size_t smallest_buffer = 512;
 
 }  // namespace
 
 mach_msg_return_t try_receive(mach_port_name_t name, std::size_t& expected_size, received& into,
-                              std::size_t max) noexcept {
-  max = std::clamp(max, sizeof(mach_msg_header_t), largest_message);
+                              const wanted_message& wanted) noexcept {
+  const mach_msg_option_t options = receive_options(wanted) | MACH_RCV_TIMEOUT;
+  const std::size_t max = std::clamp(wanted.max, sizeof(mach_msg_header_t), largest_message);
   const std::size_t limit = max + REQUESTED_TRAILER_SIZE(options);
   std::size_t size = std::min(std::max(expected_size, smallest_buffer), limit);
   // With MACH_RCV_LARGE a message that does not fit stays queued. One that is larger than `max` is

@@ -6,35 +6,34 @@
 #include <cstddef>
 
 #include "kedge/mach/received.h"
+#include "kedge/mach/wanted_message.h"
 
 namespace kedge::mach {
-
-// The largest message that a receive takes unless it says otherwise: header, descriptors and bytes.
-// Nothing else bounds what a sender makes the receiver allocate.
-inline constexpr std::size_t default_max_message = 64 * 1024;
 
 // The library never receives a message of more bytes than this, without the trailer.
 inline constexpr std::size_t largest_message = 48u * 1024 * 1024;
 
 // With these options a message is received as class received expects it.
-inline constexpr mach_msg_option_t receive_options =
-    MACH_RCV_MSG | MACH_RCV_INTERRUPT | MACH_RCV_GUARDED_DESC |
-    MACH_RCV_TRAILER_TYPE(MACH_MSG_TRAILER_FORMAT_0) |
-    MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_CTX);
+constexpr mach_msg_option_t receive_options(const wanted_message& wanted) noexcept {
+  return MACH_RCV_MSG | MACH_RCV_INTERRUPT | MACH_RCV_GUARDED_DESC |
+         MACH_RCV_TRAILER_TYPE(MACH_MSG_TRAILER_FORMAT_0) |
+         MACH_RCV_TRAILER_ELEMENTS(static_cast<mach_msg_option_t>(wanted.trailer));
+}
 
 // Takes the next message from the receive right or port set `name`. Never blocks.
 // `expected_size` is the number of bytes, trailer included, to allocate first. On success it is set
-// to what this message needed. `max` bounds the message, in bytes without its trailer.
+// to what this message needed.
 // Returns mach_msg's code, as without_shortage() leaves it; `into` is assigned only with
 // MACH_MSG_SUCCESS:
 //   MACH_RCV_TIMED_OUT: no message is queued.
-//   MACH_RCV_TOO_LARGE: the message was larger than `max`. It was destroyed, with its rights.
-//   MACH_RCV_BODY_ERROR, MACH_RCV_HEADER_ERROR, MACH_RCV_INVALID_DATA: the kernel could copy out
+//   MACH_RCV_TOO_LARGE: the message was larger than `wanted.max`. It was destroyed, with its
+//   rights. MACH_RCV_BODY_ERROR, MACH_RCV_HEADER_ERROR, MACH_RCV_INVALID_DATA: the kernel could
+//   copy out
 //     nothing, or only a part of the message. The message is gone and what was copied out is
 //     released.
 //   KERN_RESOURCE_SHORTAGE: no memory for the buffer. The message stays queued.
 mach_msg_return_t try_receive(mach_port_name_t name, std::size_t& expected_size, received& into,
-                              std::size_t max = default_max_message) noexcept;
+                              const wanted_message& wanted = {}) noexcept;
 
 // Returns true if a message was lost, and the queue behind it can be received.
 inline bool is_loss(mach_msg_return_t code) noexcept {

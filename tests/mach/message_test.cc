@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 #include <mach/mach.h>
 #include <mach/notify.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdint>
@@ -22,6 +23,7 @@
 #include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/received.h"
 #include "kedge/mach/send.h"
+#include "kedge/mach/try_receive.h"
 #include "space_names.h"
 #include "take_message.h"
 
@@ -250,6 +252,42 @@ TEST_CASE(
   CHECK(notification.id() == MACH_NOTIFY_SEND_ONCE);
   CHECK(notification.from_kernel());
   CHECK_FALSE(received().from_kernel());
+}
+
+TEST_CASE("each element of the trailer is the kernel's word, and some come on demand") {
+  const receive_right port = receive_right::make(16), other = receive_right::make();
+  const send_right to = port.make_send();
+  const auto receive = [&](const wanted_message& wanted) {
+    REQUIRE(try_send(to, message(1)));
+    received m;
+    std::size_t expected = 0;
+    REQUIRE(try_receive(port.name(), expected, m, wanted) == MACH_MSG_SUCCESS);
+    return m;
+  };
+  const received usual = receive({});
+  received all = receive({.trailer = trailer_elements::all});
+  for (const received* m : {&usual, static_cast<const received*>(&all)}) {
+    const bool is_all = m == &all;
+    CAPTURE(is_all);
+    CHECK(m->sequence() == (is_all ? 1 : 0));
+    CHECK(m->sender_ids().val[0] == ::getuid());
+    CHECK(m->sender_ids().val[1] == ::getgid());
+    CHECK(m->sender().val[5] == static_cast<unsigned>(::getpid()));
+    mach_port_context_t context = 0;
+    REQUIRE(mach_port_get_context(mach_task_self(), port.name(), &context) == KERN_SUCCESS);
+    // The kernel does not show the context of a port with a strict guard. The trailer has it.
+    CHECK(context == 0);
+    CHECK(m->context() != 0);
+    CHECK(m->arrived_on(port));
+    CHECK_FALSE(m->arrived_on(other));
+    CHECK(m->filter_id().has_value() == is_all);
+    CHECK(m->label().has_value() == is_all);
+  }
+  CHECK(all.filter_id() == MACH_MSG_FILTER_POLICY_ALLOW);
+  CHECK(all.label() == mach_port_name_t{MACH_PORT_NULL});
+  all.clear();
+  CHECK_FALSE(all.filter_id());
+  CHECK_FALSE(received().label());
 }
 
 TEST_CASE("a received message that was moved from or cleared answers as an empty one") {

@@ -120,8 +120,7 @@ TEST_CASE("importance and the temporary owner are set for good") {
   CHECK_THROWS_AS(none.set_temporary_owner(), std::logic_error);
 }
 
-TEST_CASE(
-    "a port has at least the slots for requests that were reserved in macOS 11, and some in 15") {
+TEST_CASE("reserve_request_slots makes at least as many slots, as in macOS 11") {
   receive_right port = receive_right::make();
   CHECK(port.request_slots() == 0);
   if (kernel::has_many_tasks()) kernel::set_kernel_profile(kernel::kernel_profile::macos11);

@@ -581,4 +581,23 @@ TEST_CASE("receive_operation::describe names the port") {
   CHECK(std::string(line.text()).find("a message on port 0x") == 0);
 }
 
+TEST_CASE("receive().with_trailer() gives the rest of the trailer, from a right and from a set") {
+  loop l;
+  const receive_right port = receive_right::make();
+  port_set set = port_set::make();
+  set.insert(port, 5);
+  const send_right to = port.make_send();
+  l.run([&]() -> task<> {
+    for (int i = 0; i < 3; ++i) REQUIRE(try_send(to, message(i)));
+    const received usual = (co_await port.receive()).value();
+    CHECK_FALSE(usual.filter_id());
+    const received all = (co_await port.receive().with_trailer(trailer_elements::all)).value();
+    CHECK(all.filter_id() == MACH_MSG_FILTER_POLICY_ALLOW);
+    CHECK(all.sequence() == 1);
+    const received tagged = (co_await set.receive().with_trailer(trailer_elements::all)).value();
+    CHECK(tagged.filter_id());
+    CHECK(tagged.tag() == 5);
+  }());
+}
+
 }  // namespace kedge::mach
