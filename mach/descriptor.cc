@@ -101,10 +101,8 @@ Right adopt(mach_port_name_t name, bool, const place& where) {
 }
 template <>
 send_right adopt<send_right>(mach_port_name_t name, bool counted, const place& where) {
-  if (!counted) return send_right::adopt(name, where);
-  if (MACH_PORT_VALID(name)) {
-    ledger::record_taken(ledger::kind::send, space_incarnation(), name, where);
-  }
+  if (!counted || !MACH_PORT_VALID(name)) return send_right::adopt(name, where);
+  ledger::record_taken(ledger::kind::send, space_incarnation(), name, where);
   return send_right::adopt_counted(name);
 }
 template <>

@@ -113,6 +113,19 @@ TEST_CASE("an empty or dead element of an array of send rights is no entry" * ke
   ledger::expect_empty();
 }
 
+TEST_CASE("a right that died on its way is no entry, alone or in an array" * kept) {
+  const receive_right port = receive_right::make();
+  message m(1, receive_right::make().make_send());
+  std::vector<send_right> array;
+  array.push_back(receive_right::make().make_send());
+  m.append(std::move(array));
+  REQUIRE(try_send(port.make_send(), std::move(m)));
+  received arrived = take(port);
+  CHECK_FALSE(arrived.take_send(0));
+  CHECK(arrived.take_send_array(1).size() == 1);
+  CHECK(ledger::entries().size() == 1);  // the port
+}
+
 TEST_CASE("what the library keeps for itself is no entry" * kept) {
   loop l;
   {
