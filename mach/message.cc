@@ -66,9 +66,11 @@ message& message::operator=(message&& other) noexcept {
 void message::clear() noexcept {
   if (buffer_.data() == nullptr) return;
   const mach_port_name_t reply = buffer_.header().msgh_local_port;
+  const mach_port_name_t voucher = buffer_.header().msgh_voucher_port;
   if (is_here()) {
     release_right_in_message(reply, reply_disposition());
-  } else if (rights_ != 0 || reply != MACH_PORT_NULL) {
+    release_right_in_message(voucher, voucher_disposition());
+  } else if (rights_ != 0 || reply != MACH_PORT_NULL || voucher != MACH_PORT_NULL) {
     report_other_space("a message with rights", reply, space_);
   }
   list().release(space_);
@@ -326,15 +328,36 @@ reply_right message::take_reply(const place& where) {
   mach_msg_header_t& header = buffer_.header();
   reply_right right = reply_right::adopt(header.msgh_local_port, disposition, where);
   header.msgh_local_port = MACH_PORT_NULL;
-  header.msgh_bits = 0;
+  set_bits(0, voucher_disposition());
   return right;
+}
+
+void message::carry(voucher v) {
+  require_here(v);
+  begin_here();
+  const bool is_none = !v;
+  const mach_port_name_t name = std::move(v).release();
+  if (name == MACH_PORT_NULL && !is_none) check(KERN_INVALID_RIGHT, "kedge::mach::message::carry");
+  mach_msg_header_t& header = buffer_.header();
+  release_right_in_message(header.msgh_voucher_port, voucher_disposition());
+  header.msgh_voucher_port = name;
+  set_bits(reply_disposition(), name == MACH_PORT_NULL ? 0u : MACH_MSG_TYPE_MOVE_SEND);
+}
+
+voucher message::take_voucher(const place& where) {
+  if (!*this || !is_here() || voucher_disposition() != MACH_MSG_TYPE_MOVE_SEND) return {};
+  mach_msg_header_t& header = buffer_.header();
+  voucher taken = voucher::adopt(header.msgh_voucher_port, where);
+  header.msgh_voucher_port = MACH_PORT_NULL;
+  set_bits(reply_disposition(), 0);
+  return taken;
 }
 
 void message::set_reply(mach_port_name_t name, mach_msg_type_name_t disposition) noexcept {
   mach_msg_header_t& header = buffer_.header();
   release_right_in_message(header.msgh_local_port, reply_disposition());
   header.msgh_local_port = name;
-  header.msgh_bits = MACH_MSGH_BITS(0u, name == MACH_PORT_NULL ? 0u : disposition);
+  set_bits(name == MACH_PORT_NULL ? 0u : disposition, voucher_disposition());
 }
 
 }  // namespace kedge::mach

@@ -49,6 +49,7 @@
 #include "kedge/mach/reply_right.h"
 #include "kedge/mach/send_once_right.h"
 #include "kedge/mach/send_right.h"
+#include "kedge/mach/voucher.h"
 
 namespace kedge::mach {
 
@@ -145,11 +146,17 @@ class message : public descriptor_access<message> {
   void reply_to(send_once_right&& right);
   void reply_to(reply_right&& right);
 
+  // Sets the voucher that the message carries, and releases the one set before (voucher.h). None
+  // leaves the message without. Throws as append().
+  void carry(voucher v);
+
   // The functions of descriptor_access take rights and memory back out of a message that was not
   // sent. The receiver of the message finds empty ones in their place.
   //
   // Takes the right back that reply_to() has set. Throws std::bad_alloc; the right then stays.
   reply_right take_reply(const place& where = place::current());
+  // The same for the voucher that carry() has set.
+  voucher take_voucher(const place& where = place::current());
 
   // Releases every right and the memory. The message is then empty.
   void clear() noexcept;
@@ -205,6 +212,13 @@ class message : public descriptor_access<message> {
   void set_reply(mach_port_name_t name, mach_msg_type_name_t disposition) noexcept;
   mach_msg_type_name_t reply_disposition() const noexcept {
     return MACH_MSGH_BITS_LOCAL(buffer_.header().msgh_bits);
+  }
+  mach_msg_type_name_t voucher_disposition() const noexcept {
+    return MACH_MSGH_BITS_VOUCHER(buffer_.header().msgh_bits);
+  }
+  // Sets the dispositions of the header's rights.
+  void set_bits(mach_msg_type_name_t reply, mach_msg_type_name_t voucher) noexcept {
+    buffer_.header().msgh_bits = MACH_MSGH_BITS_SET(0u, reply, voucher, 0u);
   }
   // Gives up the buffer without releasing what is in it: others own it now.
   void forget() noexcept;

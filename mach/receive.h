@@ -84,6 +84,11 @@ class [[nodiscard]] receive_awaitable {
     wanted_.max = bytes;
     return std::move(*this);
   }
+  // Takes the voucher too (voucher.h), which is dropped otherwise.
+  receive_awaitable with_voucher() && noexcept {
+    wanted_.voucher = true;
+    return std::move(*this);
+  }
   // Takes more of the trailer than what received always has.
   receive_awaitable with_trailer(trailer_elements elements) && noexcept {
     wanted_.trailer = elements;

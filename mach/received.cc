@@ -98,6 +98,15 @@ reply_right received::take_reply(const place& where) {
   return right;
 }
 
+voucher received::take_voucher(const place& where) {
+  if (!*this || space_ != space_incarnation()) return {};
+  mach_msg_header_t& header = buffer_.header();
+  if (MACH_MSGH_BITS_VOUCHER(header.msgh_bits) != MACH_MSG_TYPE_MOVE_SEND) return {};
+  voucher taken = voucher::adopt(header.msgh_voucher_port, where);
+  header.msgh_voucher_port = MACH_PORT_NULL;
+  return taken;
+}
+
 bool received::arrived_on(const receive_right& right) const noexcept {
   return *this && right && buffer_.header().msgh_local_port == right.name() &&
          trailer_.msgh_context == right.guard_;
@@ -120,6 +129,7 @@ void received::clear() noexcept {
   const mach_msg_header_t& header = buffer_.header();
   if (space_ == space_incarnation()) {
     release_right_in_message(header.msgh_remote_port, MACH_MSGH_BITS_REMOTE(header.msgh_bits));
+    release_right_in_message(header.msgh_voucher_port, MACH_MSGH_BITS_VOUCHER(header.msgh_bits));
   } else if (!descriptors_.empty() || header.msgh_remote_port != MACH_PORT_NULL) {
     report_other_space("a received message with rights", header.msgh_remote_port, space_);
   }

@@ -33,6 +33,7 @@
 #include "kedge/mach/send_once_right.h"
 #include "kedge/mach/send_right.h"
 #include "kedge/mach/space_incarnation.h"
+#include "kedge/mach/voucher.h"
 
 namespace kedge::mach {
 
@@ -75,6 +76,10 @@ class received : public descriptor_access<received> {
   // Takes the reply right. Throws std::bad_alloc; the right then stays. Empty if the sender expects
   // no reply, or if its reply port is dead.
   reply_right take_reply(const place& where = place::current());
+
+  // Takes the voucher, which the message has only if the receive has asked for it
+  // (receive().with_voucher()). Throws std::bad_alloc; the voucher then stays.
+  voucher take_voucher(const place& where = place::current());
 
   // The tag with which the message's port was inserted into the port set that gave the message. 0
   // if it came from no set, or if the port had no tag. Takes constant time.

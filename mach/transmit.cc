@@ -68,7 +68,7 @@ class message_transmission {
       result.returned = header_.msgh_remote_port;
     }
     header_.msgh_remote_port = MACH_PORT_NULL;
-    header_.msgh_bits = MACH_MSGH_BITS(0u, m_.reply_disposition());
+    m_.set_bits(m_.reply_disposition(), m_.voucher_disposition());
     if (came_back_short_) m_.clear();
     return result;
   }
@@ -80,7 +80,8 @@ class message_transmission {
     size_ = round_msg(size);
     std::memset(m_.buffer_.data() + size, 0, size_ - size);
     const mach_msg_bits_t complex = m_.descriptors_ != 0 ? MACH_MSGH_BITS_COMPLEX : 0u;
-    header_.msgh_bits = complex | MACH_MSGH_BITS(disposition, m_.reply_disposition());
+    header_.msgh_bits =
+        MACH_MSGH_BITS_SET(disposition, m_.reply_disposition(), m_.voucher_disposition(), complex);
     header_.msgh_remote_port = to;
   }
 

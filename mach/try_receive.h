@@ -16,6 +16,7 @@ inline constexpr std::size_t largest_message = 48u * 1024 * 1024;
 // With these options a message is received as class received expects it.
 constexpr mach_msg_option_t receive_options(const wanted_message& wanted) noexcept {
   return MACH_RCV_MSG | MACH_RCV_INTERRUPT | MACH_RCV_GUARDED_DESC |
+         (wanted.voucher ? MACH_RCV_VOUCHER : 0) |
          MACH_RCV_TRAILER_TYPE(MACH_MSG_TRAILER_FORMAT_0) |
          MACH_RCV_TRAILER_ELEMENTS(static_cast<mach_msg_option_t>(wanted.trailer));
 }

@@ -24,6 +24,7 @@ enum class trailer_elements : std::uint8_t {
 struct wanted_message {
   std::size_t max = default_max_message;  // bytes, without the trailer
   trailer_elements trailer = trailer_elements::usual;
+  bool voucher = false;  // whether the voucher is received with it
 };
 
 }  // namespace kedge::mach
