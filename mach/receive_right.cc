@@ -23,11 +23,11 @@
 namespace kedge::mach {
 namespace {
 
-// Returns a guard that no other right of this process has. Its upper half ("kedg") identifies it in
-// the report of a guard exception.
-mach_port_context_t fresh_guard() noexcept {
-  static std::atomic<std::uint64_t> count{0};
-  return (std::uint64_t{0x6b656467} << 32) + ++count;
+// Returns a guard that none of the last 2^32 rights of this process has. Its upper half identifies
+// it in the report of a guard exception, and in a snapshot.
+mach_port_context_t fresh_guard(pooled_port use = pooled_port::none) noexcept {
+  static std::atomic<std::uint32_t> count{0};
+  return (std::uint64_t{static_cast<std::uint32_t>(use)} << 32) + ++count;
 }
 
 // To the kernel a limit of 0 means that every send blocks, for ever.
@@ -50,9 +50,18 @@ struct unused_source {
 
 receive_right receive_right::make(mach_port_msgcount_t queue_limit, const place& where) {
   check_limit(queue_limit);
+  return make(fresh_guard(), queue_limit, where);
+}
+
+receive_right receive_right::make_pooled(pooled_port use, mach_port_msgcount_t queue_limit) {
+  return make(fresh_guard(use), queue_limit, place());
+}
+
+receive_right receive_right::make(mach_port_context_t guard, mach_port_msgcount_t queue_limit,
+                                  const place& where) {
   unused_source made;
   receive_right right;
-  right.guard_ = fresh_guard();
+  right.guard_ = guard;
   mach_port_options_t options{};
   options.flags = MPO_CONTEXT_AS_GUARD | MPO_STRICT | MPO_QLIMIT;
   options.mpl.mpl_qlimit = queue_limit;

@@ -18,6 +18,7 @@
 
 #include <cstdint>
 
+#include "kedge/mach/pooled_port.h"
 #include "kedge/mach/port_status.h"
 #include "kedge/mach/receive_losses.h"
 #include "kedge/mach/send_once_right.h"
@@ -36,6 +37,8 @@ class receive_right {
   // have to wait. Throws std::system_error or std::bad_alloc.
   static receive_right make(mach_port_msgcount_t queue_limit = MACH_PORT_QLIMIT_DEFAULT,
                             const place& where = place::current());
+  // The same, for a port that the library keeps for itself: the ledger has no entry of it.
+  static receive_right make_pooled(pooled_port use, mach_port_msgcount_t queue_limit);
   // Takes over the receive right `name`, which must have no guard, and guards it. MACH_PORT_NULL
   // and MACH_PORT_DEAD give an empty object. Throws std::system_error or std::bad_alloc; the caller
   // then still owns the right. A right with a port-destroyed request is refused with
@@ -120,6 +123,8 @@ class receive_right {
   friend class reply_port;
   friend class no_senders_awaitable;
 
+  static receive_right make(mach_port_context_t guard, mach_port_msgcount_t queue_limit,
+                            const place& where);
   void set_attribute(mach_port_flavor_t flavor, std::uint32_t* words, mach_msg_type_number_t count,
                      const char* what);
   // See port_source::usable_name().

@@ -25,7 +25,7 @@ class reply_port_cache {
 
   // Takes an idle port, or makes one (queue limit 1). Throws std::system_error and std::bad_alloc.
   receive_right take() {
-    if (idle_.empty()) return receive_right::make(1, place());
+    if (idle_.empty()) return receive_right::make_pooled(pooled_port::reply, 1);
     receive_right port = std::move(idle_.back());
     idle_.pop_back();
     return port;

@@ -105,7 +105,7 @@ void space_notifications::release() noexcept {
 
 space_notifications::space_notifications()
     : incarnation_(space_incarnation()),
-      port_(receive_right::make(MACH_PORT_QLIMIT_DEFAULT, place())) {}
+      port_(receive_right::make_pooled(pooled_port::notifications, MACH_PORT_QLIMIT_DEFAULT)) {}
 
 space_notifications::~space_notifications() {
   const kernel::current_task_guard within(task_);
@@ -116,17 +116,6 @@ space_notifications::~space_notifications() {
 
 bool space_notifications::is_current() const noexcept {
   return !is_inherited() && incarnation_ == space_incarnation();
-}
-
-mach_port_name_t space_notifications::port_of_space() noexcept {
-  try {
-    registry& r = registry_of_process();
-    const std::lock_guard hold(r.lock);
-    const space_notifications* const found = find_in(r);
-    return found != nullptr ? found->port_name() : mach_port_name_t{MACH_PORT_NULL};
-  } catch (const std::bad_alloc&) {
-    return MACH_PORT_NULL;  // no registry: no loop has needed one
-  }
 }
 
 void space_notifications::retry_room(mach_port_name_t name) noexcept {

@@ -163,8 +163,6 @@ class space_notifications {
   bool is_current() const noexcept;
   // Returns the port's name in the space.
   mach_port_name_t port_name() const noexcept { return port_.name(); }
-  // Returns the name of the current space's port, or MACH_PORT_NULL: to recognise it in a snapshot.
-  static mach_port_name_t port_of_space() noexcept;
 
   // There may be room in the queue behind `name` of the current space, and the kernel does not
   // notify of it: the queue's limit was raised. The waits for room try again.

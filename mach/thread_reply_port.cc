@@ -30,7 +30,7 @@ thread_local idle_port idle;
 
 receive_right take() {
   if (idle.port && idle.port.space() == space_incarnation()) return std::move(idle.port);
-  return receive_right::make(1, place());
+  return receive_right::make_pooled(pooled_port::reply, 1);
 }
 
 void give_back(receive_right&& port) noexcept {

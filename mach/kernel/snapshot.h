@@ -1,5 +1,6 @@
 // snapshot: all tasks, rights, ports, messages and port sets of the kernel at one moment. Shows
 // which task leaks or holds a right, and where a message is stuck.
+// leaks_since(): the rights that have come since a snapshot, for the end of a test.
 //
 // The snapshot is atomic: no call is in progress while it is taken. Its order is fixed: tasks by
 // their ids, names by their indices, ports and sets in the order in which the names lead to them.
@@ -71,12 +72,32 @@ struct snapshot {
   std::vector<set> sets;
 };
 
+// Says by the context of a guarded port what it is for, if a library keeps it for itself
+// (kedge/mach/pooled_port.h has such a function). Null for other ports.
+using port_purpose = const char* (*)(mach_port_context_t context) noexcept;
+
+// A right that a task has, and did not have before.
+struct leak {
+  task owner;
+  snapshot::right right;                    // as it is now
+  mach_port_urefs_t references_before = 0;  // 0: the name had none
+};
+
 #if defined(__APPLE__)
 
 inline snapshot take_snapshot() {
   return {};
 }
-inline std::string to_string(const snapshot&) {
+inline std::string to_string(const snapshot&, port_purpose = nullptr) {
+  return {};
+}
+inline std::vector<leak> leaks_between(const snapshot&, const snapshot&, port_purpose = nullptr) {
+  return {};
+}
+inline std::vector<leak> leaks_since(const snapshot&, port_purpose = nullptr) {
+  return {};
+}
+inline std::string to_string(const std::vector<leak>&) {
   return {};
 }
 
@@ -86,9 +107,20 @@ inline std::string to_string(const snapshot&) {
 // is done. Throws std::bad_alloc.
 snapshot take_snapshot();
 
-// Formats a snapshot, with one line for each task, right, port, message and set. Throws
-// std::bad_alloc.
-std::string to_string(const snapshot& of);
+// Formats a snapshot, with one line for each task, right, port, message and set, and with what
+// `purpose` says of a port. Throws std::bad_alloc.
+std::string to_string(const snapshot& of, port_purpose purpose = nullptr);
+
+// Returns the rights of all tasks that `after` has and `before` has not: new names, new kinds of
+// right under a name, and more user references. Receive rights of ports for which `kept` has a
+// purpose are left out. A name that was freed and given to another right in between is taken for
+// the same. Throws std::bad_alloc.
+std::vector<leak> leaks_between(const snapshot& before, const snapshot& after,
+                                port_purpose kept = nullptr);
+// The same, with a snapshot of now.
+std::vector<leak> leaks_since(const snapshot& before, port_purpose kept = nullptr);
+// A line each, as a snapshot has it. Throws std::bad_alloc.
+std::string to_string(const std::vector<leak>& leaks);
 
 #endif
 

@@ -134,8 +134,10 @@ void describe_waits(std::string& to, std::uint32_t receivers, std::uint32_t send
   if (knotes > 0) append(to, ", %u knotes", knotes);
 }
 
-void describe(std::string& to, const snapshot::port& port) {
+void describe(std::string& to, const snapshot::port& port, port_purpose purpose) {
   append(to, "port #%u", port.id);
+  const char* const use = purpose != nullptr && port.guarded ? purpose(port.context) : nullptr;
+  if (use != nullptr) append(to, " (%s)", use);
   if (!port.serves.empty()) {
     append(to, " of the kernel: %s", port.serves.c_str());
   } else if (!port.alive) {
@@ -202,14 +204,28 @@ snapshot take_snapshot() {
   return made;
 }
 
-std::string to_string(const snapshot& of) {
+std::string to_string(const snapshot& of, port_purpose purpose) {
   std::string text;
   for (const snapshot::space& each : of.spaces) {
     append(text, "task %llu\n", wide(each.owner.id));
     for (const snapshot::right& right : each.rights) describe(text, right);
   }
-  for (const snapshot::port& each : of.ports) describe(text, each);
+  for (const snapshot::port& each : of.ports) describe(text, each, purpose);
   for (const snapshot::set& each : of.sets) describe(text, each);
+  return text;
+}
+
+std::string to_string(const std::vector<leak>& leaks) {
+  std::string text;
+  for (const leak& each : leaks) {
+    append(text, "task %llu", wide(each.owner.id));
+    if (each.references_before != 0) append(text, ", had x%u", each.references_before);
+    text += ':';
+    // The number of a port means nothing without its snapshot.
+    snapshot::right alone = each.right;
+    alone.of = alone.notify = 0;
+    describe(text, alone);
+  }
   return text;
 }
 
