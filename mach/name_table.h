@@ -54,6 +54,14 @@ class name_table {
     erased.mapped().reset();
     if (spares_.size() < spares_.capacity()) spares_.push_back(std::move(erased));
   }
+  // Returns whether f is true for an object. `f` adds and erases none.
+  template <class F>
+  bool any_of(F f) const {
+    for (const auto& [name, object] : objects_) {
+      if (f(*object)) return true;
+    }
+    return false;
+  }
   // Calls f on every object. `f` adds and erases none.
   template <class F>
   void for_each(F f) {

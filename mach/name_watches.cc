@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "kedge/mach/current_space.h"
+#include "kedge/mach/port_status.h"
+#include "kedge/runtime/reactor/registration_table.h"
 
 namespace kedge::mach {
 
@@ -89,6 +91,23 @@ name_watch& name_watches::watch(mach_port_name_t name) {
     throw;
   }
   return made;
+}
+
+bool name_watches::can_wake() const noexcept {
+  return watches_.any_of([this](const name_watch& watch) { return !is_stuck(watch); });
+}
+
+// Returns true if all waiters wait for room in a full queue that only tasks of this loop drain. The
+// loop was the last to receive from the port, alone and not in a set; so if a task of it would
+// receive now, that wait would wake the loop.
+bool name_watches::is_stuck(const name_watch& watch) const noexcept {
+  const mach_port_name_t name = watch.name();
+  if (!watch.for_death_.empty() || !reactor_.registrations()->is_held(EVFILT_MACHPORT, name)) {
+    return false;
+  }
+  port_status status;
+  return read_status(name, status) == KERN_SUCCESS && !status.is_in_set() &&
+         status.messages() >= status.queue_limit();
 }
 
 // Takes a watch without waiters out of the table.

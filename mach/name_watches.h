@@ -103,6 +103,7 @@ class name_watches final : private listener, private notified_loop {
 
   void open();
   name_watch& watch(mach_port_name_t name);
+  bool is_stuck(const name_watch& watch) const noexcept;
   void retire(name_watch& watch) noexcept;
   std::error_code request(name_watch& watch, notice n) noexcept;
   // Does what follows from a change of the watch's queues or request: notifies the first waiter for
@@ -115,7 +116,7 @@ class name_watches final : private listener, private notified_loop {
 
   void notify(const kevent64_s&) noexcept override;
   void closed(std::error_code why) noexcept override { fail_all(why); }
-  bool can_wake() const noexcept override { return !watches_.empty(); }
+  bool can_wake() const noexcept override;
   void on_posted() noexcept override;
 
   reactor& reactor_;

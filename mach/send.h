@@ -22,6 +22,12 @@
 // limit is raised (receive_right::set_queue_limit), those in the receiver's space go on at once,
 // and those of other spaces when the next message has been received. Cancellation loses the
 // message: it was not sent, and is destroyed. with_timeout(d, send(...)) hands it back.
+//
+// A full queue from which the sender's own loop was the last to receive, by its right alone, is
+// taken for one that nothing else drains: if nothing else is left, loop::run() throws a deadlock,
+// for example if two services of one loop fill each other's queues. A thread that takes the right
+// over, receives from it past its loop, raises its limit or destroys it keeps a remote of the loop
+// until then.
 #pragma once
 
 #include <mach/mach.h>

@@ -95,6 +95,12 @@ class registration_table {
   // Returns whether what the last call has found can still make a task ready: spares a call.
   bool is_still_waking() const noexcept { return waking_ != nullptr && can_wake(*waking_); }
 
+  // Returns whether a registration of (filter, ident) is held: the loop has awaited it, and no
+  // other loop has taken it over.
+  bool is_held(std::int16_t filter, std::uint64_t ident) const noexcept {
+    return find({ident, filter}) != nullptr;
+  }
+
   // Returns the udata of the slot's events.
   std::uint64_t udata_of(const registration_slot& slot) const noexcept;
 

@@ -4,8 +4,11 @@
 #include <doctest/doctest.h>
 #include <mach/mach.h>
 
+#include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <optional>
 #include <ostream>
 #include <string>
@@ -17,9 +20,14 @@
 #include "kedge/mach/died.h"
 #include "kedge/mach/error.h"
 #include "kedge/mach/kernel/extension.h"
+#include "kedge/mach/port_set.h"
 #include "kedge/mach/receive.h"
 #include "kedge/mach/try_receive.h"
+#include "kedge/runtime/deadlock.h"
 #include "kedge/runtime/loop.h"
+#include "kedge/runtime/observer.h"
+#include "kedge/runtime/remote.h"
+#include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/when_any.h"
 #include "kedge/runtime/with_timeout.h"
@@ -431,6 +439,134 @@ TEST_CASE("900 messages from three threads' loops pass a queue of two in order")
   }());
   for (std::thread& t : senders) t.join();
   CHECK(in_order);
+}
+
+namespace {
+
+// Answers each message with two to the peer, and waits for room.
+task<> answer_twice(const receive_right& own, const send_right& peer) {
+  for (;;) {
+    const received m = (co_await own.receive()).value();
+    for (int i = 0; i < 2; ++i) (co_await send(peer, message(m.id()))).value();
+  }
+}
+
+std::string port_text(const receive_right& port) {
+  char text[16];
+  std::snprintf(text, sizeof text, "port 0x%x", port.name());
+  return text;
+}
+
+// Notes that its loop is about to wait, which is when a deadlock is looked for.
+class at_sleep final : public observer {
+ public:
+  void at(happening what, const context*, const waiter*) noexcept override {
+    if (what == happening::asleep) is_asleep = true;
+  }
+  std::atomic<bool> is_asleep{false};
+};
+
+// Receives one message of the port on the loop, which then is the last to have received from it.
+void receive_once(loop& l, const receive_right& port) {
+  REQUIRE(try_send(port.make_send(), message(0)));
+  l.run([](const receive_right& from) -> task<> { (void)(co_await from.receive()).value(); }(port));
+}
+
+}  // namespace
+
+TEST_CASE("run() reports two services of one loop that wait for room in each other's queues") {
+  const std::size_t before = names_in_space();
+  {
+    const receive_right a = receive_right::make(1), b = receive_right::make(1);
+    const send_right to_a = a.make_send(), to_b = b.make_send();
+    loop l;
+    l.spawn(answer_twice(a, to_b));
+    REQUIRE(try_send(to_a, message(1)));
+    std::string report;
+    try {
+      l.run(answer_twice(b, to_a));
+    } catch (const deadlock& d) {
+      report = d.what();
+    }
+    CAPTURE(report);
+    CHECK(report.find("room in the queue of " + port_text(a)) != std::string::npos);
+    CHECK(report.find("room in the queue of " + port_text(b)) != std::string::npos);
+  }
+  CHECK(names_in_space() == before);
+}
+
+TEST_CASE("run() waits for room that something beside the loop's tasks may make") {
+  const receive_right port = receive_right::make(1);
+  const send_right to = port.make_send();
+  loop l;
+  at_sleep watch;
+  std::thread drains;
+  const auto drain_later = [&](const receive_right& from) {
+    watch.is_asleep = false;
+    l.set_observer(&watch);
+    drains = std::thread([&from, &watch] {
+      while (!watch.is_asleep) std::this_thread::yield();
+      received m;
+      std::size_t size = 0;
+      while (try_receive(from.name(), size, m) != MACH_MSG_SUCCESS) std::this_thread::yield();
+    });
+  };
+  SUBCASE("the loop has never received from the port") {
+    fill(port);
+    drain_later(port);
+    l.run(send_one(to, 1));
+  }
+  SUBCASE("another loop was the last to receive from it") {
+    receive_once(l, port);
+    std::thread([&] {
+      loop other;
+      receive_once(other, port);
+    }).join();
+    fill(port);
+    drain_later(port);
+    l.run(send_one(to, 1));
+  }
+  SUBCASE("the port is in a set") {
+    receive_once(l, port);
+    port_set set = port_set::make();
+    set.insert(port);
+    fill(port);
+    drain_later(port);
+    l.run(send_one(to, 1));
+  }
+  SUBCASE("a thread has a remote of the loop") {
+    receive_once(l, port);
+    fill(port);
+    const remote keeps = l.get_remote();
+    drain_later(port);
+    l.run(send_one(to, 1));
+  }
+  SUBCASE("a task of the loop receives, after it was woken by something else") {
+    receive_once(l, port);
+    fill(port);
+    l.spawn([](const receive_right& from) -> task<> {
+      co_await sleep_for(1ns);
+      (void)(co_await from.receive()).value();
+    }(port));
+    l.run(send_one(to, 1));
+  }
+  if (drains.joinable()) drains.join();
+  l.set_observer(nullptr);
+}
+
+TEST_CASE("run() waits for a death beside a wait for room that nothing can make") {
+  receive_right port = receive_right::make(1);
+  const send_right to = port.make_send();
+  loop l;
+  receive_once(l, port);
+  fill(port);
+  l.spawn([](send_right right) -> task<> { (void)co_await died(right); }(to));
+  std::optional<send_failure> failure;
+  std::thread kills([&] { port.destroy(); });
+  l.run(note_failure(to, message(1), failure));
+  kills.join();
+  REQUIRE(failure);
+  CHECK(failure->code() == errc::peer_died);
 }
 
 }  // namespace kedge::mach
