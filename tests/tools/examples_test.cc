@@ -4,6 +4,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -14,15 +15,22 @@
 
 namespace {
 
+const std::string ask_once = "tools/examples/ask_once";
 const std::string both = "tools/examples/both";
+const std::string channels = "tools/examples/channels";
 const std::string daemon_program = "tools/examples/daemon";
+const std::string find_leak = "tools/examples/find_leak";
 const std::string follow = "tools/examples/follow";
+const std::string forward_program = "tools/examples/forward";
 const std::string hello = "tools/examples/hello";
+const std::string impatient = "tools/examples/impatient";
 const std::string lines = "tools/examples/lines";
 const std::string nested = "tools/examples/nested";
 const std::string pass_memory = "tools/examples/pass_memory";
 const std::string retry_test = "tools/examples/retry_test";
 const std::string service = "tools/examples/service";
+const std::string shared_picture = "tools/examples/shared_picture";
+const std::string supervisor = "tools/examples/supervisor";
 const std::string watch = "tools/examples/watch";
 const std::string worker_pool = "tools/examples/worker_pool";
 
@@ -52,6 +60,15 @@ class client {
  private:
   int fd_;
 };
+
+// Returns how often `text` occurs.
+int count_of(const std::string& out, const std::string& text) {
+  int count = 0;
+  for (std::size_t at = 0; (at = out.find(text, at)) != std::string::npos; at += text.size()) {
+    ++count;
+  }
+  return count;
+}
 
 }  // namespace
 
@@ -252,6 +269,64 @@ TEST_CASE("pass_memory passes 16 MiB, two watchers and the client's reply right 
   CHECK(o.status == 0);
   CHECK(o.out == "1000 of 16 MiB\nwatcher 0: kedge is done\nwatcher 1: kedge is done\n");
   CHECK(o.err.empty());
+}
+
+TEST_CASE("forward passes rights of every kind on, and the worker answers the client") {
+  const outcome o = run({forward_program});
+  CHECK(o.status == 0);
+  CHECK(o.out ==
+        "the worker has got a send right\nthe worker has got a send-once right\n"
+        "the worker has got a receive right\nthe worker has got a dead right\n"
+        "the client has got: done\n");
+  CHECK(o.err.empty());
+}
+
+TEST_CASE("channels serves its clients in turn, until each has said bye") {
+  const outcome o = run({channels});
+  CHECK(o.status == 0);
+  CHECK(count_of(o.out, "channel 0 says") == 4);
+  CHECK(count_of(o.out, "channel 1 says") == 2);
+  CHECK(o.out.find("channel 1 says bye\n") < o.out.find("channel 0 says bye\n"));
+  CHECK(o.err.empty());
+}
+
+TEST_CASE("supervisor starts each worker again until it has died three times") {
+  const outcome o = run({supervisor});
+  CHECK(o.status == 0);
+  CHECK(count_of(o.out, "worker 1 has died\n") == 3);
+  CHECK(count_of(o.out, "worker 2 has died\n") == 3);
+  CHECK(count_of(o.out, "\n") == 6);
+}
+
+TEST_CASE("impatient gets an answer, and its request back if it was not sent") {
+  const outcome o = run({impatient});
+  CHECK(o.status == 0);
+  CHECK(count_of(o.out, "it answers: here you are\n") == 1);
+  CHECK(count_of(o.out, "after the request was sent\n") == 1);
+  CHECK(count_of(o.out, "and the request is back\n") == 2);
+  CHECK(count_of(o.out, "it is dead: the peer has died") == 1);
+}
+
+TEST_CASE("ask_once asks a service in another thread, which is dead in the end") {
+  const outcome o = run({ask_once});
+  CHECK(o.status == 0);
+  CHECK(o.out == "kedge: 5\nanchor: 6\nbye: 3\nagain: the peer has died\n");
+}
+
+TEST_CASE("shared_picture sees what the painter has drawn") {
+  const outcome o = run({shared_picture});
+  CHECK(o.status == 0);
+  CHECK(o.out == "2097152 of 2097152 bytes are painted\n");
+}
+
+TEST_CASE("find_leak names the line that has got the rights, if the build keeps a ledger") {
+  const outcome o = run({find_leak});
+  CHECK(o.status == 0);
+  const bool is_kept = o.out != "this build keeps no ledger\n";
+  if (is_kept) {
+    CHECK(o.out.find("3 objects own a right of find_leak.cc:") == 0);
+    CHECK(count_of(o.out, "now there is none\n") == 1);
+  }
 }
 
 TEST_CASE("service answers its client, which is notified of the service's death") {
