@@ -514,7 +514,7 @@ TEST_CASE("run() waits for room that something beside the loop's tasks may make"
   SUBCASE("the loop has never received from the port") {
     fill(port);
     drain_later(port);
-    l.run(send_one(to, 1));
+    CHECK_NOTHROW(l.run(send_one(to, 1)));
   }
   SUBCASE("another loop was the last to receive from it") {
     receive_once(l, port);
@@ -524,7 +524,7 @@ TEST_CASE("run() waits for room that something beside the loop's tasks may make"
     }).join();
     fill(port);
     drain_later(port);
-    l.run(send_one(to, 1));
+    CHECK_NOTHROW(l.run(send_one(to, 1)));
   }
   SUBCASE("the port is in a set") {
     receive_once(l, port);
@@ -532,14 +532,14 @@ TEST_CASE("run() waits for room that something beside the loop's tasks may make"
     set.insert(port);
     fill(port);
     drain_later(port);
-    l.run(send_one(to, 1));
+    CHECK_NOTHROW(l.run(send_one(to, 1)));
   }
   SUBCASE("a thread has a remote of the loop") {
     receive_once(l, port);
     fill(port);
     const remote keeps = l.get_remote();
     drain_later(port);
-    l.run(send_one(to, 1));
+    CHECK_NOTHROW(l.run(send_one(to, 1)));
   }
   SUBCASE("a task of the loop receives, after it was woken by something else") {
     receive_once(l, port);
@@ -548,7 +548,7 @@ TEST_CASE("run() waits for room that something beside the loop's tasks may make"
       co_await sleep_for(1ns);
       (void)(co_await from.receive()).value();
     }(port));
-    l.run(send_one(to, 1));
+    CHECK_NOTHROW(l.run(send_one(to, 1)));
   }
   if (drains.joinable()) drains.join();
   l.set_observer(nullptr);
