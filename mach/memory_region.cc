@@ -4,6 +4,7 @@
 
 #include <mach/mach.h>
 #include <mach/vm_map.h>
+#include <mach/vm_page_size.h>
 
 #include <algorithm>
 #include <cstring>

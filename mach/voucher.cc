@@ -2,6 +2,7 @@
 #include "kedge/mach/voucher.h"
 
 #include <mach/mach_host.h>
+#include <mach/mach_voucher_types.h>
 
 #include <cstring>
 #include <new>
