@@ -17,6 +17,9 @@
 // in the same way. Handles are never reused. After a fork the child has only the process's own
 // task, with an empty space.
 //
+// send() and receive() are mach_msg() with an answer that a loop can use: which of its own ports
+// has got a message, and whether a queue is empty now.
+//
 // use_clock() replaces the clock of time-outs and timers, for tests in virtual time. The clock of
 // each kqueue is set and moved separately (kedge/runtime/kqueue/extension.h): docs/virtual-time.md
 // has a recipe.
@@ -32,8 +35,8 @@
 //   }
 //
 // Threads: all functions may be called from any thread.
-// On Darwin a process is one task: create_task() returns that task, the other functions have no
-// effect, and has_many_tasks() is false.
+// On Darwin a process is one task: create_task() returns that task, has_many_tasks() is false,
+// send() and receive() know less, and the other functions have no effect.
 #pragma once
 
 #include <mach/mach.h>
@@ -171,10 +174,41 @@ struct fault_tally {
   fault last{};              // the latest one; has a meaning if `caused` is not 0
 };
 
+// What send() returns.
+struct sending {
+  mach_msg_return_t code;  // mach_msg()'s
+  // If the message was queued in a port whose receive right the current task has: the name of the
+  // right, or of a port set that has the port. The knotes of that name in the task's kqueues
+  // (EVFILT_MACHPORT) are active. A hint: another thread may take the message. MACH_PORT_NULL if
+  // the kernel does not know, or has no such knote.
+  mach_port_name_t awakened;
+};
+
+// What receive() returns.
+struct receiving {
+  mach_msg_return_t code;  // mach_msg()'s
+  // With MACH_MSG_SUCCESS: no message was left when this one was taken. A later one activates the
+  // knotes of the port or set again. False if the kernel does not know.
+  bool emptied;
+};
+
 #if defined(__APPLE__)
 
 inline constexpr bool has_many_tasks() noexcept {
   return false;
+}
+// The name is the destination's. It is the receive right's own if it is a send right to a port of
+// this task, and else no kqueue has a knote of it.
+inline sending send(mach_msg_header_t* m, mach_msg_option_t options,
+                    mach_msg_size_t size) noexcept {
+  const mach_port_name_t to = m->msgh_remote_port;
+  const mach_msg_return_t code =
+      mach_msg(m, MACH_SEND_MSG | options, size, 0, MACH_PORT_NULL, 0, MACH_PORT_NULL);
+  return {code, code == MACH_MSG_SUCCESS ? to : mach_port_name_t{MACH_PORT_NULL}};
+}
+inline receiving receive(mach_msg_header_t* m, mach_msg_option_t options, mach_msg_size_t size,
+                         mach_port_name_t from) noexcept {
+  return {mach_msg(m, MACH_RCV_MSG | options, 0, size, from, 0, MACH_PORT_NULL), false};
 }
 inline task create_task() {
   return {};
@@ -215,6 +249,14 @@ inline fault_tally end_faults() noexcept {
 inline constexpr bool has_many_tasks() noexcept {
   return true;
 }
+
+// mach_msg(MACH_SEND_MSG), without a time-out or with one of 0 (MACH_SEND_TIMEOUT), and with no
+// port to notify.
+sending send(mach_msg_header_t* message, mach_msg_option_t options, mach_msg_size_t size) noexcept;
+// mach_msg(MACH_RCV_MSG) from the receive right or port set `from`, without a time-out or with one
+// of 0 (MACH_RCV_TIMEOUT).
+receiving receive(mach_msg_header_t* buffer, mach_msg_option_t options, mach_msg_size_t size,
+                  mach_port_name_t from) noexcept;
 
 // Creates a task with an empty space. Throws std::bad_alloc.
 task create_task();

@@ -1,11 +1,12 @@
-// Implements mach_msg() and its relatives, with what Darwin's C library adds to the system call:
-// restarting interrupted calls, mach_msg_destroy().
+// Implements mach_msg() and its relatives, and send() and receive() of the extension, with what
+// Darwin's C library adds to the system call: restarting interrupted calls, mach_msg_destroy().
 #include <mach/mach.h>
 
 #include <cstdint>
 #include <cstring>
 
 #include "kedge/mach/kernel/abi/current_binding.h"
+#include "kedge/mach/kernel/extension.h"
 
 using kedge::mach::kernel::any_reply;
 using kedge::mach::kernel::any_request;
@@ -112,13 +113,16 @@ bool release_descriptor(const char*& at) {
   }
 }
 
-inline mach_msg_return_t pass_message(const requests::message& message) {
+inline mach_msg_return_t pass_message(const requests::message& message, any_reply& reply) {
   const any_request request(message, MACH_PORT_NULL);
-  any_reply reply;
   make_call_inline(request, reply);
   return reply.result == MACH_MSG_SUCCESS
              ? MACH_MSG_SUCCESS
              : begin_again(request.as<requests::message>(), reply.result);
+}
+inline mach_msg_return_t pass_message(const requests::message& message) {
+  any_reply reply;
+  return pass_message(message, reply);
 }
 
 kedge::mach::kernel::user_address address(const void* of) noexcept {
@@ -126,6 +130,39 @@ kedge::mach::kernel::user_address address(const void* of) noexcept {
 }
 
 }  // namespace
+
+namespace kedge::mach::kernel {
+
+sending send(mach_msg_header_t* message, mach_msg_option_t options, mach_msg_size_t size) noexcept {
+  any_reply reply;
+  const mach_msg_return_t code = pass_message({.option = MACH_SEND_MSG | options,
+                                               .send_size = size,
+                                               .receive_size = 0,
+                                               .receive_name = MACH_PORT_NULL,
+                                               .timeout = MACH_MSG_TIMEOUT_NONE,
+                                               .notify = MACH_PORT_NULL,
+                                               .send = address(message),
+                                               .receive = address(message)},
+                                              reply);
+  return {code, reply.as<replies::message>().awakened};
+}
+
+receiving receive(mach_msg_header_t* buffer, mach_msg_option_t options, mach_msg_size_t size,
+                  mach_port_name_t from) noexcept {
+  any_reply reply;
+  const mach_msg_return_t code = pass_message({.option = MACH_RCV_MSG | options,
+                                               .send_size = 0,
+                                               .receive_size = size,
+                                               .receive_name = from,
+                                               .timeout = MACH_MSG_TIMEOUT_NONE,
+                                               .notify = MACH_PORT_NULL,
+                                               .send = address(buffer),
+                                               .receive = address(buffer)},
+                                              reply);
+  return {code, reply.as<replies::message>().emptied != 0};
+}
+
+}  // namespace kedge::mach::kernel
 
 extern "C" {
 

@@ -183,7 +183,8 @@ void post_from_kernel(kmsg* message, deferred_work& cleanup) noexcept {
     const std::lock_guard hold(to.lock);
     // A caller may name one of the kernel's own ports as reply port, but nothing receives from it.
     if (to.active && !to.is_kernels() && !to.at_ceiling() && to.queue().reserve(*message)) {
-      return post(to, message, cleanup);
+      post(to, message, cleanup);
+      return;
     }
   }
   cleanup.destroy_later(message);

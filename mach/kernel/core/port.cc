@@ -63,17 +63,34 @@ bool offer_to_set(membership& link, kmsg* message, deferred_work& cleanup) noexc
 
 }  // namespace
 
-void post_to_waiters(port& to, kmsg* message, deferred_work& cleanup) noexcept {
-  if (hand_over(to.receivers, to, message, cleanup)) return to.queue().abort(*message);
-  forget_only_stale(to);
-  if (to.queue().peek()) return to.queue().commit(message);
+bool post_to_waiters(port& to, kmsg* message, deferred_work& cleanup) noexcept {
+  if (!to.receivers.empty() && hand_over(to.receivers, to, message, cleanup)) {
+    to.queue().abort(*message);
+    return false;
+  }
+  if (!to.sets.empty()) forget_only_stale(to);
+  if (to.queue().peek()) {
+    to.queue().commit(message);
+    return false;
+  }
   for (membership* each = to.sets.front(); each; each = member_sets::after(*each)) {
     if (is_stale(*each) || !offer_to_set(*each, message, cleanup)) continue;
     leave_ready(to);
-    return to.queue().abort(*message);
+    to.queue().abort(*message);
+    return false;
   }
   to.queue().commit(message);
   if (!to.watches.empty()) notify_watchers(to.watches, watch_event::message);
+  return true;
+}
+
+mach_port_name_t name_of_awakened(const port& of, const ipc_space& space) noexcept {
+  if (of.receiver != &space) return MACH_PORT_NULL;
+  if (!of.watches.empty()) return of.receiver_name;
+  for (membership* each = of.sets.front(); each; each = member_sets::after(*each)) {
+    if (!is_stale(*each)) return each->set->name;
+  }
+  return MACH_PORT_NULL;
 }
 
 void admit_senders(port& to, deferred_work& cleanup) noexcept {

@@ -155,16 +155,23 @@ class port final : public object {
 // it. Requires the port lock, and the set's lock if the receivers wait at a set.
 bool hand_over(waiters& queue, port& from, kmsg* message, deferred_work& cleanup) noexcept;
 
-// Hands the message to a waiting receiver; or queues it and notifies watches and sets. Requires the
-// port lock.
-void post_to_waiters(port& to, kmsg* message, deferred_work& cleanup) noexcept;
+// Hands the message to a waiting receiver; or queues it and notifies watches and sets. Returns true
+// if it has notified them: the queue was empty. Requires the port lock.
+bool post_to_waiters(port& to, kmsg* message, deferred_work& cleanup) noexcept;
 
-// Queues the message or hands it to a waiting receiver; the port owns it after this call. Requires
-// the port lock, an active port, and room reserved for the message.
-inline void post(port& to, kmsg* message, deferred_work& cleanup) noexcept {
+// Queues the message or hands it to a waiting receiver; the port owns it after this call. Returns
+// true if watches or sets were notified. Requires the port lock, an active port, and room reserved
+// for the message.
+inline bool post(port& to, kmsg* message, deferred_work& cleanup) noexcept {
   if (to.is_awaited()) return post_to_waiters(to, message, cleanup);
   to.queue().commit(message);
+  return false;
 }
+
+// Returns the name under which `space` can receive what the port has got, for a port whose watches
+// or sets were notified: that of the receive right if it is watched, else that of a set.
+// MACH_PORT_NULL if the space does not have the receive right. Requires the port lock.
+mach_port_name_t name_of_awakened(const port& of, const ipc_space& space) noexcept;
 
 // Removes the port, whose last message was taken, from the ready members of its sets. Requires the
 // port lock.

@@ -22,6 +22,12 @@ struct message {
   // fit, or of the error that was written in its place.
   mach_msg_size_t size;
   mach_port_name_t identity;  // of the port where a message that did not fit stays queued
+  // Of a message that was sent to an empty queue: the sender's name for the receive right, or for a
+  // port set that has the port. MACH_PORT_NULL if the sender's space does not have the receive
+  // right, or if nothing watches the port or the set.
+  mach_port_name_t awakened;
+  // 1 if a message was received, and none was left at that moment in the port or the port set.
+  std::uint32_t emptied;
 };
 
 struct reply_port {

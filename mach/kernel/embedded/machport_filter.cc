@@ -34,11 +34,19 @@ class port_watch final : public watch {
 
   // Under the object's lock, which detach() takes too: the knote is there.
   void changed(watch_event event) noexcept override {
-    if (event == watch_event::gone) gone.store(true, std::memory_order_release);
+    if (event == watch_event::gone) {
+      gone.store(true, std::memory_order_release);
+    } else if (told.load(std::memory_order_relaxed)) {
+      return;
+    }
+    told.store(true, std::memory_order_relaxed);
     kqueue::activate(note_);
   }
 
   std::atomic<bool> gone{false};
+  // The knote is active, and process() has yet to look at the object. Cleared before it looks,
+  // under the object's lock: so a change that finds this set is one that process() sees.
+  std::atomic<bool> told{false};
   ref<object> at;
   ref<ipc_task> receiver;
 
@@ -128,6 +136,7 @@ void receive(port_watch& at, kqueue::delivery& to) noexcept {
 void process(std::span<kqueue::delivery> taken) noexcept {
   for (kqueue::delivery& each : taken) {
     port_watch& at = *watch_of(*each.note);
+    at.told.store(false, std::memory_order_relaxed);
     if (at.gone.load(std::memory_order_acquire)) {
       each.event.flags |= each.note->flags & EV_VANISHED ? EV_VANISHED : (EV_EOF | EV_ONESHOT);
       each.fired = true;

@@ -473,3 +473,48 @@ TEST_CASE("a kqueue looks names up in the task that made it" *
   }
   kedge::mach::kernel::terminate_task(other);
 }
+
+TEST_CASE(
+    "send() names the watched port or set that it fills, and receive() says when it is empty" *
+    doctest::skip(!kedge::mach::kernel::has_many_tasks())) {
+  namespace kernel = kedge::mach::kernel;
+  const auto send_one = [](mach_port_name_t to) {
+    mach_msg_header_t m{};
+    m.msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0u);
+    m.msgh_remote_port = to;
+    const kernel::sending sent = kernel::send(&m, MACH_SEND_TIMEOUT, sizeof m);
+    REQUIRE(sent.code == MACH_MSG_SUCCESS);
+    return sent.awakened;
+  };
+  const auto is_empty_after_one = [](mach_port_name_t from) {
+    struct {
+      mach_msg_header_t header;
+      mach_msg_max_trailer_t trailer;
+    } m;
+    const kernel::receiving got = kernel::receive(&m.header, MACH_RCV_TIMEOUT, sizeof m, from);
+    REQUIRE(got.code == MACH_MSG_SUCCESS);
+    return got.emptied;
+  };
+  queue q;
+  const mach_port_name_t port = new_service(), member = new_service();
+  mach_port_name_t set = MACH_PORT_NULL;
+  REQUIRE(mach_port_allocate(mach_task_self(), MACH_PORT_RIGHT_PORT_SET, &set) == KERN_SUCCESS);
+  CHECK(send_one(port) == MACH_PORT_NULL);  // not watched
+  CHECK(is_empty_after_one(port));
+  REQUIRE(q.change(port, EV_ADD | EV_CLEAR) == 0);
+  CHECK(send_one(port) == port);
+  CHECK(send_one(port) == MACH_PORT_NULL);  // its queue was not empty
+  CHECK_FALSE(is_empty_after_one(port));
+  CHECK(is_empty_after_one(port));
+  CHECK_FALSE(fired(q.poll()));
+  CHECK(send_one(port) == port);
+  CHECK(fired(q.poll()));  // though it was sent while the kqueue had not looked
+
+  REQUIRE(mach_port_insert_member(mach_task_self(), member, set) == KERN_SUCCESS);
+  REQUIRE(mach_port_insert_member(mach_task_self(), port, set) == KERN_SUCCESS);
+  CHECK(send_one(member) == set);
+  CHECK_FALSE(is_empty_after_one(set));
+  CHECK(is_empty_after_one(set));
+  for (const mach_port_name_t each : {port, member}) mach_port_destroy(mach_task_self(), each);
+  mach_port_mod_refs(mach_task_self(), set, MACH_PORT_RIGHT_PORT_SET, -1);
+}

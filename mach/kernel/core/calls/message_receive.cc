@@ -77,6 +77,7 @@ status message_call::receive_at(port& from) {
           failed = MACH_RCV_TOO_LARGE;
         } else {
           message = take(from, cleanup_);
+          reply_.as<replies::message>().emptied = from.queue().peek() == nullptr;
         }
       } else if (state_.poll_receive) {
         failed = MACH_RCV_TIMED_OUT;
@@ -135,6 +136,8 @@ mach_msg_return_t message_call::take_from_member(port& member, ipc_port_set& fro
     }
   }
   message = take(member, cleanup_);
+  const std::lock_guard hold_set(from.lock);
+  reply_.as<replies::message>().emptied = from.ready.empty();
   return MACH_MSG_SUCCESS;
 }
 
@@ -319,7 +322,8 @@ mach_msg_return_t message_call::report_needed_size(mach_msg_size_t size,
       state_.receive_size >= local_at + sizeof identity) {
     memory_.out(&identity, state_.receive_buffer + local_at, sizeof identity);
   }
-  reply_.as<replies::message>() = {.size = size, .identity = identity};
+  reply_.as<replies::message>() = {
+      .size = size, .identity = identity, .awakened = MACH_PORT_NULL, .emptied = 0};
   return MACH_RCV_TOO_LARGE;
 }
 

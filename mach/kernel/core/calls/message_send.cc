@@ -394,7 +394,9 @@ bool message_call::try_post(kmsg* message, status& now) {
       (state_.poll_send && !ignores_limit && faults().happens(fault_point::full_queue));
   const bool passes = !full || (ignores_limit && !at_ceiling);
   if (passes && to.queue().reserve(*message)) {
-    post(to, message, cleanup_);
+    if (post(to, message, cleanup_)) {
+      reply_.as<replies::message>().awakened = name_of_awakened(to, caller_.names);
+    }
     now = done(MACH_MSG_SUCCESS);
     return true;
   }

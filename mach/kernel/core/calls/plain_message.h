@@ -18,6 +18,7 @@
 #include "kedge/mach/kernel/core/copy_out.h"
 #include "kedge/mach/kernel/core/copyio.h"
 #include "kedge/mach/kernel/core/deferred_work.h"
+#include "kedge/mach/kernel/core/ipc_port_set.h"
 #include "kedge/mach/kernel/core/ipc_task.h"
 #include "kedge/mach/kernel/core/kernel.h"
 #include "kedge/mach/kernel/core/kmsg.h"
@@ -136,8 +137,15 @@ class plain_message {
     const hold locked(to->lock);
     const bool addressed = address(message, *to);
     names.unlock();
-    if (addressed) post(*to, &message, cleanup_);
+    if (addressed) post_to(*to, message);
     return addressed;
+  }
+
+  // Posts the message, and tells the sender which of its own names can be received from now.
+  // Requires the port lock.
+  void post_to(port& to, kmsg& message) noexcept {
+    if (!post(to, &message, cleanup_)) return;
+    reply_.as<replies::message>().awakened = name_of_awakened(to, caller_.names);
   }
 
   bool post_with_rights(kmsg& message) noexcept {
@@ -166,7 +174,7 @@ class plain_message {
     }
     hold locked(to->lock);
     if (result == KERN_SUCCESS && to->active) {
-      post(*to, &message, cleanup_);
+      post_to(*to, message);
     } else {
       to->queue().abort(message);
       locked.unlock();
@@ -269,17 +277,62 @@ class plain_message {
     ipc_space& names = caller_.names;
     hold names_held(names.lock.shard_near(this));
     const entry* const found = names.active ? names.find(name) : nullptr;
-    if (!found || !(found->type & MACH_PORT_TYPE_RECEIVE)) return nullptr;
+    if (!found) return nullptr;
+    if (found->type == MACH_PORT_TYPE_PORT_SET) {
+      return take_plain_of_set(static_cast<ipc_port_set&>(*found->target), names_held, name, room);
+    }
+    if (!(found->type & MACH_PORT_TYPE_RECEIVE)) return nullptr;
     port& from = port_of(*found);
     hold locked(from.lock);
     names_held.unlock();
     if (!has_plain(from, room)) return nullptr;
+    kmsg* const message = take_checked(from, name);
+    reply_.as<replies::message>().emptied = from.queue().peek() == nullptr;
+    locked.unlock();
+    from.release();
+    return message;
+  }
+
+  // The same from the next member of a set. Requires the space lock or a shard of it. Releases it.
+  kmsg* take_plain_of_set(ipc_port_set& set, hold<base::mutex>& names_held, mach_port_name_t& name,
+                          mach_msg_size_t room) noexcept {
+    ref<port> member;
+    {
+      const hold locked(set.lock);
+      membership* const next = set.active ? set.ready.front() : nullptr;
+      if (!next) return nullptr;
+      member = ref<port>(next->member);
+    }
+    // The set's lock could not be kept, since a port's lock comes before it. The members of a set
+    // change only under the whole space lock, or as their ports go.
+    const hold locked(member->lock);
+    membership* link = member->sets.front();
+    while (link && link->set != &set) link = member_sets::after(*link);
+    if (!link || !has_plain(*member, room)) return nullptr;
+    if (cleanup_.owner.os_profile().serves_members_in_turn()) {
+      const hold set_locked(set.lock);
+      if (link->ready.is_linked()) {
+        set.ready.remove(*link);
+        set.ready.push_back(*link);
+      }
+    }
+    kmsg* const message = take_checked(*member, name);
+    {
+      const hold set_locked(set.lock);
+      reply_.as<replies::message>().emptied = set.ready.empty();
+    }
+    names_held.unlock();
+    member->release();  // the message's
+    return message;
+  }
+
+  // Takes the oldest message, for which has_plain() has returned true, and consumes its send right.
+  // The reference of the message to the port becomes the caller's. Requires the port lock.
+  kmsg* take_checked(port& from, mach_port_name_t& name) noexcept {
     kmsg* const message = take(from, cleanup_);
     name = from.receiver_name;
     --from.send_rights;
-    locked.unlock();
     message->destination = {};
-    from.release();
     return message;
   }
 
