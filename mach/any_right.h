@@ -1,9 +1,11 @@
 // any_right: a right of whatever kind. For code that passes rights on, or looks what has arrived.
 //
 //     mach::any_right right = request.take_any(0);
-//     if (right.what() == mach::any_right::kind::send)
-//     watchers.push_back(std::move(right).take_send()); forwarded.append(std::move(right)); //
-//     whatever it is
+//     if (right.what() == mach::any_right::kind::send) {
+//       watchers.push_back(std::move(right).take_send());
+//     } else {
+//       forwarded.append(std::move(right));
+//     }
 //
 // Owns the right. A right whose port had died before it arrived has the kind `dead`: the kernel
 // gives it no name, so it owns nothing. A right whose port dies later keeps its kind
@@ -53,11 +55,11 @@ class any_right {
   // The name of the right, which the object keeps. MACH_PORT_NULL for none, and for a dead right
   // without a name.
   mach_port_name_t name() const noexcept {
-    return std::visit([](const auto& right) { return right.name(); }, right_);
+    return ask<mach_port_name_t>([](const auto& right) { return right.name(); });
   }
   // The incarnation of the space in which the name has its meaning. 0 for none.
   std::uint32_t space() const noexcept {
-    return std::visit([](const auto& right) { return right.space(); }, right_);
+    return ask<std::uint32_t>([](const auto& right) { return right.space(); });
   }
 
   // Give the right up if it is of the kind; the object is none then. Else they return an empty
@@ -74,6 +76,16 @@ class any_right {
     mach_port_name_t name() const noexcept { return MACH_PORT_NULL; }
     std::uint32_t space() const noexcept { return 0; }
   };
+
+  // Returns what `question` says of the right. std::visit() could throw.
+  template <class Answer, class Question>
+  Answer ask(Question question) const noexcept {
+    if (const auto* const right = std::get_if<send_right>(&right_)) return question(*right);
+    if (const auto* const right = std::get_if<send_once_right>(&right_)) return question(*right);
+    if (const auto* const right = std::get_if<receive_right>(&right_)) return question(*right);
+    if (const auto* const right = std::get_if<dead_name>(&right_)) return question(*right);
+    return question(nothing());
+  }
 
   template <class Right>
   Right take() noexcept {

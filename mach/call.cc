@@ -9,7 +9,7 @@ bool call_operation::await_suspend(waiter& w) {
   waiter_ = &w;
   reply_port_.open(w);
   sending_.set_reply_port(reply_port_.name());
-  return sending_.await_suspend(w) || begin_reply_wait();
+  return (!sending_.await_ready() && sending_.await_suspend(w)) || begin_reply_wait();
 }
 
 // Called when the send is over. Returns true if there is a reply to wait for, false if the send has

@@ -38,53 +38,17 @@ void require_here(const Right& right) {
 
 }  // namespace
 
-message::message(message&& other) noexcept
-    : buffer_(std::move(other.buffer_)),
-      space_(other.space_),
-      size_(std::exchange(other.size_, 0)),
-      descriptors_(std::exchange(other.descriptors_, 0)),
-      descriptor_bytes_(std::exchange(other.descriptor_bytes_, 0)),
-      stride_(std::exchange(other.stride_, 0)),
-      rights_(std::exchange(other.rights_, 0)),
-      has_array_(std::exchange(other.has_array_, false)) {}
-
-message& message::operator=(message&& other) noexcept {
-  if (this != &other) {
-    clear();
-    buffer_ = std::move(other.buffer_);
-    space_ = other.space_;
-    size_ = std::exchange(other.size_, 0);
-    descriptors_ = std::exchange(other.descriptors_, 0);
-    descriptor_bytes_ = std::exchange(other.descriptor_bytes_, 0);
-    stride_ = std::exchange(other.stride_, 0);
-    rights_ = std::exchange(other.rights_, 0);
-    has_array_ = std::exchange(other.has_array_, false);
-  }
-  return *this;
-}
-
-void message::clear() noexcept {
-  if (buffer_.data() == nullptr) return;
+void message::release_contents() noexcept {
   const mach_port_name_t reply = buffer_.header().msgh_local_port;
   const mach_port_name_t voucher = buffer_.header().msgh_voucher_port;
   if (is_here()) {
     release_right_in_message(reply, reply_disposition());
     release_right_in_message(voucher, voucher_disposition());
-  } else if (rights_ != 0 || reply != MACH_PORT_NULL || voucher != MACH_PORT_NULL) {
-    report_other_space("a message with rights", reply, space_);
+  } else if (layout_.rights != 0 || reply != MACH_PORT_NULL || voucher != MACH_PORT_NULL) {
+    report_other_space("a message with rights", reply, layout_.space);
   }
-  list().release(space_);
+  list().release(layout_.space);
   forget();
-}
-
-bool message::is_here() const noexcept {
-  return space_ == space_incarnation();
-}
-
-void message::forget() noexcept {
-  const message_buffer released = std::move(buffer_);
-  size_ = descriptors_ = descriptor_bytes_ = stride_ = rights_ = 0;
-  has_array_ = false;
 }
 
 mach_msg_id_t message::id() const noexcept {
@@ -93,25 +57,28 @@ mach_msg_id_t message::id() const noexcept {
 
 std::span<const std::byte> message::bytes() const noexcept {
   if (!*this) return {};
-  return {buffer_.data() + offset(), size_ - offset()};
+  return {buffer_.data() + offset(), layout_.size - offset()};
 }
 
 std::size_t message::offset() const noexcept {
-  return descriptors_ == 0 ? sizeof(mach_msg_header_t)
-                           : sizeof(mach_msg_base_t) + descriptor_bytes_;
+  return layout_.descriptors == 0 ? sizeof(mach_msg_header_t)
+                                  : sizeof(mach_msg_base_t) + layout_.descriptor_bytes;
 }
 
 descriptor_list message::list() const noexcept {
-  if (descriptors_ == 0) return {};
-  return {buffer_.data() + sizeof(mach_msg_base_t), descriptors_, descriptor_bytes_, stride_};
+  if (layout_.descriptors == 0) return {};
+  return {buffer_.data() + sizeof(mach_msg_base_t), layout_.descriptors, layout_.descriptor_bytes,
+          layout_.stride};
 }
 
+// Requires an empty message.
 void message::begin(mach_msg_id_t id, std::size_t room) {
-  reserve(sizeof(mach_msg_base_t) + bounded(room));
+  buffer_ = message_buffer(
+      std::max(sizeof(mach_msg_base_t) + bounded(room) + sizeof(natural_t), smallest_buffer));
   buffer_.header() = {};
   buffer_.header().msgh_id = id;
-  size_ = sizeof(mach_msg_header_t);
-  space_ = space_incarnation();
+  layout_.size = sizeof(mach_msg_header_t);
+  layout_.space = space_incarnation();
 }
 
 void message::begin_here(std::size_t room) {
@@ -123,17 +90,17 @@ void message::begin_here(std::size_t room) {
 
 // Makes the buffer hold `more` bytes behind those that it has, and up to three zeros behind them.
 void message::reserve(std::size_t more) {
-  const std::size_t size = size_ + more + sizeof(natural_t);
+  const std::size_t size = layout_.size + more + sizeof(natural_t);
   if (size <= buffer_.size()) return;
   message_buffer larger(std::max({size, buffer_.size() * 2, smallest_buffer}));
-  if (size_ != 0) std::memcpy(larger.data(), buffer_.data(), size_);
+  if (layout_.size != 0) std::memcpy(larger.data(), buffer_.data(), layout_.size);
   std::swap(buffer_, larger);
 }
 
 void message::require_room(std::size_t more) const {
   // The size is rounded up to a multiple of four, which the limit is.
   static_assert(max_size % sizeof(natural_t) == 0);
-  if (more > max_size - std::max(size_, sizeof(mach_msg_header_t))) {
+  if (more > max_size - std::max(layout_.size, sizeof(mach_msg_header_t))) {
     throw std::length_error("kedge::mach::message: larger than the kernel lets pass (48 MiB)");
   }
 }
@@ -143,8 +110,8 @@ void message::append(std::span<const std::byte> bytes) {
   if (!*this) begin(0, bytes.size());
   if (bytes.empty()) return;
   reserve(bytes.size());
-  std::memcpy(buffer_.data() + size_, bytes.data(), bytes.size());
-  size_ += bytes.size();
+  std::memcpy(buffer_.data() + layout_.size, bytes.data(), bytes.size());
+  layout_.size += bytes.size();
 }
 
 void message::append(counted_bytes part) {
@@ -155,11 +122,11 @@ void message::append(counted_bytes part) {
   reserve(size + 2 * word);
   const auto count = static_cast<std::uint32_t>(size);
   const std::size_t padding = (word - size % word) % word;
-  std::byte* to = buffer_.data() + size_;
+  std::byte* to = buffer_.data() + layout_.size;
   std::memcpy(to, &count, word);
   if (size != 0) std::memcpy(to + word, part.bytes.data(), size);
   std::memset(to + word + size, 0, padding);
-  size_ += word + size + padding;
+  layout_.size += word + size + padding;
 }
 
 void message::append(send_right&& right) {
@@ -267,15 +234,15 @@ void message::add_array(std::vector<Right>&& rights, mach_msg_type_name_t dispos
   for (Right& right : rights) *name++ = std::move(right).release();
   rights.clear();
   add_descriptor(d, d.count);
-  has_array_ = true;
+  layout_.has_array = true;
 }
 
 // Throws, or makes sure that a descriptor of `length` bytes with `rights` rights can be added.
 void message::reserve_descriptor(std::size_t length, std::size_t rights) {
-  if (rights > max_rights - rights_) {
+  if (rights > max_rights - layout_.rights) {
     throw std::length_error("kedge::mach::message: more rights than the kernel lets pass (16383)");
   }
-  const std::size_t more = length + (descriptors_ == 0 ? sizeof(mach_msg_body_t) : 0);
+  const std::size_t more = length + (layout_.descriptors == 0 ? sizeof(mach_msg_body_t) : 0);
   require_room(more);
   begin_here(more);
   reserve(more);
@@ -284,14 +251,14 @@ void message::reserve_descriptor(std::size_t length, std::size_t rights) {
 template <class Descriptor>
 void message::add_descriptor(const Descriptor& d, std::size_t rights) noexcept {
   const std::size_t old_offset = offset();
-  stride_ = descriptors_ == 0 || stride_ == sizeof d ? sizeof d : 0;
-  ++descriptors_;
-  descriptor_bytes_ += sizeof d;
-  rights_ += rights;
-  std::memmove(buffer_.data() + offset(), buffer_.data() + old_offset, size_ - old_offset);
-  size_ += offset() - old_offset;
+  layout_.stride = layout_.descriptors == 0 || layout_.stride == sizeof d ? sizeof d : 0;
+  ++layout_.descriptors;
+  layout_.descriptor_bytes += sizeof d;
+  layout_.rights += rights;
+  std::memmove(buffer_.data() + offset(), buffer_.data() + old_offset, layout_.size - old_offset);
+  layout_.size += offset() - old_offset;
   std::memcpy(buffer_.data() + offset() - sizeof d, &d, sizeof d);
-  const mach_msg_body_t body{static_cast<mach_msg_size_t>(descriptors_)};
+  const mach_msg_body_t body{static_cast<mach_msg_size_t>(layout_.descriptors)};
   std::memcpy(buffer_.data() + sizeof(mach_msg_header_t), &body, sizeof body);
 }
 

@@ -32,6 +32,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string_view>
 #include <type_traits>
@@ -49,6 +50,7 @@
 #include "kedge/mach/reply_right.h"
 #include "kedge/mach/send_once_right.h"
 #include "kedge/mach/send_right.h"
+#include "kedge/mach/space_incarnation.h"
 #include "kedge/mach/voucher.h"
 
 namespace kedge::mach {
@@ -92,8 +94,18 @@ class message : public descriptor_access<message> {
       refuse<Parts...>();
     }
   }
-  message(message&& other) noexcept;
-  message& operator=(message&& other) noexcept;
+  message(message&& other) noexcept : buffer_(std::move(other.buffer_)), layout_(other.layout_) {
+    other.layout_ = {};
+  }
+  message& operator=(message&& other) noexcept {
+    if (this != &other) {
+      clear();
+      buffer_ = std::move(other.buffer_);
+      layout_ = other.layout_;
+      other.layout_ = {};
+    }
+    return *this;
+  }
   ~message() { clear(); }
 
   // False if the message is empty: default-constructed, moved from or sent. If it is sent all the
@@ -103,13 +115,15 @@ class message : public descriptor_access<message> {
   mach_msg_id_t id() const noexcept;
   std::span<const std::byte> bytes() const noexcept;
   // The number of descriptors: an array of rights counts as one, and so does memory.
-  std::size_t rights() const noexcept { return descriptors_; }
+  std::size_t rights() const noexcept { return layout_.descriptors; }
 
   void append(std::span<const std::byte> bytes);
   void append(std::string_view text) { append(std::as_bytes(std::span(text))); }
   template <plain T>
   void append(const T& value) {
-    append(std::as_bytes(std::span(&value, 1)));
+    if (!has_room(sizeof value)) return append(std::as_bytes(std::span(&value, 1)));
+    std::memcpy(buffer_.data() + layout_.size, &value, sizeof value);
+    layout_.size += sizeof value;
   }
   // text() and counted().
   void append(counted_bytes bytes);
@@ -159,7 +173,9 @@ class message : public descriptor_access<message> {
   voucher take_voucher(const place& where = place::current());
 
   // Releases every right and the memory. The message is then empty.
-  void clear() noexcept;
+  void clear() noexcept {
+    if (*this) release_contents();
+  }
 
  private:
   friend class descriptor_access<message>;
@@ -220,8 +236,17 @@ class message : public descriptor_access<message> {
   void set_bits(mach_msg_type_name_t reply, mach_msg_type_name_t voucher) noexcept {
     buffer_.header().msgh_bits = MACH_MSGH_BITS_SET(0u, reply, voucher, 0u);
   }
+  // Returns true if the buffer holds `more` bytes more, and what follows the last one (reserve()).
+  bool has_room(std::size_t more) const noexcept {
+    const std::size_t size = layout_.size + more;
+    return size + sizeof(natural_t) <= buffer_.size() && size <= max_size;
+  }
+  void release_contents() noexcept;
   // Gives up the buffer without releasing what is in it: others own it now.
-  void forget() noexcept;
+  void forget() noexcept {
+    const message_buffer released = std::move(buffer_);
+    layout_ = {};
+  }
   descriptor_list list() const noexcept;
   // list(), or none if the space in which the names have their meaning is not current.
   descriptor_list here() const noexcept { return is_here() ? list() : descriptor_list(); }
@@ -229,16 +254,21 @@ class message : public descriptor_access<message> {
   std::size_t offset() const noexcept;
 
   // Returns true if the space in which the names have their meaning is current.
-  bool is_here() const noexcept;
+  bool is_here() const noexcept { return layout_.space == space_incarnation(); }
+
+  // Zero in an empty message. One struct, so that a move copies it as a whole.
+  struct layout {
+    std::uint32_t space = 0;
+    bool has_array = false;
+    std::size_t size = 0;  // header, descriptors and bytes; not rounded up
+    std::size_t descriptors = 0;
+    std::size_t descriptor_bytes = 0;
+    std::size_t stride = 0;  // the size of each descriptor; 0 if they have different sizes
+    std::size_t rights = 0;  // those in arrays included
+  };
 
   message_buffer buffer_;
-  std::uint32_t space_ = 0;
-  std::size_t size_ = 0;  // header, descriptors and bytes; not rounded up
-  std::size_t descriptors_ = 0;
-  std::size_t descriptor_bytes_ = 0;
-  std::size_t stride_ = 0;  // the size of each descriptor; 0 if they have different sizes
-  std::size_t rights_ = 0;  // those in arrays included
-  bool has_array_ = false;
+  layout layout_;
 };
 
 }  // namespace kedge::mach

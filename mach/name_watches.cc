@@ -25,8 +25,7 @@ void name_watch::remove(name_waiter& waiter) noexcept {
   waiter.queue_ = nullptr;
 }
 
-void name_waiter::leave() noexcept {
-  if (watch_ == nullptr) return;
+void name_waiter::leave_queue() noexcept {
   name_watch& watch = *watch_;
   name_watch::remove(*this);
   watch.watches_.advance(watch);

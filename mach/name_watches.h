@@ -36,7 +36,9 @@ class name_waiter {
   ~name_waiter() { leave(); }
 
   // Leaves the queue. Has no effect if the waiter is in none.
-  void leave() noexcept;
+  void leave() noexcept {
+    if (watch_ != nullptr) leave_queue();
+  }
   // Arms the notification of room. Requires that the waiter is in the queue for room. Returns the
   // error if the kernel refuses.
   std::error_code request_room() noexcept;
@@ -44,6 +46,7 @@ class name_waiter {
  private:
   friend class name_watch;
   friend class name_watches;
+  void leave_queue() noexcept;
   // Called when the waiter's turn has come. In the queue for room: the waiter, still in the queue,
   // tries to send, then leaves or requests room again. In the queue for death: the port has died,
   // and the waiter has left the queue. With an error, in either queue: the wait is over, and the

@@ -117,7 +117,7 @@ std::error_code port_source::link(listener& l, reactor& r) {
   for (bool is_second = false;; is_second = true) {
     const mach_port_name_t here = name();
     if (here == MACH_PORT_NULL) return kedge::errc::closed;
-    if (is_second || !is_in(r)) {
+    if (is_second || registration_in(r) == nullptr) {
       check_spaces(r, space_);
       // First: a refused registration is forgotten with its last hold.
       replace_registered(nullptr, kedge::errc::closed);
@@ -135,24 +135,21 @@ std::error_code port_source::link(listener& l, reactor& r) {
   }
 }
 
-bool port_source::is_in(reactor& r) const noexcept {
-  if (is_inherited()) return false;
+// Only the thread of its loop deletes what registered_ names, once it is in that loop: by a post.
+registration* port_source::registration_in(reactor& r) const noexcept {
+  if (is_inherited()) return nullptr;
   const std::lock_guard hold(lock_);
-  return registered_ != nullptr && registered_->is_in(r);
+  return registered_ != nullptr && registered_->is_in(r) ? &registered_->in_loop : nullptr;
 }
 
-bool port_source::ready(reactor& r) const noexcept {
-  if (is_inherited()) return false;
-  const std::lock_guard hold(lock_);
-  return registered_ != nullptr && registered_->is_in(r) && registered_->in_loop.ready();
-}
-
-mach_msg_return_t port_source::take(received& into, const wanted_message& wanted) noexcept {
+mach_msg_return_t port_source::take(received& into, const wanted_message& wanted,
+                                    bool* emptied) noexcept {
   const mach_port_name_t here = name();
   if (here == MACH_PORT_NULL) return MACH_RCV_INVALID_NAME;
-  const mach_msg_return_t code = try_receive(here, expected_size_, into, wanted);
+  const mach_msg_return_t code = try_receive(here, expected_size_, into, wanted, emptied);
   if (code == MACH_MSG_SUCCESS && tags_ != nullptr) {
-    into.tag_ = tags_->find(into.buffer_.header().msgh_local_port, into.trailer_.msgh_context);
+    into.contents_.tag =
+        tags_->find(into.buffer_.header().msgh_local_port, into.trailer().msgh_context);
   }
   if (is_loss(code)) {
     (code == MACH_RCV_TOO_LARGE ? too_large_ : unreadable_).fetch_add(1, std::memory_order_relaxed);

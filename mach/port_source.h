@@ -65,11 +65,10 @@ class port_source {
   // Throws std::bad_alloc, and std::logic_error if the current space is not that of the name, or
   // not the one in which the loop was made.
   std::error_code link(listener& l, reactor& r);
-  // Returns true if a message may be queued: an event has told `r` of one, and no take() since has
-  // found the queue empty. Requires the claim.
-  bool ready(reactor& r) const noexcept;
-  // Returns true if the registration is with the kqueue of `r`.
-  bool is_in(reactor& r) const noexcept;
+  // Returns the registration with the kqueue of `r`, or null. It is ready() if a message may be
+  // queued: an event has told `r` of one, and no take() since has found the queue empty. Valid
+  // until the loop runs posted work, or the right is closed on its thread. Requires the claim.
+  registration* registration_in(reactor& r) const noexcept;
 
   // The tags of a port set's members. Throws std::bad_alloc.
   member_tags& tags() {
@@ -78,7 +77,8 @@ class port_source {
   }
 
   // Tries once to receive, as try_receive(), and counts a loss.
-  mach_msg_return_t take(received& into, const wanted_message& wanted = {}) noexcept;
+  mach_msg_return_t take(received& into, const wanted_message& wanted = {},
+                         bool* emptied = nullptr) noexcept;
   receive_losses losses() const noexcept {
     return {unreadable_.load(std::memory_order_relaxed),
             too_large_.load(std::memory_order_relaxed)};

@@ -17,13 +17,15 @@ constexpr int most_losses = 16;
 
 }  // namespace
 
-bool receive_operation::await_ready() noexcept {
-  if (!source_) {
-    error_ = errc::empty_right;
-  } else if (source_->name() == MACH_PORT_NULL) {
-    error_ = kedge::errc::closed;
-  }
-  return static_cast<bool>(error_);
+// Returns true if the operation has ended, with a message or an error. `unlinked` is the
+// registration of the source if the operation is not linked to it.
+bool receive_operation::take(registration* unlinked) noexcept {
+  bool emptied = false;
+  const mach_msg_return_t code = source_->take(message_, wanted_, &emptied);
+  if (code != MACH_MSG_SUCCESS) [[unlikely]]
+    return end(code, unlinked);
+  if (emptied) linked() ? clear() : unlinked->clear();
+  return true;
 }
 
 bool receive_operation::await_suspend(waiter& w) {
@@ -35,7 +37,9 @@ bool receive_operation::await_suspend(waiter& w) {
     error_ = kedge::errc::already_awaited;
     return false;
   }
-  if (!source_->ready(r) || !take()) error_ = source_->link(*this, r);
+  registration* const at = source_->registration_in(r);
+  const bool is_over = at != nullptr && at->ready() && take(at);
+  if (!is_over && (at == nullptr || at->link(*this))) error_ = source_->link(*this, r);
   if (linked()) return true;
   w.unlink();  // take() may have woken it, to go on
   leave();
@@ -48,9 +52,8 @@ bool receive_operation::await_settle() noexcept {
   return true;
 }
 
-// Returns true if the operation has ended, with a message or an error.
-bool receive_operation::take() noexcept {
-  mach_msg_return_t code = source_->take(message_, wanted_);
+// take() for a code other than success.
+bool receive_operation::end(mach_msg_return_t code, registration* unlinked) noexcept {
   for (int losses = 1; is_loss(code) && !tells_losses_; ++losses) {
     if (losses == most_losses) {
       // A peer that sends as fast as this drops must not keep the loop from its other tasks.
@@ -63,7 +66,7 @@ bool receive_operation::take() noexcept {
     case MACH_MSG_SUCCESS:
       break;
     case MACH_RCV_TIMED_OUT:
-      linked() ? clear() : source_->found_empty();
+      linked() ? clear() : unlinked->clear();
       return false;
     case MACH_RCV_TOO_LARGE:
       error_ = errc::message_too_large;
@@ -82,12 +85,6 @@ bool receive_operation::take() noexcept {
       break;
   }
   return true;
-}
-
-// Ends the wait: another operation may receive.
-void receive_operation::leave() noexcept {
-  unlink();
-  if (std::exchange(has_claim_, false)) source_->give_up();
 }
 
 bool receive_operation::await_cancel(cancel_cause) noexcept {
@@ -113,11 +110,6 @@ bool receive_operation::can_wake() const noexcept {
   const kern_return_t code = read_status(source_->name(), status);
   return code != KERN_SUCCESS || status.mps_srights != 0 || status.mps_sorights != 0 ||
          status.mps_msgcount != 0;
-}
-
-result<received> receive_operation::await_resume() {
-  if (error_) return unexpected(error_);
-  return std::move(message_);
 }
 
 void receive_operation::describe(description& line) const noexcept {

@@ -1,8 +1,8 @@
 // receive(): waits for a message on a receive right or a port set (receive_right::receive(),
 // port_set::receive()).
 //
-// In the steady state a message costs one mach_msg besides the loop's share of a wait, and one more
-// mach_msg when the queue is found empty. Cancellation loses nothing: the message stays queued.
+// In the steady state a message costs one mach_msg besides the loop's share of a wait. (On Darwin
+// one more mach_msg finds the queue empty.) Cancellation loses nothing: the message stays queued.
 //
 // The peers may be hostile, so a message is bounded: receive().at_most(bytes) sets another bound
 // than default_max_message (64 KiB) for its header, descriptors and bytes. It does not bound what a
@@ -28,6 +28,7 @@
 #include <system_error>
 #include <utility>
 
+#include "kedge/mach/error.h"
 #include "kedge/mach/port_set.h"
 #include "kedge/mach/port_source.h"
 #include "kedge/mach/receive_right.h"
@@ -49,19 +50,33 @@ class receive_operation final : private listener {
   receive_operation& operator=(const receive_operation&) = delete;
   ~receive_operation() { leave(); }
 
-  bool await_ready() noexcept;
+  bool await_ready() noexcept {
+    if (source_ && source_->name() != MACH_PORT_NULL) [[likely]]
+      return false;
+    error_ = source_ ? make_error_code(kedge::errc::closed) : make_error_code(errc::empty_right);
+    return true;
+  }
   bool await_suspend(waiter& w);
   bool await_settle() noexcept;
   bool await_cancel(cancel_cause) noexcept;
-  result<received> await_resume();
+  result<received> await_resume() {
+    if (error_) [[unlikely]]
+      return unexpected(error_);
+    return std::move(message_);
+  }
   void describe(description& line) const noexcept;
 
  private:
   void notify(const kevent64_s&) noexcept override;
   void closed(std::error_code why) noexcept override;
   bool can_wake() const noexcept override;
-  bool take() noexcept;
-  void leave() noexcept;
+  [[gnu::always_inline]] inline bool take(registration* unlinked = nullptr) noexcept;
+  bool end(mach_msg_return_t code, registration* unlinked) noexcept;
+  // Ends the wait: another operation may receive.
+  void leave() noexcept {
+    unlink();
+    if (std::exchange(has_claim_, false)) source_->give_up();
+  }
 
   port_source_hold source_;
   wanted_message wanted_;

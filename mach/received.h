@@ -34,6 +34,7 @@
 #include "kedge/mach/send_right.h"
 #include "kedge/mach/space_incarnation.h"
 #include "kedge/mach/voucher.h"
+#include "kedge/mach/wanted_message.h"
 
 namespace kedge::mach {
 
@@ -43,9 +44,17 @@ class received : public descriptor_access<received> {
   received() = default;
   // Takes over the message in `buffer`, as mach_msg has received it with MACH_RCV_TRAILER_CTX or
   // more, and all rights in it. Requires room for a header at least.
-  explicit received(message_buffer&& buffer) noexcept;
-  received(received&& other) noexcept;
-  received& operator=(received&& other) noexcept;
+  explicit received(message_buffer&& buffer) noexcept : buffer_(std::move(buffer)) { parse(); }
+  received(received&& other) noexcept
+      : buffer_(std::move(other.buffer_)), contents_(other.contents_) {}
+  received& operator=(received&& other) noexcept {
+    if (this != &other) {
+      clear();
+      buffer_ = std::move(other.buffer_);
+      contents_ = other.contents_;
+    }
+    return *this;
+  }
   ~received() { clear(); }
 
   // False if the object is empty: default-constructed, moved from or cleared.
@@ -72,7 +81,7 @@ class received : public descriptor_access<received> {
   message_reader reader() && = delete;
 
   // The number of descriptors, of any kind: an array of rights counts as one.
-  std::size_t rights() const noexcept { return descriptors_.size(); }
+  std::size_t rights() const noexcept { return *this ? contents_.descriptors.size() : 0; }
   // Takes the reply right. Throws std::bad_alloc; the right then stays. Empty if the sender expects
   // no reply, or if its reply port is dead.
   reply_right take_reply(const place& where = place::current());
@@ -83,58 +92,92 @@ class received : public descriptor_access<received> {
 
   // The tag with which the message's port was inserted into the port set that gave the message. 0
   // if it came from no set, or if the port had no tag. Takes constant time.
-  std::uint64_t tag() const noexcept { return tag_; }
+  std::uint64_t tag() const noexcept { return *this ? contents_.tag : 0; }
   // Returns true if the message was queued at the port of `right`, and not at a former port of the
   // same name.
   bool arrived_on(const receive_right& right) const noexcept;
 
   // The number of messages received from the port before this one (msgh_seqno).
-  mach_port_seqno_t sequence() const noexcept { return trailer_.msgh_seqno; }
-  // The sender's audit token, as the kernel wrote it into the trailer.
-  const audit_token_t& sender() const noexcept { return trailer_.msgh_audit; }
+  mach_port_seqno_t sequence() const noexcept { return trailer().msgh_seqno; }
+  // The sender's audit token, as the kernel wrote it into the trailer. Valid until the message is
+  // cleared.
+  const audit_token_t& sender() const noexcept { return trailer().msgh_audit; }
   // The sender's user and group (val[0] and val[1]), as the kernel wrote them.
-  const security_token_t& sender_ids() const noexcept { return trailer_.msgh_sender; }
+  const security_token_t& sender_ids() const noexcept { return trailer().msgh_sender; }
   // The context of the port, as it was when the message was received. That of a receive_right is
   // its guard, a number that no other right of the process has.
-  mach_port_context_t context() const noexcept { return trailer_.msgh_context; }
+  mach_port_context_t context() const noexcept { return trailer().msgh_context; }
   // The id that a filter of the kernel has given the message, and the sender's label: nullopt,
   // unless receive().with_trailer() has asked for them. Today's kernels give 0 and MACH_PORT_NULL,
   // but for the ids of their own filters.
   std::optional<mach_msg_filter_id> filter_id() const noexcept {
     if (!has_all()) return std::nullopt;
-    return trailer_.msgh_ad;
+    return whole_trailer().msgh_ad;
   }
   std::optional<mach_port_name_t> label() const noexcept {
     if (!has_all()) return std::nullopt;
-    return trailer_.msgh_labels.sender;
+    return whole_trailer().msgh_labels.sender;
   }
   // Returns true if the kernel itself sent the message, as it sends notifications. No task can
   // forge that.
   bool from_kernel() const noexcept;
 
   // Releases every right and the memory. The object is then empty.
-  void clear() noexcept;
+  void clear() noexcept {
+    if (!*this) return;
+    const bool is_plain = contents_.descriptors.empty() &&
+                          buffer_.header().msgh_remote_port == MACH_PORT_NULL &&
+                          buffer_.header().msgh_voucher_port == MACH_PORT_NULL;
+    if (!is_plain) release_rights();
+    const message_buffer released = std::move(buffer_);
+  }
 
  private:
   friend class descriptor_access<received>;
   friend class port_source;
+  friend mach_msg_return_t try_receive(mach_port_name_t name, std::size_t& expected_size,
+                                       received& into, const wanted_message& wanted,
+                                       bool* emptied) noexcept;
 
   // A trailer with a token of all ones, which no task has: all zeros would be the kernel's.
-  static mach_msg_mac_trailer_t no_trailer() noexcept;
-  bool has_all() const noexcept { return trailer_.msgh_trailer_size >= sizeof trailer_; }
+  static const mach_msg_context_trailer_t no_trailer;
+  // The same as an assignment of received(std::move(buffer)).
+  void take_over(message_buffer&& buffer) noexcept {
+    clear();
+    std::swap(buffer_, buffer);
+    parse();
+  }
   void parse() noexcept;
-  void read_trailer(std::span<const std::byte> rest) noexcept;
-  // The descriptors, or none if the space in which the names have their meaning is not current.
+  void find_descriptors() noexcept;
+  void release_rights() noexcept;
+  const mach_msg_context_trailer_t& trailer() const noexcept {
+    return *this ? *contents_.trailer : no_trailer;
+  }
+  bool has_all() const noexcept {
+    return trailer().msgh_trailer_size >= sizeof(mach_msg_mac_trailer_t);
+  }
+  // Requires has_all(): the smaller structure is the beginning of the larger one.
+  const mach_msg_mac_trailer_t& whole_trailer() const noexcept {
+    return reinterpret_cast<const mach_msg_mac_trailer_t&>(trailer());
+  }
+  // Returns true if the space in which the names have their meaning is current.
+  bool is_here() const noexcept { return *this && contents_.space == space_incarnation(); }
+  // The descriptors, or none if they belong to another space.
   descriptor_list here() const noexcept {
-    return space_ == space_incarnation() ? descriptors_ : descriptor_list();
+    return is_here() ? contents_.descriptors : descriptor_list();
   }
 
-  std::uint32_t space_ = 0;  // in which the names have their meaning
+  // What is where in the buffer. Without a meaning if there is none: a move leaves it as it is.
+  struct layout {
+    descriptor_list descriptors;
+    std::size_t offset = 0;  // where the bytes begin
+    std::uint64_t tag = 0;
+    const mach_msg_context_trailer_t* trailer = nullptr;
+    std::uint32_t space = 0;  // in which the names have their meaning
+  };
+
   message_buffer buffer_;
-  descriptor_list descriptors_;  // in buffer_
-  std::size_t offset_ = 0;       // where the bytes begin
-  std::uint64_t tag_ = 0;
-  mach_msg_mac_trailer_t trailer_ = no_trailer();
+  layout contents_;
 };
 
 }  // namespace kedge::mach

@@ -19,59 +19,76 @@ bool is_known(mach_port_name_t name) noexcept {
   return mach_port_type(mach_task_self(), name, &type) == KERN_SUCCESS;
 }
 
+// Returns the error of a send to `name` that has failed.
+std::error_code error_of(mach_msg_return_t code, mach_port_name_t name) noexcept {
+  if (code != MACH_SEND_INVALID_DEST) return msg_error(code);
+  return is_known(name) ? errc::peer_died : errc::wrong_space;
+}
+
+// Makes the task ready that receives from the name, if it waits on the loop that this thread
+// drives. Any other waits for its own kqueue.
+void wake_receiver(mach_port_name_t name) noexcept {
+  if (reactor* const driven = reactor::current()) driven->anticipate(EVFILT_MACHPORT, name);
+}
+
 }  // namespace
 
-bool destination::is_usable(const message& m, std::error_code& error) const noexcept {
-  if (name_ == MACH_PORT_NULL) {
-    error = was_dead_ ? errc::peer_died : errc::empty_right;
-    return false;
-  }
-  if (space_ != space_incarnation() || !m.is_here()) {
-    error = errc::wrong_space;
-    return false;
-  }
-  return true;
+std::error_code destination::fault() const noexcept {
+  if (name_ != MACH_PORT_NULL) return errc::wrong_space;
+  return was_dead_ ? errc::peer_died : errc::empty_right;
 }
 
 bool destination::transmit(message& m, std::error_code& error, blocking_trap* trap) noexcept {
-  if (!is_usable(m, error)) return true;
+  if (!is_usable(m)) [[unlikely]] {
+    error = fault();
+    return true;
+  }
   // A send right is copied, never moved: if the last reference to a name is moved out and given
   // back, it returns under another name, which no request watches.
   const bool once = static_cast<bool>(once_);
   const send_result result =
       once ? mach::transmit(m, std::move(once_).release(), MACH_MSG_TYPE_MOVE_SEND_ONCE)
            : mach::transmit(m, name_, MACH_MSG_TYPE_COPY_SEND, trap);
-  if (once) {
-    // May have returned under another name.
-    once_ = send_once_right::adopt(result.returned, place());
-  } else if (MACH_PORT_VALID(result.returned)) {
+  if (result.code != MACH_MSG_SUCCESS) [[unlikely]]
+    return once ? finish_once(m, result, error) : finish(m, result, error);
+  if (result.awakened != MACH_PORT_NULL) wake_receiver(result.awakened);
+  return true;
+}
+
+// Ends a send by a send-once right that has failed. Returns true, as transmit() does.
+bool destination::finish_once(const message& m, const send_result& result,
+                              std::error_code& error) noexcept {
+  // May have returned under another name.
+  once_ = send_once_right::adopt(result.returned, place());
+  if (!m) {
+    error = errc::rights_lost;
+  } else if (result.code == MACH_SEND_TIMED_OUT) {
+    // The queue is full for send-once rights too. No notification tells when it no longer is.
+    error = errc::queue_full;
+  } else {
+    error = error_of(result.code, result.returned);
+  }
+  return true;
+}
+
+// Ends a send by a send right that has failed. Returns what transmit() does.
+bool destination::finish(const message& m, const send_result& result,
+                         std::error_code& error) noexcept {
+  if (MACH_PORT_VALID(result.returned)) {
     // The kernel has given the copy back. The owner's reference, or our own, keeps the name.
     mach_port_deallocate(mach_task_self(), result.returned);
   }
-  if (result.code != MACH_MSG_SUCCESS && !m) {
+  if (!m) {
     error = errc::rights_lost;
     return true;
   }
-  if (!once && result.code == MACH_SEND_TIMED_OUT) {
+  if (result.code == MACH_SEND_TIMED_OUT) {
     // The port has died before the kernel gave the copy back, or no reference was to be had.
     if (MACH_PORT_VALID(result.returned) && hold()) return false;
     error = errc::peer_died;
     return true;
   }
-  switch (result.code) {
-    case MACH_MSG_SUCCESS:
-      break;
-    case MACH_SEND_TIMED_OUT:
-      // The queue is full for send-once rights too. No notification tells when it no longer is.
-      error = errc::queue_full;
-      break;
-    case MACH_SEND_INVALID_DEST:
-      error = is_known(once ? result.returned : name_) ? errc::peer_died : errc::wrong_space;
-      break;
-    default:
-      error = msg_error(result.code);
-      break;
-  }
+  error = error_of(result.code, name_);
   return true;
 }
 
@@ -88,14 +105,26 @@ bool destination::hold() noexcept {
   return static_cast<bool>(held_);
 }
 
+bool send_operation::has_predecessors(const reactor& r) noexcept {
+  name_watches* const waits = r.find_attachment<name_watches>();
+  return waits != nullptr && waits->has_room_waiters(to_.name());
+}
+
+bool send_operation::await_ready() noexcept {
+  const reactor* const driven = reactor::current();
+  if (!message_ || driven == nullptr || has_predecessors(*driven)) return false;
+  was_full_ = !attempt();
+  return !was_full_;
+}
+
 bool send_operation::await_suspend(waiter& w) {
   waiter_ = &w;
   if (!message_) message_ = message(0);
-  auto& port = w.owner_context().in_reactor().attachment<name_watches>();
-  const bool has_predecessors = port.has_room_waiters(to_.name()) && to_.hold();
-  if (!has_predecessors && attempt()) return false;
-  port.wait_for_room(to_.name(), *this);
-  if (has_predecessors) return true;
+  reactor& r = w.owner_context().in_reactor();
+  const bool is_later = has_predecessors(r) && to_.hold();
+  if (!is_later && !was_full_ && attempt()) return false;
+  r.attachment<name_watches>().wait_for_room(to_.name(), *this);
+  if (is_later) return true;
   error_ = request_room();
   return !error_;
 }
@@ -126,12 +155,6 @@ send_failure send_operation::await_expired(kedge::errc e) && noexcept {
 void send_operation::on_notified(std::error_code error) noexcept {
   error_ = error;
   wake(*waiter_);
-}
-
-result<void, send_failure> send_operation::await_resume() {
-  leave();
-  if (error_) return unexpected(send_failure(error_, std::move(message_)));
-  return {};
 }
 
 void send_operation::describe(description& line) const noexcept {

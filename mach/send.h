@@ -42,12 +42,14 @@
 #include "kedge/mach/reply_right.h"
 #include "kedge/mach/send_once_right.h"
 #include "kedge/mach/send_right.h"
+#include "kedge/mach/space_incarnation.h"
 #include "kedge/runtime/awaiting/operation.h"
 #include "kedge/runtime/result.h"
 
 namespace kedge::mach {
 
 class blocking_trap;
+struct send_result;
 
 // Why a send has failed, and the message that was not sent.
 class send_failure {
@@ -94,7 +96,13 @@ class destination {
   bool hold() noexcept;
 
  private:
-  bool is_usable(const message& m, std::error_code& error) const noexcept;
+  bool is_usable(const message& m) const noexcept {
+    return name_ != MACH_PORT_NULL && space_ == space_incarnation() && m.is_here();
+  }
+  // What is_usable() has found.
+  std::error_code fault() const noexcept;
+  bool finish(const message& m, const send_result& result, std::error_code& error) noexcept;
+  bool finish_once(const message& m, const send_result& result, std::error_code& error) noexcept;
 
   send_right held_;
   send_once_right once_;
@@ -115,23 +123,32 @@ class send_operation final : private name_waiter {
   // makes the right when the message is sent. Throws std::bad_alloc.
   void set_reply_port(mach_port_name_t name);
 
-  bool await_ready() const noexcept { return false; }
+  // Sends if that needs no wait.
+  bool await_ready() noexcept;
   bool await_suspend(waiter& w);
   bool await_settle() noexcept;
   bool await_cancel(cancel_cause) noexcept;
   // For with_timeout(): the unsent message is handed back.
   send_failure await_expired(kedge::errc e) && noexcept;
-  result<void, send_failure> await_resume();
+  result<void, send_failure> await_resume() {
+    leave();
+    if (error_) [[unlikely]]
+      return unexpected(send_failure(error_, std::move(message_)));
+    return {};
+  }
   void describe(description& line) const noexcept;
 
  private:
   bool attempt() noexcept { return to_.transmit(message_, error_); }
+  // Returns true if other operations of the loop wait for room in the same queue.
+  bool has_predecessors(const reactor& r) noexcept;
   void on_notified(std::error_code error) noexcept override;
 
   destination to_;
   message message_;
   std::error_code error_;
   waiter* waiter_ = nullptr;
+  bool was_full_ = false;  // await_ready() has found the queue full
 };
 
 class [[nodiscard]] send_awaitable {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/right_in_message.h"
 
 namespace kedge::mach {
@@ -50,7 +51,8 @@ class message_transmission {
   message_transmission(message& m, blocking_trap* trap) noexcept
       : m_(m), header_(m.buffer_.header()), trap_(trap) {}
 
-  send_result run(mach_port_name_t to, mach_msg_type_name_t disposition) noexcept {
+  [[gnu::always_inline]] send_result run(mach_port_name_t to,
+                                         mach_msg_type_name_t disposition) noexcept {
     set_destination(to, disposition);
     drop_dead_reply();
     mach_msg_return_t code = send();
@@ -59,6 +61,7 @@ class message_transmission {
     send_result result{code};
     if (code == MACH_MSG_SUCCESS || was_consumed(code)) {
       m_.forget();
+      result.awakened = awakened_;
       return result;
     }
     // The kernel consumed nothing, or gave everything back. In both cases the buffer names what the
@@ -76,10 +79,12 @@ class message_transmission {
  private:
   void set_destination(mach_port_name_t to, mach_msg_type_name_t disposition) noexcept {
     // The message is at most 48 MiB long: its builder has seen to that.
-    const auto size = static_cast<mach_msg_size_t>(m_.size_);
+    const auto size = static_cast<mach_msg_size_t>(m_.layout_.size);
     size_ = round_msg(size);
-    std::memset(m_.buffer_.data() + size, 0, size_ - size);
-    const mach_msg_bits_t complex = m_.descriptors_ != 0 ? MACH_MSGH_BITS_COMPLEX : 0u;
+    // The buffer has room for one word more than the bytes.
+    const natural_t padding = 0;
+    std::memcpy(m_.buffer_.data() + size, &padding, sizeof padding);
+    const mach_msg_bits_t complex = m_.layout_.descriptors != 0 ? MACH_MSGH_BITS_COMPLEX : 0u;
     header_.msgh_bits =
         MACH_MSGH_BITS_SET(disposition, m_.reply_disposition(), m_.voucher_disposition(), complex);
     header_.msgh_remote_port = to;
@@ -103,9 +108,11 @@ class message_transmission {
     for (;;) {
       // mach_msg takes the size from its argument. When it gives a message back it sets this one.
       header_.msgh_size = 0;
-      const mach_msg_return_t code = trap_ != nullptr ? trap_->send(header_, size_)
-                                                      : mach_msg(&header_, options, size_, 0,
-                                                                 MACH_PORT_NULL, 0, MACH_PORT_NULL);
+      const kernel::sending sent =
+          trap_ != nullptr ? kernel::sending{trap_->send(header_, size_), MACH_PORT_NULL}
+                           : kernel::send(&header_, options, size_);
+      const mach_msg_return_t code = sent.code;
+      awakened_ = sent.awakened;
       const mach_msg_return_t plain = without_shortage(code);
       came_back_short_ =
           code != plain && (plain == MACH_SEND_INTERRUPTED || plain == MACH_SEND_TIMED_OUT);
@@ -131,10 +138,10 @@ class message_transmission {
       case MACH_SEND_TOO_LARGE:
         // A message without descriptors, and one that is larger than 48 MiB, is refused before
         // anything is taken.
-        return m_.descriptors_ != 0 && !checks_descriptors_first();
+        return m_.layout_.descriptors != 0 && !checks_descriptors_first();
       case MACH_SEND_NO_BUFFER:
         // The message was given back, or there was no memory for it, or for the names of an array.
-        return header_.msgh_size == 0 && m_.has_array_;
+        return header_.msgh_size == 0 && m_.layout_.has_array;
       default:
         return false;
     }
@@ -144,6 +151,7 @@ class message_transmission {
   mach_msg_header_t& header_;
   blocking_trap* const trap_;  // null: never blocks
   mach_msg_size_t size_ = 0;
+  mach_port_name_t awakened_ = MACH_PORT_NULL;
   // The space had no room for all names or for the memory of a message that was given back: the
   // kernel has destroyed the rest.
   bool came_back_short_ = false;

@@ -14,6 +14,8 @@ struct send_result {
   // The user reference to the destination, or the send-once right to it, that the kernel gave back
   // or has not taken, if any. The caller owns it.
   mach_port_name_t returned = MACH_PORT_NULL;
+  // Of a message that was sent: see kernel::sending.
+  mach_port_name_t awakened = MACH_PORT_NULL;
 };
 
 // Sends `m` to `to`. Never blocks, unless `trap` is given, which makes the trap then: `code` is

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/kernel/extension.h"
 
 namespace kedge::mach {
 namespace {
@@ -15,7 +16,7 @@ constexpr std::size_t smallest_buffer = 512;
 }  // namespace
 
 mach_msg_return_t try_receive(mach_port_name_t name, std::size_t& expected_size, received& into,
-                              const wanted_message& wanted) noexcept {
+                              const wanted_message& wanted, bool* emptied) noexcept {
   const mach_msg_option_t options = receive_options(wanted) | MACH_RCV_TIMEOUT;
   const std::size_t max = std::clamp(wanted.max, sizeof(mach_msg_header_t), largest_message);
   const std::size_t limit = max + REQUESTED_TRAILER_SIZE(options);
@@ -32,8 +33,9 @@ mach_msg_return_t try_receive(mach_port_name_t name, std::size_t& expected_size,
       return KERN_RESOURCE_SHORTAGE;
     }
     mach_msg_header_t& header = buffer.header();
-    const mach_msg_return_t code = without_shortage(mach_msg(
-        &header, options | large, 0, static_cast<mach_msg_size_t>(size), name, 0, MACH_PORT_NULL));
+    const kernel::receiving outcome =
+        kernel::receive(&header, options | large, static_cast<mach_msg_size_t>(size), name);
+    const mach_msg_return_t code = without_shortage(outcome.code);
     if (code == MACH_RCV_INTERRUPTED) continue;
     if (code == MACH_RCV_TOO_LARGE && large != 0) {
       // msgh_size is the size that the message needs, without the trailer.
@@ -44,7 +46,8 @@ mach_msg_return_t try_receive(mach_port_name_t name, std::size_t& expected_size,
     }
     if (code == MACH_MSG_SUCCESS) {
       expected_size = std::size_t{header.msgh_size} + MAX_TRAILER_SIZE;
-      into = received(std::move(buffer));
+      into.take_over(std::move(buffer));
+      if (emptied != nullptr) *emptied = outcome.emptied;
     } else if (code == MACH_RCV_BODY_ERROR) {
       const received released(std::move(buffer));
     }

@@ -33,8 +33,9 @@ constexpr mach_msg_option_t receive_options(const wanted_message& wanted) noexce
 //     nothing, or only a part of the message. The message is gone and what was copied out is
 //     released.
 //   KERN_RESOURCE_SHORTAGE: no memory for the buffer. The message stays queued.
+// `emptied`, if it is not null, is set with MACH_MSG_SUCCESS: see kernel::receiving.
 mach_msg_return_t try_receive(mach_port_name_t name, std::size_t& expected_size, received& into,
-                              const wanted_message& wanted = {}) noexcept;
+                              const wanted_message& wanted = {}, bool* emptied = nullptr) noexcept;
 
 // Returns true if a message was lost, and the queue behind it can be received.
 inline bool is_loss(mach_msg_return_t code) noexcept {

@@ -325,6 +325,11 @@ void reactor::deliver(int count) noexcept {
   } while (++event != end);
 }
 
+void reactor::anticipate(std::int16_t filter, std::uint64_t ident) noexcept {
+  assert(in_own_thread() && "kedge: events are delivered on the loop's thread");
+  if (!polled_by_host_) registrations_->anticipate(filter, ident);
+}
+
 void reactor::submit_changes() {
   assert(in_own_thread() && "kedge: changes are submitted on the loop's thread");
   if (forked()) return;

@@ -109,16 +109,27 @@ class reactor {
   // and what the constructor throws.
   template <class T>
   T& attachment() {
-    static constexpr char key = 0;
-    for (const auto& a : attachments_) {
-      if (a.key == &key) return static_cast<held<T>&>(*a.object).value;
-    }
+    if (T* const found = find_attachment<T>()) return *found;
     allocation_check::run();
     auto made = std::make_unique<held<T>>(*this);
     T& value = made->value;
-    attachments_.push_back({&key, std::move(made)});
+    attachments_.push_back({&key_of<T>, std::move(made)});
     return value;
   }
+  // The same, without making one. Returns null if there is none.
+  template <class T>
+  T* find_attachment() const noexcept {
+    for (const auto& a : attachments_) {
+      if (a.key == &key_of<T>) return &static_cast<held<T>&>(*a.object).value;
+    }
+    return nullptr;
+  }
+
+  // For an operation that has itself caused an event of (filter, ident), which the kqueue will
+  // report: makes the tasks that wait for it ready now, so that the kqueue need not be asked. The
+  // event is reported as well, and may find nothing left. No effect if nothing is registered there,
+  // and on a loop whose kqueue a host polls: the host drives it once for each event.
+  void anticipate(std::int16_t filter, std::uint64_t ident) noexcept;
 
   // Submits the pending changes now. For a source whose registration must have left the kernel
   // before its next step: a signal's former disposition is restored only after that. No effect in a
@@ -317,6 +328,8 @@ class reactor {
     explicit held(reactor& r) : value(r) {}
     T value;
   };
+  template <class T>
+  static constexpr char key_of = 0;
   struct attached {
     const void* key;
     std::unique_ptr<held_base> object;

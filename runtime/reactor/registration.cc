@@ -158,6 +158,26 @@ bool registration_table::awaited(std::int16_t filter, std::uint64_t ident) const
   return held != nullptr && held->first != nullptr && !held->first->is_idle();
 }
 
+void registration_table::anticipate(std::int16_t filter, std::uint64_t ident) noexcept {
+  if (closed()) return;
+  registration_slot*& recent = recent_[ident >> 8 & (recent_.size() - 1)];
+  registration_slot* slot = recent;
+  if (slot == nullptr || slot->ident != ident || slot->filter != filter) {
+    slot = find({ident, filter});
+    if (slot == nullptr) return;
+    recent = slot;
+  }
+  slot->ready = true;
+  kevent64_s event{};
+  event.ident = ident;
+  event.filter = filter;
+  listener* next = nullptr;
+  for (listener* l = slot->first; l != nullptr; l = next) {
+    next = l->next_;
+    l->notify(event);
+  }
+}
+
 void registration_table::insert(const key& k, registration_slot& slot) {
   const std::size_t place = place_of(k.filter, k.ident);
   if (place == ~std::size_t{0}) {
@@ -246,6 +266,10 @@ void registration_table::take_out(registration_slot& slot) noexcept {
   }
   --held_;
   if (waking_ == &slot) waking_ = nullptr;
+  if (registration_slot*& recent = recent_[slot.ident >> 8 & (recent_.size() - 1)];
+      recent == &slot) {
+    recent = nullptr;
+  }
   entry& e = entries_[slot.index];
   e.slot = nullptr;
   ++e.generation;

@@ -171,7 +171,7 @@ void receive_bytes(byte_source input) {
   }
   received m;
   std::size_t expected = 0;
-  const mach_msg_return_t code = try_receive(port.name(), expected, m, steps.byte() * 64u);
+  const mach_msg_return_t code = try_receive(port.name(), expected, m, {.max = steps.byte() * 64u});
   if (code != MACH_MSG_SUCCESS) return;
   read_all(m.reader(), m.bytes(), steps);
   take_apart(m, steps);

@@ -104,6 +104,61 @@ TEST_CASE("10,000 messages arrive in order") {
   CHECK(next == count);
 }
 
+namespace {
+
+// Two tasks send each other a message in turn, `rounds` times.
+task<> exchange(const receive_right& mine, const send_right& other, int rounds, bool begins) {
+  for (int i = 0; i < rounds; ++i) {
+    if (begins) (co_await send(other, message(i))).value();
+    const received m = (co_await mine.receive()).value();
+    if (m.id() != i) std::abort();
+    if (!begins) (co_await send(other, message(i))).value();
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a message to a task that waits on the same loop is not waited for in the kqueue") {
+  constexpr int rounds = 200;
+  for (const bool polled : {false, true}) {
+    CAPTURE(polled);
+    loop l;
+    l.set_kernel_interval(1h);
+    // The host has to find an event for each message.
+    if (polled) l.native_handle();
+    const receive_right a = receive_right::make(), b = receive_right::make();
+    const send_right to_a = a.make_send(), to_b = b.make_send();
+    const std::uint64_t before = l.counters().events;
+    l.run([&]() -> task<> {
+      co_await when_all(exchange(a, to_b, rounds, true), exchange(b, to_a, rounds, false));
+    }());
+    const std::uint64_t events = l.counters().events - before;
+    polled ? CHECK(events >= rounds) : CHECK(events <= rounds / 10);
+  }
+}
+
+TEST_CASE("a message from the same loop wakes a task that waits on a set") {
+  loop l;
+  const receive_right port = receive_right::make();
+  port_set set = port_set::make();
+  set.insert(port, 7);
+  const send_right to = port.make_send();
+  std::uint64_t tag = 0;
+  l.run([&]() -> task<> {
+    const auto take = [&]() -> task<> {
+      for (int i = 0; i < 3; ++i) tag += (co_await set.receive()).value().tag();
+    };
+    const auto give = [&]() -> task<> {
+      for (int i = 0; i < 3; ++i) {
+        co_await yield();
+        (co_await send(to, message(i))).value();
+      }
+    };
+    co_await when_all(take(), give());
+  }());
+  CHECK(tag == 21);
+}
+
 TEST_CASE("receive grows its buffer for a large message, and takes small ones after it") {
   loop l;
   const receive_right port = receive_right::make();
