@@ -21,6 +21,7 @@ struct conditions {
   std::uint64_t most = std::numeric_limits<std::uint64_t>::max();  // the largest n
   std::size_t size = 0;  // the bytes of an object, which are printed instead of a measurement
   double (*late)(std::uint64_t n) = nullptr;  // gives microseconds, likewise
+  bool held = false;                          // its counts are held, though it is not of `runtime`
 };
 
 struct benchmark {
@@ -47,6 +48,16 @@ kedge::task<> await_children(kedge::loop& loop, std::uint64_t n);
 kedge::task<> yield_turns(kedge::loop& loop, std::uint64_t n);
 kedge::task<> pass_messages(kedge::loop& loop, std::uint64_t n);
 kedge::task<> make_round_trips(kedge::loop& loop, std::uint64_t n);
+
+kedge::task<> fan_in_one(kedge::loop& loop, std::uint64_t n);
+kedge::task<> fan_in_many(kedge::loop& loop, std::uint64_t n);
+kedge::task<> call_a_service(kedge::loop& loop, std::uint64_t n);
+kedge::task<> pass_rights(kedge::loop& loop, std::uint64_t n);
+void pass_descriptors(std::uint64_t n);
+inline constexpr std::uint64_t most_rights = 16383;
+void take_rights(std::uint64_t n);
+inline constexpr std::uint64_t most_watchers = 10'000;
+void tell_of_a_death(std::uint64_t n);
 
 kedge::task<> time_ready_leaves(kedge::loop& loop, std::uint64_t n);
 kedge::task<> time_out_one_frame(kedge::loop& loop, std::uint64_t n);
@@ -125,7 +136,6 @@ constexpr const char* by_epoll([[maybe_unused]] const char* name) {
 inline constexpr benchmark benchmarks[] = {
     {"child", "await a child task", on_a_loop<await_children>},
     {"yield", "switch to another task through the ready queue", on_a_loop<yield_turns>},
-    {"message", "send a Mach message to another task that waits for it", on_a_loop<pass_messages>},
     {"rt", "a round trip of 64 bytes between two tasks over a socket pair",
      on_a_loop<make_round_trips>},
 
@@ -285,6 +295,36 @@ inline constexpr benchmark benchmarks[] = {
      "the same, and take its event among all the others",
      fire_timers,
      {.than = "kqueue_timer_add"}},
+
+    {"mach_message",
+     "a message of 64 bytes to another task that waits for it",
+     on_a_loop<pass_messages>,
+     {.n = 6400, .held = true}},
+    {"mach_fan_in_1",
+     "the same, received from a set with one tagged port",
+     on_a_loop<fan_in_one>,
+     {.n = 6400, .held = true}},
+    {"mach_fan_in_1000",
+     "the same of a set with 1,000, to each in turn",
+     on_a_loop<fan_in_many>,
+     {.n = 6400, .held = true}},
+    {"mach_call",
+     "call a service on the loop and get its reply, of 64 bytes each",
+     on_a_loop<call_a_service>,
+     {.n = 6400, .than = "rt", .held = true}},
+    {"mach_scm_right", "pass an fd over a socket pair by SCM_RIGHTS", pass_descriptors},
+    {"mach_pass_right",
+     "pass a send right in a message and take it out",
+     on_a_loop<pass_rights>,
+     {.n = 6400, .than = "mach_scm_right", .held = true}},
+    {"mach_take_right",
+     "take one of the 16,383 rights of a message",
+     take_rights,
+     {.n = 6400, .most = most_rights - 1000, .held = true}},
+    {"mach_death",
+     "tell one of 10,000 children of the death it waits for, and end it",
+     tell_of_a_death,
+     {.n = 6400, .most = most_watchers - 1000, .held = true}},
 
     {"mach_send", "send 64 bytes to a port and receive them", send_and_receive},
     {"mach_right", "the same with a send right in the message", send_rights, {.than = "mach_send"}},

@@ -1,4 +1,4 @@
-"""Holds the counts of the benchmarks `runtime` against tools/bench/limits.txt, without a clock.
+"""Holds counts of the benchmarks against tools/bench/limits.txt, without a clock: of all of the runtime, and of some of Mach.
 
 Usage: hold_counts.py BENCH [--record]. BENCH is the program. A count fails if it is more than 2 % above its limit. A count
 that is more than 5 % below is named, so that the limit is lowered. Ends with "counts: N passed, N failed", and exits with
@@ -24,8 +24,8 @@ TABLE = re.compile(r"(<!-- counts -->\n).*?(<!-- end of counts -->\n)", re.DOTAL
 
 def operations(bench):
     """Returns the name of each benchmark of the suite to what it does."""
-    usage = subprocess.run([bench, "--help"], capture_output=True, text=True, check=False).stderr
-    return dict(re.findall(r"^  (runtime_\w+) +(.*)$", usage, re.MULTILINE))
+    listed = subprocess.run([bench, "--held"], capture_output=True, text=True, check=True).stdout
+    return dict(line.split(" ", 1) for line in listed.splitlines())
 
 
 def count(bench, name):

@@ -25,6 +25,7 @@ namespace {
 
 const char usage[] =
     "Usage: bench [-n N] [-o NAME] [--counts | --no-time | --once]\n"
+    "       bench --held\n"
     "Prints lines \"kedge NAME_METRIC value unit\".\n"
     "\n"
     "  -n N       operations per run (default of most: 100000)\n"
@@ -33,6 +34,7 @@ const char usage[] =
     "  --no-time  these and instructions\n"
     "  --once     run the benchmark NAME once and print nothing, for tools that count from "
     "outside\n"
+    "  --held     only list the benchmarks whose counts are held\n"
     "\n";
 
 struct arguments {
@@ -142,6 +144,10 @@ bool is_selected(const benchmark& b, const arguments& a) {
          (!a.once && name.substr(0, a.only.size() + 1) == a.only + "_");
 }
 
+bool is_held(const benchmark& b) {
+  return b.on.held || std::string_view(b.name).starts_with("runtime_");
+}
+
 bool parse(int argc, char** argv, arguments& a) {
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
@@ -182,6 +188,12 @@ void run(const benchmark& b, const arguments& a, const char* self) {
 
 int main(int argc, char** argv) {
   arguments a;
+  if (argc == 2 && std::string_view(argv[1]) == "--held") {
+    for (const benchmark& b : benchmarks) {
+      if (is_held(b)) std::printf("%s %s\n", b.name, b.operation);
+    }
+    return 0;
+  }
   if (!parse(argc, argv, a)) {
     std::fputs(usage, stderr);
     for (const benchmark& b : benchmarks) std::fprintf(stderr, "  %-22s%s\n", b.name, b.operation);

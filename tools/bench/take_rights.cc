@@ -1,0 +1,42 @@
+#include <vector>
+
+#include "benchmark.h"
+#include "kedge/mach/receive.h"
+#include "kedge/mach/receive_right.h"
+#include "kedge/mach/send.h"
+
+namespace mach = kedge::mach;
+
+namespace {
+
+struct large_message {
+  std::vector<mach::receive_right> ports;
+  mach::received received;
+  std::vector<mach::send_right> taken;
+};
+
+kedge::task<mach::received> pass(const std::vector<mach::receive_right>& ports) {
+  const auto queue = mach::receive_right::make();
+  mach::message m(1);
+  for (const auto& each : ports) m.append(each.make_send());
+  const mach::send_right to = queue.make_send();
+  (co_await mach::send(to, std::move(m))).value();
+  co_return (co_await queue.receive().at_most(mach::message::max_size)).value();
+}
+
+}  // namespace
+
+// Receives a message with a right to each of most_rights ports, and takes n of them. The rest stays
+// in the message for ever. So two runs differ in the taking alone.
+void take_rights(std::uint64_t n) {
+  static auto* const left = new std::vector<large_message*>;
+  large_message& m = *left->emplace_back(new large_message);
+  for (std::size_t i = 0; i < most_rights; ++i) m.ports.push_back(mach::receive_right::make());
+  m.taken.reserve(most_rights);
+  kedge::loop loop;
+  m.received = loop.run(pass(m.ports));
+  for (auto& each : m.received.descriptors()) {
+    if (m.taken.size() == n) break;
+    m.taken.push_back(each.take_send());
+  }
+}
