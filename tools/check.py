@@ -32,7 +32,9 @@ PLACES = (
     '"tests/mach/kernel/soak.h"',
     '"tests/runtime/drain.h"',
     '"tests/runtime/in_child_process.h"',
+    '"tests/runtime/counted_new.h"',  # counts allocations
     '"tests/runtime/sweep.h"',  # interrupts an awaitable at every point
+    '"tests/seeds.h"',  # runs a random test with many seeds
     '"tests/temporary_folder.h"',  # a folder for one test
     '"tests/tools/program.h"',  # runs a program
     '"kedge/mach/kernel/abi/',
@@ -68,9 +70,10 @@ ARROWS = {
                              '"kedge/mach/kernel/embedded/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/base/'),
     "mach/kernel": ("<mach/", '"kedge/mach/kernel/extension.h"'),
     "mach": ("<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/', '"kedge/runtime/base/'),
-    "net": ('"kedge/net/', '"kedge/runtime/'),
+    "net": ('"kedge/net/', '"kedge/runtime/', '"kedge/runtime/base/'),
     "tools": ('"kedge/mach/', '"kedge/net/', '"kedge/runtime/'),
-    "tools/bench": ("<mach/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/mach/', '"kedge/runtime/'),
+    "tools/bench": ("<mach/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/mach/', '"kedge/net/',
+                    '"kedge/runtime/'),
     "tests": ("<doctest/",),
     "tests/runtime/kqueue/foreign": ("<sys/event.h>",),  # programs that know nothing of this project
     "tests/runtime/kqueue": ("<doctest/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/runtime/kqueue/filter.h"',
@@ -79,17 +82,20 @@ ARROWS = {
                       '"tests/temporary_folder.h"'),
     "tests/mach/kernel": ("<doctest/", "<bsm/", "<mach/", "<servers/", "<sys/event.h>", "<sys/fileport.h>", '"kedge/runtime/kqueue/extension.h"',
                           '"kedge/mach/kernel/abi/', '"kedge/mach/kernel/core/', '"kedge/mach/kernel/embedded/',
-                          '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/base/'),
+                          '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/base/',
+                          '"tests/seeds.h"'),
     "tests/consumers": ("<mach/", "<sys/event.h>", '"kedge/mach/', '"kedge/runtime/', '"tests/runtime/host.h"'),  # programs of users
     "tests/mach/kernel/foreign": ("<bsm/", "<mach/", "<servers/", "<sys/fileport.h>"),  # the same
     "tests/conformance": ("<doctest/", "<mach/", "<sys/event.h>", '"kedge/mach/kernel/extension.h"',
                           '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/kqueue/extension.h"',
                           '"tests/tools/program.h"'),
-    "tests/mach": ("<doctest/", "<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"',
-                   '"kedge/runtime/', '"tests/mach/kernel/soak.h"', '"tests/runtime/drain.h"', '"tests/runtime/in_child_process.h"', '"tests/runtime/sweep.h"'),
+    "tests/mach": ("<doctest/", "<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"',
+                   '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/', '"tests/mach/kernel/soak.h"', '"tests/runtime/drain.h"',
+                   '"tests/runtime/in_child_process.h"', '"tests/runtime/sweep.h"'),
     "tests/fuzz": ("<doctest/", "<mach/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/'),
     "tests/tools": ("<doctest/", '"tests/temporary_folder.h"'),
-    "tests/net": ("<doctest/", '"kedge/net/', '"kedge/runtime/'),
+    "tests/net": ("<doctest/", '"kedge/net/', '"kedge/runtime/', '"tests/runtime/counted_new.h"', '"tests/runtime/drain.h"',
+                  '"tests/runtime/sweep.h"', '"tests/seeds.h"', '"tests/temporary_folder.h"'),
 }
 
 # Rooms that may know the system they run on. Core is pure and not among them; a benchmark has a peer to beat.
