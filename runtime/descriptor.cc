@@ -16,6 +16,12 @@ descriptor::descriptor(reactor& r, int fd, ownership o) try
   if (o == ownership::owned) ::close(fd);
 }
 
+descriptor::descriptor(reactor& r, int fd, file_kind kind) try
+    : file_(descriptor_file::make_socket(r.registrations(), fd, kind)) {
+} catch (const std::bad_alloc&) {
+  ::close(fd);
+}
+
 descriptor& descriptor::operator=(descriptor&& other) noexcept {
   if (this != &other) {
     close();
@@ -113,7 +119,7 @@ std::ptrdiff_t write_bytes::run(descriptor_file& file) const noexcept {
   const std::size_t size = is_socket(kind) ? size_ : file.write_limit({data_, size_});
   ssize_t n;
   do {
-    n = is_socket(kind) ? ::send(file.fd(), data_, size, MSG_DONTWAIT)
+    n = is_socket(kind) ? ::send(file.fd(), data_, size, file.send_flags())
                         : ::write(file.fd(), data_, size);
   } while (n < 0 && errno == EINTR);
   if (n < 0) return fail(file, d);

@@ -32,7 +32,7 @@
 // second.
 //
 // SIGPIPE is left to the caller: a program that writes to pipes or sockets ignores it, and gets
-// EPIPE as a result.
+// EPIPE as a result. The sockets of kedge/net never raise it.
 //
 // Threads: the loop's thread only, also for dropping an awaitable. Cancelling any of these waits
 // loses nothing. An awaitable holds the file: it may outlive its descriptor, and then gives
@@ -375,6 +375,9 @@ class descriptor {
   // `r` is the loop. Throws std::system_error (EBADF) if `fd` is not open. Throws std::bad_alloc,
   // after closing an owned `fd`.
   descriptor(reactor& r, int fd, ownership o);
+  // Takes over an open, non-blocking socket whose kind is known, and asks the system nothing.
+  // Throws std::bad_alloc, after closing it.
+  descriptor(reactor& r, int fd, file_kind kind);
   // Waits in progress continue on the object that `other` is moved to. Assignment closes the
   // descriptor that was here before.
   descriptor(descriptor&& other) noexcept = default;
@@ -385,6 +388,10 @@ class descriptor {
   // The fd, which stays this object's if it is owned; -1 when closed.
   int native_handle() const noexcept { return file_ ? file_->fd() : -1; }
   explicit operator bool() const noexcept { return static_cast<bool>(file_); }
+
+  // Makes write_some() call send(2) with `flags` too, if this is a socket: with the one that keeps
+  // SIGPIPE away, where the system has it. Requires that the descriptor is open.
+  void add_send_flags(int flags) noexcept { file_->add_send_flags(flags); }
 
   // Ends the waits in progress, and the awaitables that have not been awaited, with errc::closed,
   // and closes an owned fd. No effect on a closed descriptor.

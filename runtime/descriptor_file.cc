@@ -143,6 +143,11 @@ descriptor_file* descriptor_file::make(std::shared_ptr<registration_table> table
   return new descriptor_file(std::move(table), fd, kind, is_owned, may_block);
 }
 
+descriptor_file* descriptor_file::make_socket(std::shared_ptr<registration_table> table, int fd,
+                                              file_kind kind) {
+  return new descriptor_file(std::move(table), fd, kind, true, false);
+}
+
 descriptor_file::descriptor_file(std::shared_ptr<registration_table> table, int fd, file_kind kind,
                                  bool is_owned, bool may_block) noexcept
     : table_(std::move(table)), fd_(fd), kind_(kind), is_owned_(is_owned), may_block_(may_block) {}
@@ -198,7 +203,7 @@ std::error_code descriptor_file::begin_wait(direction d, waiter& w) {
   if (!is_registered(d)) {
     s.source =
         registration(*table_, sharing::exclusive, filter_of(d), static_cast<std::uint64_t>(fd_));
-    is_registered(d) = static_cast<bool>(s.source);
+    set_registered(d, static_cast<bool>(s.source));
   }
   if (kind_ == file_kind::fifo) {
     static_cast<fifo_file*>(this)->look_from_now_on(w.owner_context().in_reactor());
@@ -209,7 +214,7 @@ std::error_code descriptor_file::begin_wait(direction d, waiter& w) {
     return refused;
   }
   end_wait(d);
-  if (refused != errc::already_awaited) is_registered(d) = false;  // the next wait tries again
+  if (refused != errc::already_awaited) set_registered(d, false);  // the next wait tries again
   return refused;
 }
 
@@ -220,7 +225,7 @@ std::error_code descriptor_file::end_of_events(direction d) noexcept {
   const std::error_code why = s.source.link(s);
   if (why) {
     s.source.close();
-    is_registered(d) = false;
+    set_registered(d, false);
   }
   return why;
 }

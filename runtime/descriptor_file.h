@@ -9,6 +9,7 @@
 #pragma once
 
 #include <sys/event.h>
+#include <sys/socket.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -56,6 +57,9 @@ class descriptor_file {
   // Throws std::system_error (EBADF) if `fd` is not open, and std::bad_alloc. The caller has the
   // first hold.
   static descriptor_file* make(std::shared_ptr<registration_table> table, int fd, bool is_owned);
+  // For an owned, non-blocking socket of a kind that is known: asks the system nothing.
+  static descriptor_file* make_socket(std::shared_ptr<registration_table> table, int fd,
+                                      file_kind kind);
   descriptor_file(const descriptor_file&) = delete;
   descriptor_file& operator=(const descriptor_file&) = delete;
 
@@ -74,6 +78,12 @@ class descriptor_file {
   // The file becomes a stream of another program, which expects it to block: clears O_NONBLOCK, and
   // asks poll(2) before each transfer from now on.
   void share_blocking() noexcept;
+
+  // The flags of send(2) for the bytes that are written to a socket.
+  int send_flags() const noexcept { return send_flags_; }
+  void add_send_flags(int flags) noexcept {
+    send_flags_ = static_cast<unsigned short>(send_flags_ | flags);
+  }
 
   // Ends the waits with errc::closed, and closes an owned fd.
   void close() noexcept;
@@ -153,8 +163,12 @@ class descriptor_file {
     return d == direction::reading ? &reading_ : writing_.get();
   }
   // The source of this direction was opened and not refused. The loop may be gone.
-  bool& is_registered(direction d) noexcept { return is_registered_[d == direction::writing]; }
-  bool is_registered(direction d) const noexcept { return is_registered_[d == direction::writing]; }
+  bool is_registered(direction d) const noexcept {
+    return d == direction::reading ? is_reading_registered_ : is_writing_registered_;
+  }
+  void set_registered(direction d, bool is_it) noexcept {
+    (d == direction::reading ? is_reading_registered_ = is_it : is_writing_registered_ = is_it);
+  }
   bool is_waited_for(direction d) const noexcept {
     return at(d) != nullptr && at(d)->waiting != nullptr;
   }
@@ -176,7 +190,9 @@ class descriptor_file {
   bool is_owned_ : 1;
   bool may_block_ : 1;  // unless poll(2) or MSG_DONTWAIT prevents it
   bool is_open_ : 1 = true;
-  bool is_registered_[2] = {};
+  bool is_reading_registered_ : 1 = false;
+  bool is_writing_registered_ : 1 = false;
+  unsigned short send_flags_ = MSG_DONTWAIT;
   side reading_;
   std::unique_ptr<side> writing_;  // null before the first wait
 };

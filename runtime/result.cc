@@ -16,6 +16,13 @@ void raise(std::error_code code, failed_operation operation, const std::source_l
   throw std::system_error(code, line.text());
 }
 
+void raise(std::error_code code, const std::string& text, const std::source_location& place) {
+  description line;
+  line.print(", at ");
+  print_place(line, place);
+  throw std::system_error(code, text + line.text());
+}
+
 void raise_without_code(const std::source_location& place) {
   description line;
   line.print("kedge::result: value() of a failure, at ");

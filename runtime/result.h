@@ -20,6 +20,7 @@
 #include <functional>
 #include <source_location>
 #include <stdexcept>
+#include <string>
 #include <system_error>
 #include <type_traits>
 #include <utility>
@@ -78,16 +79,21 @@ namespace result_detail {
 // Throw, for value(). Out of line, to keep value() small.
 [[noreturn]] void raise(std::error_code code, failed_operation operation,
                         const std::source_location& place);
+[[noreturn]] void raise(std::error_code code, const std::string& text,
+                        const std::source_location& place);
 [[noreturn]] void raise_without_code(const std::source_location& place);
 
-// Throws std::system_error if the error is a code or has one, else std::logic_error.
+// Throws std::system_error if the error is a code or has one, with the error's own text if it has
+// one, else std::logic_error.
 template <class E>
 [[noreturn]] void raise(const unexpected<E>& failure, const std::source_location& place) {
   const E& error = failure.error();
   if constexpr (std::is_convertible_v<const E&, std::error_code>) {
     raise(std::error_code(error), failure.operation(), place);
+  } else if constexpr (requires { std::string(error.text()), std::error_code(error.code()); }) {
+    raise(std::error_code(error.code()), error.text(), place);
   } else if constexpr (requires { std::error_code(error.code()); }) {
-    raise(std::error_code(error.code()), {}, place);
+    raise(std::error_code(error.code()), failed_operation(), place);
   } else {
     raise_without_code(place);
   }

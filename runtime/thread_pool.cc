@@ -161,9 +161,7 @@ bool thread_pool::state::close() noexcept {
 
 namespace {
 
-constexpr std::size_t default_threads = 32;
-
-constinit std::atomic<thread_pool*> pool_of_process{nullptr};
+constinit process_pool pool_of_process(32);
 
 // What a forked child, or a pool that its own thread destroys, leaves as it is. Only so that a leak
 // checker finds it.
@@ -188,13 +186,17 @@ bool thread_pool::is_of_parent() const noexcept {
   return state_->is_of_parent();
 }
 
-// Without a static local: a forked child could wait for ever for its initialisation to end.
 thread_pool& thread_pool::of_process() {
-  thread_pool* present = pool_of_process.load(std::memory_order_acquire);
+  return pool_of_process.get();
+}
+
+// Without a static local: a forked child could wait for ever for its initialisation to end.
+thread_pool& process_pool::get() {
+  thread_pool* present = pool_.load(std::memory_order_acquire);
   while (present == nullptr || present->is_of_parent()) {
-    auto made = std::make_unique<thread_pool>(default_threads);
-    if (pool_of_process.compare_exchange_strong(present, made.get(), std::memory_order_acq_rel,
-                                                std::memory_order_acquire)) {
+    auto made = std::make_unique<thread_pool>(threads_);
+    if (pool_.compare_exchange_strong(present, made.get(), std::memory_order_acq_rel,
+                                      std::memory_order_acquire)) {
       if (present != nullptr) left_behind.store(present);
       present = made.release();
     }

@@ -14,6 +14,7 @@
 // Threads: any thread may use a pool; one thread destroys it.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 
@@ -82,9 +83,23 @@ class thread_pool {
   static void wait_for(state& pool, job& j) noexcept;
 
  private:
+  friend class process_pool;
   bool is_of_parent() const noexcept;
 
   std::shared_ptr<state> state_;
+};
+
+// A pool of the process: made by its first use, and never destroyed. A forked child gets one of its
+// own. For static objects: `constinit process_pool resolvers(8);`. Any thread.
+class process_pool {
+ public:
+  explicit constexpr process_pool(std::size_t threads) noexcept : threads_(threads) {}
+  // Throws std::bad_alloc.
+  thread_pool& get();
+
+ private:
+  const std::size_t threads_;
+  std::atomic<thread_pool*> pool_ = nullptr;
 };
 
 }  // namespace kedge
