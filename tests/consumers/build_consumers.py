@@ -207,7 +207,8 @@ def know_texts_by_debugger(shop):
     with open(os.path.join(shop.tree, "tools/gdb/kedge_gdb.py"), encoding="utf-8") as file:
         script = file.read()
     texts = {}
-    for path in glob.glob(os.path.join(shop.tree, "runtime/**"), recursive=True) + glob.glob(os.path.join(shop.tree, "mach/*")):
+    for path in glob.glob(os.path.join(shop.tree, "runtime/**"), recursive=True) + \
+            glob.glob(os.path.join(shop.tree, "mach/*")) + glob.glob(os.path.join(shop.tree, "net/*")):
         if path.endswith((".h", ".cc")):
             with open(path, encoding="utf-8") as file:
                 text = file.read()

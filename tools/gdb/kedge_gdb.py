@@ -41,7 +41,7 @@ TEXTS = {
     "with_value_operation": "a branch with a value",
     "yield_operation": "its turn",
 }
-# What the request of a source_operation wants.
+# What the request of a source_operation wants, and the transfer of a memory_operation.
 AIMS = {
     "auto_reset_event::wait_request": "an event",
     "barrier::arrival": "others at a barrier",
@@ -50,11 +50,15 @@ AIMS = {
     "event::wait_request": "an event",
     "latch::wait_request": "a latch",
     "mutex::lock_request": "a mutex",
+    "net::memory_read": "bytes of a stream in memory",
+    "net::memory_write": "room in a stream in memory",
     "scope::room_request": "room in a scope",
     "semaphore::acquire_request": "permits of a semaphore",
 }
 # What the transfer of a transfer_operation waits for. Others are transfers of the program's.
 TRANSFERS = {
+    "accepting": "accepted from",
+    "connection_attempt": "connected",
     "read_bytes": "read",
     "wait_until_readable": "readable",
     "wait_until_writable": "writable",
@@ -397,7 +401,7 @@ class Dump:
             return self.operation_text(arguments_of(class_name)[0], member(op, "op_"), deferred)
         if name == "named_branch_operation":
             return f'"{Waiter(member(op, "held").address, self).given_name()}"' if op is not None else "a name"
-        if name == "source_operation":
+        if name in ("source_operation", "net::memory_operation"):
             request = plain(arguments_of(class_name)[0])
             return AIMS.get(request, request)
         if name.startswith("when_a"):

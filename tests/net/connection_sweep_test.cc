@@ -1,0 +1,127 @@
+// Accepting, connecting and reading descriptors, interrupted at every point and short of memory at
+// every allocation. No descriptor is left over.
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "kedge/net/connect.h"
+#include "kedge/net/tcp_listener.h"
+#include "kedge/net/unix_stream.h"
+#include "kedge/runtime/loop.h"
+#include "tests/runtime/sweep.h"
+
+namespace kedge::net {
+namespace {
+
+std::size_t open_descriptors() {
+  std::size_t count = 0;
+  for (int fd = 0; fd < 256; ++fd) count += ::fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
+  return count;
+}
+
+address loopback() {
+  return address::parse_host("127.0.0.1", 0).value();
+}
+
+class accepting_tcp : public scenario {
+ public:
+  accepting_tcp(loop& l, virtual_time& time) : listener_(l, loopback()), time_(time) {}
+  auto awaited() { return listener_.accept(); }
+  void complete() override {
+    if (!listener_) return;
+    client_ = owned_fd(::socket(AF_INET, SOCK_STREAM, 0));
+    const address& to = listener_.local_address();
+    CHECK(::connect(client_.get(), to.data(), to.size()) == 0);
+    time_.advance(std::chrono::seconds(1));  // short of memory it has tried again later
+  }
+  void close() override { listener_.close(); }
+  void took(const result<tcp_stream>& s) {
+    s ? static_cast<void>(++delivered) : static_cast<void>(error = s.error());
+  }
+
+ private:
+  tcp_listener listener_;
+  owned_fd client_;
+  virtual_time& time_;
+};
+
+TEST_CASE("tcp_listener::accept") {
+  sweep<accepting_tcp>("task", open_descriptors);
+}
+
+class connecting_tcp : public scenario {
+ public:
+  connecting_tcp(loop&, virtual_time&) : listener_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    const address any = loopback();
+    CHECK(::bind(listener_.get(), any.data(), any.size()) == 0);
+    CHECK(::listen(listener_.get(), 16) == 0);
+    sockaddr_storage name{};
+    socklen_t size = sizeof(name);
+    CHECK(::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&name), &size) == 0);
+    at_ = address(reinterpret_cast<const sockaddr*>(&name), size);
+    before_ = open_descriptors();
+  }
+  auto awaited() { return connect(at_); }
+  // Both ends are connected when the listener has the connection. None is on its way while no
+  // socket is open.
+  void complete() override {
+    if (open_descriptors() == before_) return;
+    pollfd waiting{listener_.get(), POLLIN, 0};
+    CHECK(::poll(&waiting, 1, -1) == 1);
+  }
+  void took(const result<tcp_stream, connect_error>& s) {
+    s ? static_cast<void>(++delivered) : static_cast<void>(error = s.error().code());
+  }
+
+ private:
+  owned_fd listener_;
+  address at_;
+  std::size_t before_ = 0;
+};
+
+TEST_CASE("connect") {
+  sweep<connecting_tcp>("task", open_descriptors);
+}
+
+class reading_descriptors : public scenario {
+ public:
+  reading_descriptors(loop& l, virtual_time&) : ends_(unix_stream::pair(l)) {}
+  auto awaited() { return ends_.first.read_some(room_, fds_); }
+  void complete() override {
+    const std::array<int, 1> fds{ends_.first.native_handle()};
+    const std::array<std::byte, 1> one{};
+    loop own;
+    if (own.run(ends_.second.write_some(one, fds))) ++given_;
+  }
+  void close() override { ends_.first.close(); }
+  // Each descriptor travels with a byte.
+  bool nothing_missing() override {
+    int queued = 0;
+    return !ends_.first ||
+           (::ioctl(ends_.first.native_handle(), FIONREAD, &queued) == 0 &&
+            fds_.size() + fds_.dropped() + static_cast<std::size_t>(queued) == given_);
+  }
+
+ private:
+  std::pair<unix_stream, unix_stream> ends_;
+  std::array<std::byte, 1> room_{};
+  received_fds fds_{4};
+  std::size_t given_ = 0;
+};
+
+TEST_CASE("unix_stream::read_some") {
+  sweep<reading_descriptors>("transfer_awaitable", open_descriptors);
+}
+
+}  // namespace
+}  // namespace kedge::net

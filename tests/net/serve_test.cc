@@ -1,0 +1,277 @@
+// serve(): limits, failures, and the drain.
+#include "kedge/net/serve.h"
+
+#include <doctest/doctest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <ostream>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kedge/net/connect.h"
+#include "kedge/net/tcp_listener.h"
+#include "kedge/net/unix_listener.h"
+#include "kedge/runtime/event.h"
+#include "kedge/runtime/forever.h"
+#include "kedge/runtime/loop.h"
+#include "kedge/runtime/sleep.h"
+#include "kedge/runtime/task.h"
+#include "kedge/runtime/this_task.h"
+#include "kedge/runtime/virtual_time.h"
+#include "kedge/runtime/when_all.h"
+#include "kedge/runtime/when_any.h"
+#include "kedge/runtime/yield.h"
+#include "run_in.h"
+#include "tests/temporary_folder.h"
+
+namespace kedge::net {
+namespace {
+
+using namespace std::chrono_literals;
+
+address loopback() {
+  return address::parse("127.0.0.1:0").value();
+}
+
+// Gives back what comes, until the end.
+task<> echo(tcp_stream s) {
+  std::array<std::byte, 64> room;
+  while (const auto n = co_await s.read_some(room)) {
+    (co_await s.write_some(std::span(room).first(*n))).value();
+  }
+}
+
+// Waits until the peer has ended the connection.
+task<> wait_for_end(tcp_stream& s) {
+  std::array<std::byte, 64> room;
+  while (co_await s.read_some(room)) {
+  }
+}
+
+TEST_CASE("each connection has a handler, and serve ends when the listener is closed") {
+  loop l;
+  tcp_listener listener(l, loopback());
+  run_in(l, [&]() -> task<> {
+    const auto clients = [&]() -> task<> {
+      for (int i = 0; i < 3; ++i) {
+        tcp_stream s = (co_await connect(listener.local_address())).value();
+        std::array<std::byte, 4> room{};
+        CHECK((co_await s.write_some(std::span(room))).value() == 4);
+        CHECK((co_await s.read_some(room)).value() == 4);
+      }
+      listener.close();
+    };
+    auto [report, done] = co_await when_all(serve(listener, echo), clients());
+    CHECK(report.served == 3);
+    CHECK(report.failed == 0);
+    CHECK(report.stuck == 0);
+    CHECK(!report.error);
+    CHECK(report.where.empty());
+  });
+}
+
+TEST_CASE("a handler that fails ends its connection alone, and is told") {
+  loop l;
+  tcp_listener listener(l, loopback());
+  run_in(l, [&]() -> task<> {
+    std::vector<std::string> told;
+    int connections = 0;
+    const auto fail_first = [&](tcp_stream s) -> task<> {
+      if (++connections == 1) throw std::runtime_error("the first");
+      co_await wait_for_end(s);
+    };
+    const auto tell = [&](const address& peer, const std::exception_ptr& failure) {
+      try {
+        std::rethrow_exception(failure);
+      } catch (const std::exception& e) {
+        told.push_back(peer.text() + " " + e.what());
+      }
+    };
+    const auto clients = [&]() -> task<> {
+      tcp_stream first = (co_await connect(listener.local_address())).value();
+      const std::string name = first.local_address().value().text();
+      co_await wait_for_end(first);
+      REQUIRE(told.size() == 1);
+      CHECK(told[0] == name + " the first");
+      tcp_stream second = (co_await connect(listener.local_address())).value();
+      listener.close();
+    };
+    auto [report, done] = co_await when_all(serve(listener, fail_first, {}, tell), clients());
+    CHECK(report.failed == 1);
+    CHECK(report.served == 1);
+  });
+}
+
+TEST_CASE("connections beyond the limit wait for room") {
+  loop l;
+  tcp_listener listener(l, loopback());
+  run_in(l, [&]() -> task<> {
+    int open = 0;
+    int most = 0;
+    const auto count = [&](tcp_stream s) -> task<> {
+      most = std::max(most, ++open);
+      co_await wait_for_end(s);
+      --open;
+    };
+    const auto clients = [&]() -> task<> {
+      std::vector<tcp_stream> all;
+      for (int i = 0; i < 5; ++i) {
+        all.push_back((co_await connect(listener.local_address())).value());
+      }
+      while (open < 2) co_await yield();
+      while (!all.empty()) {
+        all.pop_back();
+        co_await yield();
+      }
+      while (open > 0) co_await yield();
+      listener.close();
+    };
+    const serve_options two{.most_connections = 2};
+    auto [report, done] = co_await when_all(serve(listener, count, two), clients());
+    CHECK(most == 2);
+  });
+}
+
+TEST_CASE("after the grace those that are left are cancelled and counted") {
+  virtual_time time;
+  loop l(time);
+  tcp_listener listener(l, loopback());
+  run_in(l, [&]() -> task<> {
+    int ended = 0;
+    const auto handler = [&](tcp_stream) -> task<> {
+      if (++ended == 1) co_await sleep_for(1s);
+      if (ended == 2) co_await forever();
+    };
+    const auto clients = [&]() -> task<> {
+      tcp_stream first = (co_await connect(listener.local_address())).value();
+      while (ended < 1) co_await yield();
+      tcp_stream second = (co_await connect(listener.local_address())).value();
+      while (ended < 2) co_await yield();
+      listener.close();
+      co_await wait_for_end(second);
+    };
+    const auto begin = time.now();
+    const serve_options short_grace{.grace = 5s};
+    auto [report, done] = co_await when_all(serve(listener, handler, short_grace), clients());
+    CHECK(time.now() - begin == 5s);
+    CHECK(report.served == 0);
+    CHECK(report.stuck == 2);  // the first waits for ever too, once the second has come
+    CHECK(report.where.find("127.0.0.1:") != std::string::npos);
+  });
+}
+
+TEST_CASE("connections that end within the grace are served") {
+  virtual_time time;
+  loop l(time);
+  tcp_listener listener(l, loopback());
+  run_in(l, [&]() -> task<> {
+    bool has_begun = false;
+    const auto handler = [&](tcp_stream) -> task<> {
+      has_begun = true;
+      co_await sleep_for(1s);
+    };
+    const auto clients = [&]() -> task<> {
+      tcp_stream s = (co_await connect(listener.local_address())).value();
+      while (!has_begun) co_await yield();
+      listener.close();
+    };
+    const auto begin = time.now();
+    auto [report, done] = co_await when_all(serve(listener, handler), clients());
+    CHECK(report.served == 1);
+    CHECK(report.stuck == 0);
+    CHECK(time.now() - begin == 1s);
+  });
+}
+
+TEST_CASE("a full server drains as well") {
+  virtual_time time;
+  loop l(time);
+  tcp_listener listener(l, loopback());
+  run_in(l, [&]() -> task<> {
+    bool has_begun = false;
+    const auto handler = [&](tcp_stream) -> task<> {
+      has_begun = true;
+      co_await forever();
+    };
+    const auto client = [&]() -> task<> {
+      tcp_stream s = (co_await connect(listener.local_address())).value();
+      while (!has_begun) co_await yield();
+      listener.close();
+      co_await wait_for_end(s);
+    };
+    const auto begin = time.now();
+    const serve_options one{.most_connections = 1, .grace = 5s};
+    auto [report, done] = co_await when_all(serve(listener, handler, one), client());
+    CHECK(report.stuck == 1);
+    CHECK(time.now() - begin == 5s);
+  });
+}
+
+TEST_CASE("a cancelled serve ends its connections") {
+  loop l;
+  tcp_listener listener(l, loopback());
+  run_in(l, [&]() -> task<> {
+    tcp_stream client;
+    const auto dial = [&]() -> task<> {
+      client = (co_await connect(listener.local_address())).value();
+      std::array<std::byte, 4> room{};
+      CHECK((co_await client.write_some(std::span(room))).value() == 4);
+      CHECK((co_await client.read_some(room)).value() == 4);
+    };
+    auto [report, dialled] = co_await when_any(serve(listener, echo), dial());
+    CHECK(!report);
+    co_await wait_for_end(client);
+    CHECK(static_cast<bool>(listener));
+  });
+}
+
+TEST_CASE("a Unix socket is served too, and its connections have numbers") {
+  const temporary_folder folder("/tmp");
+  loop l;
+  unix_listener listener(l, address::unix_path(folder.path() + "/s").value());
+  run_in(l, [&]() -> task<> {
+    std::string name;
+    const auto handler = [&](unix_stream) -> task<> { name = (co_await this_task::state()).name; };
+    const auto client = [&]() -> task<> {
+      unix_stream s = (co_await connect_unix(listener.local_address())).value();
+      std::array<std::byte, 4> room;
+      CHECK((co_await s.read_some(room)).error() == kedge::errc::end_of_file);
+      listener.close();
+    };
+    auto [report, done] = co_await when_all(serve(listener, handler), client());
+    CHECK(report.served == 1);
+    CHECK(name == "connection 1");
+  });
+}
+
+TEST_CASE("serve of a listener that never listened, or is closed, ends at once") {
+  loop l;
+  tcp_listener closed(l, loopback());
+  closed.close();
+  tcp_listener none;
+  run_in(l, [&]() -> task<> {
+    for (tcp_listener* const each : {&none, &closed}) {
+      const serve_report report = co_await serve(*each, echo);
+      CHECK(report.served == 0);
+      CHECK(!report.error);
+    }
+  });
+}
+
+TEST_CASE("serve refuses a limit of no connections") {
+  loop l;
+  tcp_listener listener(l, loopback());
+  run_in(l, [&]() -> task<> {
+    const serve_options none{.most_connections = 0};
+    CHECK_THROWS_AS((void)(co_await serve(listener, echo, none)), std::system_error);
+  });
+}
+
+}  // namespace
+}  // namespace kedge::net
