@@ -31,7 +31,7 @@ TEST_CASE("the steady state does not allocate and makes few system calls") {
   constexpr limit limits[] = {
       {"child", 0.02},
       {"yield", 0.02},
-      {"message", 0.02},
+      {"mach_message", 0.02},
       // Each way a write, a read and a wait.
       {"rt", 6},
       {"mach_send", 0.02},

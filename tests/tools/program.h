@@ -43,6 +43,8 @@ class program {
 
   // Reads the standard output until it contains `text`. Returns false if it ends before that.
   bool read_until(std::string_view text);
+  // What has been read of the standard output.
+  const std::string& output() const noexcept { return out_; }
 
   // Nobody reads the standard output any more.
   void close_output();
