@@ -8,11 +8,11 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstring>
 #include <stdexcept>
 
 #include "kedge/net/host.h"
+#include "kedge/net/parse_number.h"
 
 namespace kedge::net {
 namespace {
@@ -27,15 +27,6 @@ const Address& as(const sockaddr* a) noexcept {
 
 address address_of(const auto& system) {
   return {reinterpret_cast<const sockaddr*>(&system), sizeof(system)};
-}
-
-// Gives the number that all of `text` is.
-template <class Number>
-bool parse_number(std::string_view text, Number& number) noexcept {
-  const char* const begin = text.data();
-  const char* const end = begin + text.size();
-  const auto [stop, error] = std::from_chars(begin, end, number);
-  return error == std::errc() && stop == end;
 }
 
 // Calls `parse` with the text as a C string. Returns false for text that is too long for a host.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <functional>
+#include <iterator>
 #include <optional>
 
 #include "kedge/net/errc.h"
@@ -94,19 +95,15 @@ task<> attempt_one(race& r, std::size_t i) {
 void take_turns(std::vector<address>& all) {
   if (all.empty()) return;
   const int first = all.front().family();
-  std::vector<address> turns;
-  turns.reserve(all.size());
-  const auto next = [&](std::size_t from, bool is_first) {
-    while (from < all.size() && (all[from].family() == first) != is_first) ++from;
-    return from;
-  };
-  std::size_t one = next(0, true);
-  std::size_t other = next(0, false);
-  while (one < all.size() || other < all.size()) {
-    if (one < all.size()) turns.push_back(all[one]), one = next(one + 1, true);
-    if (other < all.size()) turns.push_back(all[other]), other = next(other + 1, false);
+  std::vector<address> ones;
+  std::vector<address> others;
+  std::partition_copy(all.begin(), all.end(), std::back_inserter(ones), std::back_inserter(others),
+                      [&](const address& a) { return a.family() == first; });
+  all.clear();
+  for (std::size_t i = 0; i < ones.size() || i < others.size(); ++i) {
+    if (i < ones.size()) all.push_back(ones[i]);
+    if (i < others.size()) all.push_back(others[i]);
   }
-  all = std::move(turns);
 }
 
 task<connection<tcp_stream>> connect_first(std::vector<address> all, std::string name,

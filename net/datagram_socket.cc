@@ -6,9 +6,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <limits>
 #include <memory>
 #include <utility>
 
@@ -54,10 +52,6 @@ bool take(int fd, datagram_kind kind, std::span<std::byte> room, received_datagr
   return true;
 }
 
-bool would_block() noexcept {
-  return errno == EAGAIN || errno == EWOULDBLOCK;
-}
-
 // Returns whether `got` is the end of a connection of packets. recvmsg(2) gives an empty packet
 // like the end. But at the end the socket stays readable, and no bytes are queued.
 bool is_end(int fd, datagram_kind kind, const received_datagram& got) noexcept {
@@ -70,10 +64,7 @@ bool is_end(int fd, datagram_kind kind, const received_datagram& got) noexcept {
 
 std::optional<result<received_datagram>> one_datagram::operator()(int fd) const noexcept {
   received_datagram got;
-  if (!take(fd, kind_, room_, got)) {
-    if (would_block()) return std::nullopt;
-    return unexpected(last_error());
-  }
+  if (!take(fd, kind_, room_, got)) return failed_transfer<received_datagram>();
   if (is_end(fd, kind_, got)) return unexpected(kedge::errc::end_of_file);
   return result<received_datagram>(got);
 }
@@ -130,34 +121,23 @@ result<void> datagram_socket::connect(const address& peer) noexcept {
 }
 
 result<address> datagram_socket::local_address() const {
-  if (!*this) return unexpected(kedge::errc::closed);
-  return address_by(::getsockname, native_handle(), "getsockname fd");
+  return local_address_of(native_handle());
 }
 
 result<address> datagram_socket::peer_address() const {
-  if (!*this) return unexpected(kedge::errc::closed);
-  return address_by(::getpeername, native_handle(), "getpeername fd");
+  return peer_address_of(native_handle());
 }
 
 result<void> datagram_socket::set_option(int level, int option, int value) noexcept {
-  if (!*this) return unexpected(kedge::errc::closed);
   return set_socket_option(native_handle(), level, option, value);
 }
 
-namespace {
-
-int clamped(std::size_t bytes) noexcept {
-  return static_cast<int>(std::min<std::size_t>(bytes, std::numeric_limits<int>::max()));
-}
-
-}  // namespace
-
 result<void> datagram_socket::set_receive_buffer(std::size_t bytes) noexcept {
-  return set_option(SOL_SOCKET, SO_RCVBUF, clamped(bytes));
+  return set_buffer_size(native_handle(), SO_RCVBUF, bytes);
 }
 
 result<void> datagram_socket::set_send_buffer(std::size_t bytes) noexcept {
-  return set_option(SOL_SOCKET, SO_SNDBUF, clamped(bytes));
+  return set_buffer_size(native_handle(), SO_SNDBUF, bytes);
 }
 
 }  // namespace kedge::net

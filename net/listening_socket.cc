@@ -56,16 +56,14 @@ shedding shed_one(owned_fd& spare, int listener) noexcept {
   if (!spare) return shedding::failed;
   spare = owned_fd();
   const owned_fd taken(accept_once(listener, nullptr));
-  if (!taken)
-    return errno == EAGAIN || errno == EWOULDBLOCK ? shedding::none_there : shedding::failed;
+  if (!taken) return would_block() ? shedding::none_there : shedding::failed;
   constexpr linger at_once{1, 0};
   ::setsockopt(taken.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
   return shedding::done;
 }
 
-std::error_code would_block() noexcept {
-  return {EWOULDBLOCK, std::system_category()};
-}
+// What a transfer that may not wait gives where no connection waits.
+constexpr std::errc none_waits = std::errc::operation_would_block;
 
 }  // namespace
 
@@ -81,7 +79,7 @@ class listening_socket::accepting {
     const int taken = accept_once(fd, peer_);
     if (taken >= 0) return result<owned_fd>(owned_fd(taken));
     const std::error_code why = last_error();
-    if (why == would_block()) return none();
+    if (would_block()) return none();
     if (!lacks_descriptors(why)) return unexpected(why);
     // Linux needs the descriptor before it looks for a connection.
     of_->open_spare();
@@ -95,23 +93,13 @@ class listening_socket::accepting {
  private:
   std::optional<result<owned_fd>> none() const noexcept {
     if (may_wait_) return std::nullopt;
-    return unexpected(would_block());
+    return unexpected(std::make_error_code(none_waits));
   }
 
   state* of_;
   address* peer_;
   bool may_wait_;
 };
-
-std::system_error listening_socket::listen_error(const address& at) {
-  const std::error_code why = last_error();
-  std::string what = "listen on " + at.text();
-  if (why == std::errc::address_in_use) {
-    const std::string holder = host::holder_of(at.data(), at.size(), SOCK_STREAM);
-    if (!holder.empty()) what += ", which " + holder + " holds";
-  }
-  return {why, what};
-}
 
 void listening_socket::state::open_spare() noexcept {
   if (!spare) spare = owned_fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
@@ -165,7 +153,7 @@ task<result<owned_fd>> listening_socket::take_from_any(state& s, address* peer) 
       if (!ended[at]) continue;
       if (!*ended[at]) co_return unexpected(ended[at]->error());
       auto taken = co_await s.sockets[at].reading(accepting(s, peer, false));
-      if (taken || taken.error() != would_block()) co_return taken;
+      if (taken || taken.error() != none_waits) co_return taken;
     }
     if (s.sockets.empty()) co_return unexpected(kedge::errc::closed);
   }

@@ -18,7 +18,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include "kedge/net/address.h"
@@ -75,9 +74,6 @@ class listening_socket {
 
   class accepting;
   static task<result<owned_fd>> take_from_any(state& s, address* peer);
-  // The error of binding or listening, which has failed with errno.
-  static std::system_error listen_error(const address& at);
-
   template <class Stream>
   static task<result<Stream>> accept_from(std::shared_ptr<state> s, address* peer);
 

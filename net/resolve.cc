@@ -5,11 +5,11 @@
 #include <sys/socket.h>
 
 #include <cerrno>
-#include <charconv>
 #include <memory>
 #include <utility>
 
 #include "kedge/net/errc.h"
+#include "kedge/net/parse_number.h"
 #include "kedge/runtime/offload.h"
 #include "kedge/runtime/thread_pool.h"
 
@@ -73,14 +73,6 @@ std::string_view without_brackets(std::string_view host) {
   return has_them ? host.substr(1, host.size() - 2) : host;
 }
 
-// Returns whether `service` is a number, which `port` is set to.
-bool parse_port(std::string_view service, std::uint16_t& port) {
-  const char* const begin = service.data();
-  const char* const end = begin + service.size();
-  const auto [stop, error] = std::from_chars(begin, end, port);
-  return error == std::errc() && stop == end;
-}
-
 bool is_number(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == text.npos;
 }
@@ -116,7 +108,7 @@ task<addresses> resolve(std::string host, std::uint16_t port) {
 
 task<addresses> resolve(std::string host, std::string service) {
   std::uint16_t port = 0;
-  if (parse_port(service, port)) {
+  if (parse_number(service, port)) {
     addresses found = co_await resolve(std::move(host), port);
     co_return found;
   }

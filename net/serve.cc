@@ -43,8 +43,9 @@ void server::note_stuck() {
 
 std::string server::name_of(const address& peer) {
   ++named_;
-  const bool has_name = peer.is_internet() || peer.text().size() > std::string("unix:").size();
-  return has_name ? peer.text() : "connection " + std::to_string(named_);
+  std::string text = peer.text();
+  const bool has_name = !text.empty() && text != "unix:";
+  return has_name ? text : "connection " + std::to_string(named_);
 }
 
 }  // namespace serve_detail

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <limits>
 #include <utility>
 
 #include "kedge/net/host.h"
@@ -37,14 +36,20 @@ struct parts {
   std::size_t bytes = 0;
 };
 
-}  // namespace
-
-bool are_empty(std::span<const std::span<std::byte>> rooms) noexcept {
-  return parts(rooms).bytes == 0;
+// Returns whether none of the spans that move at once has a byte.
+bool are_empty(const auto& spans) noexcept {
+  const auto moved = spans.first(std::min(spans.size(), stream_socket::most_parts));
+  return std::all_of(moved.begin(), moved.end(), [](const auto& each) { return each.empty(); });
 }
 
-bool are_empty(std::span<const std::span<const std::byte>> spans) noexcept {
-  return parts(spans).bytes == 0;
+}  // namespace
+
+bool scattered_read::is_empty() const noexcept {
+  return are_empty(rooms_);
+}
+
+bool gathered_write::is_empty() const noexcept {
+  return are_empty(parts_);
 }
 
 std::optional<result<std::size_t>> scattered_read::operator()(
@@ -114,32 +119,23 @@ void stream_socket::reset() noexcept {
 }
 
 result<address> stream_socket::local_address() const {
-  if (!file_) return unexpected(kedge::errc::closed);
-  return address_by(::getsockname, native_handle(), "getsockname fd");
+  return local_address_of(native_handle());
 }
 
 result<address> stream_socket::peer_address() const {
-  if (!file_) return unexpected(kedge::errc::closed);
-  return address_by(::getpeername, native_handle(), "getpeername fd");
+  return peer_address_of(native_handle());
 }
 
 result<void> stream_socket::set_option(int level, int option, int value) noexcept {
-  if (!file_) return unexpected(kedge::errc::closed);
   return set_socket_option(native_handle(), level, option, value);
 }
 
-namespace {
-int bounded(std::size_t bytes) noexcept {
-  return static_cast<int>(std::min<std::size_t>(bytes, std::numeric_limits<int>::max()));
-}
-}  // namespace
-
 result<void> stream_socket::set_receive_buffer(std::size_t bytes) noexcept {
-  return set_option(SOL_SOCKET, SO_RCVBUF, bounded(bytes));
+  return set_buffer_size(native_handle(), SO_RCVBUF, bytes);
 }
 
 result<void> stream_socket::set_send_buffer(std::size_t bytes) noexcept {
-  return set_option(SOL_SOCKET, SO_SNDBUF, bounded(bytes));
+  return set_buffer_size(native_handle(), SO_SNDBUF, bytes);
 }
 
 }  // namespace kedge::net

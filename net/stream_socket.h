@@ -21,10 +21,6 @@
 
 namespace kedge::net {
 
-// Returns whether none of the first spans that move at once has a byte.
-bool are_empty(std::span<const std::span<std::byte>> rooms) noexcept;
-bool are_empty(std::span<const std::span<const std::byte>> parts) noexcept;
-
 // The transfers of the functions below. What they refer to is the caller's.
 class scattered_read {
  public:
@@ -32,7 +28,7 @@ class scattered_read {
   static constexpr const char* name = "read_some fd";
   static constexpr probing probe = probing::not_for_sockets;
   explicit scattered_read(std::span<const std::span<std::byte>> rooms) noexcept : rooms_(rooms) {}
-  bool is_empty() const noexcept { return are_empty(rooms_); }
+  bool is_empty() const noexcept;
   std::optional<result<std::size_t>> operator()(int fd, transfer_progress& progress) const noexcept;
 
  private:
@@ -46,7 +42,7 @@ class gathered_write {
   static constexpr probing probe = probing::not_for_sockets;
   explicit gathered_write(std::span<const std::span<const std::byte>> parts) noexcept
       : parts_(parts) {}
-  bool is_empty() const noexcept { return are_empty(parts_); }
+  bool is_empty() const noexcept;
   std::optional<result<std::size_t>> operator()(int fd, transfer_progress& progress) const noexcept;
 
  private:

@@ -5,59 +5,25 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
-#include <system_error>
+#include <span>
 #include <utility>
 
+#include "kedge/net/bound_socket.h"
 #include "kedge/net/errc.h"
-#include "kedge/net/host.h"
 #include "kedge/net/owned_fd.h"
 #include "kedge/net/socket_call.h"
 
 namespace kedge::net {
 namespace {
 
-[[noreturn]] void refuse_bind(const address& at) {
-  const std::error_code why = last_error();
-  std::string what = "bind to " + at.text();
-  if (why == std::errc::address_in_use) {
-    const std::string holder = host::holder_of(at.data(), at.size(), SOCK_DGRAM);
-    if (!holder.empty()) what += ", which " + holder + " holds";
-  }
-  throw std::system_error(why, what);
-}
-
-// Returns an empty object, with errno, on failure.
-owned_fd bound_socket(const address& at, const udp_options& options) noexcept {
-  owned_fd made(host::make_socket(at.family(), SOCK_DGRAM));
-  const auto set = [&](int level, int option, int value) {
-    return set_socket_option(made.get(), level, option, value).has_value();
-  };
-  const bool shares = options.shares_port;
-  if (!made || (shares && !set(SOL_SOCKET, SO_REUSEADDR, 1)) ||
-      (shares && !set(SOL_SOCKET, SO_REUSEPORT, 1)) ||
-      (at.family() == AF_INET6 && !set(IPPROTO_IPV6, IPV6_V6ONLY, options.v6_only ? 1 : 0)) ||
-      ::bind(made.get(), at.data(), at.size()) != 0) {
-    const int why = errno;
-    made = owned_fd();
-    errno = why;
-  }
-  return made;
-}
-
 owned_fd make_bound(const address& at, const udp_options& options) {
-  if (!at.is_internet()) {
-    throw std::system_error(errc::not_an_internet_address, "bind to " + at.text());
-  }
-  owned_fd made = bound_socket(at, options);
-  // A host without IPv6, or with IPv6 switched off.
-  if (!made && at.family() == AF_INET6 && at.is_wildcard() && !options.v6_only &&
-      (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL)) {
-    made = bound_socket(address::parse_host("0.0.0.0", at.port()).value(), options);
-  }
-  if (!made) refuse_bind(at);
-  return made;
+  constexpr std::array<socket_flag, 2> sharing{
+      {{SOL_SOCKET, SO_REUSEADDR}, {SOL_SOCKET, SO_REUSEPORT}}};
+  const std::size_t count = options.shares_port ? sharing.size() : 0;
+  return bound_socket("bind to", at, SOCK_DGRAM, options.v6_only, std::span(sharing).first(count));
 }
 
 // Gives the number of an interface, 0 for none in particular.

@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "kedge/net/bound_socket.h"
 #include "kedge/net/errc.h"
 #include "kedge/net/host.h"
 #include "kedge/net/socket_call.h"
@@ -28,9 +29,7 @@ owned_fd make_datagram_socket() {
 owned_fd make_bound(const address& at) {
   if (!at.is_unix()) throw std::system_error(errc::not_a_unix_address, "bind to " + at.text());
   owned_fd made = make_datagram_socket();
-  if (::bind(made.get(), at.data(), at.size()) != 0) {
-    throw std::system_error(last_error(), "bind to " + at.text());
-  }
+  if (::bind(made.get(), at.data(), at.size()) != 0) throw bind_error("bind to", at, SOCK_DGRAM);
   return made;
 }
 
@@ -60,11 +59,7 @@ task<result<void>> unix_datagram_socket::send_patiently(std::shared_ptr<descript
 
 std::pair<unix_datagram_socket, unix_datagram_socket> unix_datagram_socket::make_pair(
     reactor& r, int type, datagram_kind k) {
-  int ends[2];
-  if (host::make_socket_pair(type, ends) != 0) {
-    throw std::system_error(last_error(), "make a pair of Unix sockets");
-  }
-  owned_fd first(ends[0]), second(ends[1]);
+  auto [first, second] = make_socket_pair(type);
   return {unix_datagram_socket(r, std::move(first), k),
           unix_datagram_socket(r, std::move(second), k)};
 }

@@ -11,6 +11,7 @@
 #include <string>
 #include <system_error>
 
+#include "kedge/net/bound_socket.h"
 #include "kedge/net/errc.h"
 #include "kedge/net/host.h"
 #include "kedge/net/socket_call.h"
@@ -65,11 +66,11 @@ unix_listener::unix_listener(reactor& r, const address& at, unix_listen_options 
   const std::string path(at.path());
 
   owned_fd fd(host::make_socket(AF_UNIX, SOCK_STREAM));
-  if (!fd) throw listen_error(at);
+  if (!fd) throw bind_error("listen on", at, SOCK_STREAM);
   if (::bind(fd.get(), at.data(), at.size()) != 0) {
-    if (errno != EADDRINUSE) throw listen_error(at);
+    if (errno != EADDRINUSE) throw bind_error("listen on", at, SOCK_STREAM);
     if (!remove_stale_file(at) || ::bind(fd.get(), at.data(), at.size()) != 0) {
-      throw listen_error(at);
+      throw bind_error("listen on", at, SOCK_STREAM);
     }
   }
   struct stat status{};
@@ -83,7 +84,7 @@ unix_listener::unix_listener(reactor& r, const address& at, unix_listen_options 
   if ((options.mode != 0 && !state_->path.empty() &&
        ::chmod(state_->path.c_str(), options.mode) != 0) ||
       ::listen(fd.get(), options.backlog) != 0) {
-    throw listen_error(at);
+    throw bind_error("listen on", at, SOCK_STREAM);
   }
   state_->sockets.emplace_back(r, fd.release(), file_kind::other_stream);
   state_->open_spare();

@@ -86,12 +86,7 @@ std::optional<result<std::size_t>> write_with_fds::operator()(int fd) const noex
 }
 
 std::pair<unix_stream, unix_stream> unix_stream::pair(reactor& of_first, reactor& of_second) {
-  int fds[2];
-  if (host::make_socket_pair(SOCK_STREAM, fds) != 0) {
-    throw std::system_error(last_error(), "socketpair");
-  }
-  owned_fd first(fds[0]);
-  owned_fd second(fds[1]);
+  auto [first, second] = make_socket_pair(SOCK_STREAM);
   unix_stream a(of_first, std::move(first));
   return {std::move(a), unix_stream(of_second, std::move(second))};
 }

@@ -1,0 +1,18 @@
+// never_destroyed: an object with static storage that is made at compile time and never destroyed.
+//
+//     constinit const never_destroyed<category> kept;
+//
+// For what destructors of other static objects may use at the end of the program. A static local
+// would cost each use a check. Any thread.
+#pragma once
+
+namespace kedge::base {
+
+template <class T>
+union never_destroyed {
+  constexpr never_destroyed() noexcept : object() {}
+  ~never_destroyed() {}
+  T object;
+};
+
+}  // namespace kedge::base
