@@ -5,6 +5,8 @@
 
 #include <string>
 
+#include "kedge/runtime/base/never_destroyed.h"
+
 namespace kedge::mach {
 namespace {
 
@@ -12,7 +14,7 @@ namespace {
 // meanings.
 class system_codes final : public std::error_category {
  public:
-  explicit system_codes(const char* name) noexcept : name_(name) {}
+  explicit constexpr system_codes(const char* name) noexcept : name_(name) {}
   const char* name() const noexcept override { return name_; }
   std::string message(int value) const override { return mach_error_string(value); }
 
@@ -49,21 +51,23 @@ class library_codes final : public std::error_category {
   }
 };
 
+// Destructors of static objects may use codes.
+constinit const base::never_destroyed<system_codes> kern_codes("mach.kern");
+constinit const base::never_destroyed<system_codes> msg_codes("mach.msg");
+constinit const base::never_destroyed<library_codes> own_codes;
+
 }  // namespace
 
 const std::error_category& kern_category() noexcept {
-  static const system_codes instance("mach.kern");
-  return instance;
+  return kern_codes.object;
 }
 
 const std::error_category& msg_category() noexcept {
-  static const system_codes instance("mach.msg");
-  return instance;
+  return msg_codes.object;
 }
 
 const std::error_category& mach_category() noexcept {
-  static const library_codes instance;
-  return instance;
+  return own_codes.object;
 }
 
 }  // namespace kedge::mach

@@ -5,6 +5,8 @@
 
 #include <string>
 
+#include "kedge/runtime/base/never_destroyed.h"
+
 namespace kedge::net {
 namespace {
 
@@ -54,18 +56,13 @@ class category final : public std::error_category {
   }
 };
 
-// Never destroyed: destructors of static objects may use codes.
-union kept_category {
-  constexpr kept_category() noexcept : instance() {}
-  ~kept_category() {}
-  category instance;
-};
-constinit const kept_category kept;
+// Destructors of static objects may use codes.
+constinit const base::never_destroyed<category> kept;
 
 }  // namespace
 
 const std::error_category& net_category() noexcept {
-  return kept.instance;
+  return kept.object;
 }
 
 }  // namespace kedge::net

@@ -10,6 +10,7 @@
 
 #include "kedge/net/errc.h"
 #include "kedge/net/parse_number.h"
+#include "kedge/runtime/base/never_destroyed.h"
 #include "kedge/runtime/offload.h"
 #include "kedge/runtime/thread_pool.h"
 
@@ -24,13 +25,8 @@ class category final : public std::error_category {
   std::string message(int value) const override { return ::gai_strerror(value); }
 };
 
-// Never destroyed: destructors of static objects may use codes.
-union kept_category {
-  constexpr kept_category() noexcept : instance() {}
-  ~kept_category() {}
-  category instance;
-};
-constinit const kept_category kept;
+// Destructors of static objects may use codes.
+constinit const base::never_destroyed<category> kept;
 
 constinit process_pool resolvers(8);
 
@@ -80,7 +76,7 @@ bool is_number(std::string_view text) {
 }  // namespace
 
 const std::error_category& resolve_category() noexcept {
-  return kept.instance;
+  return kept.object;
 }
 
 namespace {

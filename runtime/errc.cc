@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include "kedge/runtime/base/never_destroyed.h"
+
 namespace kedge {
 namespace {
 
@@ -38,19 +40,13 @@ class category final : public std::error_category {
   }
 };
 
-// Never destroyed: destructors of static objects may use codes. A static local would cost each code
-// a check.
-union kept_category {
-  constexpr kept_category() noexcept : instance() {}
-  ~kept_category() {}
-  category instance;
-};
-constinit const kept_category kept;
+// Destructors of static objects may use codes.
+constinit const base::never_destroyed<category> kept;
 
 }  // namespace
 
 const std::error_category& kedge_category() noexcept {
-  return kept.instance;
+  return kept.object;
 }
 
 }  // namespace kedge

@@ -10,7 +10,8 @@ namespace kedge::base {
 
 template <class T>
 union never_destroyed {
-  constexpr never_destroyed() noexcept : object() {}
+  template <class... Args>
+  explicit constexpr never_destroyed(Args... args) noexcept : object(args...) {}
   ~never_destroyed() {}
   T object;
 };
