@@ -26,8 +26,8 @@ class blocking_trap {
   blocking_trap(mach_port_name_t port, clock::duration limit, std::size_t max);
 
   // Sends the message of `size` bytes, which names `port` as its reply port. Returns mach_msg's
-  // code of the send alone. MACH_SEND_TIMED_OUT does not mean
-  // that the time has passed: ask expired().
+  // code of the send alone. MACH_SEND_TIMED_OUT does not mean that the time has passed: ask
+  // expired().
   mach_msg_return_t send(mach_msg_header_t& request, mach_msg_size_t size) noexcept;
   // Returns true if the time has passed.
   bool expired() const noexcept { return left() == 0; }

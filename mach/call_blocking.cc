@@ -39,7 +39,9 @@ class blocking_call {
     const mach_msg_return_t code = trap_.receive(reply);
     if (code != MACH_MSG_SUCCESS) {
       port_.destroy();
-      return unexpected(send_failure(error_of(code), {}));
+      const bool is_late = code == MACH_RCV_TIMED_OUT;
+      return unexpected(
+          send_failure(is_late ? kedge::errc::timed_out : receive_error(code), message()));
     }
     thread_reply_port::give_back(std::move(port_));
     if (reply.id() == MACH_NOTIFY_SEND_ONCE && reply.from_kernel()) {
@@ -57,21 +59,6 @@ class blocking_call {
     const mach_msg_return_t code = try_receive(port_.name(), expected, notification);
     if (code == MACH_MSG_SUCCESS || code == MACH_RCV_TIMED_OUT) {
       thread_reply_port::give_back(std::move(port_));
-    }
-  }
-
-  static std::error_code error_of(mach_msg_return_t code) noexcept {
-    switch (code) {
-      case MACH_RCV_TIMED_OUT:
-        return kedge::errc::timed_out;
-      case MACH_RCV_TOO_LARGE:
-        return errc::message_too_large;
-      case MACH_RCV_BODY_ERROR:
-      case MACH_RCV_HEADER_ERROR:
-      case MACH_RCV_INVALID_DATA:
-        return errc::message_lost;
-      default:
-        return msg_error(code);
     }
   }
 

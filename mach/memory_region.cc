@@ -8,9 +8,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/port_reference.h"
 
 namespace kedge::mach {
 namespace {
@@ -22,17 +22,6 @@ vm_address_t address_of(const std::byte* begin) noexcept {
 constexpr vm_prot_t protection_of(memory_access access) noexcept {
   return access == memory_access::read_only ? VM_PROT_READ : VM_PROT_READ | VM_PROT_WRITE;
 }
-
-// A user reference to a port, which is released at the end of the scope.
-struct reference {
-  mach_port_t name = MACH_PORT_NULL;
-  reference() = default;
-  reference(const reference&) = delete;
-  reference& operator=(const reference&) = delete;
-  ~reference() {
-    if (MACH_PORT_VALID(name)) mach_port_deallocate(mach_task_self(), name);
-  }
-};
 
 }  // namespace
 
@@ -63,13 +52,13 @@ memory_region memory_region::map(const send_right& entry, std::size_t size, memo
   const vm_prot_t protection = protection_of(access);
   // An entry of a stranger may be larger than `size` and be mapped as a whole all the same. A part
   // of it is as large as it was asked for.
-  reference part;
+  port_reference part;
   memory_object_size_t length = size;
   check(
-      mach_make_memory_entry_64(mach_task_self(), &length, 0, protection, &part.name, entry.name()),
+      mach_make_memory_entry_64(mach_task_self(), &length, 0, protection, part.out(), entry.name()),
       "mach_make_memory_entry_64");
   vm_address_t address = 0;
-  check(vm_map(mach_task_self(), &address, size, 0, VM_FLAGS_ANYWHERE, part.name, 0, /*copy=*/0,
+  check(vm_map(mach_task_self(), &address, size, 0, VM_FLAGS_ANYWHERE, part.name(), 0, /*copy=*/0,
                protection, protection, VM_INHERIT_SHARE),
         "vm_map");
   return memory_region(reinterpret_cast<std::byte*>(address), size);
@@ -79,15 +68,13 @@ send_right memory_region::share(memory_access access, const place& where) {
   const vm_address_t begin = address_of(begin_);
   const char* const what = "kedge::mach::memory_region::share";
   if (size_ == 0 || begin != trunc_page(begin)) check(KERN_INVALID_ARGUMENT, what);
-  reference made;
+  port_reference made;
   memory_object_size_t length = size_;
   check(mach_make_memory_entry_64(mach_task_self(), &length, begin, protection_of(access),
-                                  &made.name, MACH_PORT_NULL),
+                                  made.out(), MACH_PORT_NULL),
         "mach_make_memory_entry_64");
   if (length < size_) check(KERN_INVALID_ARGUMENT, what);
-  send_right entry = send_right::adopt(made.name, where);
-  made.name = MACH_PORT_NULL;
-  return entry;
+  return std::move(made).to_send_right(where);
 }
 
 void memory_region::resize(std::size_t size) {

@@ -68,20 +68,12 @@ bool receive_operation::end(mach_msg_return_t code, registration* unlinked) noex
     case MACH_RCV_TIMED_OUT:
       linked() ? clear() : unlinked->clear();
       return false;
-    case MACH_RCV_TOO_LARGE:
-      error_ = errc::message_too_large;
-      break;
-    case MACH_RCV_BODY_ERROR:
-    case MACH_RCV_HEADER_ERROR:
-    case MACH_RCV_INVALID_DATA:
-      error_ = errc::message_lost;
-      break;
     case MACH_RCV_INVALID_NAME:
       error_ = source_->name() == MACH_PORT_NULL ? make_error_code(kedge::errc::closed)
                                                  : make_error_code(errc::wrong_space);
       break;
     default:
-      error_ = msg_error(code);
+      error_ = receive_error(code);
       break;
   }
   return true;

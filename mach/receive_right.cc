@@ -5,7 +5,6 @@
 #include <mach/notify.h>
 
 #include <atomic>
-#include <new>
 #include <system_error>
 #include <utility>
 
@@ -13,6 +12,7 @@
 #include "kedge/mach/ledger_entries.h"
 #include "kedge/mach/misuse.h"
 #include "kedge/mach/notification_request.h"
+#include "kedge/mach/port_reference.h"
 #include "kedge/mach/port_source.h"
 #include "kedge/mach/port_status.h"
 #include "kedge/mach/receive.h"
@@ -173,12 +173,7 @@ send_right receive_right::make_send(const place& where) const {
   if (reference_counts::add(source_->space(), name)) return send_right(source_->space(), name);
   check(mach_port_insert_right(mach_task_self(), name, name, MACH_MSG_TYPE_MAKE_SEND),
         "mach_port_insert_right");
-  try {
-    return send_right::adopt(name, where);
-  } catch (const std::bad_alloc&) {
-    mach_port_deallocate(mach_task_self(), name);
-    throw;
-  }
+  return port_reference(name).to_send_right(where);
 }
 
 send_once_right receive_right::make_send_once(const place& where) const {

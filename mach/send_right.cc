@@ -1,9 +1,8 @@
 // Implements send_right with mach_port_mod_refs() and mach_port_type().
 #include "kedge/mach/send_right.h"
 
-#include <new>
-
 #include "kedge/mach/error.h"
+#include "kedge/mach/port_reference.h"
 
 namespace kedge::mach {
 
@@ -18,12 +17,7 @@ send_right send_right::another(mach_port_name_t name, const place& where) {
   // The port may have died. A dead name never becomes a send right again.
   if (code == KERN_INVALID_RIGHT) code = add(MACH_PORT_RIGHT_DEAD_NAME);
   check(code, "mach_port_mod_refs");
-  try {
-    return adopt(name, where);
-  } catch (const std::bad_alloc&) {
-    mach_port_deallocate(mach_task_self(), name);
-    throw;
-  }
+  return port_reference(name).to_send_right(where);
 }
 
 bool send_right::dead() const noexcept {

@@ -6,6 +6,7 @@
 
 #include "kedge/mach/error.h"
 #include "kedge/mach/ledger_entries.h"
+#include "kedge/mach/port_reference.h"
 #include "kedge/mach/space_incarnation.h"
 
 namespace kedge::mach {
@@ -18,23 +19,6 @@ struct outer {
   drive_hook* hook;
 };
 thread_local std::vector<outer> entered;
-
-// A send right to a task's self port, in the current space.
-class self_port {
- public:
-  explicit self_port(kernel::task of) noexcept : name_(kernel::task_self_port(of)) {}
-  self_port(const self_port&) = delete;
-  self_port& operator=(const self_port&) = delete;
-  ~self_port() {
-    if (MACH_PORT_VALID(name_) && name_ != mach_task_self()) {
-      mach_port_deallocate(mach_task_self(), name_);
-    }
-  }
-  mach_port_t name() const noexcept { return name_; }
-
- private:
-  mach_port_t name_;
-};
 
 }  // namespace
 
@@ -70,7 +54,7 @@ mach_port_name_t space::give(receive_right&& right) {
   kern_return_t code = KERN_SUCCESS;
   {
     const kernel::current_task_guard within(task_);
-    const self_port giver(from);
+    const port_reference giver(kernel::task_self_port(from));
     code = mach_port_extract_right(giver.name(), name, MACH_MSG_TYPE_MOVE_RECEIVE, &given, &kind);
   }
   if (code != KERN_SUCCESS && code != KERN_NO_SPACE && code != KERN_RESOURCE_SHORTAGE) {
@@ -82,7 +66,7 @@ mach_port_name_t space::give(receive_right&& right) {
 }
 
 receive_right space::take_receive(mach_port_name_t name, const place& where) {
-  const self_port self(task_);
+  const port_reference self(kernel::task_self_port(task_));
   return receive_right::extract(self.name(), name, where);
 }
 

@@ -4,7 +4,9 @@
 #include <mach/mach.h>
 
 #include <cstddef>
+#include <system_error>
 
+#include "kedge/mach/error.h"
 #include "kedge/mach/received.h"
 #include "kedge/mach/wanted_message.h"
 
@@ -23,7 +25,8 @@ constexpr mach_msg_option_t receive_options(const wanted_message& wanted) noexce
 
 // Takes the next message from the receive right or port set `name`. Never blocks.
 // `expected_size` is the number of bytes, trailer included, to allocate first. On success it is set
-// to what this message needed.
+// to what this message needed. `emptied`, if it is not null, is set on success too: see
+// kernel::receiving.
 // Returns mach_msg's code, as without_shortage() leaves it; `into` is assigned only with
 // MACH_MSG_SUCCESS:
 //   MACH_RCV_TIMED_OUT: no message is queued.
@@ -33,7 +36,6 @@ constexpr mach_msg_option_t receive_options(const wanted_message& wanted) noexce
 //     nothing, or only a part of the message. The message is gone and what was copied out is
 //     released.
 //   KERN_RESOURCE_SHORTAGE: no memory for the buffer. The message stays queued.
-// `emptied`, if it is not null, is set with MACH_MSG_SUCCESS: see kernel::receiving.
 mach_msg_return_t try_receive(mach_port_name_t name, std::size_t& expected_size, received& into,
                               const wanted_message& wanted = {}, bool* emptied = nullptr) noexcept;
 
@@ -41,6 +43,12 @@ mach_msg_return_t try_receive(mach_port_name_t name, std::size_t& expected_size,
 inline bool is_loss(mach_msg_return_t code) noexcept {
   return code == MACH_RCV_TOO_LARGE || code == MACH_RCV_BODY_ERROR ||
          code == MACH_RCV_HEADER_ERROR || code == MACH_RCV_INVALID_DATA;
+}
+
+// Returns the error that a failed receive gives its caller.
+inline std::error_code receive_error(mach_msg_return_t code) noexcept {
+  if (code == MACH_RCV_TOO_LARGE) return errc::message_too_large;
+  return is_loss(code) ? make_error_code(errc::message_lost) : msg_error(code);
 }
 
 }  // namespace kedge::mach

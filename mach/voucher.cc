@@ -5,28 +5,23 @@
 #include <mach/mach_voucher_types.h>
 
 #include <cstring>
-#include <new>
+#include <utility>
 #include <vector>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/port_reference.h"
 
 namespace kedge::mach {
 
 voucher voucher::make(std::span<const std::byte> recipe, const place& where) {
   std::vector<std::uint8_t> copy(recipe.size());  // the call takes no constant one
   if (!recipe.empty()) std::memcpy(copy.data(), recipe.data(), recipe.size());
-  const host_t host = mach_host_self();
-  ipc_voucher_t made = MACH_PORT_NULL;
-  const kern_return_t code = host_create_mach_voucher(
-      host, copy.data(), static_cast<mach_msg_type_number_t>(copy.size()), &made);
-  mach_port_deallocate(mach_task_self(), host);
-  check(code, "host_create_mach_voucher");
-  try {
-    return adopt(made, where);
-  } catch (const std::bad_alloc&) {
-    mach_port_deallocate(mach_task_self(), made);
-    throw;
-  }
+  const port_reference host(mach_host_self());
+  port_reference made;
+  check(host_create_mach_voucher(host.name(), copy.data(),
+                                 static_cast<mach_msg_type_number_t>(copy.size()), made.out()),
+        "host_create_mach_voucher");
+  return voucher(std::move(made).to_send_right(where));
 }
 
 voucher voucher::of_user_data(std::span<const std::byte> content, const place& where) {

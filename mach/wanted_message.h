@@ -1,6 +1,5 @@
-// wanted_message: what a receive takes of a message: how large it may be, and what the kernel says
-// of it beyond the usual.
-// trailer_elements: what the kernel writes behind a message for its receiver.
+// wanted_message: what a receive takes of a message: how large it may be, and which
+// trailer_elements the kernel writes behind it for the receiver.
 #pragma once
 
 #include <mach/mach.h>
