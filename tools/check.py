@@ -29,7 +29,7 @@ PLACES = (
     '"kedge/mach/kernel/extension.h"',
     '"kedge/mach/kernel/snapshot.h"',
     '"tests/runtime/host.h"',  # a main loop that drives loops
-    '"tests/mach/kernel/soak.h"',
+    '"tests/mach/hostile_sender.h"',  # sends a port whatever it likes
     '"tests/runtime/drain.h"',
     '"tests/runtime/in_child_process.h"',
     '"tests/runtime/counted_new.h"',  # counts allocations
@@ -77,7 +77,7 @@ ARROWS = {
     "tests": ("<doctest/",),
     "tests/runtime/kqueue/foreign": ("<sys/event.h>",),  # programs that know nothing of this project
     "tests/runtime/kqueue": ("<doctest/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/runtime/kqueue/filter.h"',
-                             '"tests/temporary_folder.h"'),
+                             '"tests/seeds.h"', '"tests/temporary_folder.h"'),
     "tests/runtime": ("<doctest/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/runtime/',
                       '"tests/temporary_folder.h"'),
     "tests/mach/kernel": ("<doctest/", "<bsm/", "<mach/", "<servers/", "<sys/event.h>", "<sys/fileport.h>", '"kedge/runtime/kqueue/extension.h"',
@@ -88,11 +88,12 @@ ARROWS = {
     "tests/mach/kernel/foreign": ("<bsm/", "<mach/", "<servers/", "<sys/fileport.h>"),  # the same
     "tests/conformance": ("<doctest/", "<mach/", "<sys/event.h>", '"kedge/mach/kernel/extension.h"',
                           '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/kqueue/extension.h"',
-                          '"tests/tools/program.h"'),
+                          '"tests/seeds.h"', '"tests/tools/program.h"'),
     "tests/mach": ("<doctest/", "<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"',
-                   '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/', '"tests/mach/kernel/soak.h"', '"tests/runtime/drain.h"',
-                   '"tests/runtime/in_child_process.h"', '"tests/runtime/sweep.h"'),
-    "tests/fuzz": ("<doctest/", "<mach/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/'),
+                   '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/', '"tests/runtime/drain.h"',
+                   '"tests/runtime/in_child_process.h"', '"tests/runtime/sweep.h"', '"tests/seeds.h"'),
+    "tests/fuzz": ("<doctest/", "<mach/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/',
+                   '"tests/mach/hostile_sender.h"', '"tests/runtime/drain.h"', '"tests/seeds.h"'),
     "tests/tools": ("<doctest/", '"tests/temporary_folder.h"'),
     "tests/net": ("<doctest/", '"kedge/net/', '"kedge/runtime/', '"tests/runtime/counted_new.h"', '"tests/runtime/drain.h"',
                   '"tests/runtime/sweep.h"', '"tests/seeds.h"', '"tests/temporary_folder.h"'),

@@ -12,7 +12,6 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <random>
 #include <string>
 #include <string_view>
@@ -23,6 +22,7 @@
 #include "kedge/mach/kernel/snapshot.h"
 #include "player.h"
 #include "script.h"
+#include "tests/seeds.h"
 #include "trace.h"
 
 namespace {
@@ -183,24 +183,19 @@ std::string kernel_state() {
   return to_string(now);
 }
 
-std::uint64_t environment_number(const char* variable, std::uint64_t otherwise) {
-  const char* const text = std::getenv(variable);
-  return text ? std::strtoull(text, nullptr, 10) : otherwise;
-}
-
 }  // namespace
 
 TEST_CASE("a random script leaves nothing in the kernel when its tasks have ended") {
   using clock = std::chrono::steady_clock;
   const std::vector<given_trace> traces =
       conformance::read_given_traces(conformance::trace_kind::mach);
-  const std::uint64_t first = environment_number("KEDGE_SEED", 1);
-  const std::uint64_t seconds = environment_number("KEDGE_SOAK_SECONDS", 0);
+  const std::uint64_t first = test::number_of("KEDGE_SEED", 1);
+  const std::uint64_t seconds = test::number_of("KEDGE_SOAK_SECONDS", 0);
   const auto end = clock::now() + std::chrono::seconds(seconds);
   const std::string before = kernel_state();
   std::uint64_t seed = first;
   std::size_t played = 0;
-  const std::uint64_t some = scripts_of_a_run / environment_number("KEDGE_SEED_DIVISOR", 1);
+  const std::uint64_t some = scripts_of_a_run / test::number_of("KEDGE_SEED_DIVISOR", 1);
   const auto goes_on = [&] { return seconds != 0 ? clock::now() < end : seed < first + some; };
   for (; goes_on(); ++seed) {
     // If the process dies, the last number printed is the seed that killed it.

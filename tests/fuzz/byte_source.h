@@ -39,8 +39,10 @@ class byte_source {
     if (!taken.empty()) std::memcpy(&drawn, taken.data(), taken.size());
     return drawn;
   }
-  // A number below `bound`, which is at most 256.
-  std::uint32_t below(std::uint32_t bound) noexcept { return byte() % bound; }
+  // A number below `bound`.
+  std::uint32_t below(std::uint32_t bound) noexcept {
+    return (bound <= 256 ? byte() : word()) % bound;
+  }
   // True once in so many times, but not at the end of the input.
   bool one_in(std::uint32_t times) noexcept { return byte() % times == times - 1; }
 

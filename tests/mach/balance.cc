@@ -3,7 +3,6 @@
 
 #include <doctest/doctest.h>
 #include <mach/mach.h>
-#include <mach/vm_map.h>
 
 #include <algorithm>
 #include <new>
@@ -20,6 +19,7 @@
 #include "kedge/mach/space.h"
 #include "kedge/mach/try_receive.h"
 #include "kedge/runtime/loop.h"
+#include "mapped_memory.h"
 
 namespace kedge::mach {
 namespace {
@@ -57,24 +57,6 @@ std::string balance_of(kernel::task of) {
          << (each.port_destroyed != 0 ? " port-destroyed\n" : "\n");
   }
   return text.str();
-}
-
-// The bytes of memory that the process has mapped.
-std::uint64_t mapped_bytes() {
-  std::uint64_t bytes = 0;
-  vm_address_t at = 0;
-  for (;;) {
-    vm_size_t size = 0;
-    vm_region_basic_info_data_64_t info{};
-    mach_msg_type_number_t words = VM_REGION_BASIC_INFO_COUNT_64;
-    mach_port_t object = MACH_PORT_NULL;
-    if (vm_region_64(mach_task_self(), &at, &size, VM_REGION_BASIC_INFO_64,
-                     reinterpret_cast<vm_region_info_t>(&info), &words, &object) != KERN_SUCCESS) {
-      return bytes;
-    }
-    bytes += size;
-    at += size;
-  }
 }
 
 // A failure of the kernel ends the coroutine, as it would end a request in a program.
@@ -185,10 +167,10 @@ int sweep_faults(const dialogue& of) {
     CHECK(run(of, {.points = of.points}).passed > 0);
     for (std::uint64_t nth = 1;; ++nth) {
       CAPTURE(nth);
-      const std::uint64_t bytes = of.has_memory ? mapped_bytes() : 0;
+      const std::uint64_t bytes = of.has_memory ? mapped_memory().bytes : 0;
       if (run(of, {.points = of.points, .nth = nth}).caused == 0) break;
       ++caused;
-      if (of.has_memory && lossy.empty()) CHECK(mapped_bytes() < bytes + (1u << 20));
+      if (of.has_memory && lossy.empty()) CHECK(mapped_memory().bytes < bytes + (1u << 20));
     }
   }
   kernel::set_kernel_profile(kernel::kernel_profile::macos15);

@@ -29,7 +29,7 @@
 #include "kedge/mach/space.h"
 #include "kedge/runtime/when_any.h"
 #include "kedge/runtime/yield.h"
-#include "tests/mach/kernel/soak.h"
+#include "tests/seeds.h"
 
 namespace kedge::mach {
 namespace {

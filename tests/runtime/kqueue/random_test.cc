@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
-#include <cstdlib>
 #include <map>
 #include <memory>
 #include <random>
@@ -20,6 +19,7 @@
 #include <vector>
 
 #include "knote_model.h"
+#include "tests/seeds.h"
 
 namespace {
 
@@ -518,21 +518,16 @@ std::vector<step> shrink(std::vector<step> steps) {
   return steps;
 }
 
-std::uint64_t environment_number(const char* variable, std::uint64_t otherwise) {
-  const char* const text = std::getenv(variable);
-  return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
-}
-
 }  // namespace
 
 TEST_CASE("kevent agrees with a simple model over random changes, I/O, closes and waits") {
   using clock = std::chrono::steady_clock;
   void (*const on_sigpipe_before)(int) = std::signal(SIGPIPE, SIG_IGN);
-  const std::uint64_t first = environment_number("KEDGE_SEED", 1);
-  const std::uint64_t seconds = environment_number("KEDGE_SOAK_SECONDS", 0);
+  const std::uint64_t first = test::number_of("KEDGE_SEED", 1);
+  const std::uint64_t seconds = test::number_of("KEDGE_SOAK_SECONDS", 0);
   const auto end = clock::now() + std::chrono::seconds(seconds);
   std::uint64_t seed = first;
-  const std::uint64_t some = sequences_of_a_run / environment_number("KEDGE_SEED_DIVISOR", 1);
+  const std::uint64_t some = sequences_of_a_run / test::number_of("KEDGE_SEED_DIVISOR", 1);
   const auto goes_on = [&] { return seconds != 0 ? clock::now() < end : seed < first + some; };
   for (; goes_on(); ++seed) {
     const std::vector<step> steps = sequence_of(seed);
