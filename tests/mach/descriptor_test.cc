@@ -76,7 +76,7 @@ mach_msg_guarded_port_descriptor_t guarded(mach_port_name_t name, mach_msg_guard
 }
 
 // Receives with a buffer of its own, and tells where the memory of the first descriptor is.
-received take(const receive_right& port, vm_address_t* address = nullptr) {
+received take_finding_address(const receive_right& port, vm_address_t* address = nullptr) {
   message_buffer buffer(4096);
   REQUIRE(mach_msg(&buffer.header(),
                    MACH_RCV_MSG | MACH_RCV_TIMEOUT | MACH_RCV_GUARDED_DESC |
@@ -112,7 +112,7 @@ TEST_CASE("out-of-line memory of every kind is deallocated with a message that i
       CAPTURE(copy);
       send_one(port, memory(const_cast<std::byte*>(content.data()), large, type, copy));
       vm_address_t at = 0;
-      received m = take(port, &at);
+      received m = take_finding_address(port, &at);
       REQUIRE(at != 0);
       CHECK(is_allocated(at));
       m.clear();
@@ -129,7 +129,7 @@ TEST_CASE("out-of-line memory can be taken once, as an object that deallocates i
     CAPTURE(type);
     send_one(port, memory(content.data(), large, type, MACH_MSG_PHYSICAL_COPY));
     vm_address_t at = 0;
-    received m = take(port, &at);
+    received m = take_finding_address(port, &at);
     CHECK(m.rights() == 1);
     CHECK_FALSE(m.take_send(0));
     CHECK(m.take_send_array(0).empty());
@@ -144,7 +144,7 @@ TEST_CASE("out-of-line memory can be taken once, as an object that deallocates i
     CHECK(region.bytes().empty());
   }
   send_one(port, memory(nullptr, 0, MACH_MSG_OOL_DESCRIPTOR, MACH_MSG_VIRTUAL_COPY));
-  CHECK_FALSE(take(port).take_memory(0));
+  CHECK_FALSE(take_finding_address(port).take_memory(0));
 }
 
 TEST_CASE("an array of rights is released right by right, and its memory after them") {
@@ -156,13 +156,13 @@ TEST_CASE("an array of rights is released right by right, and its memory after t
     vm_address_t at = 0;
     SUBCASE("of send rights, dropped") {
       send_one(port, array(names, MACH_MSG_TYPE_COPY_SEND));
-      received m = take(port, &at);
+      received m = take_finding_address(port, &at);
       CHECK(send_references(to.name()) == 1);
       m.clear();
     }
     SUBCASE("of send rights, taken") {
       send_one(port, array(names, MACH_MSG_TYPE_COPY_SEND));
-      received m = take(port, &at);
+      received m = take_finding_address(port, &at);
       CHECK(m.take_send_once_array(0).empty());
       std::vector<send_right> rights = m.take_send_array(0);
       CHECK_FALSE(is_allocated(at));
@@ -174,7 +174,7 @@ TEST_CASE("an array of rights is released right by right, and its memory after t
     SUBCASE("of send-once rights, dropped") {
       send_one(port, array(std::vector<mach_port_name_t>(100, other.name()),
                            MACH_MSG_TYPE_MAKE_SEND_ONCE));
-      received m = take(port, &at);
+      received m = take_finding_address(port, &at);
       CHECK(other.status().mps_sorights == 100);
       m.clear();
       CHECK(other.status().mps_msgcount == 100);
@@ -183,7 +183,7 @@ TEST_CASE("an array of rights is released right by right, and its memory after t
       receive_right a = receive_right::make(), b = receive_right::make();
       send_one(port,
                array({std::move(a).release(), std::move(b).release()}, MACH_MSG_TYPE_MOVE_RECEIVE));
-      received m = take(port, &at);
+      received m = take_finding_address(port, &at);
       std::vector<receive_right> rights = m.take_receive_array(0);
       REQUIRE(rights.size() == 2);
       CHECK(type_of(rights[1].name()) == MACH_PORT_TYPE_RECEIVE);
@@ -192,7 +192,7 @@ TEST_CASE("an array of rights is released right by right, and its memory after t
       receive_right a = receive_right::make(), b = receive_right::make();
       send_one(port,
                array({std::move(a).release(), std::move(b).release()}, MACH_MSG_TYPE_MOVE_RECEIVE));
-      take(port, &at).clear();
+      take_finding_address(port, &at).clear();
     }
     CHECK_FALSE(is_allocated(at));
     CHECK(send_references(to.name()) == 1);
@@ -209,9 +209,9 @@ TEST_CASE("a guarded receive right is released by its guard, or taken with a gua
                                           MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE}}) {
       CAPTURE(flags);
       send_one(port, guarded(receive_right::make().release(), flags));
-      take(port).clear();
+      take_finding_address(port).clear();
       send_one(port, guarded(receive_right::make().release(), flags));
-      received m = take(port);
+      received m = take_finding_address(port);
       const receive_right right = m.take_receive(0);
       REQUIRE(right);
       CHECK_FALSE(m.take_receive(0));
@@ -278,7 +278,7 @@ TEST_CASE("a receive right that its sender can take back is refused, and goes ba
       d.name = armed;
       d.disposition = MACH_MSG_TYPE_MOVE_RECEIVE;
       send_one(port, d);
-      received m = take(port);
+      received m = take_finding_address(port);
       try {
         static_cast<void>(m.take_receive(0));
         FAIL("was not refused");
@@ -288,12 +288,12 @@ TEST_CASE("a receive right that its sender can take back is refused, and goes ba
     }
     SUBCASE("in an array, behind another") {
       send_one(port, array({receive_right::make().release(), armed}, MACH_MSG_TYPE_MOVE_RECEIVE));
-      received m = take(port);
+      received m = take_finding_address(port);
       CHECK_THROWS_AS(static_cast<void>(m.take_receive_array(0)), std::system_error);
     }
     SUBCASE("guarded") {
       send_one(port, guarded(armed, MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND));
-      received m = take(port);
+      received m = take_finding_address(port);
       CHECK_THROWS_AS(static_cast<void>(m.take_receive(0)), std::system_error);
     }
     CHECK(stranger.status().mps_msgcount == 1);

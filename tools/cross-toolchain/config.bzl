@@ -16,12 +16,13 @@ def _flags(flags, with_features = []):
     return flag_set(actions = _COMPILE, flag_groups = [flag_group(flags = flags)], with_features = with_features)
 
 def _config_impl(ctx):
-    # Without optimisation the compiler adds UBSan's traps by default.
+    # Without optimisation the compiler adds UBSan's traps by default, and what debuggers read, which nobody does here.
     compile_flags = feature(
         name = "default_compile_flags",
         enabled = True,
         flag_sets = [
             _flags(["-fno-sanitize=undefined"]),
+            _flags(["-g0"], [with_feature_set(not_features = ["dbg"])]),
             _flags(["-O2", "-DNDEBUG"], [with_feature_set(features = ["opt"])]),
             _flags(["-g"], [with_feature_set(features = ["dbg"])]),
         ],
