@@ -21,6 +21,8 @@ namespace kedge {
 template <class Fn>
 class background_callable {
  public:
+  using callable = Fn;
+
   template <class F>
   background_callable(std::in_place_t, F&& fn) : fn_(std::forward<F>(fn)) {}
 

@@ -28,6 +28,8 @@ namespace kedge {
 template <class Fn, class Handler>
 class handled_callable {
  public:
+  using callable = Fn;
+
   template <class F, class H>
   handled_callable(std::in_place_t, F&& fn, H&& on_failure)
       : fn_(std::forward<F>(fn)), on_failure_(std::forward<H>(on_failure)) {}

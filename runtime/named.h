@@ -162,6 +162,8 @@ class [[nodiscard]] named_branch_awaitable {
 template <class Fn>
 class named_callable {
  public:
+  using callable = Fn;
+
   template <class F>
   named_callable(std::string&& name, F&& fn) : name_(std::move(name)), fn_(std::forward<F>(fn)) {}
 

@@ -10,7 +10,9 @@
 //     const std::uint16_t port = co_await s.start(serve, "files");   // serve() goes on in s
 //
 // fn is a function or a lambda whose first parameter is a started<T>&; T is an object or void. It
-// is called at the child's turn, and kept with its arguments as spawn() does.
+// is called at the child's turn, and kept with its arguments as spawn() does. named(),
+// background() and handled() work as with spawn(): on_failure is called for a failure before the
+// report too, and the start then fails with errc::abandoned.
 //
 // Until it has reported, the child belongs to the start. If it ends before, the start fails and the
 // scope does not: with the child's exception, or with std::system_error (errc::abandoned, or
@@ -38,6 +40,7 @@
 #include <variant>
 
 #include "kedge/runtime/awaiting/closure.h"
+#include "kedge/runtime/background.h"
 #include "kedge/runtime/errc.h"
 #include "kedge/runtime/scope.h"
 #include "kedge/runtime/task.h"
@@ -187,10 +190,12 @@ constexpr auto find_reported() {
     return decltype(reported(std::declval<Fn>()))();
   } else if constexpr (requires { reported(&Fn::operator()); }) {
     return decltype(reported(&Fn::operator()))();
+  } else if constexpr (requires { typename Fn::callable; }) {
+    return find_reported<typename Fn::callable>();
   } else if constexpr (std::is_same_v<std::unwrap_reference_t<Fn>, Fn>) {
     static_assert(std::is_void_v<Fn>,
                   "kedge: start() takes a function or a lambda whose first parameter is a "
-                  "started<T>&: no template, and not what named(), handled() or background() give");
+                  "started<T>&, and no template");
     return std::type_identity<void>();
   } else {
     return find_reported<std::remove_reference_t<std::unwrap_reference_t<Fn>>>();
@@ -236,8 +241,10 @@ class start_operation final : public started_value<started_detail::reported_t<Fn
                 "kedge: start() takes a callable that gives an awaitable");
   using hold = source_hold<scope::control>;
   using runner = started_detail::runner<Fn, Args...>;
+  using plain = scope::child_of<operation_of<task<>>>;
+  using kind = std::conditional_t<is_background<Fn>, scope::background_child<plain>, plain>;
   using record =
-      scope::record<operation_of<task<>>, scope::called<runner, Fn, start_link, Args...>>;
+      scope::record<operation_of<task<>>, scope::called<runner, Fn, start_link, Args...>, kind>;
 
  public:
   start_operation(hold&& in, Fn&& fn, std::tuple<Args...>&& args)

@@ -3,9 +3,11 @@
 #include <doctest/doctest.h>
 
 #include <chrono>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -15,10 +17,13 @@
 #include "drain.h"
 #include "gate.h"
 #include "kedge/runtime/attempt.h"
+#include "kedge/runtime/background.h"
 #include "kedge/runtime/deadlock.h"
 #include "kedge/runtime/errc.h"
 #include "kedge/runtime/forever.h"
+#include "kedge/runtime/handled.h"
 #include "kedge/runtime/loop.h"
+#include "kedge/runtime/named.h"
 #include "kedge/runtime/shield.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/when_all.h"
@@ -98,6 +103,42 @@ TEST_CASE("a child may report in its call, before it begins, and need not be a c
   }));
   CHECK(g.started == 1);
   CHECK(g.cancelled == 0);
+}
+
+TEST_CASE("start() takes what background(), named() and handled() give") {
+  loop l;
+  std::string out;
+  const auto beat = [&out](started<int>& ready, int value) -> task<> {
+    const mark end(out, 'c');
+    ready.report(value);
+    co_await kedge::forever();
+  };
+  const auto fail = [&out](started<int>& ready, bool has_reported) -> task<> {
+    if (has_reported) ready.report(1);
+    co_await kedge::yield();
+    out += 'f';
+    throw std::runtime_error("the child");
+  };
+  const auto on_failure = [&out](std::exception_ptr) { out += 'h'; };
+  const auto body = [&](scope& s) -> task<> {
+    const auto heart = kedge::background(kedge::named("beat", beat));
+    CHECK(co_await s.start(heart, 7) == 7);
+    const auto watched = kedge::handled(fail, on_failure);
+    CHECK(co_await s.start(watched, true) == 1);
+    std::error_code code;
+    try {
+      co_await s.start(watched, false);
+    } catch (const std::system_error& e) {
+      code = e.code();
+    }
+    CHECK(code == kedge::errc::abandoned);
+    std::ostringstream tree;
+    l.dump(tree);
+    CHECK(tree.str().find("\"beat\"") != std::string::npos);
+    out += 'b';
+  };
+  l.run(with_scope(body));  // ends, although the first child waits for ever
+  CHECK(out == "fhfhbc");
 }
 
 TEST_CASE("a child that ends before it has reported fails the start, not the scope") {
