@@ -1,8 +1,6 @@
-// Accepting, connecting and reading descriptors, interrupted at every point and short of memory at
-// every allocation. No descriptor is left over.
+// Accepting, connecting, sending files and reading descriptors, interrupted at every point and
+// short of memory at every allocation. No descriptor is left over.
 #include <doctest/doctest.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -10,24 +8,18 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
-#include <memory>
-#include <optional>
 #include <utility>
 
 #include "kedge/net/connect.h"
 #include "kedge/net/tcp_listener.h"
 #include "kedge/net/unix_stream.h"
 #include "kedge/runtime/loop.h"
+#include "open_descriptors.h"
+#include "raw_listener.h"
 #include "tests/runtime/sweep.h"
 
 namespace kedge::net {
 namespace {
-
-std::size_t open_descriptors() {
-  std::size_t count = 0;
-  for (int fd = 0; fd < 256; ++fd) count += ::fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
-  return count;
-}
 
 address loopback() {
   return address::parse_host("127.0.0.1", 0).value();
@@ -61,32 +53,20 @@ TEST_CASE("tcp_listener::accept") {
 
 class connecting_tcp : public scenario {
  public:
-  connecting_tcp(loop&, virtual_time&) : listener_(::socket(AF_INET, SOCK_STREAM, 0)) {
-    const address any = loopback();
-    CHECK(::bind(listener_.get(), any.data(), any.size()) == 0);
-    CHECK(::listen(listener_.get(), 16) == 0);
-    sockaddr_storage name{};
-    socklen_t size = sizeof(name);
-    CHECK(::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&name), &size) == 0);
-    at_ = address(reinterpret_cast<const sockaddr*>(&name), size);
-    before_ = open_descriptors();
-  }
-  auto awaited() { return connect(at_); }
+  connecting_tcp(loop&, virtual_time&) {}
+  auto awaited() { return connect(listener_.at()); }
   // Both ends are connected when the listener has the connection. None is on its way while no
   // socket is open.
   void complete() override {
-    if (open_descriptors() == before_) return;
-    pollfd waiting{listener_.get(), POLLIN, 0};
-    CHECK(::poll(&waiting, 1, -1) == 1);
+    if (open_descriptors() != before_) listener_.wait();
   }
   void took(const result<tcp_stream, connect_error>& s) {
     s ? static_cast<void>(++delivered) : static_cast<void>(error = s.error().code());
   }
 
  private:
-  owned_fd listener_;
-  address at_;
-  std::size_t before_ = 0;
+  const raw_listener listener_{loopback(), 16};
+  const std::size_t before_ = open_descriptors();
 };
 
 TEST_CASE("connect") {
