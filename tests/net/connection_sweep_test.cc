@@ -8,6 +8,7 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <span>
 #include <utility>
 
 #include "kedge/net/connect.h"
@@ -17,6 +18,8 @@
 #include "open_descriptors.h"
 #include "raw_listener.h"
 #include "tests/runtime/sweep.h"
+#include "tests/temporary_folder.h"
+#include "unnamed_file.h"
 
 namespace kedge::net {
 namespace {
@@ -71,6 +74,74 @@ class connecting_tcp : public scenario {
 
 TEST_CASE("connect") {
   sweep<connecting_tcp>("task", open_descriptors);
+}
+
+// The backlog is full at first, so that a connection is tried again after a while.
+class connecting_unix : public scenario {
+ public:
+  connecting_unix(loop&, virtual_time& time) : time_(time) { listener_.fill(); }
+  auto awaited() { return connect_unix(listener_.at()); }
+  void complete() override {
+    listener_.take();
+    time_.advance(std::chrono::seconds(1));
+  }
+  void close() override { listener_.close(); }
+  void took(const result<unix_stream, connect_error>& s) {
+    s ? static_cast<void>(++delivered) : static_cast<void>(error = s.error().code());
+  }
+
+ private:
+  const temporary_folder folder_{"/tmp"};
+  raw_listener listener_{address::unix_path(folder_ / "s").value(), 0};
+  virtual_time& time_;
+};
+
+TEST_CASE("connect_unix") {
+  sweep<connecting_unix>("task", open_descriptors);
+}
+
+// There is no room at first.
+class sending_file : public scenario {
+ public:
+  sending_file(loop& l, virtual_time&) : ends_(unix_stream::pair(l)) {
+    REQUIRE(::write(file_.get(), "x", 1) == 1);
+    ssize_t n = 0;
+    while ((n = ::send(ends_.first.native_handle(), block_.data(), block_.size(), MSG_DONTWAIT)) >
+           0) {
+      given_ += static_cast<std::size_t>(n);
+    }
+  }
+  auto awaited() { return ends_.first.send_file(file_.get(), 0, 1); }
+  void complete() override { take(); }
+  void close() override { ends_.first.close(); }
+  void took(const result<std::size_t>& n) {
+    if (n) sent_ += *n;
+    scenario::took(n);
+  }
+  // What was sent arrives, once.
+  bool nothing_missing() override {
+    while (take()) continue;
+    return taken_ == given_ + sent_;
+  }
+
+ private:
+  bool take() {
+    const ssize_t n =
+        ::recv(ends_.second.native_handle(), block_.data(), block_.size(), MSG_DONTWAIT);
+    if (n > 0) taken_ += static_cast<std::size_t>(n);
+    return n > 0;
+  }
+
+  const owned_fd file_ = unnamed_file();
+  std::pair<unix_stream, unix_stream> ends_;
+  std::array<std::byte, 4096> block_{};
+  std::size_t given_ = 0;
+  std::size_t sent_ = 0;
+  std::size_t taken_ = 0;
+};
+
+TEST_CASE("stream_socket::send_file") {
+  sweep<sending_file>("transfer_awaitable", open_descriptors);
 }
 
 class reading_descriptors : public scenario {
