@@ -39,8 +39,8 @@ task<result<void>> read_exactly(S& s, std::span<std::byte> room, std::size_t& do
   co_return result<void>();
 }
 
-// The same, where nobody asks how many bytes came before the end or the cancellation: they are
-// lost then.
+// The same for a caller that gives up at the end or the cancellation: the bytes that came before it
+// are lost.
 template <byte_source S>
 task<result<void>> read_exactly(S& s, std::span<std::byte> room) {
   std::size_t done = 0;

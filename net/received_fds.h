@@ -4,8 +4,9 @@
 //     const auto n = co_await peer.read_some(room, fds);
 //     if (n && fds.size() == 1) net::owned_fd file = fds.take(0);
 //
-// They are owned and close-on-exec; those that nobody takes are closed. What a peer sends beyond
-// the limit is closed at once and counted, and so is what the process has no descriptor free for.
+// They are owned and close-on-exec. The destructor closes those that the program has not taken. A
+// read closes at once, and counts, the descriptors beyond the limit and those for which the process
+// has no descriptor free.
 //
 // Threads: an object is used by one thread at a time.
 #pragma once

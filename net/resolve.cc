@@ -34,7 +34,7 @@ struct list_deleter {
   void operator()(addrinfo* list) const noexcept { ::freeaddrinfo(list); }
 };
 
-// What the thread runs. It owns its strings, since nobody may wait for it any more.
+// What the thread runs. It owns its strings, since the task that asked may have ended.
 class question {
  public:
   question(std::string&& host, std::string&& service)

@@ -2,6 +2,7 @@
 #include "kedge/net/serve.h"
 
 #include <cstdio>
+#include <new>
 #include <sstream>
 
 #include "kedge/runtime/loop.h"
@@ -34,11 +35,14 @@ task<bool> server::become_idle(std::chrono::nanoseconds grace) {
   co_return ended.has_value();
 }
 
-void server::note_stuck() {
+void server::note_stuck() noexcept {
   report.stuck = open_;
-  std::ostringstream tree;
-  loop::current()->dump(tree);
-  report.where = tree.str();
+  try {
+    std::ostringstream tree;
+    loop::current()->dump(tree);
+    report.where = tree.str();
+  } catch (const std::bad_alloc&) {
+  }
 }
 
 std::string server::name_of(const address& peer) {

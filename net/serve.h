@@ -4,9 +4,10 @@
 //     const net::serve_report all = co_await net::serve(listener, echo, {.grace = 5s});
 //
 // `handler(stream)` gives a task for each connection; the stream is closed when the task has ended.
-// A handler that fails ends its connection alone: `on_failure(peer, exception)` hears of it, which
-// prints to stderr by default. At most `most_connections` are open; further ones wait in the
-// listener's backlog. What accept() does without descriptors is in listening_socket.h.
+// A handler that fails ends its connection alone: `on_failure(peer, exception)` is
+// called with it, and prints to stderr by default. At most `most_connections` are open; further
+// ones wait in the listener's backlog. What accept() does without descriptors is in
+// listening_socket.h.
 //
 // serve() ends when the listener is closed, by another task:
 //
@@ -18,7 +19,8 @@
 // listener that accept() cannot deal with ends serve() in the same way, and is in the report.
 //
 // Where memory is short a connection is closed before its handler has begun, counts as failed, and
-// serve() goes on after 100 ms.
+// serve() goes on after 100 ms. Without memory to wait for the grace, it cancels the connections at
+// once.
 //
 // A cancellation ends all connections at once; they lose what their handlers declare. The listener
 // is borrowed and not closed. Throws std::bad_alloc before it has begun, std::system_error (EINVAL)
@@ -47,6 +49,7 @@
 #include "kedge/runtime/when_any.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/with_timeout.h"
+#include "kedge/runtime/yield.h"
 
 namespace kedge::net {
 
@@ -89,8 +92,9 @@ class server {
 
   // Waits until no connection is open, or for `grace`. Gives false then.
   task<bool> become_idle(std::chrono::nanoseconds grace);
-  // Fills in the report of the connections that are still open.
-  void note_stuck();
+  // Fills in the report of the connections that are still open, without the loop's tasks if memory
+  // is short.
+  void note_stuck() noexcept;
   std::string name_of(const address& peer);
 
   serve_report report;
@@ -126,10 +130,10 @@ task<serve_report> run(Listener& listener, Handler handler, serve_options option
   const auto body = [&](scope& s) -> task<> {
     s.set_limit(options.most_connections);
     while (listener) {
-      (void)co_await when_any(s.room(), listener.until_closed());
+      address peer;
       bool is_short = false;
       try {
-        address peer;
+        (void)co_await when_any(s.room(), listener.until_closed());
         auto accepted = co_await listener.accept(peer);
         if (!accepted) {
           if (accepted.error() != kedge::errc::closed) all.report.error = accepted.error();
@@ -141,12 +145,21 @@ task<serve_report> run(Listener& listener, Handler handler, serve_options option
       } catch (const std::bad_alloc&) {
         is_short = true;
       }
-      if (is_short) {
-        ++all.report.failed;
+      if (!is_short) continue;
+      if (peer) ++all.report.failed;  // it was taken, and is closed
+      try {
         co_await sleep_for(std::chrono::milliseconds(100));
+        is_short = false;
+      } catch (const std::bad_alloc&) {
       }
+      if (is_short) co_await yield();  // there is no memory for a timer either
     }
-    if (co_await all.become_idle(options.grace)) co_return;
+    bool is_idle = false;
+    try {
+      is_idle = co_await all.become_idle(options.grace);
+    } catch (const std::bad_alloc&) {
+    }
+    if (is_idle) co_return;
     all.note_stuck();
     s.cancel();
   };

@@ -80,7 +80,7 @@ unix_listener::unix_listener(reactor& r, const address& at, unix_listen_options 
     state_->file = status.st_ino;
     state_->generation = fork_generation();
   }
-  // Nobody can connect before listen().
+  // The mode comes first: before listen() no client can connect.
   if ((options.mode != 0 && !state_->path.empty() &&
        ::chmod(state_->path.c_str(), options.mode) != 0) ||
       ::listen(fd.get(), options.backlog) != 0) {

@@ -37,7 +37,8 @@ task<result<void>> write_all(S& s, std::span<const std::byte> bytes, std::size_t
   co_return result<void>();
 }
 
-// The same, where nobody asks how many bytes were written before a failure or a cancellation.
+// The same for a caller that need not know how many bytes were written before a failure or a
+// cancellation.
 template <byte_sink S>
 task<result<void>> write_all(S& s, std::span<const std::byte> bytes) {
   std::size_t done = 0;

@@ -14,9 +14,9 @@
 // call goes on with it. So nothing of it is lost or written twice.
 // - A write() or frame() of at most the mark that is cancelled has taken none of its bytes: repeat
 //   it, or not. So has a larger one of which the stream has taken nothing.
-// - A larger one of which the stream has taken a part leaves the peer with that part. Nobody can go
-//   on with it, so all later calls give net::errc::half_written. They do too if it ends there
-//   because another task writes to the stream itself, or because memory is lacking.
+// - A larger one of which the stream has taken a part leaves the peer with that part. No later
+//   call can send the rest, so all later calls give net::errc::half_written. They do too if it ends
+//   there because another task writes to the stream itself, or because memory is lacking.
 // - write(bytes, done) counts in `done` what was taken, however it ends. A second call with the
 //   same `done` goes on behind those bytes, so any size can be cancelled and repeated.
 //

@@ -1,4 +1,4 @@
-// Dialogues of two tasks by the Mach library, with a fault of the kernel at every point: nobody
+// Dialogues of two tasks by the Mach library, with a fault of the kernel at every point: no task
 // waits for ever, and no right, port or memory is lost or released twice.
 #include "balance.h"
 

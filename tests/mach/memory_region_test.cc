@@ -16,6 +16,7 @@
 #include <system_error>
 #include <utility>
 
+#include "error_of.h"
 #include "kedge/mach/error.h"
 #include "kedge/mach/message.h"
 #include "kedge/mach/receive_right.h"
@@ -46,15 +47,6 @@ std::string_view read(const memory_region& from, std::size_t at, std::size_t siz
 bool is_zero(const memory_region& from, std::size_t at) {
   const auto bytes = from.bytes().subspan(at);
   return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{}; });
-}
-
-std::error_code error_of(auto&& action) {
-  try {
-    action();
-  } catch (const std::system_error& e) {
-    return e.code();
-  }
-  return {};
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include <system_error>
 #include <utility>
 
+#include "error_of.h"
 #include "kedge/mach/error.h"
 #include "kedge/mach/immovable.h"
 #include "kedge/mach/kernel/extension.h"
@@ -23,19 +24,6 @@
 #include "take_message.h"
 
 namespace kedge::mach {
-namespace {
-
-std::error_code error_of(auto&& action) {
-  try {
-    action();
-  } catch (const std::system_error& e) {
-    return e.code();
-  }
-  return {};
-}
-
-}  // namespace
-
 TEST_CASE("make gives a receive right with a strict guard, and destroys it with that guard") {
   const std::size_t before = names_in_space();
   {

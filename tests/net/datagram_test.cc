@@ -500,15 +500,20 @@ TEST_CASE("a pair of Unix datagram sockets is connected") {
   CHECK(l.run(a.send(bytes_of("x"))).error() == std::errc::connection_refused);
 }
 
-TEST_CASE("packets keep their bounds, and have an end") {
-  loop l;
-  std::optional<std::pair<unix_datagram_socket, unix_datagram_socket>> made;
+// Gives nothing where the system has no sockets of packets.
+std::optional<std::pair<unix_datagram_socket, unix_datagram_socket>> packet_pair(loop& l) {
   try {
-    made.emplace(unix_datagram_socket::packet_pair(l));
+    return unix_datagram_socket::packet_pair(l);
   } catch (const std::system_error& e) {
     CHECK(e.code() == std::errc::protocol_not_supported);
-    return;
+    return std::nullopt;
   }
+}
+
+TEST_CASE("packets keep their bounds, and have an end") {
+  loop l;
+  auto made = packet_pair(l);
+  if (!made) return;
   auto& [a, b] = *made;
   CHECK(l.run(a.send(bytes_of("one"))).has_value());
   CHECK(l.run(a.send(bytes_of("two"))).has_value());
@@ -554,13 +559,8 @@ TEST_CASE("packets go over a connection to a path") {
 
 TEST_CASE("an empty packet is received like others, alone and in a batch, until the peer closes") {
   loop l;
-  std::optional<std::pair<unix_datagram_socket, unix_datagram_socket>> made;
-  try {
-    made.emplace(unix_datagram_socket::packet_pair(l));
-  } catch (const std::system_error& e) {
-    CHECK(e.code() == std::errc::protocol_not_supported);
-    return;
-  }
+  auto made = packet_pair(l);
+  if (!made) return;
   auto& [a, b] = *made;
   std::array<std::array<std::byte, 8>, 4> rooms;
   std::array<datagram_slot, 4> slots;

@@ -2,9 +2,7 @@
 // comes back, every connection is accounted for, and no descriptor is left. The seed decides what
 // each client does. tools/dev soak net goes on for a minute.
 #include <doctest/doctest.h>
-#include <fcntl.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -30,7 +28,7 @@
 #include "kedge/runtime/when_any.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/yield.h"
-#include "run_in.h"
+#include "open_descriptors.h"
 #include "tests/seeds.h"
 #include "tests/temporary_folder.h"
 
@@ -45,18 +43,12 @@ enum class manners {
   cancels,     // the same, with reads that are cancelled and begun again
   small,       // the same, with small buffers
   urgent,      // the same, with an out-of-band byte
-  passes_fds,  // the same, with descriptors that nobody asked for
+  passes_fds,  // the same, with descriptors that the server did not ask for
   closes,      // closes in the middle
   resets,      // resets in the middle
   stalls,      // sends until there is no room, reads nothing, and closes
 };
 constexpr int kinds = 8;
-
-int open_descriptors() {
-  int count = 0;
-  for (int fd = 0; fd < 1024; ++fd) count += ::fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
-  return count;
-}
 
 template <class Stream>
 task<> echo(Stream s) {
@@ -217,7 +209,7 @@ TEST_CASE("a thousand clients, polite and rude, get back what is theirs") {
   const temporary_folder folder("/tmp");
   test::play_seeds(1, [&](std::uint64_t seed) {
     CAPTURE(seed);
-    const int before = open_descriptors();
+    const std::size_t before = open_descriptors();
     {
       loop l;
       soak all(l, folder / "s", seed);

@@ -31,7 +31,11 @@
 
 #include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/yield.h"
+#include "message_of.h"
+#include "raw_listener.h"
 #include "run_in.h"
+#include "text.h"
+#include "unnamed_file.h"
 
 namespace kedge::net {
 namespace {
@@ -40,10 +44,6 @@ using namespace std::chrono_literals;
 
 address loopback(std::uint16_t port = 0) {
   return address::parse_host("127.0.0.1", port).value();
-}
-
-std::span<const std::byte> bytes(std::string_view text) {
-  return std::as_bytes(std::span(text));
 }
 
 // Two connected TCP streams.
@@ -75,15 +75,6 @@ int option_of(const tcp_stream& s, int level, int option) {
   socklen_t size = sizeof(value);
   CHECK(::getsockopt(s.native_handle(), level, option, &value, &size) == 0);
   return value;
-}
-
-std::string what(const auto& call) {
-  try {
-    call();
-  } catch (const std::exception& e) {
-    return e.what();
-  }
-  return {};
 }
 
 // Opens descriptors until the process has none left, and closes them.
@@ -119,10 +110,10 @@ TEST_CASE("a connection carries bytes both ways, and each direction ends by itse
   tcp_listener listener(l, loopback());
   run_in(l, [&]() -> task<> {
     pair p = co_await connected(listener);
-    CHECK((co_await p.here.write_some(bytes("ping"))).value() == 4);
+    CHECK((co_await p.here.write_some(bytes_of("ping"))).value() == 4);
     CHECK(p.here.shutdown_write().has_value());
     CHECK(co_await read_all(p.there) == "ping");
-    CHECK((co_await p.there.write_some(bytes("pong"))).value() == 4);
+    CHECK((co_await p.there.write_some(bytes_of("pong"))).value() == 4);
     p.there.close();
     CHECK(co_await read_all(p.here) == "pong");
   });
@@ -156,7 +147,8 @@ TEST_CASE("rooms are filled and parts are taken one after the other") {
   tcp_listener listener(l, loopback());
   run_in(l, [&]() -> task<> {
     pair p = co_await connected(listener);
-    const std::array<std::span<const std::byte>, 3> parts{bytes("one"), bytes(""), bytes("two")};
+    const std::array<std::span<const std::byte>, 3> parts{bytes_of("one"), bytes_of(""),
+                                                          bytes_of("two")};
     CHECK((co_await p.here.write_some(parts)).value() == 6);
     std::array<char, 2> first{};
     std::array<char, 8> second{};
@@ -178,7 +170,8 @@ TEST_CASE("more parts than fit at once are left for the next call") {
   tcp_listener listener(l, loopback());
   run_in(l, [&]() -> task<> {
     pair p = co_await connected(listener);
-    const std::vector<std::span<const std::byte>> parts(stream_socket::most_parts + 1, bytes("x"));
+    const std::vector<std::span<const std::byte>> parts(stream_socket::most_parts + 1,
+                                                        bytes_of("x"));
     CHECK((co_await p.here.write_some(parts)).value() == stream_socket::most_parts);
   });
 }
@@ -192,8 +185,8 @@ TEST_CASE("a reset is told, and a write after it gives an error instead of SIGPI
     std::array<std::byte, 8> room;
     const auto n = co_await p.here.read_some(room);
     CHECK(n.error() == std::errc::connection_reset);
-    CHECK((co_await p.here.write_some(bytes("x"))).error() == std::errc::broken_pipe);
-    const std::array<std::span<const std::byte>, 1> parts{bytes("x")};
+    CHECK((co_await p.here.write_some(bytes_of("x"))).error() == std::errc::broken_pipe);
+    const std::array<std::span<const std::byte>, 1> parts{bytes_of("x")};
     CHECK((co_await p.here.write_some(parts)).error() == std::errc::broken_pipe);
     const int file = ::open("/etc/passwd", O_RDONLY | O_CLOEXEC);
     CHECK((co_await p.here.send_file(file, 0, 10)).error() == std::errc::broken_pipe);
@@ -239,9 +232,7 @@ TEST_CASE("descriptors of connections are not inherited") {
 TEST_CASE("send_file gives what it has sent, and 0 at the end of the file") {
   loop l;
   tcp_listener listener(l, loopback());
-  char name[] = "/tmp/kedge_send_file_XXXXXX";
-  const owned_fd file(::mkstemp(name));
-  ::unlink(name);
+  const owned_fd file = unnamed_file();
   REQUIRE(::write(file.get(), "0123456789", 10) == 10);
   run_in(l, [&]() -> task<> {
     pair p = co_await connected(listener);
@@ -257,9 +248,7 @@ TEST_CASE("send_file gives what it has sent, and 0 at the end of the file") {
 TEST_CASE("send_file raises no SIGPIPE when the peer goes while a part was sent") {
   loop l;
   tcp_listener listener(l, loopback());
-  char name[] = "/tmp/kedge_send_file_XXXXXX";
-  const owned_fd file(::mkstemp(name));
-  ::unlink(name);
+  const owned_fd file = unnamed_file();
   constexpr std::size_t size = 8 << 20;
   REQUIRE(::ftruncate(file.get(), size) == 0);
   run_in(l, [&]() -> task<> {
@@ -282,7 +271,7 @@ TEST_CASE("a second task that reads gets an error, and the first goes on") {
     const auto second = [&]() -> task<> {
       std::array<std::byte, 8> other;
       CHECK((co_await p.here.read_some(other)).error() == kedge::errc::already_awaited);
-      CHECK((co_await p.there.write_some(bytes("x"))).value() == 1);
+      CHECK((co_await p.there.write_some(bytes_of("x"))).value() == 1);
     };
     auto [n, done] = co_await when_all(p.here.read_some(room), second());
     CHECK(n.value() == 1);
@@ -313,7 +302,7 @@ TEST_CASE("a stream says when it can be read, for a buffer that is chosen then")
   run_in(l, [&]() -> task<> {
     pair p = co_await connected(listener);
     CHECK((co_await p.here.writable()).has_value());
-    CHECK((co_await p.there.write_some(bytes("x"))).value() == 1);
+    CHECK((co_await p.there.write_some(bytes_of("x"))).value() == 1);
     CHECK((co_await p.here.readable()).has_value());
     std::array<std::byte, 8> room;
     CHECK((co_await p.here.read_some(room)).value() == 1);
@@ -434,16 +423,16 @@ TEST_CASE("what cannot be listened on says why") {
   loop l;
   tcp_listener listener(l, loopback());
   const std::string text = listener.local_address().text();
-  const std::string in_use = what([&] { tcp_listener(l, listener.local_address()); });
+  const std::string in_use = message_of([&] { tcp_listener(l, listener.local_address()); });
   CHECK(in_use.starts_with("listen on " + text));
   CHECK(in_use.find("Address already in use") != std::string::npos);
   const std::string holder = "process " + std::to_string(::getpid());
   if (in_use.find("which ") != std::string::npos) CHECK(in_use.find(holder) != std::string::npos);
-  CHECK(what([&] { tcp_listener(l, address::parse("192.0.2.1:80").value()); }) ==
+  CHECK(message_of([&] { tcp_listener(l, address::parse("192.0.2.1:80").value()); }) ==
         "listen on 192.0.2.1:80: Cannot assign requested address");
-  CHECK(what([&] { tcp_listener(l, address::parse("unix:/x").value()); }) ==
+  CHECK(message_of([&] { tcp_listener(l, address::parse("unix:/x").value()); }) ==
         "listen on unix:/x: the address is neither IPv4 nor IPv6");
-  CHECK(what([&] { tcp_listener(l, address()); }) ==
+  CHECK(message_of([&] { tcp_listener(l, address()); }) ==
         "listen on : the address is neither IPv4 nor IPv6");
 }
 
@@ -548,7 +537,7 @@ TEST_CASE("a refused connection names the address") {
     CHECK(refused.error().code() == std::errc::connection_refused);
     CHECK(refused.error().attempts().size() == 1);
     CHECK(refused.error().text() == nobody.text() + ": " + nobody.text() + ": Connection refused");
-    CHECK(what([&] { (void)refused.value(); }).find(nobody.text() + ": Connection refused") !=
+    CHECK(message_of([&] { (void)refused.value(); }).find(nobody.text() + ": Connection refused") !=
           std::string::npos);
   });
 }
@@ -595,29 +584,9 @@ TEST_CASE("connect refuses what is no internet address, and nothing at all") {
   });
 }
 
-// A listener whose backlog is full, so that a connection to it neither fails nor is made.
-class deaf_listener {
- public:
-  deaf_listener() : fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
-    const address any = loopback();
-    REQUIRE(::bind(fd_.get(), any.data(), any.size()) == 0);
-    REQUIRE(::listen(fd_.get(), 0) == 0);
-    sockaddr_in name{};
-    socklen_t size = sizeof(name);
-    REQUIRE(::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&name), &size) == 0);
-    at_ = address(reinterpret_cast<const sockaddr*>(&name), size);
-    for (int i = 0; i < 3; ++i) {
-      fillers_.emplace_back(::socket(AF_INET, SOCK_STREAM, 0));
-      ::fcntl(fillers_.back().get(), F_SETFL, O_NONBLOCK);
-      (void)::connect(fillers_.back().get(), at_.data(), at_.size());
-    }
-  }
-  const address& at() const { return at_; }
-
- private:
-  owned_fd fd_;
-  address at_;
-  std::vector<owned_fd> fillers_;
+// A connection to it neither fails nor is made.
+struct deaf_listener : raw_listener {
+  deaf_listener() : raw_listener(loopback(), 0) { fill(); }
 };
 
 TEST_CASE("an address that does not answer is overtaken by the next after the stagger") {

@@ -27,27 +27,20 @@
 #include "kedge/runtime/virtual_time.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/with_timeout.h"
+#include "message_of.h"
+#include "open_descriptors.h"
 #include "run_in.h"
 #include "tests/temporary_folder.h"
+#include "text.h"
 
 namespace kedge::net {
 namespace {
 
 using namespace std::chrono_literals;
 
-std::span<const std::byte> bytes(std::string_view text) {
-  return std::as_bytes(std::span(text));
-}
-
 // An open file with its own inode, to tell descriptors apart.
 owned_fd open_null() {
   return owned_fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-}
-
-int open_descriptors() {
-  int count = 0;
-  for (int fd = 0; fd < 512; ++fd) count += ::fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
-  return count;
 }
 
 bool is_socket_file(const std::string& path) {
@@ -55,28 +48,19 @@ bool is_socket_file(const std::string& path) {
   return ::lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode);
 }
 
-std::string what(const auto& call) {
-  try {
-    call();
-  } catch (const std::exception& e) {
-    return e.what();
-  }
-  return {};
-}
-
 TEST_CASE("a pair carries bytes, and each direction ends by itself") {
   loop l;
   auto [a, b] = unix_stream::pair(l);
   run_in(l, [&]() -> task<> {
     std::array<std::byte, 8> room;
-    CHECK((co_await a.write_some(bytes("x"))).value() == 1);
+    CHECK((co_await a.write_some(bytes_of("x"))).value() == 1);
     CHECK(a.shutdown_write().has_value());
     CHECK((co_await b.read_some(room)).value() == 1);
     CHECK((co_await b.read_some(room)).error() == kedge::errc::end_of_file);
-    CHECK((co_await b.write_some(bytes("yz"))).value() == 2);
+    CHECK((co_await b.write_some(bytes_of("yz"))).value() == 2);
     CHECK((co_await a.read_some(room)).value() == 2);
     b.close();
-    CHECK((co_await a.write_some(bytes("x"))).error() == std::errc::broken_pipe);
+    CHECK((co_await a.write_some(bytes_of("x"))).error() == std::errc::broken_pipe);
   });
 }
 
@@ -87,9 +71,9 @@ TEST_CASE("descriptors come with the first byte that they were sent with, and a 
     const owned_fd null = open_null();
     const std::array<int, 2> sent{null.get(), null.get()};
     std::array<std::byte, 8> room;
-    CHECK((co_await a.write_some(bytes("before"))).value() == 6);
-    CHECK((co_await a.write_some(bytes("with"), sent)).value() == 4);
-    CHECK((co_await a.write_some(bytes("after"))).value() == 5);
+    CHECK((co_await a.write_some(bytes_of("before"))).value() == 6);
+    CHECK((co_await a.write_some(bytes_of("with"), sent)).value() == 4);
+    CHECK((co_await a.write_some(bytes_of("after"))).value() == 5);
     received_fds fds(4);
     CHECK((co_await b.read_some(std::span(room).first(6), fds)).value() == 6);
     CHECK(fds.empty());
@@ -108,17 +92,18 @@ TEST_CASE("descriptors come with the first byte that they were sent with, and a 
   });
 }
 
-TEST_CASE("descriptors that nobody takes are closed, and so are those beyond the limit") {
+TEST_CASE(
+    "descriptors that the receiver does not take are closed, and so are those beyond the limit") {
   loop l;
   auto [a, b] = unix_stream::pair(l);
   run_in(l, [&]() -> task<> {
     const owned_fd null = open_null();
     const std::vector<int> sent(unix_stream::most_fds, null.get());
     std::array<std::byte, 8> room;
-    const int before = open_descriptors();
+    const std::size_t before = open_descriptors();
     {
       received_fds one(1);
-      CHECK((co_await a.write_some(bytes("x"), sent)).value() == 1);
+      CHECK((co_await a.write_some(bytes_of("x"), sent)).value() == 1);
       CHECK((co_await b.read_some(room, one)).value() == 1);
       CHECK(one.size() == 1);
       CHECK(one.dropped() == unix_stream::most_fds - 1);
@@ -127,10 +112,10 @@ TEST_CASE("descriptors that nobody takes are closed, and so are those beyond the
       CHECK(open_descriptors() == before);
       CHECK(one.dropped() == 0);
     }
-    CHECK((co_await a.write_some(bytes("x"), sent)).value() == 1);
+    CHECK((co_await a.write_some(bytes_of("x"), sent)).value() == 1);
     CHECK((co_await b.read_some(room)).value() == 1);  // that does not ask for them
     CHECK(open_descriptors() == before);
-    CHECK((co_await a.write_some(bytes("x"), sent)).value() == 1);
+    CHECK((co_await a.write_some(bytes_of("x"), sent)).value() == 1);
     b.close();  // with them in the queue
     CHECK(open_descriptors() == before - 1);
   });
@@ -144,10 +129,10 @@ TEST_CASE("descriptors that are lost because the process has none free are count
     const std::array<int, 1> one{null.get()};
     std::array<std::byte, 8> room;
     received_fds fds(4);
-    CHECK((co_await a.write_some(bytes("x"), one)).value() == 1);
+    CHECK((co_await a.write_some(bytes_of("x"), one)).value() == 1);
     CHECK((co_await b.read_some(room, fds)).value() == 1);
     CHECK(fds.dropped() == 0);
-    CHECK((co_await a.write_some(bytes("x"), one)).value() == 1);
+    CHECK((co_await a.write_some(bytes_of("x"), one)).value() == 1);
     rlimit before{};
     ::getrlimit(RLIMIT_NOFILE, &before);
     rlimit none = before;
@@ -169,14 +154,14 @@ TEST_CASE("what cannot carry descriptors is an error") {
     const std::array<int, 1> one{null.get()};
     const std::array<int, 1> closed{-1};
     const std::vector<int> too_many(unix_stream::most_fds + 1, null.get());
-    const auto without_bytes = co_await a.write_some(bytes(""), one);
+    const auto without_bytes = co_await a.write_some(bytes_of(""), one);
     CHECK(without_bytes.error() == std::errc::invalid_argument);
-    const auto beyond = co_await a.write_some(bytes("x"), too_many);
+    const auto beyond = co_await a.write_some(bytes_of("x"), too_many);
     CHECK(beyond.error() == std::errc::invalid_argument);
-    const auto not_open = co_await a.write_some(bytes("x"), closed);
+    const auto not_open = co_await a.write_some(bytes_of("x"), closed);
     CHECK(not_open.error() == std::errc::bad_file_descriptor);
-    CHECK((co_await a.write_some(bytes(""), std::span<const int>())).value() == 0);
-    CHECK((co_await a.write_some(bytes("x"), std::span<const int>())).value() == 1);
+    CHECK((co_await a.write_some(bytes_of(""), std::span<const int>())).value() == 0);
+    CHECK((co_await a.write_some(bytes_of("x"), std::span<const int>())).value() == 1);
     received_fds fds(1);
     CHECK((co_await b.read_some(std::span<std::byte>(), fds)).value() == 0);
     a.close();
@@ -196,7 +181,7 @@ TEST_CASE("a read that waits for descriptors is cancelled without losing them") 
     received_fds fds(1);
     const auto late = co_await with_timeout(0s, b.read_some(room, fds));
     CHECK(late.error() == kedge::errc::timed_out);
-    CHECK((co_await a.write_some(bytes("x"), one)).value() == 1);
+    CHECK((co_await a.write_some(bytes_of("x"), one)).value() == 1);
     CHECK((co_await b.read_some(room, fds)).value() == 1);
     CHECK(fds.size() == 1);
   });
@@ -280,7 +265,7 @@ TEST_CASE("the file of a living listener is not, and who listens is said") {
   const address at = address::unix_path(path).value();
   loop l;
   unix_listener first(l, at);
-  const std::string in_use = what([&] { unix_listener(l, at); });
+  const std::string in_use = message_of([&] { unix_listener(l, at); });
   CHECK(in_use.starts_with("listen on unix:" + path));
   CHECK(in_use.ends_with("Address already in use"));
   if (in_use.find("which ") != std::string::npos) {
@@ -296,7 +281,8 @@ TEST_CASE("a file that is no socket is left alone") {
   const std::string path = folder.path() + "/s";
   ::close(::open(path.c_str(), O_CREAT | O_WRONLY, 0600));
   loop l;
-  const std::string in_use = what([&] { unix_listener(l, address::unix_path(path).value()); });
+  const std::string in_use =
+      message_of([&] { unix_listener(l, address::unix_path(path).value()); });
   CHECK(in_use == "listen on unix:" + path + ": Address already in use");
   CHECK(::access(path.c_str(), F_OK) == 0);
 }
@@ -330,9 +316,9 @@ TEST_CASE("a forked child leaves the file to its parent") {
 
 TEST_CASE("a folder that is not there, and an address of another kind, say so") {
   loop l;
-  CHECK(what([&] { unix_listener(l, address::unix_path("/no/such/folder/s").value()); }) ==
+  CHECK(message_of([&] { unix_listener(l, address::unix_path("/no/such/folder/s").value()); }) ==
         "listen on unix:/no/such/folder/s: No such file or directory");
-  CHECK(what([&] { unix_listener(l, address::parse("127.0.0.1:0").value()); }) ==
+  CHECK(message_of([&] { unix_listener(l, address::parse("127.0.0.1:0").value()); }) ==
         "listen on 127.0.0.1:0: the address is not that of a Unix socket");
 }
 
@@ -348,7 +334,7 @@ TEST_CASE("an abstract name needs no file") {
   });
 }
 
-TEST_CASE("connect_unix says why there is nobody") {
+TEST_CASE("connect_unix says why it has no connection") {
   const temporary_folder folder("/tmp");
   const address at = address::unix_path(folder.path() + "/s").value();
   loop l;

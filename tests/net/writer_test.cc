@@ -17,6 +17,7 @@
 #include "kedge/net/memory_stream.h"
 #include "kedge/net/read_exactly.h"
 #include "kedge/net/reader.h"
+#include "kedge/runtime/event.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/virtual_time.h"
@@ -93,10 +94,13 @@ TEST_CASE("a writer needs no memory for a large write or frame, and waits for it
   reader in(p.b);
   const std::string large(1'000'000, 'x');
   CHECK(l.run(out.write("line\n")).has_value());
-  std::optional<result<void>> end;
-  l.spawn(write, std::ref(out), large, std::ref(end));
+  event written;
+  l.spawn([&]() -> task<> {
+    CHECK((co_await out.write(large)).has_value());
+    written.set();
+  });
   settle(l);
-  CHECK_FALSE(end.has_value());
+  CHECK_FALSE(written.is_set());
   std::string received;
   l.spawn([&]() -> task<> {
     CHECK((co_await in.line(10)).value_or("") == "line");
@@ -108,7 +112,7 @@ TEST_CASE("a writer needs no memory for a large write or frame, and waits for it
     CHECK(framed->size() == large.size());
   });
   l.spawn([&]() -> task<> {
-    while (!end) co_await sleep_for(1ms);
+    CHECK((co_await written.wait()).has_value());
     CHECK((co_await out.frame(bytes_of(large))).has_value());
     CHECK((co_await out.flush()).has_value());
   });
