@@ -138,18 +138,30 @@ std::string_view address::path() const noexcept {
   return {path, ::strnlen(path, size_ - path_begin)};
 }
 
+std::optional<std::uint32_t> address::ipv4() const noexcept {
+  std::uint32_t bits = 0;
+  if (family() == AF_INET) {
+    bits = as<sockaddr_in>(data()).sin_addr.s_addr;
+  } else if (family() == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&as<sockaddr_in6>(data()).sin6_addr)) {
+    std::memcpy(&bits, as<sockaddr_in6>(data()).sin6_addr.s6_addr + 12, sizeof(bits));
+  } else {
+    return std::nullopt;
+  }
+  return ntohl(bits);
+}
+
 bool address::is_wildcard() const noexcept {
-  if (family() == AF_INET) return as<sockaddr_in>(data()).sin_addr.s_addr == htonl(INADDR_ANY);
+  if (const auto bits = ipv4()) return *bits == INADDR_ANY;
   return family() == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&as<sockaddr_in6>(data()).sin6_addr);
 }
 
 bool address::is_loopback() const noexcept {
-  if (family() == AF_INET) return ntohl(as<sockaddr_in>(data()).sin_addr.s_addr) >> 24 == 127;
+  if (const auto bits = ipv4()) return *bits >> 24 == 127;
   return family() == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&as<sockaddr_in6>(data()).sin6_addr);
 }
 
 bool address::is_multicast() const noexcept {
-  if (family() == AF_INET) return IN_MULTICAST(ntohl(as<sockaddr_in>(data()).sin_addr.s_addr));
+  if (const auto bits = ipv4()) return *bits >> 28 == 14;
   return family() == AF_INET6 && IN6_IS_ADDR_MULTICAST(&as<sockaddr_in6>(data()).sin6_addr);
 }
 

@@ -2,14 +2,15 @@
 //
 //     const auto a = net::address::parse("127.0.0.1:80").value();
 //
-// | text                 | address                                                             |
-// | -------------------- | ------------------------------------------------------------------- |
-// | `127.0.0.1:80`       | IPv4                                                                |
-// | `[::1]:80`           | IPv6                                                                |
-// | `[fe80::1%eth0]:80`  | IPv6 in the zone of an interface, which is there when it is parsed  |
-// | `:80`                | `[::]:80`; a listener takes IPv4 too                                |
-// | `unix:/run/x.sock`   | a Unix socket in the file system                                    |
-// | `unix:@x`            | one with an abstract name, on Linux                                 |
+// | text                 | address                                                           |
+// | -------------------- | ----------------------------------------------------------------- |
+// | `127.0.0.1:80`       | IPv4                                                              |
+// | `[::1]:80`           | IPv6                                                              |
+// | `[fe80::1%eth0]:80`  | IPv6 in the zone of an interface: of its name, which must be that |
+// |                      | of one that exists, or of any number                              |
+// | `:80`                | `[::]:80`; a listener takes IPv4 too                              |
+// | `unix:/run/x.sock`   | a Unix socket in the file system                                  |
+// | `unix:@x`            | one with an abstract name, on Linux                               |
 //
 // Host names are resolve()'s. Addresses are values; any thread.
 #pragma once
@@ -20,6 +21,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -52,6 +54,8 @@ class address {
   address with_port(std::uint16_t port) const noexcept;
   // The path of a Unix socket; empty if it has none, or an abstract name. A view of this object.
   std::string_view path() const noexcept;
+  // An IPv4 address within IPv6 (::ffff:127.0.0.1), which a dual-stack listener gives for a peer of
+  // IPv4, answers these three as the IPv4 address. It is not equal to it.
   // Whether the host is all interfaces: 0.0.0.0 or ::.
   bool is_wildcard() const noexcept;
   bool is_loopback() const noexcept;
@@ -71,6 +75,7 @@ class address {
 
  private:
   std::string_view key() const noexcept;
+  std::optional<std::uint32_t> ipv4() const noexcept;
 
   sockaddr_storage storage_{};
   socklen_t size_ = 0;

@@ -32,8 +32,18 @@ bool is_of_earlier_datagram(int error) noexcept {
   }
 }
 
+// Returns whether the error is one that the network has reported about one peer of many. Asks the
+// system: the socket may have been connected while a receive() waited. Keeps errno.
+bool is_of_another_peer(int fd, int error) noexcept {
+  if (!is_of_earlier_datagram(error)) return false;
+  const auto local = local_address_of(fd);
+  const bool is_connected = peer_address_of(fd).has_value();
+  errno = error;
+  return local && local->is_internet() && !is_connected;
+}
+
 // Receives one datagram. Returns false, with errno, if there is none.
-bool take(int fd, datagram_kind kind, std::span<std::byte> room, received_datagram& into) noexcept {
+bool take(int fd, std::span<std::byte> room, received_datagram& into) noexcept {
   sockaddr_storage from{};
   iovec part{room.data(), room.size()};
   msghdr header{};
@@ -44,7 +54,7 @@ bool take(int fd, datagram_kind kind, std::span<std::byte> room, received_datagr
     header.msg_iov = &part;
     header.msg_iovlen = 1;
     n = uninterrupted([&] { return ::recvmsg(fd, &header, MSG_DONTWAIT); });
-  } while (n < 0 && kind == datagram_kind::unconnected && is_of_earlier_datagram(errno));
+  } while (n < 0 && is_of_another_peer(fd, errno));
   if (n < 0) return false;
   into.size = static_cast<std::size_t>(n);
   into.is_truncated = (header.msg_flags & MSG_TRUNC) != 0;
@@ -64,14 +74,14 @@ bool is_end(int fd, datagram_kind kind, const received_datagram& got) noexcept {
 
 std::optional<result<received_datagram>> one_datagram::operator()(int fd) const noexcept {
   received_datagram got;
-  if (!take(fd, kind_, room_, got)) return failed_transfer<received_datagram>();
+  if (!take(fd, room_, got)) return failed_transfer<received_datagram>();
   if (is_end(fd, kind_, got)) return unexpected(kedge::errc::end_of_file);
   return result<received_datagram>(got);
 }
 
 std::optional<result<std::size_t>> several_datagrams::operator()(int fd) const noexcept {
   std::size_t count = 0;
-  while (count < slots_.size() && take(fd, kind_, slots_[count].room, slots_[count].got)) {
+  while (count < slots_.size() && take(fd, slots_[count].room, slots_[count].got)) {
     if (is_end(fd, kind_, slots_[count].got)) {
       if (count == 0) return unexpected_end();
       break;  // the end is still there for the next call
@@ -116,7 +126,6 @@ result<void> datagram_socket::connect(const address& peer) noexcept {
   if (uninterrupted([&] { return ::connect(fd, peer.data(), peer.size()); }) != 0) {
     return failed_call("connect fd", fd);
   }
-  if (kind_ == datagram_kind::unconnected) kind_ = datagram_kind::connected;
   return {};
 }
 

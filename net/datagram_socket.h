@@ -46,10 +46,8 @@ struct datagram_slot {
   std::span<const std::byte> bytes() const noexcept { return room.first(got.size); }
 };
 
-// What the errors and the ends of a socket mean.
 enum class datagram_kind : unsigned char {
-  unconnected,  // errors of the network concern another datagram
-  connected,
+  datagrams,
   packets,  // SOCK_SEQPACKET: there is an end
 };
 
@@ -151,7 +149,7 @@ class datagram_socket {
   }
 
   std::shared_ptr<descriptor> file_;  // null: closed. Shared with tasks that send
-  datagram_kind kind_ = datagram_kind::unconnected;
+  datagram_kind kind_ = datagram_kind::datagrams;
 };
 
 }  // namespace kedge::net

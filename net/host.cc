@@ -13,6 +13,7 @@
 #include "kedge/net/owned_fd.h"
 #include "kedge/net/peer_credentials.h"
 #include "kedge/net/sigpipe_guard.h"
+#include "kedge/runtime/private_pipe.h"
 
 #ifdef __linux__
 #include <dirent.h>
@@ -27,8 +28,14 @@ namespace kedge::net::host {
 bool is_of_connection(int error) noexcept {
   switch (error) {
     case ECONNABORTED:
+    case ECONNRESET:
     case EINTR:
+    case EPERM:  // a firewall forbids the connection
     case EPROTO:
+    case EPROTONOSUPPORT:
+    case ESOCKTNOSUPPORT:
+    case ETIMEDOUT:
+    case ENOSR:
     case ENETDOWN:
     case ENETUNREACH:
     case EHOSTDOWN:
@@ -53,15 +60,21 @@ const int keep_alive_idle = TCP_KEEPIDLE;
 const bool full_backlog_refuses = false;
 
 int make_socket(int family, int type) noexcept {
-  return ::socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  return above_standard(::socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 }
 
 int make_socket_pair(int type, int (&fds)[2]) noexcept {
-  return ::socketpair(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds);
+  if (::socketpair(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) != 0) return -1;
+  owned_fd first(above_standard(fds[0]));
+  owned_fd second(above_standard(fds[1]));
+  if (!first || !second) return -1;
+  fds[0] = first.release();
+  fds[1] = second.release();
+  return 0;
 }
 
 int accept(int listener, sockaddr* peer, socklen_t* size) noexcept {
-  return ::accept4(listener, peer, size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  return above_standard(::accept4(listener, peer, size, SOCK_CLOEXEC | SOCK_NONBLOCK));
 }
 
 void keep_from_children(int) noexcept {}
@@ -211,6 +224,7 @@ namespace {
 // Makes a new socket as this room has them. Returns -1 with errno, having closed it, on failure.
 int prepare(int fd) noexcept {
   constexpr int on = 1;
+  fd = above_standard(fd);
   if (fd < 0) return fd;
   ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);

@@ -1,9 +1,10 @@
 // host: in what the sockets of Linux and Darwin differ. The one file of this room that knows.
 //
 // Functions that give an int are as socket(2): -1 with errno. Every descriptor they make is
-// close-on-exec, and every socket neither blocks nor raises SIGPIPE when it is written by
-// `send_flags`. On Darwin, which has no call for that, another thread's fork may come between
-// making a descriptor and its becoming close-on-exec.
+// close-on-exec and not 0, 1 or 2, where a program without standard streams would print into it.
+// Every socket neither blocks nor raises SIGPIPE when it is written by `send_flags`. On Darwin,
+// which has no call for that, another thread's fork may come between making a descriptor and its
+// becoming close-on-exec.
 //
 // Any thread.
 #pragma once

@@ -15,6 +15,7 @@
 #include "kedge/net/tcp_stream.h"
 #include "kedge/net/unix_stream.h"
 #include "kedge/runtime/loop.h"
+#include "kedge/runtime/private_pipe.h"
 #include "kedge/runtime/reactor/fork_generation.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/when_any.h"
@@ -102,7 +103,7 @@ class listening_socket::accepting {
 };
 
 void listening_socket::state::open_spare() noexcept {
-  if (!spare) spare = owned_fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (!spare) spare = owned_fd(above_standard(::open("/dev/null", O_RDONLY | O_CLOEXEC)));
 }
 
 // The file goes first: while the socket is open no other file can get its number.

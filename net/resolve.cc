@@ -63,10 +63,12 @@ class question {
   std::string service_;
 };
 
-// Takes the brackets off an IPv6 address.
+// Takes the brackets off an IPv6 address. Brackets around nothing are no host at all.
 std::string_view without_brackets(std::string_view host) {
+  if (host == "[]") return {};
+  const bool is_ipv6 = host.find(':') != host.npos;
   const bool has_them = host.starts_with('[') && host.ends_with(']');
-  return has_them ? host.substr(1, host.size() - 2) : host;
+  return has_them && is_ipv6 ? host.substr(1, host.size() - 2) : host;
 }
 
 bool is_number(std::string_view text) {

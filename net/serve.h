@@ -9,13 +9,18 @@
 // ones wait in the listener's backlog. What accept() does without descriptors is in
 // listening_socket.h.
 //
+// A TCP stream that is closed while bytes of its peer are unread is reset, and the peer may lose
+// the end of an answer (RFC 1122, 4.2.2.13). A handler that answers before it has read everything
+// calls shutdown_write(), and reads on to the end, by a limit and a deadline.
+//
 // serve() ends when the listener is closed, by another task:
 //
 //     co_await stop.next();      // a signal_set
 //     listener.close();
 //
-// It then leaves the connections `grace` to end by themselves, cancels those that are left, and
-// gives a report, with the loop's dump() of the time when the grace had passed. An error of the
+// It then leaves the connections `grace` to end by themselves, cancels those that are left, waits
+// for what they shield or clean up, and gives a report, with the loop's dump() of the time when the
+// grace had passed. An error of the
 // listener that accept() cannot deal with ends serve() in the same way, and is in the report.
 //
 // Where memory is short a connection is closed before its handler has begun, counts as failed, and
@@ -66,7 +71,8 @@ struct serve_report {
   std::error_code error;   // why accept() has ended, if the listener was not closed
 };
 
-// Prints "kedge: connection of 127.0.0.1:5000: Broken pipe" to stderr.
+// Prints "kedge: connection of 127.0.0.1:5000: Broken pipe" to stderr, at most 512 bytes. Prints
+// nothing where stderr has no room, or where its reader has gone.
 void print_failure(const address& peer, const std::exception_ptr& failure) noexcept;
 
 namespace serve_detail {

@@ -78,7 +78,9 @@ std::optional<result<std::size_t>> gathered_write::operator()(
 }
 
 std::optional<result<std::size_t>> file_transfer::operator()(int fd) const noexcept {
-  const ssize_t n = uninterrupted([&] { return host::send_file(fd, file_, offset_, size_); });
+  constexpr std::size_t most = 1 << 30;  // the systems refuse what their types cannot hold
+  const std::size_t size = std::min(size_, most);
+  const ssize_t n = uninterrupted([&] { return host::send_file(fd, file_, offset_, size); });
   if (n < 0) return failed_transfer();
   return result<std::size_t>(static_cast<std::size_t>(n));
 }

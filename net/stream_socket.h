@@ -56,6 +56,7 @@ class file_transfer {
   static constexpr probing probe = probing::not_for_sockets;
   file_transfer(int file, off_t offset, std::size_t size) noexcept
       : file_(file), offset_(offset), size_(size) {}
+  bool is_empty() const noexcept { return size_ == 0; }
   std::optional<result<std::size_t>> operator()(int fd) const noexcept;
 
  private:

@@ -30,7 +30,8 @@ owned_fd make_bound(const address& at, const udp_options& options) {
 result<unsigned> index_of(std::string_view name) noexcept {
   if (name.empty()) return 0u;
   char text[IF_NAMESIZE] = {};
-  if (name.size() < sizeof(text)) std::memcpy(text, name.data(), name.size());
+  const bool is_c_string = name.find('\0') == name.npos;
+  if (is_c_string && name.size() < sizeof(text)) std::memcpy(text, name.data(), name.size());
   const unsigned found = text[0] != '\0' ? ::if_nametoindex(text) : 0;
   if (found == 0) return unexpected(make_error_code(errc::no_interface));
   return found;
@@ -39,7 +40,7 @@ result<unsigned> index_of(std::string_view name) noexcept {
 }  // namespace
 
 udp_socket::udp_socket(reactor& r, const address& at, udp_options options)
-    : datagram_socket(r, make_bound(at, options), datagram_kind::unconnected),
+    : datagram_socket(r, make_bound(at, options), datagram_kind::datagrams),
       family_(local_address().value_or(at).family()) {}
 
 result<void> udp_socket::change_membership(int option, const address& group,

@@ -40,10 +40,10 @@ bool means_full(const std::error_code& e) noexcept {
 }  // namespace
 
 unix_datagram_socket::unix_datagram_socket(reactor& r)
-    : unix_datagram_socket(r, make_datagram_socket(), datagram_kind::unconnected) {}
+    : unix_datagram_socket(r, make_datagram_socket(), datagram_kind::datagrams) {}
 
 unix_datagram_socket::unix_datagram_socket(reactor& r, const address& at)
-    : unix_datagram_socket(r, make_bound(at), datagram_kind::unconnected) {}
+    : unix_datagram_socket(r, make_bound(at), datagram_kind::datagrams) {}
 
 task<result<void>> unix_datagram_socket::send_patiently(std::shared_ptr<descriptor> file,
                                                         std::span<const std::byte> bytes,
@@ -65,7 +65,7 @@ std::pair<unix_datagram_socket, unix_datagram_socket> unix_datagram_socket::make
 }
 
 std::pair<unix_datagram_socket, unix_datagram_socket> unix_datagram_socket::pair(reactor& r) {
-  return make_pair(r, SOCK_DGRAM, datagram_kind::connected);
+  return make_pair(r, SOCK_DGRAM, datagram_kind::datagrams);
 }
 
 std::pair<unix_datagram_socket, unix_datagram_socket> unix_datagram_socket::packet_pair(
@@ -95,10 +95,7 @@ unix_datagram_socket unix_datagram_socket::adopt(reactor& r, owned_fd socket) {
   }
   const int flags = ::fcntl(fd, F_GETFL);
   if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) refuse(last_error());
-  if (is_packets) return {r, std::move(socket), datagram_kind::packets};
-  const bool is_connected = address_by(::getpeername, fd, "getpeername fd").has_value();
-  return {r, std::move(socket),
-          is_connected ? datagram_kind::connected : datagram_kind::unconnected};
+  return {r, std::move(socket), is_packets ? datagram_kind::packets : datagram_kind::datagrams};
 }
 
 }  // namespace kedge::net

@@ -11,11 +11,14 @@
 
 #include "kedge/net/host.h"
 #include "kedge/net/socket_call.h"
+#include "kedge/runtime/private_pipe.h"
 
 namespace kedge::net {
 namespace {
 
 constexpr std::size_t bytes_of_fds = unix_stream::most_fds * sizeof(int);
+// What the program may have asked for by options of the socket: credentials, a time, a label.
+constexpr std::size_t bytes_of_others = 512;
 
 // A message of one part of bytes, and room for as many descriptors as there can be.
 struct message {
@@ -29,7 +32,7 @@ struct message {
 
   iovec part;
   msghdr header{};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(bytes_of_fds)> control{};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(bytes_of_fds) + bytes_of_others> control{};
 };
 
 }  // namespace
@@ -53,7 +56,8 @@ std::optional<result<std::size_t>> read_with_fds::operator()(
       int received;
       std::memcpy(&received, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
       host::keep_from_children(received);
-      into_->add(owned_fd(received));
+      owned_fd kept(above_standard(received));
+      kept ? into_->add(std::move(kept)) : into_->drop();
     }
   }
   if (n == 0) return unexpected_end();

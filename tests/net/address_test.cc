@@ -4,6 +4,8 @@
 #include <doctest/doctest.h>
 #include <netinet/in.h>
 #include <sys/un.h>
+#include <array>
+#include <cstdio>
 
 #include <cstddef>
 #include <cstdint>
@@ -161,6 +163,26 @@ TEST_CASE("addresses of a size that no address has are refused") {
   char bytes[sizeof(sockaddr_storage) + 1] = {};
   CHECK_THROWS_AS(address(reinterpret_cast<sockaddr*>(bytes), sizeof(bytes)),
                   std::invalid_argument);
+}
+
+TEST_CASE("an IPv4 address within IPv6 is of the kind of the IPv4 address") {
+  for (const char* const within : {"[::ffff:%s]:80", "%s:80"}) {
+    const auto with = [within](const char* host) {
+      std::array<char, 64> text{};
+      std::snprintf(text.data(), text.size(), within, host);
+      return parsed(text.data());
+    };
+    CHECK(with("127.1.2.3").is_loopback());
+    CHECK_FALSE(with("128.0.0.1").is_loopback());
+    CHECK(with("0.0.0.0").is_wildcard());
+    CHECK_FALSE(with("0.0.0.1").is_wildcard());
+    CHECK(with("224.0.0.1").is_multicast());
+    CHECK(with("239.255.255.255").is_multicast());
+    CHECK_FALSE(with("240.0.0.0").is_multicast());
+  }
+  CHECK(parsed("[::ffff:1.2.3.4]:80") != parsed("1.2.3.4:80"));
+  CHECK(parsed("[::1]:80").is_loopback());
+  CHECK_FALSE(parsed("[::127.0.0.1]:80").is_loopback());
 }
 
 TEST_CASE("addresses compare by family, host, zone and port") {

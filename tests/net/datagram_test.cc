@@ -194,6 +194,20 @@ TEST_CASE("a connected UDP socket gives the errors of its peer, and receives fro
   CHECK(l.run(client.receive(slots)).error() == std::errc::connection_refused);
 }
 
+TEST_CASE("a receive that waits when its socket is connected gives the errors of the peer") {
+  loop l;
+  udp_socket client(l, any_port), server(l, any_port);
+  const address dead = server.local_address().value();
+  server.close();
+  received one;
+  l.spawn(receive_once(client, one));
+  settle(l);
+  CHECK(client.connect(dead).has_value());
+  CHECK(l.run(client.send(bytes_of("lost"))).has_value());
+  drain(l);
+  CHECK(one.error == std::errc::connection_refused);
+}
+
 #ifdef IP_RECVERR
 TEST_CASE("a server's receive and send pass over what the network says of other datagrams") {
   loop l;
@@ -297,6 +311,7 @@ TEST_CASE("a missing interface, and an address that is not a group's, are clear 
   CHECK(s.join(group, "no such one").error() == errc::no_interface);
   CHECK(s.join(group, "a name that is longer than any").error() == errc::no_interface);
   CHECK(s.leave(group, "none").error() == errc::no_interface);
+  CHECK(s.join(group, loopback_interface() + std::string("\0x", 2)).error() == errc::no_interface);
   CHECK(s.set_multicast_interface("none").error() == errc::no_interface);
   CHECK(s.join(parse("127.0.0.1:0"), loopback_interface()).error() == std::errc::invalid_argument);
 }

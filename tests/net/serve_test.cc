@@ -2,11 +2,15 @@
 #include "kedge/net/serve.h"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <chrono>
+#include <csignal>
+#include <cstddef>
 #include <ostream>
 #include <span>
 #include <stdexcept>
@@ -15,6 +19,7 @@
 #include <vector>
 
 #include "kedge/net/connect.h"
+#include "kedge/net/host.h"
 #include "kedge/net/tcp_listener.h"
 #include "kedge/net/unix_listener.h"
 #include "kedge/runtime/event.h"
@@ -28,7 +33,9 @@
 #include "kedge/runtime/when_any.h"
 #include "kedge/runtime/yield.h"
 #include "run_in.h"
+#include "tests/runtime/in_child_process.h"
 #include "tests/temporary_folder.h"
+#include "text.h"
 
 namespace kedge::net {
 namespace {
@@ -106,6 +113,86 @@ TEST_CASE("a handler that fails ends its connection alone, and is told") {
     CHECK(report.failed == 1);
     CHECK(report.served == 1);
   });
+}
+
+// Runs a server whose only handler fails, and the client, to which it says nothing. Returns what
+// the client has read.
+std::string serve_a_failure() {
+  loop l;
+  tcp_listener listener(l, loopback());
+  std::string said;
+  run_in(l, [&]() -> task<> {
+    const auto fail = [](tcp_stream s) -> task<> {
+      co_await wait_for_end(s);
+      throw std::runtime_error("a secret");
+    };
+    const auto client = [&]() -> task<> {
+      tcp_stream first = (co_await connect(listener.local_address())).value();
+      tcp_stream second = (co_await connect(listener.local_address())).value();
+      CHECK(first.shutdown_write().has_value());
+      std::array<std::byte, 64> room;
+      while ((co_await first.read_some(room)).value_or(0) != 0) {
+      }
+      CHECK(second.shutdown_write().has_value());
+      while (const auto n = co_await second.read_some(room)) {
+        said += text_of(std::span(room).first(*n));
+      }
+      listener.close();
+    };
+    auto [report, done] = co_await when_all(serve(listener, fail), client());
+    CHECK(report.failed == 2);
+  });
+  return said;
+}
+
+TEST_CASE("a failed handler is reported to stderr, which may be closed, full or broken") {
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  const auto run_with = [](auto prepare) {
+    return status_of_child([&] {
+      std::signal(SIGPIPE, SIG_DFL);
+      prepare();
+      return serve_a_failure().empty() ? 0 : 1;
+    });
+  };
+  SUBCASE("closed, as are the others") {
+    // No client's socket gets a number that the report is written to.
+    CHECK(run_with([] {
+            for (int fd = 0; fd < 3; ++fd) ::close(fd);
+          }) == 0);
+  }
+  SUBCASE("a pipe that nobody reads and that is full") {
+    const std::vector<char> block(4096);
+    ::fcntl(ends[1], F_SETFL, O_NONBLOCK);
+    while (::write(ends[1], block.data(), block.size()) > 0) {
+    }
+    ::fcntl(ends[1], F_SETFL, 0);
+    CHECK(run_with([&] { ::dup2(ends[1], STDERR_FILENO); }) == 0);
+  }
+  SUBCASE("a pipe without a reader") {
+    CHECK(run_with([&] {
+            ::dup2(ends[1], STDERR_FILENO);
+            for (const int end : ends) ::close(end);
+          }) == 0);
+  }
+  SUBCASE("a pipe with room") {
+    CHECK(run_with([&] { ::dup2(ends[1], STDERR_FILENO); }) == 0);
+    std::array<char, 600> text{};
+    const ssize_t n = ::read(ends[0], text.data(), text.size());
+    REQUIRE(n > 0);
+    CHECK(std::string(text.data(), static_cast<std::size_t>(n)).find(": a secret\n") !=
+          std::string::npos);
+  }
+  for (const int end : ends) ::close(end);
+}
+
+TEST_CASE("errors of one connection do not end accept()") {
+  for (const int error : {ECONNABORTED, ECONNRESET, EPERM, EPROTO, ETIMEDOUT, EHOSTUNREACH}) {
+    CHECK(host::is_of_connection(error));
+  }
+  for (const int error : {EBADF, EINVAL, ENOTSOCK, EMFILE, ENOMEM, EAGAIN}) {
+    CHECK_FALSE(host::is_of_connection(error));
+  }
 }
 
 TEST_CASE("connections beyond the limit wait for room") {

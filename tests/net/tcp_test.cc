@@ -10,6 +10,7 @@
 #include <array>
 #include <chrono>
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <ostream>
 #include <span>
@@ -240,8 +241,28 @@ TEST_CASE("send_file gives what it has sent, and 0 at the end of the file") {
     CHECK((co_await p.here.send_file(file.get(), 8, 5)).value() == 2);
     CHECK((co_await p.here.send_file(file.get(), 10, 5)).value() == 0);
     CHECK((co_await p.here.send_file(-1, 0, 5)).error() == std::errc::bad_file_descriptor);
+    const std::size_t all = std::numeric_limits<std::size_t>::max();
+    CHECK((co_await p.here.send_file(file.get(), 7, all)).value() == 3);
     p.here.close();
-    CHECK(co_await read_all(p.there) == "2345689");
+    CHECK(co_await read_all(p.there) == "2345689789");
+  });
+}
+
+TEST_CASE("send_file of nothing ends at once although the socket is full") {
+  loop l;
+  tcp_listener listener(l, loopback());
+  const owned_fd file = unnamed_file();
+  REQUIRE(::write(file.get(), "0123456789", 10) == 10);
+  run_in(l, [&]() -> task<> {
+    pair p = co_await connected(listener);
+    const std::vector<std::byte> block(1 << 20);
+    for (bool is_full = false; !is_full;) {
+      auto [written, full] = co_await when_any(p.here.write_some(block), yield());
+      is_full = full.has_value();
+    }
+    auto [sent, waits] = co_await when_any(p.here.send_file(file.get(), 0, 0), yield());
+    REQUIRE(sent.has_value());
+    CHECK(sent->value() == 0);
   });
 }
 

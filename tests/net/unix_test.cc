@@ -121,6 +121,25 @@ TEST_CASE(
   });
 }
 
+#ifdef SO_PASSCRED
+TEST_CASE("credentials that the program has asked for take no descriptor's place") {
+  loop l;
+  auto [a, b] = unix_stream::pair(l);
+  constexpr int on = 1;
+  REQUIRE(::setsockopt(b.native_handle(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) == 0);
+  run_in(l, [&]() -> task<> {
+    const owned_fd null = open_null();
+    const std::vector<int> sent(unix_stream::most_fds, null.get());
+    std::array<std::byte, 8> room;
+    received_fds all(unix_stream::most_fds);
+    CHECK((co_await a.write_some(bytes_of("x"), sent)).value() == 1);
+    CHECK((co_await b.read_some(room, all)).value() == 1);
+    CHECK(all.size() == unix_stream::most_fds);
+    CHECK(all.dropped() == 0);
+  });
+}
+#endif
+
 TEST_CASE("descriptors that are lost because the process has none free are counted") {
   loop l;
   auto [a, b] = unix_stream::pair(l);
