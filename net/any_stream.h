@@ -43,6 +43,7 @@ class any_stream {
                                                  std::span<const std::byte> bytes) = 0;
     virtual result<void> shutdown_write() = 0;
     virtual void close() noexcept = 0;
+    virtual void reset() noexcept = 0;
 
    protected:
     kept() = default;
@@ -61,6 +62,10 @@ class any_stream {
     }
     result<void> shutdown_write() override { return stream_.shutdown_write(); }
     void close() noexcept override { stream_.close(); }
+    void reset() noexcept override {
+      if constexpr (requires { stream_.reset(); }) stream_.reset();
+      stream_.close();
+    }
 
    private:
     S stream_;
@@ -100,6 +105,13 @@ class any_stream {
   void close() noexcept {
     if (!kept_) return;
     kept_->close();
+    kept_.reset();
+  }
+  // Closes, and drops what the peer has not received, where the stream can: a TCP connection is
+  // reset. After close() the system would keep the bytes for a peer that does not read.
+  void reset() noexcept {
+    if (!kept_) return;
+    kept_->reset();
     kept_.reset();
   }
   explicit operator bool() const noexcept { return kept_ != nullptr; }

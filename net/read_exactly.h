@@ -33,7 +33,7 @@ template <byte_source S>
 task<result<void>> read_exactly(S& s, std::span<std::byte> room, std::size_t& done) {
   while (done < room.size()) {
     const auto n = co_await s.read_some(room.subspan(done));
-    if (!n) co_return unexpected(n.error());
+    if (!n) co_return n.failure();
     done += *n;
   }
   co_return result<void>();

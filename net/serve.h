@@ -3,11 +3,11 @@
 //     const auto echo = [](net::tcp_stream s) -> kedge::task<> { ... };
 //     const net::serve_report all = co_await net::serve(listener, echo, {.grace = 5s});
 //
-// `handler(stream)` gives a task for each connection; the stream is closed when the task has ended.
-// A handler that fails ends its connection alone: `on_failure(peer, exception)` is
-// called with it, and prints to stderr by default. At most `most_connections` are open; further
-// ones wait in the listener's backlog. What accept() does without descriptors is in
-// listening_socket.h.
+// `handler(stream)` or `handler(stream, peer)` gives a task for each connection, where `peer` is
+// the address of the other end. The stream is closed when the task has ended. A handler that fails
+// ends its connection alone: `on_failure(peer, exception)` is called with it, and prints to stderr
+// by default. At most `most_connections` are open; further ones wait in the listener's backlog.
+// What accept() does without descriptors is in listening_socket.h.
 //
 // A TCP stream that is closed while bytes of its peer are unread is reset, and the peer may lose
 // the end of an answer (RFC 1122, 4.2.2.13). A handler that answers before it has read everything
@@ -111,12 +111,37 @@ class server {
   event idle_;
 };
 
+template <class Stream, class Handler>
+constexpr bool takes_peer = std::is_invocable_v<Handler&, Stream, const address&>;
+
+template <class Listener, class Handler, class OnFailure>
+constexpr void check() {
+  using stream = typename Listener::stream_type;
+  constexpr bool takes_stream = std::is_invocable_v<Handler&, stream>;
+  static_assert(takes_stream || takes_peer<stream, Handler>,
+                "kedge: serve() calls handler(stream) or handler(stream, peer) with the listener's "
+                "stream as an rvalue: take tcp_stream or unix_stream by value, or auto");
+  if constexpr (takes_peer<stream, Handler>) {
+    static_assert(awaitable<std::invoke_result_t<Handler&, stream, const address&>>,
+                  "kedge: serve() takes a handler that gives a task");
+  } else if constexpr (takes_stream) {
+    static_assert(awaitable<std::invoke_result_t<Handler&, stream>>,
+                  "kedge: serve() takes a handler that gives a task");
+  }
+  static_assert(std::is_invocable_v<OnFailure&, const address&, const std::exception_ptr&>,
+                "kedge: serve() calls on_failure(const address&, const std::exception_ptr&)");
+}
+
 template <class Stream, class Handler, class OnFailure>
 task<> serve_one(server::connection counted, Handler& handler, OnFailure& on_failure, Stream s,
                  address peer) {
   std::exception_ptr failure;
   try {
-    co_await std::invoke(handler, std::move(s));
+    if constexpr (takes_peer<Stream, Handler>) {
+      co_await std::invoke(handler, std::move(s), std::as_const(peer));
+    } else {
+      co_await std::invoke(handler, std::move(s));
+    }
   } catch (...) {
     failure = std::current_exception();
   }
@@ -180,6 +205,7 @@ task<serve_report> serve(Listener& listener, Handler&& handler, serve_options op
                          OnFailure&& on_failure = &print_failure) {
   KEDGE_CHECK_CLOSURE(Handler);
   KEDGE_CHECK_CLOSURE(OnFailure);
+  serve_detail::check<Listener, std::decay_t<Handler>, std::decay_t<OnFailure>>();
   return serve_detail::run<Listener, std::decay_t<Handler>, std::decay_t<OnFailure>>(
       listener, std::forward<Handler>(handler), options, std::forward<OnFailure>(on_failure));
 }

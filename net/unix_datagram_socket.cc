@@ -78,7 +78,7 @@ result<unix_datagram_socket> unix_datagram_socket::connect_packets(reactor& r, c
   if (!made) return unexpected(last_error());
   unix_datagram_socket connecting(r, std::move(made), datagram_kind::packets);
   const result<void> end = connecting.connect(to);
-  if (!end) return unexpected(end.error());
+  if (!end) return end.failure();
   return connecting;
 }
 

@@ -31,7 +31,7 @@ template <byte_sink S>
 task<result<void>> write_all(S& s, std::span<const std::byte> bytes, std::size_t& done) {
   while (done < bytes.size()) {
     const auto n = co_await s.write_some(bytes.subspan(done));
-    if (!n) co_return unexpected(n.error());
+    if (!n) co_return n.failure();
     done += *n;
   }
   co_return result<void>();

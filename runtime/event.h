@@ -1,7 +1,7 @@
 // event: a flag that tasks wait for; it stays set until it is reset.
 //
 //     kedge::event ready;
-//     if (!co_await ready.wait()) co_return;   // elsewhere: ready.set();
+//     (co_await ready.wait()).value();   // elsewhere: ready.set();
 //
 // set() lets all go that wait. They have ended their wait even if the event is reset before their
 // turn.

@@ -1,7 +1,8 @@
 // exceptional_fd: awaits out-of-band data of a socket.
 //
 //     kedge::exceptional_fd urgent(loop, fd);
-//     if (co_await urgent.next()) ::recv(fd, &byte, 1, MSG_OOB);
+//     (co_await urgent.next()).value();
+//     ::recv(fd, &byte, 1, MSG_OOB);
 //
 // This is what poll(2) calls exceptional (POLLPRI). Each byte that is sent with MSG_OOB is
 // reported, also one that has come before the constructor; several that come between two calls of

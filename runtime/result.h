@@ -14,7 +14,8 @@
 //
 //     read_some fd 5, at tools/echo.cc:31: Connection reset by peer
 //
-// A failure that is passed on as a code alone, as in `unexpected(r.error())`, loses its operation.
+// A failure that is passed on as a code alone, as in `unexpected(r.error())`, loses its operation;
+// `r.failure()` keeps it.
 #pragma once
 
 #include <functional>
@@ -189,6 +190,9 @@ class [[nodiscard]] result {
   E& error() & noexcept { return std::get_if<1>(&state_)->error(); }
   const E& error() const& noexcept { return std::get_if<1>(&state_)->error(); }
   E&& error() && noexcept { return std::move(*std::get_if<1>(&state_)).error(); }
+
+  // Returns the failure to pass on, with its operation. Undefined if there is a value.
+  unexpected<E> failure() const { return *std::get_if<1>(&state_); }
 
   // Returns the value, or `otherwise` converted to T.
   template <class U>

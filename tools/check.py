@@ -96,6 +96,7 @@ ARROWS = {
                    '"tests/mach/hostile_sender.h"', '"tests/runtime/drain.h"', '"tests/seeds.h"'),
     "tests/tools": ("<doctest/", '"tests/temporary_folder.h"'),
     "tests/net": ("<doctest/", '"kedge/net/', '"kedge/runtime/', '"tests/runtime/counted_new.h"', '"tests/runtime/drain.h"',
+                  '"tests/runtime/in_child_process.h"',
                   '"tests/runtime/sweep.h"', '"tests/seeds.h"', '"tests/temporary_folder.h"'),
 }
 

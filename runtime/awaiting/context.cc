@@ -157,7 +157,13 @@ void context::count_report() noexcept {
 void frame::destroy_now() noexcept {
   if (state_ == state::started) {
     if (context_->suspended_on() == nullptr) {
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ == 12
+      stop(*context_,
+           "was destroyed by itself, while it was running; g++ 12 does that to a function that "
+           "awaits in a condition and has no variable (docs/runtime.md, rule 9 for authors)");
+#else
       stop(*context_, "was destroyed by itself, while it was running");
+#endif
     }
     context_->destroy();
     return;

@@ -2,6 +2,7 @@
 #include "kedge/net/any_stream.h"
 
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include <array>
 #include <optional>
@@ -10,6 +11,7 @@
 #include <utility>
 
 #include "kedge/net/memory_stream.h"
+#include "kedge/net/pipe_stream.h"
 #include "kedge/net/read_exactly.h"
 #include "kedge/net/reader.h"
 #include "kedge/net/write_all.h"
@@ -39,6 +41,24 @@ TEST_CASE("an any_stream transfers, ends and closes as the stream that it owns")
   s.close();
   s.close();
   CHECK(l.run(p.b.write_some(bytes_of("x"))).error() == std::errc::broken_pipe);
+}
+
+TEST_CASE("an any_stream resets where its stream can, and closes where it cannot") {
+  loop l;
+  memory_pipe p(l);
+  any_stream s(std::move(p.a));
+  std::array<std::byte, 1> room;
+  s.reset();
+  CHECK_FALSE(static_cast<bool>(s));
+  CHECK(l.run(p.b.read_some(room)).error() == std::errc::connection_reset);
+  s.reset();
+  std::array<int, 2> ends;
+  REQUIRE(::pipe(ends.data()) == 0);
+  any_stream pipe{pipe_stream(descriptor(l, ends[0], ownership::owned),
+                              descriptor(l, ends[1], ownership::owned))};
+  pipe.reset();
+  CHECK_FALSE(static_cast<bool>(pipe));
+  CHECK(l.run(pipe.read_some(room)).error() == kedge::errc::closed);
 }
 
 TEST_CASE("a closed any_stream gives errc::closed") {

@@ -477,6 +477,15 @@ TEST_CASE("read_exactly tells an end between messages from one within") {
   CHECK(done == 0);
 }
 
+TEST_CASE("what read_exactly and write_all throw names the operation of their stream") {
+  loop l;
+  memory_pipe p(l);
+  p.a.close();
+  std::array<std::byte, 1> room;
+  CHECK_THROWS_WITH(l.run(write_all(p.a, room)).value(), doctest::Contains("write_some"));
+  CHECK_THROWS_WITH(l.run(read_exactly(p.a, room)).value(), doctest::Contains("read_some"));
+}
+
 TEST_CASE("write_all gives the error of the stream, and counts what it took before") {
   loop l;
   memory_pipe p(l);

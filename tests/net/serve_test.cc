@@ -195,6 +195,26 @@ TEST_CASE("errors of one connection do not end accept()") {
   }
 }
 
+TEST_CASE("a handler may take the peer's address") {
+  loop l;
+  tcp_listener listener(l, loopback());
+  address told, own;
+  run_in(l, [&]() -> task<> {
+    const auto handler = [&](tcp_stream s, const address& peer) -> task<> {
+      told = peer;
+      co_await wait_for_end(s);
+    };
+    const auto client = [&]() -> task<> {
+      tcp_stream s = (co_await connect(listener.local_address())).value();
+      own = s.local_address().value();
+      listener.close();
+    };
+    auto [report, done] = co_await when_all(serve(listener, handler), client());
+    CHECK(report.served == 1);
+  });
+  CHECK(told == own);
+}
+
 TEST_CASE("connections beyond the limit wait for room") {
   loop l;
   tcp_listener listener(l, loopback());

@@ -73,6 +73,9 @@ TEST_CASE("value() names the operation, its object, the place of the call and th
   const result<int> moved = std::move(copy);
   CHECK(thrown([&] { static_cast<void>(moved.value()); }).starts_with("read_some fd 5, at "));
 
+  // So it is where failure() passes it on, also for another type of value.
+  const result<double> passed_on = read.failure();
+  CHECK(thrown([&] { static_cast<void>(passed_on.value()); }).starts_with("read_some fd 5, at "));
   const result<void> wait = unexpected(errc::timed_out, kedge::failed_operation{"with_timeout"});
   CHECK(thrown([&] { wait.value(); }).starts_with("with_timeout, at "));
 }

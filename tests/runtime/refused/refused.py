@@ -1,7 +1,9 @@
-"""Proves that misuse of the runtime and of the Mach library does not compile, or not without a warning, and that the compiler names the remedy.
+"""Proves that misuse of the runtime, the Mach library and net does not compile, or not without a warning, and that the compiler
+names the remedy.
 
-Usage: refused.py ROOT COMPILER... Compiles errors.cc and warnings.cc of both with each compiler, and looks for what their
-lines expect. Two files, since g++ does not warn of some things once there was an error. Ends with "refused: N passed, N failed", and exits with 1 if any failed.
+Usage: refused.py ROOT COMPILER... Compiles errors.cc and warnings.cc of each with each compiler, and looks for what their
+lines expect. Two files, since g++ does not warn of some things once there was an error. Ends with "refused: N passed, N failed", and
+exits with 1 if any failed.
 """
 
 import os
@@ -11,7 +13,7 @@ import sys
 import tempfile
 
 FILES = ("tests/runtime/refused/errors.cc", "tests/runtime/refused/warnings.cc",
-         "tests/mach/refused/errors.cc", "tests/mach/refused/warnings.cc")
+         "tests/mach/refused/errors.cc", "tests/mach/refused/warnings.cc", "tests/net/refused/errors.cc")
 EXPECTED = re.compile(r'// (g\+\+ 12: |clang: )?"(.*)"$')
 
 
