@@ -23,6 +23,9 @@ inline constexpr bool counts_allocations = KEDGE_COUNTED_NEW != 0;
 // The calls by the calling thread.
 inline thread_local long allocated = 0;
 inline thread_local long freed = 0;
+// The bytes that the calling thread has allocated and not freed. What it frees for another thread
+// counts as well.
+inline thread_local long live_bytes = 0;
 
 // How many allocations by the calling thread succeed before one fails; -1: none fails. Is -1 again
 // after the failure.
