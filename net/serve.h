@@ -132,71 +132,81 @@ constexpr void check() {
                 "kedge: serve() calls on_failure(const address&, const std::exception_ptr&)");
 }
 
+// Class templates: g++ 12 warns of coroutines that are function templates, if Handler is in an
+// anonymous namespace.
+
+// Runs the handler of one connection.
 template <class Stream, class Handler, class OnFailure>
-task<> serve_one(server::connection counted, Handler& handler, OnFailure& on_failure, Stream s,
-                 address peer) {
-  std::exception_ptr failure;
-  try {
-    if constexpr (takes_peer<Stream, Handler>) {
-      co_await std::invoke(handler, std::move(s), std::as_const(peer));
-    } else {
-      co_await std::invoke(handler, std::move(s));
+struct serve_one {
+  static task<> run(server::connection counted, Handler& handler, OnFailure& on_failure, Stream s,
+                    address peer) {
+    std::exception_ptr failure;
+    try {
+      if constexpr (takes_peer<Stream, Handler>) {
+        co_await std::invoke(handler, std::move(s), std::as_const(peer));
+      } else {
+        co_await std::invoke(handler, std::move(s));
+      }
+    } catch (...) {
+      failure = std::current_exception();
     }
-  } catch (...) {
-    failure = std::current_exception();
+    if (failure == nullptr) {
+      ++counted.report().served;
+    } else {
+      ++counted.report().failed;
+      std::invoke(on_failure, std::as_const(peer), std::as_const(failure));
+    }
   }
-  if (failure == nullptr) {
-    ++counted.report().served;
-  } else {
-    ++counted.report().failed;
-    std::invoke(on_failure, std::as_const(peer), std::as_const(failure));
-  }
-}
+};
 
 template <class Listener, class Handler, class OnFailure>
-task<serve_report> run(Listener& listener, Handler handler, serve_options options,
-                       OnFailure on_failure) {
-  using stream = typename Listener::stream_type;
-  server all;
-  const auto body = [&](scope& s) -> task<> {
-    s.set_limit(options.most_connections);
-    while (listener) {
-      address peer;
-      bool is_short = false;
-      try {
-        (void)co_await when_any(s.room(), listener.until_closed());
-        auto accepted = co_await listener.accept(peer);
-        if (!accepted) {
-          if (accepted.error() != kedge::errc::closed) all.report.error = accepted.error();
-          break;
+struct serve_all {
+  static task<serve_report> run(Listener& listener, Handler handler, serve_options options,
+                                OnFailure on_failure) {
+    using stream = typename Listener::stream_type;
+    server all;
+    const auto body = [&](scope& s) -> task<> {
+      s.set_limit(options.most_connections);
+      while (listener) {
+        address peer;
+        bool is_short = false;
+        try {
+          (void)co_await when_any(s.room(), listener.until_closed());
+          auto accepted = co_await listener.accept(peer);
+          if (!accepted) {
+            if (accepted.error() != kedge::errc::closed) all.report.error = accepted.error();
+            break;
+          }
+          // A task, and no callable with arguments: what is moved into the frame would stay with
+          // the child too, for as long as the connection lives.
+          task<> one = serve_one<stream, Handler, OnFailure>::run(
+              server::connection(all), handler, on_failure, std::move(*accepted), peer);
+          s.spawn(named(all.name_of(peer), std::move(one)));
+        } catch (const std::bad_alloc&) {
+          is_short = true;
         }
-        s.spawn(named(all.name_of(peer), serve_one<stream, Handler, OnFailure>),
-                server::connection(all), std::ref(handler), std::ref(on_failure),
-                std::move(*accepted), peer);
-      } catch (const std::bad_alloc&) {
-        is_short = true;
+        if (!is_short) continue;
+        if (peer) ++all.report.failed;  // it was taken, and is closed
+        try {
+          co_await sleep_for(std::chrono::milliseconds(100));
+          is_short = false;
+        } catch (const std::bad_alloc&) {
+        }
+        if (is_short) co_await yield();  // there is no memory for a timer either
       }
-      if (!is_short) continue;
-      if (peer) ++all.report.failed;  // it was taken, and is closed
+      bool is_idle = false;
       try {
-        co_await sleep_for(std::chrono::milliseconds(100));
-        is_short = false;
+        is_idle = co_await all.become_idle(options.grace);
       } catch (const std::bad_alloc&) {
       }
-      if (is_short) co_await yield();  // there is no memory for a timer either
-    }
-    bool is_idle = false;
-    try {
-      is_idle = co_await all.become_idle(options.grace);
-    } catch (const std::bad_alloc&) {
-    }
-    if (is_idle) co_return;
-    all.note_stuck();
-    s.cancel();
-  };
-  co_await with_scope(body);
-  co_return std::move(all.report);
-}
+      if (is_idle) co_return;
+      all.note_stuck();
+      s.cancel();
+    };
+    co_await with_scope(body);
+    co_return std::move(all.report);
+  }
+};
 
 }  // namespace serve_detail
 
@@ -206,7 +216,7 @@ task<serve_report> serve(Listener& listener, Handler&& handler, serve_options op
   KEDGE_CHECK_CLOSURE(Handler);
   KEDGE_CHECK_CLOSURE(OnFailure);
   serve_detail::check<Listener, std::decay_t<Handler>, std::decay_t<OnFailure>>();
-  return serve_detail::run<Listener, std::decay_t<Handler>, std::decay_t<OnFailure>>(
+  return serve_detail::serve_all<Listener, std::decay_t<Handler>, std::decay_t<OnFailure>>::run(
       listener, std::forward<Handler>(handler), options, std::forward<OnFailure>(on_failure));
 }
 

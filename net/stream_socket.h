@@ -65,6 +65,20 @@ class file_transfer {
   std::size_t size_;
 };
 
+// Move nothing once the socket is ready.
+class until_readable {
+ public:
+  static constexpr const char* aim = "readable";
+  static constexpr const char* name = "readable fd";
+  static constexpr probing probe = probing::unless_reported;
+  std::optional<result<void>> operator()(int) const noexcept { return result<void>(); }
+};
+class until_writable : public until_readable {
+ public:
+  static constexpr const char* aim = "writable";
+  static constexpr const char* name = "writable fd";
+};
+
 // Begins to connect, and when the socket is writable looks how that has ended.
 class connection_attempt {
  public:
@@ -88,10 +102,11 @@ class stream_socket {
   int native_handle() const noexcept { return file_.native_handle(); }
   explicit operator bool() const noexcept { return static_cast<bool>(file_); }
 
-  // Wait until a read (a write) would not block, for a buffer that is chosen then. Cancellation
-  // loses nothing.
-  auto readable() noexcept { return file_.readable(); }
-  auto writable() noexcept { return file_.writable(); }
+  // Wait until a read (a write) would not block, for a buffer that is chosen then. Cost no system
+  // call if the last one was short. If another holder of the socket reads what has come they may
+  // end for nothing. Cancellation loses nothing.
+  auto readable() noexcept { return file_.reading(until_readable()); }
+  auto writable() noexcept { return file_.writing(until_writable()); }
 
   // As in stream.h. The second form fills the rooms, or takes the parts, one after the other.
   auto read_some(std::span<std::byte> room) noexcept { return file_.read_some(room); }

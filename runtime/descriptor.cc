@@ -67,8 +67,10 @@ bool has_had_a_writer(int fd) noexcept {
   return poll_now(fd, POLLIN) != 0;
 }
 
-// No errno has this value.
+// No errno has these values.
 constexpr std::ptrdiff_t end_of_file = PTRDIFF_MIN + 1;
+constexpr std::ptrdiff_t closed = PTRDIFF_MIN + 2;
+constexpr std::ptrdiff_t already_awaited = PTRDIFF_MIN + 3;
 
 // A transfer would block.
 std::ptrdiff_t block(descriptor_file& file, direction d) noexcept {
@@ -81,6 +83,19 @@ std::ptrdiff_t fail(descriptor_file& file, direction d) noexcept {
   return errno == EAGAIN || errno == EWOULDBLOCK ? block(file, d) : -errno;
 }
 
+// start() of a transfer of `size` bytes.
+template <class Transfer>
+std::ptrdiff_t start_transfer(const Transfer& t, descriptor_file* file, direction d,
+                              std::size_t size) noexcept {
+  if (file == nullptr || !file->is_open()) [[unlikely]]
+    return closed;
+  if (size == 0) [[unlikely]]
+    return 0;
+  if (file->awaited(d)) [[unlikely]]
+    return already_awaited;
+  return file->is_worth_a_try(d, Transfer::probe) ? t.run(*file) : Transfer::would_block;
+}
+
 // Returns whether a short transfer means that there was no more, or no more room.
 bool stops_for_want(file_kind kind) noexcept {
   return kind == file_kind::tcp || kind == file_kind::unix_stream;
@@ -89,11 +104,33 @@ bool stops_for_want(file_kind kind) noexcept {
 }  // namespace
 
 std::error_code byte_transfer::error_of(std::ptrdiff_t n) noexcept {
-  if (n == end_of_file) return errc::end_of_file;
-  return {static_cast<int>(-n), std::system_category()};
+  switch (n) {
+    case end_of_file:
+      return errc::end_of_file;
+    case closed:
+      return errc::closed;
+    case already_awaited:
+      return errc::already_awaited;
+    default:
+      return {static_cast<int>(-n), std::system_category()};
+  }
 }
 
+// TCP has a path of its own, which asks nothing about the file: most bytes are those of its
+// sockets.
 std::ptrdiff_t read_bytes::run(descriptor_file& file) const noexcept {
+  if (file.kind() != file_kind::tcp) return run_on_any(file);
+  const ssize_t n = ::recv(file.fd(), data_, size_, MSG_DONTWAIT);
+  if (n < 0) [[unlikely]]
+    return errno == EINTR ? run(file) : fail(file, direction::reading);
+  if (n == 0) [[unlikely]]
+    return end_of_file;
+  const auto done = static_cast<std::size_t>(n);
+  if (done < size_) file.note_stopped(direction::reading, done);
+  return n;
+}
+
+std::ptrdiff_t read_bytes::run_on_any(descriptor_file& file) const noexcept {
   constexpr direction d = direction::reading;
   if (!file.may_transfer(d, probe)) return block(file, d);
   const file_kind kind = file.kind();
@@ -112,7 +149,25 @@ std::ptrdiff_t read_bytes::run(descriptor_file& file) const noexcept {
   return n;
 }
 
+std::ptrdiff_t read_bytes::start(descriptor_file* file) const noexcept {
+  return start_transfer(*this, file, direction::reading, size_);
+}
+
+std::ptrdiff_t write_bytes::start(descriptor_file* file) const noexcept {
+  return start_transfer(*this, file, direction::writing, size_);
+}
+
 std::ptrdiff_t write_bytes::run(descriptor_file& file) const noexcept {
+  if (file.kind() != file_kind::tcp) return run_on_any(file);
+  const ssize_t n = ::send(file.fd(), data_, size_, file.send_flags());
+  if (n < 0) [[unlikely]]
+    return errno == EINTR ? run(file) : fail(file, direction::writing);
+  const auto done = static_cast<std::size_t>(n);
+  if (done < size_) file.note_stopped(direction::writing, done);
+  return n;
+}
+
+std::ptrdiff_t write_bytes::run_on_any(descriptor_file& file) const noexcept {
   constexpr direction d = direction::writing;
   if (!file.may_transfer(d, probe)) return block(file, d);
   const file_kind kind = file.kind();

@@ -102,9 +102,10 @@ struct outcome_traits<std::optional<result<T>>> {
 // The transfers of this class say what they wait for in `aim`, what they are called in an error's
 // message in `name`, and when poll(2) is asked first in `probe`.
 
-// The transfers of read_some() and write_some(). One call of run() does all that an attempt needs,
-// so that it costs little and is compiled once. It returns the number of bytes, `would_block`, or
-// an error of error_of().
+// The transfers of read_some() and write_some(). One call of start() does all that an operation
+// needs before it waits, and one of run() all that an attempt needs, so that they cost little and
+// are compiled once. Both return the number of bytes, `would_block`, or an error of error_of().
+// `file` may be null.
 class byte_transfer {
  public:
   static constexpr probing probe = probing::not_for_sockets;
@@ -117,10 +118,12 @@ class read_bytes : public byte_transfer {
   static constexpr const char* name = "read_some fd";
   explicit read_bytes(std::span<std::byte> buffer) noexcept
       : data_(buffer.data()), size_(buffer.size()) {}
-  bool is_empty() const noexcept { return size_ == 0; }
+  std::ptrdiff_t start(descriptor_file* file) const noexcept;
   std::ptrdiff_t run(descriptor_file& file) const noexcept;
 
  private:
+  std::ptrdiff_t run_on_any(descriptor_file& file) const noexcept;
+
   std::byte* data_;
   std::size_t size_;
 };
@@ -130,10 +133,12 @@ class write_bytes : public byte_transfer {
   static constexpr const char* name = "write_some fd";
   explicit write_bytes(std::span<const std::byte> bytes) noexcept
       : data_(bytes.data()), size_(bytes.size()) {}
-  bool is_empty() const noexcept { return size_ == 0; }
+  std::ptrdiff_t start(descriptor_file* file) const noexcept;
   std::ptrdiff_t run(descriptor_file& file) const noexcept;
 
  private:
+  std::ptrdiff_t run_on_any(descriptor_file& file) const noexcept;
+
   const std::byte* data_;
   std::size_t size_;
 };
@@ -192,27 +197,27 @@ class transfer_operation final {
   transfer_operation(const transfer_operation&) = delete;
   transfer_operation& operator=(const transfer_operation&) = delete;
   ~transfer_operation() {
-    if (waiting_) file_->end_wait(D);
-    if (at_ == stage::trying) {
-      std::destroy_at(&transfer);
-    } else if (at_ == stage::ended) {
+    if (at_ == stage::ended) [[likely]] {
       std::destroy_at(&given);
-    } else if (at_ == stage::thrown) {
-      std::destroy_at(&thrown);
+    } else {
+      destroy_unended();
     }
   }
 
   bool await_ready() noexcept {
-    if (!file_ || !file_->is_open()) [[unlikely]]
-      return fail(errc::closed);
-    if constexpr (requires(Transfer& t) { t.is_empty(); }) {
-      if (transfer.is_empty()) [[unlikely]] {
-        return keep();
+    if constexpr (descriptor_detail::is_of_bytes<Transfer>) {
+      return keep_bytes(transfer.start(file_.get()));
+    } else {
+      if (!file_ || !file_->is_open()) [[unlikely]]
+        return fail(errc::closed);
+      if constexpr (requires(Transfer& t) { t.is_empty(); }) {
+        if (transfer.is_empty()) [[unlikely]]
+          return keep();
       }
+      if (file_->awaited(D)) [[unlikely]]
+        return fail(errc::already_awaited);
+      return file_->is_worth_a_try(D, traits::probe) && attempt(false);
     }
-    if (file_->awaited(D)) [[unlikely]]
-      return fail(errc::already_awaited);
-    return file_->is_worth_a_try(D, traits::probe) && attempt();
   }
 
   bool await_suspend(waiter& w) noexcept {
@@ -228,7 +233,7 @@ class transfer_operation final {
   }
 
   bool await_settle() noexcept {
-    if (!has_ended() && !attempt()) return false;
+    if (!has_ended() && !attempt(true)) return false;
     leave();
     return true;
   }
@@ -284,6 +289,12 @@ class transfer_operation final {
     return true;
   }
 
+  void destroy_unended() noexcept {
+    if (waiting_) file_->end_wait(D);
+    if (at_ == stage::trying) std::destroy_at(&transfer);
+    if (at_ == stage::thrown) std::destroy_at(&thrown);
+  }
+
   // Returns true if no event will come any more, and keeps the reason.
   bool has_ended() noexcept {
     if (file_->has_events(D)) [[likely]]
@@ -293,15 +304,12 @@ class transfer_operation final {
   }
 
   // Calls the transfer. Returns false if it would have blocked.
-  bool attempt() noexcept {
+  bool attempt(bool has_waited) noexcept {
     if constexpr (descriptor_detail::is_of_bytes<Transfer>) {
-      const std::ptrdiff_t n = transfer.run(*file_);
-      if (n == Transfer::would_block) return false;
-      if (n < 0) [[unlikely]]
-        return fail(Transfer::error_of(n));
-      return keep(static_cast<std::size_t>(n));
+      return keep_bytes(transfer.run(*file_));
     } else {
-      if (!file_->may_transfer(D, traits::probe)) {
+      if (has_waited ? !file_->may_transfer_after_wait(D, traits::probe)
+                     : !file_->may_transfer(D, traits::probe)) {
         file_->note_blocked(D);
         return false;
       }
@@ -311,6 +319,13 @@ class transfer_operation final {
         return keep_exception();
       }
     }
+  }
+  // Keeps what a transfer of bytes has returned. Returns false if it would have blocked.
+  bool keep_bytes(std::ptrdiff_t n) noexcept {
+    if (n == Transfer::would_block) return false;
+    if (n < 0) [[unlikely]]
+      return fail(Transfer::error_of(n));
+    return keep(static_cast<std::size_t>(n));
   }
   bool attempt_by_call() {
     transfer_progress progress;

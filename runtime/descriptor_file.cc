@@ -200,7 +200,8 @@ std::error_code descriptor_file::begin_wait(direction d, waiter& w) {
   if (at(d) == nullptr) writing_ = std::make_unique<side>();
   side& s = *at(d);
   if (s.waiting != nullptr) return errc::already_awaited;
-  if (!is_registered(d)) {
+  const bool is_first = !is_registered(d);
+  if (is_first) {
     s.source =
         registration(*table_, sharing::exclusive, filter_of(d), static_cast<std::uint64_t>(fd_));
     set_registered(d, static_cast<bool>(s.source));
@@ -211,6 +212,8 @@ std::error_code descriptor_file::begin_wait(direction d, waiter& w) {
   const std::error_code refused = s.source.link(s);
   if (!refused) {
     s.waiting = &w;
+    // Another file has registered the fd, and may have had the event that this one waits for.
+    if (is_first && s.source.ready()) wake(w);
     return refused;
   }
   end_wait(d);

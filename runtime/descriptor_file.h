@@ -47,6 +47,7 @@ enum class probing : unsigned char {
   if_it_may_block,  // unless the file is owned and has O_NONBLOCK
   not_for_sockets,  // the same, but sockets are transferred with MSG_DONTWAIT
   always,
+  unless_reported,  // unless an event has ended this wait; a wait begins without a try, as a read's
 };
 
 // Asks poll(2), without waiting. Returns what it reports of `events`, and of errors and hang-ups.
@@ -96,11 +97,16 @@ class descriptor_file {
   }
   // Returns false if a transfer would certainly block.
   bool is_worth_a_try(direction d, probing p) const noexcept {
-    return !is_registered(d) || at(d)->source.ready() || must_probe(p) ||
+    if (!is_registered(d)) return d == direction::writing || !is_drained_;
+    return at(d)->source.ready() || (must_probe(p) && p != probing::unless_reported) ||
            kind_ == file_kind::always_ready || kind_ == file_kind::fifo;
   }
   // Returns false if poll(2) is asked and says that a transfer would block.
-  bool may_transfer(direction d, probing p) noexcept { return !must_probe(p) || poll(d); }
+  bool may_transfer(direction d, probing p) const noexcept { return !must_probe(p) || poll(d); }
+  // The same, of a wait that has events.
+  bool may_transfer_after_wait(direction d, probing p) const noexcept {
+    return (p == probing::unless_reported && at(d)->source.ready()) || may_transfer(d, p);
+  }
   // A transfer would have blocked: the next one waits for an event first.
   void note_blocked(direction d) noexcept {
     if (is_open_ && is_registered(d)) at(d)->source.clear();
@@ -108,8 +114,14 @@ class descriptor_file {
   // A transfer has stopped after `bytes` bytes because there were no more, or no more room. The
   // same, unless the last event says that more can be read.
   void note_stopped(direction d, std::size_t bytes) noexcept {
-    if (!is_open_ || !is_registered(d)) return;
-    d == direction::reading ? reading_.source.clear_after(bytes) : writing_->source.clear();
+    if (!is_open_) return;
+    if (d == direction::writing) {
+      if (is_writing_registered_) writing_->source.clear();
+    } else if (is_reading_registered_) {
+      reading_.source.clear_after(bytes);
+    } else {
+      is_drained_ = true;
+    }
   }
 
   // Lets `w` become ready with the next event, at the end of the fd, and when the file is closed.
@@ -174,7 +186,7 @@ class descriptor_file {
   }
   bool must_probe(probing p) const noexcept {
     if (kind_ == file_kind::always_ready) return false;
-    return p == probing::always ||
+    return p >= probing::always ||
            (may_block_ && (p == probing::if_it_may_block || !is_socket(kind_)));
   }
   bool poll(direction d) const noexcept;
@@ -192,6 +204,7 @@ class descriptor_file {
   bool is_open_ : 1 = true;
   bool is_reading_registered_ : 1 = false;
   bool is_writing_registered_ : 1 = false;
+  bool is_drained_ : 1 = false;  // before it was registered for reading, which reports what comes
   unsigned short send_flags_ = MSG_DONTWAIT;
   side reading_;
   std::unique_ptr<side> writing_;  // null before the first wait
@@ -215,6 +228,7 @@ class file_hold {
     if (file_ != nullptr) file_->release();
   }
 
+  descriptor_file* get() const noexcept { return file_; }
   descriptor_file* operator->() const noexcept { return file_; }
   descriptor_file& operator*() const noexcept { return *file_; }
   explicit operator bool() const noexcept { return file_ != nullptr; }

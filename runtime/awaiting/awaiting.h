@@ -268,7 +268,7 @@ class [[nodiscard]] awaiting final : public operation_waiter<Op, coroutine_waite
 
  public:
   template <class A>
-  awaiting(A&& a, frame& f, std::source_location place)
+  awaiting(A&& a, frame& f, const std::source_location& place)
       : base(std::forward<A>(a), f), place_(place) {}
 
   bool await_ready() noexcept {

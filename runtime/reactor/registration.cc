@@ -97,20 +97,6 @@ std::error_code registration::link(listener& l) noexcept {
 
 // --- registration_table --------------------------------------------------------------------------
 
-namespace {
-
-// Fds above this are kept with the other idents, so that one large fd does not make a large array.
-constexpr std::uint64_t most_fds = 1 << 20;
-
-// The place of (filter, fd) in by_fd_, or no place.
-std::size_t place_of(std::int16_t filter, std::uint64_t ident) noexcept {
-  const bool is_fd = (filter == EVFILT_READ || filter == EVFILT_WRITE) && ident < most_fds;
-  return is_fd ? 2 * static_cast<std::size_t>(ident) + (filter == EVFILT_WRITE ? 1 : 0)
-               : ~std::size_t{0};
-}
-
-}  // namespace
-
 bool registration_table::in_own_thread() const noexcept {
   return owner_.in_own_thread();
 }
@@ -150,11 +136,8 @@ registration_slot* registration_table::find(const key& k) const noexcept {
   return held == by_key_.end() ? nullptr : held->second;
 }
 
-bool registration_table::awaited(std::int16_t filter, std::uint64_t ident) const noexcept {
-  const std::size_t place = place_of(filter, ident);
-  if (place < by_fd_.size() && by_fd_[place] == 0)
-    return false;  // as of most files that are written
-  const registration_slot* const held = closed() ? nullptr : find({ident, filter});
+bool registration_table::has_waiter(const key& k) const noexcept {
+  const registration_slot* const held = closed() ? nullptr : find(k);
   return held != nullptr && held->first != nullptr && !held->first->is_idle();
 }
 

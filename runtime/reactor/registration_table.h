@@ -51,7 +51,11 @@ class registration_table {
   registration_slot* acquire(sharing mode, std::int16_t filter, std::uint64_t ident,
                              std::uint32_t fflags);
   // Returns whether a listener of (filter, ident) waits.
-  bool awaited(std::int16_t filter, std::uint64_t ident) const noexcept;
+  bool awaited(std::int16_t filter, std::uint64_t ident) const noexcept {
+    const std::size_t place = place_of(filter, ident);
+    if (place < by_fd_.size() && by_fd_[place] == 0) return false;  // as of most files, to write
+    return has_waiter({ident, filter});
+  }
   // Gives up one hold; the last one ends the slot.
   static void release(registration_slot& slot) noexcept;
   // Takes a slot whose fd is being closed out of the table, and tells its listeners.
@@ -129,6 +133,16 @@ class registration_table {
     }
   };
   static constexpr std::uint32_t no_index = ~std::uint32_t{0};
+  // Fds above this are kept with the other idents, so that one large fd does not make a large
+  // array.
+  static constexpr std::uint64_t most_fds = 1 << 20;
+
+  // The place of (filter, fd) in by_fd_, or no place.
+  static std::size_t place_of(std::int16_t filter, std::uint64_t ident) noexcept {
+    const bool is_fd = (filter == EVFILT_READ || filter == EVFILT_WRITE) && ident < most_fds;
+    return is_fd ? 2 * static_cast<std::size_t>(ident) + (filter == EVFILT_WRITE ? 1 : 0)
+                 : ~std::size_t{0};
+  }
 
   static void refuse(registration_slot& slot, int error) noexcept;
   static bool can_wake(const registration_slot& slot) noexcept {
@@ -139,6 +153,7 @@ class registration_table {
   void forget(registration_slot& slot) noexcept;
   void take_out(registration_slot& slot) noexcept;
   registration_slot* find(const key& k) const noexcept;
+  bool has_waiter(const key& k) const noexcept;
   void insert(const key& k, registration_slot& slot);
   std::uint32_t take_index();
 

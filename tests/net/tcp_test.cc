@@ -330,6 +330,31 @@ TEST_CASE("a stream says when it can be read, for a buffer that is chosen then")
   });
 }
 
+TEST_CASE("a stream that was read to the end of its bytes is readable with the next ones alone") {
+  virtual_time time;
+  loop l(time);
+  tcp_listener listener(l, loopback());
+  run_in(l, [&]() -> task<> {
+    pair p = co_await connected(listener);
+    for (const std::size_t size : {8u, 3u}) {  // a read that fills the room, and a short one
+      CAPTURE(size);
+      std::array<std::byte, 8> room{};
+      for (int i = 0; i < 3; ++i) {
+        CAPTURE(i);
+        const auto early = co_await with_timeout(1us, p.here.readable());
+        CHECK(early.error() == kedge::errc::timed_out);
+        CHECK((co_await p.there.write_some(std::span(room).first(size))).value() == size);
+        CHECK((co_await p.here.readable()).has_value());
+        CHECK((co_await p.here.readable()).has_value());
+        CHECK((co_await p.here.read_some(room)).value() == size);
+      }
+    }
+    p.there.close();
+    CHECK((co_await p.here.readable()).has_value());  // at the end of the stream
+    CHECK((co_await p.here.readable()).has_value());
+  });
+}
+
 TEST_CASE("a listener that never listened has nothing to say") {
   const tcp_listener none;
   CHECK(none.shed() == 0);

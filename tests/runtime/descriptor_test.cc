@@ -251,6 +251,22 @@ TEST_CASE("readable() asks the system, so the caller may read by itself between 
   }
 }
 
+TEST_CASE("a descriptor that has drained the fd gets bytes that another one was notified of") {
+  virtual_time time;
+  loop l(time);
+  stream_pair p(l);
+  descriptor other(l, p.b.native_handle(), ownership::borrowed);
+  CHECK(l.run(kedge::with_timeout(1us, p.b.readable())).error() == errc::timed_out);
+  std::array<std::byte, 8> room;
+  CHECK(l.run(p.a.write_some(bytes("x"))).value() == 1);
+  CHECK(l.run(other.read_some(room)).value() == 1);
+  CHECK(l.run(p.a.write_some(bytes("yz"))).value() == 2);
+  l.poll();  // the event arrives while nobody waits
+  const auto got = l.run(kedge::with_timeout(1s, other.read_some(room)));
+  REQUIRE(got);
+  CHECK(*got == 2);
+}
+
 TEST_CASE("an empty buffer transfers 0 bytes at once") {
   loop l;
   stream_pair p(l);

@@ -79,6 +79,16 @@ double lateness_of_sleepers(std::uint64_t n);
 void post_to_own_thread(std::uint64_t n);
 void post_to_sleeping_loop(std::uint64_t n);
 void echo_over_tcp(std::uint64_t n);
+template <std::size_t connections>
+void echo_by_net(std::uint64_t n);
+void echo_lines_by_net(std::uint64_t n);
+void echo_large_by_net(std::uint64_t n);
+void accept_by_net(std::uint64_t n);
+inline constexpr std::uint64_t most_clients = 8192;
+void hold_connections(std::uint64_t n);
+template <std::size_t connections, std::size_t size>
+void echo_by_epoll(std::uint64_t n);
+void accept_by_epoll(std::uint64_t n);
 void hold_sleepers(std::uint64_t n);
 void jump_in_time(std::uint64_t n);
 
@@ -295,6 +305,46 @@ inline constexpr benchmark benchmarks[] = {
      "the same, and take its event among all the others",
      fire_timers,
      {.than = "kqueue_timer_add"}},
+
+#if defined(__linux__)
+    {"net_epoll_64",
+     "echo 64 bytes over TCP by epoll, with 64 connections",
+     echo_by_epoll<64, 64>,
+     {.n = 32'000}},
+    {"net_epoll_1000", "the same with 1,000 connections", echo_by_epoll<1000, 64>, {.n = 32'000}},
+    {"net_epoll_large",
+     "echo 16 KiB over TCP by epoll, with 1,000 connections",
+     echo_by_epoll<1000, 16384>,
+     {.n = 16'000}},
+    {"net_epoll_accept",
+     "accept a connection of one message by epoll",
+     accept_by_epoll,
+     {.n = 3200}},
+#endif
+    {"net_echo_64",
+     "serve(): echo 64 bytes over TCP, with 64 connections",
+     echo_by_net<64>,
+     {.n = 32'000, .than = by_epoll("net_epoll_64"), .held = true}},
+    {"net_echo_1000",
+     "the same with 1,000 connections",
+     echo_by_net<1000>,
+     {.n = 32'000, .than = by_epoll("net_epoll_1000"), .held = true}},
+    {"net_echo_large",
+     "the same of 16 KiB, by a pool of buffers",
+     echo_large_by_net,
+     {.n = 16'000, .than = by_epoll("net_epoll_large"), .held = true}},
+    {"net_line",
+     "echo a line of 64 bytes by a reader, with 64 connections",
+     echo_lines_by_net,
+     {.n = 32'000, .than = by_epoll("net_epoll_64"), .held = true}},
+    {"net_accept",
+     "serve(): accept a connection of one message, and end it",
+     accept_by_net,
+     {.n = 3200, .than = by_epoll("net_epoll_accept"), .held = true}},
+    {"net_idle",
+     "hold one more TCP connection that waits for a message",
+     hold_connections,
+     {.n = 6000, .most = most_clients - 1000, .held = true}},
 
     {"mach_message",
      "a message of 64 bytes to another task that waits for it",

@@ -1,20 +1,13 @@
 #include <chrono>
-#include <new>
 #include <vector>
 
 #include "benchmark.h"
 #include "descriptor_pool.h"
-#include "kedge/runtime/awaiting/frame_recycler.h"
+#include "heap_frames.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/with_timeout.h"
 
 namespace {
-
-// Takes each block from the heap. The recycler keeps what an earlier run has released.
-struct heap final : kedge::frame_resource {
-  void* allocate(std::size_t size) override { return ::operator new(size); }
-  void release(void* block, std::size_t) noexcept override { ::operator delete(block); }
-};
 
 kedge::task<> sleeper() {
   co_await kedge::sleep_for(std::chrono::hours(1));
@@ -23,15 +16,11 @@ kedge::task<> sleeper() {
 }  // namespace
 
 void hold_sleepers(std::uint64_t n) {
-  heap blocks;
-  kedge::frame_recycler::use(&blocks);
-  {
-    kedge::loop loop;
-    count_turns(loop);
-    for (std::uint64_t i = 0; i < n; ++i) loop.spawn(sleeper);
-    while (loop.poll()) continue;
-  }
-  kedge::frame_recycler::use(nullptr);
+  const heap_frames frames;
+  kedge::loop loop;
+  count_turns(loop);
+  for (std::uint64_t i = 0; i < n; ++i) loop.spawn(sleeper);
+  while (loop.poll()) continue;
 }
 
 // Each of them has been awaited once.

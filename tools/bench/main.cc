@@ -4,8 +4,6 @@
 // difference of the lengths, so that one-time costs drop out. Times are CPU time of all threads,
 // and vary with the machine. A benchmark with a peer is measured in turn with it, and the median of
 // the ratios is printed. Counts do not vary.
-#include <time.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -20,6 +18,7 @@
 #include "allocations.h"
 #include "benchmark.h"
 #include "counted_run.h"
+#include "cpu_time.h"
 
 namespace {
 
@@ -45,13 +44,6 @@ struct arguments {
   bool once = false;
 };
 
-std::uint64_t cpu_now() {
-  timespec t{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 +
-         static_cast<std::uint64_t>(t.tv_nsec);
-}
-
 void print(const benchmark& b, const char* metric, double value, const char* unit) {
   std::printf("kedge %s_%s %.6g %s\n", b.name, metric, value, unit);
   std::fflush(stdout);
@@ -70,9 +62,9 @@ std::optional<double> per_operation(std::uint64_t n, Measure measure) {
 
 double time_of(const benchmark& b, std::uint64_t n) {
   return *per_operation(n, [&](std::uint64_t times) {
-    const std::uint64_t before = cpu_now();
+    start_cpu_time();
     b.run(times);
-    return std::optional(cpu_now() - before);
+    return std::optional(stop_cpu_time());
   });
 }
 
