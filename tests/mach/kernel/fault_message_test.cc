@@ -82,12 +82,18 @@ TEST_CASE("descriptor_memory: a send consumes nothing in macOS 15, and its heade
   });
 }
 
-TEST_CASE("array_memory: a send loses its header and the descriptors before the array" *
+TEST_CASE("array_memory: a send loses its header and the descriptors before the array in macOS 11" *
           with_faults) {
-  in_each_profile([](kernel_profile) {
+  in_each_profile([](kernel_profile profile) {
     parcel p;
     message m = p.make();
     failing plan(fault::array_memory);
+    if (profile == kernel_profile::macos15) {
+      // The array needs no memory of its own.
+      CHECK(m.send() == MACH_MSG_SUCCESS);
+      CHECK_FALSE(plan.end());
+      return;
+    }
     CHECK(m.send() == MACH_SEND_NO_BUFFER);
     CHECK(plan.end());
     CHECK(next_id(p.reply) == MACH_NOTIFY_SEND_ONCE);
