@@ -11,11 +11,12 @@
 // because of which they were to end. The awaitable of run() is destroyed; spawned tasks stay in the
 // loop.
 //
-// A Mach port that has neither senders nor messages wakes no task. A thread that knows the name of
-// the receive right could still make a send right, or send by MACH_MSG_TYPE_MAKE_SEND: let it keep
-// a send right, or a remote of the loop. No more does a full queue wake its senders if their own
-// loop was the last to receive from the port: a thread that will receive from it then keeps a
-// remote.
+// A Mach port that has neither senders nor messages wakes no task, and no more does a port set
+// whose members are such ports. A thread that knows the name of the receive right could still make
+// a send right, or send by MACH_MSG_TYPE_MAKE_SEND: let it keep a send right, or a remote of the
+// loop. Let a thread that will insert members keep a remote. No more does a full queue wake its
+// senders if their own loop was the last to receive from the port: a thread that will receive from
+// it then keeps a remote.
 //
 // If nothing but awaited signals is left, the loop waits for them: that is how a daemon looks which
 // has nothing to do. The loop's observer learns of it, once (happening::only_signals_left).

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "at_sleep.h"
 #include "kedge/mach/died.h"
 #include "kedge/mach/error.h"
 #include "kedge/mach/kernel/extension.h"
@@ -25,7 +26,6 @@
 #include "kedge/mach/try_receive.h"
 #include "kedge/runtime/deadlock.h"
 #include "kedge/runtime/loop.h"
-#include "kedge/runtime/observer.h"
 #include "kedge/runtime/remote.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
@@ -456,15 +456,6 @@ std::string port_text(const receive_right& port) {
   std::snprintf(text, sizeof text, "port 0x%x", port.name());
   return text;
 }
-
-// Notes that its loop is about to wait, which is when a deadlock is looked for.
-class at_sleep final : public observer {
- public:
-  void at(happening what, const context*, const waiter*) noexcept override {
-    if (what == happening::asleep) is_asleep = true;
-  }
-  std::atomic<bool> is_asleep{false};
-};
 
 // Receives one message of the port on the loop, which then is the last to have received from it.
 void receive_once(loop& l, const receive_right& port) {
