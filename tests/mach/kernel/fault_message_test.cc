@@ -321,11 +321,13 @@ TEST_CASE("received_room and received_memory: memory and an array are lost, the 
         CHECK(memory.size == (nth == 2 ? 0 : sizeof text));
         CHECK((memory.address == nullptr) == (nth == 2));
         CHECK(type_of(cargo) == (nth == 1 ? MACH_PORT_TYPE_RECEIVE : MACH_PORT_TYPE_SEND_RECEIVE));
-        // mach_msg_destroy() reads the names of an array that has no address.
         const auto array = got.at<mach_msg_ool_ports_descriptor_t>(
             sizeof(mach_msg_port_descriptor_t) + sizeof(mach_msg_ool_descriptor_t));
         CHECK((array.address == nullptr) == (nth == 1));
-        if (array.address) mach_msg_destroy(&got.header());
+        CHECK(array.count == 1);
+        mach_msg_destroy(&got.header());
+        CHECK(type_of(plain) == MACH_PORT_TYPE_RECEIVE);
+        CHECK(type_of(cargo) == MACH_PORT_TYPE_RECEIVE);
       }
     }
   });
