@@ -22,8 +22,10 @@
 // has nothing to do. The loop's observer learns of it, once (happening::only_signals_left).
 //
 // What is not found: tasks that wait for each other while a timer, an awaited descriptor or a
-// remote is there, whatever that would lead to. A completion that has been awaited counts as a
-// remote for as long as it lives. A host that drives by poll(), run_once() or step() adds work
+// remote is there, whatever that would lead to. Nor a Mach call whose service, on the same loop,
+// never replies, and a send to a full queue from which no loop has received yet: what other threads
+// do with a receive right or a reply right does not show. A completion that has been awaited counts
+// as a remote for as long as it lives. A host that drives by poll(), run_once() or step() adds work
 // by itself, and is never thrown at.
 //
 // Costs: nothing while the loop has something to do or a timer. Before a wait without a time-out,
