@@ -29,6 +29,8 @@ class blocking_trap {
   // code of the send alone. MACH_SEND_TIMED_OUT does not mean that the time has passed: ask
   // expired().
   mach_msg_return_t send(mach_msg_header_t& request, mach_msg_size_t size) noexcept;
+  // Makes send() return before the trap waits for the reply.
+  void split() noexcept { is_first_ = false; }
   // Returns true if the time has passed.
   bool expired() const noexcept { return left() == 0; }
 

@@ -16,8 +16,9 @@
 // the kernel, so that from_kernel() is true. Such a reply can be taken for no_reply, and nothing
 // worse.
 //
-// A request that no task receives is no deadlock, since one could receive it: give calls a
-// deadline.
+// A call that waits for its reply is no deadlock, even if its service is on the same loop and never
+// answers: a thread could receive the request, or reply to one that a task has received. Give calls
+// a deadline.
 //
 // Every call has a reply port of its own, so a late reply cannot reach a newer call; the kernel
 // destroys it. Cancellation loses the request if it was not sent yet, else the reply.

@@ -181,6 +181,7 @@ class message : public descriptor_access<message> {
   friend class descriptor_access<message>;
   friend class blocking_call;
   friend class message_transmission;
+  friend class message_retention;
   friend class destination;
   friend class send_operation;
   friend class call_operation;

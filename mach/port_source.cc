@@ -1,12 +1,16 @@
 // Implements port_source.
 #include "kedge/mach/port_source.h"
 
+#include <mach/vm_map.h>
+
+#include <algorithm>
 #include <mutex>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
 #include "kedge/mach/current_space.h"
+#include "kedge/mach/port_status.h"
 #include "kedge/mach/try_receive.h"
 #include "kedge/runtime/base/list.h"
 #include "kedge/runtime/reactor/registration_table.h"
@@ -20,6 +24,10 @@ void check_spaces(const reactor& r, std::uint32_t space) {
     throw std::logic_error("kedge::mach: this port belongs to another space than the current one");
   }
   check_space(r);
+}
+
+bool can_bring_message(const port_status& status) noexcept {
+  return status.has_senders() || status.send_once_rights() != 0 || status.messages() != 0;
 }
 
 }  // namespace
@@ -155,6 +163,35 @@ mach_msg_return_t port_source::take(received& into, const wanted_message& wanted
     (code == MACH_RCV_TOO_LARGE ? too_large_ : unreadable_).fetch_add(1, std::memory_order_relaxed);
   }
   return code;
+}
+
+bool port_source::can_receive() noexcept {
+  const mach_port_name_t last = waking_member_.load(std::memory_order_relaxed);
+  port_status status;
+  if (last != MACH_PORT_NULL && read_status(last, status) == KERN_SUCCESS && status.is_in_set() &&
+      can_bring_message(status)) {
+    return true;
+  }
+  const mach_port_name_t here = name();
+  if (read_status(here, status) == KERN_SUCCESS) return can_bring_message(status);
+  mach_port_name_array_t members = nullptr;
+  mach_msg_type_number_t count = 0;
+  if (mach_port_get_set_status(mach_task_self(), here, &members, &count) != KERN_SUCCESS) {
+    return true;
+  }
+  const mach_port_name_t* const end = members + count;
+  const mach_port_name_t* const found = std::find_if(members, members + count, [](auto member) {
+    port_status each;
+    return read_status(member, each) != KERN_SUCCESS || can_bring_message(each);
+  });
+  const bool is_found = found != end;
+  waking_member_.store(is_found ? *found : mach_port_name_t{MACH_PORT_NULL},
+                       std::memory_order_relaxed);
+  if (members != nullptr) {
+    vm_deallocate(mach_task_self(), reinterpret_cast<vm_address_t>(members),
+                  count * sizeof *members);
+  }
+  return is_found;
 }
 
 void port_source::found_empty() noexcept {

@@ -76,6 +76,8 @@ class port_source {
     return *tags_;
   }
 
+  // Returns false if neither the port nor a member of the set has senders or messages.
+  bool can_receive() noexcept;
   // Tries once to receive, as try_receive(), and counts a loss.
   mach_msg_return_t take(received& into, const wanted_message& wanted = {},
                          bool* emptied = nullptr) noexcept;
@@ -111,6 +113,8 @@ class port_source {
   std::atomic<bool> claimed_{false};
   std::atomic<std::uint64_t> unreadable_{0};
   std::atomic<std::uint64_t> too_large_{0};
+  // The member of a set by which can_receive() last returned true: spares a look at the others.
+  std::atomic<mach_port_name_t> waking_member_{MACH_PORT_NULL};
   std::unique_ptr<member_tags> tags_;  // null for a receive right
   std::size_t expected_size_ = 0;      // bytes to allocate for the next message
   // Guards registered_: while it is held, the object that registered_ names is not deleted.

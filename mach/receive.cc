@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "kedge/mach/error.h"
-#include "kedge/mach/port_status.h"
 #include "kedge/runtime/awaiting/context.h"
 #include "kedge/runtime/reactor/reactor.h"
 
@@ -95,13 +94,8 @@ void receive_operation::closed(std::error_code why) noexcept {
   wake(*waiter_);
 }
 
-// Returns false for a port that has neither senders nor messages. The kernel has no such answer for
-// a port set.
 bool receive_operation::can_wake() const noexcept {
-  port_status status;
-  const kern_return_t code = read_status(source_->name(), status);
-  return code != KERN_SUCCESS || status.mps_srights != 0 || status.mps_sorights != 0 ||
-         status.mps_msgcount != 0;
+  return source_->can_receive();
 }
 
 void receive_operation::describe(description& line) const noexcept {

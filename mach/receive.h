@@ -17,9 +17,10 @@
 // A message comes with its sender's audit token, its sequence number and the port's context;
 // receive().with_trailer(trailer_elements::all) adds what else the kernel has.
 //
-// A right without senders and messages is taken for one that nothing can wake: if nothing else is
-// left, loop::run() throws a deadlock. A thread that makes send rights from the name later keeps
-// one meanwhile, or a remote of the loop.
+// A right without senders and messages is taken for one that nothing can wake, and so is a set with
+// no other members: if nothing else is left, loop::run() throws a deadlock. A thread that makes
+// send rights from the name later keeps one until then, or a remote of the loop. A thread that
+// inserts members later keeps a remote.
 #pragma once
 
 #include <mach/mach.h>

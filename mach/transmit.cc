@@ -2,9 +2,11 @@
 #include "kedge/mach/transmit.h"
 
 #include <cstring>
+#include <new>
 
 #include "kedge/mach/error.h"
 #include "kedge/mach/kernel/extension.h"
+#include "kedge/mach/message_retention.h"
 #include "kedge/mach/right_in_message.h"
 
 namespace kedge::mach {
@@ -48,8 +50,7 @@ bool is_dead(mach_port_name_t name) noexcept {
 // Calls mach_msg with a message, and finds out what the call has left of it.
 class message_transmission {
  public:
-  message_transmission(message& m, blocking_trap* trap) noexcept
-      : m_(m), header_(m.buffer_.header()), trap_(trap) {}
+  message_transmission(message& m, blocking_trap* trap) noexcept : m_(m), trap_(trap) {}
 
   [[gnu::always_inline]] send_result run(mach_port_name_t to,
                                          mach_msg_type_name_t disposition) noexcept {
@@ -59,18 +60,19 @@ class message_transmission {
     // The reply port has died since. Nothing was consumed.
     if (code == MACH_SEND_INVALID_REPLY && drop_dead_reply()) code = send();
     send_result result{code};
-    if (code == MACH_MSG_SUCCESS || was_consumed(code)) {
-      m_.forget();
+    if (code == MACH_MSG_SUCCESS || was_consumed(code)) m_.forget();
+    if (!m_) {
       result.awakened = awakened_;
       return result;
     }
     // The kernel consumed nothing, or gave everything back. In both cases the buffer names what the
     // caller owns.
-    const mach_msg_type_name_t returned = MACH_MSGH_BITS_REMOTE(header_.msgh_bits);
+    mach_msg_header_t& header = m_.buffer_.header();
+    const mach_msg_type_name_t returned = MACH_MSGH_BITS_REMOTE(header.msgh_bits);
     if (returned == MACH_MSG_TYPE_MOVE_SEND || returned == MACH_MSG_TYPE_MOVE_SEND_ONCE) {
-      result.returned = header_.msgh_remote_port;
+      result.returned = header.msgh_remote_port;
     }
-    header_.msgh_remote_port = MACH_PORT_NULL;
+    header.msgh_remote_port = MACH_PORT_NULL;
     m_.set_bits(m_.reply_disposition(), m_.voucher_disposition());
     if (came_back_short_) m_.clear();
     return result;
@@ -85,9 +87,10 @@ class message_transmission {
     const natural_t padding = 0;
     std::memcpy(m_.buffer_.data() + size, &padding, sizeof padding);
     const mach_msg_bits_t complex = m_.layout_.descriptors != 0 ? MACH_MSGH_BITS_COMPLEX : 0u;
-    header_.msgh_bits =
+    mach_msg_header_t& header = m_.buffer_.header();
+    header.msgh_bits =
         MACH_MSGH_BITS_SET(disposition, m_.reply_disposition(), m_.voucher_disposition(), complex);
-    header_.msgh_remote_port = to;
+    header.msgh_remote_port = to;
   }
 
   // A dead reply right is refused since macOS 15, and ends a hardened task. Sends none in its
@@ -97,25 +100,50 @@ class message_transmission {
     if (disposition != MACH_MSG_TYPE_MOVE_SEND && disposition != MACH_MSG_TYPE_MOVE_SEND_ONCE) {
       return false;
     }
-    if (!is_dead(header_.msgh_local_port)) return false;
-    release_right_in_message(header_.msgh_local_port, disposition);
-    header_.msgh_local_port = MACH_PORT_NULL;
-    header_.msgh_bits &= ~mach_msg_bits_t{MACH_MSGH_BITS_LOCAL_MASK};
+    mach_msg_header_t& header = m_.buffer_.header();
+    if (!is_dead(header.msgh_local_port)) return false;
+    release_right_in_message(header.msgh_local_port, disposition);
+    header.msgh_local_port = MACH_PORT_NULL;
+    header.msgh_bits &= ~mach_msg_bits_t{MACH_MSGH_BITS_LOCAL_MASK};
     return true;
+  }
+
+  mach_msg_return_t call_kernel() noexcept {
+    mach_msg_header_t& header = m_.buffer_.header();
+    // mach_msg takes the size from its argument. When it gives a message back it sets this one.
+    header.msgh_size = 0;
+    const kernel::sending sent = trap_ != nullptr
+                                     ? kernel::sending{trap_->send(header, size_), MACH_PORT_NULL}
+                                     : kernel::send(&header, options, size_);
+    awakened_ = sent.awakened;
+    return sent.code;
+  }
+
+  // call_kernel() with a message that has an array.
+  [[gnu::noinline]] mach_msg_return_t call_kernel_with_array() noexcept {
+    try {
+      message_retention own(m_);
+      // What was sent as a copy is not to be kept until the reply has come.
+      if (trap_ != nullptr) trap_->split();
+      const mach_msg_return_t code = call_kernel();
+      const mach_msg_return_t plain = without_shortage(code);
+      if (plain == MACH_MSG_SUCCESS || is_given_back(plain) || was_consumed(plain)) {
+        own.release();
+      } else {
+        own.restore(m_);
+      }
+      return code;
+    } catch (const std::bad_alloc&) {
+      return MACH_SEND_NO_BUFFER;
+    }
   }
 
   mach_msg_return_t send() noexcept {
     for (;;) {
-      // mach_msg takes the size from its argument. When it gives a message back it sets this one.
-      header_.msgh_size = 0;
-      const kernel::sending sent =
-          trap_ != nullptr ? kernel::sending{trap_->send(header_, size_), MACH_PORT_NULL}
-                           : kernel::send(&header_, options, size_);
-      const mach_msg_return_t code = sent.code;
-      awakened_ = sent.awakened;
+      const mach_msg_return_t code =
+          m_.layout_.has_array ? call_kernel_with_array() : call_kernel();
       const mach_msg_return_t plain = without_shortage(code);
-      came_back_short_ =
-          code != plain && (plain == MACH_SEND_INTERRUPTED || plain == MACH_SEND_TIMED_OUT);
+      came_back_short_ = code != plain && is_given_back(plain);
       // After an interruption the kernel has put the message back, and the header holds the names
       // and dispositions to send it with again.
       if (plain != MACH_SEND_INTERRUPTED || came_back_short_) return plain;
@@ -139,16 +167,18 @@ class message_transmission {
         // A message without descriptors, and one that is larger than 48 MiB, is refused before
         // anything is taken.
         return m_.layout_.descriptors != 0 && !checks_descriptors_first();
-      case MACH_SEND_NO_BUFFER:
-        // The message was given back, or there was no memory for it, or for the names of an array.
-        return header_.msgh_size == 0 && m_.layout_.has_array;
       default:
         return false;
     }
   }
 
+  // Returns true if the kernel has put the message back into the buffer.
+  bool is_given_back(mach_msg_return_t code) const noexcept {
+    return code == MACH_SEND_TIMED_OUT || code == MACH_SEND_INTERRUPTED ||
+           (code == MACH_SEND_NO_BUFFER && m_.buffer_.header().msgh_size != 0);
+  }
+
   message& m_;
-  mach_msg_header_t& header_;
   blocking_trap* const trap_;  // null: never blocks
   mach_msg_size_t size_ = 0;
   mach_port_name_t awakened_ = MACH_PORT_NULL;

@@ -26,6 +26,8 @@ struct send_result {
 //   A code with which mach_msg has consumed an unknown part of the message
 //     (MACH_SEND_INVALID_RIGHT, MACH_MSG_VM_KERNEL and others; with some codes it depends on the
 //     version of the kernel): `m` is empty. What the kernel did not consume is leaked.
+//   MACH_SEND_NO_BUFFER and an empty `m`: the kernel had no memory for an array of rights, and has
+//     consumed a part of the message. The rest is released (message_retention.h).
 //   MACH_SEND_TIMED_OUT or INTERRUPTED and an empty `m`: the message was given back, but the space
 //     had no room for all of it. What came back is released.
 //   Any other code: `m` is whole. If the kernel has put the message back into the buffer

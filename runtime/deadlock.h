@@ -11,18 +11,21 @@
 // because of which they were to end. The awaitable of run() is destroyed; spawned tasks stay in the
 // loop.
 //
-// A Mach port that has neither senders nor messages wakes no task. A thread that knows the name of
-// the receive right could still make a send right, or send by MACH_MSG_TYPE_MAKE_SEND: let it keep
-// a send right, or a remote of the loop. No more does a full queue wake its senders if their own
-// loop was the last to receive from the port: a thread that will receive from it then keeps a
-// remote.
+// A Mach port that has neither senders nor messages wakes no task, and no more does a port set
+// whose members are such ports. A thread that knows the name of the receive right could still make
+// a send right, or send by MACH_MSG_TYPE_MAKE_SEND: let it keep a send right, or a remote of the
+// loop. Let a thread that will insert members keep a remote. No more does a full queue wake its
+// senders if their own loop was the last to receive from the port: a thread that will receive from
+// it then keeps a remote.
 //
 // If nothing but awaited signals is left, the loop waits for them: that is how a daemon looks which
 // has nothing to do. The loop's observer learns of it, once (happening::only_signals_left).
 //
 // What is not found: tasks that wait for each other while a timer, an awaited descriptor or a
-// remote is there, whatever that would lead to. A completion that has been awaited counts as a
-// remote for as long as it lives. A host that drives by poll(), run_once() or step() adds work
+// remote is there, whatever that would lead to. Nor a Mach call whose service, on the same loop,
+// never replies, and a send to a full queue from which no loop has received yet: what other threads
+// do with a receive right or a reply right does not show. A completion that has been awaited counts
+// as a remote for as long as it lives. A host that drives by poll(), run_once() or step() adds work
 // by itself, and is never thrown at.
 //
 // Costs: nothing while the loop has something to do or a timer. Before a wait without a time-out,

@@ -138,7 +138,7 @@ enum class fault : std::uint32_t {
   message_memory,     // no memory for a message
   death_before,       // the peer's task ends before the call
   descriptor_memory,  // no memory for what the descriptors of a message carry
-  array_memory,       // no memory for the names of an array of rights
+  array_memory,       // no memory for an array of rights
   sent_memory,        // no memory for a copy of out-of-line memory
   sent_right,         // another thread releases the right that a descriptor moves
   full_queue,         // the queue is full while a send looks

@@ -11,8 +11,9 @@
 // released a right twice (which raises a guard exception), and the process has the memory that it
 // had. A fault that ends a task ends its space: then the other one is held to all this.
 //
-// A send that fails with errc::rights_lost leaks what the kernel has not consumed. A dialogue
-// reports it by note(), and its task may then have more names than before.
+// A send that fails with errc::rights_lost leaks what the kernel has not consumed, unless the
+// kernel had no memory for an array. A dialogue reports it by note(), and its task may then have
+// more names than before.
 #pragma once
 
 #include <cstdint>

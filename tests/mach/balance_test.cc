@@ -175,6 +175,21 @@ task<> send_arrays(loop&, send_right to) {
   note_sent(co_await send(to, std::move(m)));
 }
 
+task<> ask_with_arrays(loop&, send_right to) {
+  const receive_right port = receive_right::make();
+  for (const bool moves : {false, true}) {
+    message m(1, port.make_send(), memory_region::make(100));
+    if (moves) m.append(receive_right::make());
+    for (int i = 0; i < 2; ++i) {
+      std::vector<send_right> sends;
+      sends.push_back(port.make_send());
+      m.append(std::move(sends));
+    }
+    const auto r = co_await call(to, std::move(m));
+    if (!r) note(r.error().code());
+  }
+}
+
 task<> send_immovable(loop&, send_right to) {
   message m(1, immovable(receive_right::make()));
   note_sent(co_await send(to, std::move(m)));
@@ -268,6 +283,7 @@ const named_dialogue dialogues[] = {
     {"memory to a queue that is full at times", {&send_memory, &ignore, 1, true}},
     {"arrays of rights", {&send_arrays, &ignore}},
     {"arrays of rights that are taken out", {&send_arrays, &take_arrays}},
+    {"calls with arrays behind other rights", {&ask_with_arrays, &answer}},
     {"an immovable right", {&send_immovable, &answer}},
     {"a death", {&see_death, &end_soon}},
     {"a death while there is no room", {&see_death_and_room, &end_soon, 1}},

@@ -157,6 +157,9 @@ TEST_CASE("the waits of a space whose task has ended are over (closed), and noth
     CHECK(error == kedge::errc::closed);
     CHECK_FALSE(l->poll());
     l.reset();
+    const scoped_space inside(ending);
+    right.reset();
+    port.reset();
   }
 }
 

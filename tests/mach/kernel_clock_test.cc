@@ -70,6 +70,13 @@ TEST_CASE("a timer's message arrives when a jump of the loops reaches its time")
   CHECK(world.run() == 0);
   CHECK(received_at == 1min);
 }
+
+TEST_CASE("run() waits for the message of a timer, to whose port the kernel has a send right") {
+  const receive_right timer = receive_right::adopt(mk_timer_create());
+  REQUIRE(mk_timer_arm(timer.name(), after(1ms)) == KERN_SUCCESS);
+  loop l;
+  CHECK(l.run(timer.receive()).has_value());
+}
 #endif
 
 }  // namespace kedge::mach

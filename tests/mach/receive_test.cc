@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 #include <mach/mach.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -18,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "at_sleep.h"
 #include "kedge/mach/error.h"
 #include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/no_senders.h"
@@ -26,6 +28,7 @@
 #include "kedge/mach/try_receive.h"
 #include "kedge/runtime/deadlock.h"
 #include "kedge/runtime/loop.h"
+#include "kedge/runtime/remote.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/when_all.h"
@@ -603,6 +606,76 @@ TEST_CASE("run() reports a deadlock at a port that has neither senders nor messa
   CHECK(l.run(receive_text(port)) == "sent");
   sender.join();
   CHECK_THROWS_AS(l.run(receive_text(port)), deadlock);
+}
+
+namespace {
+
+task<std::string> receive_text_of_set(const port_set& set) {
+  received m = (co_await set.receive()).value();
+  co_return std::string(m.text());
+}
+
+}  // namespace
+
+TEST_CASE("run() reports a deadlock at a set whose members have neither senders nor messages") {
+  loop l;
+  port_set set = port_set::make();
+  CHECK_THROWS_AS(l.run(receive_text_of_set(set)), deadlock);
+  std::array<receive_right, 3> members;
+  for (receive_right& each : members) {
+    each = receive_right::make();
+    set.insert(each);
+  }
+  CHECK_THROWS_AS(l.run(receive_text_of_set(set)), deadlock);
+  REQUIRE(try_send(members[1].make_send(), message(0, "queued")));
+  CHECK(l.run(receive_text_of_set(set)) == "queued");
+  CHECK_THROWS_AS(l.run(receive_text_of_set(set)), deadlock);
+}
+
+TEST_CASE("run() waits at a set while a member can get a message") {
+  loop l;
+  port_set set = port_set::make();
+  std::array<receive_right, 3> members;
+  for (receive_right& each : members) {
+    each = receive_right::make();
+    set.insert(each);
+  }
+  at_sleep watch;
+  l.set_observer(&watch);
+  // The thread acts when the loop waits already.
+  const auto receives_what_is_sent_by = [&](auto act) {
+    watch.is_asleep = false;
+    std::thread sender([&] {
+      while (!watch.is_asleep) std::this_thread::yield();
+      CHECK(act());
+    });
+    CHECK(l.run(receive_text_of_set(set)) == "sent");
+    sender.join();
+  };
+  const auto by_right = [&](const receive_right& member) {
+    receives_what_is_sent_by([right = member.make_send()]() mutable {
+      return try_send(std::exchange(right, {}), message(0, "sent"));
+    });
+  };
+  SUBCASE("a thread has a send right, of one member and then of another") {
+    by_right(members[2]);
+    by_right(members[0]);
+  }
+  SUBCASE("a thread has a send-once right") {
+    receives_what_is_sent_by([right = members[1].make_send_once()]() mutable {
+      return try_send(std::move(right), message(0, "sent"));
+    });
+  }
+  SUBCASE("a thread with a remote of the loop inserts a member") {
+    const remote keeps = l.get_remote();
+    const receive_right late = receive_right::make();
+    receives_what_is_sent_by([&] {
+      set.insert(late);
+      return try_send(late.make_send(), message(0, "sent"));
+    });
+  }
+  l.set_observer(nullptr);
+  CHECK_THROWS_AS(l.run(receive_text_of_set(set)), deadlock);
 }
 
 TEST_CASE("1,000 messages from another thread wake the loop and arrive in order") {

@@ -17,15 +17,17 @@
 #include <utility>
 #include <vector>
 
+#include "at_sleep.h"
+#include "kedge/mach/call.h"
 #include "kedge/mach/died.h"
 #include "kedge/mach/error.h"
 #include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/port_set.h"
 #include "kedge/mach/receive.h"
+#include "kedge/mach/reply.h"
 #include "kedge/mach/try_receive.h"
 #include "kedge/runtime/deadlock.h"
 #include "kedge/runtime/loop.h"
-#include "kedge/runtime/observer.h"
 #include "kedge/runtime/remote.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
@@ -457,15 +459,6 @@ std::string port_text(const receive_right& port) {
   return text;
 }
 
-// Notes that its loop is about to wait, which is when a deadlock is looked for.
-class at_sleep final : public observer {
- public:
-  void at(happening what, const context*, const waiter*) noexcept override {
-    if (what == happening::asleep) is_asleep = true;
-  }
-  std::atomic<bool> is_asleep{false};
-};
-
 // Receives one message of the port on the loop, which then is the last to have received from it.
 void receive_once(loop& l, const receive_right& port) {
   REQUIRE(try_send(port.make_send(), message(0)));
@@ -551,6 +544,52 @@ TEST_CASE("run() waits for room that something beside the loop's tasks may make"
     CHECK_NOTHROW(l.run(send_one(to, 1)));
   }
   if (drains.joinable()) drains.join();
+  l.set_observer(nullptr);
+}
+
+namespace {
+
+task<mach_msg_id_t> call_once(const send_right& service) {
+  const received answer = (co_await call(service, message(1))).value();
+  co_return answer.id();
+}
+
+}  // namespace
+
+TEST_CASE("run() reports a call that waits for room which only its own loop can make") {
+  const receive_right port = receive_right::make(1);
+  const send_right to = port.make_send();
+  loop l;
+  receive_once(l, port);
+  fill(port);
+  CHECK_THROWS_AS(l.run(call_once(to)), deadlock);
+}
+
+TEST_CASE("run() waits for a reply that something beside the loop's tasks may send") {
+  const receive_right port = receive_right::make();
+  const send_right to = port.make_send();
+  loop l;
+  at_sleep watch;
+  l.set_observer(&watch);
+  received request;
+  SUBCASE("a thread receives the request, from a port of which the loop was the last receiver") {
+    receive_once(l, port);
+  }
+  SUBCASE("a thread receives the request, from a port from which the loop has never received") {}
+  SUBCASE("a thread replies to a request that a task of the loop has received") {
+    l.spawn([](const receive_right& from, received& into) -> task<> {
+      into = (co_await from.receive()).value();
+    }(port, request));
+  }
+  watch.is_asleep = false;
+  std::thread replies([&] {
+    while (!watch.is_asleep) std::this_thread::yield();
+    std::size_t size = 0;
+    if (!request) CHECK(try_receive(port.name(), size, request) == MACH_MSG_SUCCESS);
+    CHECK_FALSE(reply(request, message(7)));
+  });
+  CHECK(l.run(call_once(to)) == 7);
+  replies.join();
   l.set_observer(nullptr);
 }
 

@@ -189,18 +189,18 @@ TEST_CASE("a service that ends completes its client's died() and no_senders()" *
     requests.destroy();
   }
   SUBCASE("its space is destroyed with its rights in place") {
+    {
+      // The name stays, without an object that the library would report as left over.
+      const scoped_space in_server(server->names);
+      static_cast<void>(std::move(requests).release());
+    }
     server->runs.reset();
     server.reset();
   }
   while (!dead) client.runs->run_once();
   CHECK(alone);
   client.runs.reset();
-  if (server) {
-    server->runs.reset();
-  } else {
-    // The space is gone, and the right with it.
-    std::move(requests).release();
-  }
+  if (server) server->runs.reset();
 }
 
 TEST_CASE("a loop that was made in a space and has lost its hook refuses to wait outside of it" *

@@ -5,13 +5,17 @@
 #include <doctest/doctest.h>
 #include <mach/mach.h>
 
+#include <cstdint>
 #include <ostream>
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/immovable.h"
 #include "kedge/mach/kernel/extension.h"
+#include "kedge/mach/memory_region.h"
 #include "kedge/mach/send.h"
 #include "kedge/mach/try_receive.h"
 #include "space_names.h"
@@ -146,6 +150,85 @@ TEST_CASE("a send for which the kernel has no memory hands the message back, in 
     CHECK(transmit(m, to.name(), MACH_MSG_TYPE_COPY_SEND).code == MACH_MSG_SUCCESS);
     take(port).clear();
     CHECK(f.all_gone());
+  }
+  CHECK(names_in_space() == before);
+}
+
+// What a message with arrays carries ahead of them.
+enum class cargo { nothing, copied, moved };
+
+struct shortage {
+  kernel::fault point;
+  std::uint64_t nth;
+  kernel::kernel_profile profile;
+};
+
+TEST_CASE("a message with arrays for which the kernel has no memory keeps what it can" *
+          doctest::skip(!kernel::has_many_tasks())) {
+  using enum kernel::kernel_profile;
+  using enum kernel::fault;
+  const std::size_t before = names_in_space();
+  for (const shortage& each : {shortage{message_memory, 1, macos11},
+                               {message_memory, 1, macos15},
+                               {descriptor_memory, 1, macos15},
+                               {array_memory, 1, macos11},
+                               {array_memory, 2, macos11}}) {
+    for (const cargo ahead : {cargo::nothing, cargo::copied, cargo::moved}) {
+      for (const bool once : {false, true}) {
+        CAPTURE(static_cast<int>(each.point));
+        CAPTURE(each.nth);
+        CAPTURE(static_cast<int>(each.profile));
+        CAPTURE(static_cast<int>(ahead));
+        CAPTURE(once);
+        fixture f;
+        const receive_right port = receive_right::make();
+        message m(5);
+        if (ahead != cargo::nothing) {
+          m.reply_to(f.other.make_send());
+          m.append(f.other.make_send());
+          m.append(memory_region::make(100));
+        }
+        if (ahead == cargo::moved) {
+          m.reply_to(f.other.make_send_once());
+          m.append(receive_right::make());
+          m.append(immovable(receive_right::make()));
+        }
+        std::vector<send_right> sends;
+        sends.push_back(f.other.make_send());
+        m.append(std::move(sends));
+        std::vector<receive_right> receives;
+        receives.push_back(receive_right::make());
+        m.append(std::move(receives));
+        const std::size_t rights = m.rights();
+        kernel::set_kernel_profile(each.profile);
+        kernel::plan_faults({.points = kernel::fault_plan::only(each.point), .nth = each.nth});
+        auto failed = once ? try_send(port.make_send_once(), std::move(m))
+                           : try_send(port.make_send(), std::move(m));
+        CHECK(kernel::end_faults().caused == 1);
+        kernel::set_kernel_profile(macos15);
+        REQUIRE_FALSE(failed);
+        // The kernel consumes what is ahead of an array that it has no memory for.
+        const bool is_lost = each.point == array_memory && (once || ahead == cargo::moved);
+        CHECK(failed.error().code() ==
+              (is_lost ? make_error_code(errc::rights_lost) : msg_error(MACH_SEND_NO_BUFFER)));
+        message left = std::move(failed.error()).message();
+        CHECK(left.rights() == (is_lost ? 0 : rights));
+        if (!is_lost) {
+          const receive_right heir = receive_right::make();
+          REQUIRE(try_send(heir.make_send(), std::move(left)));
+          received arrived = take(heir);
+          CHECK(arrived.rights() == rights);
+          CHECK(arrived.take_send_array(rights - 2).at(0).name() == f.other.name());
+          CHECK(arrived.take_receive_array(rights - 1).at(0));
+          if (ahead != cargo::nothing) {
+            CHECK(arrived.take_send(0).name() == f.other.name());
+            CHECK(arrived.take_memory(1).size() == 100);
+            CHECK(arrived.take_reply());
+          }
+        }
+        CHECK(f.all_gone());
+      }
+    }
   }
   CHECK(names_in_space() == before);
 }

@@ -13,10 +13,18 @@
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 
+// The benchmarks that the time of one is compared with, in the same run.
+struct peers {
+  constexpr peers() = default;
+  constexpr peers(const char* a, const char* b = nullptr, const char* c = nullptr)
+      : names{a, b, c} {}
+  const char* names[3]{};
+};
+
 struct conditions {
-  std::uint64_t n = 100'000;         // the default of -n
-  bool one_thread = true;            // instructions are counted only with one thread
-  const char* than = nullptr;        // the peer that its time is compared with
+  std::uint64_t n = 100'000;  // the default of -n
+  bool one_thread = true;     // instructions are counted only with one thread
+  peers than{};
   std::string (*lacks)() = nullptr;  // says what this machine does not allow, or nothing
   std::uint64_t most = std::numeric_limits<std::uint64_t>::max();  // the largest n
   std::size_t size = 0;  // the bytes of an object, which are printed instead of a measurement
@@ -110,6 +118,18 @@ void look_up_among_many(std::uint64_t n);
 void copy_memory(std::uint64_t n);
 void send_memory(std::uint64_t n);
 void send_memory_and_read(std::uint64_t n);
+
+template <kedge::task<> (*work)(kedge::loop& loop, std::size_t size, std::uint64_t n),
+          std::size_t size>
+void on_a_loop(std::uint64_t n) {
+  kedge::loop loop;
+  count_turns(loop);
+  loop.run(work(loop, size, n));
+}
+kedge::task<> move_memory(kedge::loop& loop, std::size_t size, std::uint64_t n);
+kedge::task<> write_to_pipe(kedge::loop& loop, std::size_t size, std::uint64_t n);
+kedge::task<> write_to_socket(kedge::loop& loop, std::size_t size, std::uint64_t n);
+kedge::task<> copy_to_queue(kedge::loop& loop, std::size_t size, std::uint64_t n);
 
 template <std::size_t size, std::size_t ready>
 void wait_by_epoll(std::uint64_t n);
@@ -403,6 +423,58 @@ inline constexpr benchmark benchmarks[] = {
      "the same, and read every page of it",
      send_memory_and_read,
      {.n = 20, .than = "mach_memcpy"}},
+    {"move_1k",
+     "move 1 KiB of memory in a message between two ends on a loop",
+     on_a_loop<move_memory, 1u << 10>,
+     {.n = 2000, .than = {"move_1k_pipe", "move_1k_socket", "move_1k_queue"}}},
+    {"move_1k_pipe", "the same through a pipe", on_a_loop<write_to_pipe, 1u << 10>, {.n = 2000}},
+    {"move_1k_socket",
+     "the same through a socket pair",
+     on_a_loop<write_to_socket, 1u << 10>,
+     {.n = 2000}},
+    {"move_1k_queue",
+     "the same through a queue that copies it in and out",
+     on_a_loop<copy_to_queue, 1u << 10>,
+     {.n = 2000}},
+    {"move_64k",
+     "move 64 KiB of memory in a message between two ends on a loop",
+     on_a_loop<move_memory, 64u << 10>,
+     {.n = 400, .than = {"move_64k_pipe", "move_64k_socket", "move_64k_queue"}}},
+    {"move_64k_pipe", "the same through a pipe", on_a_loop<write_to_pipe, 64u << 10>, {.n = 400}},
+    {"move_64k_socket",
+     "the same through a socket pair",
+     on_a_loop<write_to_socket, 64u << 10>,
+     {.n = 400}},
+    {"move_64k_queue",
+     "the same through a queue that copies it in and out",
+     on_a_loop<copy_to_queue, 64u << 10>,
+     {.n = 400}},
+    {"move_1m",
+     "move 1 MiB of memory in a message between two ends on a loop",
+     on_a_loop<move_memory, 1u << 20>,
+     {.n = 100, .than = {"move_1m_pipe", "move_1m_socket", "move_1m_queue"}}},
+    {"move_1m_pipe", "the same through a pipe", on_a_loop<write_to_pipe, 1u << 20>, {.n = 100}},
+    {"move_1m_socket",
+     "the same through a socket pair",
+     on_a_loop<write_to_socket, 1u << 20>,
+     {.n = 100}},
+    {"move_1m_queue",
+     "the same through a queue that copies it in and out",
+     on_a_loop<copy_to_queue, 1u << 20>,
+     {.n = 100}},
+    {"move_64m",
+     "move 64 MiB of memory in a message between two ends on a loop",
+     on_a_loop<move_memory, 64u << 20>,
+     {.n = 4, .than = {"move_64m_pipe", "move_64m_socket", "move_64m_queue"}}},
+    {"move_64m_pipe", "the same through a pipe", on_a_loop<write_to_pipe, 64u << 20>, {.n = 4}},
+    {"move_64m_socket",
+     "the same through a socket pair",
+     on_a_loop<write_to_socket, 64u << 20>,
+     {.n = 4}},
+    {"move_64m_queue",
+     "the same through a queue that copies it in and out",
+     on_a_loop<copy_to_queue, 64u << 20>,
+     {.n = 4}},
     {"mach_port", "make one more port in the space", make_ports, {.n = 1'000'000}},
     {"mach_name", "look a name up among 1,000", look_up_among_few},
     {"mach_names", "look a name up among 1,000,000", look_up_among_many, {.than = "mach_name"}},

@@ -2,8 +2,10 @@
 //
 // A count per operation is the difference of two runs of different length, divided by the
 // difference of the lengths, so that one-time costs drop out. Times are CPU time of all threads,
-// and vary with the machine. A benchmark with a peer is measured in turn with it, and the median of
-// the ratios is printed. Counts do not vary.
+// and vary with the machine. A benchmark with peers is measured in turn with them, and the median
+// of the ratios to each is printed. Counts do not vary.
+#include <time.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -74,19 +76,35 @@ double median(std::vector<double> of) {
   return *middle;
 }
 
+const benchmark& find(std::string_view name) {
+  return *std::find_if(std::begin(benchmarks), std::end(benchmarks),
+                       [&](const benchmark& each) { return each.name == name; });
+}
+
+// The ratio to a peer, in each round of measurements.
+struct comparison {
+  const benchmark& peer;
+  std::vector<double> ratios;
+};
+
 void measure_time(const benchmark& b, std::uint64_t n) {
-  if (!b.on.than) return print(b, "cpu", time_of(b, n), "ns");
-  // In turn with its peer, since the load of the machine changes.
-  const benchmark& other = *std::find_if(
-      std::begin(benchmarks), std::end(benchmarks),
-      [&b](const benchmark& each) { return each.name == std::string_view(b.on.than); });
-  std::vector<double> times, ratios;
+  std::vector<comparison> comparisons;
+  for (const char* const name : b.on.than.names) {
+    if (name != nullptr) comparisons.push_back({find(name), {}});
+  }
+  if (comparisons.empty()) return print(b, "cpu", time_of(b, n), "ns");
+  // In turn with its peers, since the load of the machine changes.
+  std::vector<double> times;
   for (int i = 0; i < 15; ++i) {
     times.push_back(time_of(b, n));
-    ratios.push_back(times.back() / time_of(other, n));
+    for (comparison& each : comparisons) {
+      each.ratios.push_back(times.back() / time_of(each.peer, n));
+    }
   }
   print(b, "cpu", median(times), "ns");
-  print(b, "ratio", median(ratios), b.on.than);
+  for (comparison& each : comparisons) {
+    print(b, "ratio", median(each.ratios), each.peer.name);
+  }
 }
 
 void measure_inside(const benchmark& b, const arguments& a, std::uint64_t n) {

@@ -77,6 +77,9 @@ bool release_descriptor(const char*& at) {
       return true;
     case MACH_MSG_OOL_PORTS_DESCRIPTOR: {
       const auto ports = read<mach_msg_ool_ports_descriptor_t>(at);
+      // An array that could not be copied out has a count, but no address (MACH_MSG_VM_SPACE).
+      // Darwin's mach_msg_destroy() reads names there, and crashes.
+      if (!ports.address) return true;
       const auto* const names = static_cast<const mach_port_name_t*>(ports.address);
       for (mach_msg_size_t index = 0; index < ports.count; ++index) {
         release(names[index], ports.disposition);

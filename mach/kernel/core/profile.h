@@ -55,6 +55,9 @@ class profile {
   // No tag: a name that the caller chooses must have the generation bits of all names
   // (ipc_entry_alloc_name).
   constexpr bool checks_generation_bits() const noexcept { return newer(); }
+  // No tag: an array of ports needs memory of its own, and the send fails without it. Since
+  // xnu-11215 the kernel does not look whether it has got the memory.
+  constexpr bool lacks_memory_for_arrays() const noexcept { return older(); }
   // No tag: mach_port_extract_member reports KERN_NOT_IN_SET when a port leaves one of several sets
   // (macos11_set_chain.h).
   constexpr bool loses_extracted_members() const noexcept { return older(); }

@@ -82,12 +82,18 @@ TEST_CASE("descriptor_memory: a send consumes nothing in macOS 15, and its heade
   });
 }
 
-TEST_CASE("array_memory: a send loses its header and the descriptors before the array" *
+TEST_CASE("array_memory: a send loses its header and the descriptors before the array in macOS 11" *
           with_faults) {
-  in_each_profile([](kernel_profile) {
+  in_each_profile([](kernel_profile profile) {
     parcel p;
     message m = p.make();
     failing plan(fault::array_memory);
+    if (profile == kernel_profile::macos15) {
+      // The array needs no memory of its own.
+      CHECK(m.send() == MACH_MSG_SUCCESS);
+      CHECK_FALSE(plan.end());
+      return;
+    }
     CHECK(m.send() == MACH_SEND_NO_BUFFER);
     CHECK(plan.end());
     CHECK(next_id(p.reply) == MACH_NOTIFY_SEND_ONCE);
@@ -315,11 +321,13 @@ TEST_CASE("received_room and received_memory: memory and an array are lost, the 
         CHECK(memory.size == (nth == 2 ? 0 : sizeof text));
         CHECK((memory.address == nullptr) == (nth == 2));
         CHECK(type_of(cargo) == (nth == 1 ? MACH_PORT_TYPE_RECEIVE : MACH_PORT_TYPE_SEND_RECEIVE));
-        // mach_msg_destroy() reads the names of an array that has no address.
         const auto array = got.at<mach_msg_ool_ports_descriptor_t>(
             sizeof(mach_msg_port_descriptor_t) + sizeof(mach_msg_ool_descriptor_t));
         CHECK((array.address == nullptr) == (nth == 1));
-        if (array.address) mach_msg_destroy(&got.header());
+        CHECK(array.count == 1);
+        mach_msg_destroy(&got.header());
+        CHECK(type_of(plain) == MACH_PORT_TYPE_RECEIVE);
+        CHECK(type_of(cargo) == MACH_PORT_TYPE_RECEIVE);
       }
     }
   });

@@ -1,5 +1,6 @@
 // The descriptors of a message: takes their rights and memory out of the sender's task, and puts
 // them into the receiver's (Darwin: ipc_kmsg_copyin_body, ipc_kmsg_copyout_body).
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <memory>
@@ -294,30 +295,34 @@ class message_call::body_copy_in {
   }
 
   mach_msg_return_t take_array(const mach_msg_ool_ports_descriptor_t& descriptor) {
+    if (call_.cleanup_.owner.os_profile().lacks_memory_for_arrays() &&
+        call_.faults().happens(fault_point::array_memory)) {
+      return MACH_SEND_NO_BUFFER;
+    }
     const std::uint32_t first = next_right_;
     const std::uint32_t count = descriptor.count;
-    const std::unique_ptr<mach_port_name_t[]> array(
-        call_.faults().happens(fault_point::array_memory) ? nullptr
-                                                          : new (std::nothrow)
-                                                                mach_port_name_t[count]);
-    if (!array) return MACH_SEND_NO_BUFFER;
     const std::size_t size = count * sizeof(mach_port_name_t);
     const user_address from = address_of(descriptor.address);
+    // The names wait at the end of the array's own rights, so they need no memory (Darwin:
+    // ipc_kmsg_copyin_ool_ports_descriptor). Each name is read before a right is written over it.
+    carried_right* const rights = message_.rights() + first;
+    std::byte* const names = reinterpret_cast<std::byte*>(rights + count) - size;
     const bool readable = [&] {
       const scoped_unlock gap(names_);
-      if (!call_.memory_.in_checked(from, array.get(), size)) return false;
+      if (!call_.memory_.in_checked(from, names, size)) return false;
       if (descriptor.deallocate) call_.memory_.deallocate(from, size);
       return true;
     }();
-    if (!readable) return MACH_SEND_INVALID_MEMORY;
-    for (std::uint32_t index = 0; index < count; ++index) {
-      const mach_msg_return_t result = take_right(array[index], {descriptor.disposition});
-      if (result != MACH_MSG_SUCCESS) {
-        give_back(first);
-        return result;
-      }
+    mach_msg_return_t result = readable ? MACH_MSG_SUCCESS : MACH_SEND_INVALID_MEMORY;
+    for (std::uint32_t index = 0; index < count && result == MACH_MSG_SUCCESS; ++index) {
+      const auto name = read<mach_port_name_t>(names + index * sizeof(mach_port_name_t));
+      rights[index] = {};
+      result = take_right(name, {descriptor.disposition});
     }
-    return MACH_MSG_SUCCESS;
+    if (result == MACH_MSG_SUCCESS) return result;
+    std::fill(rights + (next_right_ - first), rights + count, carried_right{});
+    give_back(first);
+    return result;
   }
 
   // Releases the rights of an array as a whole, before the rights that were taken ahead of it.
