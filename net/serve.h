@@ -101,58 +101,68 @@ class server {
   event idle_;
 };
 
+// Class templates: g++ 12 warns of coroutines that are function templates, if Handler is in an
+// anonymous namespace.
+
+// Runs the handler of one connection.
 template <class Stream, class Handler, class OnFailure>
-task<> serve_one(server::connection counted, Handler& handler, OnFailure& on_failure, Stream s,
-                 address peer) {
-  std::exception_ptr failure;
-  try {
-    co_await std::invoke(handler, std::move(s));
-  } catch (...) {
-    failure = std::current_exception();
+struct serve_one {
+  static task<> run(server::connection counted, Handler& handler, OnFailure& on_failure, Stream s,
+                    address peer) {
+    std::exception_ptr failure;
+    try {
+      co_await std::invoke(handler, std::move(s));
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    if (failure == nullptr) {
+      ++counted.report().served;
+    } else {
+      ++counted.report().failed;
+      std::invoke(on_failure, std::as_const(peer), std::as_const(failure));
+    }
   }
-  if (failure == nullptr) {
-    ++counted.report().served;
-  } else {
-    ++counted.report().failed;
-    std::invoke(on_failure, std::as_const(peer), std::as_const(failure));
-  }
-}
+};
 
 template <class Listener, class Handler, class OnFailure>
-task<serve_report> run(Listener& listener, Handler handler, serve_options options,
-                       OnFailure on_failure) {
-  using stream = typename Listener::stream_type;
-  server all;
-  const auto body = [&](scope& s) -> task<> {
-    s.set_limit(options.most_connections);
-    while (listener) {
-      (void)co_await when_any(s.room(), listener.until_closed());
-      bool is_short = false;
-      try {
-        address peer;
-        auto accepted = co_await listener.accept(peer);
-        if (!accepted) {
-          if (accepted.error() != kedge::errc::closed) all.report.error = accepted.error();
-          break;
+struct serve_all {
+  static task<serve_report> run(Listener& listener, Handler handler, serve_options options,
+                                OnFailure on_failure) {
+    using stream = typename Listener::stream_type;
+    server all;
+    const auto body = [&](scope& s) -> task<> {
+      s.set_limit(options.most_connections);
+      while (listener) {
+        (void)co_await when_any(s.room(), listener.until_closed());
+        bool is_short = false;
+        try {
+          address peer;
+          auto accepted = co_await listener.accept(peer);
+          if (!accepted) {
+            if (accepted.error() != kedge::errc::closed) all.report.error = accepted.error();
+            break;
+          }
+          // A task, and no callable with arguments: what is moved into the frame would stay with
+          // the child too, for as long as the connection lives.
+          task<> one = serve_one<stream, Handler, OnFailure>::run(
+              server::connection(all), handler, on_failure, std::move(*accepted), peer);
+          s.spawn(named(all.name_of(peer), std::move(one)));
+        } catch (const std::bad_alloc&) {
+          is_short = true;
         }
-        s.spawn(named(all.name_of(peer), serve_one<stream, Handler, OnFailure>),
-                server::connection(all), std::ref(handler), std::ref(on_failure),
-                std::move(*accepted), peer);
-      } catch (const std::bad_alloc&) {
-        is_short = true;
+        if (is_short) {
+          ++all.report.failed;
+          co_await sleep_for(std::chrono::milliseconds(100));
+        }
       }
-      if (is_short) {
-        ++all.report.failed;
-        co_await sleep_for(std::chrono::milliseconds(100));
-      }
-    }
-    if (co_await all.become_idle(options.grace)) co_return;
-    all.note_stuck();
-    s.cancel();
-  };
-  co_await with_scope(body);
-  co_return std::move(all.report);
-}
+      if (co_await all.become_idle(options.grace)) co_return;
+      all.note_stuck();
+      s.cancel();
+    };
+    co_await with_scope(body);
+    co_return std::move(all.report);
+  }
+};
 
 }  // namespace serve_detail
 
@@ -161,7 +171,7 @@ task<serve_report> serve(Listener& listener, Handler&& handler, serve_options op
                          OnFailure&& on_failure = &print_failure) {
   KEDGE_CHECK_CLOSURE(Handler);
   KEDGE_CHECK_CLOSURE(OnFailure);
-  return serve_detail::run<Listener, std::decay_t<Handler>, std::decay_t<OnFailure>>(
+  return serve_detail::serve_all<Listener, std::decay_t<Handler>, std::decay_t<OnFailure>>::run(
       listener, std::forward<Handler>(handler), options, std::forward<OnFailure>(on_failure));
 }
 
