@@ -191,9 +191,8 @@ bool descriptor_file::poll(direction d) const noexcept {
   return poll_now(fd_, poll_event(d)) != 0;
 }
 
-// Under another file, or under this one while its registration is refused.
 bool descriptor_file::is_waited_for_elsewhere(direction d) const noexcept {
-  return is_waited_for(d) || table_->awaited(filter_of(d), static_cast<std::uint64_t>(fd_));
+  return table_->awaited(filter_of(d), static_cast<std::uint64_t>(fd_));
 }
 
 std::error_code descriptor_file::begin_wait(direction d, waiter& w) {

@@ -92,14 +92,17 @@ class descriptor_file {
   // Returns whether an operation waits for this direction of the fd, under this or another file.
   bool awaited(direction d) const noexcept {
     const side* const s = at(d);
-    if (s != nullptr && s->linked()) return s->waiting != nullptr;
+    if (s != nullptr && (s->linked() || s->waiting != nullptr)) return s->waiting != nullptr;
     return is_waited_for_elsewhere(d);
   }
   // Returns false if a transfer would certainly block.
   bool is_worth_a_try(direction d, probing p) const noexcept {
     if (!is_registered(d)) return d == direction::writing || !is_drained_;
-    return at(d)->source.ready() || (must_probe(p) && p != probing::unless_reported) ||
-           kind_ == file_kind::always_ready || kind_ == file_kind::fifo;
+    if (at(d)->source.ready()) return true;
+    if (p == probing::unless_reported || (p == probing::not_for_sockets && is_socket(kind_))) {
+      return false;
+    }
+    return must_probe(p) || kind_ == file_kind::always_ready || kind_ == file_kind::fifo;
   }
   // Returns false if poll(2) is asked and says that a transfer would block.
   bool may_transfer(direction d, probing p) const noexcept { return !must_probe(p) || poll(d); }

@@ -572,20 +572,25 @@ TEST_CASE("run() waits for a reply that something beside the loop's tasks may se
   at_sleep watch;
   l.set_observer(&watch);
   received request;
+  std::atomic<bool> task_has_it = false;
+  bool task_receives = false;
   SUBCASE("a thread receives the request, from a port of which the loop was the last receiver") {
     receive_once(l, port);
   }
   SUBCASE("a thread receives the request, from a port from which the loop has never received") {}
   SUBCASE("a thread replies to a request that a task of the loop has received") {
-    l.spawn([](const receive_right& from, received& into) -> task<> {
-      into = (co_await from.receive()).value();
-    }(port, request));
+    task_receives = true;
+    const auto receive = [&]() -> task<> {
+      request = (co_await port.receive()).value();
+      task_has_it = true;
+    };
+    l.spawn(receive);
   }
   watch.is_asleep = false;
   std::thread replies([&] {
-    while (!watch.is_asleep) std::this_thread::yield();
+    while (!watch.is_asleep || (task_receives && !task_has_it)) std::this_thread::yield();
     std::size_t size = 0;
-    if (!request) CHECK(try_receive(port.name(), size, request) == MACH_MSG_SUCCESS);
+    if (!task_receives) CHECK(try_receive(port.name(), size, request) == MACH_MSG_SUCCESS);
     CHECK_FALSE(reply(request, message(7)));
   });
   CHECK(l.run(call_once(to)) == 7);

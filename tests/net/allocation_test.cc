@@ -50,9 +50,9 @@ task<> echo_lines(tcp_stream s) {
   reader in(s);
   writer out(s);
   while (const auto line = co_await in.read_until("\n", 1000)) {
-    co_await out.write(*line);
+    const auto taken = co_await out.write(*line);
     const auto end = co_await out.flush();
-    if (!end) break;
+    if (!taken || !end) break;
   }
 }
 

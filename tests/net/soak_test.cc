@@ -131,14 +131,14 @@ class soak {
     co_await yield();  // the last of them is a task until its turn has ended
   }
 
-  // The first round is the warm-up. The records of the last connections may live a turn longer
-  // after one round than after another.
+  // The first round is the warm-up. The records of the last connections may live some turns longer
+  // after one round than after another. What each client left would be ten times as many.
   static void check_flat(const std::vector<memory>& after) {
     if (!counts_allocations) return;
     for (std::size_t i = 1; i < after.size(); ++i) {
       CAPTURE(i);
-      CHECK(after[i].blocks <= after[0].blocks + 8);
-      CHECK(after[i].bytes <= after[0].bytes + 4096);
+      CHECK(after[i].blocks <= after[0].blocks + 64);
+      CHECK(after[i].bytes <= after[0].bytes + 32768);
     }
   }
 
