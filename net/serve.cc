@@ -25,7 +25,7 @@ namespace {
 void print_line(const char* text, std::size_t size) noexcept {
   const sigpipe_guard guard;  // the reader of a pipe may have gone
   if ((poll_now(STDERR_FILENO, POLLOUT) & POLLOUT) != 0) {
-    static_cast<void>(::write(STDERR_FILENO, text, size));
+    [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, text, size);
   }
 }
 
@@ -77,6 +77,7 @@ void server::note_stuck() noexcept {
     loop::current()->dump(tree);
     report.where = tree.str();
   } catch (const std::bad_alloc&) {
+    // The report stays without the tree.
   }
 }
 

@@ -191,13 +191,15 @@ struct serve_all {
           co_await sleep_for(std::chrono::milliseconds(100));
           is_short = false;
         } catch (const std::bad_alloc&) {
+          // There is no memory for a timer either.
         }
-        if (is_short) co_await yield();  // there is no memory for a timer either
+        if (is_short) co_await yield();
       }
       bool is_idle = false;
       try {
         is_idle = co_await all.become_idle(options.grace);
       } catch (const std::bad_alloc&) {
+        // Nor for the grace.
       }
       if (is_idle) co_return;
       all.note_stuck();
