@@ -72,8 +72,8 @@ ARROWS = {
     "mach": ("<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/', '"kedge/runtime/base/'),
     "net": ('"kedge/net/', '"kedge/runtime/', '"kedge/runtime/base/'),
     "tools": ('"kedge/mach/', '"kedge/net/', '"kedge/runtime/'),
-    "tools/bench": ("<mach/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/mach/', '"kedge/net/',
-                    '"kedge/runtime/'),
+    "tools/bench": ("<mach/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/mach/kernel/extension.h"',
+                    '"kedge/mach/', '"kedge/net/', '"kedge/runtime/'),
     "tests": ("<doctest/",),
     "tests/runtime/kqueue/foreign": ("<sys/event.h>",),  # programs that know nothing of this project
     "tests/runtime/kqueue": ("<doctest/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/runtime/kqueue/filter.h"',
