@@ -153,6 +153,7 @@ std::string connect_error::text() const {
     if (!text.empty()) text += ": ";
     return text + code_.message();
   }
+  if (attempts_.size() == 1 && attempts_.front().to.text() == text) text.clear();
   const char* between = text.empty() ? "" : ": ";
   for (const attempt& each : attempts_) {
     text += between + each.to.text() + ": " + each.why.message();
@@ -179,8 +180,8 @@ task<connection<tcp_stream>> connect(std::vector<address> addresses, connect_opt
   co_return made;
 }
 
-task<connection<tcp_stream>> connect(address to) {
-  return connect(std::vector<address>{to});
+task<connection<tcp_stream>> connect(address to, connect_options options) {
+  return connect(std::vector<address>{to}, options);
 }
 
 task<connection<unix_stream>> connect_unix(address to) {

@@ -72,7 +72,7 @@ task<result<tcp_stream, connect_error>> connect(std::string host, std::string se
 // To the first of several addresses that takes the connection.
 task<result<tcp_stream, connect_error>> connect(std::vector<address> addresses,
                                                 connect_options options = {});
-task<result<tcp_stream, connect_error>> connect(address to);
+task<result<tcp_stream, connect_error>> connect(address to, connect_options options = {});
 
 // Where the server's backlog is full, tries again after 1 ms, then 2, 4 and so on, and every
 // 100 ms: no event tells that there is room.

@@ -164,6 +164,10 @@ struct serve_all {
   static task<serve_report> run(Listener& listener, Handler handler, serve_options options,
                                 OnFailure on_failure) {
     using stream = typename Listener::stream_type;
+    if (options.most_connections == 0) {
+      throw std::system_error(std::make_error_code(std::errc::invalid_argument),
+                              "kedge::net::serve: most_connections is 0");
+    }
     server all;
     const auto body = [&](scope& s) -> task<> {
       s.set_limit(options.most_connections);
