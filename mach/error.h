@@ -19,8 +19,9 @@ enum class errc {
   no_reply,
   // The destination's queue has no room (try_send only).
   queue_full,
-  // The kernel has refused a right or memory in the message, and has consumed an unknown part of
-  // the message. The rest is leaked, since releasing it could release a right twice.
+  // The kernel has refused the message, and has consumed an unknown part of it. The rest is leaked,
+  // since releasing it could release a right twice. Where memory for an array of rights was short
+  // (MACH_SEND_NO_BUFFER) the rest is released.
   rights_lost,
   // The sender of a receive right can take it back, with all that is sent to it later: it has left
   // a port-destroyed request armed. Such a right is refused.

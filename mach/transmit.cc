@@ -60,7 +60,9 @@ class message_transmission {
     // The reply port has died since. Nothing was consumed.
     if (code == MACH_SEND_INVALID_REPLY && drop_dead_reply()) code = send();
     send_result result{code};
-    if (code == MACH_MSG_SUCCESS || was_consumed(code)) m_.forget();
+    if (code == MACH_MSG_SUCCESS || (m_.layout_.has_array ? consumed_ : was_consumed(code))) {
+      m_.forget();
+    }
     if (!m_) {
       result.awakened = awakened_;
       return result;
@@ -127,13 +129,15 @@ class message_transmission {
       if (trap_ != nullptr) trap_->split();
       const mach_msg_return_t code = call_kernel();
       const mach_msg_return_t plain = without_shortage(code);
-      if (plain == MACH_MSG_SUCCESS || is_given_back(plain) || was_consumed(plain)) {
+      consumed_ = was_consumed(plain);
+      if (plain == MACH_MSG_SUCCESS || is_given_back(plain) || consumed_) {
         own.release();
       } else {
         own.restore(m_);
       }
       return code;
     } catch (const std::bad_alloc&) {
+      consumed_ = false;
       return MACH_SEND_NO_BUFFER;
     }
   }
@@ -185,6 +189,9 @@ class message_transmission {
   // The space had no room for all names or for the memory of a message that was given back: the
   // kernel has destroyed the rest.
   bool came_back_short_ = false;
+  // Of a message with an array: what was_consumed() said, which may ask the kernel and must be
+  // asked once, since the rights were released or kept by its answer.
+  bool consumed_ = false;
 };
 
 send_result transmit(message& m, mach_port_name_t to, mach_msg_type_name_t disposition,

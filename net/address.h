@@ -6,8 +6,8 @@
 // | -------------------- | ----------------------------------------------------------------- |
 // | `127.0.0.1:80`       | IPv4                                                              |
 // | `[::1]:80`           | IPv6                                                              |
-// | `[fe80::1%eth0]:80`  | IPv6 in the zone of an interface: of its name, which must be that |
-// |                      | of one that exists, or of any number                              |
+// | `[fe80::1%eth0]:80`  | IPv6 in the zone of an interface. A name must be that of an       |
+// |                      | existing interface; any number is accepted                        |
 // | `:80`                | `[::]:80`; a listener takes IPv4 too                              |
 // | `unix:/run/x.sock`   | a Unix socket in the file system                                  |
 // | `unix:@x`            | one with an abstract name, on Linux                               |

@@ -24,14 +24,19 @@
 namespace kedge::net {
 namespace {
 
+// How many connections in a row that have failed are passed over. After more of them the error is
+// taken for one of the listener: a filter of system calls, for example, answers EPERM each time.
+constexpr int most_failed_in_a_row = 100;
+
 int accept_once(int fd, address* peer) noexcept {
   sockaddr_storage from;
   int taken;
   socklen_t size;
+  int left = most_failed_in_a_row;
   do {
     size = sizeof(from);
     taken = host::accept(fd, reinterpret_cast<sockaddr*>(&from), &size);
-  } while (taken < 0 && host::is_of_connection(errno));
+  } while (taken < 0 && host::is_of_connection(errno) && --left > 0);
   if (taken >= 0 && peer != nullptr) {
     *peer = address(reinterpret_cast<const sockaddr*>(&from), size);
   }

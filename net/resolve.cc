@@ -63,12 +63,14 @@ class question {
   std::string service_;
 };
 
-// Takes the brackets off an IPv6 address. Brackets around nothing are no host at all.
-std::string_view without_brackets(std::string_view host) {
-  if (host == "[]") return {};
+// Takes the brackets off an IPv6 address. Returns why the text is no host.
+std::error_code strip_brackets(std::string& host) {
   const bool is_ipv6 = host.find(':') != host.npos;
-  const bool has_them = host.starts_with('[') && host.ends_with(']');
-  return has_them && is_ipv6 ? host.substr(1, host.size() - 2) : host;
+  const bool has_brackets = host.starts_with('[') && host.ends_with(']');
+  if (has_brackets && (is_ipv6 || host == "[]")) host = host.substr(1, host.size() - 2);
+  if (host.empty() || host.find('\0') != host.npos) return errc::empty_address;
+  if (host.starts_with('[')) return errc::bad_brackets;
+  return {};
 }
 
 bool is_number(std::string_view text) {
@@ -92,8 +94,8 @@ task<addresses> ask_thread(std::string host, std::string service) {
 }  // namespace
 
 task<addresses> resolve(std::string host, std::uint16_t port) {
-  host = without_brackets(host);
-  if (host.empty() || host.find('\0') != host.npos) co_return unexpected(errc::empty_address);
+  const std::error_code wrong = strip_brackets(host);
+  if (wrong) co_return unexpected(wrong);
   const result<address> literal = address::parse_host(host, port);
   if (literal) co_return std::vector<address>{*literal};
   if (literal.error() != errc::bad_host) co_return unexpected(literal.error());
@@ -112,8 +114,8 @@ task<addresses> resolve(std::string host, std::string service) {
   }
   if (service.empty()) co_return unexpected(errc::no_port);
   if (is_number(service)) co_return unexpected(errc::bad_port);
-  host = without_brackets(host);
-  if (host.empty() || host.find('\0') != host.npos) co_return unexpected(errc::empty_address);
+  const std::error_code wrong = strip_brackets(host);
+  if (wrong) co_return unexpected(wrong);
   addresses found = co_await ask_thread(std::move(host), std::move(service));
   co_return found;
 }

@@ -84,8 +84,8 @@ void server::note_stuck() noexcept {
 std::string server::name_of(const address& peer) {
   ++named_;
   std::string text = peer.text();
-  const bool has_name = !text.empty() && text != "unix:";
-  return has_name ? text : "connection " + std::to_string(named_);
+  if (!text.empty() && text != "unix:") return text;
+  return "connection " + std::to_string(named_);
 }
 
 }  // namespace serve_detail

@@ -20,8 +20,8 @@
 //
 // It then leaves the connections `grace` to end by themselves, cancels those that are left, waits
 // for what they shield or clean up, and gives a report, with the loop's dump() of the time when the
-// grace had passed. An error of the
-// listener that accept() cannot deal with ends serve() in the same way, and is in the report.
+// grace had passed. An error of the listener that accept() cannot deal with ends serve() in the
+// same way, and is in the report.
 //
 // Where memory is short a connection is closed before its handler has begun, counts as failed, and
 // serve() goes on after 100 ms. Without memory to wait for the grace, it cancels the connections at

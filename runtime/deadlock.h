@@ -11,10 +11,10 @@
 // because of which they were to end. The awaitable of run() is destroyed; spawned tasks stay in the
 // loop.
 //
-// A Mach port that has neither senders nor messages wakes no task, and no more does a port set
-// whose members are such ports. A thread that knows the name of the receive right could still make
+// A Mach port that has neither senders nor messages wakes no task. A port set whose members are
+// such ports wakes none either. A thread that knows the name of the receive right could still make
 // a send right, or send by MACH_MSG_TYPE_MAKE_SEND: let it keep a send right, or a remote of the
-// loop. Let a thread that will insert members keep a remote. No more does a full queue wake its
+// loop. Let a thread that will insert members keep a remote. A full queue does not wake its
 // senders if their own loop was the last to receive from the port: a thread that will receive from
 // it then keeps a remote.
 //

@@ -201,6 +201,7 @@ std::error_code descriptor_file::begin_wait(direction d, waiter& w) {
   if (s.waiting != nullptr) return errc::already_awaited;
   const bool is_first = !is_registered(d);
   if (is_first) {
+    is_drained_ = false;  // a registration that is refused reports nothing: try first again
     s.source =
         registration(*table_, sharing::exclusive, filter_of(d), static_cast<std::uint64_t>(fd_));
     set_registered(d, static_cast<bool>(s.source));

@@ -47,7 +47,7 @@ enum class probing : unsigned char {
   if_it_may_block,  // unless the file is owned and has O_NONBLOCK
   not_for_sockets,  // the same, but sockets are transferred with MSG_DONTWAIT
   always,
-  unless_reported,  // unless an event has ended this wait; a wait begins without a try, as a read's
+  unless_reported,  // unless an event has ended this wait; before a wait it is not asked
 };
 
 // Asks poll(2), without waiting. Returns what it reports of `events`, and of errors and hang-ups.
@@ -207,7 +207,9 @@ class descriptor_file {
   bool is_open_ : 1 = true;
   bool is_reading_registered_ : 1 = false;
   bool is_writing_registered_ : 1 = false;
-  bool is_drained_ : 1 = false;  // before it was registered for reading, which reports what comes
+  // A read has found no more bytes before the file was registered for reading. The registration
+  // will report what comes, so the next wait need not read first.
+  bool is_drained_ : 1 = false;
   unsigned short send_flags_ = MSG_DONTWAIT;
   side reading_;
   std::unique_ptr<side> writing_;  // null before the first wait

@@ -12,7 +12,7 @@ def merged_tests(name, files, alone = []):
     Args:
       name: of the target, which the names of the merged files start with
       files: the sources. Those that are not named *_test.cc stay as they are, as does a test that has no others beside it.
-      alone: tests that include something under a condition, or define what must not have a namespace around it
+      alone: tests that include something under a condition or behind a macro, or define what must not have a namespace around it
     """
     tests = [f for f in files if f.endswith("_test.cc") and f not in alone]
     sources = [f for f in files if f not in tests]

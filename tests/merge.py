@@ -38,8 +38,8 @@ def merge(files):
             word = (re.match(r"#\s*(\w+)", line) or [None, None])[1]
             depth += {"if": 1, "ifdef": 1, "ifndef": 1, "endif": -1}.get(word, 0)
             if word == "include":
-                if depth != 0:
-                    fail(file, number, "an include under a condition")
+                if depth != 0 or macros:
+                    fail(file, number, "an include under a condition, or behind a macro of the file")
                 includes.append(whole_include(line, os.path.dirname(file)))
                 line = ""
             elif word == "define":

@@ -62,8 +62,9 @@ TEST_CASE("what does not resolve has getaddrinfo's error, or says what is wrong"
     const auto no_service = co_await resolve("127.0.0.1", "no such service");
     REQUIRE(!no_service);
     CHECK(no_service.error().category() == resolve_category());
-    CHECK_FALSE(co_await resolve("[localhost]", 80));  // brackets are IPv6's
-    CHECK_FALSE(co_await resolve("[127.0.0.1]", 80));
+    CHECK((co_await resolve("[localhost]", 80)).error() == errc::bad_brackets);
+    CHECK((co_await resolve("[127.0.0.1]", 80)).error() == errc::bad_brackets);
+    CHECK((co_await resolve("[localhost]", "http")).error() == errc::bad_brackets);
     CHECK((co_await resolve("", 80)).error() == errc::empty_address);
     CHECK((co_await resolve("[]", 80)).error() == errc::empty_address);
     CHECK((co_await resolve("fe80::1%no-such-one", 80)).error() == errc::bad_zone);

@@ -132,7 +132,8 @@ class soak {
   }
 
   // The first round is the warm-up. The records of the last connections may live some turns longer
-  // after one round than after another. What each client left would be ten times as many.
+  // after one round than after another. What one client in four left would be as many after
+  // each round, and be found after the next.
   static void check_flat(const std::vector<memory>& after) {
     if (!counts_allocations) return;
     for (std::size_t i = 1; i < after.size(); ++i) {

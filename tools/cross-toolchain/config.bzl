@@ -16,7 +16,7 @@ def _flags(flags, with_features = []):
     return flag_set(actions = _COMPILE, flag_groups = [flag_group(flags = flags)], with_features = with_features)
 
 def _config_impl(ctx):
-    # Without optimisation the compiler adds UBSan's traps by default, and what debuggers read, which nobody does here.
+    # Without optimisation the compiler adds UBSan's traps and debug information by default. No debugger runs these binaries.
     compile_flags = feature(
         name = "default_compile_flags",
         enabled = True,
