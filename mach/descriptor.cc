@@ -1,5 +1,4 @@
-// Implements descriptor over Darwin's layouts, which are packed to four bytes: they are read and
-// written as a whole.
+// Implements descriptor over Darwin's layouts.
 #include "kedge/mach/descriptor.h"
 
 #include <cstring>
@@ -8,24 +7,13 @@
 
 #include "kedge/mach/error.h"
 #include "kedge/mach/ledger_entries.h"
+#include "kedge/mach/raw_descriptor.h"
 #include "kedge/mach/reference_counts.h"
 #include "kedge/mach/right_in_message.h"
 #include "kedge/mach/space_incarnation.h"
 
 namespace kedge::mach {
 namespace {
-
-template <class Descriptor>
-Descriptor read(const std::byte* at) noexcept {
-  Descriptor d;
-  std::memcpy(&d, at, sizeof d);
-  return d;
-}
-
-template <class Descriptor>
-void write(std::byte* at, const Descriptor& d) noexcept {
-  std::memcpy(at, &d, sizeof d);
-}
 
 void release_memory(void* address, std::size_t size) noexcept {
   static_cast<void>(memory_region::adopt(address, size));
@@ -113,7 +101,7 @@ receive_right adopt<receive_right>(mach_port_name_t name, bool, const place& whe
 }  // namespace
 
 mach_msg_descriptor_type_t descriptor::type() const noexcept {
-  return read<mach_msg_type_descriptor_t>(at_).type;
+  return read_descriptor<mach_msg_type_descriptor_t>(at_).type;
 }
 
 std::size_t descriptor::length() const noexcept {
@@ -138,11 +126,11 @@ mach_msg_type_name_t descriptor::disposition() const noexcept {
   if (at_ == nullptr) return MACH_MSG_TYPE_PORT_NONE;
   switch (type()) {
     case MACH_MSG_PORT_DESCRIPTOR:
-      return read<mach_msg_port_descriptor_t>(at_).disposition;
+      return read_descriptor<mach_msg_port_descriptor_t>(at_).disposition;
     case MACH_MSG_GUARDED_PORT_DESCRIPTOR:
-      return read<mach_msg_guarded_port_descriptor_t>(at_).disposition;
+      return read_descriptor<mach_msg_guarded_port_descriptor_t>(at_).disposition;
     case MACH_MSG_OOL_PORTS_DESCRIPTOR:
-      return read<mach_msg_ool_ports_descriptor_t>(at_).disposition;
+      return read_descriptor<mach_msg_ool_ports_descriptor_t>(at_).disposition;
     default:
       return MACH_MSG_TYPE_PORT_NONE;
   }
@@ -152,9 +140,9 @@ std::size_t descriptor::size() const noexcept {
   if (at_ == nullptr) return 0;
   switch (what()) {
     case kind::memory:
-      return read<mach_msg_ool_descriptor_t>(at_).size;
+      return read_descriptor<mach_msg_ool_descriptor_t>(at_).size;
     case kind::rights: {
-      const auto array = read<mach_msg_ool_ports_descriptor_t>(at_);
+      const auto array = read_descriptor<mach_msg_ool_ports_descriptor_t>(at_);
       return array.address != nullptr ? array.count : 0;
     }
     default:
@@ -165,11 +153,11 @@ std::size_t descriptor::size() const noexcept {
 template <class Right>
 Right descriptor::take_port(mach_msg_type_name_t disposition, const place& where) {
   if (at_ == nullptr || type() != MACH_MSG_PORT_DESCRIPTOR) return {};
-  auto d = read<mach_msg_port_descriptor_t>(at_);
+  auto d = read_descriptor<mach_msg_port_descriptor_t>(at_);
   if (d.disposition != disposition) return {};
   Right right = adopt<Right>(d.name, is_counted(d), where);
   d.name = MACH_PORT_NULL;
-  write(at_, d);
+  write_descriptor(at_, d);
   return right;
 }
 
@@ -192,28 +180,28 @@ receive_right descriptor::take_revocable(const place& where) {
 receive_right descriptor::take_receive(bool revocable, const place& where) {
   if (disposition() != MACH_MSG_TYPE_MOVE_RECEIVE) return {};
   if (type() == MACH_MSG_GUARDED_PORT_DESCRIPTOR) {
-    auto d = read<mach_msg_guarded_port_descriptor_t>(at_);
+    auto d = read_descriptor<mach_msg_guarded_port_descriptor_t>(at_);
     receive_right right = adopt_receive(d.name, d.context, revocable, where);
     d.name = MACH_PORT_NULL;
     d.context = 0;
-    write(at_, d);
+    write_descriptor(at_, d);
     return right;
   }
   if (type() != MACH_MSG_PORT_DESCRIPTOR) return {};
-  auto d = read<mach_msg_port_descriptor_t>(at_);
+  auto d = read_descriptor<mach_msg_port_descriptor_t>(at_);
   receive_right right = adopt_receive(d.name, 0, revocable, where);
   d.name = MACH_PORT_NULL;
-  write(at_, d);
+  write_descriptor(at_, d);
   return right;
 }
 
 any_right descriptor::take_any(const place& where) {
   if (at_ == nullptr || what() != kind::right) return {};
   if (type() == MACH_MSG_PORT_DESCRIPTOR) {
-    auto d = read<mach_msg_port_descriptor_t>(at_);
+    auto d = read_descriptor<mach_msg_port_descriptor_t>(at_);
     if (d.name == MACH_PORT_DEAD) {
       d.name = MACH_PORT_NULL;
-      write(at_, d);
+      write_descriptor(at_, d);
       return dead_name();
     }
   }
@@ -231,11 +219,11 @@ any_right descriptor::take_any(const place& where) {
 
 memory_region descriptor::take_memory() noexcept {
   if (at_ == nullptr || what() != kind::memory) return {};
-  auto d = read<mach_msg_ool_descriptor_t>(at_);
+  auto d = read_descriptor<mach_msg_ool_descriptor_t>(at_);
   memory_region memory = memory_region::adopt(d.address, d.size);
   d.address = nullptr;
   d.size = 0;
-  write(at_, d);
+  write_descriptor(at_, d);
   return memory;
 }
 
@@ -243,7 +231,7 @@ template <class Right>
 std::vector<Right> descriptor::take_array(mach_msg_type_name_t disposition, const place& where) {
   std::vector<Right> rights;
   if (at_ == nullptr || type() != MACH_MSG_OOL_PORTS_DESCRIPTOR) return rights;
-  auto d = read<mach_msg_ool_ports_descriptor_t>(at_);
+  auto d = read_descriptor<mach_msg_ool_ports_descriptor_t>(at_);
   if (d.disposition != disposition || d.address == nullptr) return rights;
   rights.reserve(d.count);
   for (std::size_t i = 0; i < d.count; ++i) {
@@ -254,7 +242,7 @@ std::vector<Right> descriptor::take_array(mach_msg_type_name_t disposition, cons
   release_memory(d.address, d.count * sizeof(mach_port_name_t));
   d.address = nullptr;
   d.count = 0;
-  write(at_, d);
+  write_descriptor(at_, d);
   return rights;
 }
 
@@ -270,18 +258,18 @@ std::vector<receive_right> descriptor::take_receive_array(const place& where) {
 
 bool descriptor::count_rights(std::uint32_t space, bool has_memory) noexcept {
   if (type() == MACH_MSG_PORT_DESCRIPTOR) {
-    auto d = read<mach_msg_port_descriptor_t>(at_);
+    auto d = read_descriptor<mach_msg_port_descriptor_t>(at_);
     const bool counts = d.disposition == MACH_MSG_TYPE_MOVE_SEND && MACH_PORT_VALID(d.name);
     if (counts && has_memory)
       has_memory = reference_counts::try_adopt(space, d.name, ledger::in_message);
     d.pad1 = counts && has_memory ? counted_right : 0;
-    write(at_, d);
+    write_descriptor(at_, d);
   } else if (type() == MACH_MSG_OOL_PORTS_DESCRIPTOR) {
-    auto d = read<mach_msg_ool_ports_descriptor_t>(at_);
+    auto d = read_descriptor<mach_msg_ool_ports_descriptor_t>(at_);
     const bool counts = d.disposition == MACH_MSG_TYPE_MOVE_SEND && d.address != nullptr;
     if (counts && has_memory) has_memory = count_names(space, names_of(d), d.count);
     d.deallocate = counts && has_memory ? counted_array : 1;
-    write(at_, d);
+    write_descriptor(at_, d);
   }
   return has_memory;
 }
@@ -294,28 +282,28 @@ void descriptor::release(std::uint32_t space) noexcept {
       static_cast<void>(take_memory());
       return;
     case MACH_MSG_OOL_PORTS_DESCRIPTOR: {
-      auto d = read<mach_msg_ool_ports_descriptor_t>(at_);
+      auto d = read_descriptor<mach_msg_ool_ports_descriptor_t>(at_);
       release_array(d, space);
       d.address = nullptr;
       d.count = 0;
-      return write(at_, d);
+      return write_descriptor(at_, d);
     }
     case MACH_MSG_GUARDED_PORT_DESCRIPTOR: {
-      auto d = read<mach_msg_guarded_port_descriptor_t>(at_);
+      auto d = read_descriptor<mach_msg_guarded_port_descriptor_t>(at_);
       if (is_here) release_guarded(d);
       d.name = MACH_PORT_NULL;
       d.context = 0;
-      return write(at_, d);
+      return write_descriptor(at_, d);
     }
     case MACH_MSG_PORT_DESCRIPTOR: {
-      auto d = read<mach_msg_port_descriptor_t>(at_);
+      auto d = read_descriptor<mach_msg_port_descriptor_t>(at_);
       if (is_counted(d)) {
         if (d.name != MACH_PORT_NULL) reference_counts::drop(space, d.name);
       } else if (is_here) {
         release_right_in_message(d.name, d.disposition);
       }
       d.name = MACH_PORT_NULL;
-      return write(at_, d);
+      return write_descriptor(at_, d);
     }
     default:
       return;

@@ -1,11 +1,12 @@
 // Implements member_tags.
 #include "kedge/mach/member_tags.h"
 
-#include <mach/vm_map.h>
-
 #include <algorithm>
+#include <span>
 #include <unordered_set>
 #include <utility>
+
+#include "kedge/mach/set_members.h"
 
 namespace kedge::mach {
 
@@ -33,22 +34,11 @@ void member_tags::set(mach_port_name_t port, mach_port_context_t guard,
 
 // A port that is destroyed or moved into a message leaves its sets without a word.
 void member_tags::drop_former_members(mach_port_name_t name) {
-  mach_port_name_array_t members = nullptr;
-  mach_msg_type_number_t count = 0;
-  if (mach_port_get_set_status(mach_task_self(), name, &members, &count) != KERN_SUCCESS) return;
-  const auto free_members = [&] {
-    if (members == nullptr) return;
-    vm_deallocate(mach_task_self(), reinterpret_cast<vm_address_t>(members),
-                  count * sizeof *members);
-  };
-  try {
-    const std::unordered_set<mach_port_name_t> present(members, members + count);
-    std::erase_if(tags_, [&](const auto& tag) { return !present.contains(tag.first); });
-  } catch (...) {
-    free_members();
-    throw;
-  }
-  free_members();
+  const set_members members(name);
+  if (!members) return;
+  const std::span names = members.names();
+  const std::unordered_set<mach_port_name_t> present(names.begin(), names.end());
+  std::erase_if(tags_, [&](const auto& tag) { return !present.contains(tag.first); });
 }
 
 }  // namespace kedge::mach

@@ -5,22 +5,11 @@
 #include <span>
 #include <utility>
 
+#include "kedge/mach/raw_descriptor.h"
 #include "kedge/mach/right_in_message.h"
 
 namespace kedge::mach {
 namespace {
-
-template <class Descriptor>
-Descriptor read(const std::byte* at) noexcept {
-  Descriptor d;
-  std::memcpy(&d, at, sizeof d);
-  return d;
-}
-
-template <class Descriptor>
-void write(std::byte* at, const Descriptor& d) noexcept {
-  std::memcpy(at, &d, sizeof d);
-}
 
 std::span<mach_port_name_t> names_of(const mach_msg_ool_ports_descriptor_t& array) noexcept {
   if (array.address == nullptr) return {};
@@ -34,22 +23,22 @@ mach_msg_type_name_t copied(mach_msg_type_name_t disposition) noexcept {
 
 // Makes the kernel copy what the descriptor holds, if it can be copied.
 void copy_contents(std::byte* at) noexcept {
-  switch (read<mach_msg_type_descriptor_t>(at).type) {
+  switch (read_descriptor<mach_msg_type_descriptor_t>(at).type) {
     case MACH_MSG_PORT_DESCRIPTOR: {
-      auto d = read<mach_msg_port_descriptor_t>(at);
+      auto d = read_descriptor<mach_msg_port_descriptor_t>(at);
       d.disposition = copied(d.disposition) & 0xff;
-      return write(at, d);
+      return write_descriptor(at, d);
     }
     case MACH_MSG_OOL_PORTS_DESCRIPTOR: {
-      auto d = read<mach_msg_ool_ports_descriptor_t>(at);
+      auto d = read_descriptor<mach_msg_ool_ports_descriptor_t>(at);
       d.disposition = copied(d.disposition) & 0xff;
       d.deallocate = 0;
-      return write(at, d);
+      return write_descriptor(at, d);
     }
     case MACH_MSG_OOL_DESCRIPTOR: {
-      auto d = read<mach_msg_ool_descriptor_t>(at);
+      auto d = read_descriptor<mach_msg_ool_descriptor_t>(at);
       d.deallocate = 0;
-      return write(at, d);
+      return write_descriptor(at, d);
     }
     default:
       return;
@@ -62,19 +51,19 @@ void release_copied(mach_port_name_t name, mach_msg_type_name_t disposition) noe
 
 // Releases the contents of a descriptor that copy_contents() has made the kernel copy.
 void release_contents(std::byte* at) noexcept {
-  switch (read<mach_msg_type_descriptor_t>(at).type) {
+  switch (read_descriptor<mach_msg_type_descriptor_t>(at).type) {
     case MACH_MSG_PORT_DESCRIPTOR: {
-      const auto d = read<mach_msg_port_descriptor_t>(at);
+      const auto d = read_descriptor<mach_msg_port_descriptor_t>(at);
       return release_copied(d.name, d.disposition);
     }
     case MACH_MSG_OOL_PORTS_DESCRIPTOR: {
-      const auto d = read<mach_msg_ool_ports_descriptor_t>(at);
+      const auto d = read_descriptor<mach_msg_ool_ports_descriptor_t>(at);
       for (const mach_port_name_t name : names_of(d)) release_copied(name, d.disposition);
       static_cast<void>(memory_region::adopt(d.address, d.count * sizeof(mach_port_name_t)));
       return;
     }
     case MACH_MSG_OOL_DESCRIPTOR: {
-      const auto d = read<mach_msg_ool_descriptor_t>(at);
+      const auto d = read_descriptor<mach_msg_ool_descriptor_t>(at);
       static_cast<void>(memory_region::adopt(d.address, d.size));
       return;
     }
@@ -107,21 +96,21 @@ bool forget_consumed(Name& name, mach_msg_type_name_t disposition) noexcept {
 // The same for the rights of a descriptor.
 bool forget_consumed(std::byte* at) noexcept {
   bool was_consumed = false;
-  switch (read<mach_msg_type_descriptor_t>(at).type) {
+  switch (read_descriptor<mach_msg_type_descriptor_t>(at).type) {
     case MACH_MSG_PORT_DESCRIPTOR: {
-      auto d = read<mach_msg_port_descriptor_t>(at);
+      auto d = read_descriptor<mach_msg_port_descriptor_t>(at);
       was_consumed = forget_consumed(d.name, d.disposition);
-      write(at, d);
+      write_descriptor(at, d);
       break;
     }
     case MACH_MSG_GUARDED_PORT_DESCRIPTOR: {
-      auto d = read<mach_msg_guarded_port_descriptor_t>(at);
+      auto d = read_descriptor<mach_msg_guarded_port_descriptor_t>(at);
       was_consumed = forget_consumed(d.name, d.disposition);
-      write(at, d);
+      write_descriptor(at, d);
       break;
     }
     case MACH_MSG_OOL_PORTS_DESCRIPTOR: {
-      const auto d = read<mach_msg_ool_ports_descriptor_t>(at);
+      const auto d = read_descriptor<mach_msg_ool_ports_descriptor_t>(at);
       for (mach_port_name_t& name : names_of(d)) {
         was_consumed |= forget_consumed(name, d.disposition);
       }

@@ -1,16 +1,16 @@
 // Implements port_source.
 #include "kedge/mach/port_source.h"
 
-#include <mach/vm_map.h>
-
 #include <algorithm>
 #include <mutex>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
 #include "kedge/mach/current_space.h"
 #include "kedge/mach/port_status.h"
+#include "kedge/mach/set_members.h"
 #include "kedge/mach/try_receive.h"
 #include "kedge/runtime/base/list.h"
 #include "kedge/runtime/reactor/registration_table.h"
@@ -174,23 +174,16 @@ bool port_source::can_receive() noexcept {
   }
   const mach_port_name_t here = name();
   if (read_status(here, status) == KERN_SUCCESS) return can_bring_message(status);
-  mach_port_name_array_t members = nullptr;
-  mach_msg_type_number_t count = 0;
-  if (mach_port_get_set_status(mach_task_self(), here, &members, &count) != KERN_SUCCESS) {
-    return true;
-  }
-  const mach_port_name_t* const end = members + count;
-  const mach_port_name_t* const found = std::find_if(members, members + count, [](auto member) {
+  const set_members members(here);
+  if (!members) return true;
+  const std::span names = members.names();
+  const auto found = std::find_if(names.begin(), names.end(), [](auto member) {
     port_status each;
     return read_status(member, each) != KERN_SUCCESS || can_bring_message(each);
   });
-  const bool is_found = found != end;
+  const bool is_found = found != names.end();
   waking_member_.store(is_found ? *found : mach_port_name_t{MACH_PORT_NULL},
                        std::memory_order_relaxed);
-  if (members != nullptr) {
-    vm_deallocate(mach_task_self(), reinterpret_cast<vm_address_t>(members),
-                  count * sizeof *members);
-  }
   return is_found;
 }
 

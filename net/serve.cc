@@ -20,8 +20,8 @@ namespace kedge::net {
 
 namespace {
 
-// Writes a line to stderr. Drops it where stderr is a pipe or a terminal without room: whoever
-// makes handlers fail must not stop the loop.
+// Writes a line to stderr. Drops it where stderr is a pipe or a terminal without room: a client
+// that makes handlers fail must not stop the loop.
 void print_line(const char* text, std::size_t size) noexcept {
   const sigpipe_guard guard;  // the reader of a pipe may have gone
   if ((poll_now(STDERR_FILENO, POLLOUT) & POLLOUT) != 0) {

@@ -16,8 +16,8 @@
 
 #include "kedge/net/owned_fd.h"
 #include "kedge/net/unix_listener.h"
-#include "kedge/runtime/awaiting/frame_recycler.h"
 #include "kedge/runtime/loop.h"
+#include "new_frames.h"
 #include "open_descriptors.h"
 #include "tests/runtime/counted_new.h"
 #include "tests/runtime/drain.h"
@@ -135,18 +135,6 @@ TEST_CASE("a serve that is interrupted leaves no connection open and no handler"
 }
 
 #if KEDGE_COUNTED_NEW
-// Takes each frame from operator new, so that each can fail.
-class new_frames final : public frame_resource {
- public:
-  new_frames() { frame_recycler::use(this); }
-  new_frames(const new_frames&) = delete;
-  new_frames& operator=(const new_frames&) = delete;
-  ~new_frames() { frame_recycler::use(nullptr); }
-
-  void* allocate(std::size_t size) override { return ::operator new(size); }
-  void release(void* block, std::size_t) noexcept override { ::operator delete(block); }
-};
-
 // Drives the loop while the allocation fails that `left` counts down to.
 void settle_short_of_memory(loop& l, long& left) {
   until_failure = left;

@@ -15,6 +15,7 @@
 #include <random>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -24,13 +25,13 @@
 #include "kedge/net/unix_listener.h"
 #include "kedge/net/write_all.h"
 #include "kedge/runtime/auto_reset_event.h"
-#include "kedge/runtime/awaiting/frame_recycler.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/when_any.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/yield.h"
+#include "new_frames.h"
 #include "open_descriptors.h"
 #include "tests/runtime/counted_new.h"
 #include "tests/seeds.h"
@@ -54,18 +55,6 @@ enum class manners {
   stalls,      // sends until there is no room, reads nothing, and closes
 };
 constexpr int kinds = 8;
-
-// Takes each frame from operator new, so that live frames are counted and spare ones are not.
-class new_frames final : public frame_resource {
- public:
-  new_frames() { frame_recycler::use(this); }
-  new_frames(const new_frames&) = delete;
-  new_frames& operator=(const new_frames&) = delete;
-  ~new_frames() { frame_recycler::use(nullptr); }
-
-  void* allocate(std::size_t size) override { return ::operator new(size); }
-  void release(void* block, std::size_t) noexcept override { ::operator delete(block); }
-};
 
 // What is allocated, between two rounds.
 struct memory {

@@ -230,11 +230,16 @@ TEST_CASE("descriptors of connections are not inherited") {
   });
 }
 
+owned_fd file_of_digits() {
+  owned_fd file = unnamed_file();
+  REQUIRE(::write(file.get(), "0123456789", 10) == 10);
+  return file;
+}
+
 TEST_CASE("send_file gives what it has sent, and 0 at the end of the file") {
   loop l;
   tcp_listener listener(l, loopback());
-  const owned_fd file = unnamed_file();
-  REQUIRE(::write(file.get(), "0123456789", 10) == 10);
+  const owned_fd file = file_of_digits();
   run_in(l, [&]() -> task<> {
     pair p = co_await connected(listener);
     CHECK((co_await p.here.send_file(file.get(), 2, 5)).value() == 5);
@@ -251,8 +256,7 @@ TEST_CASE("send_file gives what it has sent, and 0 at the end of the file") {
 TEST_CASE("send_file of nothing ends at once although the socket is full") {
   loop l;
   tcp_listener listener(l, loopback());
-  const owned_fd file = unnamed_file();
-  REQUIRE(::write(file.get(), "0123456789", 10) == 10);
+  const owned_fd file = file_of_digits();
   run_in(l, [&]() -> task<> {
     pair p = co_await connected(listener);
     const std::vector<std::byte> block(1 << 20);

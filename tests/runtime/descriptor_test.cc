@@ -261,7 +261,7 @@ TEST_CASE("a descriptor that has drained the fd gets bytes that another one was 
   CHECK(l.run(p.a.write_some(bytes("x"))).value() == 1);
   CHECK(l.run(other.read_some(room)).value() == 1);
   CHECK(l.run(p.a.write_some(bytes("yz"))).value() == 2);
-  l.poll();  // the event arrives while nobody waits
+  l.poll();  // the event arrives while no task waits
   const auto got = l.run(kedge::with_timeout(1s, other.read_some(room)));
   REQUIRE(got);
   CHECK(*got == 2);
