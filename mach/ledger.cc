@@ -154,6 +154,13 @@ void report_end(std::uint32_t space) noexcept {
   lines.erase(first, last);
 }
 
+void forget(std::uint32_t space) noexcept {
+  const hold held(lock);
+  auto& lines = all().lines;
+  auto at = lines.lower_bound({space, 0, kind{}});
+  while (at != lines.end() && at->first.space == space) at = lines.erase(at);
+}
+
 #endif
 
 std::string to_string() {

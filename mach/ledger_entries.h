@@ -16,6 +16,7 @@ inline void record(kind, std::uint32_t, mach_port_name_t, const place&) noexcept
 inline void record_taken(kind, std::uint32_t, mach_port_name_t, const place&) noexcept {}
 inline void erase(kind, std::uint32_t, mach_port_name_t) noexcept {}
 inline void report_end(std::uint32_t) noexcept {}
+inline void forget(std::uint32_t) noexcept {}
 inline void lock_for_fork() noexcept {}
 inline void unlock_after_fork() noexcept {}
 
@@ -31,6 +32,8 @@ void record_taken(kind what, std::uint32_t space, mach_port_name_t name,
 void erase(kind what, std::uint32_t space, mach_port_name_t name) noexcept;
 // The space ends: writes its entries to standard error, and drops them.
 void report_end(std::uint32_t space) noexcept;
+// The same, without a word.
+void forget(std::uint32_t space) noexcept;
 // For the fork handlers of reference_counts, which writes the ledger under its own lock.
 void lock_for_fork() noexcept;
 void unlock_after_fork() noexcept;

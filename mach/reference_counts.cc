@@ -56,6 +56,16 @@ class table {
     --used_;
     shrink();
   }
+  void remove_all_of(std::uint32_t space) noexcept {
+    for (std::size_t at = 0; at < capacity_;) {
+      if (entries_[at].of >> 32 == space && entries_[at].of != 0) {
+        remove(entries_[at]);  // a later entry may move here, and an earlier one to the end
+        at = 0;
+      } else {
+        ++at;
+      }
+    }
+  }
 
  private:
   static constexpr std::size_t smallest = 64;
@@ -172,6 +182,11 @@ void drop(std::uint32_t space, mach_port_name_t name) noexcept {
     ledger::erase(ledger::kind::send, space, name);
   }
   deallocate(space, name);
+}
+
+void forget(std::uint32_t space) noexcept {
+  const hold held(lock);
+  counts.remove_all_of(space);
 }
 
 mach_port_name_t release(std::uint32_t space, mach_port_name_t name) noexcept {

@@ -39,4 +39,8 @@ void drop(std::uint32_t space, mach_port_name_t name) noexcept;
 // none: `space` is not current, or other code has released the name.
 mach_port_name_t release(std::uint32_t space, mach_port_name_t name) noexcept;
 
+// The space has ended, and its objects are gone without their destructors: what they counted is
+// forgotten.
+void forget(std::uint32_t space) noexcept;
+
 }  // namespace kedge::mach::reference_counts

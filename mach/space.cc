@@ -8,6 +8,7 @@
 #include "kedge/mach/ledger_entries.h"
 #include "kedge/mach/port_reference.h"
 #include "kedge/mach/space_incarnation.h"
+#include "kedge/runtime/base/process_state.h"
 
 namespace kedge::mach {
 
@@ -19,6 +20,8 @@ struct outer {
   drive_hook* hook;
 };
 thread_local std::vector<outer> entered;
+const base::process_state entered_of_process([] { return static_cast<void*>(&entered); },
+                                             sizeof entered);
 
 }  // namespace
 

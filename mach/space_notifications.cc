@@ -103,6 +103,23 @@ void space_notifications::release() noexcept {
   delete this;
 }
 
+void space_notifications::forget(std::uint32_t space) noexcept {
+  try {
+    registry& r = registry_of_process();
+    const std::lock_guard hold(r.lock);
+    space_notifications** at = &r.first;
+    while (*at != nullptr) {
+      if ((*at)->incarnation_ == space) {
+        *at = (*at)->next_;
+      } else {
+        at = &(*at)->next_;
+      }
+    }
+  } catch (const std::bad_alloc&) {
+    // No registry: nothing to forget.
+  }
+}
+
 space_notifications::space_notifications()
     : incarnation_(space_incarnation()),
       port_(receive_right::make_pooled(pooled_port::notifications, MACH_PORT_QLIMIT_DEFAULT)) {}

@@ -164,6 +164,9 @@ class space_notifications {
   // Returns the port's name in the space.
   mach_port_name_t port_name() const noexcept { return port_.name(); }
 
+  // The space has ended, and its loops are gone without their destructors.
+  static void forget(std::uint32_t space) noexcept;
+
   // There may be room in the queue behind `name` of the current space, and the kernel does not
   // notify of it: the queue's limit was raised. The waits for room try again.
   static void retry_room(mach_port_name_t name) noexcept;

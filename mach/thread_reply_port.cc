@@ -5,6 +5,7 @@
 
 #include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/space_incarnation.h"
+#include "kedge/runtime/base/process_state.h"
 
 namespace kedge::mach::thread_reply_port {
 namespace {
@@ -25,6 +26,7 @@ struct idle_port {
 };
 
 thread_local idle_port idle;
+const base::process_state idle_of_process([] { return static_cast<void*>(&idle); }, sizeof idle);
 
 }  // namespace
 

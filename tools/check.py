@@ -28,6 +28,8 @@ PLACES = (
     '"kedge/mach/kernel/',
     '"kedge/mach/kernel/extension.h"',
     '"kedge/mach/kernel/snapshot.h"',
+    '"kedge/mach/kernel/scheduling.h"',
+    '"kedge/tools/harness/',
     '"tests/runtime/host.h"',  # a main loop that drives loops
     '"tests/mach/hostile_sender.h"',  # sends a port whatever it likes
     '"tests/runtime/drain.h"',
@@ -64,14 +66,17 @@ ARROWS = {
     "runtime/base": ('"kedge/runtime/base/',),
     "runtime": ("<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/runtime/', '"kedge/runtime/base/'),
     "mach/kernel/core": ("<mach/", "<servers/", '"kedge/mach/kernel/core/', '"kedge/runtime/base/'),
-    "mach/kernel/abi": ("<bsm/", "<mach/", "<servers/", "<sys/fileport.h>", '"kedge/mach/kernel/abi/', '"kedge/mach/kernel/core/',
+    "mach/kernel/abi": ('"kedge/mach/kernel/scheduling.h"', "<bsm/", "<mach/", "<servers/", "<sys/fileport.h>", '"kedge/mach/kernel/abi/', '"kedge/mach/kernel/core/',
                         '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/base/'),
     "mach/kernel/embedded": ("<mach/", "<sys/event.h>", '"kedge/runtime/kqueue/filter.h"', '"kedge/mach/kernel/core/',
                              '"kedge/mach/kernel/embedded/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/base/'),
-    "mach/kernel": ("<mach/", '"kedge/mach/kernel/extension.h"'),
+    "mach/kernel": ("<mach/", '"kedge/mach/kernel/extension.h"'),  # its public headers
     "mach": ("<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/', '"kedge/runtime/base/'),
     "net": ('"kedge/net/', '"kedge/runtime/', '"kedge/runtime/base/'),
     "tools": ('"kedge/mach/', '"kedge/net/', '"kedge/runtime/'),
+    "tools/harness": ("<mach/", '"kedge/tools/harness/', '"kedge/mach/kernel/extension.h"',
+                      '"kedge/mach/kernel/scheduling.h"', '"kedge/mach/kernel/snapshot.h"', '"kedge/mach/', '"kedge/net/',
+                      '"kedge/runtime/', '"kedge/runtime/base/', '"kedge/runtime/kqueue/extension.h"'),
     "tools/bench": ("<mach/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/mach/kernel/extension.h"',
                     '"kedge/mach/', '"kedge/net/', '"kedge/runtime/'),
     "tests": ("<doctest/",),
@@ -92,6 +97,9 @@ ARROWS = {
     "tests/mach": ("<doctest/", "<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"',
                    '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/', '"tests/runtime/drain.h"',
                    '"tests/runtime/in_child_process.h"', '"tests/runtime/sweep.h"', '"tests/seeds.h"'),
+    "tests/harness": ("<doctest/", "<mach/", "<servers/", "<sys/event.h>", '"kedge/tools/harness/', '"kedge/mach/', '"kedge/net/',
+                      '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/scheduling.h"', '"kedge/runtime/',
+                      '"kedge/runtime/base/', '"kedge/runtime/kqueue/extension.h"'),
     "tests/fuzz": ("<doctest/", "<mach/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/net/',
                    '"kedge/runtime/', '"tests/mach/hostile_sender.h"', '"tests/runtime/drain.h"', '"tests/seeds.h"'),
     "tests/tools": ("<doctest/", '"tests/temporary_folder.h"'),
@@ -101,7 +109,7 @@ ARROWS = {
 }
 
 # Rooms that may know the system they run on. Core is pure and not among them; a benchmark has a peer to beat.
-KNOW_THE_HOST = ("runtime/kqueue", "mach/kernel", "mach/kernel/abi", "mach/kernel/embedded", "tests/consumers",
+KNOW_THE_HOST = ("tools/harness", "tests/harness", "runtime/kqueue", "mach/kernel", "mach/kernel/abi", "mach/kernel/embedded", "tests/consumers",
                  "tests/runtime/kqueue", "tests/mach/kernel", "tests/mach/kernel/foreign")
 HOST_FILES = re.compile(r"(net/host\.(h|cc)|tools/bench/.*)$")
 

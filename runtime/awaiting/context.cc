@@ -9,6 +9,7 @@
 
 #include "kedge/runtime/awaiting/branch.h"
 #include "kedge/runtime/awaiting/frame.h"
+#include "kedge/runtime/base/process_state.h"
 
 namespace kedge {
 namespace {
@@ -25,6 +26,11 @@ struct drops {
 constinit thread_local drops dropping;
 
 constinit thread_local unsigned unwinding = 0;
+
+const base::process_state dropping_of_process([] { return static_cast<void*>(&dropping); },
+                                              sizeof dropping);
+const base::process_state unwinding_of_process([] { return static_cast<void*>(&unwinding); },
+                                               sizeof unwinding);
 
 }  // namespace
 

@@ -31,6 +31,11 @@ class deadline {
     return is_now();
   }
 
+  // Returns when the time is over, in nanoseconds of the clock; the largest value: never.
+  std::uint64_t ends_at() const noexcept {
+    return kind_ == kind::never ? UINT64_MAX : kind_ == kind::now ? 0 : ends_at_;
+  }
+
   // Returns the time left, as epoll_pwait2() takes it: null for ever. The result is valid until the
   // next call. When no time is left, the deadline becomes `now`. By a replaced clock the result is
   // null as long as time is left.

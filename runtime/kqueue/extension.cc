@@ -2,6 +2,8 @@
 // kevent.cc.
 #include "kedge/runtime/kqueue/extension.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 
 #include "kedge/runtime/kqueue/descriptors/kqueue_registry.h"
@@ -37,6 +39,16 @@ bool change_options(int kq, unsigned turned_on, unsigned turned_off) noexcept {
 }
 
 }  // namespace
+
+void close_all_of(const void* owner) noexcept {
+  kqueue_registry::each_queue([owner](const queue& q) {
+    if (q.owner() != owner) return;
+    for (int fd = kqueue_registry::any_fd_of(q); fd >= 0; fd = kqueue_registry::any_fd_of(q)) {
+      ::close(fd);
+    }
+  });
+}
+
 }  // namespace kedge::kqueue
 
 using namespace kedge::kqueue;

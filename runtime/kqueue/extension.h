@@ -194,6 +194,15 @@ inline bool clock_moved(int kq) noexcept {
   return kedge_kqueue_clock_moved(kq);
 }
 
+// Closes every fd of every kqueue that has this owner: what the hook of filter.h has returned when
+// the kqueue was made; with Mach's kernel, the id of the task that was current. For a simulation
+// that has ended the owner. Requires that no thread is in a call about them.
+#if defined(__APPLE__)
+inline void close_all_of(const void*) noexcept {}
+#else
+void close_all_of(const void* owner) noexcept;
+#endif
+
 class handle {
  public:
   // Of no kqueue, until another handle is assigned.

@@ -240,6 +240,9 @@ class fast_path {
   static int end(queue& home, int error, const event_writer& out) noexcept {
     error == EBADF ? home.leave_lost() : home.leave();
     if (error == 0) return static_cast<int>(out.count());
+    if (error == EINTR) {
+      if (base::parker* const scheduler = base::parker::of_thread()) scheduler->leave();
+    }
     errno = error;
     return -1;
   }

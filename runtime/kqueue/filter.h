@@ -129,10 +129,14 @@ struct filter_operations {
   // that is known without a system call. The kqueue calls it, with its lock held, before it puts
   // into the list a knote that a change has activated: what has happened earlier comes first.
   //
+  // `next_due` is optional too: when `is_due` will be true, in nanoseconds of the kqueue's clock,
+  // as far as time alone decides; the largest value: never. Called with the kqueue's lock held.
+  //
   // `close` runs after the last detach, when the kqueue ends.
   int (*open)(queue&, void** state, int* pump_fd) noexcept = nullptr;
   void (*pump)(void* state) noexcept = nullptr;
   bool (*is_due)(void* state) noexcept = nullptr;
+  std::uint64_t (*next_due)(void* state) noexcept = nullptr;
   void (*close)(void* state) noexcept = nullptr;
 };
 

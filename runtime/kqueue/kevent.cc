@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdint>
 
+#include "kedge/runtime/base/parker.h"
 #include "kedge/runtime/kqueue/descriptors/kqueue_registry.h"
 #include "kedge/runtime/kqueue/extension.h"
 #include "kedge/runtime/kqueue/fast_path.h"
@@ -117,6 +118,9 @@ template <class Event, class Name>
   if (error == 0) error = run(name, kind, changes, nchanges, out, flags, until);
   if (events == nullptr && out.count() != 0) error = EFAULT;
   if (error == 0) return static_cast<int>(out.count());
+  if (error == EINTR) {
+    if (base::parker* const scheduler = base::parker::of_thread()) scheduler->leave();
+  }
   errno = error;
   return -1;
 }

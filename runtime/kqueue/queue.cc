@@ -10,6 +10,7 @@
 #include <mutex>
 #include <new>
 
+#include "kedge/runtime/base/parker.h"
 #include "kedge/runtime/kqueue/descriptors/internal_fds.h"
 #include "kedge/runtime/kqueue/descriptors/kqueue_registry.h"
 #include "kedge/runtime/kqueue/extension.h"
@@ -33,7 +34,9 @@ int queue::begin() noexcept {
   fd_count_ = 1;
   wakeup_ = wakeup;
   options_ = options;
-  clock_.replace(nullptr, nullptr);
+  // A process that a scheduler runs has the scheduler's time from the start.
+  base::parker* const scheduled = base::parker::of_thread();
+  clock_.replace(scheduled != nullptr ? base::parker::read_clock : nullptr, scheduled);
   in_old_time_ = 0;
   kind_ = call_kind::undecided;
   wakeup_pending_ = ended_ = false;
@@ -186,6 +189,8 @@ void queue::enqueue_and_wake(knote_record& k) noexcept {
 }
 
 void queue::post_wakeup_unlocked() noexcept {
+  if (parked_by_ != nullptr) [[unlikely]]
+    return parked_by_->unpark(this);
   wakeup_pending_ = true;
   ++wakeup_writers_;
   const int wakeup = wakeup_;
@@ -197,6 +202,8 @@ void queue::post_wakeup_unlocked() noexcept {
 }
 
 void queue::post_wakeup() noexcept {
+  if (parked_by_ != nullptr) [[unlikely]]
+    return parked_by_->unpark(this);
   if (has_wakeup()) return;
   wakeup_pending_ = true;
   write_wakeup(wakeup_);

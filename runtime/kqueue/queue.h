@@ -51,6 +51,7 @@
 
 #include "kedge/runtime/base/list.h"
 #include "kedge/runtime/base/mutex.h"
+#include "kedge/runtime/base/parker.h"
 #include "kedge/runtime/kqueue/deadline.h"
 #include "kedge/runtime/kqueue/descriptors/descriptor_table.h"
 #include "kedge/runtime/kqueue/event_writer.h"
@@ -294,6 +295,8 @@ class queue {
   void plan(wait_round& r, event_writer& out, deadline& until) noexcept;
   void follow_clock(wait_round& r, const event_writer& out, deadline& until) noexcept;
   void ask_epoll(wait_round& r, deadline& until) noexcept;
+  void ask_and_park(wait_round& r, deadline& until, base::parker& by) noexcept;
+  std::uint64_t next_due() const noexcept;
   int deliver_round(wait_round& r, event_writer& out, deadline& until) noexcept;
   int deliver_reported(wait_round& r, event_writer& out, bool& seen_all, bool& is_stuck) noexcept;
   inline int check_wait(const wait_round& r) noexcept;
@@ -322,12 +325,13 @@ class queue {
   // A knote is not busy any more, a slot is not opening any more, a thread has left a pump or, when
   // the kqueue has ended, the kqueue.
   base::condition state_changed_;
-  int fd_ = -1;       // one of its fds, for calls on the epoll set
-  int fd_count_ = 0;  // how many fds it has
-  int wakeup_ = -1;   // the eventfd
-  int users_ = 0;     // threads inside kevent(), without those on the fast path
-  int sleepers_ = 0;  // threads in epoll_wait, or about to be
-  int pumping_ = 0;   // threads in a filter's pump
+  int fd_ = -1;                        // one of its fds, for calls on the epoll set
+  int fd_count_ = 0;                   // how many fds it has
+  int wakeup_ = -1;                    // the eventfd
+  base::parker* parked_by_ = nullptr;  // of the thread that sleeps, if a scheduler runs it
+  int users_ = 0;                      // threads inside kevent(), without those on the fast path
+  int sleepers_ = 0;                   // threads in epoll_wait, or about to be
+  int pumping_ = 0;                    // threads in a filter's pump
   // Threads that deliver. They look at active_count_ before they sleep or return.
   int collectors_ = 0;
   // For which fd the fast path is open, or -1. By kind of call, without `data` and with it.

@@ -115,8 +115,40 @@ void queue::follow_clock(wait_round& r, const event_writer& out, deadline& until
   r.clock_moves = clock_moves_;
 }
 
+// Returns when the next timer of the kqueue is due; base::parker::never: it has none.
+std::uint64_t queue::next_due() const noexcept {
+  std::uint64_t earliest = base::parker::never;
+  for (unsigned f = 0; f < filter_count; ++f) {
+    const filter_slot& slot = slots_[f];
+    if (slot.phase != slot_state::open || filter_at(f)->next_due == nullptr) continue;
+    earliest = std::min(earliest, filter_at(f)->next_due(slot.state));
+  }
+  return earliest;
+}
+
+// Asks epoll, and if it has nothing hands the thread to its scheduler. Events are then looked for
+// in the next round. Releases the lock meanwhile.
+void queue::ask_and_park(wait_round& r, deadline& until, base::parker& by) noexcept {
+  r.sleep = false;
+  ask_epoll(r, until);
+  if (r.count != 0 || active_count_ != 0) return;
+  ++sleepers_;
+  --collectors_;
+  parked_by_ = &by;
+  const std::uint64_t end = std::min(until.ends_at(), next_due());
+  lock_.unlock();
+  const base::parker::ended how = by.park(this, end);
+  lock_.lock();
+  parked_by_ = nullptr;
+  ++collectors_;
+  --sleepers_;
+  if (how == base::parker::ended::interrupted) r.count = -EINTR;
+}
+
 // Releases the lock while it waits. When the time has run out, `until` becomes now.
 void queue::ask_epoll(wait_round& r, deadline& until) noexcept {
+  if (base::parker* const scheduler = r.sleep ? base::parker::of_thread() : nullptr) [[unlikely]]
+    return ask_and_park(r, until, *scheduler);
   const timespec* const timeout = r.sleep ? until.remaining() : &no_time;
   r.fd = fd_;
   r.set = set_;

@@ -5,11 +5,19 @@
 #include <utility>
 
 #include "kedge/runtime/awaiting/frame_recycler.h"
+#include "kedge/runtime/base/process_state.h"
 #include "kedge/runtime/observer.h"
 
 namespace kedge {
 
 constinit thread_local observer* allocation_check::asked_ = nullptr;
+
+namespace {
+
+const base::process_state asked_of_process([] { return allocation_check::address_of_asked(); },
+                                           sizeof(observer*));
+
+}  // namespace
 
 void allocation_check::ask() {
   if (asked_->fail_allocation()) throw std::bad_alloc();

@@ -20,6 +20,8 @@ class allocation_check {
   // Makes the calling thread's allocations ask `o`; null: none.
   static void set_observer(observer* o) noexcept;
   static bool is_on() noexcept { return asked_ != nullptr; }
+  // For process_state.
+  static void* address_of_asked() noexcept { return &asked_; }
 
  private:
   static void ask();

@@ -15,6 +15,9 @@ class drive_hook {
   virtual void enter() noexcept = 0;
   virtual void leave() noexcept = 0;
 
+  // For process_state.
+  static void* address_of_current() noexcept { return &current_; }
+
   // Returns the hook whose state is the calling thread's, or null: the last one that an
   // implementation of enter() has made current.
   static drive_hook* current() noexcept { return current_; }

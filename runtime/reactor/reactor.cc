@@ -13,6 +13,7 @@
 #include <system_error>
 
 #include "kedge/runtime/awaiting/frame.h"
+#include "kedge/runtime/base/process_state.h"
 #include "kedge/runtime/errc.h"
 #include "kedge/runtime/kqueue/extension.h"
 #include "kedge/runtime/reactor/mailbox.h"
@@ -40,6 +41,10 @@ constexpr int standard_fds = 3;
 
 // Also the address by which a thread is known: no two threads have it.
 constinit thread_local reactor* current_reactor = nullptr;
+const base::process_state reactor_of_process([] { return static_cast<void*>(&current_reactor); },
+                                             sizeof current_reactor);
+const base::process_state hook_of_process([] { return drive_hook::address_of_current(); },
+                                          sizeof(drive_hook*));
 
 const void* this_thread() noexcept {
   return static_cast<const void*>(&current_reactor);

@@ -77,6 +77,38 @@ const char* function_of(call_number number) noexcept {
       return "mach_port_peek";
     case call_number::rename:
       return "mach_port_rename";
+    case call_number::names:
+      return "mach_port_names";
+    case call_number::type:
+      return "mach_port_type";
+    case call_number::allocate:
+      return "mach_port_allocate";
+    case call_number::construct:
+      return "mach_port_construct";
+    case call_number::reply_port:
+      return "mach_reply_port";
+    case call_number::semaphore_create:
+      return "semaphore_create";
+    case call_number::semaphore_destroy:
+      return "semaphore_destroy";
+    case call_number::semaphore_signal:
+      return "semaphore_signal";
+    case call_number::semaphore_signal_all:
+      return "semaphore_signal_all";
+    case call_number::semaphore_signal_thread:
+      return "semaphore_signal_thread";
+    case call_number::semaphore_wait:
+      return "semaphore_wait";
+    case call_number::semaphore_wait_signal:
+      return "semaphore_wait_signal";
+    case call_number::bootstrap_check_in:
+      return "bootstrap_check_in";
+    case call_number::bootstrap_look_up:
+      return "bootstrap_look_up";
+    case call_number::bootstrap_create_service:
+      return "bootstrap_create_service";
+    case call_number::bootstrap_register:
+      return "bootstrap_register";
     case call_number::allocate_full:
       return "mach_port_allocate_full";
     case call_number::assert_attributes:

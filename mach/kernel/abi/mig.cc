@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kedge/mach/kernel/extension.h"
+#include "kedge/runtime/base/process_state.h"
 
 namespace {
 
@@ -66,6 +67,8 @@ class reply_ports {
 };
 
 thread_local reply_ports of_thread;
+const kedge::base::process_state ports_of_process([] { return static_cast<void*>(&of_thread); },
+                                                  sizeof of_thread);
 
 // A fork's child has a new, empty space.
 [[maybe_unused]] const int watch_forks =

@@ -11,7 +11,7 @@ task create_task() {
 }
 
 task create_task(std::uint32_t first_index) {
-  const auto answer = call(requests::task_create{first_index});
+  const auto answer = call(requests::task_create{.first_index = first_index});
   if (answer.result != KERN_SUCCESS) throw std::bad_alloc();
   return {answer.fields.id};
 }

@@ -89,6 +89,8 @@ enum class call_number : std::uint32_t {
   task_set_guards,
   task_take_guard,
   task_limit_names,
+  task_port_number,
+  next_timer,
   snapshot,
   set_profile,
   set_strict_replies,

@@ -16,7 +16,11 @@ namespace kedge::mach::kernel::requests {
 struct task_create {
   static constexpr auto number = call_number::task_create;
   using reply = replies::task_create;
-  std::uint32_t first_index;  // of names in order; 0: shuffled names
+  std::uint64_t name_seed = 0;    // if `is_seeded`: of the shuffled names
+  std::int32_t pid = 0;           // in the audit token; 0: the process's
+  std::uint32_t pid_version = 0;  // likewise; 0: the next one
+  std::uint32_t first_index = 0;  // of names in order; 0: shuffled names
+  std::uint32_t is_seeded = 0;    // 0 or 1
 };
 
 struct task_terminate {
@@ -62,6 +66,20 @@ struct task_limit_names {
   std::uint64_t id;
   std::uint32_t count;
   std::uint32_t reserved = 0;
+};
+
+// KERN_TERMINATED: there is no such task. KERN_INVALID_NAME: the name stands for no port.
+struct task_port_number {
+  static constexpr auto number = call_number::task_port_number;
+  using reply = replies::task_port_number;
+  std::uint64_t id;
+  mach_port_name_t name;
+  std::uint32_t reserved = 0;
+};
+
+struct next_timer {
+  static constexpr auto number = call_number::next_timer;
+  using reply = replies::next_timer;
 };
 
 // The form of a snapshot is core/calls/snapshot_call.h's.

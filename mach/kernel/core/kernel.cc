@@ -182,6 +182,12 @@ void set_up(pending_call& waiting, const requests::message& request) noexcept {
 
 }  // namespace
 
+std::uint32_t kernel::number_of(port& of) noexcept {
+  const std::lock_guard hold(numbers_lock_);
+  if (of.number == 0) of.number = ++last_number_;
+  return of.number;
+}
+
 status kernel::begin(ipc_task& caller, const any_request& request, any_reply& reply, copyio& memory,
                      pending_call& waiting) {
   deferred_work cleanup(*this);

@@ -60,6 +60,10 @@ class kernel {
   // or its port serves a different kind.
   ref<object> find_served(ipc_task& caller, mach_port_name_t name, kernel_object kind) noexcept;
 
+  // Returns the number of a port, which no other of this kernel has: the next one when it is asked
+  // for first. Numbers start at 1.
+  std::uint32_t number_of(port& of) noexcept;
+
   // Begins a call. `waiting` is used by the calls that may wait. It must live until the call is
   // done. The calls on files, tasks and the kernel itself (the last group of call_number) are the
   // binding's.
@@ -122,6 +126,8 @@ class kernel {
   base::mutex tasks_lock_;
   std::map<std::uint64_t, ref<ipc_task>> tasks_;
   std::uint64_t next_task_id_ = first_task_id;
+  base::mutex numbers_lock_;
+  std::uint32_t last_number_ = 0;
 };
 
 }  // namespace kedge::mach::kernel

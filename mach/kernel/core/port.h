@@ -105,6 +105,7 @@ class port final : public object {
   std::uint32_t make_send_count = 0;
   std::uint32_t sequence = 0;  // messages taken
   std::uint32_t queue_limit = MACH_PORT_QLIMIT_DEFAULT;
+  std::uint32_t number = 0;  // what kernel::number_of() has given out, which guards it; 0: nothing
   mach_port_context_t context = 0;
   bool guarded = false;
   bool strict_guard = false;

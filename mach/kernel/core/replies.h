@@ -202,6 +202,14 @@ struct task_place_right {
   mach_port_name_t name;
 };
 
+struct task_port_number {
+  std::uint64_t number;
+};
+
+struct next_timer {
+  std::uint64_t deadline;  // nanoseconds; the largest value: none is armed
+};
+
 struct task_take_guard {
   guard_violation oldest;
 };

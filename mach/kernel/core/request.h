@@ -74,8 +74,9 @@ using all_requests = request_list<
     requests::timer_create, requests::timer_destroy, requests::timer_arm, requests::timer_cancel,
     requests::clock_service, requests::clock_id, requests::task_create, requests::task_terminate,
     requests::task_self_port, requests::task_place_right, requests::task_set_guards,
-    requests::task_take_guard, requests::task_limit_names, requests::snapshot,
-    requests::set_profile, requests::set_strict_replies, requests::plan_faults>;
+    requests::task_take_guard, requests::task_limit_names, requests::task_port_number,
+    requests::next_timer, requests::snapshot, requests::set_profile, requests::set_strict_replies,
+    requests::plan_faults>;
 static_assert(all_requests::is_in_order(), "a request is not where call_number has it");
 static_assert(all_requests::is_plain(), "a request or a reply has padding, or is not plain data");
 static_assert(all_requests::count ==

@@ -13,6 +13,7 @@
 #include "kedge/mach/kernel/extension.h"
 #include "kedge/runtime/base/list.h"
 #include "kedge/runtime/base/mutex.h"
+#include "kedge/runtime/base/parker.h"
 
 namespace kedge::mach::kernel {
 namespace {
@@ -81,7 +82,11 @@ void forget_clocked_waits() noexcept {
 
 bool wait_until(std::uint64_t deadline) noexcept {
   futex_call waiting;
-  return waiting.wait(deadline) == futex_call::ended::timed_out;
+  const futex_call::ended how = waiting.wait(deadline);
+  if (how == futex_call::ended::interrupted) {
+    if (base::parker* const scheduler = base::parker::of_thread()) scheduler->leave();
+  }
+  return how == futex_call::ended::timed_out;
 }
 
 }  // namespace kedge::mach::kernel

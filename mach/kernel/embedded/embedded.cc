@@ -54,12 +54,12 @@ std::uint64_t random_seed() noexcept {
 
 // The identity that receivers of a task's messages see. The tasks of one process differ by the pid
 // version.
-identity identity_of_process(unsigned version) noexcept {
+identity identity_of_process(pid_t pid, unsigned version) noexcept {
   identity sender;
   const auto uid = static_cast<unsigned>(getuid()), gid = static_cast<unsigned>(getgid());
   const auto euid = static_cast<unsigned>(geteuid()), egid = static_cast<unsigned>(getegid());
   sender.security = {{euid, egid}};
-  sender.audit = {{uid, euid, egid, uid, gid, static_cast<unsigned>(getpid()), 0, version}};
+  sender.audit = {{uid, euid, egid, uid, gid, static_cast<unsigned>(pid), 0, version}};
   return sender;
 }
 
@@ -140,14 +140,18 @@ embedded& embedded::make() {
 
 embedded::embedded()
     : clocks_{make_clock(SYSTEM_CLOCK), make_clock(CALENDAR_CLOCK)},
-      own_(create_task(nullptr)),
+      own_(create_task(nullptr, {})),
       abandoned_(parents) {}
 
-ref<ipc_task> embedded::create_task(ipc_task* parent, std::uint32_t first_ordered_index) {
-  static std::atomic<unsigned> version{0};
-  const name_policy names = first_ordered_index != 0 ? name_policy{false, 0, first_ordered_index}
-                                                     : name_policy{true, random_seed(), 0};
-  return kernel_.create_task(names, identity_of_process(++version), parent);
+ref<ipc_task> embedded::create_task(ipc_task* parent, const requests::task_create& options) {
+  static std::atomic<unsigned> last_version{0};
+  const name_policy names =
+      options.first_index != 0
+          ? name_policy{false, 0, options.first_index}
+          : name_policy{true, options.is_seeded != 0 ? options.name_seed : random_seed(), 0};
+  const unsigned version = options.pid_version != 0 ? options.pid_version : ++last_version;
+  const identity known = identity_of_process(options.pid != 0 ? options.pid : getpid(), version);
+  return kernel_.create_task(names, known, parent);
 }
 
 bool embedded::call_of_process(ipc_task& caller, const any_request& request, any_reply& reply,
@@ -218,6 +222,10 @@ bool embedded::call_of_tasks(ipc_task& caller, const any_request& request, any_r
     case call_number::task_limit_names:
       limit_names(request.as<requests::task_limit_names>());
       return true;
+    case call_number::task_port_number:
+      reply.result = number_port(request.as<requests::task_port_number>(),
+                                 reply.as<replies::task_port_number>());
+      return true;
     default:
       return false;
   }
@@ -225,7 +233,7 @@ bool embedded::call_of_tasks(ipc_task& caller, const any_request& request, any_r
 
 kern_return_t embedded::make_task(ipc_task& caller, const requests::task_create& request,
                                   replies::task_create& reply) {
-  reply.id = create_task(&caller, request.first_index)->id;
+  reply.id = create_task(&caller, request)->id;
   return KERN_SUCCESS;
 }
 
@@ -261,6 +269,19 @@ void embedded::limit_names(const requests::task_limit_names& request) {
   if (!of) return;
   const std::lock_guard hold(of->names.lock);
   of->names.max_names = request.count;
+}
+
+kern_return_t embedded::number_port(const requests::task_port_number& request,
+                                    replies::task_port_number& reply) {
+  const ref<ipc_task> of = find(request.id);
+  if (!of) return KERN_TERMINATED;
+  const std::lock_guard hold(of->names.lock);
+  const entry* const named = of->names.find(request.name);
+  if (named == nullptr || named->target == nullptr || named->target->kind != object_kind::port) {
+    return KERN_INVALID_NAME;
+  }
+  reply.number = kernel_.number_of(static_cast<port&>(*named->target));
+  return KERN_SUCCESS;
 }
 
 // extension.h names the points as core does.
@@ -306,6 +327,9 @@ bool embedded::call_of_time(ipc_task& caller, const any_request& request, any_re
     case call_number::timer_cancel:
       reply.result = timers_.cancel(caller, request.as<requests::timer_cancel>().name,
                                     reply.as<replies::timer_cancel>().deadline);
+      return true;
+    case call_number::next_timer:
+      reply.as<replies::next_timer>().deadline = timers_.next_due();
       return true;
     case call_number::clock_service:
       reply.result = name_clock(caller, request.as<requests::clock_service>(),

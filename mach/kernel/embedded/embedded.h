@@ -60,6 +60,8 @@ class embedded final : public binding {
   kern_return_t place_right(ipc_task& caller, const requests::task_place_right& request,
                             replies::task_place_right& reply);
   void limit_names(const requests::task_limit_names& request);
+  kern_return_t number_port(const requests::task_port_number& request,
+                            replies::task_port_number& reply);
   void plan_faults(const requests::plan_faults& request, replies::plan_faults& reply);
   kern_return_t copy_snapshot(const requests::snapshot& request, replies::snapshot& reply,
                               copyio& memory);
@@ -75,7 +77,7 @@ class embedded final : public binding {
   void call_as(std::uint64_t caller, const any_request& request, any_reply& reply, copyio& memory,
                attachment* file);
   void perform(ipc_task& caller, const any_request& request, any_reply& reply, copyio& memory);
-  ref<ipc_task> create_task(ipc_task* parent, std::uint32_t first_ordered_index = 0);
+  ref<ipc_task> create_task(ipc_task* parent, const requests::task_create& options);
 
   kernel kernel_;
   timer_service timers_{kernel_};

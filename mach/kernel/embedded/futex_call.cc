@@ -28,6 +28,10 @@ void futex_call::wake() noexcept {
   // Once the word is set the waiting thread may be gone with the pending_call: nothing but the
   // address is used afterwards.
   std::atomic<std::uint32_t>* const word = &word_;
+  if (base::parker* const scheduler = parked_by_) [[unlikely]] {
+    word->store(woken, std::memory_order_release);
+    return scheduler->unpark(word);
+  }
   word->store(woken, std::memory_order_release);
   syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, nullptr, nullptr, 0);
 }
@@ -38,8 +42,24 @@ void futex_call::look_at_clock() noexcept {
 }
 
 futex_call::ended futex_call::wait(std::uint64_t deadline) noexcept {
+  if (base::parker* const scheduler = base::parker::of_thread()) [[unlikely]]
+    return park(*scheduler, deadline);
   const clocked_wait by_clock(*this, deadline);
   return sleep(deadline, by_clock.is_listed());
+}
+
+futex_call::ended futex_call::park(base::parker& by, std::uint64_t deadline) noexcept {
+  parked_by_ = &by;
+  ended how = ended::woken;
+  while ((word_.load(std::memory_order_acquire) & woken) == 0) {
+    const base::parker::ended how_parked = by.park(&word_, deadline);
+    if (how_parked == base::parker::ended::woken) continue;
+    if ((word_.load(std::memory_order_acquire) & woken) != 0) break;
+    how = how_parked == base::parker::ended::timed_out ? ended::timed_out : ended::interrupted;
+    break;
+  }
+  parked_by_ = nullptr;
+  return how;
 }
 
 futex_call::ended futex_call::sleep(std::uint64_t deadline, bool by_replaced_clock) noexcept {

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kedge/mach/kernel/core/pending_call.h"
+#include "kedge/runtime/base/parker.h"
 
 namespace kedge::mach::kernel {
 
@@ -39,7 +40,10 @@ class futex_call final : public pending_call {
 
   ended sleep(std::uint64_t deadline, bool by_replaced_clock) noexcept;
 
+  ended park(base::parker& by, std::uint64_t deadline) noexcept;
+
   std::atomic<std::uint32_t> word_{0};
+  base::parker* parked_by_ = nullptr;  // of the waiting thread, if a scheduler runs it
 };
 
 std::uint64_t monotonic_now() noexcept;

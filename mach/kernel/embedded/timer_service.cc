@@ -167,6 +167,11 @@ timer_service::expiry timer_service::take_due(std::uint64_t now, bool by_program
   return taken;
 }
 
+std::uint64_t timer_service::next_due() noexcept {
+  const std::lock_guard hold(lock_);
+  return armed_.empty() ? futex_call::never : armed_.begin()->first.deadline;
+}
+
 bool timer_service::is_idle() noexcept {
   const std::lock_guard hold(lock_);
   return armed_.empty();

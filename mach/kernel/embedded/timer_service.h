@@ -76,6 +76,8 @@ class timer_service {
   // Sets `deadline` to when the timer would have expired, or to 0 if it was not armed. Errors as of
   // destroy().
   kern_return_t cancel(ipc_task& caller, mach_port_name_t name, std::uint64_t& deadline);
+  // Returns when the next timer is due; the largest value: none is armed.
+  std::uint64_t next_due() noexcept;
   // Sends the messages of all timers that are due by the program's clock. Has no effect while the
   // clock is the machine's. No lock may be held.
   void expire_by_program() noexcept;

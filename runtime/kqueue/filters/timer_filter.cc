@@ -176,6 +176,10 @@ bool is_due(void* state) noexcept {
   return static_cast<timer_queue*>(state)->is_due();
 }
 
+std::uint64_t next_due(void* state) noexcept {
+  return static_cast<timer_queue*>(state)->next_due();
+}
+
 void close(void* state) noexcept {
   delete static_cast<timer_queue*>(state);
 }
@@ -189,9 +193,14 @@ constinit const filter_operations timer_filter{.attach = attach,
                                                .open = open,
                                                .pump = pump,
                                                .is_due = is_due,
+                                               .next_due = next_due,
                                                .close = close};
 
-constinit const filter_operations continuous_timer_filter{
-    .attach = refuse, .open = open_continuous, .pump = pump, .is_due = is_due, .close = close};
+constinit const filter_operations continuous_timer_filter{.attach = refuse,
+                                                          .open = open_continuous,
+                                                          .pump = pump,
+                                                          .is_due = is_due,
+                                                          .next_due = next_due,
+                                                          .close = close};
 
 }  // namespace kedge::kqueue

@@ -74,6 +74,12 @@ class timer_queue {
   // Returns whether a timer is due that expire() has not seen. Takes no lock.
   bool is_due() const noexcept;
 
+  // Returns the deadline of the first timer that has not fired, or the largest value.
+  std::uint64_t next_due() const noexcept {
+    const std::uint64_t earliest = earliest_.load(std::memory_order_relaxed);
+    return earliest == 0 ? std::numeric_limits<std::uint64_t>::max() : earliest;
+  }
+
   // Sets the timerfd, after calls of take().
   void settle() noexcept;
 

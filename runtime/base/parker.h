@@ -1,0 +1,55 @@
+// parker: what a thread does where one of the kernels would block it, if a scheduler runs the
+// thread. The scheduler of a simulation lets other simulated processes go on meanwhile.
+//
+// Both kernels ask parker::of_thread() where they are about to sleep, and nowhere else. They give
+// the parker a place, the address of what they sleep on. Whoever would wake the sleeper calls
+// unpark() with it. No lock of a kernel is held in these calls, but in unpark() and now().
+//
+// Threads: of_thread() and set_of_thread() are about the calling thread. unpark() is called on
+// whichever thread wakes the sleeper.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+namespace kedge::base {
+
+class parker {
+ public:
+  enum class ended {
+    woken,        // unpark() was called
+    timed_out,    // the deadline has passed
+    interrupted,  // as by a signal
+  };
+  static constexpr std::uint64_t never = ~std::uint64_t{0};
+
+  parker(const parker&) = delete;
+  parker& operator=(const parker&) = delete;
+
+  // Returns the calling thread's, or null, which is what every thread begins with.
+  static parker* of_thread() noexcept { return of_thread_; }
+  // Returns the one before.
+  static parker* set_of_thread(parker* next) noexcept { return std::exchange(of_thread_, next); }
+
+  // Suspends the caller until unpark(place), or until now() has reached the deadline.
+  virtual ended park(const void* place, std::uint64_t deadline) noexcept = 0;
+  // Has no effect if nobody is parked there.
+  virtual void unpark(const void* place) noexcept = 0;
+  // The caller's wait was interrupted, and its call has left the kernel: it holds nothing of the
+  // kernel's any more. If the scheduler has ended the process, this does not return.
+  virtual void leave() noexcept = 0;
+
+  // Nanoseconds of the clock that the deadlines are measured by, and all time of the process.
+  virtual std::uint64_t now() const noexcept = 0;
+  // now() of the parker `p`, as the kernels' use_clock() takes a clock.
+  static std::uint64_t read_clock(void* p) noexcept { return static_cast<parker*>(p)->now(); }
+
+ protected:
+  parker() = default;
+  ~parker() = default;
+
+ private:
+  static inline constinit thread_local parker* of_thread_ = nullptr;
+};
+
+}  // namespace kedge::base

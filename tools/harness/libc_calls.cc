@@ -1,0 +1,175 @@
+// The calls of the C library by which a process would reach out of its world: the clocks, sleeps,
+// exit(), randomness, threads. In a process they are the world's. Elsewhere they are the C
+// library's own.
+//
+// They are defined here, so that a program that links the harness has them. They are not there on
+// Darwin, which has no worlds.
+#if !defined(__APPLE__)
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sys/random.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+#include "kedge/tools/harness/world_state.h"
+
+namespace {
+
+using kedge::harness::running_process;
+using kedge::harness::world_state;
+
+constexpr std::uint64_t second = 1'000'000'000u;
+
+// The process that calls; null: it is not in a world.
+running_process* caller() noexcept {
+  return world_state::running();
+}
+
+// Returns the next definition of the function `name`, which is the C library's.
+template <class Function>
+Function* next_of(const char* name) noexcept {
+  void* const found = dlsym(RTLD_NEXT, name);
+  if (found == nullptr) abort();
+  return reinterpret_cast<Function*>(found);
+}
+
+bool is_wall(clockid_t clock) noexcept {
+  return clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE || clock == CLOCK_TAI;
+}
+
+std::uint64_t time_of(const running_process& p, clockid_t clock) noexcept {
+  const std::uint64_t now = p.of.time;
+  return is_wall(clock) ? now - world_state::first_time + world_state::first_wall_time : now;
+}
+
+std::uint64_t nanoseconds_of(const timespec& t) noexcept {
+  return static_cast<std::uint64_t>(t.tv_sec) * second + static_cast<std::uint64_t>(t.tv_nsec);
+}
+
+bool is_valid(const timespec& t) noexcept {
+  return t.tv_sec >= 0 && t.tv_nsec >= 0 && static_cast<std::uint64_t>(t.tv_nsec) < second;
+}
+
+void sleep_for(running_process& p, std::uint64_t length) noexcept {
+  p.of.sleep_until(p.of.time + length);
+}
+
+}  // namespace
+
+extern "C" {
+
+int clock_gettime(clockid_t clock, timespec* now) noexcept {
+  if (const running_process* const p = caller()) {
+    const std::uint64_t t = time_of(*p, clock);
+    now->tv_sec = static_cast<time_t>(t / second);
+    now->tv_nsec = static_cast<long>(t % second);
+    return 0;
+  }
+  static auto* const next = next_of<decltype(clock_gettime)>("clock_gettime");
+  return next(clock, now);
+}
+
+int gettimeofday(timeval* __restrict now, void* __restrict zone) noexcept {
+  if (const running_process* const p = caller()) {
+    const std::uint64_t t = time_of(*p, CLOCK_REALTIME);
+    now->tv_sec = static_cast<time_t>(t / second);
+    now->tv_usec = static_cast<suseconds_t>(t % second / 1000);
+    return 0;
+  }
+  static auto* const next = next_of<int(timeval*, void*)>("gettimeofday");
+  return next(now, zone);
+}
+
+time_t time(time_t* now) noexcept {
+  if (const running_process* const p = caller()) {
+    const auto t = static_cast<time_t>(time_of(*p, CLOCK_REALTIME) / second);
+    if (now != nullptr) *now = t;
+    return t;
+  }
+  static auto* const next = next_of<time_t(time_t*)>("time");
+  return next(now);
+}
+
+int nanosleep(const timespec* length, timespec* rest) {
+  if (running_process* const p = caller()) {
+    if (!is_valid(*length)) {
+      errno = EINVAL;
+      return -1;
+    }
+    sleep_for(*p, nanoseconds_of(*length));
+    return 0;
+  }
+  static auto* const next = next_of<int(const timespec*, timespec*)>("nanosleep");
+  return next(length, rest);
+}
+
+int clock_nanosleep(clockid_t clock, int flags, const timespec* time, timespec* rest) {
+  if (running_process* const p = caller()) {
+    if (!is_valid(*time)) return EINVAL;
+    const std::uint64_t t = nanoseconds_of(*time);
+    const std::uint64_t now = time_of(*p, clock);
+    if ((flags & TIMER_ABSTIME) == 0) {
+      sleep_for(*p, t);
+    } else if (t > now) {
+      sleep_for(*p, t - now);
+    }
+    return 0;
+  }
+  static auto* const next =
+      next_of<int(clockid_t, int, const timespec*, timespec*)>("clock_nanosleep");
+  return next(clock, flags, time, rest);
+}
+
+unsigned sleep(unsigned seconds) {
+  if (running_process* const p = caller()) {
+    sleep_for(*p, seconds * second);
+    return 0;
+  }
+  static auto* const next = next_of<unsigned(unsigned)>("sleep");
+  return next(seconds);
+}
+
+int usleep(useconds_t microseconds) {
+  if (running_process* const p = caller()) {
+    sleep_for(*p, std::uint64_t{microseconds} * 1000);
+    return 0;
+  }
+  static auto* const next = next_of<int(useconds_t)>("usleep");
+  return next(microseconds);
+}
+
+void exit(int status) noexcept {
+  if (running_process* const p = caller()) p->of.end_running(status);
+  static auto* const next = next_of<void(int)>("exit");
+  next(status);
+  abort();
+}
+
+void _exit(int status) {
+  if (running_process* const p = caller()) p->of.end_running(status);
+  static auto* const next = next_of<void(int)>("_exit");
+  next(status);
+  abort();
+}
+
+int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*),
+                   void* argument) noexcept {
+  if (running_process* const p = caller()) {
+    p->of.note_uncontrolled("\"" + p->name + "\" makes a second thread, which a world cannot run");
+    return EAGAIN;
+  }
+  static auto* const next =
+      next_of<int(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*)>("pthread_create");
+  return next(thread, attributes, run, argument);
+}
+
+}  // extern "C"
+
+#endif

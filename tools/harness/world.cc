@@ -1,0 +1,124 @@
+// Implements world, which is world_state for the test.
+#include "kedge/tools/harness/world.h"
+
+#include <stdexcept>
+#include <utility>
+
+#include "kedge/tools/harness/world_state.h"
+
+namespace kedge::harness {
+
+namespace {
+
+// may_kill() chooses among so many calls.
+constexpr std::size_t calls_of_a_kill = 32;
+
+}  // namespace
+
+world::world(std::uint64_t seed) : state_(std::make_unique<world_state>(*this, seed)) {}
+
+world::~world() = default;
+
+process& world::start_process(std::string name, std::function<int(int, char**)> main,
+                              process_options options) {
+  return state_->start(std::move(name), std::move(main), std::move(options)).handle;
+}
+
+process& world::operator[](std::string_view name) const {
+  running_process* const found = state_->find(name);
+  if (found == nullptr) {
+    throw std::out_of_range("kedge::harness: there is no process \"" + std::string(name) + "\"");
+  }
+  return found->handle;
+}
+
+bool world::step() {
+  return state_->step();
+}
+
+void world::until(const condition& c) {
+  state_->until(c);
+}
+
+void world::run() {
+  state_->run();
+  state_->check_rest();
+}
+
+void world::calm() {
+  state_->is_calm = true;
+  run();
+}
+
+void world::advance(std::chrono::nanoseconds length) {
+  if (length < std::chrono::nanoseconds::zero()) {
+    throw std::invalid_argument("kedge::harness: the time does not go back");
+  }
+  state_->advance(static_cast<std::uint64_t>(length.count()));
+}
+
+void world::finish() {
+  calm();
+  state_->check_leaks();
+}
+
+void world::may_kill(process& p) {
+  if (p.has_ended()) {
+    throw std::logic_error("kedge::harness: \"" + p.name() + "\" has ended, and cannot be killed");
+  }
+  const std::size_t chosen = state_->choose("kill before call", calls_of_a_kill + 1);
+  if (chosen != 0) p.of_.killed_before = p.calls() + static_cast<std::uint32_t>(chosen);
+}
+
+void world::may_fail(process& p, std::uint32_t points) {
+  p.of_.faults = points;
+}
+
+std::size_t world::choose(std::string_view what, std::size_t count) {
+  return state_->choose(what, count);
+}
+
+std::int64_t world::pick(std::int64_t least, std::int64_t most) {
+  if (most < least) throw std::invalid_argument("kedge::harness: pick() from an empty range");
+  const auto count = static_cast<std::size_t>(most - least) + 1;
+  return least + static_cast<std::int64_t>(state_->choose("pick", count));
+}
+
+void world::sometimes(std::string_view what, bool seen, std::source_location at) {
+  state_->note_sometimes(what, seen, at);
+}
+
+void world::limit_steps(std::uint64_t most) {
+  if (most == 0) throw std::invalid_argument("kedge::harness: a run needs at least one step");
+  state_->most_steps = most;
+}
+
+std::uint64_t world::seed() const noexcept {
+  return state_->seed;
+}
+
+std::uint64_t world::steps() const noexcept {
+  return state_->steps;
+}
+
+std::chrono::nanoseconds world::time() const noexcept {
+  return std::chrono::nanoseconds(state_->time - world_state::first_time);
+}
+
+const event_log& world::events() const noexcept {
+  return state_->log;
+}
+
+std::string world::story() const {
+  return state_->story();
+}
+
+std::uint64_t world::fingerprint() const noexcept {
+  return state_->fingerprint;
+}
+
+std::string world::report(std::string_view what) const {
+  return state_->report(what);
+}
+
+}  // namespace kedge::harness

@@ -1,0 +1,549 @@
+// Implements world_state: who runs, when a process waits, when the time moves, how one dies.
+#include "kedge/tools/harness/world_state.h"
+
+#include <cxxabi.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <exception>
+#include <stdexcept>
+#include <utility>
+
+#include "kedge/mach/abandoned_task.h"
+#include "kedge/mach/pooled_port.h"
+#include "kedge/runtime/base/process_state.h"
+#include "kedge/runtime/kqueue/extension.h"
+
+#include "kedge/tools/harness/sanitizers.h"
+
+#if defined(KEDGE_HARNESS_ASAN)
+#include <sanitizer/lsan_interface.h>
+#endif
+
+namespace kedge::harness {
+namespace {
+
+namespace kernel = mach::kernel;
+
+constinit thread_local running_process* running_now = nullptr;
+constinit world_state* the_world = nullptr;
+
+constexpr int status_of_abort = 128 + 6;
+constexpr int status_of_kill = 128 + 9;
+
+// Calls of the world itself, which are in no process.
+class outside_processes {
+ public:
+  outside_processes() noexcept : before_(kernel::set_current_task({})) {}
+  outside_processes(const outside_processes&) = delete;
+  outside_processes& operator=(const outside_processes&) = delete;
+  ~outside_processes() { kernel::set_current_task(before_); }
+
+ private:
+  const kernel::task before_;
+};
+
+// What a killed process has allocated stays: a leak checker is not to look at it.
+class unchecked_allocations {
+ public:
+#if defined(KEDGE_HARNESS_ASAN)
+  unchecked_allocations() noexcept { __lsan_disable(); }
+  ~unchecked_allocations() { __lsan_enable(); }
+#else
+  unchecked_allocations() noexcept {}  // not trivial: an object of it is used
+#endif
+  unchecked_allocations(const unchecked_allocations&) = delete;
+  unchecked_allocations& operator=(const unchecked_allocations&) = delete;
+};
+
+constexpr std::uint32_t deaths = kernel::fault_plan::only(kernel::fault::death_before) |
+                                 kernel::fault_plan::only(kernel::fault::death_during) |
+                                 kernel::fault_plan::only(kernel::fault::death_after);
+
+bool is_message(const kernel::scheduled_call& call) noexcept {
+  return (call.options & (MACH_SEND_MSG | MACH_RCV_MSG)) != 0;
+}
+
+const void* owner_of(kernel::task t) noexcept {
+  return reinterpret_cast<const void*>(static_cast<std::uintptr_t>(t.id));
+}
+
+// What a right becomes for the receiver.
+mach_msg_type_name_t arriving(mach_msg_type_name_t disposition) noexcept {
+  switch (disposition) {
+    case MACH_MSG_TYPE_MOVE_RECEIVE:
+      return MACH_MSG_TYPE_PORT_RECEIVE;
+    case MACH_MSG_TYPE_MOVE_SEND:
+    case MACH_MSG_TYPE_COPY_SEND:
+    case MACH_MSG_TYPE_MAKE_SEND:
+      return MACH_MSG_TYPE_PORT_SEND;
+    case MACH_MSG_TYPE_MOVE_SEND_ONCE:
+    case MACH_MSG_TYPE_MAKE_SEND_ONCE:
+      return MACH_MSG_TYPE_PORT_SEND_ONCE;
+    default:
+      return 0;
+  }
+}
+bool is_made(mach_msg_type_name_t disposition) noexcept {
+  return disposition == MACH_MSG_TYPE_MAKE_SEND || disposition == MACH_MSG_TYPE_MAKE_SEND_ONCE;
+}
+
+}  // namespace
+
+running_process::running_process(world_state& w, process_index i, std::string n,
+                                 std::function<int(int, char**)> m, process_options o)
+    : of(w),
+      index(i),
+      name(std::move(n)),
+      main(std::move(m)),
+      options(std::move(o)),
+      thread_state(new std::byte[base::process_state::total()]()) {}
+
+world_state::world_state(world& facade, std::uint64_t s)
+    : seed(s), facade_(facade), random_(s * 0x9e3779b97f4a7c15u + 1) {
+  if (!kernel::has_many_tasks()) {
+    throw std::logic_error("kedge::harness: the system's kernel cannot be scheduled here");
+  }
+  if (the_world != nullptr) {
+    throw std::logic_error("kedge::harness: there is a world already; only one can live at a time");
+  }
+  the_world = this;
+  kernel::use_clock(base::parker::read_clock, static_cast<base::parker*>(this));
+  kernel::set_call_scheduler(this);
+}
+
+world_state::~world_state() {
+  for (const auto& each : processes) {
+    if (!each->is_over()) kill(*each);
+  }
+  processes.clear();
+  kernel::set_call_scheduler(nullptr);
+  kernel::use_clock(nullptr, nullptr);
+  the_world = nullptr;
+}
+
+running_process* world_state::running() noexcept {
+  return running_now;
+}
+
+std::uint64_t world_state::draw() noexcept {
+  std::uint64_t z = (random_ += 0x9e3779b97f4a7c15u);
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+std::size_t world_state::choose(std::string_view what, std::size_t count) {
+  if (count == 0) throw std::invalid_argument("kedge::harness: choose() of nothing");
+  if (count == 1) return 0;
+  const auto chosen = static_cast<std::size_t>(draw() % count);
+  for (const char c : what) mix(static_cast<unsigned char>(c));
+  mix(count);
+  mix(chosen);
+  return chosen;
+}
+
+event world_state::event_of(event_kind what, const running_process& p) const noexcept {
+  return {.what = what, .of = p.index, .step = static_cast<std::uint32_t>(steps), .call = p.calls};
+}
+
+// --- Processes -----------------------------------------------------------------------------------
+
+running_process& world_state::start(std::string name, std::function<int(int, char**)> main,
+                                    process_options options) {
+  if (name.empty()) throw std::invalid_argument("kedge::harness: a process needs a name");
+  if (find(name) != nullptr) {
+    throw std::invalid_argument("kedge::harness: there is a process \"" + name + "\" already");
+  }
+  const outside_processes outside;
+  const auto index = static_cast<process_index>(processes.size());
+  auto& p = *processes.emplace_back(std::make_unique<running_process>(
+      *this, index, std::move(name), std::move(main), std::move(options)));
+  constexpr std::int32_t first_pid = 101;
+  p.task = kernel::create_task(kernel::task_options{.name_seed = seed * 1009 + index,
+                                                    .pid = first_pid + static_cast<int>(index),
+                                                    .pid_version = index + 1});
+  kernel::set_guard_behaviour(p.task, kernel::guard_behaviour::record);
+  p.stack.emplace(run_process, &p);
+  return p;
+}
+
+running_process* world_state::find(std::string_view name) noexcept {
+  const auto at = std::ranges::find_if(processes, [&](const auto& p) { return p->name == name; });
+  return at != processes.end() ? at->get() : nullptr;
+}
+
+void world_state::run_process(void* argument) noexcept {
+  auto& p = *static_cast<running_process*>(argument);
+  std::vector<char*> arguments;
+  arguments.push_back(const_cast<char*>(p.name.c_str()));
+  for (std::string& each : p.options.arguments) arguments.push_back(each.data());
+  arguments.push_back(nullptr);
+  int status = status_of_abort;
+  try {
+    status = p.main(static_cast<int>(arguments.size()) - 1, arguments.data());
+  } catch (const std::exception& e) {
+    p.uncaught = e.what();
+  } catch (...) {
+    p.uncaught = "an exception";
+  }
+  p.of.end_running(status);
+}
+
+void world_state::end_running(int status) noexcept {
+  running_process& p = *running_now;
+  p.status = status & 0xff;
+  p.now = running_process::state::ended;
+  p.stack->finish();
+}
+
+// The process does not run any more. What it had in the kernels goes.
+void world_state::bury(running_process& p) noexcept {
+  const outside_processes outside;
+  kernel::terminate_task(p.task);
+  kqueue::close_all_of(owner_of(p.task));
+  mach::abandon_task(p.task);
+}
+
+// A fault has ended tasks, whose processes have not noticed.
+void world_state::bury_lost() {
+  has_lost_peer_ = false;
+  for (const auto& p : processes) {
+    if (p->is_over()) continue;
+    const outside_processes outside;
+    const mach_port_t self = kernel::task_self_port(p->task);
+    if (self == MACH_PORT_DEAD) {
+      kill(*p);
+    } else {
+      mach_port_deallocate(mach_task_self(), self);
+    }
+  }
+}
+
+void world_state::kill(running_process& p) {
+  if (p.is_over()) {
+    throw std::logic_error("kedge::harness: \"" + p.name + "\" has ended, and cannot be killed");
+  }
+  log.add(event_of(event_kind::killed, p));
+  mix(p.index + 0x6b);
+  {
+    const outside_processes outside;
+    kernel::terminate_task(p.task);
+  }
+  // A call that waits leaves the kernel first: it has references there.
+  p.is_dying = true;
+  if (p.now == running_process::state::parked && p.place != nullptr) resume(p);
+  p.now = running_process::state::killed;
+  p.status = status_of_kill;
+  bury(p);
+}
+
+void world_state::suspend(running_process& p, bool is_suspended) {
+  if (p.is_suspended == is_suspended) return;
+  p.is_suspended = is_suspended;
+  log.add(event_of(is_suspended ? event_kind::suspended : event_kind::resumed, p));
+}
+
+void world_state::resume(running_process& p) {
+  running_process* const outer = std::exchange(running_now, &p);
+  base::parker* const outer_parker = base::parker::set_of_thread(this);
+  const kernel::task task = kernel::set_current_task(p.task);
+  const int error = errno;
+  base::process_state::exchange(p.thread_state.get());
+  auto* const exceptions = reinterpret_cast<std::byte*>(abi::__cxa_get_globals());
+  std::swap_ranges(p.exceptions, p.exceptions + sizeof p.exceptions, exceptions);
+  {
+    const unchecked_allocations unchecked;
+    p.stack->resume();
+  }
+  std::swap_ranges(p.exceptions, p.exceptions + sizeof p.exceptions, exceptions);
+  base::process_state::exchange(p.thread_state.get());
+  errno = error;
+  kernel::set_current_task(task);
+  base::parker::set_of_thread(outer_parker);
+  running_now = outer;
+}
+
+// Called by the process that runs.
+void world_state::hand_over(running_process& p) noexcept {
+  const int error = errno;
+  p.stack->hand_over();
+  errno = error;
+}
+
+// --- Steps ---------------------------------------------------------------------------------------
+
+bool world_state::can_run(const running_process& p) const noexcept {
+  if (p.is_suspended) return false;
+  switch (p.now) {
+    case running_process::state::ready:
+      return true;
+    case running_process::state::parked:
+      return p.is_woken || p.deadline <= time;
+    default:
+      return false;
+  }
+}
+
+std::uint64_t world_state::next_time() const noexcept {
+  std::uint64_t next = base::parker::never;
+  for (const auto& p : processes) {
+    if (p->now == running_process::state::parked && !p->is_suspended) {
+      next = std::min(next, p->deadline);
+    }
+  }
+  const outside_processes outside;
+  return std::min(next, kernel::next_timer());
+}
+
+void world_state::move_time(std::uint64_t to) {
+  log.add(
+      {.what = event_kind::time, .step = static_cast<std::uint32_t>(steps), .amount = to - time});
+  mix(to);
+  time = to;
+  const outside_processes outside;
+  kernel::clock_moved();
+}
+
+bool world_state::step() {
+  candidates_.clear();
+  // Option 0: the one that has had the last step goes on.
+  if (last_ != nullptr && can_run(*last_)) candidates_.push_back(last_);
+  for (const auto& p : processes) {
+    if (p.get() != last_ && can_run(*p)) candidates_.push_back(p.get());
+  }
+  if (candidates_.empty()) {
+    const std::uint64_t next = next_time();
+    if (next == base::parker::never) return false;
+    if (next > time) move_time(next);
+    return true;
+  }
+  if (++steps > most_steps) {
+    fail("LIVELOCK: no rest after " + std::to_string(most_steps) + " steps");
+  }
+  running_process& p = *candidates_[choose("run", candidates_.size())];
+  last_ = &p;
+  if (p.killed_before == p.calls + 1 && p.now == running_process::state::ready) {
+    kill(p);
+    return true;
+  }
+  resume(p);
+  if (p.now == running_process::state::ended) {
+    event ending = event_of(event_kind::ended, p);
+    ending.code = p.status;
+    log.add(ending);
+    mix(static_cast<std::uint64_t>(p.status));
+    bury(p);
+    if (!p.uncaught.empty()) fail("\"" + p.name + "\" was ended by an exception: " + p.uncaught);
+  }
+  if (has_lost_peer_) bury_lost();
+  if (!uncontrolled_.empty()) fail("NOT REPRODUCIBLE: " + std::exchange(uncontrolled_, {}));
+  return true;
+}
+
+void world_state::run() {
+  while (step()) {
+  }
+}
+
+void world_state::until(const condition& c) {
+  while (!c.holds()) {
+    if (!step()) fail("AT REST before: " + c.text);
+  }
+}
+
+void world_state::advance(std::uint64_t length) {
+  const std::uint64_t end = time + length;
+  for (;;) {
+    const bool is_idle =
+        std::ranges::none_of(processes, [&](const auto& p) { return can_run(*p); });
+    if (is_idle && next_time() > end) break;
+    step();
+  }
+  if (time < end) move_time(end);
+}
+
+void world_state::note_uncontrolled(std::string what) {
+  if (uncontrolled_.empty()) uncontrolled_ = std::move(what);
+}
+
+void world_state::fail(std::string what) {
+  has_failed = true;
+  throw failure(report(what));
+}
+
+// --- The parker ----------------------------------------------------------------------------------
+
+base::parker::ended world_state::park(const void* place, std::uint64_t deadline) noexcept {
+  running_process& p = *running_now;
+  if (p.is_dying) return ended::interrupted;
+  if (fault_is_planned_) {
+    const outside_processes outside;
+    end_fault(p);
+  }
+  p.place = place;
+  p.deadline = deadline;
+  p.is_woken = false;
+  p.parked_at = static_cast<std::uint32_t>(steps);
+  p.now = running_process::state::parked;
+  if (!p.first_wait) {
+    const outside_processes outside;
+    p.first_wait = kernel::take_snapshot();
+  }
+  hand_over(p);
+  p.place = nullptr;
+  p.now = running_process::state::ready;
+  if (p.is_dying) return ended::interrupted;
+  return p.is_woken ? ended::woken : ended::timed_out;
+}
+
+void world_state::unpark(const void* place) noexcept {
+  for (const auto& p : processes) {
+    if (p->place == place) p->is_woken = true;
+  }
+}
+
+void world_state::leave() noexcept {
+  running_process& p = *running_now;
+  if (p.is_dying) p.stack->finish();
+}
+
+void world_state::sleep_until(std::uint64_t deadline) noexcept {
+  running_process& p = *running_now;
+  while (time < deadline) {
+    p.deadline = deadline;
+    p.is_woken = false;
+    p.now = running_process::state::parked;
+    hand_over(p);
+    p.now = running_process::state::ready;
+  }
+}
+
+// --- Calls ---------------------------------------------------------------------------------------
+
+void world_state::before(const kernel::scheduled_call& call) noexcept {
+  running_process& p = *running_now;
+  if (p.is_dying) return;
+  p.call = call;
+  if (!call.is_noticeable) return;
+  hand_over(p);
+  ++p.calls;
+  const outside_processes outside;
+  if (is_message(call)) before_message(p, call);
+  if (p.faults != 0 && !is_calm) plan_fault(p);
+}
+
+void world_state::after(const kernel::scheduled_call& call) noexcept {
+  running_process& p = *running_now;
+  if (p.is_dying) p.stack->finish();
+  {
+    const outside_processes outside;
+    if (fault_is_planned_) end_fault(p);
+    if (is_message(call)) after_message(p, call);
+  }
+  if (call.result == KERN_SUCCESS && std::strcmp(call.function, "bootstrap_check_in") == 0) {
+    p.checked_in = true;
+  }
+  mix(static_cast<std::uint64_t>(call.result) << 8 | p.index);
+}
+
+// Notes what the message carries while the names mean something to the sender.
+void world_state::before_message(running_process& p, const kernel::scheduled_call& call) {
+  p.sending.reset();
+  if (call.sent == nullptr) return;
+  const mach_msg_header_t& h = *call.sent;
+  message_record& m = p.sending.emplace();
+  m.id = h.msgh_id;
+  m.sender = p.index;
+  m.sent_at = static_cast<std::uint32_t>(steps);
+  m.sender_call = p.calls;
+  m.port = kernel::port_number(p.task, h.msgh_remote_port);
+  const auto carry = [&](mach_port_name_t name, mach_msg_type_name_t disposition, bool is_reply) {
+    const std::uint64_t port =
+        MACH_PORT_VALID(name) ? kernel::port_number(p.task, name) : std::uint64_t{0};
+    if (is_made(disposition)) log.name_port(port, p.index);
+    m.rights.push_back({port, arriving(disposition), is_reply});
+  };
+  if (h.msgh_local_port != MACH_PORT_NULL) {
+    carry(h.msgh_local_port, MACH_MSGH_BITS_LOCAL(h.msgh_bits), true);
+  }
+  const auto* const bytes = reinterpret_cast<const std::byte*>(&h);
+  const std::size_t size = call.sent_size;
+  if (size > sizeof h) m.body.assign(bytes + sizeof h, bytes + size);
+  if ((h.msgh_bits & MACH_MSGH_BITS_COMPLEX) == 0) return;
+  mach_msg_body_t body;
+  if (size < sizeof h + sizeof body) return;
+  std::memcpy(&body, bytes + sizeof h, sizeof body);
+  std::size_t at = sizeof h + sizeof body;
+  for (mach_msg_size_t i = 0; i < body.msgh_descriptor_count; ++i) {
+    mach_msg_port_descriptor_t d;  // the shortest; the kind of each is in the same place
+    if (size - at < sizeof d) return;
+    std::memcpy(&d, bytes + at, sizeof d);
+    switch (d.type) {
+      case MACH_MSG_PORT_DESCRIPTOR:
+        carry(d.name, d.disposition, false);
+        at += sizeof(mach_msg_port_descriptor_t);
+        break;
+      case MACH_MSG_OOL_PORTS_DESCRIPTOR: {
+        mach_msg_ool_ports_descriptor_t ports;
+        if (size - at < sizeof ports) return;
+        std::memcpy(&ports, bytes + at, sizeof ports);
+        const auto* const names = static_cast<const mach_port_name_t*>(ports.address);
+        for (mach_msg_size_t n = 0; names != nullptr && n < ports.count; ++n) {
+          carry(names[n], ports.disposition, false);
+        }
+        at += sizeof ports;
+        break;
+      }
+      default:
+        at += sizeof(mach_msg_ool_descriptor_t);
+    }
+    if (at > size) return;
+  }
+}
+
+void world_state::after_message(running_process& p, const kernel::scheduled_call& call) {
+  if (p.sending) {
+    // A receive that follows in the same call does not undo the send.
+    const bool is_sent = call.result == MACH_MSG_SUCCESS || ((call.options & MACH_RCV_MSG) != 0 &&
+                                                             call.result >= MACH_RCV_IN_PROGRESS);
+    if (is_sent) {
+      log.add_sent(std::move(*p.sending));
+    } else {
+      log.add_not_sent(std::move(*p.sending), call.result);
+    }
+    p.sending.reset();
+  }
+  if (call.received == nullptr) return;
+  const mach_msg_header_t& h = *call.received;
+  const std::uint64_t port = kernel::port_number(p.task, h.msgh_local_port);
+  log.name_port(port, p.index);
+  const message_record& m =
+      log.add_received(port, h.msgh_id, p.index, static_cast<std::uint32_t>(steps), p.calls);
+  p.deepest_queue = std::max<std::size_t>(p.deepest_queue, m.depth + 1u);
+  mix(static_cast<std::uint64_t>(h.msgh_id));
+}
+
+// Lets the seed decide whether this call fails, and how.
+void world_state::plan_fault(running_process& p) {
+  if (choose("fault", 8) != 7) return;
+  std::vector<std::uint32_t> points;
+  for (std::uint32_t bits = p.faults; bits != 0; bits &= bits - 1) points.push_back(bits & -bits);
+  const std::uint32_t point = points[choose("which fault", points.size())];
+  kernel::plan_faults({.points = point, .nth = 1, .of = p.task});
+  fault_is_planned_ = true;
+}
+
+void world_state::end_fault(running_process& p) {
+  fault_is_planned_ = false;
+  const kernel::fault_tally tally = kernel::end_faults();
+  if (tally.caused == 0) return;
+  event e = event_of(event_kind::fault, p);
+  e.code = static_cast<std::int32_t>(tally.last);
+  log.add(e);
+  mix(static_cast<std::uint64_t>(e.code) + 0xfa);
+  has_lost_peer_ |= (kernel::fault_plan::only(tally.last) & deaths) != 0;
+}
+
+}  // namespace kedge::harness

@@ -1,0 +1,172 @@
+// world_state: the scheduler behind a world. running_process: a process in it.
+//
+// The kernels call it where a process would block (base::parker) and around each call of Mach's
+// (kernel::call_scheduler). It is the only place that resumes a process, and choose() the only one
+// that decides anything.
+#pragma once
+
+#include <mach/mach.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <source_location>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kedge/mach/kernel/extension.h"
+#include "kedge/mach/kernel/scheduling.h"
+#include "kedge/mach/kernel/snapshot.h"
+#include "kedge/runtime/base/parker.h"
+#include "kedge/tools/harness/event_log.h"
+#include "kedge/tools/harness/fiber.h"
+#include "kedge/tools/harness/process.h"
+#include "kedge/tools/harness/world.h"
+
+namespace kedge::harness {
+
+class running_process {
+ public:
+  running_process(world_state& w, process_index i, std::string n, std::function<int(int, char**)> m,
+                  process_options o);
+  running_process(const running_process&) = delete;
+  running_process& operator=(const running_process&) = delete;
+
+  enum class state : std::uint8_t {
+    ready,   // it has not run yet, or is before a call that others can notice
+    parked,  // a kernel would block it
+    ended,   // its main has returned, or it has called exit()
+    killed,
+  };
+
+  world_state& of;
+  const process_index index;
+  const std::string name;
+  std::function<int(int, char**)> main;
+  process_options options;
+  process handle{*this};
+
+  state now = state::ready;
+  int status = 0;
+  std::uint32_t calls = 0;
+  bool is_suspended = false;
+  bool is_dying = false;            // it only has to leave the kernel
+  bool checked_in = false;          // a service by name
+  std::uint32_t killed_before = 0;  // this call of it; 0: none
+  std::uint32_t faults = 0;         // fault_plan::only()
+
+  // While it is parked.
+  const void* place = nullptr;
+  std::uint64_t deadline = base::parker::never;
+  bool is_woken = false;
+  std::uint32_t parked_at = 0;  // step
+
+  // The call that it is in or before.
+  mach::kernel::scheduled_call call{};
+  std::optional<message_record> sending;
+
+  mach::kernel::task task;
+  // What it had when it first waited.
+  std::optional<mach::kernel::snapshot> first_wait;
+  std::size_t deepest_queue = 0;
+  std::string uncaught;  // what() of the exception that has ended it
+
+  // Its part of what is the thread's: variables of the library, and the exceptions in flight.
+  std::unique_ptr<std::byte[]> thread_state;
+  std::byte exceptions[2 * sizeof(void*)]{};
+  std::optional<fiber> stack;
+
+  bool is_over() const noexcept { return now == state::ended || now == state::killed; }
+  // Whether it may wait for ever.
+  bool is_service() const noexcept { return options.is_service || checked_in; }
+};
+
+class world_state final : public base::parker, public mach::kernel::call_scheduler {
+ public:
+  world_state(world& facade, std::uint64_t seed);
+  ~world_state();
+
+  running_process& start(std::string name, std::function<int(int, char**)> main,
+                         process_options options);
+  running_process* find(std::string_view name) noexcept;
+
+  bool step();
+  void run();
+  void until(const condition& c);
+  void advance(std::uint64_t length);
+  void check_rest();
+  void check_leaks();
+  void kill(running_process& p);
+  void suspend(running_process& p, bool is_suspended);
+  const world& facade() const noexcept { return facade_; }
+  std::size_t choose(std::string_view what, std::size_t count);
+  [[noreturn]] void fail(std::string what);
+
+  // The process that runs now; null: the test does.
+  static running_process* running() noexcept;
+  // exit(), in a process.
+  [[noreturn]] void end_running(int status) noexcept;
+  // Sleeps, in a process. Returns when the time is over.
+  void sleep_until(std::uint64_t deadline) noexcept;
+  // The real world is asked for something: the run cannot be repeated. Reported at the next step.
+  void note_uncontrolled(std::string what);
+
+  void note_sometimes(std::string_view what, bool is_true, std::source_location at);
+
+  std::string report(std::string_view what) const;
+  std::string story() const;
+
+  // base::parker.
+  ended park(const void* place, std::uint64_t deadline) noexcept override;
+  void unpark(const void* place) noexcept override;
+  void leave() noexcept override;
+  std::uint64_t now() const noexcept override { return time; }
+
+  // kernel::call_scheduler.
+  void before(const mach::kernel::scheduled_call& call) noexcept override;
+  void after(const mach::kernel::scheduled_call& call) noexcept override;
+
+  const std::uint64_t seed;
+  std::vector<std::unique_ptr<running_process>> processes;
+  event_log log;
+  std::uint64_t steps = 0;
+  std::uint64_t most_steps = 100'000;
+  bool is_calm = false;
+  bool has_failed = false;
+  std::uint64_t fingerprint = 0xcbf29ce484222325u;
+
+  // The machine's clocks when a world begins: 1,000 s after it was started, at a fixed date.
+  static constexpr std::uint64_t first_time = 1'000'000'000'000u;
+  static constexpr std::uint64_t first_wall_time = 1'700'000'000'000'000'000u;
+  std::uint64_t time = first_time;
+
+ private:
+  static void run_process(void* p) noexcept;
+  bool can_run(const running_process& p) const noexcept;
+  std::uint64_t next_time() const noexcept;
+  void move_time(std::uint64_t to);
+  void resume(running_process& p);
+  void hand_over(running_process& p) noexcept;
+  void bury(running_process& p) noexcept;
+  void bury_lost();
+  void before_message(running_process& p, const mach::kernel::scheduled_call& call);
+  void after_message(running_process& p, const mach::kernel::scheduled_call& call);
+  void plan_fault(running_process& p);
+  void end_fault(running_process& p);
+  void mix(std::uint64_t value) noexcept { fingerprint = (fingerprint ^ value) * 0x100000001b3u; }
+  std::uint64_t draw() noexcept;
+  event event_of(event_kind what, const running_process& p) const noexcept;
+
+  world& facade_;
+  std::uint64_t random_;
+  running_process* last_ = nullptr;  // who has had the last step
+  std::vector<running_process*> candidates_;
+  std::string uncontrolled_;
+  bool fault_is_planned_ = false;
+  bool has_lost_peer_ = false;  // by a fault
+};
+
+}  // namespace kedge::harness
