@@ -46,6 +46,8 @@ class library_codes final : public std::error_category {
         return "a message could not be copied out, and is lost";
       case errc::message_too_large:
         return "a message was larger than the receiver allows, and is lost";
+      case errc::bad_reply:
+        return "the reply does not belong to the request";
     }
     return "unknown error " + std::to_string(value);
   }

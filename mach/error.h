@@ -38,6 +38,8 @@ enum class errc {
   message_lost,
   // A message was larger than the receiver allows, and was destroyed. As above.
   message_too_large,
+  // The reply to a typed request is not one of the kind that it should be.
+  bad_reply,
 };
 
 const std::error_category& kern_category() noexcept;
