@@ -52,6 +52,8 @@ class library_codes final : public std::error_category {
         return "the name belongs to another port or task";
       case errc::not_privileged:
         return "the name server or a sandbox refuses it";
+      case errc::bad_reply:
+        return "the reply does not belong to the request";
     }
     return "unknown error " + std::to_string(value);
   }

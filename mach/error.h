@@ -44,6 +44,8 @@ enum class errc {
   name_in_use,
   // The name server, or a sandbox, refuses the name to this program.
   not_privileged,
+  // The reply to a typed request is not one of the kind that it should be.
+  bad_reply,
 };
 
 const std::error_category& kern_category() noexcept;

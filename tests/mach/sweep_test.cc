@@ -7,10 +7,12 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <ostream>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "kedge/mach/call.h"
 #include "kedge/mach/death_watch.h"
@@ -23,6 +25,7 @@
 #include "kedge/mach/send.h"
 #include "kedge/mach/send_once_gone.h"
 #include "kedge/mach/try_receive.h"
+#include "kedge/mach/typed_call.h"
 #include "kedge/runtime/with_timeout.h"
 #include "space_names.h"
 
@@ -42,7 +45,8 @@ class message_world : public scenario {
   }
 
  protected:
-  message with_right() const { return message(1, carried_.make_send()); }
+  message with_right() const { return message(1, right()); }
+  send_right right() const { return carried_.make_send(); }
 
   // Takes a message out of the queue. Empty if there is none.
   static received take(const receive_right& from) {
@@ -183,6 +187,56 @@ class calling : public message_world {
   bool has_room_ = false;
 };
 
+struct exchange_rights {
+  static constexpr mach_msg_id_t id = 1;
+  send_right offered;
+  struct reply {
+    std::uint32_t number;
+    send_right first;
+    std::vector<send_right> others;
+  };
+};
+
+class calling_typed : public message_world {
+ public:
+  calling_typed(loop& l, virtual_time& time) : message_world(l, time) {
+    REQUIRE(try_send(to_, message(0)));
+  }
+  // There may be no memory for the array of the reply.
+  bool means_no_memory(const std::error_code& e) const override {
+    return e == errc::message_lost || message_world::means_no_memory(e);
+  }
+  auto awaited() { return call<exchange_rights>(to_, right()); }
+  void complete() override {
+    received request = take(port_);
+    if (request) has_room_ = true;
+    if (reply_right to = request.take_reply()) {
+      exchange_rights::reply answer{7, right(), {}};
+      answer.others.push_back(right());
+      static_cast<void>(
+          try_send(destination(std::move(to)), encode_reply<exchange_rights>(std::move(answer))));
+    }
+  }
+  void close() override {
+    if (!std::exchange(has_room_, false)) port_.destroy();
+  }
+  void took(const result<exchange_rights::reply, send_failure>& r) {
+    has_room_ = false;
+    if (r) {
+      CHECK(r->number == 7);
+      CHECK(r->others.size() == 1);
+      ++delivered;
+    } else {
+      error = r.error().code();
+    }
+  }
+
+ private:
+  receive_right port_ = receive_right::make(1);
+  const send_right to_ = port_.make_send();
+  bool has_room_ = false;
+};
+
 class noticing_death : public message_world {
  public:
   using message_world::message_world;
@@ -278,6 +332,9 @@ TEST_CASE("sweep: a send that is interrupted has sent its message, or releases i
 }
 TEST_CASE("sweep: a call that is interrupted leaves no right behind") {
   sweep<calling>("call_awaitable", names_in_space);
+}
+TEST_CASE("sweep: a typed call that is interrupted leaves no right behind") {
+  sweep<calling_typed>("typed_call_awaitable", names_in_space);
 }
 TEST_CASE("sweep: a wait for a death that is interrupted leaves no right behind") {
   sweep<noticing_death>("died_awaitable", names_in_space);
