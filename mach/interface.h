@@ -76,7 +76,7 @@ class message_encoder {
       message m;
       m.begin(id, Layout.body + body);
       // Appending the rights moves them out.
-      const counts<sizeof...(member)> count{{count_of(member)...}};
+      [[maybe_unused]] const counts<sizeof...(member)> count{{count_of(member)...}};
       (append_right(m, member), ...);
       writer to(m.extend(body));
       if (Layout.ndr != 0) to.write(&NDR_record, sizeof NDR_record);
@@ -179,7 +179,7 @@ class message_decoder {
     std::size_t i = 0;
     std::size_t spare = size_ - Layout.min_size;  // for what the variable members hold
     std::size_t absent = 0;                       // what they could hold and do not
-    const auto place_next = [&]<class Member>(const Member&) {
+    [[maybe_unused]] const auto place_next = [&]<class Member>(const Member&) {
       const member_layout& laid_out = Layout.members[i];
       at[i] = bytes_.data();
       if (laid_out.size != 0) at[i] += laid_out.offset - Layout.body - absent;
@@ -420,14 +420,14 @@ template <request_with_reply T>
 result<typename T::reply> decode_reply(received& from, const place& where = place::current()) {
   constexpr auto& layout = reply_layout_of<T>;
   if (from.id() != T::id + reply_offset) return unexpected(errc::bad_reply);
-  const std::size_t size = from.bytes().size();
-  // The return code of a reply without descriptors.
-  const auto code = from.complex()
-                        ? KERN_SUCCESS
-                        : from.read<kern_return_t>(sizeof(NDR_record_t)).value_or(KERN_SUCCESS);
-  const bool is_error = size == sizeof(mig_reply_error_t) - sizeof(mach_msg_header_t);
-  if (code != KERN_SUCCESS && (is_error || layout.descriptors == 0)) {
-    return unexpected(kern_error(code));
+  const std::size_t size = sizeof(mach_msg_header_t) + from.bytes().size();
+  const bool may_have_code =
+      !from.complex() &&
+      (size == sizeof(mig_reply_error_t) ||
+       (layout.descriptors == 0 && size >= layout.min_size && size <= layout.max_size));
+  if (may_have_code) {
+    const auto code = from.read<kern_return_t>(sizeof(NDR_record_t)).value();
+    if (code != KERN_SUCCESS) return unexpected(kern_error(code));
   }
   result<typename T::reply> decoded{typename T::reply{}};
   if (message_decoder::decode<layout>(from, *decoded, where) != KERN_SUCCESS) {
