@@ -28,10 +28,10 @@ constexpr bool takes(std::index_sequence<I...>) {
   return requires { T{anything_at<I>{}...}; };
 }
 
-// With two initialisers in braces between the others: those of one member.
+// With a pair of braces between the others, which initialises a whole member.
 template <class T, std::size_t... I, std::size_t... J>
-constexpr bool takes_pair(std::index_sequence<I...>, std::index_sequence<J...>) {
-  return requires { T{anything_at<I>{}..., {anything{}, anything{}}, anything_at<J>{}...}; };
+constexpr bool takes_braces(std::index_sequence<I...>, std::index_sequence<J...>) {
+  return requires { T{anything_at<I>{}..., {}, anything_at<J>{}...}; };
 }
 
 inline constexpr std::size_t most = 16;
@@ -47,19 +47,14 @@ constexpr std::size_t count() {
   }
 }
 
-// A class that takes a pair in braces takes one of the initialisers without them, an array of C's
-// two or more: fewer are left for the members behind it.
-template <class T, std::size_t N, std::size_t I = 0>
-constexpr bool has_c_array() {
-  if constexpr (I >= N) {
-    return false;
-  } else if constexpr (takes_pair<T>(std::make_index_sequence<I>(), std::index_sequence<>()) &&
-                       !takes_pair<T>(std::make_index_sequence<I>(),
-                                      std::make_index_sequence<N - I - 1>())) {
-    return true;
-  } else {
-    return has_c_array<T, N, I + 1>();
-  }
+// Braces for an array of C's take the place of two or more initialisers, and leave one too many for
+// the members behind it.
+template <class T, std::size_t... I>
+constexpr bool has_c_array(std::index_sequence<I...>) {
+  constexpr std::size_t count = sizeof...(I);
+  return !(
+      takes_braces<T>(std::make_index_sequence<I>(), std::make_index_sequence<count - I - 1>()) &&
+      ...);
 }
 
 }  // namespace members_detail
@@ -67,9 +62,10 @@ constexpr bool has_c_array() {
 template <class T>
 inline constexpr std::size_t member_count = members_detail::count<T>();
 
-// True if a member is an array of C's of two or more elements.
+// True if a member is an array of C's of two or more elements, or has no value by default.
 template <class T>
-inline constexpr bool has_c_array = members_detail::has_c_array<T, member_count<T>>();
+inline constexpr bool has_c_array =
+    members_detail::has_c_array<T>(std::make_index_sequence<member_count<T>>());
 
 // Calls `visit` with a reference to each member of `object`, and returns what it returns.
 template <class T, class Visitor>
