@@ -72,6 +72,7 @@ ARROWS = {
     "mach": ("<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/', '"kedge/runtime/base/'),
     "net": ('"kedge/net/', '"kedge/runtime/', '"kedge/runtime/base/'),
     "tools": ('"kedge/mach/', '"kedge/net/', '"kedge/runtime/'),
+    "tools/examples/mig": ("<mach/", '"kedge/mach/', '"kedge/runtime/'),  # two of its programs are in C
     "tools/bench": ("<mach/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/mach/kernel/extension.h"',
                     '"kedge/mach/', '"kedge/net/', '"kedge/runtime/'),
     "tests": ("<doctest/",),
