@@ -75,6 +75,7 @@ ARROWS = {
     "net": ('"kedge/net/', '"kedge/runtime/', '"kedge/runtime/base/'),
     "tools": ('"kedge/mach/', '"kedge/net/', '"kedge/runtime/'),
     "tools/examples/darwin": ('"kedge/mach/', '"kedge/mach/darwin/', '"kedge/runtime/'),
+    "tools/examples/mig": ("<mach/", '"kedge/mach/', '"kedge/runtime/'),  # two of its programs are in C
     "tools/bench": ("<mach/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/mach/kernel/extension.h"',
                     '"kedge/mach/', '"kedge/net/', '"kedge/runtime/'),
     "tests": ("<doctest/",),

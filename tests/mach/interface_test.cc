@@ -566,7 +566,7 @@ namespace {
 // Makes the reply to a request, which it is given.
 using answerer = std::function<message(received&)>;
 
-task<> answer_one(const receive_right& port, const answerer& answer) {
+task<> answer_one(const receive_right& port, answerer answer) {
   received m = (co_await port.receive()).value();
   message answered = answer(m);
   CHECK_FALSE(reply(m, std::move(answered)));

@@ -17,6 +17,7 @@ namespace {
 
 const std::string ask_once = "tools/examples/ask_once";
 const std::string both = "tools/examples/both";
+const std::string call_server = "tools/examples/mig/call_server";
 const std::string channels = "tools/examples/channels";
 const std::string daemon_program = "tools/examples/daemon";
 const std::string find_leak = "tools/examples/find_leak";
@@ -28,6 +29,7 @@ const std::string lines = "tools/examples/lines";
 const std::string nested = "tools/examples/nested";
 const std::string pass_memory = "tools/examples/pass_memory";
 const std::string retry_test = "tools/examples/retry_test";
+const std::string serve_client = "tools/examples/mig/serve_client";
 const std::string service = "tools/examples/service";
 const std::string shared_picture = "tools/examples/shared_picture";
 const std::string supervisor = "tools/examples/supervisor";
@@ -327,6 +329,18 @@ TEST_CASE("find_leak names the line that has got the rights, if the build keeps 
     CHECK(o.out.find("3 objects own a right of find_leak.cc:") == 0);
     CHECK(count_of(o.out, "now there is none\n") == 1);
   }
+}
+
+TEST_CASE("call_server gets the replies of a server in C, and its error") {
+  const outcome o = run({call_server});
+  CHECK(o.status == 0);
+  CHECK(o.out == "kedge: 5\nanchors: 7\n\"\": (os/kern) invalid argument\n++++----++++\n");
+}
+
+TEST_CASE("serve_client answers a client in C, which gets an error and stops it") {
+  const outcome o = run({serve_client});
+  CHECK(o.status == 0);
+  CHECK(o.out == "kedge: 5\nanchors: 7\n\"\": error 4\n++++----++++\n");
 }
 
 TEST_CASE("service answers its client, which is notified of the service's death") {
