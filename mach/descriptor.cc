@@ -101,6 +101,7 @@ receive_right adopt<receive_right>(mach_port_name_t name, bool, const place& whe
 }  // namespace
 
 mach_msg_descriptor_type_t descriptor::type() const noexcept {
+  if (at_ == nullptr) return MACH_MSG_PORT_DESCRIPTOR;
   return read_descriptor<mach_msg_type_descriptor_t>(at_).type;
 }
 

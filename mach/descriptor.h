@@ -32,6 +32,9 @@ class descriptor {
   descriptor() = default;
 
   kind what() const noexcept;
+  // The kernel's name of the descriptor: MACH_MSG_PORT_DESCRIPTOR, also if there is none,
+  // MACH_MSG_GUARDED_PORT_DESCRIPTOR, MACH_MSG_OOL_DESCRIPTOR ...
+  mach_msg_descriptor_type_t type() const noexcept;
   // Of a right or of the rights of an array, as the receiver sees it: MACH_MSG_TYPE_MOVE_SEND,
   // MOVE_SEND_ONCE or MOVE_RECEIVE. MACH_MSG_TYPE_PORT_NONE for memory.
   mach_msg_type_name_t disposition() const noexcept;
@@ -67,7 +70,6 @@ class descriptor {
   friend class descriptor_list;
 
   explicit descriptor(std::byte* at) noexcept : at_(at) {}
-  mach_msg_descriptor_type_t type() const noexcept;
   std::size_t length() const noexcept;
   receive_right take_receive(bool revocable, const place& where);
   template <class Right>

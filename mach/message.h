@@ -6,8 +6,8 @@
 //
 // The receiver finds the rights in the order in which they were appended, and the bytes in the
 // order in which they were appended; how rights and bytes alternate does not matter. The size of a
-// Mach message is a multiple of four, so up to three zero bytes follow the last byte. text() and
-// counted() send their length along (kedge/mach/plain.h).
+// Mach message is a multiple of four, so up to three zero bytes follow the last byte. counted()
+// sends the length of bytes or text along (kedge/mach/plain.h).
 //
 // Ownership: the message owns every right and all memory in it until it has been sent. Rights are
 // only ever moved into a Mach message, and only rights that the message owns, so the kernel has no
@@ -125,7 +125,7 @@ class message : public descriptor_access<message> {
     std::memcpy(buffer_.data() + layout_.size, &value, sizeof value);
     layout_.size += sizeof value;
   }
-  // text() and counted().
+  // counted().
   void append(counted_bytes bytes);
 
   void append(const send_right& right) { append(send_right(right)); }
@@ -183,6 +183,7 @@ class message : public descriptor_access<message> {
   friend class message_transmission;
   friend class message_retention;
   friend class destination;
+  friend class message_encoder;
   friend class send_operation;
   friend class call_operation;
 
@@ -218,6 +219,12 @@ class message : public descriptor_access<message> {
   // Begins an empty message. Throws std::logic_error if a message belongs to another space.
   void begin_here(std::size_t room = 0);
   void reserve(std::size_t more);
+  // Adds `size` bytes, which the caller writes, and returns where they begin. Requires room for
+  // them (begin(), reserve()).
+  std::byte* extend(std::size_t size) noexcept {
+    layout_.size += size;
+    return buffer_.data() + (layout_.size - size);
+  }
   // Throws std::length_error unless the message may grow by `more` bytes.
   void require_room(std::size_t more) const;
   void reserve_descriptor(std::size_t length, std::size_t rights = 1);

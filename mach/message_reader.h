@@ -2,7 +2,7 @@
 //
 //     mach::message_reader parts = request.reader();
 //     const auto header = parts.read<batch_header>();
-//     const auto name = parts.text();                  // sent as mach::text(name)
+//     const auto name = parts.text();                  // sent as mach::counted(name)
 //     if (!header || !name) co_return;                 // the message is too short
 //
 // The contents are not trusted: reading never leaves the message. Once something was missing, every
@@ -49,7 +49,7 @@ class message_reader {
     return std::span(from, count);
   }
 
-  // Bytes that were sent by counted(), and text that was sent by mach::text().
+  // Bytes that were sent by counted(), and text that was sent by mach::counted().
   std::optional<std::span<const std::byte>> counted() noexcept {
     const auto count = read<std::uint32_t>();
     if (!count) return std::nullopt;

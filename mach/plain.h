@@ -1,11 +1,11 @@
 // plain, readable: the types that a message carries as their bytes.
-// raw(), text(), counted(): bytes of other kinds, as parts of a message.
+// raw(), counted(): bytes of other kinds, as parts of a message.
 //
-//     message m(id, header, mach::text(name), mach::counted(blob), mach::raw(statistics));
+//     message m(id, header, mach::counted(name), mach::counted(blob), mach::raw(statistics));
 //
 // A message is padded to a multiple of four bytes, and parts follow each other without a gap. So
 // the receiver cannot tell where text or bytes end, unless they are the last part and their padding
-// does not matter. text() and counted() send their length along: message_reader finds it.
+// does not matter. counted() sends their length along: message_reader finds it.
 #pragma once
 
 #include <array>
@@ -60,7 +60,7 @@ struct counted_bytes {
 inline counted_bytes counted(std::span<const std::byte> bytes) noexcept {
   return {bytes};
 }
-inline counted_bytes text(std::string_view text) noexcept {
+inline counted_bytes counted(std::string_view text) noexcept {
   return {std::as_bytes(std::span(text))};
 }
 

@@ -65,7 +65,7 @@ class received : public descriptor_access<received> {
   // What follows the descriptors. The size of a message is a multiple of four, so up to three zero
   // bytes may follow what the sender wrote.
   std::span<const std::byte> bytes() const noexcept;
-  // The bytes, without up to three zeros at their end. Not for what mach::text() has sent:
+  // The bytes, without up to three zeros at their end. Not for what mach::counted() has sent:
   // reader().text() reads that.
   std::string_view text() const noexcept;
   // Copies the T that begins `offset` bytes into bytes(). Returns nullopt if the message is too
@@ -80,6 +80,11 @@ class received : public descriptor_access<received> {
   message_reader reader() const& noexcept { return message_reader(bytes()); }
   message_reader reader() && = delete;
 
+  // Returns true if the message is one of those with descriptors (MACH_MSGH_BITS_COMPLEX). The
+  // sender may have said so of one without any.
+  bool complex() const noexcept {
+    return *this && MACH_MSGH_BITS_IS_COMPLEX(buffer_.header().msgh_bits);
+  }
   // The number of descriptors, of any kind: an array of rights counts as one.
   std::size_t rights() const noexcept { return *this ? contents_.descriptors.size() : 0; }
   // Takes the reply right. Throws std::bad_alloc; the right then stays. Empty if the sender expects

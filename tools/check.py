@@ -25,6 +25,7 @@ PLACES = (
     '"kedge/runtime/kqueue/filter.h"',
     '"kedge/runtime/',
     '"kedge/mach/',
+    '"kedge/mach/darwin/',
     '"kedge/mach/kernel/',
     '"kedge/mach/kernel/extension.h"',
     '"kedge/mach/kernel/snapshot.h"',
@@ -72,11 +73,15 @@ ARROWS = {
                              '"kedge/mach/kernel/embedded/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/base/'),
     "mach/kernel": ("<mach/", '"kedge/mach/kernel/extension.h"'),  # its public headers
     "mach": ("<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/', '"kedge/runtime/base/'),
+    "mach/darwin": ("<mach/", '"kedge/mach/', '"kedge/mach/darwin/', '"kedge/runtime/'),
     "net": ('"kedge/net/', '"kedge/runtime/', '"kedge/runtime/base/'),
     "tools": ('"kedge/mach/', '"kedge/net/', '"kedge/runtime/'),
     "tools/harness": ("<mach/", '"kedge/tools/harness/', '"kedge/mach/kernel/extension.h"',
                       '"kedge/mach/kernel/scheduling.h"', '"kedge/mach/kernel/snapshot.h"', '"kedge/mach/', '"kedge/net/',
                       '"kedge/runtime/', '"kedge/runtime/base/', '"kedge/runtime/kqueue/extension.h"'),
+    "tools/examples/harness": ("<doctest/", "<mach/", "<servers/", '"kedge/tools/harness/', '"kedge/mach/', '"kedge/runtime/'),
+    "tools/examples/darwin": ('"kedge/mach/', '"kedge/mach/darwin/', '"kedge/runtime/'),
+    "tools/examples/mig": ("<mach/", '"kedge/mach/', '"kedge/runtime/'),  # two of its programs are in C
     "tools/bench": ("<mach/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/mach/kernel/extension.h"',
                     '"kedge/mach/', '"kedge/net/', '"kedge/runtime/'),
     "tests": ("<doctest/",),

@@ -2,17 +2,21 @@
 // loop makes none. Defines operator new, so it must be a test binary of its own.
 #include <doctest/doctest.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "kedge/mach/call.h"
 #include "kedge/mach/died.h"
+#include "kedge/mach/interface.h"
 #include "kedge/mach/receive.h"
 #include "kedge/mach/reply.h"
 #include "kedge/mach/send.h"
+#include "kedge/mach/typed_call.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 
@@ -120,6 +124,47 @@ TEST_CASE("2,000 calls allocate nothing") {
       if (i == warm_up) before = allocations;
       const received reply = (co_await call(service, message(1, i))).value();
       if (reply.read<std::uint32_t>() != i) FAIL("the wrong reply");
+    }
+  }());
+  CHECK(allocations == before);
+}
+
+namespace {
+
+struct look_up {
+  static constexpr mach_msg_id_t id = 1;
+  text<1024> name;
+  array<std::uint32_t, 64> numbers;
+  send_right watcher;
+  struct reply {
+    text<1024> name;
+    send_right found;
+  };
+};
+
+}  // namespace
+
+TEST_CASE("2,000 typed calls with texts, arrays and rights allocate nothing") {
+  loop l;
+  const receive_right requests = receive_right::make();
+  l.spawn([&]() -> task<> {
+    for (std::uint32_t i = 0; i < warm_up + rounds; ++i) {
+      received m = (co_await requests.receive()).value();
+      auto request = decode<look_up>(m);
+      if (!request || request->numbers.size() != 2) FAIL("the wrong request");
+      if (reply(m, encode_reply<look_up>({request->name, std::move(request->watcher)}))) {
+        FAIL("no reply");
+      }
+    }
+  });
+  const send_right service = requests.make_send();
+  const std::array<std::uint32_t, 2> numbers{1, 2};
+  std::size_t before = 0;
+  l.run([&]() -> task<> {
+    for (std::uint32_t i = 0; i < warm_up + rounds; ++i) {
+      if (i == warm_up) before = allocations;
+      const auto reply = co_await call<look_up>(service, "org.example", numbers, service);
+      if (!reply || reply->name != "org.example" || !reply->found) FAIL("the wrong reply");
     }
   }());
   CHECK(allocations == before);

@@ -60,6 +60,7 @@ kedge::task<> make_round_trips(kedge::loop& loop, std::uint64_t n);
 kedge::task<> fan_in_one(kedge::loop& loop, std::uint64_t n);
 kedge::task<> fan_in_many(kedge::loop& loop, std::uint64_t n);
 kedge::task<> call_a_service(kedge::loop& loop, std::uint64_t n);
+kedge::task<> call_a_typed_service(kedge::loop& loop, std::uint64_t n);
 kedge::task<> pass_rights(kedge::loop& loop, std::uint64_t n);
 void pass_descriptors(std::uint64_t n);
 inline constexpr std::uint64_t most_rights = 16383;
@@ -382,6 +383,10 @@ inline constexpr benchmark benchmarks[] = {
      "call a service on the loop and get its reply, of 64 bytes each",
      on_a_loop<call_a_service>,
      {.n = 6400, .than = "rt", .held = true}},
+    {"mach_typed_call",
+     "the same as a typed request and reply",
+     on_a_loop<call_a_typed_service>,
+     {.n = 6400, .than = "mach_call", .held = true}},
     {"mach_scm_right", "pass an fd over a socket pair by SCM_RIGHTS", pass_descriptors},
     {"mach_pass_right",
      "pass a send right in a message and take it out",

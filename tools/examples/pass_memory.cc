@@ -42,7 +42,7 @@ kedge::task<> work(mach::receive_right requests) {
   const auto count = static_cast<std::uint64_t>(
       std::count(bytes.begin(), bytes.end(), static_cast<std::byte>(*letter)));
   for (const mach::send_right& watcher : request.take_send_array(1)) {
-    (void)mach::try_send(watcher, mach::message(count_done_id, mach::text(*name)));
+    (void)mach::try_send(watcher, mach::message(count_done_id, mach::counted(*name)));
   }
   mach::reply(request, mach::message(count_done_id, count));
 }
@@ -51,7 +51,7 @@ kedge::task<> ask(mach::send_right service) {
   const auto done = mach::receive_right::make();
   auto text = mach::memory_region::make(16 << 20);
   std::fill(text.bytes().begin(), text.bytes().begin() + 1000, std::byte{'k'});
-  mach::message request(count_id, 'k', mach::text("kedge"), std::move(text));
+  mach::message request(count_id, 'k', mach::counted("kedge"), std::move(text));
   request.append(std::vector<mach::send_right>(2, done.make_send()));
   const auto answer = (co_await mach::call(service, std::move(request))).value();
   std::printf("%llu of 16 MiB\n", (unsigned long long)answer.read<std::uint64_t>().value_or(0));
