@@ -8,7 +8,9 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
 
 #include "kedge/net/owned_fd.h"
 #include "kedge/net/peer_credentials.h"
@@ -19,6 +21,7 @@
 #include <dirent.h>
 #include <sys/sendfile.h>
 #else
+#include <launch.h>
 #include <sys/ucred.h>
 #include <sys/uio.h>
 #endif
@@ -211,6 +214,11 @@ std::string holder_of(const sockaddr* a, std::size_t size, int type) {
   return inode == 0 ? std::string() : process_with("socket:[" + std::to_string(inode) + "]");
 }
 
+int take_launchd_sockets(const char*, std::vector<owned_fd>& fds) {
+  fds.clear();
+  return 0;
+}
+
 #else
 
 const int send_flags = 0;
@@ -290,6 +298,18 @@ ssize_t send_file(int socket, int file, off_t offset, std::size_t size) noexcept
 
 std::string holder_of(const sockaddr*, std::size_t, int) {
   return {};
+}
+
+int take_launchd_sockets(const char* name, std::vector<owned_fd>& fds) {
+  int* found = nullptr;
+  std::size_t count = 0;
+  fds.clear();
+  const int why = ::launch_activate_socket(name, &found, &count);
+  if (why != 0) return why == ENOENT || why == ESRCH ? 0 : why;  // ESRCH: not started by launchd
+  const std::unique_ptr<int, decltype(&std::free)> list(found, &std::free);
+  fds.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) fds.emplace_back(found[i]);
+  return 0;
 }
 
 #endif

@@ -18,7 +18,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include "kedge/net/owned_fd.h"
 #include "kedge/runtime/result.h"
 
 namespace kedge::net {
@@ -63,5 +65,9 @@ ssize_t send_file(int socket, int file, off_t offset, std::size_t size) noexcept
 // Returns "process 12 (nginx)", whose socket listens on the address or is bound to it, or "" if the
 // system does not tell.
 std::string holder_of(const sockaddr* a, std::size_t size, int type);
+
+// Sets `fds` to the sockets that launchd has opened under this name for this program, which owns
+// them; to none where there is no launchd, or if it has none. Returns an errno, or 0.
+int take_launchd_sockets(const char* name, std::vector<owned_fd>& fds);
 
 }  // namespace kedge::net::host

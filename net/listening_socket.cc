@@ -68,6 +68,31 @@ shedding shed_one(owned_fd& spare, int listener) noexcept {
   return shedding::done;
 }
 
+// Throws unless `fd` is a listening stream socket of the kind. Makes it close-on-exec and
+// non-blocking. Returns its address.
+address prepare_adopted(int fd, bool of_unix) {
+  const auto refuse = [](std::error_code why) {
+    throw std::system_error(why, "adopt a listening socket");
+  };
+  int type = 0;
+  int listens = 0;
+  socklen_t size = sizeof(int);
+  if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0 ||
+      ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0) {
+    refuse(last_error());
+  }
+  const address at = local_address_of(fd).value();
+  if (type != SOCK_STREAM || listens == 0 || !(of_unix ? at.is_unix() : at.is_internet())) {
+    refuse(std::make_error_code(std::errc::invalid_argument));
+  }
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 ||
+      ::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+    refuse(last_error());
+  }
+  return at;
+}
+
 // What a transfer that may not wait gives where no connection waits.
 constexpr std::errc none_waits = std::errc::operation_would_block;
 
@@ -121,6 +146,20 @@ void listening_socket::state::close() noexcept {
   path.clear();
   sockets.clear();
   closed.set();
+}
+
+std::shared_ptr<listening_socket::state> listening_socket::adopted(reactor& r,
+                                                                   std::vector<owned_fd> sockets,
+                                                                   bool of_unix) {
+  auto made = std::make_shared<state>();
+  made->sockets.reserve(sockets.size());
+  made->addresses.reserve(sockets.size());
+  for (owned_fd& each : sockets) {
+    made->addresses.push_back(prepare_adopted(each.get(), of_unix));
+    made->sockets.emplace_back(r, each.release(), file_kind::other_stream);
+  }
+  made->open_spare();
+  return made;
 }
 
 std::span<const address> listening_socket::addresses() const noexcept {

@@ -48,6 +48,7 @@ class listening_socket {
   auto until_closed() const { return state_->closed.wait(); }
 
  protected:
+  friend class daemon;  // closes what it has given when the program stops
   struct state {
     ~state() { close(); }
     void close() noexcept;
@@ -71,6 +72,12 @@ class listening_socket {
   listening_socket(listening_socket&&) noexcept = default;
   listening_socket& operator=(listening_socket&& other) noexcept;
   ~listening_socket() { close(); }
+
+  // Makes the state of sockets that listen already, and makes them close-on-exec and non-blocking.
+  // Throws std::system_error (EINVAL) if one is not a listening stream socket, of a Unix address if
+  // `of_unix` and of an internet address otherwise, the system's error (ENOTSOCK), and
+  // std::bad_alloc, having closed them.
+  static std::shared_ptr<state> adopted(reactor& r, std::vector<owned_fd> sockets, bool of_unix);
 
   class accepting;
   static task<result<owned_fd>> take_from_any(state& s, address* peer);

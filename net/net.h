@@ -5,11 +5,14 @@
 // A program that compiles many files includes what it uses instead.
 #pragma once
 
+#include "kedge/net/activation.h"
 #include "kedge/net/address.h"
 #include "kedge/net/any_stream.h"
 #include "kedge/net/connect.h"
+#include "kedge/net/daemon.h"
 #include "kedge/net/errc.h"
 #include "kedge/net/memory_stream.h"
+#include "kedge/net/notifier.h"
 #include "kedge/net/owned_fd.h"
 #include "kedge/net/peer_credentials.h"
 #include "kedge/net/pipe_stream.h"

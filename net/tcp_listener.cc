@@ -7,6 +7,8 @@
 #include <array>
 #include <memory>
 #include <span>
+#include <utility>
+#include <vector>
 
 #include "kedge/net/bound_socket.h"
 #include "kedge/net/socket_call.h"
@@ -40,6 +42,15 @@ tcp_listener::tcp_listener(reactor& r, std::span<const address> at, tcp_listen_o
     state_->sockets.emplace_back(r, fd.release(), file_kind::other_stream);
   }
   state_->open_spare();
+}
+
+tcp_listener tcp_listener::adopt(reactor& r, std::vector<owned_fd> sockets) {
+  tcp_listener made(adopted(r, std::move(sockets), false));
+  for (const descriptor& each : made.state_->sockets) {
+    // Accepted sockets inherit it. A socket that does not take it is slower, and no worse.
+    (void)set_socket_option(each.native_handle(), IPPROTO_TCP, TCP_NODELAY, 1);
+  }
+  return made;
 }
 
 }  // namespace kedge::net

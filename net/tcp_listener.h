@@ -11,9 +11,11 @@
 
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "kedge/net/address.h"
 #include "kedge/net/listening_socket.h"
+#include "kedge/net/owned_fd.h"
 #include "kedge/net/tcp_stream.h"
 
 namespace kedge::net {
@@ -37,12 +39,20 @@ class tcp_listener : public listening_socket {
   // On several addresses. All, or none if one fails. Requires one at least.
   tcp_listener(reactor& r, std::span<const address> at, tcp_listen_options options = {});
 
+  // Takes over listening TCP sockets, as a service manager opens them (activation.h). Requires one
+  // at least. Throws std::system_error (EINVAL) if one is another file, the system's error, and
+  // std::bad_alloc, having closed them.
+  static tcp_listener adopt(reactor& r, std::vector<owned_fd> sockets);
+
   // Gives the next connection. The second form sets `peer`, which must live until the wait ends,
   // to where it comes from.
   task<result<tcp_stream>> accept() const { return accept_from<tcp_stream>(state_, nullptr); }
   task<result<tcp_stream>> accept(address& peer) const {
     return accept_from<tcp_stream>(state_, &peer);
   }
+
+ private:
+  using listening_socket::listening_socket;
 };
 
 }  // namespace kedge::net

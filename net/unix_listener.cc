@@ -10,6 +10,8 @@
 #include <memory>
 #include <string>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 #include "kedge/net/bound_socket.h"
 #include "kedge/net/errc.h"
@@ -88,6 +90,12 @@ unix_listener::unix_listener(reactor& r, const address& at, unix_listen_options 
   }
   state_->sockets.emplace_back(r, fd.release(), file_kind::other_stream);
   state_->open_spare();
+}
+
+unix_listener unix_listener::adopt(reactor& r, owned_fd socket) {
+  std::vector<owned_fd> one;
+  one.push_back(std::move(socket));
+  return unix_listener(adopted(r, std::move(one), true));
 }
 
 }  // namespace kedge::net

@@ -14,6 +14,7 @@
 
 #include "kedge/net/address.h"
 #include "kedge/net/listening_socket.h"
+#include "kedge/net/owned_fd.h"
 #include "kedge/net/unix_stream.h"
 
 namespace kedge::net {
@@ -33,12 +34,20 @@ class unix_listener : public listening_socket {
   // the process that listens, if the system tells; net::errc::not_a_unix_address; std::bad_alloc.
   unix_listener(reactor& r, const address& at, unix_listen_options options = {});
 
+  // Takes over a listening Unix socket, as a service manager opens it (activation.h). Its file
+  // stays when the listener is closed. Throws std::system_error (EINVAL) if it is another file, the
+  // system's error, and std::bad_alloc, having closed it.
+  static unix_listener adopt(reactor& r, owned_fd socket);
+
   // Gives the next connection. The second form sets `peer`, which must live until the wait ends, to
   // the client's name, which most clients do not have.
   task<result<unix_stream>> accept() const { return accept_from<unix_stream>(state_, nullptr); }
   task<result<unix_stream>> accept(address& peer) const {
     return accept_from<unix_stream>(state_, &peer);
   }
+
+ private:
+  using listening_socket::listening_socket;
 };
 
 }  // namespace kedge::net

@@ -26,6 +26,7 @@ class raw_listener {
   }
 
   const address& at() const noexcept { return at_; }
+  int native_handle() const noexcept { return fd_.get(); }
 
   // Fills a backlog of 0, so that a further connection neither fails nor is made.
   void fill() {

@@ -1,16 +1,12 @@
 // The examples of kedge/net, as their users run them.
-#include <arpa/inet.h>
 #include <doctest/doctest.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <cstdint>
-#include <cstdlib>
 #include <string>
 
 #include "program.h"
+#include "tcp_client.h"
 #include "tests/temporary_folder.h"
 
 namespace {
@@ -19,50 +15,13 @@ const std::string echo_server = "tools/examples/echo_server";
 const std::string fd_proxy = "tools/examples/fd_proxy";
 const std::string line_chat = "tools/examples/line_chat";
 
-// A TCP connection that blocks.
-class client {
- public:
-  explicit client(std::uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
-    sockaddr_in to{};
-    to.sin_family = AF_INET;
-    to.sin_port = htons(port);
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    REQUIRE(::connect(fd_, reinterpret_cast<const sockaddr*>(&to), sizeof(to)) == 0);
-  }
-  client(const client&) = delete;
-  client& operator=(const client&) = delete;
-  ~client() { ::close(fd_); }
-
-  void send(const std::string& text) const {
-    REQUIRE(::send(fd_, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()));
-  }
-  void end() const { ::shutdown(fd_, SHUT_WR); }
-  // Reads `size` bytes, or to the end.
-  std::string read(std::size_t size) const {
-    std::string all(size, '\0');
-    const ssize_t n = ::recv(fd_, all.data(), size, MSG_WAITALL);
-    all.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
-    return all;
-  }
-
- private:
-  int fd_;
-};
-
-// Reads the line "listens on 127.0.0.1:PORT" of a server.
-std::uint16_t port_of(program& p) {
-  REQUIRE(p.read_until("\n"));
-  return static_cast<std::uint16_t>(
-      std::atoi(p.output().substr(p.output().rfind(':') + 1).c_str()));
-}
-
 }  // namespace
 
 TEST_CASE("echo_server gives back what it gets, and drains on SIGTERM") {
   program p({echo_server, "127.0.0.1:0"});
   const std::uint16_t port = port_of(p);
-  const client first(port);
-  const client second(port);
+  const tcp_client first(port);
+  const tcp_client second(port);
   first.send("one");
   second.send("two");
   CHECK(first.read(3) == "one");
@@ -89,8 +48,8 @@ TEST_CASE("echo_server says what is wrong with its address") {
 TEST_CASE("line_chat passes lines on to the others") {
   program p({line_chat, "127.0.0.1:0"});
   const std::uint16_t port = port_of(p);
-  const client ada(port);
-  const client grace(port);
+  const tcp_client ada(port);
+  const tcp_client grace(port);
   CHECK(ada.read(8) == "welcome\n");
   CHECK(grace.read(8) == "welcome\n");
   ada.send("I am ");
@@ -111,7 +70,7 @@ TEST_CASE("fd_proxy serves in one process what another has accepted") {
   REQUIRE(back.read_until("ready\n"));
   program front({fd_proxy, "front", "127.0.0.1:0", path});
   const std::uint16_t port = port_of(front);
-  for (int i = 0; i < 3; ++i) CHECK(client(port).read(100) == "greetings from the back\n");
+  for (int i = 0; i < 3; ++i) CHECK(tcp_client(port).read(100) == "greetings from the back\n");
   back.signal(SIGINT);
   CHECK(back.finish().status == 128 + SIGINT);
   CHECK(run({fd_proxy}).status == 2);

@@ -29,7 +29,8 @@ std::pair<int, int> private_pipe() {
 
 }  // namespace
 
-program::program(const std::vector<std::string>& command) : errors_(std::tmpfile(), &std::fclose) {
+program::program(const std::vector<std::string>& command, int handed)
+    : errors_(std::tmpfile(), &std::fclose) {
   check(errors_ ? 0 : errno, "tmpfile");
   ::fcntl(::fileno(errors_.get()), F_SETFD, FD_CLOEXEC);
   ::signal(SIGPIPE, SIG_IGN);  // write() reports a closed input
@@ -43,6 +44,7 @@ program::program(const std::vector<std::string>& command) : errors_(std::tmpfile
   posix_spawn_file_actions_adddup2(&files, input_end, STDIN_FILENO);
   posix_spawn_file_actions_adddup2(&files, output_end, STDOUT_FILENO);
   posix_spawn_file_actions_adddup2(&files, ::fileno(errors_.get()), STDERR_FILENO);
+  if (handed >= 0) posix_spawn_file_actions_adddup2(&files, handed, 3);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   sigset_t defaults;

@@ -29,9 +29,10 @@ struct outcome {
 
 class program {
  public:
-  // Starts the program, with the default dispositions of SIGINT, SIGTERM and SIGPIPE. Ignores
-  // SIGPIPE in this process. Throws std::system_error.
-  explicit program(const std::vector<std::string>& command);
+  // Starts the program, with the default dispositions of SIGINT, SIGTERM and SIGPIPE, and with
+  // `handed` as its fd 3 if there is one. Ignores SIGPIPE in this process. Throws
+  // std::system_error.
+  explicit program(const std::vector<std::string>& command, int handed = -1);
   program(const program&) = delete;
   program& operator=(const program&) = delete;
   ~program();
