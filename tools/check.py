@@ -44,6 +44,7 @@ PLACES = (
     '"kedge/mach/kernel/core/',
     '"kedge/mach/kernel/embedded/',
     '"kedge/net/',
+    '"tools/examples/http_request.h"',  # a parser
 )
 
 # Functions of Darwin's that need a caller. Core may use the numbers and structures of <mach/...>, not these.
@@ -106,7 +107,8 @@ ARROWS = {
                       '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/scheduling.h"', '"kedge/runtime/',
                       '"kedge/runtime/base/', '"kedge/runtime/kqueue/extension.h"'),
     "tests/fuzz": ("<doctest/", "<mach/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/net/',
-                   '"kedge/runtime/', '"tests/mach/hostile_sender.h"', '"tests/runtime/drain.h"', '"tests/seeds.h"'),
+                   '"kedge/runtime/', '"tests/mach/hostile_sender.h"', '"tests/runtime/drain.h"', '"tests/seeds.h"',
+                   '"tools/examples/http_request.h"'),
     "tests/tools": ("<doctest/", '"tests/temporary_folder.h"'),
     "tests/net": ("<doctest/", '"kedge/net/', '"kedge/runtime/', '"tests/runtime/counted_new.h"', '"tests/runtime/drain.h"',
                   '"tests/runtime/in_child_process.h"',
