@@ -59,6 +59,40 @@ class caller {
   std::thread thread_;
 };
 
+// The kernel's clock, which the test moves. One thread waits by it.
+class moved_clock {
+ public:
+  moved_clock() { REQUIRE(kernel::use_clock(read, this)); }
+  ~moved_clock() { kernel::use_clock(nullptr, nullptr); }
+
+  void move(std::chrono::nanoseconds d) {
+    now_ += static_cast<std::uint64_t>(d.count());
+    kernel::clock_moved();
+  }
+  // Waits until the thread sleeps in its latest trap, with a deadline by the present time. The
+  // kernel counts a thread as blocked before it reads the clock for the deadline, and after the
+  // trap has timed out. So the thread must also have read the clock more often than a call does
+  // between two sleeps: only a thread that sleeps reads it at each clock_moved().
+  void wait_for_blocked(blocked_threads wanted) {
+    constexpr int more_than_between_sleeps = 32;
+    for (readings_ = 0; readings_ < more_than_between_sleeps;) {
+      kernel::clock_moved();
+      std::this_thread::yield();
+    }
+    mach::wait_for_blocked(wanted);
+  }
+
+ private:
+  static std::uint64_t read(void* of) noexcept {
+    moved_clock& self = *static_cast<moved_clock*>(of);
+    ++self.readings_;
+    return self.now_;
+  }
+
+  std::atomic<std::uint64_t> now_{1'000'000'000'000};
+  std::atomic<int> readings_{0};
+};
+
 std::error_code code_of(const outcome& o) {
   return o ? std::error_code() : o.error().code();
 }
@@ -188,21 +222,16 @@ TEST_CASE("a blocking call without time neither waits for room nor for the reply
 }
 
 TEST_CASE("the time-out bounds the waits for room and for the reply together" * linux_only) {
-  static std::atomic<std::uint64_t> now{1'000'000'000'000};
-  const auto move = [](std::chrono::nanoseconds d) {
-    now += static_cast<std::uint64_t>(d.count());
-    kernel::clock_moved();
-  };
-  REQUIRE(kernel::use_clock([](void*) noexcept -> std::uint64_t { return now; }, nullptr));
+  moved_clock clock;
   const receive_right requests = receive_right::make(1);
   const send_right service = requests.make_send();
   SUBCASE("no room: the request comes back") {
     fill(requests);
     caller c([&] { return call_blocking(service, message(1), 10s); });
-    wait_for_blocked({.senders = 1});
-    move(5s);  // the trap that does both has had half of the time
-    wait_for_blocked({.senders = 1});
-    move(5s);
+    clock.wait_for_blocked({.senders = 1});
+    clock.move(5s);  // the trap that does both has had half of the time
+    clock.wait_for_blocked({.senders = 1});
+    clock.move(5s);
     outcome& o = c.join();
     CHECK(code_of(o) == kedge::errc::timed_out);
     CHECK(o.error().message().id() == 1);
@@ -210,25 +239,24 @@ TEST_CASE("the time-out bounds the waits for room and for the reply together" * 
   SUBCASE("room comes late: the reply has what is left") {
     fill(requests);
     caller c([&] { return call_blocking(service, message(1), 10s); });
-    wait_for_blocked({.senders = 1});
-    move(4s);
+    clock.wait_for_blocked({.senders = 1});
+    clock.move(4s);
     take(requests).clear();
-    wait_for_blocked({.receivers = 1});
-    move(6s);
+    clock.wait_for_blocked({.receivers = 1});
+    clock.move(6s);
     outcome& o = c.join();
     CHECK(code_of(o) == kedge::errc::timed_out);
     CHECK_FALSE(o.error().message());
   }
   SUBCASE("a reply in the second half of the time arrives") {
     caller c([&] { return call_blocking(service, message(1), 10s); });
-    wait_for_blocked({.receivers = 1});
-    move(9s);
-    wait_for_blocked({.receivers = 1});
+    clock.wait_for_blocked({.receivers = 1});
+    clock.move(9s);
+    clock.wait_for_blocked({.receivers = 1});
     received request = take(requests);
     CHECK_FALSE(reply(request, message(2)));
     CHECK(c.join()->id() == 2);
   }
-  kernel::use_clock(nullptr, nullptr);
 }
 
 TEST_CASE("a blocking call takes a reply of any size up to its bound" * linux_only) {
