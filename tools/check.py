@@ -90,7 +90,7 @@ ARROWS = {
                           '"kedge/mach/kernel/abi/', '"kedge/mach/kernel/core/', '"kedge/mach/kernel/embedded/',
                           '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/scheduling.h"', '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/base/',
                           '"tests/seeds.h"'),
-    "tests/consumers": ("<mach/", "<sys/event.h>", '"kedge/mach/', '"kedge/runtime/', '"tests/runtime/host.h"'),  # programs of users
+    "tests/consumers": ('"kedge/tools/harness/', "<mach/", "<sys/event.h>", '"kedge/mach/', '"kedge/runtime/', '"tests/runtime/host.h"'),  # programs of users
     "tests/mach/kernel/foreign": ("<bsm/", "<mach/", "<servers/", "<sys/fileport.h>"),  # the same
     "tests/conformance": ("<doctest/", "<mach/", "<sys/event.h>", '"kedge/mach/kernel/extension.h"',
                           '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/kqueue/extension.h"',
