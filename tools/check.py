@@ -87,15 +87,15 @@ ARROWS = {
                     '"kedge/mach/', '"kedge/net/', '"kedge/runtime/'),
     "tests": ("<doctest/",),
     "tests/runtime/kqueue/foreign": ("<sys/event.h>",),  # programs that know nothing of this project
-    "tests/runtime/kqueue": ("<doctest/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/runtime/kqueue/filter.h"',
+    "tests/runtime/kqueue": ("<doctest/", "<sys/event.h>", '"kedge/runtime/base/', '"kedge/runtime/kqueue/extension.h"', '"kedge/runtime/kqueue/filter.h"',
                              '"tests/seeds.h"', '"tests/temporary_folder.h"'),
     "tests/runtime": ("<doctest/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/runtime/',
                       '"tests/temporary_folder.h"'),
     "tests/mach/kernel": ("<doctest/", "<bsm/", "<mach/", "<servers/", "<sys/event.h>", "<sys/fileport.h>", '"kedge/runtime/kqueue/extension.h"',
                           '"kedge/mach/kernel/abi/', '"kedge/mach/kernel/core/', '"kedge/mach/kernel/embedded/',
-                          '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/base/',
+                          '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/scheduling.h"', '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/base/',
                           '"tests/seeds.h"'),
-    "tests/consumers": ("<mach/", "<sys/event.h>", '"kedge/mach/', '"kedge/runtime/', '"tests/runtime/host.h"'),  # programs of users
+    "tests/consumers": ('"kedge/tools/harness/', "<mach/", "<sys/event.h>", '"kedge/mach/', '"kedge/runtime/', '"tests/runtime/host.h"'),  # programs of users
     "tests/mach/kernel/foreign": ("<bsm/", "<mach/", "<servers/", "<sys/fileport.h>"),  # the same
     "tests/conformance": ("<doctest/", "<mach/", "<sys/event.h>", '"kedge/mach/kernel/extension.h"',
                           '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/kqueue/extension.h"',

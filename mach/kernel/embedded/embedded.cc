@@ -280,7 +280,10 @@ kern_return_t embedded::number_port(const requests::task_port_number& request,
   if (named == nullptr || named->target == nullptr || named->target->kind != object_kind::port) {
     return KERN_INVALID_NAME;
   }
-  reply.number = kernel_.number_of(static_cast<port&>(*named->target));
+  auto& at = static_cast<port&>(*named->target);
+  const std::lock_guard hold_port(at.lock);
+  if (!at.active) return KERN_INVALID_NAME;
+  reply.number = kernel_.number_of(at);
   return KERN_SUCCESS;
 }
 

@@ -3,8 +3,7 @@
  * A client asks for the lock by a message with one right: a send right to a port of its own, which
  * stands for its life. The reply, without data, grants the lock. The client gives it back by a
  * message with the same right. If the client dies, the lock is free. */
-#ifndef KEDGE_EXAMPLES_LOCK_PROTOCOL_H
-#define KEDGE_EXAMPLES_LOCK_PROTOCOL_H
+#pragma once
 
 #define LOCK_SERVICE "org.example.lock"
 
@@ -13,5 +12,3 @@ enum {
   lock_release = 1001,
   lock_granted = 1100,
 };
-
-#endif
