@@ -46,6 +46,12 @@ class library_codes final : public std::error_category {
         return "a message could not be copied out, and is lost";
       case errc::message_too_large:
         return "a message was larger than the receiver allows, and is lost";
+      case errc::unknown_service:
+        return "no service has this name";
+      case errc::name_in_use:
+        return "the name belongs to another port or task";
+      case errc::not_privileged:
+        return "the name server or a sandbox refuses it";
       case errc::bad_reply:
         return "the reply does not belong to the request";
     }

@@ -38,6 +38,12 @@ enum class errc {
   message_lost,
   // A message was larger than the receiver allows, and was destroyed. As above.
   message_too_large,
+  // No service has this name.
+  unknown_service,
+  // The name belongs to another port or task.
+  name_in_use,
+  // The name server, or a sandbox, refuses the name to this program.
+  not_privileged,
   // The reply to a typed request is not one of the kind that it should be.
   bad_reply,
 };

@@ -25,6 +25,7 @@ PLACES = (
     '"kedge/runtime/kqueue/filter.h"',
     '"kedge/runtime/',
     '"kedge/mach/',
+    '"kedge/mach/darwin/',
     '"kedge/mach/kernel/',
     '"kedge/mach/kernel/extension.h"',
     '"kedge/mach/kernel/snapshot.h"',
@@ -70,8 +71,10 @@ ARROWS = {
                              '"kedge/mach/kernel/embedded/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/base/'),
     "mach/kernel": ("<mach/", '"kedge/mach/kernel/extension.h"'),
     "mach": ("<mach/", "<servers/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/runtime/', '"kedge/runtime/base/'),
+    "mach/darwin": ("<mach/", '"kedge/mach/', '"kedge/mach/darwin/', '"kedge/runtime/'),
     "net": ('"kedge/net/', '"kedge/runtime/', '"kedge/runtime/base/'),
     "tools": ('"kedge/mach/', '"kedge/net/', '"kedge/runtime/'),
+    "tools/examples/darwin": ('"kedge/mach/', '"kedge/mach/darwin/', '"kedge/runtime/'),
     "tools/examples/mig": ("<mach/", '"kedge/mach/', '"kedge/runtime/'),  # two of its programs are in C
     "tools/bench": ("<mach/", "<sys/event.h>", '"kedge/runtime/kqueue/extension.h"', '"kedge/mach/kernel/extension.h"',
                     '"kedge/mach/', '"kedge/net/', '"kedge/runtime/'),

@@ -22,10 +22,15 @@
 #include "kedge/mach/port_destroyed.h"
 #include "kedge/mach/port_set.h"
 #include "kedge/mach/receive.h"
+#include "kedge/mach/reply.h"
 #include "kedge/mach/send.h"
 #include "kedge/mach/send_once_gone.h"
+#include "kedge/mach/serve.h"
+#include "kedge/mach/service.h"
+#include "kedge/mach/service_names.h"
 #include "kedge/mach/try_receive.h"
 #include "kedge/mach/typed_call.h"
+#include "kedge/runtime/event.h"
 #include "kedge/runtime/with_timeout.h"
 #include "space_names.h"
 
@@ -314,6 +319,90 @@ class noticing_send_once : public message_world {
   send_once_right right_;
 };
 
+struct keep_right {
+  static constexpr mach_msg_id_t id = 5200;
+  send_right right;
+  struct reply {
+    send_right right;
+  };
+};
+
+// A server that gets a request, opens a connection for it, waits in its handler, and is stopped.
+class serving : public message_world {
+ public:
+  struct state {};
+
+  using message_world::message_world;
+  auto awaited() {
+    return serve(port_, options_, [this](keep_right&, client& c) -> task<keep_right::reply> {
+      send_right connection = c.open<state>();
+      (void)co_await go_.wait();
+      co_return keep_right::reply{std::move(connection)};
+    });
+  }
+  void complete() override {
+    if (!std::exchange(is_asked_, true)) {
+      message m = encode<keep_right>(replies_.make_send());
+      m.reply_to(replies_.make_send_once());
+      static_cast<void>(try_send(to_, std::move(m)));
+    } else if (!go_.is_set()) {
+      go_.set();
+    } else {
+      control_.stop();
+    }
+  }
+  void close() override { port_.destroy(); }
+  void took(const serve_report& r) {
+    if (r.error) {
+      error = r.error;
+    } else {
+      ++delivered;
+    }
+  }
+
+ private:
+  receive_right port_ = receive_right::make();
+  const send_right to_ = port_.make_send();
+  const receive_right replies_ = receive_right::make();
+  serve_control control_;
+  const serve_options options_{.peers = anyone(), .control = &control_, .on_failure = ignore};
+  event go_;
+  bool is_asked_ = false;
+
+  static void ignore(mach_msg_id_t, const audit_token_t&, const std::exception_ptr&) noexcept {}
+};
+
+// A call that waits for its service to exist, and then for the reply.
+class calling_service : public message_world {
+ public:
+  calling_service(loop& l, virtual_time& time) : message_world(l, time), time_(time) {}
+  auto awaited() { return service_.call<keep_right>(own_.make_send()); }
+  void complete() override {
+    if (!port_) port_ = register_service("org.kedge.sweep").value();
+    received request = take(port_);
+    if (reply_right reply = request.take_reply()) {
+      keep_right::reply made{own_.make_send()};
+      static_cast<void>(mach::reply(std::move(reply), encode_reply<keep_right>(std::move(made))));
+    } else {
+      time_.advance(1s);
+    }
+  }
+  void close() override { port_.destroy(); }
+  void took(const result<keep_right::reply, service_error>& r) {
+    if (r) {
+      ++delivered;
+    } else {
+      error = r.error().code();
+    }
+  }
+
+ private:
+  virtual_time& time_;
+  const receive_right own_ = receive_right::make();
+  receive_right port_;
+  service service_{"org.kedge.sweep"};
+};
+
 TEST_CASE("sweep: a receive that is interrupted loses no message and no right") {
   SUBCASE("from a right") {
     sweep<receiving>("receive_awaitable", names_in_space);
@@ -350,6 +439,12 @@ TEST_CASE("sweep: a wait for the end of a send-once right leaves no right behind
 }
 TEST_CASE("sweep: a wait for the last sender that is interrupted leaves no request behind") {
   sweep<noticing_no_senders>("no_senders_awaitable", names_in_space);
+}
+TEST_CASE("sweep: a server that is interrupted leaves no right, connection or request behind") {
+  sweep<serving>("task", names_in_space);
+}
+TEST_CASE("sweep: a call of a service that is interrupted leaves no right behind") {
+  sweep<calling_service>("task", names_in_space);
 }
 
 }  // namespace

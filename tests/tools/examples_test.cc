@@ -23,11 +23,14 @@ const std::string daemon_program = "tools/examples/daemon";
 const std::string find_leak = "tools/examples/find_leak";
 const std::string follow = "tools/examples/follow";
 const std::string forward_program = "tools/examples/forward";
+const std::string hand_over = "tools/examples/hand_over";
 const std::string hello = "tools/examples/hello";
 const std::string impatient = "tools/examples/impatient";
 const std::string lines = "tools/examples/lines";
 const std::string nested = "tools/examples/nested";
 const std::string pass_memory = "tools/examples/pass_memory";
+const std::string publish = "tools/examples/publish";
+const std::string restarts = "tools/examples/restarts";
 const std::string retry_test = "tools/examples/retry_test";
 const std::string serve_client = "tools/examples/mig/serve_client";
 const std::string service = "tools/examples/service";
@@ -343,11 +346,36 @@ TEST_CASE("serve_client answers a client in C, which gets an error and stops it"
   CHECK(o.out == "kedge: 5\nanchors: 7\n\"\": error 4\n++++----++++\n");
 }
 
-TEST_CASE("service answers its client, which is notified of the service's death") {
+TEST_CASE("service answers its client, which has found it by its name") {
   const outcome o = run({service});
   CHECK(o.status == 0);
-  CHECK(o.out == "kedge: 5\nanchor: 6\nbye: 3\nthe service has died\n");
+  CHECK(o.out == "kedge: 5\nanchor: 6\n");
   CHECK(o.err.empty());
+}
+
+TEST_CASE("hand_over moves 64 MiB into a server") {
+  const outcome o = run({hand_over});
+  CHECK(o.status == 0);
+  CHECK(o.out == "8192 x 8192: 67108864 of 67108864 bytes are painted\n");
+}
+
+TEST_CASE("publish removes a dead subscriber, and drops what a slow one has no room for") {
+  const outcome o = run({publish});
+  CHECK(o.status == 0);
+  CHECK(count_of(o.out, "subscriber 2 is dead, 2 are left\n") == 1);
+  CHECK(count_of(o.out, "3 misses: low tide\n") == 1);
+  CHECK(count_of(o.out, "reader: high tide\n") == 1);
+  CHECK(count_of(o.out, "reader: low tide\n") == 1);
+}
+
+TEST_CASE("restarts finds its service again after three restarts") {
+  const outcome o = run({restarts});
+  CHECK(o.status == 0);
+  for (const char* life : {"life 1: ", "life 2: ", "life 3: ", "life 4: number 1\n"}) {
+    CAPTURE(life);
+    CHECK(count_of(o.out, life) >= 1);
+  }
+  CHECK(count_of(o.out, "lottery: ") == 0);
 }
 
 TEST_CASE("watch runs its command at the start and after changes of the file, until Ctrl-C") {

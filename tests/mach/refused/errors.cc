@@ -11,6 +11,7 @@
 #include "kedge/mach/receive.h"
 #include "kedge/mach/reply.h"
 #include "kedge/mach/send.h"
+#include "kedge/mach/serve.h"
 #include "kedge/mach/typed_call.h"
 #include "kedge/runtime/task.h"
 
@@ -134,4 +135,36 @@ void calls_in_a_wrong_way(const mach::send_right& to) {
   static_cast<void>(mach::call<has_reply>(to));  // "one argument for each of its members"
   static_cast<void>(mach::call<has_reply>(to, 1, 2));  // "one argument for each of its members"
   static_cast<void>(mach::send<has_no_id>(to, 1));     // "no matching function"
+}
+
+struct question {
+  static constexpr mach_msg_id_t id = 1;
+  std::uint32_t number;
+  struct reply {
+    std::uint32_t number;
+  };
+};
+struct other {
+  static constexpr mach_msg_id_t id = 1;
+  std::uint32_t number;
+  struct reply {};
+};
+question::reply answer(question& q) {
+  return {q.number};
+}
+
+void serves(const mach::receive_right& port) {
+  const auto policy = mach::anyone();
+  const auto nothing = [](other&) {};
+  const auto by_value = [](question q) { return answer(q); };
+  const auto any = [](auto& q) { return answer(q); };
+  const auto wrong = [](question& q) { return q.number; };
+  static_cast<void>(mach::serve(port, {.concurrency = 4}, &answer));  // "serve() needs a policy"
+  static_cast<void>(mach::serve(port, {.peers = policy}, &answer, nothing));  // "two handlers of"
+  static_cast<void>(mach::serve(port, {.peers = policy}));            // "serve() needs a handler"
+  static_cast<void>(mach::serve(port, {.peers = policy}, by_value));  // "a request by reference"
+  static_cast<void>(mach::serve(port, {.peers = policy}, any));       // "a request by reference"
+  static_cast<void>(mach::serve(port, {.peers = policy}, wrong));     // "gives the request's reply"
+  static_cast<void>(
+      mach::serve(mach::receive_right::make(), {.peers = policy}, &answer));  // "deleted"
 }
