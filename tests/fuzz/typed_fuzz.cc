@@ -145,7 +145,7 @@ class judge {
     const std::size_t from = at_;
     if (count > 5 || !take(2 * count)) return false;
     values.resize(count);
-    std::memcpy(values.data(), words_ + from, 2 * count);
+    if (count != 0) std::memcpy(values.data(), words_ + from, 2 * count);
     return true;
   }
 
