@@ -241,9 +241,9 @@ struct run_request {
   // Handles a request by a handler that is no task.
   static void at_once(served_request&& from, Handler& handler) {
     served_request r(std::move(from));
-    auto q = decode<T>(r.message());
-    if (!q) return r.refuse(q.error());
     try {
+      auto q = decode<T>(r.message());
+      if (!q) return r.refuse(q.error());
       client c(r);
       if constexpr (std::is_void_v<typename traits::value>) {
         call_handler(handler, *q, r, c);

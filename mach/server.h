@@ -15,6 +15,7 @@
 #include <optional>
 #include <string>
 #include <system_error>
+#include <type_traits>
 #include <unordered_map>
 #include <utility>
 
@@ -95,6 +96,8 @@ struct serve_options {
   void (*on_failure)(mach_msg_id_t id, const audit_token_t& peer,
                      const std::exception_ptr& failure) noexcept = &print_failed_request;
 };
+// g++ 12 destroys temporary aggregates of a co_await expression twice.
+static_assert(std::is_trivially_destructible_v<serve_options>);
 
 // A port of one client, and what the server keeps for the client.
 class connection_base {

@@ -22,7 +22,7 @@ struct service::state {
   send_right right;  // empty: the name is looked up next
 };
 
-service::service(service_names within, std::string_view name, service_options options)
+service::service(const service_names& within, std::string_view name, service_options options)
     : state_(std::make_shared<state>(state{within.whole(name), options, {}})) {}
 
 service_error service::failure(const state& s, std::error_code code, bool is_sent) {

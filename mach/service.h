@@ -73,7 +73,7 @@ class service {
   // Looks nothing up. Throws std::bad_alloc.
   explicit service(std::string_view name, service_options options = {})
       : service(service_names(), name, options) {}
-  service(service_names within, std::string_view name, service_options options = {});
+  service(const service_names& within, std::string_view name, service_options options = {});
 
   template <request_with_reply T, class... Arguments>
   task<result<typename T::reply, service_error>> call(Arguments&&... arguments) {

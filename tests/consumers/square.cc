@@ -1,4 +1,4 @@
-// A coroutine service and its client, as README.md has them: every build system makes this program.
+// A coroutine service and its client: every build system makes this program.
 #include <chrono>
 #include <cstdint>
 #include <cstdio>

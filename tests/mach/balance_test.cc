@@ -26,7 +26,10 @@
 #include "kedge/mach/reply.h"
 #include "kedge/mach/send.h"
 #include "kedge/mach/send_once_gone.h"
+#include "kedge/mach/serve.h"
 #include "kedge/mach/space.h"
+#include "kedge/mach/typed_call.h"
+#include "kedge/runtime/when_all.h"
 #include "kedge/runtime/when_any.h"
 #include "kedge/runtime/yield.h"
 #include "tests/seeds.h"
@@ -267,10 +270,65 @@ task<> give_to_a_space(loop&, send_right to) {
   static_cast<void>(co_await yield());
 }
 
+struct open_sum {
+  static constexpr mach_msg_id_t id = 10;
+  struct reply {
+    send_right connection;
+  };
+};
+struct add {
+  static constexpr mach_msg_id_t id = 11;
+  std::uint32_t number;
+  struct reply {
+    std::uint32_t total;
+  };
+};
+struct sum {
+  std::uint32_t total = 0;
+};
+
+void say_nothing(mach_msg_id_t, const audit_token_t&, const std::exception_ptr&) noexcept {}
+
+// A server with a connection for each client, until the clients have gone.
+task<> serve_sums(receive_right requests) {
+  serve_control control;
+  const auto open = [](open_sum&, client& c) { return open_sum::reply{c.open<sum>()}; };
+  const auto count = [](add& q, sum& s) -> task<add::reply> {
+    co_await yield();
+    co_return add::reply{s.total += q.number};
+  };
+  const auto end = [&]() -> task<> {
+    static_cast<void>(co_await no_senders(requests));
+    control.stop();
+  };
+  const serve_options options{.peers = same_user(), .control = &control, .on_failure = say_nothing};
+  auto served = serve(requests, options, open, count);
+  co_await when_all(std::move(served), end());
+}
+
+task<> ask_for_sums(loop&, send_right to) {
+  for (int i = 0; i < 2; ++i) {
+    auto opened = co_await mach::call<open_sum>(to);
+    if (!opened) {
+      note(opened.error().code());
+      co_return;
+    }
+    for (std::uint32_t n = 1; n <= 2; ++n) {
+      const auto added = co_await mach::call<add>(opened->connection, n);
+      if (!added) note(added.error().code());
+    }
+  }
+}
+
 struct named_dialogue {
   const char* name;
   dialogue of;
 };
+
+// A server does not report a reply of which the kernel has consumed a part (errc::rights_lost), so
+// it cannot note the leak.
+constexpr std::uint32_t losing_a_reply = kernel::fault_plan::only(kernel::fault::sent_right) |
+                                         kernel::fault_plan::only(kernel::fault::descriptor_memory);
 
 const named_dialogue dialogues[] = {
     {"words to a queue that is full at times", {&send_words, &ignore, 1}},
@@ -293,6 +351,10 @@ const named_dialogue dialogues[] = {
     {"the end of a send-once right", {&see_end_of_once, &ignore}},
     {"messages of a set", {&receive_from_set, &send_back}},
     {"a right for a third space", {&give_to_a_space, &ignore}},
+    {"a server with connections",
+     {.client = &ask_for_sums,
+      .server = &serve_sums,
+      .points = kernel::fault_plan::all & ~losing_a_reply}},
 };
 
 }  // namespace

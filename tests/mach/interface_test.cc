@@ -140,6 +140,12 @@ struct show {
   std::uint32_t height;
 };
 
+struct long_texts {
+  static constexpr mach_msg_id_t id = 5010;
+  text<250'000> first;
+  text<250'000> second;
+};
+
 static_assert(layout_of<nothing>.max_size == sizeof(mig::nothing_request));
 static_assert(reply_layout_of<nothing>.max_size == sizeof(mig::nothing_reply));
 static_assert(sizeof(mig::nothing_reply) == sizeof(mig_reply_error_t));
@@ -485,6 +491,9 @@ TEST_CASE("a message that is not the request is refused by MIG's codes") {
     CHECK(refusal<samples>(with(5006, most, zero, zero)) == MIG_BAD_ARGUMENTS);
     CHECK(refusal<samples>(with(5006, zero, zero, zero)) == MIG_BAD_ARGUMENTS);
     CHECK(refusal<samples>(with(5006, two, zero, zero)) == KERN_SUCCESS);
+    // The count of the second text would be read far behind the message.
+    CHECK(refusal<long_texts>(with(5010, zero, std::uint32_t{200'000}, zero, zero, zero)) ==
+          MIG_BAD_ARGUMENTS);
     // More than the array has room for, with a size that fits.
     CHECK(refusal<samples>(with(5006, std::uint32_t{8}, zero, zero, zero, zero, zero)) ==
           MIG_BAD_ARGUMENTS);
@@ -540,16 +549,22 @@ TEST_CASE("a message that is not the request is refused by MIG's codes") {
 TEST_CASE("a message with an empty list of descriptors is not a request without descriptors") {
   const receive_right port = receive_right::make();
   const send_right to = port.make_send();
-  mach_msg_base_t raw{};
-  raw.header.msgh_bits =
+  // Four bytes less follow the list than the text needs.
+  struct {
+    mach_msg_base_t base;
+    NDR_record_t ndr;
+    std::uint32_t offset, count;
+  } raw{};
+  raw.base.header.msgh_bits =
       MACH_MSGH_BITS_SET(MACH_MSG_TYPE_COPY_SEND, 0u, 0u, MACH_MSGH_BITS_COMPLEX);
-  raw.header.msgh_remote_port = to.name();
-  raw.header.msgh_id = nothing::id;
-  REQUIRE(mach_msg(&raw.header, MACH_SEND_MSG | MACH_SEND_TIMEOUT, sizeof raw, 0, MACH_PORT_NULL, 0,
-                   MACH_PORT_NULL) == MACH_MSG_SUCCESS);
+  raw.base.header.msgh_remote_port = to.name();
+  raw.base.header.msgh_id = count_letters::id;
+  raw.count = 1;
+  REQUIRE(mach_msg(&raw.base.header, MACH_SEND_MSG | MACH_SEND_TIMEOUT, sizeof raw, 0,
+                   MACH_PORT_NULL, 0, MACH_PORT_NULL) == MACH_MSG_SUCCESS);
   received m = take(port);
   REQUIRE(m.complex());
-  CHECK(decode<nothing>(m).error() == MIG_BAD_ARGUMENTS);
+  CHECK(decode<count_letters>(m).error() == MIG_BAD_ARGUMENTS);
 }
 
 TEST_CASE("a receive right that its sender can take back makes a request refused, not thrown") {

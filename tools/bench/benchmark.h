@@ -61,6 +61,8 @@ kedge::task<> fan_in_one(kedge::loop& loop, std::uint64_t n);
 kedge::task<> fan_in_many(kedge::loop& loop, std::uint64_t n);
 kedge::task<> call_a_service(kedge::loop& loop, std::uint64_t n);
 kedge::task<> call_a_typed_service(kedge::loop& loop, std::uint64_t n);
+kedge::task<> serve_one_client(kedge::loop& loop, std::uint64_t n);
+kedge::task<> serve_many_clients(kedge::loop& loop, std::uint64_t n);
 kedge::task<> pass_rights(kedge::loop& loop, std::uint64_t n);
 void pass_descriptors(std::uint64_t n);
 inline constexpr std::uint64_t most_rights = 16383;
@@ -387,6 +389,14 @@ inline constexpr benchmark benchmarks[] = {
      "the same as a typed request and reply",
      on_a_loop<call_a_typed_service>,
      {.n = 6400, .than = "mach_call", .held = true}},
+    {"mach_serve_1",
+     "the same of a client with a connection, answered by serve()",
+     on_a_loop<serve_one_client>,
+     {.n = 6400, .than = "mach_typed_call", .held = true}},
+    {"mach_serve_1000",
+     "the same of 1,000 clients, each in turn",
+     on_a_loop<serve_many_clients>,
+     {.n = 6400, .than = "mach_serve_1", .held = true}},
     {"mach_scm_right", "pass an fd over a socket pair by SCM_RIGHTS", pass_descriptors},
     {"mach_pass_right",
      "pass a send right in a message and take it out",

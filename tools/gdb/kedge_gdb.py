@@ -474,6 +474,9 @@ class Dump:
         sent = member(op, "sent_")
         return "a reply" if sent else self.text_of_mach_send_operation(class_name, member(op, "sending_"), deferred)
 
+    def text_of_mach_typed_call_operation(self, _, op, deferred):
+        return self.text_of_mach_call_operation("kedge::mach::call_operation", member(op, "untyped_"), deferred)
+
     @staticmethod
     def name_of_source(op):
         hold = member(op, "source_")
