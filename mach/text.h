@@ -13,7 +13,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstring>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -60,8 +59,7 @@ class text {
   friend class message_decoder;
 
   void assign(std::string_view from) noexcept {
-    size_ = from.size();
-    std::memcpy(characters_, from.data(), size_);
+    size_ = from.copy(characters_, from.size());
     characters_[size_] = '\0';
   }
 

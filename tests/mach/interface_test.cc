@@ -452,6 +452,8 @@ TEST_CASE("a text and an array copy what they hold") {
   CHECK(copied == "kedge");
   CHECK(std::strlen(copied.c_str()) == 5);
   CHECK(word.view() == "port");
+  word = std::string_view();
+  CHECK(word.empty());
 
   array<std::uint16_t, 4> values(std::array<std::uint16_t, 2>{1, 2});
   const array<std::uint16_t, 4> kept = values;
