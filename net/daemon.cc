@@ -143,6 +143,13 @@ task<> daemon::reload_on_signal(reloading reload) {
   }
 }
 
+void daemon::note(const serve_report& r) {
+  if (r.stuck != 0) {
+    print_error_line("%s: connections that were cut off: %zu\n", name_.c_str(), r.stuck);
+  }
+  if (r.error) throw std::system_error(r.error, "accept");
+}
+
 task<> daemon::run_until_end(task<> work, reloading reload) {
   const auto body = [&](scope& s) -> task<> {
     for (const std::string& each : given_.unclaimed()) {
