@@ -13,7 +13,7 @@
 //
 // | when                | what happens                                                            |
 // | ------------------- | ----------------------------------------------------------------------- |
-// | the start           | activated sockets are taken (activation.h); the watchdog gets its signs |
+// | the start           | activated sockets are taken (activation.h); the watchdog is fed         |
 // | d.run(work, reload) | READY=1. Sockets that were not asked for are closed, with a line each   |
 // | SIGHUP              | RELOADING=1, reload() is awaited, READY=1. A failure of reload() is a   |
 // |                     | line and a STATUS=, and the daemon goes on. Before d.run(): after it    |
