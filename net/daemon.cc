@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <ctime>
 #include <exception>
 #include <system_error>
@@ -27,13 +28,15 @@ std::string microseconds_now() {
   return std::to_string(static_cast<long long>(now.tv_sec) * 1'000'000 + now.tv_nsec / 1'000);
 }
 
+constexpr const char* unknown_exception = "an exception of an unknown type";
+
 std::string text_of(const std::exception_ptr& failure) {
   try {
     std::rethrow_exception(failure);
   } catch (const std::exception& e) {
     return e.what();
   } catch (...) {
-    return "an exception of an unknown type";
+    return unknown_exception;
   }
 }
 
@@ -140,6 +143,13 @@ task<> daemon::reload_on_signal(reloading reload) {
   }
 }
 
+void daemon::note(const serve_report& r) {
+  if (r.stuck != 0) {
+    print_error_line("%s: connections that were cut off: %zu\n", name_.c_str(), r.stuck);
+  }
+  if (r.error) throw std::system_error(r.error, "accept");
+}
+
 task<> daemon::run_until_end(task<> work, reloading reload) {
   const auto body = [&](scope& s) -> task<> {
     for (const std::string& each : given_.unclaimed()) {
@@ -177,22 +187,21 @@ task<> daemon::supervise(const std::function<task<>(daemon&)>& start) {
 
 int run_daemon(loop& l, std::string_view name, const std::function<task<>(daemon&)>& start,
                daemon_options options) {
-  int status = EXIT_SUCCESS;
-  std::exception_ptr failure;
+  const auto fail = [name](int status, const char* what) {
+    print_error_line("%.*s: %s\n", static_cast<int>(name.size()), name.data(), what);
+    return status;
+  };
   try {
     daemon d(l, name, options);
     l.run(d.supervise(start));
-  } catch (const environment_error&) {
-    status = EX_CONFIG;
-    failure = std::current_exception();
+    return EXIT_SUCCESS;
+  } catch (const environment_error& e) {
+    return fail(EX_CONFIG, e.what());
+  } catch (const std::exception& e) {
+    return fail(EXIT_FAILURE, e.what());
   } catch (...) {
-    status = EXIT_FAILURE;
-    failure = std::current_exception();
+    return fail(EXIT_FAILURE, unknown_exception);
   }
-  if (failure != nullptr) {
-    print_error_line("%s: %s\n", std::string(name).c_str(), text_of(failure).c_str());
-  }
-  return status;
 }
 
 }  // namespace kedge::net

@@ -13,7 +13,7 @@
 //
 // | when                | what happens                                                            |
 // | ------------------- | ----------------------------------------------------------------------- |
-// | the start           | activated sockets are taken (activation.h); the watchdog gets its signs |
+// | the start           | activated sockets are taken (activation.h); the watchdog is fed         |
 // | d.run(work, reload) | READY=1. Sockets that were not asked for are closed, with a line each   |
 // | SIGHUP              | RELOADING=1, reload() is awaited, READY=1. A failure of reload() is a   |
 // |                     | line and a STATUS=, and the daemon goes on. Before d.run(): after it    |
@@ -39,12 +39,15 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "kedge/net/activation.h"
 #include "kedge/net/listening_socket.h"
 #include "kedge/net/notifier.h"
+#include "kedge/net/serve.h"
 #include "kedge/runtime/awaiting/operation.h"
 #include "kedge/runtime/event.h"
 #include "kedge/runtime/loop.h"
@@ -82,11 +85,13 @@ class daemon {
   // The activated fds of this name, of any kind. The daemon does not close them.
   std::vector<owned_fd> take(std::string_view name) { return given_.take(name); }
 
-  // Awaits `work`, and reload() for each SIGHUP: once for those that come during a reload. Throws
-  // what `work` throws. To be called once. A cancellation loses what `work` declares.
+  // Awaits `work`, and reload() for each SIGHUP: once for those that come during a reload. If
+  // `work` is a serve(), or a when_all() of several, the report is looked at: what was cut off is a
+  // line, and the error of a listener is thrown. Throws what `work` throws. To be called once. A
+  // cancellation loses what `work` declares.
   template <awaitable Work>
   task<> run(Work work, reloading reload = {}) {
-    return run_until_end(without_value<Work>::of(std::move(work)), std::move(reload));
+    return run_until_end(without_value<Work>::of(*this, std::move(work)), std::move(reload));
   }
 
   // `co_await d.until_stopping()` waits for SIGTERM or SIGINT. Any number of tasks may wait.
@@ -104,13 +109,23 @@ class daemon {
   // anonymous namespace.
   template <class Work>
   struct without_value {
-    static task<> of(Work work) { (void)co_await std::move(work); }
+    static task<> of(daemon& d, Work work) {
+      const auto end = co_await std::move(work);
+      d.note(end);
+    }
   };
   template <class Work>
     requires std::is_void_v<awaited_t<Work>>
   struct without_value<Work> {
-    static task<> of(Work work) { co_await std::move(work); }
+    static task<> of(daemon&, Work work) { co_await std::move(work); }
   };
+  template <class Value>
+  void note(const Value&) {}
+  void note(const serve_report& r);
+  template <class... Values>
+  void note(const std::tuple<Values...>& all) {
+    std::apply([&](const auto&... each) { (note(each), ...); }, all);
+  }
 
   daemon(loop& l, std::string_view name, daemon_options options);
   task<> supervise(const std::function<task<>(daemon&)>& start);

@@ -20,6 +20,8 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <system_error>
+#include <utility>
 #include <vector>
 
 #include "kedge/net/connect.h"
@@ -122,7 +124,7 @@ TEST_CASE("activation says in one sentence what is wrong with the environment") 
   struct row {
     const char* variable;
     const char* value;  // null: unset
-    const char* error;
+    std::string error;
   };
   const raw_listener socket(loopback, 5);
   for (const row& r : {
@@ -176,7 +178,7 @@ TEST_CASE("activation takes only fds that were handed over, and listeners of the
     std::vector<int> fds;
     const char* names;
     bool wants_unix;
-    const char* error;
+    std::string error;
   };
   const int tcp = web.native_handle();
   const int path = local.native_handle();
@@ -318,7 +320,7 @@ TEST_CASE("notifier without a manager has no effect, and says what is wrong with
   struct row {
     const char* variable;
     const char* value;
-    const char* error;
+    std::string error;
   };
   for (const row& r : {
            row{"NOTIFY_SOCKET", "/nowhere/notify",
@@ -430,6 +432,53 @@ TEST_CASE("a daemon cancels the work that is left after the grace, with a line a
   CHECK(p.next() == "STOPPING=1");
   CHECK(p.finish() == 0);
   CHECK(p.errors() == "test: the work had not ended 0.001 s after the signal, and was cancelled\n");
+}
+
+TEST_CASE("a daemon says how many connections its servers have cut off") {
+  const raw_listener socket(loopback, 5);
+  managed_process p([&] {
+    hand_over({socket.native_handle()}, "web");
+    loop l;
+    const auto start = [](daemon& d) -> task<> {
+      const auto stay = [&](tcp_stream) -> task<> {
+        co_await d.status("has a client");
+        co_await forever();
+      };
+      tcp_listener clients = d.listen_tcp("web", address());
+      tcp_listener others = d.listen_tcp("others", loopback);
+      const serve_options at_once{.grace = 0s};
+      auto both = when_all(serve(clients, stay, at_once), serve(others, stay, at_once));
+      co_await d.run(std::move(both));
+    };
+    return run_daemon(l, "test", start);
+  });
+  CHECK(p.next() == "READY=1");
+  const owned_fd client(::socket(AF_INET, SOCK_STREAM, 0));
+  REQUIRE(::connect(client.get(), socket.at().data(), socket.at().size()) == 0);
+  CHECK(p.next() == "STATUS=has a client");
+  p.signal(SIGTERM);
+  CHECK(p.next() == "STOPPING=1");
+  CHECK(p.finish() == 0);
+  CHECK(p.errors() == "test: connections that were cut off: 1\n");
+}
+
+TEST_CASE("a daemon whose listener fails exits with 1 and a line") {
+  managed_process p([] {
+    loop l;
+    const auto start = [](daemon& d) -> task<> {
+      // What a listener gives whose socket the system has shut down.
+      const auto serve_in_vain = []() -> task<serve_report> {
+        serve_report all;
+        all.error = std::make_error_code(std::errc::invalid_argument);
+        co_return all;
+      };
+      co_await d.run(serve_in_vain());
+    };
+    return run_daemon(l, "test", start);
+  });
+  CHECK(p.next() == "READY=1");
+  CHECK(p.finish() == 1);
+  CHECK(p.errors() == "test: accept: Invalid argument\n");
 }
 
 TEST_CASE("SIGTERM ends a daemon that is still starting, at once and with status 0") {

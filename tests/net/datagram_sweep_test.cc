@@ -6,9 +6,12 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <cstdlib>
 #include <span>
+#include <string>
 #include <utility>
 
+#include "kedge/net/notifier.h"
 #include "kedge/net/udp_socket.h"
 #include "kedge/net/unix_datagram_socket.h"
 #include "kedge/runtime/loop.h"
@@ -78,9 +81,9 @@ class sending_world : public scenario {
     taken_ += has_one ? 1 : 0;
     return has_one;
   }
-  // Sends until there is no more room, which is small.
-  void fill(datagram_socket& from, const address* to) {
-    REQUIRE(from.set_send_buffer(1).has_value());
+  // Sends until there is no more room: in the sender, where it is small, or in the receiver.
+  void fill(datagram_socket& from, const address* to, bool in_sender = true) {
+    if (in_sender) REQUIRE(from.set_send_buffer(1).has_value());
     while (put(from, to)) ++filled_;
   }
 
@@ -143,6 +146,29 @@ class sending_to_path : public sending_world {
   virtual_time& time_;
 };
 
+// Waits for room in the queue of the manager, which others have filled.
+class notifying : public sending_world {
+ public:
+  notifying(loop& l, virtual_time&)
+      : sending_world(receiver_), receiver_(l, at_), manager_(connected(l, at_)), other_(l) {
+    fill(other_, &at_, false);
+  }
+  auto awaited() { return manager_.send("x"); }
+  void complete() override { take_one(); }
+
+ private:
+  static notifier connected(loop& l, const address& at) {
+    ::setenv("NOTIFY_SOCKET", std::string(at.path()).c_str(), 1);
+    return notifier::from_environment(l);
+  }
+
+  temporary_folder folder_{"/tmp"};
+  const address at_ = address::unix_path(folder_ / "manager").value();
+  unix_datagram_socket receiver_;
+  notifier manager_;
+  unix_datagram_socket other_;
+};
+
 TEST_CASE("a receive of several datagrams survives every interruption") {
   sweep<receiving_batch>("transfer_awaitable");
 }
@@ -154,6 +180,9 @@ TEST_CASE("a send to the peer of a Unix socket survives every interruption") {
 }
 TEST_CASE("a send to the path of a Unix socket survives every interruption") {
   sweep<sending_to_path>("task");
+}
+TEST_CASE("a message to the service manager survives every interruption") {
+  sweep<notifying>("task");
 }
 
 }  // namespace

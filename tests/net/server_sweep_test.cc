@@ -4,23 +4,31 @@
 
 #include <doctest/doctest.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <cstdlib>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "kedge/net/daemon.h"
 #include "kedge/net/owned_fd.h"
+#include "kedge/net/unix_datagram_socket.h"
 #include "kedge/net/unix_listener.h"
 #include "kedge/runtime/loop.h"
+#include "kedge/runtime/sleep.h"
 #include "new_frames.h"
 #include "open_descriptors.h"
 #include "tests/runtime/counted_new.h"
 #include "tests/runtime/drain.h"
+#include "tests/runtime/in_child_process.h"
 #include "tests/runtime/sweep.h"
 #include "tests/temporary_folder.h"
 
@@ -179,6 +187,38 @@ TEST_CASE("a server goes on, and gives its report, whichever allocation fails on
     CHECK(world.live() == 0);
     CHECK(world.open() == 0);
   }
+}
+
+TEST_CASE("a daemon short of memory ends with a status and a line, whichever allocation fails") {
+  const temporary_folder folder("/tmp");
+  const std::string path = folder / "manager";
+  const program_end end = in_child_process([&] {
+    long left = -1;
+    for (long k = 0; left < 0; ++k) {
+      virtual_time time;
+      loop l(time);
+      const unix_datagram_socket manager(l, address::unix_path(path).value());
+      ::setenv("NOTIFY_SOCKET", path.c_str(), 1);
+      ::setenv("WATCHDOG_USEC", "2000000", 1);
+      int reloads = 0;
+      const auto start = [&](daemon& d) -> task<> {
+        const auto reload = [&]() -> task<> {
+          ++reloads;
+          co_return;
+        };
+        ::kill(::getpid(), SIGHUP);
+        co_await d.run(sleep_for(3s), reload);
+      };
+      until_failure = k;
+      const int status = run_daemon(l, "test", start);
+      left = std::exchange(until_failure, -1);
+      ::unlink(path.c_str());
+      if (status != (left < 0 ? 1 : 0)) std::_Exit(10 + status);
+      if (left >= 0 && reloads != 1) std::_Exit(9);
+    }
+  });
+  CHECK(end.status == 0);
+  CHECK(end.says("test: std::bad_alloc\n"));
 }
 #endif
 

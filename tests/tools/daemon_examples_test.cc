@@ -280,7 +280,7 @@ TEST_CASE("socks5 refuses what it cannot do by a reply, and with a line") {
     std::string head;
     std::string to;
     int reply;
-    const char* line;
+    std::string line;
   };
   for (const row& r : {
            row{"\5\1\0"s, loopback, 5, "Connection refused"},
@@ -318,7 +318,7 @@ TEST_CASE("socks5 is used by curl") {
   }
   program p({socks5, "127.0.0.1:0"});
   const std::string proxy = "127.0.0.1:" + std::to_string(port_of(p));
-  for (const char* how : {"--socks5", "--socks5-hostname"}) {
+  for (const std::string& how : {"--socks5"s, "--socks5-hostname"s}) {
     CAPTURE(how);
     const target server;
     const std::string url = "http://localhost:" + std::to_string(server.port()) + "/";
@@ -407,7 +407,7 @@ TEST_CASE("socks5 says what is wrong with its arguments") {
   CHECK(run({socks5, "--help"}).out.starts_with("usage: socks5 "));
   struct row {
     std::vector<std::string> arguments;
-    const char* error;
+    std::string error;
   };
   for (const row& r : {
            row{{"-t", "0"}, "socks5: \"0\" is not a number from 1 on\n"},

@@ -132,7 +132,7 @@ TEST_CASE("pmap says what is wrong with its arguments") {
   CHECK(run({pmap, "--help"}).out.starts_with("usage: pmap "));
   struct row {
     std::vector<std::string> arguments;
-    const char* error;
+    std::string error;
   };
   for (const row& r : {
            row{{}, "pmap: no command; see pmap --help\n"},
