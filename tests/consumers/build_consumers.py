@@ -2,7 +2,7 @@
 
 Usage: build_consumers.py ROOT BAZEL_FLAG... Each program is built by Bazel from a copy of the tree, and by CMake and by Make
 with pkg-config from an installed copy, against the static and the shared libraries. Programs with the main loops of GLib and
-libuv run the tests of tests/runtime/host_test.cc. gdb prints the tasks of a program as the program does. Programs that are
+libuv run the tests of tests/runtime/host_test.cc. An example puts TLS on a stream, where OpenSSL is installed. gdb prints the tasks of a program as the program does. Programs that are
 linked wrongly must say so. Prints what failed and "consumers: N passed, N failed", and exits with 1 if any failed.
 """
 
@@ -14,9 +14,11 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 
 SAYS = {"square": "square: 144\n", "pipes": "pipes: in order\n", "port": "port: received 17\n",
         "world": "world: 200 runs of a day\n"}
@@ -183,6 +185,57 @@ def run_in_hosts(shop, kind):
     os.close(terminal)
     if program.returncode != 130:
         raise Failure(f"{example} ends with {program.returncode} on Ctrl-C")
+
+
+def start_tls_echo(example, pair):
+    """Returns the server, and its port."""
+    server = subprocess.Popen([example, "127.0.0.1:0", *pair], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return server, server.stdout.readline().strip().rsplit(":", 1)[-1]
+
+
+def echo_by_tls(port, certificate, text, *options):
+    """Whether `openssl s_client`, which verifies the certificate, gets its text back."""
+    with subprocess.Popen(["openssl", "s_client", "-quiet", "-connect", f"127.0.0.1:{port}", "-CAfile", certificate,
+                           "-verify_return_error", *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL) as client:
+        writer = threading.Thread(target=lambda: (client.stdin.write(text), client.stdin.flush()))
+        writer.start()
+        back = client.stdout.read(len(text))
+        writer.join()
+        client.kill()
+        client.stdin.close()
+    return back == text
+
+
+def serve_over_tls(shop, kind):
+    """The example of TLS over a stream, with the clients of OpenSSL, and with one that does not speak TLS."""
+    example = shop.at(f"hosts_{kind}", "tls_echo")
+    if not os.path.exists(example):
+        print("consumers: skipped tls_echo and tls_stream_test, for which libssl-dev is not installed")
+        return
+    run(shop.at(f"hosts_{kind}", "tls_stream_test"))
+    if run(example, status=2)[1] != "usage: tls_echo ADDRESS CERT KEY\n":
+        raise Failure("tls_echo does not say what it takes")
+    if "No such file" not in run(example, "127.0.0.1:0", "/nowhere", "/nowhere", status=1)[1]:
+        raise Failure("tls_echo does not say that its certificate is missing")
+    pair = shop.at("certificate.pem"), shop.at("key.pem")
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+        "-subj", "/CN=localhost", "-out", pair[0], "-keyout", pair[1])
+    server, port = start_tls_echo(example, pair)
+    try:
+        with socket.create_connection(("127.0.0.1", port)) as stranger:
+            stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            while stranger.recv(100):  # an alert, and the end
+                pass
+        for options in (["-tls1_2"], ["-tls1_3"]):
+            for text in (b"hello\n", bytes(range(256)) * 4096):
+                if not echo_by_tls(port, pair[0], text, *options):
+                    raise Failure(f"tls_echo does not give {len(text)} bytes back: {options}")
+    finally:
+        server.terminate()
+        complaint = server.communicate()[1]
+    if server.returncode != 128 + signal.SIGTERM or complaint.count("handshake: ") != 1 or complaint.count("\n") != 1:
+        raise Failure(f"tls_echo ends with {server.returncode} and says {complaint}")
 
 
 def dump_by_debugger(shop, compiler):
@@ -393,6 +446,7 @@ def cases(shop):
         yield f"Make and pkg-config, {kind}", lambda kind=kind: consume_by_make(shop, kind)
         yield f"Bazel, {kind}", lambda kind=kind: consume_by_bazel(shop, kind)
     yield "the main loops of GLib and libuv", lambda: run_in_hosts(shop, "shared")
+    yield "TLS over a stream", lambda: serve_over_tls(shop, "shared")
     yield "gdb, the texts", lambda: know_texts_by_debugger(shop)
     for compiler in ("g++", "clang++-19"):
         yield f"gdb, {compiler}", lambda compiler=compiler: dump_by_debugger(shop, compiler)
