@@ -124,9 +124,10 @@ bool forget_consumed(std::byte* at) noexcept {
 
 }  // namespace
 
-message_retention::message_retention(message& m) : own_(m.buffer_.size()), layout_(m.layout_) {
+message_retention::message_retention(message& m) : own_(m.buffer_.size()) {
   std::swap(own_, m.buffer_);
-  std::memcpy(m.buffer_.data(), own_.data(), layout_.size + sizeof(natural_t));
+  m.parts() = own_.head();
+  std::memcpy(m.buffer_.data(), own_.data(), m.parts().size + sizeof(natural_t));
   std::size_t index = 0;
   for (const descriptor& each : m.list()) {
     if (each.what() == descriptor::kind::rights) ahead_ = index;
@@ -140,11 +141,12 @@ message_retention::message_retention(message& m) : own_(m.buffer_.size()), layou
 }
 
 template <class F>
-void message_retention::for_each_ahead(const message_buffer& buffer, F f) const noexcept {
+void message_retention::for_each_ahead(const message::buffer& buffer, F f) const noexcept {
   std::byte* at = buffer.data() + sizeof(mach_msg_base_t);
+  const std::size_t all_bytes = buffer.head().descriptor_bytes;
   for (std::size_t left = ahead_; left != 0; --left) {
     // f() may change what the descriptor holds, but not its size.
-    const descriptor_list one(at, layout_.descriptor_bytes, 1);
+    const descriptor_list one(at, all_bytes, 1);
     f(at);
     at += one.bytes();
   }

@@ -86,8 +86,4 @@ receive_losses port_set::losses() const noexcept {
   return source_ != nullptr ? source_->losses() : receive_losses();
 }
 
-receive_awaitable port_set::receive() const noexcept {
-  return receive_awaitable(source_);
-}
-
 }  // namespace kedge::mach

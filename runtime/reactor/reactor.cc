@@ -38,11 +38,11 @@ constexpr int events_per_call = 128;
 constexpr std::uint64_t host_timer_ident = 0;
 constexpr int standard_fds = 3;
 
-// Also the address by which a thread is known: no two threads have it.
-constinit thread_local reactor* current_reactor = nullptr;
+// Its address is that by which a thread is known: no two threads have it.
+constinit thread_local char of_this_thread = 0;
 
 const void* this_thread() noexcept {
-  return static_cast<const void*>(&current_reactor);
+  return &of_this_thread;
 }
 
 // Set when the thread ends. exit() ends the calling thread's objects before it destroys static
@@ -172,10 +172,6 @@ void reactor::destroy_attachments() noexcept {
 
 // --- Drives --------------------------------------------------------------------------------------
 
-reactor* reactor::current() noexcept {
-  return current_reactor;
-}
-
 bool reactor::in_own_thread() const noexcept {
   const void* const owner = owner_.load(std::memory_order_relaxed);
   return owner == nullptr || owner == this_thread();
@@ -206,7 +202,7 @@ void reactor::driving::enter() noexcept {
   watch_end_of_thread();
   reactor_.driver_.store(this_thread(), std::memory_order_relaxed);
   reactor_.owner_.store(this_thread(), std::memory_order_relaxed);
-  outer_ = std::exchange(current_reactor, &reactor_);
+  outer_ = std::exchange(current_, &reactor_);
   check_allocations_for(&reactor_);
   if (reactor_.hook_ != nullptr) reactor_.hook_->enter();
 }
@@ -214,7 +210,7 @@ void reactor::driving::enter() noexcept {
 reactor::driving::~driving() {
   if (reactor_.hook_ != nullptr) reactor_.hook_->leave();
   if (reactor_.probe_ != nullptr) reactor_.probe_->idle();
-  current_reactor = outer_;
+  current_ = outer_;
   check_allocations_for(outer_);
   reactor_.driver_.store(nullptr, std::memory_order_release);
 }
@@ -226,7 +222,7 @@ void reactor::hooked::enter() const noexcept {
 
 void reactor::hooked::leave() const noexcept {
   if (reactor_->hook_ != nullptr) reactor_->hook_->leave();
-  check_allocations_for(current_reactor);
+  check_allocations_for(current_);
 }
 
 // Makes the calling thread's allocations ask the observer of `r`; null: none.
@@ -239,7 +235,7 @@ observer* reactor::set_observer(observer* o) noexcept {
   if (before == nullptr) running_ = nullptr;
   tells_of_ready_ = o != nullptr || polled_by_host_;
   is_watched_ = o != nullptr || probe_ != nullptr;
-  if (current_reactor == this) check_allocations_for(this);
+  if (current_ == this) check_allocations_for(this);
   return before;
 }
 
