@@ -134,9 +134,9 @@ message_retention::message_retention(message& m) : own_(m.buffer_.size()) {
     ++index;
   }
   mach_msg_header_t& sent = m.buffer_.header();
-  sent.msgh_bits =
-      MACH_MSGH_BITS_SET(MACH_MSGH_BITS_REMOTE(sent.msgh_bits), copied(m.reply_disposition()),
-                         copied(m.voucher_disposition()), MACH_MSGH_BITS_OTHER(sent.msgh_bits));
+  sent.msgh_bits = MACH_MSGH_BITS_SET(
+      copied(MACH_MSGH_BITS_REMOTE(sent.msgh_bits)), copied(m.reply_disposition()),
+      copied(m.voucher_disposition()), MACH_MSGH_BITS_OTHER(sent.msgh_bits));
   for_each_ahead(m.buffer_, copy_contents);
 }
 
@@ -154,6 +154,8 @@ void message_retention::for_each_ahead(const message::buffer& buffer, F f) const
 
 void message_retention::release() noexcept {
   const mach_msg_header_t& header = own_.header();
+  // After an interruption the destination is moved too: the kernel has given a reference back.
+  release_copied(header.msgh_remote_port, MACH_MSGH_BITS_REMOTE(header.msgh_bits));
   release_copied(header.msgh_local_port, MACH_MSGH_BITS_LOCAL(header.msgh_bits));
   release_copied(header.msgh_voucher_port, MACH_MSGH_BITS_VOUCHER(header.msgh_bits));
   for_each_ahead(own_, release_contents);
