@@ -80,6 +80,7 @@ void port_set::remove(const receive_right& member) {
   member_tags& tags = source_->tags();
   check(mach_port_extract_member(mach_task_self(), port, name), "mach_port_extract_member");
   tags.erase(port);
+  source_->forget_member(port);
 }
 
 receive_losses port_set::losses() const noexcept {

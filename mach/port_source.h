@@ -86,6 +86,10 @@ class port_source {
     return *tags_;
   }
 
+  // For a member that leaves the set and may be in others: can_receive() looks at the rest again.
+  void forget_member(mach_port_name_t member) noexcept {
+    waking_member_.compare_exchange_strong(member, MACH_PORT_NULL, std::memory_order_relaxed);
+  }
   // Returns false if neither the port nor a member of the set has senders or messages.
   bool can_receive() noexcept;
   // Tries once to receive, as try_receive(), and counts a loss. Requires that `into` is empty.
