@@ -49,7 +49,7 @@ class blocking_trap {
 
   mach_port_name_t port_;
   std::size_t max_;
-  message_buffer buffer_;
+  received_buffer buffer_;
   bool is_bounded_;
   std::uint64_t end_ = 0;                  // in nanoseconds of mach_absolute_time()
   bool is_first_ = true;                   // no trap was made yet

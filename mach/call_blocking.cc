@@ -22,16 +22,16 @@ class blocking_call {
   // Returns why the request was not sent.
   std::optional<send_failure> send(destination& to) {
     request_.set_reply(port_.name(), MACH_MSG_TYPE_MAKE_SEND_ONCE);
-    std::error_code error;
-    while (!error && !to.transmit(request_, error, &trap_)) {
-      if (trap_.expired()) error = kedge::errc::timed_out;
+    std::optional<std::error_code> error;
+    while (!error && !to.transmit(request_, error, trap_)) {
+      if (trap_.expired()) error = make_error_code(kedge::errc::timed_out);
     }
     if (!error) return std::nullopt;
     if (request_) {
       request_.set_reply(MACH_PORT_NULL, 0);
       give_back_unused();
     }
-    return send_failure(error, std::move(request_));
+    return send_failure(*error, std::move(request_));
   }
 
   result<received, send_failure> receive() {

@@ -48,6 +48,7 @@ class death_watch {
   struct entry final : name_waiter {
     entry(mach_port_name_t n, state& of, const send_right& right, Tag&& t) noexcept
         : name(n), held(right), tag(std::move(t)), of_(of) {}
+    ~entry() { leave(); }
     void on_notified(std::error_code e) noexcept override { of_.has_ended(*this, e); }
 
     const mach_port_name_t name;

@@ -16,7 +16,8 @@ bool died_operation::await_suspend(waiter& w) {
     error_ = errc::wrong_space;
     return false;
   }
-  w.owner_context().in_reactor().attachment<name_watches>().wait_for_death(right_.name(), *this);
+  w.owner_context().in_reactor().attachment<name_watches>().wait_for_death(name_, *this);
+  right_ = send_right();
   return true;
 }
 
@@ -36,7 +37,7 @@ result<void> died_operation::await_resume() {
 }
 
 void died_operation::describe(description& line) const noexcept {
-  line.print("the death of port 0x%x", right_.name());
+  line.print("the death of port 0x%x", name_);
 }
 
 }  // namespace kedge::mach

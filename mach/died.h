@@ -4,9 +4,10 @@
 //
 // Gives result<void>; an error means that the kernel refused to watch the name, or that the right
 // belongs to another space than the current one (mach::errc::wrong_space). Any number of tasks may
-// wait for the same death. The awaitable keeps a copy of the right. Cancellation loses nothing.
-// Throws std::bad_alloc, std::system_error if the kernel does not know the name, and
-// std::logic_error if the current space is not the loop's.
+// wait for the same death. The awaitable keeps a copy of the right until the wait has begun, and
+// the loop keeps one from then on. Cancellation loses nothing. Throws std::bad_alloc,
+// std::system_error if the kernel does not know the name, and std::logic_error if the current space
+// is not the loop's.
 #pragma once
 
 #include <system_error>
@@ -21,7 +22,8 @@ namespace kedge::mach {
 
 class died_operation final : private name_waiter {
  public:
-  explicit died_operation(send_right right) noexcept : right_(std::move(right)) {}
+  explicit died_operation(send_right right) noexcept
+      : right_(std::move(right)), name_(right_.name()) {}
   died_operation(const died_operation&) = delete;
   died_operation& operator=(const died_operation&) = delete;
   ~died_operation() { leave(); }
@@ -35,7 +37,8 @@ class died_operation final : private name_waiter {
  private:
   void on_notified(std::error_code error) noexcept override;
 
-  send_right right_;
+  send_right right_;  // until the wait begins, which holds the name by itself
+  mach_port_name_t name_;
   waiter* waiter_ = nullptr;
   std::error_code error_;
 };

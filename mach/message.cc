@@ -16,9 +16,6 @@
 namespace kedge::mach {
 namespace {
 
-// A typical small message fits into the smallest buffer.
-constexpr std::size_t smallest_buffer = 256;
-
 mach_msg_port_descriptor_t port_descriptor(mach_port_name_t name,
                                            mach_msg_type_name_t disposition) noexcept {
   mach_msg_port_descriptor_t d{};
@@ -44,10 +41,10 @@ void message::release_contents() noexcept {
   if (is_here()) {
     release_right_in_message(reply, reply_disposition());
     release_right_in_message(voucher, voucher_disposition());
-  } else if (layout_.rights != 0 || reply != MACH_PORT_NULL || voucher != MACH_PORT_NULL) {
-    report_other_space("a message with rights", reply, layout_.space);
+  } else if (parts().rights != 0 || reply != MACH_PORT_NULL || voucher != MACH_PORT_NULL) {
+    report_other_space("a message with rights", reply, parts().space);
   }
-  list().release(layout_.space);
+  list().release(parts().space);
   forget();
 }
 
@@ -57,76 +54,72 @@ mach_msg_id_t message::id() const noexcept {
 
 std::span<const std::byte> message::bytes() const noexcept {
   if (!*this) return {};
-  return {buffer_.data() + offset(), layout_.size - offset()};
+  return {buffer_.data() + offset(), parts().size - offset()};
 }
 
 std::size_t message::offset() const noexcept {
-  return layout_.descriptors == 0 ? sizeof(mach_msg_header_t)
-                                  : sizeof(mach_msg_base_t) + layout_.descriptor_bytes;
+  return parts().descriptors == 0 ? sizeof(mach_msg_header_t)
+                                  : sizeof(mach_msg_base_t) + parts().descriptor_bytes;
 }
 
 descriptor_list message::list() const noexcept {
-  if (layout_.descriptors == 0) return {};
-  return {buffer_.data() + sizeof(mach_msg_base_t), layout_.descriptors, layout_.descriptor_bytes,
-          layout_.stride};
-}
-
-// Requires an empty message.
-void message::begin(mach_msg_id_t id, std::size_t room) {
-  buffer_ = message_buffer(
-      std::max(sizeof(mach_msg_base_t) + bounded(room) + sizeof(natural_t), smallest_buffer));
-  buffer_.header() = {};
-  buffer_.header().msgh_id = id;
-  layout_.size = sizeof(mach_msg_header_t);
-  layout_.space = space_incarnation();
+  const layout& now = parts();
+  if (now.descriptors == 0) return {};
+  return {buffer_.data() + sizeof(mach_msg_base_t), now.descriptors, now.descriptor_bytes,
+          now.stride};
 }
 
 void message::begin_here(std::size_t room) {
-  if (!*this) return begin(0, room);
+  if (!*this) {
+    buffer_ = begin(0, room);
+    return;
+  }
   if (is_here()) return;
   throw std::logic_error(
       "kedge::mach::message: the message has rights of another space than the current one");
 }
 
 // Makes the buffer hold `more` bytes behind those that it has, and up to three zeros behind them.
+// Requires that the message is not empty.
 void message::reserve(std::size_t more) {
-  const std::size_t size = layout_.size + more + sizeof(natural_t);
+  const std::size_t size = parts().size + more + sizeof(natural_t);
   if (size <= buffer_.size()) return;
-  message_buffer larger(std::max({size, buffer_.size() * 2, smallest_buffer}));
-  if (layout_.size != 0) std::memcpy(larger.data(), buffer_.data(), layout_.size);
+  buffer larger(std::max({size, buffer_.size() * 2}));
+  larger.head() = parts();
+  std::memcpy(larger.data(), buffer_.data(), parts().size);
   std::swap(buffer_, larger);
 }
 
 void message::require_room(std::size_t more) const {
   // The size is rounded up to a multiple of four, which the limit is.
   static_assert(max_size % sizeof(natural_t) == 0);
-  if (more > max_size - std::max(layout_.size, sizeof(mach_msg_header_t))) {
+  if (more > max_size - (*this ? parts().size : sizeof(mach_msg_header_t))) {
     throw std::length_error("kedge::mach::message: larger than the kernel lets pass (48 MiB)");
   }
 }
 
 void message::append(std::span<const std::byte> bytes) {
   require_room(bytes.size());
-  if (!*this) begin(0, bytes.size());
+  if (!*this) buffer_ = begin(0, bytes.size());
   if (bytes.empty()) return;
   reserve(bytes.size());
-  std::memcpy(buffer_.data() + layout_.size, bytes.data(), bytes.size());
-  layout_.size += bytes.size();
+  std::memcpy(buffer_.data() + parts().size, bytes.data(), bytes.size());
+  parts().size += bytes.size();
 }
 
 void message::append(counted_bytes part) {
   constexpr std::size_t word = sizeof(std::uint32_t);
   const std::size_t size = part.bytes.size();
   require_room(bounded(size) + 2 * word);
-  if (!*this) begin(0, size + 2 * word);
+  if (!*this) buffer_ = begin(0, size + 2 * word);
   reserve(size + 2 * word);
   const auto count = static_cast<std::uint32_t>(size);
   const std::size_t padding = (word - size % word) % word;
-  std::byte* to = buffer_.data() + layout_.size;
+  std::byte* to = buffer_.data() + parts().size;
   std::memcpy(to, &count, word);
   if (size != 0) std::memcpy(to + word, part.bytes.data(), size);
   std::memset(to + word + size, 0, padding);
-  layout_.size += word + size + padding;
+  parts().size += word + size + padding;
 }
 
 void message::append(send_right&& right) {
@@ -234,15 +227,16 @@ void message::add_array(std::vector<Right>&& rights, mach_msg_type_name_t dispos
   for (Right& right : rights) *name++ = std::move(right).release();
   rights.clear();
   add_descriptor(d, d.count);
-  layout_.has_array = true;
+  parts().has_array = true;
 }
 
 // Throws, or makes sure that a descriptor of `length` bytes with `rights` rights can be added.
 void message::reserve_descriptor(std::size_t length, std::size_t rights) {
-  if (rights > max_rights - layout_.rights) {
+  const layout now = *this ? parts() : layout();
+  if (rights > max_rights - now.rights) {
     throw std::length_error("kedge::mach::message: more rights than the kernel lets pass (16383)");
   }
-  const std::size_t more = length + (layout_.descriptors == 0 ? sizeof(mach_msg_body_t) : 0);
+  const std::size_t more = length + (now.descriptors == 0 ? sizeof(mach_msg_body_t) : 0);
   require_room(more);
   begin_here(more);
   reserve(more);
@@ -251,15 +245,17 @@ void message::reserve_descriptor(std::size_t length, std::size_t rights) {
 template <class Descriptor>
 void message::add_descriptor(const Descriptor& d, std::size_t rights) noexcept {
   const std::size_t old_offset = offset();
-  layout_.stride = layout_.descriptors == 0 || layout_.stride == sizeof d ? sizeof d : 0;
-  ++layout_.descriptors;
-  layout_.descriptor_bytes += sizeof d;
-  layout_.rights += rights;
-  std::memmove(buffer_.data() + offset(), buffer_.data() + old_offset, layout_.size - old_offset);
-  layout_.size += offset() - old_offset;
+  layout& now = parts();
+  now.stride = now.descriptors == 0 || now.stride == sizeof d ? sizeof d : 0;
+  ++now.descriptors;
+  now.descriptor_bytes += static_cast<std::uint32_t>(sizeof d);
+  now.rights = static_cast<std::uint16_t>(now.rights + rights);
+  std::memmove(buffer_.data() + offset(), buffer_.data() + old_offset, now.size - old_offset);
+  now.size += offset() - old_offset;
   std::memcpy(buffer_.data() + offset() - sizeof d, &d, sizeof d);
-  const mach_msg_body_t body{static_cast<mach_msg_size_t>(layout_.descriptors)};
+  const mach_msg_body_t body{now.descriptors};
   std::memcpy(buffer_.data() + sizeof(mach_msg_header_t), &body, sizeof body);
+  buffer_.header().msgh_bits |= MACH_MSGH_BITS_COMPLEX;
 }
 
 void message::add_right(mach_port_name_t name, mach_msg_type_name_t disposition) noexcept {

@@ -86,23 +86,25 @@ class message : public descriptor_access<message> {
   // A message with `id` (msgh_id), by which the receiver distinguishes messages. Appends
   // each of `parts`.
   template <class... Parts>
-  explicit message(mach_msg_id_t id, Parts&&... parts) : message() {
-    if constexpr ((message_part<Parts> && ...)) {
-      begin(id, (std::size_t{0} + ... + hint(parts)));
+  explicit message(mach_msg_id_t id, Parts&&... parts)
+      : message(begin(id, (std::size_t{0} + ... + hint(parts)))) {
+    if constexpr ((plain<std::remove_cvref_t<Parts>> && ...) &&
+                  (std::size_t{0} + ... + sizeof(Parts)) <= max_size - sizeof(mach_msg_header_t)) {
+      // begin() has made room.
+      [[maybe_unused]] std::byte* at = buffer_.data() + sizeof(mach_msg_header_t);
+      ((std::memcpy(at, &parts, sizeof parts), at += sizeof parts), ...);
+      this->parts().size = sizeof(mach_msg_header_t) + (std::size_t{0} + ... + sizeof(Parts));
+    } else if constexpr ((message_part<Parts> && ...)) {
       (append(std::forward<Parts>(parts)), ...);
     } else {
       refuse<Parts...>();
     }
   }
-  message(message&& other) noexcept : buffer_(std::move(other.buffer_)), layout_(other.layout_) {
-    other.layout_ = {};
-  }
+  message(message&&) = default;
   message& operator=(message&& other) noexcept {
     if (this != &other) {
       clear();
       buffer_ = std::move(other.buffer_);
-      layout_ = other.layout_;
-      other.layout_ = {};
     }
     return *this;
   }
@@ -115,15 +117,15 @@ class message : public descriptor_access<message> {
   mach_msg_id_t id() const noexcept;
   std::span<const std::byte> bytes() const noexcept;
   // The number of descriptors: an array of rights counts as one, and so does memory.
-  std::size_t rights() const noexcept { return layout_.descriptors; }
+  std::size_t rights() const noexcept { return *this ? parts().descriptors : 0; }
 
   void append(std::span<const std::byte> bytes);
   void append(std::string_view text) { append(std::as_bytes(std::span(text))); }
   template <plain T>
   void append(const T& value) {
     if (!has_room(sizeof value)) return append(std::as_bytes(std::span(&value, 1)));
-    std::memcpy(buffer_.data() + layout_.size, &value, sizeof value);
-    layout_.size += sizeof value;
+    std::memcpy(buffer_.data() + parts().size, &value, sizeof value);
+    parts().size += sizeof value;
   }
   // counted().
   void append(counted_bytes bytes);
@@ -181,6 +183,7 @@ class message : public descriptor_access<message> {
   friend class descriptor_access<message>;
   friend class blocking_call;
   friend class message_transmission;
+  friend class outgoing;
   friend class message_retention;
   friend class destination;
   friend class message_encoder;
@@ -215,7 +218,13 @@ class message : public descriptor_access<message> {
     return size < max_size ? size : max_size;
   }
 
-  void begin(mach_msg_id_t id, std::size_t room);
+  struct layout;
+  // A typical small message fits into the usual buffer.
+  static constexpr std::size_t usual_size = 256;
+  using buffer = message_buffer<layout, usual_size>;
+  explicit message(buffer&& begun) noexcept : buffer_(std::move(begun)) {}
+  // Returns the buffer of a message without parts, with room for `room` bytes of them.
+  static buffer begin(mach_msg_id_t id, std::size_t room);
   // Begins an empty message. Throws std::logic_error if a message belongs to another space.
   void begin_here(std::size_t room = 0);
   void reserve(std::size_t more);
@@ -240,43 +249,53 @@ class message : public descriptor_access<message> {
   mach_msg_type_name_t voucher_disposition() const noexcept {
     return MACH_MSGH_BITS_VOUCHER(buffer_.header().msgh_bits);
   }
-  // Sets the dispositions of the header's rights.
+  // Sets the dispositions of the header's rights, but for the destination's.
   void set_bits(mach_msg_type_name_t reply, mach_msg_type_name_t voucher) noexcept {
-    buffer_.header().msgh_bits = MACH_MSGH_BITS_SET(0u, reply, voucher, 0u);
+    const mach_msg_bits_t complex = parts().descriptors != 0 ? MACH_MSGH_BITS_COMPLEX : 0u;
+    buffer_.header().msgh_bits = MACH_MSGH_BITS_SET(0u, reply, voucher, complex);
   }
   // Returns true if the buffer holds `more` bytes more, and what follows the last one (reserve()).
   bool has_room(std::size_t more) const noexcept {
-    const std::size_t size = layout_.size + more;
+    if (!*this) return false;
+    const std::size_t size = parts().size + more;
     return size + sizeof(natural_t) <= buffer_.size() && size <= max_size;
   }
   void release_contents() noexcept;
   // Gives up the buffer without releasing what is in it: others own it now.
-  void forget() noexcept {
-    const message_buffer released = std::move(buffer_);
-    layout_ = {};
-  }
+  void forget() noexcept { const buffer released = std::move(buffer_); }
+  // Those below, but for here(), require that the message is not empty.
   descriptor_list list() const noexcept;
   // list(), or none if the space in which the names have their meaning is not current.
-  descriptor_list here() const noexcept { return is_here() ? list() : descriptor_list(); }
+  descriptor_list here() const noexcept { return *this && is_here() ? list() : descriptor_list(); }
   // Where the bytes begin, behind the header and the descriptors.
   std::size_t offset() const noexcept;
 
   // Returns true if the space in which the names have their meaning is current.
-  bool is_here() const noexcept { return layout_.space == space_incarnation(); }
+  bool is_here() const noexcept { return parts().space == space_incarnation(); }
 
-  // Zero in an empty message. One struct, so that a move copies it as a whole.
+  // What is in the buffer. The kernel's limits are far below 32 bits.
   struct layout {
     std::uint32_t space = 0;
     bool has_array = false;
+    std::uint8_t stride = 0;   // the size of each descriptor; 0 if they have different sizes
+    std::uint16_t rights = 0;  // those in arrays included
+    std::uint32_t descriptors = 0;
+    std::uint32_t descriptor_bytes = 0;
     std::size_t size = 0;  // header, descriptors and bytes; not rounded up
-    std::size_t descriptors = 0;
-    std::size_t descriptor_bytes = 0;
-    std::size_t stride = 0;  // the size of each descriptor; 0 if they have different sizes
-    std::size_t rights = 0;  // those in arrays included
   };
+  layout& parts() const noexcept { return buffer_.head(); }
 
-  message_buffer buffer_;
-  layout layout_;
+  buffer buffer_;
 };
+
+inline message::buffer message::begin(mach_msg_id_t id, std::size_t room) {
+  constexpr std::size_t front = sizeof(mach_msg_base_t) + sizeof(natural_t);
+  buffer made(room <= usual_size - front ? usual_size : front + bounded(room));
+  made.header() = {};
+  made.header().msgh_id = id;
+  made.head().size = sizeof(mach_msg_header_t);
+  made.head().space = space_incarnation();
+  return made;
+}
 
 }  // namespace kedge::mach

@@ -124,27 +124,29 @@ bool forget_consumed(std::byte* at) noexcept {
 
 }  // namespace
 
-message_retention::message_retention(message& m) : own_(m.buffer_.size()), layout_(m.layout_) {
+message_retention::message_retention(message& m) : own_(m.buffer_.size()) {
   std::swap(own_, m.buffer_);
-  std::memcpy(m.buffer_.data(), own_.data(), layout_.size + sizeof(natural_t));
+  m.parts() = own_.head();
+  std::memcpy(m.buffer_.data(), own_.data(), m.parts().size + sizeof(natural_t));
   std::size_t index = 0;
   for (const descriptor& each : m.list()) {
     if (each.what() == descriptor::kind::rights) ahead_ = index;
     ++index;
   }
   mach_msg_header_t& sent = m.buffer_.header();
-  sent.msgh_bits =
-      MACH_MSGH_BITS_SET(MACH_MSGH_BITS_REMOTE(sent.msgh_bits), copied(m.reply_disposition()),
-                         copied(m.voucher_disposition()), MACH_MSGH_BITS_OTHER(sent.msgh_bits));
+  sent.msgh_bits = MACH_MSGH_BITS_SET(
+      copied(MACH_MSGH_BITS_REMOTE(sent.msgh_bits)), copied(m.reply_disposition()),
+      copied(m.voucher_disposition()), MACH_MSGH_BITS_OTHER(sent.msgh_bits));
   for_each_ahead(m.buffer_, copy_contents);
 }
 
 template <class F>
-void message_retention::for_each_ahead(const message_buffer& buffer, F f) const noexcept {
+void message_retention::for_each_ahead(const message::buffer& buffer, F f) const noexcept {
   std::byte* at = buffer.data() + sizeof(mach_msg_base_t);
+  const std::size_t all_bytes = buffer.head().descriptor_bytes;
   for (std::size_t left = ahead_; left != 0; --left) {
     // f() may change what the descriptor holds, but not its size.
-    const descriptor_list one(at, layout_.descriptor_bytes, 1);
+    const descriptor_list one(at, all_bytes, 1);
     f(at);
     at += one.bytes();
   }
@@ -152,6 +154,8 @@ void message_retention::for_each_ahead(const message_buffer& buffer, F f) const 
 
 void message_retention::release() noexcept {
   const mach_msg_header_t& header = own_.header();
+  // After an interruption the destination is moved too: the kernel has given a reference back.
+  release_copied(header.msgh_remote_port, MACH_MSGH_BITS_REMOTE(header.msgh_bits));
   release_copied(header.msgh_local_port, MACH_MSGH_BITS_LOCAL(header.msgh_bits));
   release_copied(header.msgh_voucher_port, MACH_MSGH_BITS_VOUCHER(header.msgh_bits));
   for_each_ahead(own_, release_contents);

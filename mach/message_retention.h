@@ -39,10 +39,9 @@ class message_retention {
  private:
   // Calls f with the place of each descriptor ahead of the last array.
   template <class F>
-  void for_each_ahead(const message_buffer& buffer, F f) const noexcept;
+  void for_each_ahead(const message::buffer& buffer, F f) const noexcept;
 
-  message_buffer own_;
-  const message::layout layout_;
+  message::buffer own_;
   std::size_t ahead_ = 0;  // the number of descriptors ahead of the last array
 };
 

@@ -17,9 +17,13 @@ void name_watch::push_back(waiter_queue& queue, name_waiter& waiter) noexcept {
   waiter.watch_ = this;
   waiter.queue_ = &queue;
   queue.push_back(waiter);
+  if (&queue == &for_room_) name_watches::room_waiters_.fetch_add(1, std::memory_order_relaxed);
 }
 
 void name_watch::remove(name_waiter& waiter) noexcept {
+  if (waiter.queue_ == &for_room_) {
+    name_watches::room_waiters_.fetch_sub(1, std::memory_order_relaxed);
+  }
   waiter.queue_->remove(waiter);
   waiter.watch_ = nullptr;
   waiter.queue_ = nullptr;
@@ -27,7 +31,7 @@ void name_watch::remove(name_waiter& waiter) noexcept {
 
 void name_waiter::leave_queue() noexcept {
   name_watch& watch = *watch_;
-  name_watch::remove(*this);
+  watch.remove(*this);
   watch.watches_.advance(watch);
 }
 
@@ -132,17 +136,18 @@ void name_watches::advance(name_watch& watch) noexcept {
   }
 }
 
-void name_watches::notify_all(waiter_queue& queue, std::error_code error) noexcept {
+void name_watches::notify_all(name_watch& watch, waiter_queue& queue,
+                              std::error_code error) noexcept {
   while (name_waiter* const waiter = queue.front()) {
-    name_watch::remove(*waiter);
+    watch.remove(*waiter);
     waiter->on_notified(error);
   }
 }
 
 // Ends all waits for one name.
 void name_watches::fail(name_watch& watch, std::error_code why) noexcept {
-  notify_all(watch.for_room_, why);
-  notify_all(watch.for_death_, why);
+  notify_all(watch, watch.for_room_, why);
+  notify_all(watch, watch.for_death_, why);
   advance(watch);
 }
 
@@ -175,7 +180,7 @@ void name_watches::take_all() noexcept {
       fail(watch, told.error);
       continue;
     }
-    if (told.death) notify_all(watch.for_death_, {});
+    if (told.death) notify_all(watch, watch.for_death_, {});
     advance(watch);
   }
 }

@@ -9,6 +9,8 @@
 
 #include <mach/mach.h>
 
+#include <atomic>
+#include <cstddef>
 #include <system_error>
 
 #include "kedge/mach/name_table.h"
@@ -23,9 +25,8 @@ namespace kedge::mach {
 class name_watch;
 class name_watches;
 
-// An operation that waits for a notification about a name, in a queue with others. Its destructor
-// takes it out of the queue. One that waits for room holds a user reference to the name, and
-// releases it only after it has left the queue.
+// An operation that waits for a notification about a name, in a queue with others. One that waits
+// for room holds a user reference to the name, and releases it only after it has left the queue.
 class name_waiter {
  public:
   name_waiter(const name_waiter&) = delete;
@@ -33,7 +34,8 @@ class name_waiter {
 
  protected:
   name_waiter() = default;
-  ~name_waiter() { leave(); }
+  // Requires that the waiter is in no queue: the destructor of each derived class leaves.
+  ~name_waiter() = default;
 
   // Leaves the queue. Has no effect if the waiter is in none.
   void leave() noexcept {
@@ -70,7 +72,7 @@ class name_watch final : public name_interest {
   using waiter_queue = name_waiter::waiter_queue;
 
   void push_back(waiter_queue& queue, name_waiter& waiter) noexcept;
-  static void remove(name_waiter& waiter) noexcept;
+  void remove(name_waiter& waiter) noexcept;
 
   name_watches& watches_;
   waiter_queue for_room_;
@@ -81,6 +83,11 @@ class name_watch final : public name_interest {
 
 class name_watches final : private listener, private notified_loop {
  public:
+  // Returns false if no operation of the process waits for room: spares a look at the loop's.
+  static bool any_room_waiters() noexcept {
+    return room_waiters_.load(std::memory_order_relaxed) != 0;
+  }
+
   explicit name_watches(reactor& r) : notified_loop(r), reactor_(r) {}
   // Ends all waits with errc::loop_gone.
   ~name_watches();
@@ -112,7 +119,7 @@ class name_watches final : private listener, private notified_loop {
   // Does what follows from a change of the watch's queues or request: notifies the first waiter for
   // room, makes the request, or retires the watch. May destroy `watch`.
   void advance(name_watch& watch) noexcept;
-  static void notify_all(waiter_queue& queue, std::error_code error) noexcept;
+  static void notify_all(name_watch& watch, waiter_queue& queue, std::error_code error) noexcept;
   void fail(name_watch& watch, std::error_code why) noexcept;
   void fail_all(std::error_code why) noexcept;
   void take_all() noexcept;
@@ -121,6 +128,8 @@ class name_watches final : private listener, private notified_loop {
   void closed(std::error_code why) noexcept override { fail_all(why); }
   bool can_wake() const noexcept override;
   void on_posted() noexcept override;
+
+  static inline constinit std::atomic<std::size_t> room_waiters_{0};
 
   reactor& reactor_;
   space_notifications* space_ = nullptr;  // null until the first wait

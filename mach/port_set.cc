@@ -80,14 +80,11 @@ void port_set::remove(const receive_right& member) {
   member_tags& tags = source_->tags();
   check(mach_port_extract_member(mach_task_self(), port, name), "mach_port_extract_member");
   tags.erase(port);
+  source_->forget_member(port);
 }
 
 receive_losses port_set::losses() const noexcept {
   return source_ != nullptr ? source_->losses() : receive_losses();
-}
-
-receive_awaitable port_set::receive() const noexcept {
-  return receive_awaitable(source_);
 }
 
 }  // namespace kedge::mach

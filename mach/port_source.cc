@@ -9,12 +9,10 @@
 #include <utility>
 
 #include "kedge/mach/current_space.h"
+#include "kedge/mach/port_registration.h"
 #include "kedge/mach/port_status.h"
 #include "kedge/mach/set_members.h"
 #include "kedge/mach/try_receive.h"
-#include "kedge/runtime/base/list.h"
-#include "kedge/runtime/reactor/registration_table.h"
-#include "kedge/runtime/remote.h"
 
 namespace kedge::mach {
 namespace {
@@ -32,78 +30,6 @@ bool can_bring_message(const port_status& status) noexcept {
 
 }  // namespace
 
-// The registration with one loop. Its own post removes it there.
-class port_source::registered final : private remote::work {
- public:
-  registered(reactor& r, mach_port_name_t name)
-      : in_loop(r, sharing::exclusive, EVFILT_MACHPORT, name),
-        table_(r.registrations()),
-        loop_(r.get_remote()),
-        ended_(r.attachment<ended_of_loop>().ended) {}
-
-  // Closes the registrations with `r` whose removal was posted and has not run yet. Their names may
-  // be in use again: the kernel has dropped what it knew of them.
-  static void close_ended(reactor& r) {
-    const std::shared_ptr<ended_list> of = r.attachment<ended_of_loop>().ended;
-    for (;;) {
-      registered* first = nullptr;
-      {
-        const std::lock_guard hold(of->lock);
-        first = of->all.pop_front();
-      }
-      if (first == nullptr) return;
-      first->in_loop.close(first->why_);
-    }
-  }
-
-  bool is_in(reactor& r) const noexcept { return table_ == r.registrations(); }
-
-  // Closes the registration with `why`, on its loop's thread, and deletes this object.
-  void end(std::error_code why) noexcept {
-    why_ = why;
-    reactor* const driven = reactor::current();
-    if (driven != nullptr && is_in(*driven)) return run();
-    const bool is_inherited = generation_ != fork_generation();
-    if (!is_inherited) {
-      const std::lock_guard hold(ended_->lock);
-      ended_->all.push_back(*this);
-    }
-    if (loop_.post(*this)) return;
-    if (!is_inherited) table_->wait_for_close();
-    run();
-  }
-
-  registration in_loop;
-  base::list_link<registered> ended_link;
-
- private:
-  struct ended_list {
-    base::mutex lock;
-    base::list<registered, &registered::ended_link> all;
-  };
-  struct ended_of_loop {
-    explicit ended_of_loop(reactor&) {}
-    const std::shared_ptr<ended_list> ended = std::make_shared<ended_list>();
-  };
-
-  ~registered() = default;
-  void run() noexcept override {
-    if (generation_ == fork_generation()) {
-      const std::lock_guard hold(ended_->lock);
-      if (ended_link.is_linked()) ended_->all.remove(*this);
-    }
-    in_loop.close(why_);
-    delete this;
-  }
-  void drop() noexcept override { run(); }
-
-  const std::shared_ptr<registration_table> table_;
-  const weak_remote loop_;
-  const std::shared_ptr<ended_list> ended_;
-  const unsigned generation_ = fork_generation();
-  std::error_code why_;
-};
-
 mach_port_name_t port_source::usable_name(const port_source* source, const char* noun,
                                           const char* what) {
   const auto refuse = [&](const char* why) {
@@ -116,10 +42,10 @@ mach_port_name_t port_source::usable_name(const port_source* source, const char*
 }
 
 port_source::~port_source() {
-  replace_registered(nullptr, kedge::errc::closed);
+  replace_registered(nullptr, nullptr, kedge::errc::closed);
 }
 
-std::error_code port_source::link(listener& l, reactor& r) {
+std::error_code port_source::link(port_receiver& by, reactor& r) {
   std::error_code error;
   // The kernel may have refused the registration to an earlier wait. Then this wait tries again.
   for (bool is_second = false;; is_second = true) {
@@ -128,41 +54,36 @@ std::error_code port_source::link(listener& l, reactor& r) {
     if (is_second || registration_in(r) == nullptr) {
       check_spaces(r, space_);
       // First: a refused registration is forgotten with its last hold.
-      replace_registered(nullptr, kedge::errc::closed);
-      registered::close_ended(r);
-      replace_registered(new registered(r, here), kedge::errc::closed);
+      replace_registered(nullptr, nullptr, kedge::errc::closed);
+      port_registration::close_ended(r);
+      replace_registered(new port_registration(r, here), r.registrations().get(),
+                         kedge::errc::closed);
     }
     {
       const std::lock_guard hold(lock_);
       // Another thread may have closed the source meanwhile. What it ends goes on this thread,
       // later.
-      if (registered_ == nullptr || name() == MACH_PORT_NULL) return kedge::errc::closed;
-      error = registered_->in_loop.link(l);
+      port_registration* const at = registered_.load();
+      if (at == nullptr || name() == MACH_PORT_NULL) return kedge::errc::closed;
+      error = at->link();
+      if (!error) at->begin(by);
     }
     if (!error || error.category() != std::system_category() || is_second) return error;
   }
 }
 
-// Only the thread of its loop deletes what registered_ names, once it is in that loop: by a post.
-registration* port_source::registration_in(reactor& r) const noexcept {
-  if (is_inherited()) return nullptr;
-  const std::lock_guard hold(lock_);
-  return registered_ != nullptr && registered_->is_in(r) ? &registered_->in_loop : nullptr;
+mach_msg_return_t port_source::take(received& into, const wanted_message& wanted) noexcept {
+  return take_fast(into, wanted).code;
 }
 
-mach_msg_return_t port_source::take(received& into, const wanted_message& wanted,
-                                    bool* emptied) noexcept {
-  const mach_port_name_t here = name();
-  if (here == MACH_PORT_NULL) return MACH_RCV_INVALID_NAME;
-  const mach_msg_return_t code = try_receive(here, expected_size_, into, wanted, emptied);
-  if (code == MACH_MSG_SUCCESS && tags_ != nullptr) {
-    into.contents_.tag =
+// What follows from a try to receive, with `code`, but for a success without tags.
+void port_source::finish_take(mach_msg_return_t code, received& into) noexcept {
+  if (code == MACH_MSG_SUCCESS) {
+    into.contents().tag =
         tags_->find(into.buffer_.header().msgh_local_port, into.trailer().msgh_context);
-  }
-  if (is_loss(code)) {
+  } else if (is_loss(code)) {
     (code == MACH_RCV_TOO_LARGE ? too_large_ : unreadable_).fetch_add(1, std::memory_order_relaxed);
   }
-  return code;
 }
 
 bool port_source::can_receive() noexcept {
@@ -190,21 +111,24 @@ bool port_source::can_receive() noexcept {
 void port_source::found_empty() noexcept {
   if (is_inherited()) return;
   const std::lock_guard hold(lock_);
-  if (registered_ != nullptr && registered_->in_loop) registered_->in_loop.clear();
+  port_registration* const at = registered_.load();
+  if (at != nullptr && at->is_open()) at->clear();
 }
 
 void port_source::close(std::error_code why) noexcept {
   open(MACH_PORT_NULL);
-  replace_registered(nullptr, why);
+  replace_registered(nullptr, nullptr, why);
 }
 
-void port_source::replace_registered(registered* by, std::error_code why) noexcept {
-  registered* former = nullptr;
+void port_source::replace_registered(port_registration* by, const registration_table* in,
+                                     std::error_code why) noexcept {
+  port_registration* former = nullptr;
   if (is_inherited()) {
-    former = std::exchange(registered_, by);
+    former = registered_.exchange(by);
   } else {
     const std::lock_guard hold(lock_);
-    former = std::exchange(registered_, by);
+    former = registered_.exchange(by);
+    registered_in_.store(in, std::memory_order_release);
   }
   if (former != nullptr) former->end(why);
 }

@@ -1,8 +1,8 @@
 // port_source: the state that a receive right or a port set shares with the operations that wait on
 // it.
 //
-// It holds the registration with a loop's kqueue (EVFILT_MACHPORT) and what is remembered between
-// waits: readiness, and the size of the last message. The first wait makes the registration; a wait
+// It holds the registration with a loop's kqueue (port_registration) and what is remembered between
+// waits: the size of the last message. The first wait makes the registration; a wait
 // on another loop replaces it. The state is reference-counted memory of its own, so the right can
 // be moved, closed and destroyed before a wait and during it.
 //
@@ -26,11 +26,14 @@
 #include "kedge/mach/space_incarnation.h"
 #include "kedge/mach/try_receive.h"
 #include "kedge/runtime/base/mutex.h"
+#include "kedge/runtime/errc.h"
 #include "kedge/runtime/reactor/fork_generation.h"
 #include "kedge/runtime/reactor/reactor.h"
-#include "kedge/runtime/reactor/registration.h"
 
 namespace kedge::mach {
+
+class port_receiver;
+class port_registration;
 
 class port_source {
  public:
@@ -60,15 +63,22 @@ class port_source {
   bool claim() noexcept { return !claimed_.exchange(true, std::memory_order_acquire); }
   void give_up() noexcept { claimed_.store(false, std::memory_order_release); }
 
-  // Links `l` to the registration with the kqueue of `r`. Fails with errc::already_awaited if
-  // another listener is linked there, and with errc::closed after close(). Requires the claim.
-  // Throws std::bad_alloc, and std::logic_error if the current space is not that of the name, or
-  // not the one in which the loop was made.
-  std::error_code link(listener& l, reactor& r);
-  // Returns the registration with the kqueue of `r`, or null. It is ready() if a message may be
-  // queued: an event has told `r` of one, and no take() since has found the queue empty. Valid
-  // until the loop runs posted work, or the right is closed on its thread. Requires the claim.
-  registration* registration_in(reactor& r) const noexcept;
+  // Makes `by` wait by the registration with the kqueue of `r`. Fails with errc::already_awaited if
+  // another source's operation waits there, and with errc::closed after close(). Requires the
+  // claim. Throws std::bad_alloc, and std::logic_error if the current space is not that of the
+  // name, or not the one in which the loop was made.
+  std::error_code link(port_receiver& by, reactor& r);
+  // Returns the registration with the kqueue of `r`, or null. Valid until the loop runs posted
+  // work, or the right is closed on its thread. Requires the claim.
+  port_registration* registration_in(reactor& r) const noexcept {
+    // Only the thread of its loop deletes a registration, and only a wait, which has the claim,
+    // makes another one. So if registered_in_ is this loop's table, registered_ is in it or null:
+    // another thread may close the source meanwhile. The registration keeps its table, so no other
+    // table has that address.
+    const bool is_in = registered_in_.load(std::memory_order_acquire) == r.registrations().get() &&
+                       !is_inherited();
+    return is_in ? registered_.load(std::memory_order_acquire) : nullptr;
+  }
 
   // The tags of a port set's members. Throws std::bad_alloc.
   member_tags& tags() {
@@ -76,11 +86,23 @@ class port_source {
     return *tags_;
   }
 
+  // For a member that leaves the set and may be in others: can_receive() looks at the rest again.
+  void forget_member(mach_port_name_t member) noexcept {
+    waking_member_.compare_exchange_strong(member, MACH_PORT_NULL, std::memory_order_relaxed);
+  }
   // Returns false if neither the port nor a member of the set has senders or messages.
   bool can_receive() noexcept;
-  // Tries once to receive, as try_receive(), and counts a loss.
-  mach_msg_return_t take(received& into, const wanted_message& wanted = {},
-                         bool* emptied = nullptr) noexcept;
+  // Tries once to receive, as try_receive(), and counts a loss. Requires that `into` is empty.
+  mach_msg_return_t take(received& into, const wanted_message& wanted = {}) noexcept;
+  // The same, inline, with what the kernel says of the queue.
+  [[gnu::always_inline]] kernel::receiving take_fast(received& into,
+                                                     const wanted_message& wanted) noexcept {
+    const mach_port_name_t here = name();
+    if (here == MACH_PORT_NULL) return {MACH_RCV_INVALID_NAME, false};
+    const kernel::receiving outcome = receive_fast(here, expected_size_, into, wanted);
+    if (outcome.code != MACH_MSG_SUCCESS || tags_ != nullptr) finish_take(outcome.code, into);
+    return outcome;
+  }
   receive_losses losses() const noexcept {
     return {unreadable_.load(std::memory_order_relaxed),
             too_large_.load(std::memory_order_relaxed)};
@@ -99,10 +121,10 @@ class port_source {
   }
 
  private:
-  class registered;
-
   ~port_source();
-  void replace_registered(registered* by, std::error_code why) noexcept;
+  void finish_take(mach_msg_return_t code, received& into) noexcept;
+  void replace_registered(port_registration* by, const registration_table* in,
+                          std::error_code why) noexcept;
   // In a forked child another thread of the parent may hold the lock for ever.
   bool is_inherited() const noexcept { return generation_ != fork_generation(); }
 
@@ -117,9 +139,11 @@ class port_source {
   std::atomic<mach_port_name_t> waking_member_{MACH_PORT_NULL};
   std::unique_ptr<member_tags> tags_;  // null for a receive right
   std::size_t expected_size_ = 0;      // bytes to allocate for the next message
-  // Guards registered_: while it is held, the object that registered_ names is not deleted.
+  // Guards the changes of registered_: while it is held, the object that registered_ names is not
+  // deleted.
   mutable base::mutex lock_;
-  registered* registered_ = nullptr;
+  std::atomic<port_registration*> registered_{nullptr};
+  std::atomic<const registration_table*> registered_in_{nullptr};  // that of registered_
 };
 
 // A counted reference to a port_source, or none.

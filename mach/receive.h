@@ -30,6 +30,7 @@
 #include <utility>
 
 #include "kedge/mach/error.h"
+#include "kedge/mach/port_registration.h"
 #include "kedge/mach/port_set.h"
 #include "kedge/mach/port_source.h"
 #include "kedge/mach/receive_right.h"
@@ -41,12 +42,14 @@
 
 namespace kedge::mach {
 
-class receive_operation final : private listener {
+class receive_operation final : private port_receiver {
  public:
+  static constexpr bool calls_no_user_code = true;
+
   // `s` is null for an empty right or set; the wait then gives errc::closed.
   explicit receive_operation(port_source_hold s, const wanted_message& wanted = {},
                              bool tells_losses = false) noexcept
-      : source_(std::move(s)), wanted_(wanted), tells_losses_(tells_losses) {}
+      : port_receiver(std::move(s)), wanted_(wanted), tells_losses_(tells_losses) {}
   receive_operation(const receive_operation&) = delete;
   receive_operation& operator=(const receive_operation&) = delete;
   ~receive_operation() { leave(); }
@@ -62,30 +65,27 @@ class receive_operation final : private listener {
   bool await_cancel(cancel_cause) noexcept;
   result<received> await_resume() {
     if (error_) [[unlikely]]
-      return unexpected(error_);
+      return unexpected(*error_);
     return std::move(message_);
   }
   void describe(description& line) const noexcept;
 
  private:
-  void notify(const kevent64_s&) noexcept override;
-  void closed(std::error_code why) noexcept override;
-  bool can_wake() const noexcept override;
-  [[gnu::always_inline]] inline bool take(registration* unlinked = nullptr) noexcept;
-  bool end(mach_msg_return_t code, registration* unlinked) noexcept;
-  // Ends the wait: another operation may receive.
+  [[gnu::always_inline]] inline bool take(port_registration& at) noexcept;
+  [[gnu::noinline]] bool begin_slowly(waiter& w, reactor& r, port_registration* at);
+  bool end(mach_msg_return_t code, port_registration& at) noexcept;
+  // Ends the wait: another operation may receive. Only an operation with the claim waits.
   void leave() noexcept {
-    unlink();
-    if (std::exchange(has_claim_, false)) source_->give_up();
+    if (!has_claim_) return;
+    has_claim_ = false;
+    stop();
+    source_->give_up();
   }
 
-  port_source_hold source_;
   wanted_message wanted_;
   bool tells_losses_;
   bool has_claim_ = false;
-  waiter* waiter_ = nullptr;
   received message_;
-  std::error_code error_;
 };
 
 // Holds the source: the right may be destroyed before the wait begins, which gives errc::closed.
@@ -121,5 +121,12 @@ class [[nodiscard]] receive_awaitable {
   wanted_message wanted_;
   bool tells_losses_ = false;
 };
+
+inline receive_awaitable receive_right::receive() const noexcept {
+  return receive_awaitable(source_);
+}
+inline receive_awaitable port_set::receive() const noexcept {
+  return receive_awaitable(source_);
+}
 
 }  // namespace kedge::mach

@@ -233,8 +233,4 @@ receive_losses receive_right::losses() const noexcept {
   return source_ != nullptr ? source_->losses() : receive_losses();
 }
 
-receive_awaitable receive_right::receive() const noexcept {
-  return receive_awaitable(source_);
-}
-
 }  // namespace kedge::mach

@@ -16,43 +16,21 @@ constinit const mach_msg_context_trailer_t received::no_trailer = [] {
   return t;
 }();
 
-void received::parse() noexcept {
-  mach_msg_header_t& header = buffer_.header();
-  header.msgh_size = std::clamp(header.msgh_size, mach_msg_size_t{sizeof(mach_msg_header_t)},
-                                static_cast<mach_msg_size_t>(buffer_.size()));
-  contents_.space = space_incarnation();
-  contents_.offset = sizeof(mach_msg_header_t);
-  contents_.tag = 0;
-  contents_.descriptors = {};
-  if (MACH_MSGH_BITS_IS_COMPLEX(header.msgh_bits)) find_descriptors();
-  contents_.trailer = &no_trailer;
-  const std::size_t end = round_msg(header.msgh_size);
-  const std::size_t rest = end <= buffer_.size() ? buffer_.size() - end : 0;
-  if (rest >= sizeof no_trailer) {
-    static_assert(alignof(mach_msg_context_trailer_t) <= sizeof(natural_t));
-    const auto* const t = reinterpret_cast<const mach_msg_context_trailer_t*>(buffer_.data() + end);
-    if (t->msgh_trailer_type == MACH_MSG_TRAILER_FORMAT_0 && t->msgh_trailer_size >= sizeof *t &&
-        t->msgh_trailer_size <= rest) {
-      contents_.trailer = t;
-    }
-  }
-}
-
 void received::find_descriptors() noexcept {
   const std::size_t size = buffer_.header().msgh_size;
   if (size < sizeof(mach_msg_base_t)) return;
   mach_msg_body_t body;
-  std::memcpy(&body, buffer_.data() + contents_.offset, sizeof body);
-  contents_.offset = sizeof(mach_msg_base_t);
-  contents_.descriptors = descriptor_list(buffer_.data() + contents_.offset,
-                                          size - contents_.offset, body.msgh_descriptor_count);
-  contents_.offset += contents_.descriptors.bytes();
-  contents_.descriptors.count_rights(contents_.space);
+  std::memcpy(&body, buffer_.data() + contents().offset, sizeof body);
+  contents().offset = sizeof(mach_msg_base_t);
+  contents().descriptors = descriptor_list(buffer_.data() + contents().offset,
+                                           size - contents().offset, body.msgh_descriptor_count);
+  contents().offset += contents().descriptors.bytes();
+  contents().descriptors.count_rights(contents().space);
 }
 
 std::span<const std::byte> received::bytes() const noexcept {
   if (!*this) return {};
-  return {buffer_.data() + contents_.offset, buffer_.header().msgh_size - contents_.offset};
+  return {buffer_.data() + contents().offset, buffer_.header().msgh_size - contents().offset};
 }
 
 std::string_view received::text() const noexcept {
@@ -100,12 +78,12 @@ bool received::from_kernel() const noexcept {
 // was copied physically allocated, and does not know guarded rights.
 void received::release_rights() noexcept {
   const mach_msg_header_t& header = buffer_.header();
-  contents_.descriptors.release(contents_.space);
-  if (contents_.space == space_incarnation()) {
+  contents().descriptors.release(contents().space);
+  if (contents().space == space_incarnation()) {
     release_right_in_message(header.msgh_remote_port, MACH_MSGH_BITS_REMOTE(header.msgh_bits));
     release_right_in_message(header.msgh_voucher_port, MACH_MSGH_BITS_VOUCHER(header.msgh_bits));
   } else {
-    report_other_space("a received message with rights", header.msgh_remote_port, contents_.space);
+    report_other_space("a received message with rights", header.msgh_remote_port, contents().space);
   }
 }
 

@@ -16,6 +16,7 @@
 
 #include <mach/mach.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -38,20 +39,29 @@
 
 namespace kedge::mach {
 
+// What is where in the buffer of a received message.
+struct received_layout {
+  descriptor_list descriptors;
+  std::size_t offset = 0;  // where the bytes begin
+  std::uint64_t tag = 0;
+  const mach_msg_context_trailer_t* trailer = nullptr;
+  std::uint32_t space = 0;  // in which the names have their meaning
+};
+inline constexpr std::size_t usual_receive_size = 512;
+using received_buffer = message_buffer<received_layout, usual_receive_size>;
+
 class received : public descriptor_access<received> {
  public:
   // Empty.
   received() = default;
   // Takes over the message in `buffer`, as mach_msg has received it with MACH_RCV_TRAILER_CTX or
   // more, and all rights in it. Requires room for a header at least.
-  explicit received(message_buffer&& buffer) noexcept : buffer_(std::move(buffer)) { parse(); }
-  received(received&& other) noexcept
-      : buffer_(std::move(other.buffer_)), contents_(other.contents_) {}
+  explicit received(received_buffer&& buffer) noexcept : buffer_(std::move(buffer)) { parse(); }
+  received(received&&) = default;
   received& operator=(received&& other) noexcept {
     if (this != &other) {
       clear();
       buffer_ = std::move(other.buffer_);
-      contents_ = other.contents_;
     }
     return *this;
   }
@@ -86,7 +96,7 @@ class received : public descriptor_access<received> {
     return *this && MACH_MSGH_BITS_IS_COMPLEX(buffer_.header().msgh_bits);
   }
   // The number of descriptors, of any kind: an array of rights counts as one.
-  std::size_t rights() const noexcept { return *this ? contents_.descriptors.size() : 0; }
+  std::size_t rights() const noexcept { return *this ? contents().descriptors.size() : 0; }
   // Takes the reply right. Throws std::bad_alloc; the right then stays. Empty if the sender expects
   // no reply, or if its reply port is dead.
   reply_right take_reply(const place& where = place::current());
@@ -97,7 +107,7 @@ class received : public descriptor_access<received> {
 
   // The tag with which the message's port was inserted into the port set that gave the message. 0
   // if it came from no set, or if the port had no tag. Takes constant time.
-  std::uint64_t tag() const noexcept { return *this ? contents_.tag : 0; }
+  std::uint64_t tag() const noexcept { return *this ? contents().tag : 0; }
   // Returns true if the message was queued at the port of `right`, and not at a former port of the
   // same name.
   bool arrived_on(const receive_right& right) const noexcept;
@@ -130,33 +140,31 @@ class received : public descriptor_access<received> {
   // Releases every right and the memory. The object is then empty.
   void clear() noexcept {
     if (!*this) return;
-    const bool is_plain = contents_.descriptors.empty() &&
+    const bool is_plain = contents().descriptors.empty() &&
                           buffer_.header().msgh_remote_port == MACH_PORT_NULL &&
                           buffer_.header().msgh_voucher_port == MACH_PORT_NULL;
     if (!is_plain) release_rights();
-    const message_buffer released = std::move(buffer_);
+    const received_buffer released = std::move(buffer_);
   }
 
  private:
   friend class descriptor_access<received>;
   friend class port_source;
-  friend mach_msg_return_t try_receive(mach_port_name_t name, std::size_t& expected_size,
-                                       received& into, const wanted_message& wanted,
-                                       bool* emptied) noexcept;
+  friend kernel::receiving receive_fast(mach_port_name_t name, std::size_t& expected_size,
+                                        received& into, const wanted_message& wanted) noexcept;
 
   // A trailer with a token of all ones, which no task has: all zeros would be the kernel's.
   static const mach_msg_context_trailer_t no_trailer;
-  // The same as an assignment of received(std::move(buffer)).
-  void take_over(message_buffer&& buffer) noexcept {
-    clear();
-    std::swap(buffer_, buffer);
+  // The same as an assignment of received(std::move(buffer)). Requires that there is no message.
+  void begin(received_buffer&& buffer) noexcept {
+    ::new (static_cast<void*>(&buffer_)) received_buffer(std::move(buffer));
     parse();
   }
   void parse() noexcept;
   void find_descriptors() noexcept;
   void release_rights() noexcept;
   const mach_msg_context_trailer_t& trailer() const noexcept {
-    return *this ? *contents_.trailer : no_trailer;
+    return *this ? *contents().trailer : no_trailer;
   }
   bool has_all() const noexcept {
     return trailer().msgh_trailer_size >= sizeof(mach_msg_mac_trailer_t);
@@ -166,23 +174,40 @@ class received : public descriptor_access<received> {
     return reinterpret_cast<const mach_msg_mac_trailer_t&>(trailer());
   }
   // Returns true if the space in which the names have their meaning is current.
-  bool is_here() const noexcept { return *this && contents_.space == space_incarnation(); }
+  bool is_here() const noexcept { return *this && contents().space == space_incarnation(); }
   // The descriptors, or none if they belong to another space.
   descriptor_list here() const noexcept {
-    return is_here() ? contents_.descriptors : descriptor_list();
+    return is_here() ? contents().descriptors : descriptor_list();
   }
 
-  // What is where in the buffer. Without a meaning if there is none: a move leaves it as it is.
-  struct layout {
-    descriptor_list descriptors;
-    std::size_t offset = 0;  // where the bytes begin
-    std::uint64_t tag = 0;
-    const mach_msg_context_trailer_t* trailer = nullptr;
-    std::uint32_t space = 0;  // in which the names have their meaning
-  };
+  // Requires that there is a message.
+  received_layout& contents() const noexcept { return buffer_.head(); }
 
-  message_buffer buffer_;
-  layout contents_;
+  received_buffer buffer_;
 };
+
+// Requires that contents() is as the buffer was made with.
+inline void received::parse() noexcept {
+  mach_msg_header_t& header = buffer_.header();
+  const std::size_t room = buffer_.size();
+  const std::size_t size =
+      std::clamp(std::size_t{header.msgh_size}, sizeof(mach_msg_header_t), room);
+  header.msgh_size = static_cast<mach_msg_size_t>(size);
+  received_layout& found = contents();
+  found.space = space_incarnation();
+  found.offset = sizeof(mach_msg_header_t);
+  if (MACH_MSGH_BITS_IS_COMPLEX(header.msgh_bits)) find_descriptors();
+  const std::size_t end = (size + sizeof(natural_t) - 1) & ~(sizeof(natural_t) - 1);
+  const mach_msg_context_trailer_t* trailer = &no_trailer;
+  if (end + sizeof no_trailer <= room) {
+    static_assert(alignof(mach_msg_context_trailer_t) <= sizeof(natural_t));
+    const auto* const t = reinterpret_cast<const mach_msg_context_trailer_t*>(buffer_.data() + end);
+    if (t->msgh_trailer_type == MACH_MSG_TRAILER_FORMAT_0 && t->msgh_trailer_size >= sizeof *t &&
+        t->msgh_trailer_size <= room - end) {
+      trailer = t;
+    }
+  }
+  found.trailer = trailer;
+}
 
 }  // namespace kedge::mach

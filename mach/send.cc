@@ -38,28 +38,62 @@ std::error_code destination::fault() const noexcept {
   return was_dead_ ? errc::peer_died : errc::empty_right;
 }
 
-bool destination::transmit(message& m, std::error_code& error, blocking_trap* trap) noexcept {
+send_once_right destination::take_once() noexcept {
+  holds_ = kind::none;
+  return send_once_right(space_, name_);
+}
+
+void destination::release() noexcept {
+  if (holds_ == kind::send) {
+    const send_right released(space_, name_);
+  } else {
+    take_once();
+  }
+  holds_ = kind::none;
+}
+
+// A send right is copied, never moved: if the last reference to a name is moved out and given back,
+// it returns under another name, which no request watches.
+bool destination::transmit(message& m, std::optional<std::error_code>& error) noexcept {
   if (!is_usable(m)) [[unlikely]] {
     error = fault();
     return true;
   }
-  // A send right is copied, never moved: if the last reference to a name is moved out and given
-  // back, it returns under another name, which no request watches.
-  const bool once = static_cast<bool>(once_);
-  const send_result result =
-      once ? mach::transmit(m, std::move(once_).release(), MACH_MSG_TYPE_MOVE_SEND_ONCE)
-           : mach::transmit(m, name_, MACH_MSG_TYPE_COPY_SEND, trap);
-  if (result.code != MACH_MSG_SUCCESS) [[unlikely]]
-    return once ? finish_once(m, result, error) : finish(m, result, error);
-  if (result.awakened != MACH_PORT_NULL) wake_receiver(result.awakened);
+  if (holds_ == kind::send_once || !outgoing::is_plain(m)) [[unlikely]]
+    return transmit_slowly(m, error, nullptr);
+  const mach_msg_size_t size = outgoing::address(m, name_, MACH_MSG_TYPE_COPY_SEND);
+  const kernel::sending sent = kernel::send(&outgoing::header_of(m), transmit_options, size);
+  if (sent.code != MACH_MSG_SUCCESS) [[unlikely]]
+    return finish(m, finish_plain(m, size, sent.code), error);
+  outgoing::forget(m);
+  if (sent.awakened != MACH_PORT_NULL) wake_receiver(sent.awakened);
   return true;
 }
 
-// Ends a send by a send-once right that has failed. Returns true, as transmit() does.
+bool destination::transmit(message& m, std::optional<std::error_code>& error,
+                           blocking_trap& trap) noexcept {
+  if (is_usable(m)) return transmit_slowly(m, error, &trap);
+  error = fault();
+  return true;
+}
+
+// transmit() of whatever message, by whatever right.
+bool destination::transmit_slowly(message& m, std::optional<std::error_code>& error,
+                                  blocking_trap* trap) noexcept {
+  const bool once = holds_ == kind::send_once;
+  const send_result result =
+      once ? mach::transmit(m, take_once().release(), MACH_MSG_TYPE_MOVE_SEND_ONCE)
+           : mach::transmit(m, name_, MACH_MSG_TYPE_COPY_SEND, trap);
+  return once ? finish_once(m, result, error) : finish(m, result, error);
+}
+
+// Ends a send by a send-once right that has had `result`. Returns true, as transmit() does.
 bool destination::finish_once(const message& m, const send_result& result,
-                              std::error_code& error) noexcept {
+                              std::optional<std::error_code>& error) noexcept {
+  if (result.code == MACH_MSG_SUCCESS) return finish(m, result, error);
   // May have returned under another name.
-  once_ = send_once_right::adopt(result.returned, place());
+  name_ = send_once_right::adopt(result.returned, place()).release_entry();
+  if (name_ != MACH_PORT_NULL) holds_ = kind::send_once;
   if (!m) {
     error = errc::rights_lost;
   } else if (result.code == MACH_SEND_TIMED_OUT) {
@@ -71,9 +105,13 @@ bool destination::finish_once(const message& m, const send_result& result,
   return true;
 }
 
-// Ends a send by a send right that has failed. Returns what transmit() does.
+// Ends a send by a send right that has had `result`. Returns what transmit() does.
 bool destination::finish(const message& m, const send_result& result,
-                         std::error_code& error) noexcept {
+                         std::optional<std::error_code>& error) noexcept {
+  if (result.code == MACH_MSG_SUCCESS) {  // after an interruption
+    if (result.awakened != MACH_PORT_NULL) wake_receiver(result.awakened);
+    return true;
+  }
   if (MACH_PORT_VALID(result.returned)) {
     // The kernel has given the copy back. The owner's reference, or our own, keeps the name.
     mach_port_deallocate(mach_task_self(), result.returned);
@@ -93,28 +131,20 @@ bool destination::finish(const message& m, const send_result& result,
 }
 
 bool destination::hold() noexcept {
-  if (once_) return false;
-  if (held_) return true;
+  if (holds_ != kind::none) return holds_ == kind::send;
   try {
-    held_ = send_right::another(name_);
+    if (send_right::another(name_).release_count() != MACH_PORT_NULL) holds_ = kind::send;
   } catch (const std::system_error&) {
     // The next transmit() reports the error.
   } catch (const std::bad_alloc&) {
     // Only if no other object counts the name: its owner has released it.
   }
-  return static_cast<bool>(held_);
+  return holds_ == kind::send;
 }
 
 bool send_operation::has_predecessors(const reactor& r) noexcept {
   name_watches* const waits = r.find_attachment<name_watches>();
   return waits != nullptr && waits->has_room_waiters(to_.name());
-}
-
-bool send_operation::await_ready() noexcept {
-  const reactor* const driven = reactor::current();
-  if (!message_ || driven == nullptr || has_predecessors(*driven)) return false;
-  was_full_ = !attempt();
-  return !was_full_;
 }
 
 bool send_operation::await_suspend(waiter& w) {
@@ -125,8 +155,7 @@ bool send_operation::await_suspend(waiter& w) {
   if (!is_later && !was_full_ && attempt()) return false;
   r.attachment<name_watches>().wait_for_room(to_.name(), *this);
   if (is_later) return true;
-  error_ = request_room();
-  return !error_;
+  return request_room();
 }
 
 void send_operation::set_reply_port(mach_port_name_t name) {
@@ -135,12 +164,16 @@ void send_operation::set_reply_port(mach_port_name_t name) {
 }
 
 bool send_operation::await_settle() noexcept {
-  if (!error_ && !attempt()) {
-    error_ = request_room();
-    if (!error_) return false;
-  }
+  if (!error_ && !attempt() && request_room()) return false;
   leave();
   return true;
+}
+
+// Requests the notification of room. Returns false if that has failed, with the error.
+bool send_operation::request_room() noexcept {
+  const std::error_code error = name_waiter::request_room();
+  if (error) error_ = error;
+  return !error;
 }
 
 bool send_operation::await_cancel(cancel_cause) noexcept {
@@ -153,7 +186,7 @@ send_failure send_operation::await_expired(kedge::errc e) && noexcept {
 }
 
 void send_operation::on_notified(std::error_code error) noexcept {
-  error_ = error;
+  if (error) error_ = error;
   wake(*waiter_);
 }
 
@@ -163,9 +196,9 @@ void send_operation::describe(description& line) const noexcept {
 
 result<void, send_failure> try_send(destination to, message m) {
   if (!m) m = message(0);
-  std::error_code error;
-  if (!to.transmit(m, error)) error = errc::queue_full;
-  if (error) return unexpected(send_failure(error, std::move(m)));
+  std::optional<std::error_code> error;
+  if (!to.transmit(m, error)) error = make_error_code(errc::queue_full);
+  if (error) return unexpected(send_failure(*error, std::move(m)));
   return {};
 }
 

@@ -34,6 +34,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -67,22 +68,36 @@ class send_failure {
   kedge::mach::message message_;
 };
 
-// The right by which a message is sent, and whether that right is borrowed or consumed.
+// The right by which a message is sent, and whether that right is borrowed or consumed. It is moved
+// several times on its way, and so is small.
 class destination {
  public:
   explicit destination(const send_right& borrowed) noexcept
       : name_(borrowed.name()), space_(borrowed.space()) {}
   explicit destination(send_right&& right) noexcept : destination(right) {
-    held_ = std::move(right);
+    if (right.release_count() != MACH_PORT_NULL) holds_ = kind::send;
   }
   explicit destination(send_once_right&& right) noexcept
-      : once_(std::move(right)), name_(once_.name()), space_(once_.space()) {}
+      : name_(right.name()), space_(right.space()) {
+    if (right.release_entry() != MACH_PORT_NULL) holds_ = kind::send_once;
+  }
   explicit destination(reply_right&& right) noexcept
-      : held_(std::move(right.send_)),
-        once_(std::move(right.send_once_)),
-        name_(held_ ? held_.name() : once_.name()),
-        space_(held_ ? held_.space() : once_.space()),
-        was_dead_(right.died_) {}
+      : name_(right.name()), space_(right.space()), was_dead_(right.died_) {
+    if (right.send_.release_count() != MACH_PORT_NULL) {
+      holds_ = kind::send;
+    } else if (right.send_once_.release_entry() != MACH_PORT_NULL) {
+      holds_ = kind::send_once;
+    }
+  }
+  destination(destination&& other) noexcept
+      : name_(other.name_),
+        space_(other.space_),
+        holds_(std::exchange(other.holds_, kind::none)),
+        was_dead_(other.was_dead_) {}
+  destination& operator=(destination&&) = delete;
+  ~destination() {
+    if (holds_ != kind::none) release();
+  }
 
   // MACH_PORT_NULL if the right is empty.
   mach_port_name_t name() const noexcept { return name_; }
@@ -90,24 +105,33 @@ class destination {
   // Tries once to send, by `trap` if it is given, which blocks. Returns true if the send is over;
   // `error` is set if it has failed. Returns false if the queue is full, or was full until the
   // trap's time-out; the destination then holds a reference of its own.
-  bool transmit(message& m, std::error_code& error, blocking_trap* trap = nullptr) noexcept;
+  bool transmit(message& m, std::optional<std::error_code>& error) noexcept;
+  bool transmit(message& m, std::optional<std::error_code>& error, blocking_trap& trap) noexcept;
   // Makes the destination hold a reference of its own. Returns false if it cannot, and for a
   // send-once right.
   bool hold() noexcept;
 
  private:
+  enum class kind : std::uint8_t { none, send, send_once };
+
   bool is_usable(const message& m) const noexcept {
-    return name_ != MACH_PORT_NULL && space_ == space_incarnation() && m.is_here();
+    return name_ != MACH_PORT_NULL && space_ == m.parts().space && m.is_here();
   }
   // What is_usable() has found.
   std::error_code fault() const noexcept;
-  bool finish(const message& m, const send_result& result, std::error_code& error) noexcept;
-  bool finish_once(const message& m, const send_result& result, std::error_code& error) noexcept;
+  bool transmit_slowly(message& m, std::optional<std::error_code>& error,
+                       blocking_trap* trap) noexcept;
+  bool finish(const message& m, const send_result& result,
+              std::optional<std::error_code>& error) noexcept;
+  bool finish_once(const message& m, const send_result& result,
+                   std::optional<std::error_code>& error) noexcept;
+  // Takes out the right that it holds.
+  send_once_right take_once() noexcept;
+  void release() noexcept;
 
-  send_right held_;
-  send_once_right once_;
   mach_port_name_t name_;
   std::uint32_t space_;
+  kind holds_ = kind::none;
   bool was_dead_ = false;  // an empty reply right whose port had died
 };
 
@@ -124,7 +148,11 @@ class send_operation final : private name_waiter {
   void set_reply_port(mach_port_name_t name);
 
   // Sends if that needs no wait.
-  bool await_ready() noexcept;
+  bool await_ready() noexcept {
+    if (!message_ || reactor::current() == nullptr || has_predecessors()) return false;
+    was_full_ = !attempt();
+    return !was_full_;
+  }
   bool await_suspend(waiter& w);
   bool await_settle() noexcept;
   bool await_cancel(cancel_cause) noexcept;
@@ -133,7 +161,7 @@ class send_operation final : private name_waiter {
   result<void, send_failure> await_resume() {
     leave();
     if (error_) [[unlikely]]
-      return unexpected(send_failure(error_, std::move(message_)));
+      return unexpected(send_failure(*error_, std::move(message_)));
     return {};
   }
   void describe(description& line) const noexcept;
@@ -141,12 +169,16 @@ class send_operation final : private name_waiter {
  private:
   bool attempt() noexcept { return to_.transmit(message_, error_); }
   // Returns true if other operations of the loop wait for room in the same queue.
+  bool has_predecessors() noexcept {
+    return name_watches::any_room_waiters() && has_predecessors(*reactor::current());
+  }
   bool has_predecessors(const reactor& r) noexcept;
+  bool request_room() noexcept;
   void on_notified(std::error_code error) noexcept override;
 
   destination to_;
   message message_;
-  std::error_code error_;
+  std::optional<std::error_code> error_;
   waiter* waiter_ = nullptr;
   bool was_full_ = false;  // await_ready() has found the queue full
 };

@@ -47,6 +47,14 @@ class send_once_right {
   mach_port_name_t release() && noexcept;
 
  private:
+  friend class destination;
+  // Takes over a right that is in the ledger.
+  send_once_right(std::uint32_t space, mach_port_name_t name) noexcept
+      : name_(name), space_(space) {}
+  // Transfers the right to the caller, and leaves it in the ledger. Checks no space.
+  mach_port_name_t release_entry() noexcept {
+    return std::exchange(name_, mach_port_name_t{MACH_PORT_NULL});
+  }
   void reset() noexcept {
     if (name_ != MACH_PORT_NULL) destroy();
   }

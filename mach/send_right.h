@@ -44,6 +44,7 @@ class send_right : public counted_name {
 
  private:
   friend class dead_name;
+  friend class destination;
   friend class receive_right;
   using counted_name::counted_name;
 };

@@ -12,7 +12,7 @@
 namespace kedge::mach {
 namespace {
 
-constexpr mach_msg_option_t options = MACH_SEND_MSG | MACH_SEND_TIMEOUT | MACH_SEND_INTERRUPT;
+constexpr mach_msg_option_t options = transmit_options;
 
 // Returns true if the kernel checks the descriptors of a message before it takes anything out of
 // the space, as kernels do since xnu-10063.141. Asks the kernel: a message with an unknown
@@ -50,17 +50,23 @@ bool is_dead(mach_port_name_t name) noexcept {
 // Calls mach_msg with a message, and finds out what the call has left of it.
 class message_transmission {
  public:
-  message_transmission(message& m, blocking_trap* trap) noexcept : m_(m), trap_(trap) {}
+  message_transmission(message& m, mach_msg_size_t size, blocking_trap* trap) noexcept
+      : m_(m), trap_(trap), size_(size) {}
 
-  [[gnu::always_inline]] send_result run(mach_port_name_t to,
-                                         mach_msg_type_name_t disposition) noexcept {
-    set_destination(to, disposition);
+  // Sends the message.
+  send_result run() noexcept {
     drop_dead_reply();
-    mach_msg_return_t code = send();
+    return finish(transmit());
+  }
+  // Does what follows from the first call of the kernel, which gave `first`.
+  send_result finish(mach_msg_return_t first) noexcept {
+    mach_msg_return_t code = send_until_done(first);
     // The reply port has died since. Nothing was consumed.
-    if (code == MACH_SEND_INVALID_REPLY && drop_dead_reply()) code = send();
+    if (code == MACH_SEND_INVALID_REPLY && drop_dead_reply()) code = send_until_done(transmit());
     send_result result{code};
-    if (code == MACH_MSG_SUCCESS || (m_.layout_.has_array ? consumed_ : was_consumed(code))) {
+    // A message_retention has cleared a message of which a part was consumed.
+    if (m_ &&
+        (code == MACH_MSG_SUCCESS || (m_.parts().has_array ? consumed_ : was_consumed(code)))) {
       m_.forget();
     }
     if (!m_) {
@@ -81,30 +87,12 @@ class message_transmission {
   }
 
  private:
-  void set_destination(mach_port_name_t to, mach_msg_type_name_t disposition) noexcept {
-    // The message is at most 48 MiB long: its builder has seen to that.
-    const auto size = static_cast<mach_msg_size_t>(m_.layout_.size);
-    size_ = round_msg(size);
-    // The buffer has room for one word more than the bytes.
-    const natural_t padding = 0;
-    std::memcpy(m_.buffer_.data() + size, &padding, sizeof padding);
-    const mach_msg_bits_t complex = m_.layout_.descriptors != 0 ? MACH_MSGH_BITS_COMPLEX : 0u;
-    mach_msg_header_t& header = m_.buffer_.header();
-    header.msgh_bits =
-        MACH_MSGH_BITS_SET(disposition, m_.reply_disposition(), m_.voucher_disposition(), complex);
-    header.msgh_remote_port = to;
-  }
-
   // A dead reply right is refused since macOS 15, and ends a hardened task. Sends none in its
   // place. Returns true if there was one. A right that the kernel makes, or none, costs no call.
   bool drop_dead_reply() noexcept {
-    const mach_msg_type_name_t disposition = m_.reply_disposition();
-    if (disposition != MACH_MSG_TYPE_MOVE_SEND && disposition != MACH_MSG_TYPE_MOVE_SEND_ONCE) {
-      return false;
-    }
     mach_msg_header_t& header = m_.buffer_.header();
-    if (!is_dead(header.msgh_local_port)) return false;
-    release_right_in_message(header.msgh_local_port, disposition);
+    if (!outgoing::has_own_reply(m_) || !is_dead(header.msgh_local_port)) return false;
+    release_right_in_message(header.msgh_local_port, m_.reply_disposition());
     header.msgh_local_port = MACH_PORT_NULL;
     header.msgh_bits &= ~mach_msg_bits_t{MACH_MSGH_BITS_LOCAL_MASK};
     return true;
@@ -112,7 +100,6 @@ class message_transmission {
 
   mach_msg_return_t call_kernel() noexcept {
     mach_msg_header_t& header = m_.buffer_.header();
-    // mach_msg takes the size from its argument. When it gives a message back it sets this one.
     header.msgh_size = 0;
     const kernel::sending sent = trap_ != nullptr
                                      ? kernel::sending{trap_->send(header, size_), MACH_PORT_NULL}
@@ -142,10 +129,13 @@ class message_transmission {
     }
   }
 
-  mach_msg_return_t send() noexcept {
-    for (;;) {
-      const mach_msg_return_t code =
-          m_.layout_.has_array ? call_kernel_with_array() : call_kernel();
+  mach_msg_return_t transmit() noexcept {
+    return m_.parts().has_array ? call_kernel_with_array() : call_kernel();
+  }
+
+  // `code` is that of the call before.
+  mach_msg_return_t send_until_done(mach_msg_return_t code) noexcept {
+    for (;; code = transmit()) {
       const mach_msg_return_t plain = without_shortage(code);
       came_back_short_ = code != plain && is_given_back(plain);
       // After an interruption the kernel has put the message back, and the header holds the names
@@ -170,7 +160,7 @@ class message_transmission {
       case MACH_SEND_TOO_LARGE:
         // A message without descriptors, and one that is larger than 48 MiB, is refused before
         // anything is taken.
-        return m_.layout_.descriptors != 0 && !checks_descriptors_first();
+        return m_.parts().descriptors != 0 && !checks_descriptors_first();
       default:
         return false;
     }
@@ -184,7 +174,7 @@ class message_transmission {
 
   message& m_;
   blocking_trap* const trap_;  // null: never blocks
-  mach_msg_size_t size_ = 0;
+  const mach_msg_size_t size_;
   mach_port_name_t awakened_ = MACH_PORT_NULL;
   // The space had no room for all names or for the memory of a message that was given back: the
   // kernel has destroyed the rest.
@@ -196,7 +186,12 @@ class message_transmission {
 
 send_result transmit(message& m, mach_port_name_t to, mach_msg_type_name_t disposition,
                      blocking_trap* trap) noexcept {
-  return message_transmission(m, trap).run(to, disposition);
+  const mach_msg_size_t size = outgoing::address(m, to, disposition);
+  return message_transmission(m, size, trap).run();
+}
+
+send_result finish_plain(message& m, mach_msg_size_t size, mach_msg_return_t code) noexcept {
+  return message_transmission(m, size, nullptr).finish(code);
 }
 
 }  // namespace kedge::mach

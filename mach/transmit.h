@@ -4,7 +4,10 @@
 
 #include <mach/mach.h>
 
+#include <cstring>
+
 #include "kedge/mach/blocking_trap.h"
+#include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/message.h"
 
 namespace kedge::mach {
@@ -36,5 +39,45 @@ struct send_result {
 // A reply right whose port has died is released, and the message is sent without one.
 send_result transmit(message& m, mach_port_name_t to, mach_msg_type_name_t disposition,
                      blocking_trap* trap = nullptr) noexcept;
+
+inline constexpr mach_msg_option_t transmit_options =
+    MACH_SEND_MSG | MACH_SEND_TIMEOUT | MACH_SEND_INTERRUPT;
+
+// For destination::transmit(), which sends a plain message by kernel::send() itself, and for
+// transmit(): what a message needs in order to be sent.
+class outgoing {
+ public:
+  // Writes what the header and the bytes of `m` lack. Returns the size to send.
+  static mach_msg_size_t address(const message& m, mach_port_name_t to,
+                                 mach_msg_type_name_t disposition) noexcept {
+    mach_msg_header_t& header = m.buffer_.header();
+    // The message is at most 48 MiB long: its builder has seen to that.
+    const auto size = static_cast<mach_msg_size_t>(m.parts().size);
+    // The buffer has room for one word more than the bytes.
+    const natural_t padding = 0;
+    std::memcpy(m.buffer_.data() + size, &padding, sizeof padding);
+    header.msgh_bits =
+        (header.msgh_bits & ~mach_msg_bits_t{MACH_MSGH_BITS_REMOTE_MASK}) | disposition;
+    header.msgh_remote_port = to;
+    // mach_msg takes the size from its argument. When it gives a message back it sets this one.
+    header.msgh_size = 0;
+    return round_msg(size);
+  }
+  // Returns true if the message owns its reply right: one that the kernel makes is no such.
+  static bool has_own_reply(const message& m) noexcept {
+    const mach_msg_type_name_t disposition = m.reply_disposition();
+    return disposition == MACH_MSG_TYPE_MOVE_SEND || disposition == MACH_MSG_TYPE_MOVE_SEND_ONCE;
+  }
+  // Returns true if nothing is to be done for the message before it is sent.
+  static bool is_plain(const message& m) noexcept {
+    return !m.parts().has_array && !has_own_reply(m);
+  }
+  static mach_msg_header_t& header_of(const message& m) noexcept { return m.buffer_.header(); }
+  // Consumes a message that was sent.
+  static void forget(message& m) noexcept { m.forget(); }
+};
+
+// Does what follows from a kernel::send() of a plain message that has failed with `code`.
+send_result finish_plain(message& m, mach_msg_size_t size, mach_msg_return_t code) noexcept;
 
 }  // namespace kedge::mach

@@ -5,7 +5,6 @@
 #include <mach/mach.h>
 
 #include <cstddef>
-#include <cstdint>
 
 namespace kedge::mach {
 
@@ -13,11 +12,11 @@ namespace kedge::mach {
 // Nothing else bounds what a sender makes the receiver allocate.
 inline constexpr std::size_t default_max_message = 64 * 1024;
 
-enum class trailer_elements : std::uint8_t {
+enum class trailer_elements : mach_msg_option_t {
   // Sequence number, the sender's tokens, and the port's context.
-  usual = MACH_RCV_TRAILER_CTX,
+  usual = MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_CTX),
   // These, the id that a filter of the kernel has given the message, and the sender's label.
-  all = MACH_RCV_TRAILER_LABELS,
+  all = MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_LABELS),
 };
 
 struct wanted_message {

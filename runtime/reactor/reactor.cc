@@ -39,15 +39,16 @@ constexpr int events_per_call = 128;
 constexpr std::uint64_t host_timer_ident = 0;
 constexpr int standard_fds = 3;
 
-// Also the address by which a thread is known: no two threads have it.
-constinit thread_local reactor* current_reactor = nullptr;
-const base::process_state reactor_of_process([] { return static_cast<void*>(&current_reactor); },
-                                             sizeof current_reactor);
+// Its address is that by which a thread is known: no two threads have it.
+constinit thread_local char of_this_thread = 0;
+
+const base::process_state reactor_of_process([] { return reactor::address_of_current(); },
+                                             sizeof(reactor*));
 const base::process_state hook_of_process([] { return drive_hook::address_of_current(); },
                                           sizeof(drive_hook*));
 
 const void* this_thread() noexcept {
-  return static_cast<const void*>(&current_reactor);
+  return &of_this_thread;
 }
 
 // Set when the thread ends. exit() ends the calling thread's objects before it destroys static
@@ -177,10 +178,6 @@ void reactor::destroy_attachments() noexcept {
 
 // --- Drives --------------------------------------------------------------------------------------
 
-reactor* reactor::current() noexcept {
-  return current_reactor;
-}
-
 bool reactor::in_own_thread() const noexcept {
   const void* const owner = owner_.load(std::memory_order_relaxed);
   return owner == nullptr || owner == this_thread();
@@ -211,7 +208,7 @@ void reactor::driving::enter() noexcept {
   watch_end_of_thread();
   reactor_.driver_.store(this_thread(), std::memory_order_relaxed);
   reactor_.owner_.store(this_thread(), std::memory_order_relaxed);
-  outer_ = std::exchange(current_reactor, &reactor_);
+  outer_ = std::exchange(current_, &reactor_);
   check_allocations_for(&reactor_);
   if (reactor_.hook_ != nullptr) reactor_.hook_->enter();
 }
@@ -219,7 +216,7 @@ void reactor::driving::enter() noexcept {
 reactor::driving::~driving() {
   if (reactor_.hook_ != nullptr) reactor_.hook_->leave();
   if (reactor_.probe_ != nullptr) reactor_.probe_->idle();
-  current_reactor = outer_;
+  current_ = outer_;
   check_allocations_for(outer_);
   reactor_.driver_.store(nullptr, std::memory_order_release);
 }
@@ -231,7 +228,7 @@ void reactor::hooked::enter() const noexcept {
 
 void reactor::hooked::leave() const noexcept {
   if (reactor_->hook_ != nullptr) reactor_->hook_->leave();
-  check_allocations_for(current_reactor);
+  check_allocations_for(current_);
 }
 
 // Makes the calling thread's allocations ask the observer of `r`; null: none.
@@ -244,7 +241,7 @@ observer* reactor::set_observer(observer* o) noexcept {
   if (before == nullptr) running_ = nullptr;
   tells_of_ready_ = o != nullptr || polled_by_host_;
   is_watched_ = o != nullptr || probe_ != nullptr;
-  if (current_reactor == this) check_allocations_for(this);
+  if (current_ == this) check_allocations_for(this);
   return before;
 }
 

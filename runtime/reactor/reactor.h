@@ -141,7 +141,9 @@ class reactor {
   int kqueue_fd() const noexcept { return kq_; }
 
   // The reactor that the calling thread is driving, or null.
-  static reactor* current() noexcept;
+  static reactor* current() noexcept { return current_; }
+  // For process_state.
+  static void* address_of_current() noexcept { return &current_; }
   // Returns whether the calling thread may use the loop (see above). For assertions.
   bool in_own_thread() const noexcept;
 
@@ -399,6 +401,8 @@ class reactor {
   timer_heap timers_;
   std::shared_ptr<registration_table> registrations_;
   std::shared_ptr<remote::mailbox> mailbox_;
+  static inline constinit thread_local reactor* current_ = nullptr;
+
   std::vector<attached> attachments_;
   std::unique_ptr<kevent64_s[]> events_;  // room for the events of a call, then for its changes
   drive_hook* hook_ = drive_hook::current();

@@ -143,19 +143,35 @@ bool registration_table::has_waiter(const key& k) const noexcept {
 
 void registration_table::anticipate(std::int16_t filter, std::uint64_t ident) noexcept {
   if (closed()) return;
-  registration_slot*& recent = recent_[ident >> 8 & (recent_.size() - 1)];
-  registration_slot* slot = recent;
-  if (slot == nullptr || slot->ident != ident || slot->filter != filter) {
-    slot = find({ident, filter});
-    if (slot == nullptr) return;
-    recent = slot;
+  registration_slot* const slot = recent_[ident >> 8 & (recent_.size() - 1)];
+  if (slot == nullptr || slot->ident != ident || slot->filter != filter) [[unlikely]] {
+    return anticipate_unknown(filter, ident);
   }
-  slot->ready = true;
-  kevent64_s event{};
-  event.ident = ident;
-  event.filter = filter;
+  anticipate(*slot);
+}
+
+// The same for one that is not in recent_.
+void registration_table::anticipate_unknown(std::int16_t filter, std::uint64_t ident) noexcept {
+  registration_slot* const slot = find({ident, filter});
+  if (slot == nullptr) return;
+  recent_[ident >> 8 & (recent_.size() - 1)] = slot;
+  anticipate(*slot);
+}
+
+void registration_table::anticipate(registration_slot& slot) noexcept {
+  slot.ready = true;
+  anticipated_.ident = slot.ident;
+  anticipated_.filter = slot.filter;
+  if (slot.first == nullptr) return;
+  if (slot.first->next_ != nullptr) [[unlikely]]
+    return notify_all(slot, anticipated_);
+  slot.first->notify(anticipated_);
+}
+
+void registration_table::notify_all(const registration_slot& slot,
+                                    const kevent64_s& event) noexcept {
   listener* next = nullptr;
-  for (listener* l = slot->first; l != nullptr; l = next) {
+  for (listener* l = slot.first; l != nullptr; l = next) {
     next = l->next_;
     l->notify(event);
   }

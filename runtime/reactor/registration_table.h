@@ -144,6 +144,10 @@ class registration_table {
                  : ~std::size_t{0};
   }
 
+  [[gnu::noinline]] void anticipate_unknown(std::int16_t filter, std::uint64_t ident) noexcept;
+  [[gnu::always_inline]] inline void anticipate(registration_slot& slot) noexcept;
+  [[gnu::noinline]] static void notify_all(const registration_slot& slot,
+                                           const kevent64_s& event) noexcept;
   static void refuse(registration_slot& slot, int error) noexcept;
   static bool can_wake(const registration_slot& slot) noexcept {
     const listener* l = slot.first;
@@ -174,6 +178,7 @@ class registration_table {
   // Those that anticipate() has found last, by their idents: spares a hash. Mach numbers its names
   // above the lowest eight bits.
   std::array<registration_slot*, 16> recent_{};
+  kevent64_s anticipated_{};  // the event of anticipate()
   const unsigned generation_ = fork_generation();
   bool closed_ = false;
   std::atomic<bool> is_over_{false};

@@ -77,7 +77,7 @@ mach_msg_guarded_port_descriptor_t guarded(mach_port_name_t name, mach_msg_guard
 
 // Receives with a buffer of its own, and tells where the memory of the first descriptor is.
 received take_finding_address(const receive_right& port, vm_address_t* address = nullptr) {
-  message_buffer buffer(4096);
+  received_buffer buffer(4096);
   REQUIRE(mach_msg(&buffer.header(),
                    MACH_RCV_MSG | MACH_RCV_TIMEOUT | MACH_RCV_GUARDED_DESC |
                        MACH_RCV_TRAILER_TYPE(MACH_MSG_TRAILER_FORMAT_0) |
@@ -243,7 +243,7 @@ TEST_CASE("16,383 rights are read by a loop over descriptors(), and by their num
       const auto size = static_cast<mach_msg_size_t>(bytes.size() - MAX_TRAILER_SIZE);
       REQUIRE(mach_msg(&base.header, MACH_SEND_MSG, size, 0, MACH_PORT_NULL, 0, MACH_PORT_NULL) ==
               MACH_MSG_SUCCESS);
-      message_buffer buffer(bytes.size());
+      received_buffer buffer(bytes.size());
       REQUIRE(mach_msg(&buffer.header(), MACH_RCV_MSG, 0,
                        static_cast<mach_msg_size_t>(bytes.size()), port.name(), 0,
                        MACH_PORT_NULL) == MACH_MSG_SUCCESS);

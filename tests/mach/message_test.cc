@@ -326,7 +326,7 @@ TEST_CASE("a received message that was moved from or cleared answers as an empty
 
 TEST_CASE(
     "a message without a trailer is not from the kernel, and its size is clamped to the buffer") {
-  message_buffer b(sizeof(mach_msg_header_t));
+  received_buffer b(sizeof(mach_msg_header_t));
   b.header() = {};
   b.header().msgh_size = 4000;  // more than the buffer has
   const received r(std::move(b));
@@ -338,7 +338,7 @@ TEST_CASE("a message that claims more descriptors than fit is read only up to it
   const std::size_t before = names_in_space();
   for (const std::uint32_t claimed : {1u, 2u, 0xffffffffu}) {
     CAPTURE(claimed);
-    message_buffer b(sizeof(mach_msg_base_t) + 20);
+    received_buffer b(sizeof(mach_msg_base_t) + 20);
     std::memset(b.data(), 0, b.size());
     b.header().msgh_bits = MACH_MSGH_BITS_COMPLEX;
     b.header().msgh_size = static_cast<mach_msg_size_t>(b.size());

@@ -632,6 +632,26 @@ TEST_CASE("run() reports a deadlock at a set whose members have neither senders 
   CHECK_THROWS_AS(l.run(receive_text_of_set(set)), deadlock);
 }
 
+TEST_CASE("run() reports a deadlock at a set whose last member that woke it is in another set") {
+  loop l;
+  const receive_right member = receive_right::make();
+  const send_right to = member.make_send();
+  port_set set = port_set::make(), other = port_set::make();
+  set.insert(member);
+  at_sleep watch;
+  l.set_observer(&watch);
+  std::thread sender([&] {
+    while (!watch.is_asleep) std::this_thread::yield();
+    CHECK(try_send(to, message(0, "sent")));
+  });
+  CHECK(l.run(receive_text_of_set(set)) == "sent");
+  sender.join();
+  l.set_observer(nullptr);
+  set.remove(member);
+  other.insert(member);
+  CHECK_THROWS_AS(l.run(receive_text_of_set(set)), deadlock);
+}
+
 TEST_CASE("run() waits at a set while a member can get a message") {
   loop l;
   port_set set = port_set::make();

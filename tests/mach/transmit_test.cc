@@ -233,6 +233,31 @@ TEST_CASE("a message with arrays for which the kernel has no memory keeps what i
   CHECK(names_in_space() == before);
 }
 
+// As after an interruption, when the kernel has given the message back with a reference of its own.
+TEST_CASE("a destination that was moved is given back if the kernel has no memory for an array" *
+          doctest::skip(!kernel::has_many_tasks())) {
+  fixture f;
+  const receive_right port = receive_right::make();
+  const send_right to = port.make_send();
+  REQUIRE(mach_port_mod_refs(mach_task_self(), to.name(), MACH_PORT_RIGHT_SEND, 1) == KERN_SUCCESS);
+  std::vector<send_right> sends;
+  sends.push_back(f.other.make_send());
+  message m(5, std::move(sends));
+  kernel::set_kernel_profile(kernel::kernel_profile::macos11);
+  kernel::plan_faults({.points = kernel::fault_plan::only(kernel::fault::array_memory), .nth = 1});
+  const send_result refused = transmit(m, to.name(), MACH_MSG_TYPE_MOVE_SEND);
+  CHECK(kernel::end_faults().caused == 1);
+  CHECK(refused.code == MACH_SEND_NO_BUFFER);
+  CHECK(m.rights() == 1);
+  CHECK(refused.returned == to.name());
+  CHECK(send_references(to.name()) == 2);
+  const send_result sent = transmit(m, refused.returned, MACH_MSG_TYPE_MOVE_SEND);
+  kernel::set_kernel_profile(kernel::kernel_profile::macos15);
+  CHECK(sent.code == MACH_MSG_SUCCESS);
+  CHECK(send_references(to.name()) == 1);
+  CHECK(take(port).take_send_array(0).at(0).name() == f.other.name());
+}
+
 TEST_CASE("memory that the kernel cannot take loses the message, and is no success") {
   const std::size_t before = names_in_space();
   {
