@@ -1,44 +1,29 @@
-// The calls of the C library by which a process would reach out of its world: the clocks, sleeps,
-// exit(), randomness, threads. In a process they are the world's. Elsewhere they are the C
-// library's own.
+// The clocks, the sleeps and exit() of the C library. In a process they are the world's. Elsewhere
+// they are the C library's own.
 //
 // They are defined here, so that a program that links the harness has them. They are not there on
 // Darwin, which has no worlds.
 #if !defined(__APPLE__)
 
-#include <dlfcn.h>
 #include <errno.h>
-#include <pthread.h>
-#include <sys/random.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 
+#include "kedge/tools/harness/libc_call.h"
 #include "kedge/tools/harness/world_state.h"
 
 namespace {
 
+using kedge::harness::caller;
+using kedge::harness::next_of;
 using kedge::harness::running_process;
 using kedge::harness::world_state;
 
 constexpr std::uint64_t second = 1'000'000'000u;
-
-// The process that calls; null: it is not in a world.
-running_process* caller() noexcept {
-  return world_state::running();
-}
-
-// Returns the next definition of the function `name`, which is the C library's.
-template <class Function>
-Function* next_of(const char* name) noexcept {
-  void* const found = dlsym(RTLD_NEXT, name);
-  if (found == nullptr) abort();
-  return reinterpret_cast<Function*>(found);
-}
 
 bool is_wall(clockid_t clock) noexcept {
   return clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE || clock == CLOCK_TAI;
@@ -157,17 +142,6 @@ void _exit(int status) {
   static auto* const next = next_of<void(int)>("_exit");
   next(status);
   abort();
-}
-
-int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*),
-                   void* argument) noexcept {
-  if (running_process* const p = caller()) {
-    p->of.note_uncontrolled("\"" + p->name + "\" makes a second thread, which a world cannot run");
-    return EAGAIN;
-  }
-  static auto* const next =
-      next_of<int(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*)>("pthread_create");
-  return next(thread, attributes, run, argument);
 }
 
 }  // extern "C"

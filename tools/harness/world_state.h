@@ -7,8 +7,10 @@
 
 #include <mach/mach.h>
 
+#include <csetjmp>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -21,6 +23,7 @@
 #include "kedge/mach/kernel/scheduling.h"
 #include "kedge/mach/kernel/snapshot.h"
 #include "kedge/runtime/base/parker.h"
+#include "kedge/tools/harness/baton_thread.h"
 #include "kedge/tools/harness/event_log.h"
 #include "kedge/tools/harness/fiber.h"
 #include "kedge/tools/harness/process.h"
@@ -78,6 +81,20 @@ class running_process {
   std::unique_ptr<std::byte[]> thread_state;
   std::byte exceptions[2 * sizeof(void*)]{};
   std::optional<fiber> stack;
+  std::unique_ptr<baton_thread> thread;  // process_options::thread
+
+  // What it would have on threads of a pool: parker::run_later().
+  struct later_work {
+    base::parker::work* run;
+    std::shared_ptr<void> job;
+  };
+  std::deque<later_work> later;
+  std::jmp_buf* end_of_work = nullptr;  // of the work that runs; null: none
+
+  std::int32_t pid = 0;
+  std::uint64_t entropy = 0;       // the state of its random numbers
+  std::vector<char*> environment;  // what it begins with
+  char** environment_now = nullptr;
 
   bool is_over() const noexcept { return now == state::ended || now == state::killed; }
   // Whether it may wait for ever.
@@ -102,6 +119,8 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   void kill(running_process& p);
   void suspend(running_process& p, bool is_suspended);
   const world& facade() const noexcept { return facade_; }
+  // The next of the random numbers of a process.
+  static std::uint64_t draw_from(std::uint64_t& state) noexcept;
   std::size_t choose(std::string_view what, std::size_t count);
   [[noreturn]] void fail(std::string what);
 
@@ -113,6 +132,8 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   void sleep_until(std::uint64_t deadline) noexcept;
   // The real world is asked for something: the run cannot be repeated. Reported at the next step.
   void note_uncontrolled(std::string what);
+  // Likewise, in a process, which does not go on.
+  [[noreturn]] void stop_uncontrolled(const std::string& what) noexcept;
 
   void note_sometimes(std::string_view what, bool is_true, std::source_location at);
 
@@ -123,6 +144,8 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   ended park(const void* place, std::uint64_t deadline) noexcept override;
   void unpark(const void* place) noexcept override;
   void leave() noexcept override;
+  void note_outside(int source, std::uint64_t ident) noexcept override;
+  void run_later(work* run, std::shared_ptr<void> job) override;
   std::uint64_t now() const noexcept override { return time; }
 
   // kernel::call_scheduler.
@@ -149,7 +172,10 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   std::uint64_t next_time() const noexcept;
   void move_time(std::uint64_t to);
   void resume(running_process& p);
+  void resume_here(running_process& p);
   void hand_over(running_process& p) noexcept;
+  void run_work(running_process& p, const void* place) noexcept;
+  [[noreturn]] static void finish(running_process& p) noexcept;
   void bury(running_process& p) noexcept;
   void bury_lost();
   void before_message(running_process& p, const mach::kernel::scheduled_call& call);
