@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "kedge/runtime/base/outside_heap.h"
 #include "kedge/runtime/base/parker.h"
 #include "kedge/runtime/errc.h"
 #include "kedge/runtime/reactor/fork_generation.h"
@@ -227,6 +228,7 @@ thread_pool& thread_pool::of_process() {
 thread_pool& process_pool::get() {
   thread_pool* present = pool_.load(std::memory_order_acquire);
   while (present == nullptr || present->is_of_parent()) {
+    const base::outside_heap shared;
     auto made = std::make_unique<thread_pool>(threads_);
     if (pool_.compare_exchange_strong(present, made.get(), std::memory_order_acq_rel,
                                       std::memory_order_acquire)) {

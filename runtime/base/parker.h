@@ -48,6 +48,10 @@ class parker {
   using work = void(const std::shared_ptr<void>& job) noexcept;
   virtual void run_later(work* run, std::shared_ptr<void> job) = 0;
 
+  // Returns where memory of `size` bytes is to be mapped, so that it is at the same address in
+  // every run, or 0: anywhere.
+  virtual std::uint64_t next_address(std::uint64_t size) noexcept = 0;
+
   // Nanoseconds of the clock that the deadlines are measured by, and all time of the process.
   virtual std::uint64_t now() const noexcept = 0;
   // now() of the parker `p`, as the kernels' use_clock() takes a clock.

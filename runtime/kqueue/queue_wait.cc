@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdint>
 
+#include "kedge/runtime/base/outside_heap.h"
 #include "kedge/runtime/kqueue/descriptors/kqueue_registry.h"
 #include "kedge/runtime/kqueue/epoll_call.h"
 #include "kedge/runtime/kqueue/extension.h"
@@ -59,6 +60,7 @@ int queue::finish_wait(wait_round& r, event_writer& out, deadline& until) noexce
 }
 
 int queue::collect_from(int result, wait_round& r, event_writer& out, deadline& until) noexcept {
+  const base::outside_heap of_kernel;
   while (result == wait_again) {
     plan(r, out, until);
     if (r.room != 0) ask_epoll(r, until);

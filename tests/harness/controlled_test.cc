@@ -5,10 +5,13 @@
 #include <mach/mach.h>
 #include <mach/mach_time.h>
 #include <mach/mk_timer.h>
+#include <mach/vm_map.h>
 #include <poll.h>
+#include <servers/bootstrap.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/event.h>
+#include <sys/personality.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -21,7 +24,9 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
+#include <memory>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -29,12 +34,19 @@
 #include <utility>
 #include <vector>
 
+#include "kedge/mach/call.h"
+#include "kedge/mach/message.h"
+#include "kedge/mach/receive.h"
+#include "kedge/mach/receive_right.h"
+#include "kedge/mach/reply.h"
+#include "kedge/mach/send_right.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/offload.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
 #include "kedge/tools/harness/explore.h"
 #include "kedge/tools/harness/loaded_program.h"
+#include "kedge/tools/harness/process_heap.h"
 
 #if !defined(__APPLE__)
 
@@ -521,6 +533,191 @@ TEST_CASE("a process on a thread can be killed in a wait, and exits") {
   w.run();
   CHECK(waiter.was_killed());
   CHECK_EQ(leaver.status(), 9);
+}
+
+// --- Addresses -----------------------------------------------------------------------------------
+
+namespace {
+
+// No heaps with a sanitizer, whose malloc() cannot be replaced.
+const bool has_heaps = harness::process_heap::is_supported;
+
+constexpr mach_msg_id_t asked = 7;
+
+// Receives and answers requests, for ever.
+kedge::task<> answer_all(kedge::mach::receive_right port) {
+  for (;;) {
+    auto request = co_await port.receive();
+    if (!request) co_return;
+    if (request->id() != asked) continue;
+    auto answer = kedge::mach::message(asked + 100);
+    static_cast<void>(kedge::mach::reply(request->take_reply(), std::move(answer)));
+  }
+}
+
+int serve() {
+  kedge::loop l;
+  mach_port_t port = 0;
+  if (::bootstrap_check_in(bootstrap_port, "answers", &port) != KERN_SUCCESS) return 1;
+  l.run(answer_all(kedge::mach::receive_right::adopt(port)));
+  return 0;
+}
+
+kedge::task<int> ask_often() {
+  mach_port_t port = 0;
+  while (::bootstrap_look_up(bootstrap_port, "answers", &port) != KERN_SUCCESS) {
+    co_await kedge::sleep_for(1ms);
+  }
+  const auto service = kedge::mach::send_right::adopt(port);
+  for (int i = 0; i < 5; ++i) {
+    kedge::mach::message request(asked);
+    const auto answer = co_await kedge::mach::call(service, std::move(request));
+    if (!answer) co_return 2;
+    co_await kedge::sleep_for(1ms);
+  }
+  co_return 0;
+}
+
+int ask() {
+  kedge::loop l;
+  return l.run(ask_often());
+}
+
+// A service, a client, and a client that is killed at some call.
+std::uint64_t fingerprint_of_service(std::uint64_t seed, bool heap) {
+  harness::world w(seed);
+  w.start("service", serve, {.heap = heap});
+  const harness::process& client = w.start("client", ask, {.heap = heap});
+  w.may_kill(w.start("victim", ask, {.heap = heap}));
+  w.finish();
+  CHECK_EQ(client.status(), 0);
+  return w.fingerprint();
+}
+
+// Of all that has an address: a variable on the stack, memory of malloc() and of Mach, a frame.
+mach_msg_id_t id_of_addresses() {
+  const std::uint64_t on_stack = 0;
+  void* const block = std::malloc(100);
+  auto object = std::make_unique<std::string>(100, 'x');
+  vm_address_t pages = 0;
+  vm_address_t many = 0;
+  if (::vm_allocate(mach_task_self(), &pages, 3 * 4096, VM_FLAGS_ANYWHERE) != KERN_SUCCESS ||
+      ::vm_allocate(mach_task_self(), &many, 3 << 20, VM_FLAGS_ANYWHERE) != KERN_SUCCESS) {
+    return 0;
+  }
+  std::uint64_t mixed = 0;
+  const auto mix = [&mixed](std::uint64_t value) { mixed = (mixed ^ value) * 0x100000001b3u; };
+  for (const void* each : {static_cast<const void*>(&on_stack), static_cast<const void*>(block),
+                           static_cast<const void*>(object->data())}) {
+    mix(reinterpret_cast<std::uintptr_t>(each));
+  }
+  mix(pages);
+  mix(many);
+  std::free(block);
+  return static_cast<mach_msg_id_t>(mixed >> 34 | 1);
+}
+
+// Sends itself messages whose ids come from addresses.
+int send_addresses() {
+  mach_port_t port = 0;
+  ::mach_port_allocate(mach_task_self(), MACH_PORT_RIGHT_RECEIVE, &port);
+  for (int i = 0; i < 5; ++i) {
+    mach_msg_header_t header{};
+    header.msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, 0);
+    header.msgh_size = sizeof header;
+    header.msgh_remote_port = port;
+    header.msgh_id = id_of_addresses();
+    if (::mach_msg_send(&header) != MACH_MSG_SUCCESS) return 1;
+    struct {
+      mach_msg_header_t header;
+      mach_msg_trailer_t trailer;
+    } received{};
+    received.header.msgh_local_port = port;
+    received.header.msgh_size = sizeof received;
+    if (::mach_msg_receive(&received.header) != MACH_MSG_SUCCESS) return 2;
+  }
+  return 0;
+}
+
+std::uint64_t fingerprint_of_addresses() {
+  harness::world w(4);
+  w.start("one", send_addresses, {.heap = true});
+  w.start("two", send_addresses, {.heap = true});
+  w.run();
+  CHECK_EQ(w["one"].status(), 0);
+  CHECK_EQ(w["two"].status(), 0);
+  return w.fingerprint();
+}
+
+constexpr const char* result_variable = "KEDGE_FINGERPRINT_FD";
+
+// fingerprint_of_addresses() in another process of the program, with or without the system's
+// randomisation of addresses.
+std::uint64_t fingerprint_in_child(bool randomised) {
+  const std::array<int, 2> ends = make_pipe();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const int before = ::personality(0xffffffff);
+    ::personality(static_cast<unsigned long>(randomised ? before & ~ADDR_NO_RANDOMIZE
+                                                        : before | ADDR_NO_RANDOMIZE));
+    ::setenv(result_variable, std::to_string(ends[1]).c_str(), 1);
+    ::execl("/proc/self/exe", "child", "--test-case=the fingerprint of a run by addresses",
+            "--no-skip", nullptr);
+    ::_exit(127);
+  }
+  ::close(ends[1]);
+  std::uint64_t fingerprint = 0;
+  CHECK_EQ(::read(ends[0], &fingerprint, sizeof fingerprint), sizeof fingerprint);
+  ::close(ends[0]);
+  int status = -1;
+  CHECK_EQ(::waitpid(child, &status, 0), child);
+  CHECK_EQ(status, 0);
+  return fingerprint;
+}
+
+}  // namespace
+
+TEST_CASE("the fingerprint of a run by addresses" * doctest::skip(true)) {
+  // For fingerprint_in_child().
+  const char* const fd = std::getenv(result_variable);
+  REQUIRE_NE(fd, nullptr);
+  const std::uint64_t fingerprint = fingerprint_of_addresses();
+  CHECK_EQ(::write(std::stoi(fd), &fingerprint, sizeof fingerprint), sizeof fingerprint);
+}
+
+TEST_CASE("addresses are the same in each run, with and without the system's randomisation" *
+          doctest::skip(!has_heaps)) {
+  const std::uint64_t here = fingerprint_of_addresses();
+  CHECK_EQ(fingerprint_of_addresses(), here);
+  CHECK_EQ(fingerprint_in_child(true), here);
+  CHECK_EQ(fingerprint_in_child(false), here);
+}
+
+TEST_CASE("services and clients run the same on heaps of their own, and are killed there" *
+          doctest::skip(!has_heaps)) {
+  for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+    CAPTURE(seed);
+    CHECK_EQ(fingerprint_of_service(seed, true), fingerprint_of_service(seed, false));
+  }
+}
+
+TEST_CASE("the end of a process drops its heap, and runs no destructor" *
+          doctest::skip(!has_heaps)) {
+  std::uintptr_t addresses[2]{};
+  for (std::uintptr_t& each : addresses) {
+    harness::world w;
+    harness::process& victim =
+        w.start("victim",
+                [&each] {
+                  each = reinterpret_cast<std::uintptr_t>(new std::string(1000, 'x'));
+                  return wait_for(1, EVFILT_TIMER, NOTE_SECONDS);
+                },
+                {.heap = true});
+    w.step();
+    victim.kill();
+    CHECK(harness::process_heap::holds(reinterpret_cast<const void*>(each)));
+  }
+  CHECK_EQ(addresses[0], addresses[1]);
 }
 
 #endif

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "kedge/runtime/base/outside_heap.h"
 #include "kedge/tools/harness/libc_call.h"
 #include "kedge/tools/harness/world_state.h"
 
@@ -48,6 +49,7 @@ bool put_entry(running_process& p, char* entry, std::size_t name_size, bool repl
     if (replaces) environ[count] = entry;
     return true;
   }
+  const kedge::base::outside_heap kept;
   try {
     std::vector<char*> longer(environ, environ + count);
     longer.push_back(entry);

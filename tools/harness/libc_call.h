@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdlib>
 
+#include "kedge/runtime/base/outside_heap.h"
 #include "kedge/tools/harness/world_state.h"
 
 namespace kedge::harness {
@@ -21,6 +22,7 @@ void fill_random(running_process& p, void* to, std::size_t size) noexcept;
 // Returns the next definition of the function `name`, which is the C library's.
 template <class Function>
 Function* next_of(const char* name) noexcept {
+  const base::outside_heap kept;
   void* const found = dlsym(RTLD_NEXT, name);
   if (found == nullptr) std::abort();
   return reinterpret_cast<Function*>(found);

@@ -58,6 +58,11 @@ struct process_options {
   // It runs on a thread of its own, so that thread_local variables of its program are its own. A
   // step then costs 5 us more. The run is the same.
   bool thread = false;
+  // What it allocates is its own: it is at the same addresses in every run, and is dropped when the
+  // process ends. So the test must not keep it: a process may set a number of the test's, but not
+  // append to a vector of it. Nor may a static variable of the test. Has no effect with a
+  // sanitizer.
+  bool heap = false;
 };
 
 // The main of a process.

@@ -14,6 +14,7 @@
 
 #include "kedge/mach/abandoned_task.h"
 #include "kedge/mach/pooled_port.h"
+#include "kedge/runtime/base/outside_heap.h"
 #include "kedge/runtime/base/process_state.h"
 #include "kedge/runtime/kqueue/extension.h"
 
@@ -102,6 +103,23 @@ running_process::running_process(world_state& w, process_index i, std::string n,
       options(std::move(o)),
       thread_state(new std::byte[base::process_state::total()]()) {}
 
+running_process::~running_process() {
+  if (later.empty()) return;
+  // What has not run is never destroyed either.
+  const unchecked_allocations unchecked;
+  static_cast<void>(new std::deque<later_work>(std::move(later)));
+}
+
+void* running_process::heap_frames::allocate(std::size_t size) {
+  void* const block = heap.allocate(size);
+  if (block == nullptr) throw std::bad_alloc();
+  return block;
+}
+
+void running_process::heap_frames::release(void* block, std::size_t) noexcept {
+  process_heap::release(block);
+}
+
 world_state::world_state(world& facade, std::uint64_t s)
     : seed(s), facade_(facade), random_(s * 0x9e3779b97f4a7c15u + 1) {
   if (!kernel::has_many_tasks()) {
@@ -120,6 +138,10 @@ world_state::~world_state() {
     if (!each->is_over()) kill(*each);
   }
   processes.clear();
+  if (next_address_ != first_address) {
+    const outside_processes outside;
+    vm_deallocate(mach_task_self(), first_address, next_address_ - first_address);
+  }
   kernel::set_call_scheduler(nullptr);
   kernel::use_clock(nullptr, nullptr);
   the_world = nullptr;
@@ -179,6 +201,9 @@ running_process& world_state::start(std::string name, std::function<int(int, cha
   p.environment.push_back(nullptr);
   p.environment_now = p.environment.data();
   p.stack.emplace(run_process, &p);
+  if (p.options.heap && process_heap::is_supported) {
+    p.memory = std::make_unique<running_process::heap_frames>(index);
+  }
   if (p.options.thread) p.thread = std::make_unique<baton_thread>();
   return p;
 }
@@ -198,6 +223,7 @@ void world_state::run_process(void* argument) noexcept {
   try {
     status = p.main(static_cast<int>(arguments.size()) - 1, arguments.data());
   } catch (const std::exception& e) {
+    const base::outside_heap kept;
     p.uncaught = e.what();
   } catch (...) {
     p.uncaught = "an exception";
@@ -226,6 +252,7 @@ void world_state::bury(running_process& p) noexcept {
   kernel::terminate_task(p.task);
   kqueue::close_all_of(owner_of(p.task));
   mach::abandon_task(p.task);
+  p.memory.reset();
 }
 
 // A fault has ended tasks, whose processes have not noticed.
@@ -286,7 +313,15 @@ void world_state::resume_here(running_process& p) {
   std::swap_ranges(p.exceptions, p.exceptions + sizeof p.exceptions, exceptions);
   {
     const unchecked_allocations unchecked;
-    p.stack->resume();
+    if (p.memory != nullptr) {
+      frame_recycler::use(p.memory.get());
+      process_heap* const outer_heap = process_heap::set_current(&p.memory->heap);
+      p.stack->resume();
+      process_heap::set_current(outer_heap);
+      frame_recycler::use(nullptr);
+    } else {
+      p.stack->resume();
+    }
   }
   std::swap_ranges(p.exceptions, p.exceptions + sizeof p.exceptions, exceptions);
   base::process_state::exchange(p.thread_state.get());
@@ -401,6 +436,7 @@ void world_state::note_uncontrolled(std::string what) {
 }
 
 void world_state::stop_uncontrolled(const std::string& what) noexcept {
+  const base::outside_heap kept;
   running_process& p = *running_now;
   note_uncontrolled("\"" + p.name + "\" " + what);
   p.now = running_process::state::parked;
@@ -458,6 +494,7 @@ void world_state::leave() noexcept {
 }
 
 void world_state::run_later(work* what, std::shared_ptr<void> job) {
+  const base::outside_heap kept;
   running_now->later.push_back({what, std::move(job)});
 }
 
@@ -485,6 +522,11 @@ void world_state::run_work(running_process& p, const void* place) noexcept {
   p.end_of_work = outer;
   p.call = call;
   p.sending = std::move(sending);
+}
+
+std::uint64_t world_state::next_address(std::uint64_t size) noexcept {
+  constexpr std::uint64_t unit = 1u << 16;  // no page is larger
+  return std::exchange(next_address_, next_address_ + (size + 2 * unit - 1) / unit * unit);
 }
 
 void world_state::note_outside(int source, std::uint64_t ident) noexcept {

@@ -22,11 +22,13 @@
 #include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/kernel/scheduling.h"
 #include "kedge/mach/kernel/snapshot.h"
+#include "kedge/runtime/awaiting/frame_recycler.h"
 #include "kedge/runtime/base/parker.h"
 #include "kedge/tools/harness/baton_thread.h"
 #include "kedge/tools/harness/event_log.h"
 #include "kedge/tools/harness/fiber.h"
 #include "kedge/tools/harness/process.h"
+#include "kedge/tools/harness/process_heap.h"
 #include "kedge/tools/harness/world.h"
 
 namespace kedge::harness {
@@ -37,6 +39,7 @@ class running_process {
                   process_options o);
   running_process(const running_process&) = delete;
   running_process& operator=(const running_process&) = delete;
+  ~running_process();
 
   enum class state : std::uint8_t {
     ready,   // it has not run yet, or is before a call that others can notice
@@ -82,6 +85,16 @@ class running_process {
   std::byte exceptions[2 * sizeof(void*)]{};
   std::optional<fiber> stack;
   std::unique_ptr<baton_thread> thread;  // process_options::thread
+
+  // process_options::heap. The frames of its coroutines come from there too.
+  class heap_frames final : public frame_resource {
+   public:
+    explicit heap_frames(std::size_t number) : heap(number) {}
+    void* allocate(std::size_t size) override;
+    void release(void* block, std::size_t size) noexcept override;
+    process_heap heap;
+  };
+  std::unique_ptr<heap_frames> memory;
 
   // What it would have on threads of a pool: parker::run_later().
   struct later_work {
@@ -146,6 +159,7 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   void leave() noexcept override;
   void note_outside(int source, std::uint64_t ident) noexcept override;
   void run_later(work* run, std::shared_ptr<void> job) override;
+  std::uint64_t next_address(std::uint64_t size) noexcept override;
   std::uint64_t now() const noexcept override { return time; }
 
   // kernel::call_scheduler.
@@ -187,6 +201,9 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   event event_of(event_kind what, const running_process& p) const noexcept;
 
   world& facade_;
+  // Out-of-line memory is mapped from here on.
+  static constexpr std::uint64_t first_address = 0x1800'0000'0000;
+  std::uint64_t next_address_ = first_address;
   std::uint64_t random_;
   running_process* last_ = nullptr;  // who has had the last step
   std::vector<running_process*> candidates_;
