@@ -43,6 +43,8 @@ class parker {
   // The caller is about to wait for an event that no kernel of ours causes, such as one of a file
   // or of a child: `source` of EVFILT_*, and its ident. It goes on to wait.
   virtual void note_outside(int source, std::uint64_t ident) noexcept = 0;
+  // Likewise in a call of the C library, of this name. Does not return.
+  [[noreturn]] virtual void stop_outside(const char* call) noexcept = 0;
   // Instead of starting a thread: calls run(job) once, later, as if on a thread of its own. Throws
   // std::bad_alloc.
   using work = void(const std::shared_ptr<void>& job) noexcept;

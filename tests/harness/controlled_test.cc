@@ -40,6 +40,7 @@
 #include "kedge/mach/receive_right.h"
 #include "kedge/mach/reply.h"
 #include "kedge/mach/send_right.h"
+#include "kedge/runtime/descriptor.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/offload.h"
 #include "kedge/runtime/sleep.h"
@@ -49,6 +50,9 @@
 #include "kedge/tools/harness/process_heap.h"
 
 #if !defined(__APPLE__)
+
+// A function of later C libraries.
+extern "C" void arc4random_buf(void* to, std::size_t size) noexcept;
 
 namespace {
 
@@ -112,6 +116,12 @@ TEST_CASE("a seed decides the random numbers of a process") {
          return ::getentropy(&n, sizeof n) == 0 ? n : 0;
        }},
       {"std::random_device", [] { return std::uint64_t{std::random_device()()}; }},
+      {"arc4random_buf",
+       [] {
+         std::uint64_t n = 0;
+         ::arc4random_buf(&n, sizeof n);
+         return n;
+       }},
       {"/dev/urandom", read_random_file},
   };
   for (const row& each : rows) {
@@ -218,6 +228,13 @@ TEST_CASE("a wait for a real descriptor or signal ends the run, and says which c
       {"would block in recv(), on fd " + std::to_string(sockets[0]),
        [&] { return static_cast<int>(::recv(sockets[0], &byte, 1, 0)); }},
       {"would block in poll()", [&] { return ::poll(&asked, 1, 10); }},
+      {"would block in ppoll()", [&] { return ::ppoll(&asked, 1, nullptr, nullptr); }},
+      {"would block in sigwait()",
+       [] {
+         sigset_t none{};
+         int signal = 0;
+         return ::sigwait(&none, &signal);
+       }},
       {"would block in waitpid()", [] { return ::waitpid(-1, nullptr, 0); }},
       {"calls fork()", [] { return ::fork(); }},
       {"calls system()", [] { return ::system("true"); }},
@@ -233,6 +250,23 @@ TEST_CASE("a wait for a real descriptor or signal ends the run, and says which c
     CHECK_MENTIONS(told, "NOT REPRODUCIBLE: \"alone\" " + each.told);
   }
   for (const int each : {ends[0], ends[1], sockets[0], sockets[1]}) ::close(each);
+}
+
+TEST_CASE("the report of a wait for a real descriptor has the line of the task that waits") {
+  const std::array<int, 2> ends = make_pipe();
+  const std::string told = failure_of([&] {
+    kedge::loop l;
+    const auto main = [&]() -> kedge::task<> {
+      kedge::descriptor end(l, ends[0], kedge::ownership::owned);
+      static_cast<void>(co_await end.readable());
+    };
+    l.run(main());
+    return 0;
+  });
+  CAPTURE(told);
+  CHECK_MENTIONS(told, "NOT REPRODUCIBLE: \"alone\" waits in kevent() for fd");
+  CHECK_MENTIONS(told, "controlled_test.cc:");
+  ::close(ends[1]);
 }
 
 TEST_CASE("what a real descriptor has ready does not end the run") {

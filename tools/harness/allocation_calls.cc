@@ -18,6 +18,12 @@
 #include "kedge/runtime/base/outside_heap.h"
 #include "kedge/tools/harness/libc_call.h"
 
+extern "C" {
+int __cxa_atexit(void (*run)(void*), void* object, void* library) noexcept;
+int __cxa_thread_atexit_impl(void (*run)(void*), void* object, void* library) noexcept;
+std::size_t malloc_usable_size(void* block) noexcept;
+}
+
 using kedge::base::outside_heap;
 using kedge::harness::next_of;
 using kedge::harness::process_heap;
@@ -94,7 +100,7 @@ int posix_memalign(void** block, std::size_t alignment, std::size_t size) noexce
 
 std::size_t malloc_usable_size(void* block) noexcept {
   if (process_heap::holds(block)) return process_heap::room_of(block);
-  static auto* const next = next_of<std::size_t(void*)>("malloc_usable_size");
+  static auto* const next = next_of<decltype(::malloc_usable_size)>("malloc_usable_size");
   return next(block);
 }
 
@@ -102,25 +108,26 @@ std::size_t malloc_usable_size(void* block) noexcept {
 
 // Its lists of destructors of static and thread_local variables.
 int __cxa_atexit(void (*run)(void*), void* object, void* library) noexcept {
-  static auto* const next = next_of<int(void (*)(void*), void*, void*)>("__cxa_atexit");
+  static auto* const next = next_of<decltype(::__cxa_atexit)>("__cxa_atexit");
   const outside_heap kept;
   return next(run, object, library);
 }
 
 int __cxa_thread_atexit_impl(void (*run)(void*), void* object, void* library) noexcept {
-  static auto* const next = next_of<int(void (*)(void*), void*, void*)>("__cxa_thread_atexit_impl");
+  static auto* const next =
+      next_of<decltype(::__cxa_thread_atexit_impl)>("__cxa_thread_atexit_impl");
   const outside_heap kept;
   return next(run, object, library);
 }
 
 FILE* fopen(const char* __restrict path, const char* __restrict mode) {
-  static auto* const next = next_of<FILE*(const char*, const char*)>("fopen");
+  static auto* const next = next_of<decltype(::fopen)>("fopen");
   const outside_heap kept;
   return next(path, mode);
 }
 
 FILE* fdopen(int fd, const char* mode) noexcept {
-  static auto* const next = next_of<FILE*(int, const char*)>("fdopen");
+  static auto* const next = next_of<decltype(::fdopen)>("fdopen");
   const outside_heap kept;
   return next(fd, mode);
 }

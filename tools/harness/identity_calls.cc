@@ -19,6 +19,20 @@
 #include "kedge/tools/harness/libc_call.h"
 #include "kedge/tools/harness/world_state.h"
 
+extern "C" {
+// Functions of later C libraries.
+std::uint32_t arc4random() noexcept;
+void arc4random_buf(void* to, std::size_t size) noexcept;
+std::uint32_t arc4random_uniform(std::uint32_t bound) noexcept;
+[[gnu::weak]] decltype(::getrandom) __interceptor_getrandom;
+[[gnu::weak]] decltype(::getentropy) __interceptor_getentropy;
+[[gnu::weak]] decltype(::arc4random_buf) __interceptor_arc4random_buf;
+[[gnu::weak]] decltype(::getpid) __interceptor_getpid;
+[[gnu::weak]] decltype(::setenv) __interceptor_setenv;
+[[gnu::weak]] decltype(::putenv) __interceptor_putenv;
+[[gnu::weak]] decltype(::clearenv) __interceptor_clearenv;
+}
+
 using kedge::harness::caller;
 using kedge::harness::next_of;
 using kedge::harness::running_process;
@@ -67,17 +81,12 @@ bool put_entry(running_process& p, char* entry, std::size_t name_size, bool repl
 
 extern "C" {
 
-// Functions of later C libraries.
-std::uint32_t arc4random() noexcept;
-void arc4random_buf(void* to, std::size_t size) noexcept;
-std::uint32_t arc4random_uniform(std::uint32_t bound) noexcept;
-
 ssize_t getrandom(void* to, std::size_t size, unsigned flags) {
   if (running_process* const p = caller()) {
     fill_random(*p, to, size);
     return static_cast<ssize_t>(size);
   }
-  static auto* const next = next_of<ssize_t(void*, std::size_t, unsigned)>("getrandom");
+  static auto* const next = next_of("getrandom", &__interceptor_getrandom);
   return next(to, size, flags);
 }
 
@@ -91,13 +100,13 @@ int getentropy(void* to, std::size_t size) {
     fill_random(*p, to, size);
     return 0;
   }
-  static auto* const next = next_of<int(void*, std::size_t)>("getentropy");
+  static auto* const next = next_of("getentropy", &__interceptor_getentropy);
   return next(to, size);
 }
 
 void arc4random_buf(void* to, std::size_t size) noexcept {
   if (running_process* const p = caller()) return fill_random(*p, to, size);
-  static auto* const next = next_of<void(void*, std::size_t)>("arc4random_buf");
+  static auto* const next = next_of("arc4random_buf", &__interceptor_arc4random_buf);
   next(to, size);
 }
 
@@ -118,7 +127,7 @@ std::uint32_t arc4random_uniform(std::uint32_t bound) noexcept {
 
 pid_t getpid() noexcept {
   if (const running_process* const p = caller()) return p->pid;
-  static auto* const next = next_of<pid_t()>("getpid");
+  static auto* const next = next_of("getpid", &__interceptor_getpid);
   return next();
 }
 
@@ -137,7 +146,7 @@ int setenv(const char* name, const char* value, int replaces) noexcept {
     std::memcpy(entry + size + 1, value, value_size);
     return put_entry(*p, entry, size, replaces != 0) ? 0 : -1;
   }
-  static auto* const next = next_of<int(const char*, const char*, int)>("setenv");
+  static auto* const next = next_of("setenv", &__interceptor_setenv);
   return next(name, value, replaces);
 }
 
@@ -147,7 +156,7 @@ int putenv(char* entry) noexcept {
     if (end == nullptr) return unsetenv(entry);
     return put_entry(*p, entry, static_cast<std::size_t>(end - entry), true) ? 0 : -1;
   }
-  static auto* const next = next_of<int(char*)>("putenv");
+  static auto* const next = next_of("putenv", &__interceptor_putenv);
   return next(entry);
 }
 
@@ -156,7 +165,7 @@ int clearenv() noexcept {
     *environ = nullptr;
     return 0;
   }
-  static auto* const next = next_of<int()>("clearenv");
+  static auto* const next = next_of("clearenv", &__interceptor_clearenv);
   return next();
 }
 

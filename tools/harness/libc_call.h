@@ -19,9 +19,11 @@ inline running_process* caller() noexcept {
 // Fills memory from the process's random numbers.
 void fill_random(running_process& p, void* to, std::size_t size) noexcept;
 
-// Returns the next definition of the function `name`, which is the C library's.
+// Returns the next definition of the function `name`: that of a sanitizer, which is a weak symbol,
+// or the C library's.
 template <class Function>
-Function* next_of(const char* name) noexcept {
+Function* next_of(const char* name, Function* interceptor = nullptr) noexcept {
+  if (interceptor != nullptr) return interceptor;
   const base::outside_heap kept;
   void* const found = dlsym(RTLD_NEXT, name);
   if (found == nullptr) std::abort();

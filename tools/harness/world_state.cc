@@ -524,6 +524,12 @@ void world_state::run_work(running_process& p, const void* place) noexcept {
   p.sending = std::move(sending);
 }
 
+void world_state::stop_outside(const char* call) noexcept {
+  const base::outside_heap kept;
+  stop_uncontrolled("would block in " + std::string(call) +
+                    "(), for something that is outside of the world");
+}
+
 std::uint64_t world_state::next_address(std::uint64_t size) noexcept {
   constexpr std::uint64_t unit = 1u << 16;  // no page is larger
   return std::exchange(next_address_, next_address_ + (size + 2 * unit - 1) / unit * unit);

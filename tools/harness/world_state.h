@@ -158,6 +158,7 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   void unpark(const void* place) noexcept override;
   void leave() noexcept override;
   void note_outside(int source, std::uint64_t ident) noexcept override;
+  [[noreturn]] void stop_outside(const char* call) noexcept override;
   void run_later(work* run, std::shared_ptr<void> job) override;
   std::uint64_t next_address(std::uint64_t size) noexcept override;
   std::uint64_t now() const noexcept override { return time; }
