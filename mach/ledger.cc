@@ -15,6 +15,7 @@
 #include "kedge/mach/reference_counts.h"
 #include "kedge/mach/space_incarnation.h"
 #include "kedge/runtime/base/mutex.h"
+#include "kedge/runtime/base/outside_heap.h"
 
 namespace kedge::mach::ledger {
 
@@ -81,6 +82,7 @@ using hold = std::lock_guard<base::mutex>;
 
 void put(const key& k, const place& where, bool only_if_in_message) noexcept {
   try {
+    const base::outside_heap shared;
     const hold held(lock);
     all().put(k, where, only_if_in_message);
   } catch (const std::bad_alloc&) {

@@ -11,6 +11,7 @@
 #include "kedge/mach/misuse.h"
 #include "kedge/mach/space_incarnation.h"
 #include "kedge/runtime/base/mutex.h"
+#include "kedge/runtime/base/outside_heap.h"
 
 namespace kedge::mach::reference_counts {
 namespace {
@@ -147,6 +148,7 @@ void adopt(std::uint32_t space, mach_port_name_t name, const place& where) {
 
 bool try_adopt(std::uint32_t space, mach_port_name_t name, const place& where) noexcept {
   {
+    const base::outside_heap shared;
     const hold held(lock);
     table::entry* const found = counts.find(key_of(space, name));
     if (found == nullptr) {

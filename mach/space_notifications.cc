@@ -16,6 +16,7 @@
 #include "kedge/mach/error.h"
 #include "kedge/mach/notification_request.h"
 #include "kedge/mach/space_incarnation.h"
+#include "kedge/runtime/base/outside_heap.h"
 #include "kedge/runtime/errc.h"
 
 namespace kedge::mach {
@@ -63,6 +64,7 @@ space_notifications::registry& space_notifications::registry_of_process() {
   static constinit std::atomic<registry*> current{nullptr};
   registry* found = current.load(std::memory_order_acquire);
   while (found == nullptr || found->generation != fork_generation()) {
+    const base::outside_heap shared;
     auto made = std::make_unique<registry>();
     made->of_parent = found;
     if (current.compare_exchange_strong(found, made.get(), std::memory_order_acq_rel)) {

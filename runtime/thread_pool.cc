@@ -13,13 +13,15 @@
 #include <utility>
 #include <vector>
 
+#include "kedge/runtime/base/outside_heap.h"
+#include "kedge/runtime/base/parker.h"
 #include "kedge/runtime/errc.h"
 #include "kedge/runtime/reactor/fork_generation.h"
 #include "kedge/runtime/reactor/start_thread.h"
 
 namespace kedge {
 
-class thread_pool::state {
+class thread_pool::state : public std::enable_shared_from_this<state> {
  public:
   explicit state(std::size_t threads) noexcept : limit_(threads) {}
 
@@ -33,6 +35,8 @@ class thread_pool::state {
   bool close() noexcept;
 
  private:
+  friend class job;
+  void submit_to(base::parker& scheduler, std::shared_ptr<job> j);
   static void* run(void* self) noexcept;
   int start_one() noexcept;
   void serve() noexcept;
@@ -55,6 +59,8 @@ void thread_pool::state::submit(std::shared_ptr<job> j) {
   if (is_of_parent()) throw std::system_error(errc::forked, "kedge::thread_pool");
   const std::lock_guard lock(mutex_);
   if (is_closed_) throw std::system_error(errc::closed, "kedge::thread_pool");
+  if (base::parker* const scheduler = base::parker::of_thread()) [[unlikely]]
+    return submit_to(*scheduler, std::move(j));
   if (idle_ <= queued_ && threads_.size() < limit_) {
     const int error = start_one();
     if (error != 0 && threads_.empty()) {
@@ -68,6 +74,32 @@ void thread_pool::state::submit(std::shared_ptr<job> j) {
   queue_.push_back(queued);
   ++queued_;
   has_work_.notify_one();
+}
+
+// The job is in no queue: pools of the program are shared by the processes of a simulation, but
+// their jobs are not.
+void thread_pool::state::submit_to(base::parker& scheduler, std::shared_ptr<job> j) {
+  job& queued = *j;
+  queued.scheduled_by_ = shared_from_this();
+  queued.stage_ = job::stage::queued;
+  scheduler.run_later(job::run_scheduled, std::move(j));
+}
+
+void thread_pool::job::run_scheduled(const std::shared_ptr<void>& self) noexcept {
+  const auto held = std::static_pointer_cast<job>(self);
+  job& j = *held;
+  const std::shared_ptr<class state> pool = std::move(j.scheduled_by_);
+  {
+    const std::lock_guard lock(pool->mutex_);
+    if (j.stage_ != stage::queued) return;  // withdrawn
+    j.stage_ = stage::running;
+  }
+  j.call();
+  {
+    const std::lock_guard lock(pool->mutex_);
+    j.stage_ = stage::ended;
+  }
+  j.post_wake(held);
 }
 
 // Returns 0 or an errno.
@@ -121,8 +153,10 @@ thread_pool::progress thread_pool::state::leave(job& j) noexcept {
   const std::lock_guard lock(mutex_);
   if (j.stage_ == job::stage::running) return progress::running;
   if (j.stage_ != job::stage::queued) return progress::ended;
-  queue_.remove(j);
-  --queued_;
+  if (j.scheduled_by_ == nullptr) {
+    queue_.remove(j);
+    --queued_;
+  }
   j.stage_ = job::stage::idle;
   withdrawn = std::move(j.queued_self_);
   return progress::withdrawn;
@@ -194,6 +228,7 @@ thread_pool& thread_pool::of_process() {
 thread_pool& process_pool::get() {
   thread_pool* present = pool_.load(std::memory_order_acquire);
   while (present == nullptr || present->is_of_parent()) {
+    const base::outside_heap shared;
     auto made = std::make_unique<thread_pool>(threads_);
     if (pool_.compare_exchange_strong(present, made.get(), std::memory_order_acq_rel,
                                       std::memory_order_acquire)) {

@@ -8,6 +8,9 @@
 // signal of the process interrupts the program's own threads; a process that a function forks
 // inherits this mask.
 //
+// In a process that a base::parker schedules a pool has no threads. The parker runs a function at a
+// later step.
+//
 // After a fork a pool is the parent's: in the child offload() throws std::system_error
 // (errc::forked), and the destructor frees nothing. The child may make pools of its own.
 //
@@ -41,9 +44,13 @@ class thread_pool {
     // Runs the function, and keeps how it ended. On a thread of the pool.
     virtual void call() noexcept = 0;
 
+    // Runs it for a scheduler that has no threads.
+    static void run_scheduled(const std::shared_ptr<void>& self) noexcept;
+
     // Guarded by the pool's mutex:
     stage stage_ = stage::idle;
     std::shared_ptr<job> queued_self_;
+    std::shared_ptr<class state> scheduled_by_;  // a base::parker runs it
     base::list_link<job> link_;
   };
 

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <utility>
 
 namespace kedge::base {
@@ -38,6 +39,20 @@ class parker {
   // The caller's wait was interrupted, and its call has left the kernel: it holds nothing of the
   // kernel's any more. If the scheduler has ended the process, this does not return.
   virtual void leave() noexcept = 0;
+
+  // The caller is about to wait for an event that no kernel of ours causes, such as one of a file
+  // or of a child: `source` of EVFILT_*, and its ident. It goes on to wait.
+  virtual void note_outside(int source, std::uint64_t ident) noexcept = 0;
+  // Likewise in a call of the C library, of this name. Does not return.
+  [[noreturn]] virtual void stop_outside(const char* call) noexcept = 0;
+  // Instead of starting a thread: calls run(job) once, later, as if on a thread of its own. Throws
+  // std::bad_alloc.
+  using work = void(const std::shared_ptr<void>& job) noexcept;
+  virtual void run_later(work* run, std::shared_ptr<void> job) = 0;
+
+  // Returns where memory of `size` bytes is to be mapped, so that it is at the same address in
+  // every run, or 0: anywhere.
+  virtual std::uint64_t next_address(std::uint64_t size) noexcept = 0;
 
   // Nanoseconds of the clock that the deadlines are measured by, and all time of the process.
   virtual std::uint64_t now() const noexcept = 0;

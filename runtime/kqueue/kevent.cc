@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdint>
 
+#include "kedge/runtime/base/outside_heap.h"
 #include "kedge/runtime/base/parker.h"
 #include "kedge/runtime/kqueue/descriptors/kqueue_registry.h"
 #include "kedge/runtime/kqueue/extension.h"
@@ -100,6 +101,7 @@ template <class Event, class Name>
 [[gnu::noinline]] int call_slow_path(call_kind kind, Name name, const Event* changes, int nchanges,
                                      Event* events, int nevents, unsigned flags,
                                      const timespec* timeout) noexcept {
+  const base::outside_heap of_kernel;
   int error = (flags & other_kinds) != 0 ? EINVAL : 0;
   deadline until;
   if ((flags & KEVENT_FLAG_IMMEDIATE) != 0) {
@@ -151,6 +153,7 @@ by_handle name_of(const struct kedge_kqueue& handle) noexcept {
 }  // namespace kedge::kqueue
 
 extern "C" int kqueue(void) {
+  const kedge::base::outside_heap of_kernel;
   kedge::kqueue::report_bypassed_calls();
   return kedge::kqueue::kqueue_registry::make();
 }

@@ -297,6 +297,7 @@ class queue {
   void ask_epoll(wait_round& r, deadline& until) noexcept;
   void ask_and_park(wait_round& r, deadline& until, base::parker& by) noexcept;
   std::uint64_t next_due() const noexcept;
+  const knote_record* find_outside() const noexcept;
   int deliver_round(wait_round& r, event_writer& out, deadline& until) noexcept;
   int deliver_reported(wait_round& r, event_writer& out, bool& seen_all, bool& is_stuck) noexcept;
   inline int check_wait(const wait_round& r) noexcept;

@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <cstdint>
 
+#include "kedge/runtime/base/outside_heap.h"
+#include "kedge/runtime/kqueue/descriptors/kqueue_registry.h"
 #include "kedge/runtime/kqueue/epoll_call.h"
 #include "kedge/runtime/kqueue/extension.h"
 #include "kedge/runtime/kqueue/interruption.h"
@@ -58,6 +60,7 @@ int queue::finish_wait(wait_round& r, event_writer& out, deadline& until) noexce
 }
 
 int queue::collect_from(int result, wait_round& r, event_writer& out, deadline& until) noexcept {
+  const base::outside_heap of_kernel;
   while (result == wait_again) {
     plan(r, out, until);
     if (r.room != 0) ask_epoll(r, until);
@@ -126,6 +129,26 @@ std::uint64_t queue::next_due() const noexcept {
   return earliest;
 }
 
+// Returns an enabled knote whose event comes from outside of what a scheduler controls: that of a
+// descriptor that is not a kqueue, or of a signal or a child. Null: there is none.
+const knote_record* queue::find_outside() const noexcept {
+  std::size_t place = 0;
+  for (const knote_record* k; (k = descriptors_.any_from(place)) != nullptr; ++place) {
+    if (kqueue_registry::is_kqueue(static_cast<int>(k->ident))) continue;
+    while (k != nullptr && k->disabled) k = k->chain;
+    if (k != nullptr) return k;
+  }
+  constexpr std::int16_t others[] = {EVFILT_SIGNAL, EVFILT_PROC};
+  for (const std::int16_t filter : others) {
+    if (slots_[filter_index(filter)].phase != slot_state::open) continue;
+    for (std::size_t bucket = 0; const knote_record* k = others_.any_from(bucket); ++bucket) {
+      while (k != nullptr && (k->filter != filter || k->disabled)) k = k->chain;
+      if (k != nullptr) return k;
+    }
+  }
+  return nullptr;
+}
+
 // Asks epoll, and if it has nothing hands the thread to its scheduler. Events are then looked for
 // in the next round. Releases the lock meanwhile.
 void queue::ask_and_park(wait_round& r, deadline& until, base::parker& by) noexcept {
@@ -136,7 +159,11 @@ void queue::ask_and_park(wait_round& r, deadline& until, base::parker& by) noexc
   --collectors_;
   parked_by_ = &by;
   const std::uint64_t end = std::min(until.ends_at(), next_due());
+  const knote_record* const outside = find_outside();
+  const int source = outside != nullptr ? outside->filter : 0;
+  const std::uint64_t ident = outside != nullptr ? outside->ident : 0;
   lock_.unlock();
+  if (source != 0) by.note_outside(source, ident);
   const base::parker::ended how = by.park(this, end);
   lock_.lock();
   parked_by_ = nullptr;

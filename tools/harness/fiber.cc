@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <system_error>
@@ -119,13 +121,17 @@ struct stack_pool {
 thread_local stack_pool pool;
 
 std::byte* take_stack() {
-  if (!pool.unused.empty()) {
-    std::byte* const taken = pool.unused.back();
-    pool.unused.pop_back();
+  // The lowest one, so that the n-th of a world has the same stack in every world.
+  if (const auto first = std::ranges::min_element(pool.unused); first != pool.unused.end()) {
+    std::byte* const taken = *first;
+    pool.unused.erase(first);
     return taken;
   }
   const std::size_t guard = stack_pool::guard_size();
-  void* const at = ::mmap(nullptr, fiber::stack_size + guard, PROT_READ | PROT_WRITE,
+  // At a fixed place if it is free, so that it is the same in every run of the program.
+  static constinit std::atomic<std::uintptr_t> next{0x1400'0000'0000};
+  void* const wanted = reinterpret_cast<void*>(next.fetch_add(2 * fiber::stack_size));
+  void* const at = ::mmap(wanted, fiber::stack_size + guard, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANON, -1, 0);
   if (at == MAP_FAILED) throw std::system_error(errno, std::system_category(), "a fiber's stack");
   ::mprotect(at, guard, PROT_NONE);

@@ -1,7 +1,7 @@
 // fiber: a function on a stack of its own, which runs until it hands over, and goes on later.
 //
-// Threads: a fiber is resumed on the thread that made it. There, resume() and hand_over() nest like
-// a call and its return.
+// Threads: a fiber is resumed on one thread. There, resume() and hand_over() nest like a call and
+// its return.
 // Ownership: a fiber that is destroyed before its function has returned leaves the stack as it is:
 // no destructor runs there. Stacks are kept for later fibers.
 #pragma once

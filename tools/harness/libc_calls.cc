@@ -1,44 +1,41 @@
-// The calls of the C library by which a process would reach out of its world: the clocks, sleeps,
-// exit(), randomness, threads. In a process they are the world's. Elsewhere they are the C
-// library's own.
+// The clocks, the sleeps and exit() of the C library. In a process they are the world's. Elsewhere
+// they are the C library's own.
 //
 // They are defined here, so that a program that links the harness has them. They are not there on
 // Darwin, which has no worlds.
 #if !defined(__APPLE__)
 
-#include <dlfcn.h>
 #include <errno.h>
-#include <pthread.h>
-#include <sys/random.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 
+#include "kedge/tools/harness/libc_call.h"
 #include "kedge/tools/harness/world_state.h"
+
+extern "C" {
+[[gnu::weak]] decltype(::clock_gettime) __interceptor_clock_gettime;
+[[gnu::weak]] decltype(::gettimeofday) __interceptor_gettimeofday;
+[[gnu::weak]] decltype(::time) __interceptor_time;
+[[gnu::weak]] decltype(::nanosleep) __interceptor_nanosleep;
+[[gnu::weak]] decltype(::clock_nanosleep) __interceptor_clock_nanosleep;
+[[gnu::weak]] decltype(::sleep) __interceptor_sleep;
+[[gnu::weak]] decltype(::usleep) __interceptor_usleep;
+[[gnu::weak]] decltype(::exit) __interceptor_exit;
+[[gnu::weak]] decltype(::_exit) __interceptor__exit;
+}
 
 namespace {
 
+using kedge::harness::caller;
+using kedge::harness::next_of;
 using kedge::harness::running_process;
 using kedge::harness::world_state;
 
 constexpr std::uint64_t second = 1'000'000'000u;
-
-// The process that calls; null: it is not in a world.
-running_process* caller() noexcept {
-  return world_state::running();
-}
-
-// Returns the next definition of the function `name`, which is the C library's.
-template <class Function>
-Function* next_of(const char* name) noexcept {
-  void* const found = dlsym(RTLD_NEXT, name);
-  if (found == nullptr) abort();
-  return reinterpret_cast<Function*>(found);
-}
 
 bool is_wall(clockid_t clock) noexcept {
   return clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE || clock == CLOCK_TAI;
@@ -72,7 +69,7 @@ int clock_gettime(clockid_t clock, timespec* now) noexcept {
     now->tv_nsec = static_cast<long>(t % second);
     return 0;
   }
-  static auto* const next = next_of<decltype(clock_gettime)>("clock_gettime");
+  static auto* const next = next_of("clock_gettime", &__interceptor_clock_gettime);
   return next(clock, now);
 }
 
@@ -83,7 +80,7 @@ int gettimeofday(timeval* __restrict now, void* __restrict zone) noexcept {
     now->tv_usec = static_cast<suseconds_t>(t % second / 1000);
     return 0;
   }
-  static auto* const next = next_of<int(timeval*, void*)>("gettimeofday");
+  static auto* const next = next_of("gettimeofday", &__interceptor_gettimeofday);
   return next(now, zone);
 }
 
@@ -93,7 +90,7 @@ time_t time(time_t* now) noexcept {
     if (now != nullptr) *now = t;
     return t;
   }
-  static auto* const next = next_of<time_t(time_t*)>("time");
+  static auto* const next = next_of("time", &__interceptor_time);
   return next(now);
 }
 
@@ -106,7 +103,7 @@ int nanosleep(const timespec* length, timespec* rest) {
     sleep_for(*p, nanoseconds_of(*length));
     return 0;
   }
-  static auto* const next = next_of<int(const timespec*, timespec*)>("nanosleep");
+  static auto* const next = next_of("nanosleep", &__interceptor_nanosleep);
   return next(length, rest);
 }
 
@@ -122,8 +119,7 @@ int clock_nanosleep(clockid_t clock, int flags, const timespec* time, timespec* 
     }
     return 0;
   }
-  static auto* const next =
-      next_of<int(clockid_t, int, const timespec*, timespec*)>("clock_nanosleep");
+  static auto* const next = next_of("clock_nanosleep", &__interceptor_clock_nanosleep);
   return next(clock, flags, time, rest);
 }
 
@@ -132,7 +128,7 @@ unsigned sleep(unsigned seconds) {
     sleep_for(*p, seconds * second);
     return 0;
   }
-  static auto* const next = next_of<unsigned(unsigned)>("sleep");
+  static auto* const next = next_of("sleep", &__interceptor_sleep);
   return next(seconds);
 }
 
@@ -141,33 +137,22 @@ int usleep(useconds_t microseconds) {
     sleep_for(*p, std::uint64_t{microseconds} * 1000);
     return 0;
   }
-  static auto* const next = next_of<int(useconds_t)>("usleep");
+  static auto* const next = next_of("usleep", &__interceptor_usleep);
   return next(microseconds);
 }
 
 void exit(int status) noexcept {
   if (running_process* const p = caller()) p->of.end_running(status);
-  static auto* const next = next_of<void(int)>("exit");
+  static auto* const next = next_of("exit", &__interceptor_exit);
   next(status);
   abort();
 }
 
 void _exit(int status) {
   if (running_process* const p = caller()) p->of.end_running(status);
-  static auto* const next = next_of<void(int)>("_exit");
+  static auto* const next = next_of("_exit", &__interceptor__exit);
   next(status);
   abort();
-}
-
-int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*),
-                   void* argument) noexcept {
-  if (running_process* const p = caller()) {
-    p->of.note_uncontrolled("\"" + p->name + "\" makes a second thread, which a world cannot run");
-    return EAGAIN;
-  }
-  static auto* const next =
-      next_of<int(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*)>("pthread_create");
-  return next(thread, attributes, run, argument);
 }
 
 }  // extern "C"

@@ -2,6 +2,8 @@
 #include "kedge/tools/harness/world_state.h"
 
 #include <cxxabi.h>
+#include <sys/event.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -12,6 +14,7 @@
 
 #include "kedge/mach/abandoned_task.h"
 #include "kedge/mach/pooled_port.h"
+#include "kedge/runtime/base/outside_heap.h"
 #include "kedge/runtime/base/process_state.h"
 #include "kedge/runtime/kqueue/extension.h"
 
@@ -100,6 +103,23 @@ running_process::running_process(world_state& w, process_index i, std::string n,
       options(std::move(o)),
       thread_state(new std::byte[base::process_state::total()]()) {}
 
+running_process::~running_process() {
+  if (later.empty()) return;
+  // What has not run is never destroyed either.
+  const unchecked_allocations unchecked;
+  static_cast<void>(new std::deque<later_work>(std::move(later)));
+}
+
+void* running_process::heap_frames::allocate(std::size_t size) {
+  void* const block = heap.allocate(size);
+  if (block == nullptr) throw std::bad_alloc();
+  return block;
+}
+
+void running_process::heap_frames::release(void* block, std::size_t) noexcept {
+  process_heap::release(block);
+}
+
 world_state::world_state(world& facade, std::uint64_t s)
     : seed(s), facade_(facade), random_(s * 0x9e3779b97f4a7c15u + 1) {
   if (!kernel::has_many_tasks()) {
@@ -118,6 +138,10 @@ world_state::~world_state() {
     if (!each->is_over()) kill(*each);
   }
   processes.clear();
+  if (next_address_ != first_address) {
+    const outside_processes outside;
+    vm_deallocate(mach_task_self(), first_address, next_address_ - first_address);
+  }
   kernel::set_call_scheduler(nullptr);
   kernel::use_clock(nullptr, nullptr);
   the_world = nullptr;
@@ -127,11 +151,15 @@ running_process* world_state::running() noexcept {
   return running_now;
 }
 
-std::uint64_t world_state::draw() noexcept {
-  std::uint64_t z = (random_ += 0x9e3779b97f4a7c15u);
+std::uint64_t world_state::draw_from(std::uint64_t& state) noexcept {
+  std::uint64_t z = (state += 0x9e3779b97f4a7c15u);
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
   z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
   return z ^ (z >> 31);
+}
+
+std::uint64_t world_state::draw() noexcept {
+  return draw_from(random_);
 }
 
 std::size_t world_state::choose(std::string_view what, std::size_t count) {
@@ -161,11 +189,22 @@ running_process& world_state::start(std::string name, std::function<int(int, cha
   auto& p = *processes.emplace_back(std::make_unique<running_process>(
       *this, index, std::move(name), std::move(main), std::move(options)));
   constexpr std::int32_t first_pid = 101;
-  p.task = kernel::create_task(kernel::task_options{.name_seed = seed * 1009 + index,
-                                                    .pid = first_pid + static_cast<int>(index),
-                                                    .pid_version = index + 1});
+  p.pid = first_pid + static_cast<std::int32_t>(index);
+  p.task = kernel::create_task(kernel::task_options{
+      .name_seed = seed * 1009 + index, .pid = p.pid, .pid_version = index + 1});
   kernel::set_guard_behaviour(p.task, kernel::guard_behaviour::record);
+  p.entropy = (seed + 1) * 0xd1342543de82ef95u + index;
+  // The strings are shared: setenv() replaces them, and changes none.
+  for (char** each = environ; each != nullptr && *each != nullptr; ++each) {
+    p.environment.push_back(*each);
+  }
+  p.environment.push_back(nullptr);
+  p.environment_now = p.environment.data();
   p.stack.emplace(run_process, &p);
+  if (p.options.heap && process_heap::is_supported) {
+    p.memory = std::make_unique<running_process::heap_frames>(index);
+  }
+  if (p.options.thread) p.thread = std::make_unique<baton_thread>();
   return p;
 }
 
@@ -184,6 +223,7 @@ void world_state::run_process(void* argument) noexcept {
   try {
     status = p.main(static_cast<int>(arguments.size()) - 1, arguments.data());
   } catch (const std::exception& e) {
+    const base::outside_heap kept;
     p.uncaught = e.what();
   } catch (...) {
     p.uncaught = "an exception";
@@ -195,6 +235,14 @@ void world_state::end_running(int status) noexcept {
   running_process& p = *running_now;
   p.status = status & 0xff;
   p.now = running_process::state::ended;
+  p.is_dying = true;
+  finish(p);
+}
+
+// The process does not go on where it is. If it runs work of run_later(), it has a call behind
+// that, which leaves the kernel first.
+void world_state::finish(running_process& p) noexcept {
+  if (p.end_of_work != nullptr) std::longjmp(*p.end_of_work, 1);
   p.stack->finish();
 }
 
@@ -204,6 +252,7 @@ void world_state::bury(running_process& p) noexcept {
   kernel::terminate_task(p.task);
   kqueue::close_all_of(owner_of(p.task));
   mach::abandon_task(p.task);
+  p.memory.reset();
 }
 
 // A fault has ended tasks, whose processes have not noticed.
@@ -233,8 +282,10 @@ void world_state::kill(running_process& p) {
   }
   // A call that waits leaves the kernel first: it has references there.
   p.is_dying = true;
-  if (p.now == running_process::state::parked && p.place != nullptr) resume(p);
+  const bool waits = p.now == running_process::state::parked && p.place != nullptr;
+  if (waits || p.end_of_work != nullptr) resume(p);
   p.now = running_process::state::killed;
+  if (p.thread != nullptr) p.thread->abandon();
   p.status = status_of_kill;
   bury(p);
 }
@@ -246,19 +297,35 @@ void world_state::suspend(running_process& p, bool is_suspended) {
 }
 
 void world_state::resume(running_process& p) {
+  if (p.thread == nullptr) return resume_here(p);
+  p.thread->run([this, &p] { resume_here(p); });
+}
+
+// On the thread that has the variables of the process.
+void world_state::resume_here(running_process& p) {
   running_process* const outer = std::exchange(running_now, &p);
   base::parker* const outer_parker = base::parker::set_of_thread(this);
   const kernel::task task = kernel::set_current_task(p.task);
   const int error = errno;
+  std::swap(environ, p.environment_now);
   base::process_state::exchange(p.thread_state.get());
   auto* const exceptions = reinterpret_cast<std::byte*>(abi::__cxa_get_globals());
   std::swap_ranges(p.exceptions, p.exceptions + sizeof p.exceptions, exceptions);
   {
     const unchecked_allocations unchecked;
-    p.stack->resume();
+    if (p.memory != nullptr) {
+      frame_recycler::use(p.memory.get());
+      process_heap* const outer_heap = process_heap::set_current(&p.memory->heap);
+      p.stack->resume();
+      process_heap::set_current(outer_heap);
+      frame_recycler::use(nullptr);
+    } else {
+      p.stack->resume();
+    }
   }
   std::swap_ranges(p.exceptions, p.exceptions + sizeof p.exceptions, exceptions);
   base::process_state::exchange(p.thread_state.get());
+  std::swap(environ, p.environment_now);
   errno = error;
   kernel::set_current_task(task);
   base::parker::set_of_thread(outer_parker);
@@ -368,6 +435,18 @@ void world_state::note_uncontrolled(std::string what) {
   if (uncontrolled_.empty()) uncontrolled_ = std::move(what);
 }
 
+void world_state::stop_uncontrolled(const std::string& what) noexcept {
+  const base::outside_heap kept;
+  running_process& p = *running_now;
+  note_uncontrolled("\"" + p.name + "\" " + what);
+  p.now = running_process::state::parked;
+  p.deadline = base::parker::never;
+  p.is_woken = false;
+  p.parked_at = static_cast<std::uint32_t>(steps);
+  while (!p.is_dying) hand_over(p);
+  finish(p);
+}
+
 void world_state::fail(std::string what) {
   has_failed = true;
   throw failure(report(what));
@@ -381,6 +460,11 @@ base::parker::ended world_state::park(const void* place, std::uint64_t deadline)
   if (fault_is_planned_) {
     const outside_processes outside;
     end_fault(p);
+  }
+  if (!p.later.empty()) {
+    run_work(p, place);
+    // What it has done may be what the caller waits for.
+    return p.is_dying ? ended::interrupted : ended::woken;
   }
   p.place = place;
   p.deadline = deadline;
@@ -406,7 +490,57 @@ void world_state::unpark(const void* place) noexcept {
 
 void world_state::leave() noexcept {
   running_process& p = *running_now;
-  if (p.is_dying) p.stack->finish();
+  if (p.is_dying) finish(p);
+}
+
+void world_state::run_later(work* what, std::shared_ptr<void> job) {
+  const base::outside_heap kept;
+  running_now->later.push_back({what, std::move(job)});
+}
+
+// Runs the first work of run_later() at a later step, as if on another thread. The process is in a
+// call that waits, whose kernel has the place.
+void world_state::run_work(running_process& p, const void* place) noexcept {
+  p.place = place;
+  p.is_woken = true;
+  p.parked_at = static_cast<std::uint32_t>(steps);
+  p.now = running_process::state::parked;
+  hand_over(p);
+  p.place = nullptr;
+  if (p.is_dying) return;
+  p.now = running_process::state::ready;
+  running_process::later_work next = std::move(p.later.front());
+  p.later.pop_front();
+  const kernel::scheduled_call call = p.call;
+  std::optional<message_record> sending = std::move(p.sending);
+  const std::unique_ptr<std::byte[]> thread_state(new std::byte[base::process_state::total()]());
+  std::jmp_buf end_of_work;
+  std::jmp_buf* const outer = std::exchange(p.end_of_work, &end_of_work);
+  base::process_state::exchange(thread_state.get());
+  if (setjmp(end_of_work) == 0) next.run(next.job);
+  base::process_state::exchange(thread_state.get());
+  p.end_of_work = outer;
+  p.call = call;
+  p.sending = std::move(sending);
+}
+
+void world_state::stop_outside(const char* call) noexcept {
+  const base::outside_heap kept;
+  stop_uncontrolled("would block in " + std::string(call) +
+                    "(), for something that is outside of the world");
+}
+
+std::uint64_t world_state::next_address(std::uint64_t size) noexcept {
+  constexpr std::uint64_t unit = 1u << 16;  // no page is larger
+  return std::exchange(next_address_, next_address_ + (size + 2 * unit - 1) / unit * unit);
+}
+
+void world_state::note_outside(int source, std::uint64_t ident) noexcept {
+  const char* const kind = source == EVFILT_SIGNAL ? "signal "
+                           : source == EVFILT_PROC ? "process "
+                                                   : "fd ";
+  note_uncontrolled("\"" + running_now->name + "\" waits in kevent() for " + kind +
+                    std::to_string(ident) + ", which is outside of the world");
 }
 
 void world_state::sleep_until(std::uint64_t deadline) noexcept {
@@ -416,6 +550,7 @@ void world_state::sleep_until(std::uint64_t deadline) noexcept {
     p.is_woken = false;
     p.now = running_process::state::parked;
     hand_over(p);
+    if (p.is_dying) finish(p);
     p.now = running_process::state::ready;
   }
 }
@@ -428,6 +563,7 @@ void world_state::before(const kernel::scheduled_call& call) noexcept {
   p.call = call;
   if (!call.is_noticeable) return;
   hand_over(p);
+  if (p.is_dying) finish(p);
   ++p.calls;
   const outside_processes outside;
   if (is_message(call)) before_message(p, call);
@@ -436,7 +572,7 @@ void world_state::before(const kernel::scheduled_call& call) noexcept {
 
 void world_state::after(const kernel::scheduled_call& call) noexcept {
   running_process& p = *running_now;
-  if (p.is_dying) p.stack->finish();
+  if (p.is_dying) finish(p);
   {
     const outside_processes outside;
     if (fault_is_planned_) end_fault(p);

@@ -7,8 +7,10 @@
 
 #include <mach/mach.h>
 
+#include <csetjmp>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -20,10 +22,13 @@
 #include "kedge/mach/kernel/extension.h"
 #include "kedge/mach/kernel/scheduling.h"
 #include "kedge/mach/kernel/snapshot.h"
+#include "kedge/runtime/awaiting/frame_recycler.h"
 #include "kedge/runtime/base/parker.h"
+#include "kedge/tools/harness/baton_thread.h"
 #include "kedge/tools/harness/event_log.h"
 #include "kedge/tools/harness/fiber.h"
 #include "kedge/tools/harness/process.h"
+#include "kedge/tools/harness/process_heap.h"
 #include "kedge/tools/harness/world.h"
 
 namespace kedge::harness {
@@ -34,6 +39,7 @@ class running_process {
                   process_options o);
   running_process(const running_process&) = delete;
   running_process& operator=(const running_process&) = delete;
+  ~running_process();
 
   enum class state : std::uint8_t {
     ready,   // it has not run yet, or is before a call that others can notice
@@ -78,6 +84,30 @@ class running_process {
   std::unique_ptr<std::byte[]> thread_state;
   std::byte exceptions[2 * sizeof(void*)]{};
   std::optional<fiber> stack;
+  std::unique_ptr<baton_thread> thread;  // process_options::thread
+
+  // process_options::heap. The frames of its coroutines come from there too.
+  class heap_frames final : public frame_resource {
+   public:
+    explicit heap_frames(std::size_t number) : heap(number) {}
+    void* allocate(std::size_t size) override;
+    void release(void* block, std::size_t size) noexcept override;
+    process_heap heap;
+  };
+  std::unique_ptr<heap_frames> memory;
+
+  // What it would have on threads of a pool: parker::run_later().
+  struct later_work {
+    base::parker::work* run;
+    std::shared_ptr<void> job;
+  };
+  std::deque<later_work> later;
+  std::jmp_buf* end_of_work = nullptr;  // of the work that runs; null: none
+
+  std::int32_t pid = 0;
+  std::uint64_t entropy = 0;       // the state of its random numbers
+  std::vector<char*> environment;  // what it begins with
+  char** environment_now = nullptr;
 
   bool is_over() const noexcept { return now == state::ended || now == state::killed; }
   // Whether it may wait for ever.
@@ -102,6 +132,8 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   void kill(running_process& p);
   void suspend(running_process& p, bool is_suspended);
   const world& facade() const noexcept { return facade_; }
+  // The next of the random numbers of a process.
+  static std::uint64_t draw_from(std::uint64_t& state) noexcept;
   std::size_t choose(std::string_view what, std::size_t count);
   [[noreturn]] void fail(std::string what);
 
@@ -113,6 +145,8 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   void sleep_until(std::uint64_t deadline) noexcept;
   // The real world is asked for something: the run cannot be repeated. Reported at the next step.
   void note_uncontrolled(std::string what);
+  // Likewise, in a process, which does not go on.
+  [[noreturn]] void stop_uncontrolled(const std::string& what) noexcept;
 
   void note_sometimes(std::string_view what, bool is_true, std::source_location at);
 
@@ -123,6 +157,10 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   ended park(const void* place, std::uint64_t deadline) noexcept override;
   void unpark(const void* place) noexcept override;
   void leave() noexcept override;
+  void note_outside(int source, std::uint64_t ident) noexcept override;
+  [[noreturn]] void stop_outside(const char* call) noexcept override;
+  void run_later(work* run, std::shared_ptr<void> job) override;
+  std::uint64_t next_address(std::uint64_t size) noexcept override;
   std::uint64_t now() const noexcept override { return time; }
 
   // kernel::call_scheduler.
@@ -149,7 +187,10 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   std::uint64_t next_time() const noexcept;
   void move_time(std::uint64_t to);
   void resume(running_process& p);
+  void resume_here(running_process& p);
   void hand_over(running_process& p) noexcept;
+  void run_work(running_process& p, const void* place) noexcept;
+  [[noreturn]] static void finish(running_process& p) noexcept;
   void bury(running_process& p) noexcept;
   void bury_lost();
   void before_message(running_process& p, const mach::kernel::scheduled_call& call);
@@ -161,6 +202,9 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   event event_of(event_kind what, const running_process& p) const noexcept;
 
   world& facade_;
+  // Out-of-line memory is mapped from here on.
+  static constexpr std::uint64_t first_address = 0x1800'0000'0000;
+  std::uint64_t next_address_ = first_address;
   std::uint64_t random_;
   running_process* last_ = nullptr;  // who has had the last step
   std::vector<running_process*> candidates_;

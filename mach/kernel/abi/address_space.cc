@@ -17,9 +17,16 @@
 
 #include "kedge/mach/kernel/abi/memory_map.h"
 #include "kedge/mach/kernel/abi/segment_table.h"
+#include "kedge/runtime/base/parker.h"
 
 namespace kedge::mach::kernel::address_space {
 namespace {
+
+// Where memory of that many bytes is to be mapped in a process that a scheduler runs. 0: anywhere.
+user_address scheduled_hint(std::uint64_t size) noexcept {
+  base::parker* const scheduler = base::parker::of_thread();
+  return scheduler != nullptr ? scheduler->next_address(size) : 0;
+}
 
 constexpr int readable = PROT_READ | PROT_WRITE;
 
@@ -114,7 +121,8 @@ class shared_pages final : public passing_memory {
     std::uint64_t size = 0;
     for (const segment& each : parts_) size += each.size;
     const std::lock_guard hold(known().lock);
-    void* const room = mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* const room =
+        mmap(pointer(scheduled_hint(size)), size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (room == MAP_FAILED) return KERN_NO_SPACE;
     user_address next = at = address(room);
     for (const segment& each : parts_) {
@@ -181,7 +189,8 @@ ref<memory_object> share_pieces(const std::vector<piece>& pieces) {
 // Moves the pieces, which are `size` bytes in all, to a free address and returns it. If Linux
 // refuses halfway, moves all pieces back and returns 0.
 user_address move_pieces(const std::vector<piece>& pieces, std::uint64_t size) {
-  void* const room = mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const room =
+      mmap(pointer(scheduled_hint(size)), size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (room == MAP_FAILED) return 0;
   const user_address from = pieces.front().at, to = address(room);
   const auto move = [](user_address at, std::uint64_t length, user_address goal) {
@@ -213,6 +222,7 @@ std::uint64_t page_size() noexcept {
 kern_return_t allocate(std::uint64_t size, user_address& at, user_address hint) noexcept {
   const std::uint64_t whole = round_to_pages(size);
   if (whole < size) return KERN_NO_SPACE;
+  if (hint == 0) hint = scheduled_hint(whole);
   if (whole >= shared_from) {
     if (ref<memory_file> file = memory_file::make(whole)) {
       const std::lock_guard hold(known().lock);
@@ -382,6 +392,8 @@ kern_return_t allocate_from(user_address from, std::uint64_t alignment, std::uin
 }  // namespace
 
 kern_return_t allocate_next(std::uint64_t size, user_address& at) noexcept {
+  if (base::parker::of_thread() != nullptr) [[unlikely]]
+    return allocate(size, at);
   const user_address hint = next_hint();
   const kern_return_t result = allocate(size, at, hint);
   if (result == KERN_SUCCESS) continue_run(hint, at, round_to_pages(size));
@@ -402,12 +414,13 @@ kern_return_t find_room(const place& where, std::uint64_t size, user_address& at
     return KERN_NO_SPACE;
   }
   if (where.at != 0) return allocate_from(where.at, alignment | (page_size() - 1), whole, at);
-  const user_address hint = spare == 0 ? next_hint() : 0;
+  const user_address scheduled = scheduled_hint(whole + spare);
+  const user_address hint = scheduled != 0 ? scheduled : spare == 0 ? next_hint() : 0;
   const std::lock_guard hold(known().lock);
   void* const made = mmap(pointer(hint), whole + spare, readable,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (made == MAP_FAILED) return KERN_NO_SPACE;
-  if (spare == 0) continue_run(hint, address(made), whole);
+  if (spare == 0 && scheduled == 0) continue_run(hint, address(made), whole);
   const user_address first = address(made), last = first + whole + spare;
   at = (first + alignment) & ~alignment;
   if (at > first) munmap(made, at - first);

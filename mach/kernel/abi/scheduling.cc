@@ -5,6 +5,7 @@
 #include <new>
 
 #include "kedge/mach/kernel/abi/current_binding.h"
+#include "kedge/runtime/base/outside_heap.h"
 #include "kedge/runtime/base/parker.h"
 
 namespace kedge::mach::kernel {
@@ -55,6 +56,7 @@ class announcing final : public binding {
     if (parked == nullptr || caller == 0) {
       return default_binding().call(caller, request, reply, memory, file);
     }
+    const base::outside_heap of_kernel;
     scheduled_call seen{};
     seen.caller = {caller};
     seen.function = function_of(request.number);

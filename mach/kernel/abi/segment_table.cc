@@ -11,7 +11,10 @@ namespace kedge::mach::kernel::address_space {
 
 // Never destroyed: threads may use it when the process ends.
 segment_table& known() {
-  static segment_table& made = *new segment_table;
+  static segment_table& made = []() -> segment_table& {
+    const base::outside_heap kept;
+    return *new segment_table;
+  }();
   return made;
 }
 

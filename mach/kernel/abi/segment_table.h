@@ -18,6 +18,7 @@
 #include "kedge/mach/kernel/abi/range_set.h"
 #include "kedge/mach/kernel/core/copyio.h"
 #include "kedge/runtime/base/mutex.h"
+#include "kedge/runtime/base/outside_heap.h"
 
 namespace kedge::mach::kernel::address_space {
 
@@ -55,11 +56,27 @@ struct piece {
 // Returns true if other mappings share some of the pieces, or shall share them.
 bool has_common(const std::vector<piece>& pieces) noexcept;
 
+// The table's lock. What is allocated under it outlives the process that calls.
+class table_lock {
+ public:
+  void lock() noexcept {
+    mutex_.lock();
+    base::outside_heap::enter();
+  }
+  void unlock() noexcept {
+    base::outside_heap::leave();
+    mutex_.unlock();
+  }
+
+ private:
+  base::mutex mutex_;
+};
+
 class segment_table {
  public:
   using segments = std::map<user_address, segment>;  // by address
 
-  base::mutex lock;
+  table_lock lock;
   range_set permanent;      // pages that no call unmaps (VM_FLAGS_PERMANENT)
   range_set closed;         // permanent pages that were deallocated: nothing may access them
   range_set not_inherited;  // pages that a fork's child does not have (VM_INHERIT_NONE)

@@ -53,7 +53,7 @@ void own_process::claim() noexcept {
   errno = error;
   if (mark != nullptr) return mark->store(true, std::memory_order_relaxed);
 #endif
-  pid_.store(getpid(), std::memory_order_relaxed);
+  pid_.store(real_pid(), std::memory_order_relaxed);
 }
 
 void own_process::after_fork_in_child() noexcept {
@@ -63,7 +63,7 @@ void own_process::after_fork_in_child() noexcept {
 }
 
 bool own_process::is_claimed_by_pid() noexcept {
-  return getpid() == pid_.load(std::memory_order_relaxed);
+  return real_pid() == pid_.load(std::memory_order_relaxed);
 }
 
 #if defined(KEDGE_DEFINES_VFORK)

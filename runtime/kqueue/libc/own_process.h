@@ -5,13 +5,16 @@
 // Every close of a watched fd asks, so the answer takes no system call where that is possible. A
 // page that Linux clears in the child of any fork (MADV_WIPEONFORK) tells the first kind. vfork(),
 // which own_process.cc defines, marks the second kind. Where vfork() is not defined (processors
-// other than x86_64, sanitizers), getpid() is called. The child of clone(CLONE_VM) that shares no
-// descriptors and is not made by vfork() or posix_spawn() is not noticed.
+// other than x86_64, sanitizers), the system is asked for the pid. The child of
+// clone(CLONE_VM) that shares no descriptors and is not made by vfork() or posix_spawn() is not
+// noticed.
 //
 // Threads: any.
 #pragma once
 
+#include <sys/syscall.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include <atomic>
 
@@ -33,6 +36,11 @@ namespace kedge::kqueue {
 // the C library.
 [[gnu::tls_model("initial-exec")]] extern constinit thread_local bool in_vfork_child;
 #endif
+
+// The process by the system: a simulation defines a getpid() of its own.
+inline pid_t real_pid() noexcept {
+  return static_cast<pid_t>(syscall(SYS_getpid));
+}
 
 class own_process {
  public:

@@ -128,7 +128,7 @@ siginfo_t next_copy(moved_signal& c) noexcept {
 void put_back(unsigned signal, pid_t self) noexcept {
   set_holder(signal, self);
   const siginfo_t copy = next_copy(moved[signal]);
-  syscall(SYS_rt_tgsigqueueinfo, getpid(), self, signal, &copy);
+  syscall(SYS_rt_tgsigqueueinfo, real_pid(), self, signal, &copy);
 }
 
 // Makes the signal pending for the process.
@@ -136,9 +136,9 @@ void give_back(unsigned signal) noexcept {
   set_holder(signal, 0);
   in_place.fetch_or(signal_bit(signal));
   siginfo_t copy = next_copy(moved[signal]);
-  if (syscall(SYS_rt_sigqueueinfo, getpid(), signal, &copy) == 0) return;
+  if (syscall(SYS_rt_sigqueueinfo, real_pid(), signal, &copy) == 0) return;
   copy.si_code = SI_QUEUE;  // Linux lets only the main thread pretend more
-  syscall(SYS_rt_sigqueueinfo, getpid(), signal, &copy);
+  syscall(SYS_rt_sigqueueinfo, real_pid(), signal, &copy);
 }
 
 // Returns whether the copy of a held signal is still pending for its holder. It is not if the
@@ -278,7 +278,7 @@ bool drop_own(unsigned signal, pid_t self) noexcept {
   if (!status || (status->pending & signal_bit(signal)) == 0 || !take(signal, info)) return true;
   const siginfo_t as_it_came = info;
   if (state_of(info) == signal_state::out_of_date) return true;
-  syscall(SYS_rt_tgsigqueueinfo, getpid(), self, signal, &as_it_came);
+  syscall(SYS_rt_tgsigqueueinfo, real_pid(), self, signal, &as_it_came);
   return false;
 }
 

@@ -14,6 +14,7 @@
 #include "kedge/runtime/kqueue/filters/signal_watch.h"
 #include "kedge/runtime/kqueue/interruption.h"
 #include "kedge/runtime/kqueue/libc/next_definition.h"
+#include "kedge/runtime/kqueue/libc/own_process.h"
 #include "kedge/runtime/kqueue/libc/pending_signals.h"
 #include "kedge/runtime/kqueue/libc/signal_mask.h"
 
@@ -92,7 +93,7 @@ constinit std::atomic<pid_t> process{0};  // the process that the dispositions b
 // child of a fork has a copy of the table for its own dispositions, though it has no kqueues: there
 // own_process::is_current() is false.)
 bool owns_dispositions() noexcept {
-  return process.load(std::memory_order_relaxed) == getpid();
+  return process.load(std::memory_order_relaxed) == real_pid();
 }
 
 // Holds the lock, with all signals blocked, because a signal handler takes the lock too.
@@ -248,7 +249,7 @@ void after_fork() noexcept {
   reinterpret_cast<scoped_lock*>(held_for_fork)->~scoped_lock();
 }
 void after_fork_in_child() noexcept {
-  process.store(getpid(), std::memory_order_relaxed);
+  process.store(real_pid(), std::memory_order_relaxed);
   forget_pending_in_child();
   for (unsigned signal = 1; signal < signal_count; ++signal) {
     disposition& d = dispositions[signal];
@@ -262,7 +263,7 @@ void after_fork_in_child() noexcept {
 // A constructor, so that it runs before a handler can need it.
 [[gnu::constructor]] void begin() noexcept {
   next_sigaction.find();
-  process.store(getpid(), std::memory_order_relaxed);
+  process.store(real_pid(), std::memory_order_relaxed);
   pthread_atfork(before_fork, after_fork, after_fork_in_child);
 }
 
@@ -270,7 +271,7 @@ void after_fork_in_child() noexcept {
 
 void hook_signal(unsigned signal) noexcept {
   pid_t unset = 0;  // a constructor of the program may run before ours
-  process.compare_exchange_strong(unset, getpid(), std::memory_order_relaxed);
+  process.compare_exchange_strong(unset, real_pid(), std::memory_order_relaxed);
   disposition& d = dispositions[signal];
   const int signo = static_cast<int>(signal);
   const scoped_lock hold;

@@ -13,7 +13,9 @@
 #include <cerrno>
 #include <cstddef>
 #include <limits>
+#include <optional>
 
+#include "kedge/runtime/base/parker.h"
 #include "kedge/runtime/kqueue/filters/signal_watch.h"
 #include "kedge/runtime/kqueue/libc/next_definition.h"
 #include "kedge/runtime/kqueue/libc/own_process.h"
@@ -97,16 +99,40 @@ int accept(const sigset_t& set, siginfo_t* info, Wait wait) {
   }
 }
 
+// Ends the run of a process that a scheduler runs: the call would wait for what is outside.
+void stop_if_scheduled(const char* call) noexcept {
+  if (base::parker* const scheduler = base::parker::of_thread()) scheduler->stop_outside(call);
+}
+
+// Likewise for a call that `ask` makes without a wait, if that finds nothing. Requires that the
+// call may wait. Returns what `ask` does, or no value if no scheduler runs the process.
+template <class Ask>
+std::optional<int> ask_if_scheduled(const char* call, bool may_wait, Ask ask) {
+  if (!may_wait || base::parker::of_thread() == nullptr) [[likely]]
+    return std::nullopt;
+  const int found = ask();
+  if (found == 0) stop_if_scheduled(call);
+  return found;
+}
+
+bool may_wait(const timespec* time_out) noexcept {
+  return time_out == nullptr || time_out->tv_sec != 0 || time_out->tv_nsec != 0;
+}
+
+constexpr timespec no_time{};
+
 }  // namespace
 }  // namespace kedge::kqueue
 
 using namespace kedge::kqueue;
 
 extern "C" int sigwaitinfo(const sigset_t* set, siginfo_t* info) {
+  stop_if_scheduled("sigwaitinfo");
   return accept(*set, info, [set](siginfo_t& into) { return next_sigwaitinfo(set, &into); });
 }
 
 extern "C" int sigtimedwait(const sigset_t* set, siginfo_t* info, const timespec* time_out) {
+  if (may_wait(time_out)) stop_if_scheduled("sigtimedwait");
   // The call may be made more than once, but waits for the time-out once.
   bool is_first = true;
   timespec until{};
@@ -125,6 +151,7 @@ extern "C" int sigtimedwait(const sigset_t* set, siginfo_t* info, const timespec
 }
 
 extern "C" int sigwait(const sigset_t* set, int* signal) {
+  stop_if_scheduled("sigwait");
   const int error = errno;
   int accepted = -1;
   do {
@@ -161,17 +188,21 @@ extern "C" int sigpending(sigset_t* set) noexcept {
 // The rest are cancellation points, so they are not noexcept.
 
 extern "C" int sigsuspend(const sigset_t* mask) {
+  stop_if_scheduled("sigsuspend");
   const signal_taker taker = signal_taker::by_mask(mask);
   return next_sigsuspend(mask);
 }
 
 extern "C" int pselect(int count, fd_set* readable, fd_set* writable, fd_set* exceptional,
                        const timespec* time_out, const sigset_t* mask) {
+  if (may_wait(time_out)) stop_if_scheduled("pselect");
   const signal_taker taker = signal_taker::by_mask(mask);
   return next_pselect(count, readable, writable, exceptional, time_out, mask);
 }
 
 extern "C" int ppoll(pollfd* fds, nfds_t count, const timespec* time_out, const sigset_t* mask) {
+  const auto ask = [=] { return next_ppoll(fds, count, &no_time, mask); };
+  if (const auto found = ask_if_scheduled("ppoll", may_wait(time_out), ask)) return *found;
   const signal_taker taker = signal_taker::by_mask(mask);
   return next_ppoll(fds, count, time_out, mask);
 }
