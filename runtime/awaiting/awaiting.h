@@ -172,7 +172,8 @@ class operation_waiter : public Base {
   }
 
   // The operation has ended within await_suspend(), or has thrown. It may have woken this waiter.
-  void on_not_suspended() noexcept {
+  // Out of line, to keep the code of each await small.
+  [[gnu::noinline]] void on_not_suspended() noexcept {
     this->unlink();
     this->on_resume();
   }
