@@ -8,6 +8,7 @@
 #include <unwind.h>
 #endif
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -118,6 +119,25 @@ bool is_of_library(const std::string& file) {
   return false;
 }
 
+// A module of the C or C++ library, which may have line tables too.
+bool is_of_system(const char* module) {
+  for (const char* each : {"/libc.so", "/libstdc++.so", "/libc++", "/libgcc_s.so", "/libm.so",
+                           "/ld-linux", "linux-vdso"}) {
+    if (std::strstr(module, each) != nullptr) return true;
+  }
+  return false;
+}
+
+// Without line tables: by the name.
+bool is_function_of_library(const std::string& name) {
+  for (const char* each :
+       {"??", "kedge", "std::", "mach_", "bootstrap_", "semaphore_", "kevent", "nanosleep",
+        "clock_nanosleep", "sleep", "usleep", "void std::", "int std::", "_start", "decltype"}) {
+    if (name.starts_with(each)) return true;
+  }
+  return name.find("kedge::harness::") != std::string::npos;
+}
+
 }  // namespace
 
 std::vector<void*> capture_stack() {
@@ -142,21 +162,29 @@ std::string place_of(const std::vector<void*>& stack) {
     const std::uintptr_t base =
         elf->e_type == ET_DYN ? reinterpret_cast<std::uintptr_t>(in.dli_fbase) : 0;
     const void* const module = in.dli_fbase;
+    const char* const file = in.dli_fname;
     std::vector<std::uintptr_t> addresses;
     for (; at < stack.size() && dladdr(stack[at], &in) != 0 && in.dli_fbase == module; ++at) {
       // The call, and not what follows it.
       addresses.push_back(reinterpret_cast<std::uintptr_t>(stack[at]) - 1 - base);
     }
-    for (const source_line& each : ask_addr2line(in.dli_fname, addresses)) {
-      if (each.file.empty() || is_of_library(each.file)) continue;
+    if (is_of_system(file)) continue;
+    const std::vector<source_line> lines = ask_addr2line(file, addresses);
+    const bool has_lines =
+        std::ranges::any_of(lines, [](const source_line& each) { return !each.file.empty(); });
+    for (const source_line& each : lines) {
+      if (each.file.empty()) {
+        if (has_lines || module != of_program.dli_fbase) continue;
+        if (is_function_of_library(each.function)) continue;
+        return short_name(each.function);
+      }
+      if (is_of_library(each.file)) continue;
       return short_name(each.function) + " at " + each.file.substr(each.file.rfind('/') + 1) + ":" +
              each.line;
     }
     if (module != of_program.dli_fbase) {
       for (const std::uintptr_t each : addresses) {
-        if (dladdr(reinterpret_cast<void*>(each + base), &in) != 0 && in.dli_sname != nullptr &&
-            std::strstr(in.dli_fname, "/libc.so") == nullptr &&
-            std::strstr(in.dli_fname, "/libgcc_s.so") == nullptr) {
+        if (dladdr(reinterpret_cast<void*>(each + base), &in) != 0 && in.dli_sname != nullptr) {
           return short_name(demangled(in.dli_sname));
         }
       }

@@ -169,7 +169,9 @@ std::string world_state::repetition() const {
       counts.emplace_back(text, 1);
     }
   }
-  std::ranges::stable_sort(counts, std::greater<>(), &std::pair<std::string, int>::second);
+  std::ranges::sort(counts, [](const auto& a, const auto& b) {
+    return a.second != b.second ? a.second > b.second : a.first < b.first;
+  });
   std::string text;
   int of_all = 0;
   for (const auto& [what, count] : counts) of_all += count;

@@ -208,7 +208,12 @@ std::string indented(const std::string& lines, const char* by) {
 // The command that runs this seed of this test again.
 std::string again(std::uint64_t seed) {
   const run_context& context = run_context::current();
-  const std::string test = context.test.empty() ? "" : "-tc='" + context.test + "'";
+  std::string test;
+  for (const char c : context.test) {
+    if (c == ',') test += '\\';  // doctest's separator of names
+    test += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  }
+  if (!test.empty()) test = "-tc='" + test + "'";
   if (const char* const command = std::getenv("KEDGE_AGAIN")) {
     return std::string(command) + " --seed " + std::to_string(seed) +
            (test.empty() ? "" : " -- " + test);
