@@ -108,6 +108,16 @@ void daemon::stop() noexcept {
     if (const auto listener = each.lock()) listener->close();
   }
   stopping_.set();
+  for (const auto& tell : told_at_stop_) tell();
+}
+
+void daemon::on_stop(std::function<void()> tell) {
+  if (is_stopping()) return tell();
+  told_at_stop_.push_back(std::move(tell));
+}
+
+task<> daemon::until_stopping() {
+  (void)co_await stopping_.wait();
 }
 
 task<> daemon::obey(scope& all) {
@@ -143,11 +153,11 @@ task<> daemon::reload_on_signal(reloading reload) {
   }
 }
 
-void daemon::note(const serve_report& r) {
-  if (r.stuck != 0) {
-    print_error_line("%s: connections that were cut off: %zu\n", name_.c_str(), r.stuck);
+void daemon::note_end(std::error_code error, std::size_t stuck) {
+  if (stuck != 0) {
+    print_error_line("%s: connections or requests that were cut off: %zu\n", name_.c_str(), stuck);
   }
-  if (r.error) throw std::system_error(r.error, "accept");
+  if (error) throw std::system_error(error, "serve");
 }
 
 task<> daemon::run_until_end(task<> work, reloading reload) {

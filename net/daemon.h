@@ -26,19 +26,24 @@
 // (EX_CONFIG) if what the service manager has handed over is wrong, where starting again does not
 // help: `RestartPreventExitStatus=78`. A failure is a line on stderr, with the name in front.
 //
-// What a daemon waits for elsewhere, such as requests at Mach ports, ends by until_stopping():
+// What the daemon does elsewhere, such as answering requests at Mach ports, is told to end by
+// on_stop(), or ends by until_stopping():
 //
-//     co_await kedge::when_any(answer(port), d.until_stopping());
+//     mach::serve_control control;
+//     d.on_stop([&] { control.stop(); });
+//     co_await d.run(mach::serve(port, {.peers = mach::same_user(), .control = &control}, count));
 //
 // Threads: the loop's thread only. run_daemon() changes the environment, and is called before there
 // are threads.
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -86,16 +91,20 @@ class daemon {
   std::vector<owned_fd> take(std::string_view name) { return given_.take(name); }
 
   // Awaits `work`, and reload() for each SIGHUP: once for those that come during a reload. If
-  // `work` is a serve(), or a when_all() of several, the report is looked at: what was cut off is a
-  // line, and the error of a listener is thrown. Throws what `work` throws. To be called once. A
-  // cancellation loses what `work` declares.
+  // `work` is a serve() of net or of mach, or a when_all() of several, the report is looked at: how
+  // much was cut off is a line, and its error is thrown. Throws what `work` throws. To be called
+  // once. A cancellation loses what `work` declares.
   template <awaitable Work>
   task<> run(Work work, reloading reload = {}) {
     return run_until_end(without_value<Work>::of(*this, std::move(work)), std::move(reload));
   }
 
+  // Calls `tell` when SIGTERM or SIGINT stops the daemon, or at once if it is stopping: on the
+  // loop's thread, in the order of the calls of on_stop(). What it refers to must live as long as
+  // the daemon runs. It must not throw. Throws std::bad_alloc.
+  void on_stop(std::function<void()> tell);
   // `co_await d.until_stopping()` waits for SIGTERM or SIGINT. Any number of tasks may wait.
-  auto until_stopping() noexcept { return stopping_.wait(); }
+  task<> until_stopping();
   bool is_stopping() const noexcept { return stopping_.is_set(); }
 
   // Sets the line that `systemctl status` shows. Making the task throws std::bad_alloc.
@@ -119,9 +128,14 @@ class daemon {
   struct without_value<Work> {
     static task<> of(daemon&, Work work) { co_await std::move(work); }
   };
+  // A report says how much was cut off at the end of the grace, and why a server has ended by
+  // itself.
   template <class Value>
-  void note(const Value&) {}
-  void note(const serve_report& r);
+  void note(const Value& of) {
+    if constexpr (requires { std::error_code(of.error), std::size_t{of.stuck}; }) {
+      note_end(of.error, of.stuck);
+    }
+  }
   template <class... Values>
   void note(const std::tuple<Values...>& all) {
     std::apply([&](const auto&... each) { (note(each), ...); }, all);
@@ -137,6 +151,7 @@ class daemon {
   task<> notify_stopping();
   template <class Listener>
   Listener& closed_at_stop(Listener& made);
+  void note_end(std::error_code error, std::size_t stuck);
   void stop() noexcept;
 
   loop& loop_;
@@ -147,6 +162,7 @@ class daemon {
   signal_set stop_;
   signal_set hangup_;
   event stopping_;
+  std::vector<std::function<void()>> told_at_stop_;
   std::vector<std::weak_ptr<listening_socket::state>> listeners_;
   bool is_ready_ = false;
   bool is_stopping_notified_ = false;

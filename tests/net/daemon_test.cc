@@ -459,7 +459,7 @@ TEST_CASE("a daemon says how many connections its servers have cut off") {
   p.signal(SIGTERM);
   CHECK(p.next() == "STOPPING=1");
   CHECK(p.finish() == 0);
-  CHECK(p.errors() == "test: connections that were cut off: 1\n");
+  CHECK(p.errors() == "test: connections or requests that were cut off: 1\n");
 }
 
 TEST_CASE("a daemon whose listener fails exits with 1 and a line") {
@@ -478,7 +478,7 @@ TEST_CASE("a daemon whose listener fails exits with 1 and a line") {
   });
   CHECK(p.next() == "READY=1");
   CHECK(p.finish() == 1);
-  CHECK(p.errors() == "test: accept: Invalid argument\n");
+  CHECK(p.errors() == "test: serve: Invalid argument\n");
 }
 
 TEST_CASE("SIGTERM ends a daemon that is still starting, at once and with status 0") {
@@ -495,6 +495,47 @@ TEST_CASE("SIGTERM ends a daemon that is still starting, at once and with status
   CHECK(p.next() == "STOPPING=1");
   CHECK(p.finish() == 0);
   CHECK(p.errors().empty());
+}
+
+// As mach::serve() gives it, which net does not know.
+struct other_report {
+  std::size_t stuck = 0;
+  std::error_code error;
+};
+
+TEST_CASE("a daemon tells others to stop, and looks at any server's report") {
+  for (const bool fails : {false, true}) {
+    CAPTURE(fails);
+    managed_process p([&] {
+      loop l;
+      const auto start = [&](daemon& d) -> task<> {
+        event asked;
+        int order = 0;
+        d.on_stop([&] { order = 1; });
+        d.on_stop([&] {
+          if (order == 1) asked.set();
+        });
+        const auto work = [&]() -> task<other_report> {
+          (void)co_await asked.wait();
+          bool is_told_at_once = false;
+          d.on_stop([&] { is_told_at_once = true; });
+          other_report r;
+          r.stuck = is_told_at_once ? 2 : 0;
+          if (fails) r.error = std::make_error_code(std::errc::bad_file_descriptor);
+          co_return r;
+        };
+        co_await d.run(work());
+      };
+      return run_daemon(l, "test", start);
+    });
+    CHECK(p.next() == "READY=1");
+    p.signal(SIGTERM);
+    CHECK(p.next() == "STOPPING=1");
+    CHECK(p.finish() == (fails ? 1 : 0));
+    const std::string said = p.errors();
+    CHECK(said.starts_with("test: connections or requests that were cut off: 2\n"));
+    CHECK((said.find("Bad file descriptor") != std::string::npos) == fails);
+  }
 }
 
 TEST_CASE("a second signal ends a daemon at once, also if its loop is stuck") {
