@@ -65,6 +65,15 @@ std::size_t queued_in_set(mach_port_name_t name) noexcept {
   return sum;
 }
 
+// Returns true for a send right to a port of this task. A reply by it would arrive there as a
+// request with the token of this task, and with an id that the client has chosen.
+bool is_own(const reply_right& right) noexcept {
+  if (!right || right.disposition() != MACH_MSG_TYPE_MOVE_SEND) return false;
+  mach_port_type_t type = MACH_PORT_TYPE_NONE;
+  return mach_port_type(mach_task_self(), right.name(), &type) == KERN_SUCCESS &&
+         (type & MACH_PORT_TYPE_RECEIVE) != 0;
+}
+
 }  // namespace
 
 void print_failed_request(mach_msg_id_t id, const audit_token_t& peer,
@@ -127,7 +136,9 @@ served_request::~served_request() {
 void served_request::reply(kedge::mach::message&& m) noexcept {
   std::error_code error;
   try {
-    error = mach::reply(message_, std::move(m));
+    reply_right to = message_.take_reply();
+    error = is_own(to) ? make_error_code(errc::not_privileged)
+                       : mach::reply(std::move(to), std::move(m));
   } catch (const std::exception&) {
     error = std::make_error_code(std::errc::not_enough_memory);
   }

@@ -242,6 +242,21 @@ TEST_CASE("a client cannot make the kernel ask, though the policy admits root") 
   CHECK(w.counters().refused == 1);
 }
 
+TEST_CASE("a client cannot make the server ask itself, by its own token") {
+  world w;
+  int asked = 0;
+  w.begin([&](rest&) { ++asked; });
+  // The refusal of this request would be a request to rest, if it came to the server.
+  message m(rest::id - reply_offset);
+  m.reply_to(w.to);
+  REQUIRE(try_send(w.to, std::move(m)));
+  settle(w.l);
+  CHECK(asked == 0);
+  CHECK(w.counters().received == 1);
+  CHECK(w.counters().unknown == 1);
+  CHECK(w.counters().undelivered == 1);
+}
+
 TEST_CASE("a full server leaves messages in the queue") {
   world w;
   event go;
