@@ -327,8 +327,12 @@ send_right server::add(std::unique_ptr<connection_base> made) {
 task<> server::watch(server& s, std::uint64_t tag) {
   const auto found = s.connections_.find(tag);
   if (found == s.connections_.end()) co_return;
-  // An error means that the kernel cannot watch the port: nothing else would end the connection.
-  (void)co_await no_senders(found->second->port_);
+  // A failure means that the kernel cannot watch the port: nothing else would end the connection.
+  try {
+    (void)co_await no_senders(found->second->port_);
+  } catch (const std::exception&) {
+    // There is no memory, or no name, for the port of the notification.
+  }
   const auto still = s.connections_.find(tag);
   if (still == s.connections_.end()) co_return;
   still->second->has_senders_ = false;

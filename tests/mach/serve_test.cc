@@ -572,6 +572,33 @@ TEST_CASE("the states of open connections end with serve") {
 
 const auto several_tasks = doctest::skip(!kernel::has_many_tasks());
 
+TEST_CASE("a server outlives a lack of names and ports at every point of opening a connection" *
+          several_tasks) {
+  for (std::uint64_t nth = 1;; ++nth) {
+    CAPTURE(nth);
+    sums w;
+    w.options.on_failure = keep_quiet;
+    w.begin_sums();
+    const auto open = [&]() -> task<> {
+      try {
+        (void)co_await mach::call<open_sum>(w.to);
+      } catch (const std::exception&) {
+        // The client may lack a name too.
+      }
+    };
+    w.l.spawn(open());
+    kernel::plan_faults({.points = kernel::fault_plan::only(kernel::fault::no_name) |
+                                   kernel::fault_plan::only(kernel::fault::port_memory),
+                         .nth = nth});
+    settle(w.l);
+    const bool has_failed = kernel::end_faults().caused != 0;
+    settle(w.l);
+    CHECK(w.reply_of<count_letters>(w.to, "lives").letters == 5);
+    CHECK(w.alive == 0);
+    if (!has_failed) break;
+  }
+}
+
 TEST_CASE("a client that dies at any step of its call leaves nothing behind" * several_tasks) {
   // The step at which the client dies: before it has sent, with its request in the queue, while the
   // request is being handled, with the reply in its queue, and with a connection that it has used.
