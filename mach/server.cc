@@ -115,7 +115,24 @@ class server::control_hold {
   }
   control_hold(const control_hold&) = delete;
   control_hold& operator=(const control_hold&) = delete;
-  ~control_hold() { server_.control_.running_ = nullptr; }
+  ~control_hold() {
+    server_.control_.running_ = nullptr;
+    server_.connections_.clear();
+    server_.counters_.connections = 0;
+  }
+
+ private:
+  server& server_;
+};
+
+// Lets stop() cancel the scope in which requests are received, while there is one: a serve() that
+// is cancelled still waits for its requests when the scope has gone.
+class server::receiving_hold {
+ public:
+  receiving_hold(server& s, scope& receiving) noexcept : server_(s) { s.receiving_ = &receiving; }
+  receiving_hold(const receiving_hold&) = delete;
+  receiving_hold& operator=(const receiving_hold&) = delete;
+  ~receiving_hold() { server_.receiving_ = nullptr; }
 
  private:
   server& server_;
@@ -207,21 +224,16 @@ server::server(const receive_right* port, port_set* set, const serve_options& op
   if (own_set_) own_set_.insert(*port_);
 }
 
-server::~server() {
-  counters_.connections = 0;
-}
-
 task<serve_report> server::run(dispatcher& handlers) {
   const control_hold held(*this);
   const auto receiving = [this, &handlers](scope& s) -> task<> {
-    receiving_ = &s;
+    const receiving_hold until_end(*this, s);
     if (!control_.is_stopped_) co_await receive_all(handlers);
   };
   const auto body = [this, &handlers, &receiving](scope& s) -> task<> {
     s.set_limit(options_.concurrency);
     requests_ = &s;
     co_await with_scope(std::ref(receiving));
-    receiving_ = nullptr;
     const auto drained = co_await with_timeout(options_.grace, drain(handlers));
     if (drained) co_return;
     note_stuck();

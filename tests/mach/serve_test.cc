@@ -29,6 +29,7 @@
 #include "kedge/runtime/scope_guard.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/virtual_time.h"
+#include "kedge/runtime/with_cleanup.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/yield.h"
 #include "tests/runtime/drain.h"
@@ -558,6 +559,37 @@ TEST_CASE("a server opens no more connections than it may") {
   settle(w.l);
   held.push_back(w.reply_of<open_sum>(w.to).connection);
   CHECK(w.counters().connections == 2);
+}
+
+TEST_CASE("a serve that its control refuses leaves the counters of the other one alone") {
+  sums w;
+  w.begin_sums();
+  const send_right one = w.reply_of<open_sum>(w.to).connection;
+  const receive_right other = receive_right::make();
+  CHECK_THROWS_AS(w.l.run(serve(other, w.options, &count)), std::logic_error);
+  CHECK(w.counters().connections == 1);
+}
+
+TEST_CASE("stop has no effect on a serve that is cancelled and cleans up") {
+  world w;
+  event cleaned;
+  w.begin([&](rest&) -> task<> {
+    const auto clean = [&]() -> task<> { (void)co_await cleaned.wait(); };
+    co_await with_cleanup(sleep_for(1h), clean, 1h);
+  });
+  REQUIRE(w.error_of<add>(w.to, 1u) == kern_error(MIG_BAD_ID));
+  const auto ask = [&]() -> task<> { (void)co_await call<rest>(w.to, 0u); };
+  w.l.spawn(ask());
+  settle(w.l);
+  CHECK(w.counters().running == 1);
+  w.l.cancel();
+  settle(w.l);
+  CHECK(w.counters().running == 1);
+  w.stop();  // the scope in which requests were received has gone
+  cleaned.set();
+  settle(w.l);
+  CHECK(w.counters().running == 0);
+  CHECK(!w.report);
 }
 
 TEST_CASE("the states of open connections end with serve") {
