@@ -21,8 +21,9 @@
 // port had died before it arrived is empty.
 //
 // Errors: encoding throws what message::append() throws. Decoding refuses what a MIG server
-// refuses, by the same code; moreover a bool that is neither 0 nor 1, and a receive right that its
-// sender can take back (errc::revocable), both with MIG_BAD_ARGUMENTS. It throws std::bad_alloc
+// refuses, by the same code; moreover a bool that is neither 0 nor 1, also in a std::array, and a
+// receive right that its sender can take back (errc::revocable), both with MIG_BAD_ARGUMENTS. The
+// bools and the enumerations in a struct that is a member are not checked. It throws std::bad_alloc
 // alone.
 #pragma once
 

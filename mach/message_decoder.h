@@ -5,6 +5,8 @@
 #include <mach/mach.h>
 #include <mach/mig_errors.h>
 
+#include <algorithm>
+#include <array>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -21,6 +23,12 @@
 #include "kedge/mach/received.h"
 
 namespace kedge::mach {
+
+// A bool, or a std::array of bools at any depth: a byte of another value than 0 and 1 is none.
+template <class M>
+inline constexpr bool is_bools = std::same_as<M, bool>;
+template <class M, std::size_t N>
+inline constexpr bool is_bools<std::array<M, N>> = is_bools<M>;
 
 class message_decoder {
  public:
@@ -162,7 +170,10 @@ class message_decoder {
     } else if constexpr (kind_of<M> == member_kind::array) {
       into.assign(at + word, word_at(at));
     } else if constexpr (kind_of<M> == member_kind::value) {
-      if (std::same_as<M, bool> && std::to_integer<unsigned>(*at) > 1) return false;
+      if constexpr (is_bools<M>) {
+        const auto is_bool = [](std::byte b) { return std::to_integer<unsigned>(b) <= 1; };
+        if (!std::all_of(at, at + sizeof into, is_bool)) return false;
+      }
       std::memcpy(static_cast<void*>(&into), at, sizeof into);
     }
     return true;

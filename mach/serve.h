@@ -20,8 +20,9 @@
 // anything is decoded; KERN_OPERATION_TIMED_OUT at the deadline; and, if the handler throws, the
 // code of a std::system_error of the category mach.kern, KERN_RESOURCE_SHORTAGE for std::bad_alloc,
 // else KERN_FAILURE. The exception is given to options.on_failure, and serve() goes on. A reply
-// never waits: one that the client has no room for is dropped. What the kernel sends itself is
-// dropped too: a client can make the kernel answer to any port.
+// never waits: one that the client has no room for is dropped. So is one by a send right to a port
+// of this task, which would let a client send requests as the server. What the kernel sends itself
+// is dropped too: a client can make the kernel answer to any port.
 //
 // Handlers that are tasks run concurrently. When `concurrency` of them run, serve() leaves messages
 // in the queue, which makes senders wait. At the deadline a handler is cancelled; one that is no

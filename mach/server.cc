@@ -65,6 +65,15 @@ std::size_t queued_in_set(mach_port_name_t name) noexcept {
   return sum;
 }
 
+// Returns true for a send right to a port of this task. A reply by it would arrive there as a
+// request with the token of this task, and with an id that the client has chosen.
+bool is_own(const reply_right& right) noexcept {
+  if (!right || right.disposition() != MACH_MSG_TYPE_MOVE_SEND) return false;
+  mach_port_type_t type = MACH_PORT_TYPE_NONE;
+  return mach_port_type(mach_task_self(), right.name(), &type) == KERN_SUCCESS &&
+         (type & MACH_PORT_TYPE_RECEIVE) != 0;
+}
+
 }  // namespace
 
 void print_failed_request(mach_msg_id_t id, const audit_token_t& peer,
@@ -106,7 +115,24 @@ class server::control_hold {
   }
   control_hold(const control_hold&) = delete;
   control_hold& operator=(const control_hold&) = delete;
-  ~control_hold() { server_.control_.running_ = nullptr; }
+  ~control_hold() {
+    server_.control_.running_ = nullptr;
+    server_.connections_.clear();
+    server_.counters_.connections = 0;
+  }
+
+ private:
+  server& server_;
+};
+
+// Lets stop() cancel the scope in which requests are received, while there is one: a serve() that
+// is cancelled still waits for its requests when the scope has gone.
+class server::receiving_hold {
+ public:
+  receiving_hold(server& s, scope& receiving) noexcept : server_(s) { s.receiving_ = &receiving; }
+  receiving_hold(const receiving_hold&) = delete;
+  receiving_hold& operator=(const receiving_hold&) = delete;
+  ~receiving_hold() { server_.receiving_ = nullptr; }
 
  private:
   server& server_;
@@ -127,7 +153,9 @@ served_request::~served_request() {
 void served_request::reply(kedge::mach::message&& m) noexcept {
   std::error_code error;
   try {
-    error = mach::reply(message_, std::move(m));
+    reply_right to = message_.take_reply();
+    error = is_own(to) ? make_error_code(errc::not_privileged)
+                       : mach::reply(std::move(to), std::move(m));
   } catch (const std::exception&) {
     error = std::make_error_code(std::errc::not_enough_memory);
   }
@@ -196,21 +224,16 @@ server::server(const receive_right* port, port_set* set, const serve_options& op
   if (own_set_) own_set_.insert(*port_);
 }
 
-server::~server() {
-  counters_.connections = 0;
-}
-
 task<serve_report> server::run(dispatcher& handlers) {
   const control_hold held(*this);
   const auto receiving = [this, &handlers](scope& s) -> task<> {
-    receiving_ = &s;
+    const receiving_hold until_end(*this, s);
     if (!control_.is_stopped_) co_await receive_all(handlers);
   };
   const auto body = [this, &handlers, &receiving](scope& s) -> task<> {
     s.set_limit(options_.concurrency);
     requests_ = &s;
     co_await with_scope(std::ref(receiving));
-    receiving_ = nullptr;
     const auto drained = co_await with_timeout(options_.grace, drain(handlers));
     if (drained) co_return;
     note_stuck();
@@ -316,8 +339,12 @@ send_right server::add(std::unique_ptr<connection_base> made) {
 task<> server::watch(server& s, std::uint64_t tag) {
   const auto found = s.connections_.find(tag);
   if (found == s.connections_.end()) co_return;
-  // An error means that the kernel cannot watch the port: nothing else would end the connection.
-  (void)co_await no_senders(found->second->port_);
+  // A failure means that the kernel cannot watch the port: nothing else would end the connection.
+  try {
+    (void)co_await no_senders(found->second->port_);
+  } catch (const std::exception&) {
+    // There is no memory, or no name, for the port of the notification.
+  }
   const auto still = s.connections_.find(tag);
   if (still == s.connections_.end()) co_return;
   still->second->has_senders_ = false;

@@ -211,7 +211,6 @@ class server {
          std::size_t max_size, bool has_connections);
   server(const server&) = delete;
   server& operator=(const server&) = delete;
-  ~server();
 
   task<serve_report> run(dispatcher& handlers);
 
@@ -226,6 +225,7 @@ class server {
   friend class serve_control;
   friend class served_request;
   class control_hold;
+  class receiving_hold;
 
   task<> receive_all(dispatcher& handlers);
   task<> drain(dispatcher& handlers);

@@ -86,8 +86,16 @@ result<receive_right, name_error> service_names::check_in(std::string_view name,
   mach_port_t port = MACH_PORT_NULL;
   const kern_return_t code =
       bootstrap_check_in(current_bootstrap_port().name(), all.c_str(), &port);
-  // launchd has requested the return of the port (MACH_NOTIFY_PORT_DESTROYED).
-  if (code == KERN_SUCCESS) return receive_right::adopt_revocable(port, where);
+  if (code == KERN_SUCCESS) {
+    try {
+      // launchd has requested the return of the port (MACH_NOTIFY_PORT_DESTROYED).
+      return receive_right::adopt_revocable(port, where);
+    } catch (...) {
+      // A right that is kept by its name alone would keep the name of the service too.
+      mach_port_mod_refs(mach_task_self(), port, MACH_PORT_RIGHT_RECEIVE, -1);
+      throw;
+    }
+  }
   return failure(
       "check_in", all, error_of(code),
       code == unknown_service ? " (a launchd job declares its names in MachServices)" : "");

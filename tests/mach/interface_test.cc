@@ -61,6 +61,11 @@ struct small {
   };
 };
 
+struct switches {
+  static constexpr mach_msg_id_t id = 5090;
+  std::array<std::array<bool, 2>, 2> on;
+};
+
 struct point {
   std::int32_t x;
   std::int32_t y;
@@ -509,6 +514,8 @@ TEST_CASE("a message that is not the request is refused by MIG's codes") {
 
     // A bool.
     CHECK(refusal<small>(with(5001, zero, two, zero, zero, zero)) == MIG_BAD_ARGUMENTS);
+    CHECK(refusal<switches>(with(5090, std::uint32_t{0x01000101})) == KERN_SUCCESS);
+    CHECK(refusal<switches>(with(5090, std::uint32_t{0x02000101})) == MIG_BAD_ARGUMENTS);
 
     // The number of descriptors.
     CHECK(refusal<swap>(message(5003)) == MIG_BAD_ARGUMENTS);

@@ -29,6 +29,7 @@
 #include "kedge/runtime/scope_guard.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/virtual_time.h"
+#include "kedge/runtime/with_cleanup.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/yield.h"
 #include "tests/runtime/drain.h"
@@ -240,6 +241,21 @@ TEST_CASE("a client cannot make the kernel ask, though the policy admits root") 
   settle(w.l);
   CHECK(w.counters().received == 1);
   CHECK(w.counters().refused == 1);
+}
+
+TEST_CASE("a client cannot make the server ask itself, by its own token") {
+  world w;
+  int asked = 0;
+  w.begin([&](rest&) { ++asked; });
+  // The refusal of this request would be a request to rest, if it came to the server.
+  message m(rest::id - reply_offset);
+  m.reply_to(w.to);
+  REQUIRE(try_send(w.to, std::move(m)));
+  settle(w.l);
+  CHECK(asked == 0);
+  CHECK(w.counters().received == 1);
+  CHECK(w.counters().unknown == 1);
+  CHECK(w.counters().undelivered == 1);
 }
 
 TEST_CASE("a full server leaves messages in the queue") {
@@ -545,6 +561,37 @@ TEST_CASE("a server opens no more connections than it may") {
   CHECK(w.counters().connections == 2);
 }
 
+TEST_CASE("a serve that its control refuses leaves the counters of the other one alone") {
+  sums w;
+  w.begin_sums();
+  const send_right one = w.reply_of<open_sum>(w.to).connection;
+  const receive_right other = receive_right::make();
+  CHECK_THROWS_AS(w.l.run(serve(other, w.options, &count)), std::logic_error);
+  CHECK(w.counters().connections == 1);
+}
+
+TEST_CASE("stop has no effect on a serve that is cancelled and cleans up") {
+  world w;
+  event cleaned;
+  w.begin([&](rest&) -> task<> {
+    const auto clean = [&]() -> task<> { (void)co_await cleaned.wait(); };
+    co_await with_cleanup(sleep_for(1h), clean, 1h);
+  });
+  REQUIRE(w.error_of<add>(w.to, 1u) == kern_error(MIG_BAD_ID));
+  const auto ask = [&]() -> task<> { (void)co_await call<rest>(w.to, 0u); };
+  w.l.spawn(ask());
+  settle(w.l);
+  CHECK(w.counters().running == 1);
+  w.l.cancel();
+  settle(w.l);
+  CHECK(w.counters().running == 1);
+  w.stop();  // the scope in which requests were received has gone
+  cleaned.set();
+  settle(w.l);
+  CHECK(w.counters().running == 0);
+  CHECK(!w.report);
+}
+
 TEST_CASE("the states of open connections end with serve") {
   sums w;
   w.begin_sums();
@@ -556,6 +603,33 @@ TEST_CASE("the states of open connections end with serve") {
 }
 
 const auto several_tasks = doctest::skip(!kernel::has_many_tasks());
+
+TEST_CASE("a server outlives a lack of names and ports at every point of opening a connection" *
+          several_tasks) {
+  for (std::uint64_t nth = 1;; ++nth) {
+    CAPTURE(nth);
+    sums w;
+    w.options.on_failure = keep_quiet;
+    w.begin_sums();
+    const auto open = [&]() -> task<> {
+      try {
+        (void)co_await mach::call<open_sum>(w.to);
+      } catch (const std::exception&) {
+        // The client may lack a name too.
+      }
+    };
+    w.l.spawn(open());
+    kernel::plan_faults({.points = kernel::fault_plan::only(kernel::fault::no_name) |
+                                   kernel::fault_plan::only(kernel::fault::port_memory),
+                         .nth = nth});
+    settle(w.l);
+    const bool has_failed = kernel::end_faults().caused != 0;
+    settle(w.l);
+    CHECK(w.reply_of<count_letters>(w.to, "lives").letters == 5);
+    CHECK(w.alive == 0);
+    if (!has_failed) break;
+  }
+}
 
 TEST_CASE("a client that dies at any step of its call leaves nothing behind" * several_tasks) {
   // The step at which the client dies: before it has sent, with its request in the queue, while the

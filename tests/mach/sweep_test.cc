@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <optional>
 #include <ostream>
 #include <system_error>
@@ -33,6 +34,7 @@
 #include "kedge/runtime/event.h"
 #include "kedge/runtime/with_timeout.h"
 #include "space_names.h"
+#include "tests/runtime/counted_new.h"
 
 namespace kedge::mach {
 namespace {
@@ -445,6 +447,38 @@ TEST_CASE("sweep: a server that is interrupted leaves no right, connection or re
 }
 TEST_CASE("sweep: a call of a service that is interrupted leaves no right behind") {
   sweep<calling_service>("task", names_in_space);
+}
+
+TEST_CASE("a look-up and a check-in that get no memory leave no reference and no name behind") {
+  if (!counts_allocations) return;
+  const char* const looked_up = "org.kedge.sweep.looked_up";
+  const char* const checked_in = "org.kedge.sweep.checked_in";
+  const receive_right port = register_service(looked_up).value();
+  static_cast<void>(look_up(looked_up).value());  // makes what the process keeps
+  static_cast<void>(check_in(checked_in).value());
+  const mach_port_urefs_t before = send_references(port.name());
+  const std::size_t names = names_in_space();
+  long last = 0;
+  for (bool has_failed = true; has_failed; ++last) {
+    CAPTURE(last);
+    has_failed = false;
+    for (const bool checks_in : {false, true}) {
+      CAPTURE(checks_in);
+      until_failure = last;
+      try {
+        if (checks_in) {
+          static_cast<void>(check_in(checked_in).has_value());
+        } else {
+          static_cast<void>(look_up(looked_up).has_value());
+        }
+      } catch (const std::bad_alloc&) {
+      }
+      has_failed |= std::exchange(until_failure, -1) < 0;
+      CHECK(send_references(port.name()) == before);
+      CHECK(names_in_space() == names);
+    }
+  }
+  CHECK(last > 2);
 }
 
 }  // namespace
