@@ -106,7 +106,7 @@ def compare_lists_of_files(shop):
     of_bazel = {path for path in query("deps(//:kedge + //tools/harness)") if path.endswith(".cc")}
     headers = {path for path in query("labels(srcs, labels(hdrs, //:kedge + //mach/kernel:kernel)) +"
                                       " labels(hdrs, //runtime/base + //runtime/kqueue:extension + //runtime/kqueue:event_header +"
-                                      " //mach/kernel:extension + //tools/harness)") if path.endswith(".h")}
+                                      " //mach/kernel:extension + //tools/harness + //tools/harness:doctest)") if path.endswith(".h")}
     for what, bazels, cmakes in (("compiles", of_bazel, compiled), ("publishes", headers, installed)):
         if bazels != cmakes or not bazels:
             raise Failure(f"Bazel alone {what} {sorted(bazels - cmakes)}, CMake alone {sorted(cmakes - bazels)}")

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "kedge/tools/harness/doctest.h"
 #include "kedge/tools/harness/explore.h"
 #include "key_value_service.h"
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "kedge/tools/harness/doctest.h"
 #include "kedge/tools/harness/explore.h"
 #include "lock_protocol.h"
 #include "lock_service.h"
