@@ -52,7 +52,7 @@ kern_return_t send_plain(mach_port_t to, mach_msg_id_t id, mach_port_t reply_to 
                          mach_msg_option_t options = 0, std::int32_t number = 0) {
   buffer m;
   m.header.msgh_bits = MACH_MSGH_BITS(
-      MACH_MSG_TYPE_COPY_SEND, reply_to != MACH_PORT_NULL ? MACH_MSG_TYPE_MAKE_SEND_ONCE : 0);
+      MACH_MSG_TYPE_COPY_SEND, reply_to != MACH_PORT_NULL ? MACH_MSG_TYPE_MAKE_SEND_ONCE : 0u);
   m.header.msgh_size = sizeof m.header + sizeof m.number;
   m.header.msgh_remote_port = to;
   m.header.msgh_local_port = reply_to;
