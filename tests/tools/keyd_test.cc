@@ -1,0 +1,248 @@
+// keyd: its store and journal in this process, and the program as its clients and systemd use it.
+#include <doctest/doctest.h>
+#include <sys/resource.h>
+
+#include <chrono>
+#include <csignal>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "kedge/runtime/loop.h"
+#include "kedge/runtime/task.h"
+#include "kedge/runtime/when_all.h"
+#include "tests/temporary_folder.h"
+#include "tools/examples/keyd_store.h"
+
+using namespace std::chrono_literals;
+
+namespace {
+
+using result = kedge::result<bool>;
+constexpr keyd::wall_time now{1'000'000s};
+
+std::string read_all(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+void write_all(const std::string& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+result put(kedge::loop& l, keyd::store& s, std::string key, std::string value,
+           keyd::wall_time expiry = {}) {
+  return l.run(s.make({std::move(key), std::move(value), expiry, false}));
+}
+result remove(kedge::loop& l, keyd::store& s, std::string key) {
+  return l.run(s.make({std::move(key), {}, {}, true}));
+}
+std::string value_of(const keyd::store& s, const std::string& key, keyd::wall_time at = now) {
+  const std::string* value = s.find(key, at);
+  return value == nullptr ? "(none)" : *value;
+}
+
+// Bounds the size of the files that this process writes.
+class file_limit {
+ public:
+  explicit file_limit(rlim_t most) {
+    old_handler_ = std::signal(SIGXFSZ, SIG_IGN);
+    REQUIRE(::getrlimit(RLIMIT_FSIZE, &old_) == 0);
+    const rlimit next{most, old_.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_FSIZE, &next) == 0);
+  }
+  file_limit(const file_limit&) = delete;
+  file_limit& operator=(const file_limit&) = delete;
+  ~file_limit() {
+    ::setrlimit(RLIMIT_FSIZE, &old_);
+    std::signal(SIGXFSZ, old_handler_);
+  }
+
+ private:
+  rlimit old_{};
+  void (*old_handler_)(int) = nullptr;
+};
+
+}  // namespace
+
+TEST_CASE("keyd's store finds after a restart what it has acknowledged") {
+  const temporary_folder folder;
+  kedge::loop l;
+  {
+    keyd::store s(folder / "j", {.sync = false});
+    CHECK_FALSE(put(l, s, "a", "1").value());
+    CHECK(put(l, s, "a", "2").value());
+    CHECK_FALSE(put(l, s, "b", std::string("x\0y", 3)).value());
+    CHECK_FALSE(put(l, s, "c", "3").value());
+    CHECK(remove(l, s, "c").value());
+    CHECK_FALSE(remove(l, s, "c").value());
+  }
+  const keyd::store s(folder / "j");
+  CHECK(s.cut_off() == 0);
+  CHECK(s.size() == 2);
+  CHECK(value_of(s, "a") == "2");
+  CHECK(value_of(s, "b") == std::string("x\0y", 3));
+  CHECK(value_of(s, "c") == "(none)");
+}
+
+TEST_CASE("keyd's journal that ends at any byte has every record before it") {
+  const temporary_folder folder;
+  const std::string path = folder / "j";
+  kedge::loop l;
+  std::vector<std::size_t> sizes;  // of the journal with so many changes
+  {
+    keyd::store s(path, {.sync = false});
+    sizes.push_back(s.journal_size());
+    for (const char* value : {"1", "22", "", "4444"}) {
+      REQUIRE(put(l, s, "key", value));
+      sizes.push_back(s.journal_size());
+    }
+    REQUIRE(remove(l, s, "key"));
+    sizes.push_back(s.journal_size());
+  }
+  const std::vector<std::string> values{"(none)", "1", "22", "", "4444", "(none)"};
+  const std::string whole = read_all(path);
+  REQUIRE(whole.size() == sizes.back());
+  for (std::size_t size = 0; size <= whole.size(); ++size) {
+    CAPTURE(size);
+    write_all(path, whole.substr(0, size));
+    std::size_t made = 0;
+    while (made + 1 < sizes.size() && sizes[made + 1] <= size) ++made;
+    {
+      keyd::store s(path, {.sync = false});
+      CHECK(value_of(s, "key") == values[made]);
+      CHECK(s.cut_off() == (size < sizes[0] ? size : size - sizes[made]));
+      REQUIRE(put(l, s, "after", "cut"));
+    }
+    const keyd::store again(path);
+    CHECK(again.cut_off() == 0);
+    CHECK(value_of(again, "key") == values[made]);
+    CHECK(value_of(again, "after") == "cut");
+  }
+}
+
+TEST_CASE("keyd's journal with a changed byte ends before the record that has it") {
+  const temporary_folder folder;
+  const std::string path = folder / "j";
+  kedge::loop l;
+  std::size_t first = 0;
+  {
+    keyd::store s(path, {.sync = false});
+    REQUIRE(put(l, s, "a", "1"));
+    first = s.journal_size();
+    REQUIRE(put(l, s, "b", "2"));
+  }
+  const std::string whole = read_all(path);
+  for (std::size_t at = first; at < whole.size(); ++at) {
+    CAPTURE(at);
+    std::string changed = whole;
+    changed[at] = static_cast<char>(changed[at] ^ 0x10);
+    write_all(path, changed);
+    const keyd::store s(path);
+    CHECK(value_of(s, "a") == "1");
+    CHECK(value_of(s, "b") == "(none)");
+    CHECK(s.cut_off() == whole.size() - first);
+  }
+}
+
+TEST_CASE("keyd's store refuses a file that is no journal, and one that is open") {
+  const temporary_folder folder;
+  write_all(folder / "text", "something else");
+  CHECK_THROWS_WITH_AS(keyd::store(folder / "text"), doctest::Contains("not a journal of keyd"),
+                       std::system_error);
+  CHECK(read_all(folder / "text") == "something else");
+  const keyd::store s(folder / "j");
+  CHECK_THROWS_WITH_AS(keyd::store(folder / "j"), doctest::Contains("another process has it open"),
+                       std::system_error);
+}
+
+TEST_CASE("keyd's store does not find a key whose expiry has come, also after a restart") {
+  const temporary_folder folder;
+  kedge::loop l;
+  {
+    keyd::store s(folder / "j", {.sync = false});
+    REQUIRE(put(l, s, "soon", "1", now + 1ms));
+    REQUIRE(put(l, s, "later", "2", now + 1h));
+    REQUIRE(put(l, s, "kept", "3", now + 1ms));
+    REQUIRE(put(l, s, "kept", "4"));
+    CHECK(value_of(s, "soon") == "1");
+    CHECK(value_of(s, "soon", now + 1ms) == "(none)");
+  }
+  keyd::store s(folder / "j");
+  CHECK(value_of(s, "soon", now + 1ms) == "(none)");
+  CHECK(s.size() == 3);
+  std::vector<std::string> gone;
+  s.on_change = [&](const keyd::change& c) { gone.push_back(c.key); };
+  l.run(s.expire(now + 1ms));
+  CHECK(gone == std::vector<std::string>{"soon"});
+  CHECK(s.size() == 2);
+  CHECK(value_of(s, "later") == "2");
+  CHECK(value_of(s, "kept", now + 2h) == "4");
+}
+
+TEST_CASE("keyd's store compacts its journal, and keeps every key") {
+  const temporary_folder folder;
+  kedge::loop l;
+  {
+    keyd::store s(folder / "j", {.sync = false, .slack = 1000});
+    for (int i = 0; i < 100; ++i) REQUIRE(put(l, s, "a", std::to_string(i)));
+    REQUIRE(put(l, s, "b", "later", now + 1h));
+    CHECK(s.needs_compaction());
+    CHECK(l.run(s.compact()));
+    CHECK_FALSE(s.needs_compaction());
+    CHECK(s.journal_size() == read_all(folder / "j").size());
+    REQUIRE(put(l, s, "c", "after"));
+  }
+  const keyd::store s(folder / "j");
+  CHECK(s.size() == 3);
+  CHECK(value_of(s, "a") == "99");
+  CHECK(value_of(s, "b", now + 1h) == "(none)");
+  CHECK(value_of(s, "c") == "after");
+}
+
+TEST_CASE("keyd's store refuses changes on a full disk, and loses nothing that it acknowledged") {
+  const temporary_folder folder;
+  kedge::loop l;
+  {
+    keyd::store s(folder / "j", {.sync = false});
+    REQUIRE(put(l, s, "a", "1"));
+    const std::size_t size = s.journal_size();
+    {
+      const file_limit most(size + 10);
+      const result refused = put(l, s, "b", "2");
+      REQUIRE_FALSE(refused);
+      CHECK(refused.error() == std::errc::file_too_large);
+      CHECK(value_of(s, "a") == "1");
+      CHECK(value_of(s, "b") == "(none)");
+      CHECK(read_all(folder / "j").size() == size);
+    }
+    {
+      const file_limit most(size - 1);
+      CHECK_FALSE(l.run(s.compact()).has_value());
+      CHECK(read_all(folder / "j").size() == size);
+    }
+    CHECK(put(l, s, "c", "3"));
+  }
+  const keyd::store s(folder / "j");
+  CHECK(s.cut_off() == 0);
+  CHECK(value_of(s, "a") == "1");
+  CHECK(value_of(s, "b") == "(none)");
+  CHECK(value_of(s, "c") == "3");
+}
+
+TEST_CASE("keyd's store bounds its memory, and makes changes that wait together") {
+  const temporary_folder folder;
+  kedge::loop l;
+  keyd::store s(folder / "j", {.sync = true, .most_bytes = 10});
+  const auto both = l.run(kedge::when_all(
+      s.make({"a", "1", {}, false}), s.make({"a", "2", {}, false}), s.make({"b", "3", {}, false})));
+  CHECK_FALSE(std::get<0>(both).value());
+  CHECK(std::get<1>(both).value());
+  CHECK_FALSE(std::get<2>(both).value());
+  CHECK(value_of(s, "a") == "2");
+  const result refused = put(l, s, "c", "too long");
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error() == std::errc::not_enough_memory);
+  CHECK(remove(l, s, "a").value());
+}
