@@ -231,8 +231,9 @@ class message : public descriptor_access<message> {
   // Adds `size` bytes, which the caller writes, and returns where they begin. Requires room for
   // them (begin(), reserve()).
   std::byte* extend(std::size_t size) noexcept {
-    layout_.size += size;
-    return buffer_.data() + (layout_.size - size);
+    std::byte* const at = buffer_.data() + parts().size;
+    parts().size += size;
+    return at;
   }
   // Throws std::length_error unless the message may grow by `more` bytes.
   void require_room(std::size_t more) const;

@@ -28,8 +28,7 @@ class message_encoder {
       const std::size_t head =
           (Layout.ndr != 0 ? sizeof(NDR_record_t) : 0) + (has_code ? sizeof(kern_return_t) : 0);
       const std::size_t body = (head + ... + size_of(member));
-      message m;
-      m.begin(id, Layout.body + body);
+      message m(message::begin(id, Layout.body + body));
       // Appending the rights moves them out.
       [[maybe_unused]] const counts<sizeof...(member)> count{{count_of(member)...}};
       (append_right(m, member), ...);

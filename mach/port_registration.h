@@ -5,6 +5,11 @@
 // a pointer. Its owner is a port_source, which may be closed on another thread than the loop's. So
 // end() posts the removal to the loop, and the loop's thread alone deletes the object.
 //
+// It asks for no message with the event (MACH_RCV_MSG in fflags): the kernel would drop
+// MACH_RCV_GUARDED_DESC there, and destroy the guarded rights of a message. It would also take the
+// message when the event is delivered, not when the task gets its turn: a task that is cancelled,
+// or that appends the right to a message, would have to put it back, which no call can.
+//
 // Threads: the loop's thread only, but for end().
 #pragma once
 

@@ -8,6 +8,8 @@
 
 #include <cerrno>
 
+#include "kedge/runtime/reactor/registration_table.h"
+
 namespace kedge {
 
 descriptor::descriptor(reactor& r, int fd, ownership o) try
@@ -39,29 +41,6 @@ void descriptor::close() noexcept {
 namespace descriptor_detail {
 namespace {
 
-ssize_t read_once(int fd, file_kind kind, std::byte* data, std::size_t size,
-                  bool& may_go_on) noexcept {
-  switch (kind) {
-    case file_kind::tcp:
-    case file_kind::other_stream:
-    case file_kind::messages:
-      return ::recv(fd, data, size, MSG_DONTWAIT);
-    case file_kind::unix_stream: {
-      // Without room for control data MSG_CTRUNC says that some came along: the read has stopped
-      // there, though bytes may be behind it.
-      iovec part{data, size};
-      msghdr message{};
-      message.msg_iov = &part;
-      message.msg_iovlen = 1;
-      const ssize_t n = ::recvmsg(fd, &message, MSG_DONTWAIT);
-      may_go_on = (message.msg_flags & MSG_CTRUNC) != 0;
-      return n;
-    }
-    default:
-      return ::read(fd, data, size);
-  }
-}
-
 // A FIFO gives 0 also before its first writer, when poll(2) reports nothing.
 bool has_had_a_writer(int fd) noexcept {
   return poll_now(fd, POLLIN) != 0;
@@ -83,10 +62,11 @@ std::ptrdiff_t fail(descriptor_file& file, direction d) noexcept {
   return errno == EAGAIN || errno == EWOULDBLOCK ? block(file, d) : -errno;
 }
 
-// start() of a transfer of `size` bytes.
+// start() of a transfer of `size` bytes. Out of line: the fast paths of start() need no registers
+// beyond a call.
 template <class Transfer>
-std::ptrdiff_t start_transfer(const Transfer& t, descriptor_file* file, direction d,
-                              std::size_t size) noexcept {
+[[gnu::noinline]] std::ptrdiff_t start_transfer(const Transfer& t, descriptor_file* file,
+                                                direction d, std::size_t size) noexcept {
   if (file == nullptr || !file->is_open()) [[unlikely]]
     return closed;
   if (size == 0) [[unlikely]]
@@ -116,10 +96,12 @@ std::error_code byte_transfer::error_of(std::ptrdiff_t n) noexcept {
   }
 }
 
-// TCP has a path of its own, which asks nothing about the file: most bytes are those of its
-// sockets.
+// TCP and Unix streams have paths of their own, which ask nothing about the file: most bytes are
+// those of these sockets.
 std::ptrdiff_t read_bytes::run(descriptor_file& file) const noexcept {
-  if (file.kind() != file_kind::tcp) return run_on_any(file);
+  if (file.kind() != file_kind::tcp) {
+    return file.kind() == file_kind::unix_stream ? run_on_unix_stream(file) : run_on_any(file);
+  }
   const ssize_t n = ::recv(file.fd(), data_, size_, MSG_DONTWAIT);
   if (n < 0) [[unlikely]]
     return errno == EINTR ? run(file) : fail(file, direction::reading);
@@ -130,35 +112,56 @@ std::ptrdiff_t read_bytes::run(descriptor_file& file) const noexcept {
   return n;
 }
 
+// Without room for control data MSG_CTRUNC says that some came along: the read has stopped there,
+// though bytes may be behind it.
+std::ptrdiff_t read_bytes::run_on_unix_stream(descriptor_file& file) const noexcept {
+  iovec part{data_, size_};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  const ssize_t n = ::recvmsg(file.fd(), &message, MSG_DONTWAIT);
+  if (n < 0) [[unlikely]]
+    return errno == EINTR ? run(file) : fail(file, direction::reading);
+  if (n == 0) [[unlikely]]
+    return end_of_file;
+  const auto done = static_cast<std::size_t>(n);
+  const bool may_go_on = (message.msg_flags & MSG_CTRUNC) != 0;
+  if (done < size_ && !may_go_on) file.note_stopped(direction::reading, done);
+  return n;
+}
+
 std::ptrdiff_t read_bytes::run_on_any(descriptor_file& file) const noexcept {
   constexpr direction d = direction::reading;
   if (!file.may_transfer(d, probe)) return block(file, d);
   const file_kind kind = file.kind();
   ssize_t n;
-  bool may_go_on = false;
   do {
-    n = read_once(file.fd(), kind, data_, size_, may_go_on);
+    n = is_socket(kind) ? ::recv(file.fd(), data_, size_, MSG_DONTWAIT)
+                        : ::read(file.fd(), data_, size_);
   } while (n < 0 && errno == EINTR);
   if (n < 0) return fail(file, d);
   if (n == 0 && kind != file_kind::messages) {
     if (kind == file_kind::fifo && !has_had_a_writer(file.fd())) return block(file, d);
     return end_of_file;
   }
-  const auto done = static_cast<std::size_t>(n);
-  if (done < size_ && stops_for_want(kind) && !may_go_on) file.note_stopped(d, done);
   return n;
 }
 
 std::ptrdiff_t read_bytes::start(descriptor_file* file) const noexcept {
+  if (file != nullptr && size_ != 0 && file->is_drained_socket()) return would_block;
   return start_transfer(*this, file, direction::reading, size_);
 }
 
 std::ptrdiff_t write_bytes::start(descriptor_file* file) const noexcept {
+  if (file != nullptr && size_ != 0 && file->has_never_been_full() &&
+      file->table().is_unused(EVFILT_WRITE, static_cast<std::uint64_t>(file->fd()))) {
+    return run(*file);
+  }
   return start_transfer(*this, file, direction::writing, size_);
 }
 
 std::ptrdiff_t write_bytes::run(descriptor_file& file) const noexcept {
-  if (file.kind() != file_kind::tcp) return run_on_any(file);
+  if (!stops_for_want(file.kind())) return run_on_any(file);
   const ssize_t n = ::send(file.fd(), data_, size_, file.send_flags());
   if (n < 0) [[unlikely]]
     return errno == EINTR ? run(file) : fail(file, direction::writing);
@@ -177,10 +180,7 @@ std::ptrdiff_t write_bytes::run_on_any(descriptor_file& file) const noexcept {
     n = is_socket(kind) ? ::send(file.fd(), data_, size, file.send_flags())
                         : ::write(file.fd(), data_, size);
   } while (n < 0 && errno == EINTR);
-  if (n < 0) return fail(file, d);
-  const auto done = static_cast<std::size_t>(n);
-  if (done < size && stops_for_want(kind)) file.note_stopped(d, done);
-  return n;
+  return n < 0 ? fail(file, d) : n;
 }
 
 }  // namespace descriptor_detail

@@ -122,6 +122,7 @@ class read_bytes : public byte_transfer {
   std::ptrdiff_t run(descriptor_file& file) const noexcept;
 
  private:
+  std::ptrdiff_t run_on_unix_stream(descriptor_file& file) const noexcept;
   std::ptrdiff_t run_on_any(descriptor_file& file) const noexcept;
 
   std::byte* data_;
@@ -289,7 +290,8 @@ class transfer_operation final {
     return true;
   }
 
-  void destroy_unended() noexcept {
+  // Out of line, to keep the code of each await small.
+  [[gnu::noinline]] void destroy_unended() noexcept {
     if (waiting_) file_->end_wait(D);
     if (at_ == stage::trying) std::destroy_at(&transfer);
     if (at_ == stage::thrown) std::destroy_at(&thrown);

@@ -95,6 +95,15 @@ class descriptor_file {
     if (s != nullptr && (s->linked() || s->waiting != nullptr)) return s->waiting != nullptr;
     return is_waited_for_elsewhere(d);
   }
+  // Returns true if this is a socket that was found empty and has had no event since, and no
+  // operation waits to read: the next read waits for an event. May return false then.
+  bool is_drained_socket() const noexcept {
+    return is_open_ && is_reading_registered_ && reading_.linked() && reading_.waiting == nullptr &&
+           !reading_.source.ready() && is_socket(kind_);
+  }
+  // Returns true if no operation has waited to write, under this file.
+  bool has_never_been_full() const noexcept { return writing_ == nullptr && is_open_; }
+  const registration_table& table() const noexcept { return *table_; }
   // Returns false if a transfer would certainly block.
   bool is_worth_a_try(direction d, probing p) const noexcept {
     if (!is_registered(d)) return d == direction::writing || !is_drained_;

@@ -126,6 +126,7 @@ void scope::cancel_present_children(cancel_cause cause) noexcept {
 }
 
 void scope::note_failure(child& c) noexcept {
+  c.next = nullptr;
   (last_failure_ != nullptr ? last_failure_->next : first_failure_) = &c;
   last_failure_ = &c;
   cancel_all(cancel_cause::failure);
@@ -143,7 +144,7 @@ void scope::copy_failures(std::vector<std::exception_ptr>& all,
   }
 }
 
-waiter* scope::child_done(child& c, outcome o) noexcept {
+waiter* scope::child_done_slowly(child& c, outcome o) noexcept {
   --size_;
   if (o == outcome::cancelled) any_child_cancelled_ = true;
   if (o == outcome::failed) {
@@ -176,7 +177,7 @@ const waiter* scope::next_leaf(const waiter* previous) const noexcept {
 }
 
 void scope::delete_ended() noexcept {
-  while (ended_ != nullptr) std::exchange(ended_, ended_->next)->discard();
+  while (ended_ != nullptr) delete std::exchange(ended_, ended_->next);
 }
 
 void scope::destroy_records() noexcept {

@@ -178,7 +178,7 @@ class scope : public spawner<scope> {
     // Destroys the child.
     virtual void discard() noexcept { delete this; }
 
-    child* next = nullptr;  // in the list of failures, or of children to delete
+    child* next;  // in the list of failures, or of children to delete
 
    protected:
     scope& owner() const noexcept { return scope_; }
@@ -271,8 +271,15 @@ class scope : public spawner<scope> {
   clock::time_point drain_deadline() const noexcept {
     return control_ != nullptr ? control_->deadline : clock::time_point::max();
   }
-  // `c` has ended so. Returns the waiter whose wait this ends, or null.
-  waiter* child_done(child& c, outcome o) noexcept;
+  // `c` has ended so. Returns the waiter whose wait this ends, or null. At once if it has a value,
+  // is not the last one, and others are to be deleted too.
+  waiter* child_done(child& c, outcome o) noexcept {
+    if (o != outcome::value || size_ == 1 || !reaper_.queued()) return child_done_slowly(c, o);
+    --size_;
+    c.next = ended_;
+    ended_ = &c;
+    return nullptr;
+  }
   // Adds the failure of `c`, and cancels all.
   void note_failure(child& c) noexcept;
   // Cancels the children without a context, which a cancellation of the scope's does not reach.
@@ -363,6 +370,9 @@ class scope : public spawner<scope> {
   class reaper final : public waiter {
    public:
     explicit reaper(scope& s) noexcept : waiter(&s.context_, nullptr), scope_(s) {}
+    reaper(const reaper&) = delete;
+    reaper& operator=(const reaper&) = delete;
+    ~reaper() { unlink(); }
     std::coroutine_handle<> proceed() noexcept override;
     void withdraw(cancel_cause) noexcept override {}
     void describe(description&) const noexcept override {}
@@ -394,6 +404,7 @@ class scope : public spawner<scope> {
   void count_background() noexcept;
   void destroy_records() noexcept;
   void delete_ended() noexcept;
+  waiter* child_done_slowly(child& c, outcome o) noexcept;
 
   // All children have ended. Returns the waiter for the end of the scope if that has ended too, and
   // will be destroyed.

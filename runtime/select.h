@@ -56,7 +56,9 @@ class select_operation {
       : select_operation(std::move(sources), std::index_sequence_for<As...>()) {}
   select_operation(const select_operation&) = delete;
   select_operation& operator=(const select_operation&) = delete;
-  ~select_operation() = default;
+  ~select_operation() {
+    if (waiter_ != nullptr) give_up_all_but(none);
+  }
 
   // Here the loop is not known, whose rotation decides.
   bool await_ready() const noexcept { return false; }

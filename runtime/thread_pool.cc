@@ -89,12 +89,14 @@ void thread_pool::job::run_scheduled(const std::shared_ptr<void>& self) noexcept
   const auto held = std::static_pointer_cast<job>(self);
   job& j = *held;
   const std::shared_ptr<class state> pool = std::move(j.scheduled_by_);
+  bool is_closed = false;
   {
     const std::lock_guard lock(pool->mutex_);
     if (j.stage_ != stage::queued) return;  // withdrawn
+    is_closed = pool->is_closed_;
     j.stage_ = stage::running;
   }
-  j.call();
+  if (!is_closed) j.call();
   {
     const std::lock_guard lock(pool->mutex_);
     j.stage_ = stage::ended;

@@ -41,7 +41,7 @@ class until_operation final : public queued_operation {
       : source_(std::move(s)), predicate_(std::move(p)) {}
   until_operation(const until_operation&) = delete;
   until_operation& operator=(const until_operation&) = delete;
-  ~until_operation() = default;
+  ~until_operation() { unlink(); }
 
   bool await_ready() noexcept { return source_->is_closed() || test(); }
   bool await_suspend(waiter& w) noexcept {

@@ -52,7 +52,7 @@ class any_of : public branch_set<Group> {
     this->note_failure(b);
     if (b.ended() != outcome::cancelled && !is_decided_) {
       is_decided_ = true;
-      const bool failed = this->has_failed();
+      const bool failed = b.ended() == outcome::failed;
       this->cancel_beside(b, failed ? cancel_cause::failure : cancel_cause::superseded);
     }
     return this->one_done();

@@ -79,7 +79,7 @@ ARROWS = {
     "mach/darwin": ("<mach/", '"kedge/mach/', '"kedge/mach/darwin/', '"kedge/runtime/'),
     "net": ('"kedge/net/', '"kedge/runtime/', '"kedge/runtime/base/'),
     "tools": ('"kedge/mach/', '"kedge/net/', '"kedge/runtime/'),
-    "tools/harness": ("<mach/", "<sys/event.h>", '"kedge/tools/harness/', '"kedge/mach/kernel/extension.h"',
+    "tools/harness": ("<doctest/", "<mach/", "<sys/event.h>", '"kedge/tools/harness/', '"kedge/mach/kernel/extension.h"',
                       '"kedge/mach/kernel/scheduling.h"', '"kedge/mach/kernel/snapshot.h"', '"kedge/mach/', '"kedge/net/',
                       '"kedge/runtime/', '"kedge/runtime/base/', '"kedge/runtime/kqueue/extension.h"'),
     "tools/examples/harness": ("<doctest/", "<mach/", "<servers/", '"kedge/tools/harness/', '"kedge/mach/', '"kedge/runtime/'),

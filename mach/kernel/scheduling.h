@@ -20,7 +20,7 @@
 
 namespace kedge::mach::kernel {
 
-// One call of a task's code.
+// One call of a task's code. A mach_msg() that sends and receives is two.
 struct scheduled_call {
   task caller;
   const char* function;  // of the C interface, such as "mach_port_deallocate"

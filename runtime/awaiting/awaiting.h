@@ -52,18 +52,16 @@ class operation_waiter : public Base {
   std::coroutine_handle<> proceed() noexcept override {
     if (this->withdrawn_) [[unlikely]]
       return this->on_end(outcome::cancelled);
-    if (this->deferred_) [[unlikely]] {
-      this->deferred_ = false;
-      this->resumes_directly_ = is_plain;
-      if (is_refused()) return this->on_end(outcome::cancelled);
-      this->on_resume();
-      if (const std::coroutine_handle<> next = begin()) return next;
-    } else if constexpr (settles) {
+    if (this->deferred_) [[unlikely]]
+      return begin_deferred();
+    if constexpr (settles) {
       if (!ask_settled()) {
         if (this->asked_to_end_) [[unlikely]]
           withdraw(this->asked_cause_);
         return std::noop_coroutine();
       }
+      // Code of the user's may have woken this waiter again.
+      if constexpr (may_be_cancelled_as_asked) this->unlink();
     }
     return end();
   }
@@ -78,10 +76,17 @@ class operation_waiter : public Base {
   }
   // Asks the operation to end early. Returns true if its wait is withdrawn.
   bool ask_to_end(cancel_cause cause) noexcept {
+    if (!has_result_coming() && op_.await_cancel(cause)) return true;
     this->asked_to_end_ = true;
     this->asked_cause_ = cause;
-    if (this->queued() || this->is_asked_) return false;  // what comes of that decides
-    return op_.await_cancel(cause);
+    return false;
+  }
+  // What comes of its turn, or of its being asked, decides.
+  bool has_result_coming() const noexcept {
+    if constexpr (may_be_cancelled_as_asked) {
+      if (this->is_asked_) return true;
+    }
+    return this->queued();
   }
   // Starts the operation at this waiter's next turn instead of now.
   void defer() noexcept {
@@ -92,6 +97,16 @@ class operation_waiter : public Base {
   void give_up() noexcept {
     this->withdrawn_ = true;
     wait_for_turn();
+  }
+
+  // Begins at its turn. Out of line, to keep proceed() small.
+  [[gnu::noinline]] std::coroutine_handle<> begin_deferred() noexcept {
+    this->deferred_ = false;
+    this->resumes_directly_ = is_plain;
+    if (is_refused()) return this->on_end(outcome::cancelled);
+    this->on_resume();
+    if (const std::coroutine_handle<> next = begin()) return next;
+    return end();
   }
 
   // Asks the operation for its result. An operation that tries a transfer may run code of the
@@ -146,14 +161,21 @@ class operation_waiter : public Base {
       this->on_suspend();
       if constexpr (enters_coroutine) {
         const std::coroutine_handle<> next = link();
-        if (!next) this->on_resume();
+        if (!next) on_not_suspended();
         return next;
       } else {
         if (link()) return std::noop_coroutine();
-        this->on_resume();
+        on_not_suspended();
         return nullptr;
       }
     }
+  }
+
+  // The operation has ended within await_suspend(), or has thrown. It may have woken this waiter.
+  // Out of line, to keep the code of each await small.
+  [[gnu::noinline]] void on_not_suspended() noexcept {
+    this->unlink();
+    this->on_resume();
   }
 
   begun link() noexcept(!may_throw) {
@@ -161,7 +183,7 @@ class operation_waiter : public Base {
       try {
         return op_.await_suspend(*this);
       } catch (...) {
-        this->on_resume();
+        on_not_suspended();
         throw;
       }
     } else {

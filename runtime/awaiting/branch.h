@@ -66,9 +66,8 @@ class branch_base : public waiter {
   branch_base(branch_owner& owner, context* own) noexcept : waiter(own, nullptr), owner_(&owner) {}
   ~branch_base() = default;
 
-  // The branch has ended so. Returns the coroutine to run next, if this is the branch's turn.
-  std::coroutine_handle<> report(outcome o) noexcept {
-    outcome_ = o;
+  // Reports `outcome_`. Returns the coroutine to run next, if this is the branch's turn.
+  std::coroutine_handle<> report() noexcept {
     if (waiter* const w = owner_->branch_done(*this)) wake(*w);
     return std::noop_coroutine();
   }
@@ -88,9 +87,11 @@ class inner_branch : public branch_base {
   void enter_context(context& parent) noexcept { bind_to(parent); }
   void on_suspend() noexcept {}
   void on_resume() noexcept {}
-  void on_withdrawn() noexcept { report(outcome::cancelled); }
-  void close() noexcept {}
-  std::coroutine_handle<> on_end(outcome o) noexcept { return report(o); }
+  void on_withdrawn() noexcept { on_end(outcome::cancelled); }
+  std::coroutine_handle<> on_end(outcome o) noexcept {
+    outcome_ = o;
+    return report();
+  }
 };
 
 // A branch that runs the chain of a context.
@@ -129,14 +130,12 @@ class outer_branch : public chain_branch, public context {
     enter(parent);
     tell(happening::spawned, *this);
   }
-  void close() noexcept {
+  std::coroutine_handle<> on_end(outcome o) noexcept {
+    outcome_ = o;
     run();
     tell(happening::ended, *this);
     leave();
-  }
-  std::coroutine_handle<> on_end(outcome o) noexcept {
-    close();
-    return report(o);
+    return report();
   }
 };
 
@@ -150,10 +149,10 @@ class body_branch : public chain_branch {
     bind_to(of_scope);
     of_scope.set_holder(*this);
   }
-  void close() noexcept { owner_context().run(); }
   std::coroutine_handle<> on_end(outcome o) noexcept {
-    close();
-    return report(o);
+    outcome_ = o;
+    owner_context().run();
+    return report();
   }
 };
 
@@ -168,6 +167,9 @@ class branch final : public operation_waiter<Op, Kind> {
  public:
   template <class A>
   branch(A&& a, branch_owner& owner) : base(std::forward<A>(a), owner) {}
+  branch(const branch&) = delete;
+  branch& operator=(const branch&) = delete;
+  ~branch() { this->unlink(); }
 
   // Starts the branch below `parent`: a coroutine at its first turn, all else at once. May report
   // the end before it returns. A wait does so below a cancelled context, and starts nothing.
@@ -180,9 +182,9 @@ class branch final : public operation_waiter<Op, Kind> {
     if constexpr (base::enters_coroutine) {
       this->defer();
     } else if (this->is_refused()) {
-      end_at_start(outcome::cancelled);
+      this->on_end(outcome::cancelled);
     } else if (!this->begin()) {
-      end_at_start(this->how_it_ended());
+      this->on_end(this->how_it_ended());
     }
   }
 
@@ -210,7 +212,7 @@ class branch final : public operation_waiter<Op, Kind> {
         tell_of_entry();
         return next;
       }
-      end_at_start(this->how_it_ended());
+      this->on_end(this->how_it_ended());
       return nullptr;
     } else {
       start_entered();
@@ -229,9 +231,9 @@ class branch final : public operation_waiter<Op, Kind> {
   // Starts the branch after end_if_ready(). Returns null if it has ended.
   std::coroutine_handle<> start_unready() noexcept {
     if (this->is_refused()) {
-      end_at_start(outcome::cancelled);
+      this->on_end(outcome::cancelled);
     } else if (!this->begin_unready()) {
-      end_at_start(this->how_it_ended());
+      this->on_end(this->how_it_ended());
     }
     return waiting();
   }
@@ -290,10 +292,6 @@ class branch final : public operation_waiter<Op, Kind> {
   decltype(auto) result() { return this->take(); }
 
  private:
-  void end_at_start(outcome o) noexcept {
-    this->close();
-    this->report(o);
-  }
   std::coroutine_handle<> waiting() const noexcept {
     return this->ended() == outcome::none ? std::coroutine_handle<>(std::noop_coroutine())
                                           : nullptr;

@@ -76,8 +76,9 @@ class branch_set : public Group {
 
  private:
   branch_base* failed_ = nullptr;  // the first one
-  waiter* waiter_ = nullptr;
-  std::size_t running_ = 0;
+  // Set by start().
+  waiter* waiter_;
+  std::size_t running_;
 };
 
 }  // namespace kedge

@@ -74,11 +74,13 @@ context* context::after_in_tree(context& c, const context& top, bool below) noex
 
 void context::cancel(cancel_cause cause) noexcept {
   if (cancelled_) return;
-  if (first_child_ == nullptr) {
-    cancelled_ = true;
-    cause_ = cause;
-    return withdraw_wait();
-  }
+  if (first_child_ != nullptr) return cancel_tree(cause);
+  cancelled_ = true;
+  cause_ = cause;
+  withdraw_wait();
+}
+
+void context::cancel_tree(cancel_cause cause) noexcept {
   // Marks all first. A withdrawal may cancel contexts below its own, and finds them marked, so it
   // does not walk again.
   for (context* c = this; c != nullptr;) {
@@ -107,6 +109,8 @@ void context::withdraw_wait() noexcept {
 void context::destroy_frames() noexcept {
   waiter* w = std::exchange(suspended_on_, nullptr);
   if (w == nullptr) return;
+  // No other waiter of the chain's coroutines can be queued.
+  if (w->awaiting_coroutine()) w->unlink();
   ++unwinding;
   while (frame* const f = w->awaiting_frame()) {
     w = f->continuation_;

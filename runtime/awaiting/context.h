@@ -34,13 +34,16 @@ class context {
   void enter_root(reactor& r) noexcept {
     reactor_ = &r;
     previous_ = next_ = nullptr;
+    values_ = nullptr;
   }
   // Enters the tree below `parent`, as its newest child. Below a cancelled context the new one is
   // cancelled too.
   void enter(context& parent) noexcept {
     link(parent);
-    cancelled_ = parent.cancelled_;
-    cause_ = parent.cause_;
+    if (parent.cancelled_) [[unlikely]] {
+      cancelled_ = true;
+      cause_ = parent.cause_;
+    }
   }
   // The same, but no cancellation from above reaches the context.
   void enter_shielded(context& parent) noexcept {
@@ -128,6 +131,7 @@ class context {
     if (next_ != nullptr) next_->previous_ = this;
     parent.first_child_ = this;
   }
+  void cancel_tree(cancel_cause cause) noexcept;
   void withdraw_wait() noexcept;
   void destroy_tree() noexcept;
   void destroy_frames() noexcept;
@@ -140,14 +144,16 @@ class context {
   context* next_;      // the next older sibling, if there is a parent
   waiter* suspended_on_ = nullptr;
   branch_base* holder_;
-  const bound_value* values_ = nullptr;
+  const bound_value* values_;  // of one that is in a tree
   std::source_location place_{};
-  unsigned short reports_ = 0;
+  // Eight bytes, which are initialised by one store.
   bool cancelled_ = false;
+  cancel_cause cause_ = cancel_cause::requested;
   bool shielded_ = false;
   bool destroyed_ = false;    // destroy() has destroyed its coroutines
   bool withdrawing_ = false;  // cancel() has marked it, and has yet to withdraw its wait
-  cancel_cause cause_ = cancel_cause::requested;
+  [[maybe_unused]] bool spare_ = false;
+  unsigned short reports_ = 0;
 };
 
 // Prints a place in the source as "file:line", the file name from its last "kedge/" on.

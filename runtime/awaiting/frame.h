@@ -84,12 +84,14 @@ class frame {
   // No two of the pointers that start() sets are neighbours: g++ would assemble them in a vector
   // register.
   waiter* continuation_;
+  // Four bytes, which are initialised by one store.
   state state_ = state::created;
 
  protected:
   bool has_value_ = false;  // the promise holds one
 
  private:
+  [[maybe_unused]] bool spare_[2] = {false, false};
   context* context_;
 
  protected:

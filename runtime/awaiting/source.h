@@ -197,11 +197,8 @@ class source_operation final : public queued_operation {
   source_operation(const source_operation&) = delete;
   source_operation& operator=(const source_operation&) = delete;
   ~source_operation() {
-    if (stage_ == stage::consumed) return;
-    leave();
-    if constexpr (requires { request_.give_back(); }) {
-      if (stage_ == stage::granted) request_.give_back();
-    }
+    if (stage_ != stage::consumed) [[unlikely]]
+      abandon();
   }
 
   Request& wanted() noexcept { return request_; }
@@ -252,6 +249,13 @@ class source_operation final : public queued_operation {
   void describe(description& line) const noexcept { line.print("%s", Request::aim); }
 
  private:
+  // Ends without a result. Out of line, to keep the code of each await small.
+  [[gnu::noinline]] void abandon() noexcept {
+    leave();
+    if constexpr (requires { request_.give_back(); }) {
+      if (stage_ == stage::granted) request_.give_back();
+    }
+  }
   void leave() noexcept {
     if (!queued()) return;
     unlink();

@@ -441,23 +441,25 @@ bool reactor::must_ask(clock::time_point time) {
 
 // Runs the ready waiters, those that become ready on the way included, up to the turn's limit.
 bool reactor::run_ready() {
+  if (ready_.empty()) return false;
   int left = resumptions_per_turn;
-  while (left > 0 && !ready_.empty()) {
+  do {
     if (is_watched_) [[unlikely]] {
       run_observed();
     } else {
       run_one(ready_.pop_front());
     }
-    --left;
-    if (forked()) [[unlikely]]
+    if (forked()) [[unlikely]] {
+      --left;
       break;  // the next turn throws
+    }
     if (budget_ <= 0) [[unlikely]] {
       left -= resumptions_per_budget - 1;
       counters_.resumptions -= resumptions_per_budget - 1;
     }
-  }
+  } while (--left > 0 && !ready_.empty());
   counters_.resumptions += static_cast<unsigned>(resumptions_per_turn - left);
-  return left != resumptions_per_turn;
+  return true;
 }
 
 inline void reactor::run_one(waiter& w) noexcept {

@@ -1,9 +1,10 @@
 // ready_queue, ready_node: the loop's intrusive FIFO of waiters that are ready to run.
 //
-// A node is in at most one queue. It leaves the queue by itself, in constant time, when it is
-// destroyed: a waiter that is dropped while it is ready does not run. A queue that is destroyed
-// first leaves its nodes unlinked. Nothing allocates. A ring rather than base::list, since a node
-// unlinks itself without knowing its queue.
+// A node is in at most one queue, and leaves it by unlink(), in constant time, before it is
+// destroyed: a waiter that is dropped while it is ready does not run. Its destructor does not look,
+// which every await would pay for: a coroutine's waiter is unlinked by context::destroy_frames().
+// A queue that is destroyed first leaves its nodes unlinked. Nothing allocates. A ring rather than
+// base::list, since a node unlinks itself without knowing its queue.
 //
 // Threads: the loop's thread only.
 #pragma once
@@ -29,7 +30,7 @@ class ready_node {
 
  protected:
   ready_node() noexcept {}  // leaves `previous_` as it is: one store less for each wait
-  ~ready_node() { unlink(); }
+  ~ready_node() = default;
 
  private:
   template <class Node>

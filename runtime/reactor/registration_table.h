@@ -52,9 +52,12 @@ class registration_table {
                              std::uint32_t fflags);
   // Returns whether a listener of (filter, ident) waits.
   bool awaited(std::int16_t filter, std::uint64_t ident) const noexcept {
+    return !is_unused(filter, ident) && has_waiter({ident, filter});
+  }
+  // Returns true if (filter, ident) is not held, as of most files to write. May return false then.
+  bool is_unused(std::int16_t filter, std::uint64_t ident) const noexcept {
     const std::size_t place = place_of(filter, ident);
-    if (place < by_fd_.size() && by_fd_[place] == 0) return false;  // as of most files, to write
-    return has_waiter({ident, filter});
+    return place < by_fd_.size() && by_fd_[place] == 0;
   }
   // Gives up one hold; the last one ends the slot.
   static void release(registration_slot& slot) noexcept;

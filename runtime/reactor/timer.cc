@@ -11,6 +11,9 @@ namespace kedge {
 namespace {
 
 constexpr std::size_t fan_out = 4;
+constexpr std::size_t parent_of(std::size_t position) noexcept {
+  return (position - 1) / fan_out;
+}
 // Entries without a timer that are kept in any case.
 constexpr std::size_t most_dead = 64;
 // As long as the heap is not larger and there is no pile, a fresh timer goes into the heap.
@@ -50,8 +53,10 @@ void timer_heap::arm(timer& t, clock::time_point deadline) {
   }
   entries_.push_back(e);
   if (heap_size_ < small_heap && heap_size_ + 1 == entries_.size()) {
-    pile_begin_ = heap_size_ + 1;
-    sift_up(heap_size_++, e);
+    const std::size_t position = heap_size_++;
+    pile_begin_ = heap_size_;
+    // Most timers are later than the others, and are in their place.
+    if (position != 0 && e.before(entries_[parent_of(position)])) sift_up(position, e);
     return;
   }
   ++armed_since_look_;
@@ -326,7 +331,7 @@ void timer_heap::make_heap() noexcept {
 // Places e at `position` or above.
 void timer_heap::sift_up(std::size_t position, entry e) noexcept {
   while (position > 0) {
-    const std::size_t parent = (position - 1) / fan_out;
+    const std::size_t parent = parent_of(position);
     if (!e.before(entries_[parent])) break;
     entries_[position] = entries_[parent];
     position = parent;

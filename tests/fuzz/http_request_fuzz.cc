@@ -2,9 +2,11 @@
 // reading understands in the same way, and no path, range or date leaves its bounds.
 #include "tools/examples/http_request.h"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>

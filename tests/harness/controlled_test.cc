@@ -30,6 +30,7 @@
 #include <random>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -41,10 +42,13 @@
 #include "kedge/mach/reply.h"
 #include "kedge/mach/send_right.h"
 #include "kedge/runtime/descriptor.h"
+#include "kedge/runtime/errc.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/offload.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/task.h"
+#include "kedge/runtime/thread_pool.h"
+#include "kedge/runtime/when_all.h"
 #include "kedge/tools/harness/explore.h"
 #include "kedge/tools/harness/loaded_program.h"
 #include "kedge/tools/harness/process_heap.h"
@@ -300,6 +304,37 @@ TEST_CASE("offload runs its function at a later step of the process, on no threa
   w.run();
   CHECK_EQ(w["alone"].status(), 0);
   CHECK_EQ(seen, std::vector<std::string>{"before", "work", "after"});
+}
+
+TEST_CASE("a pool that is destroyed before its function's step does not run it") {
+  harness::world w;
+  bool has_run = false;
+  w.start("alone", [&] {
+    kedge::loop l;
+    const auto main = [&]() -> kedge::task<int> {
+      auto pool = std::make_unique<kedge::thread_pool>(1);
+      const auto work = [&] { has_run = true; };
+      const auto wait = [&]() -> kedge::task<bool> {
+        try {
+          co_await kedge::offload(*pool, work);
+        } catch (const std::system_error& e) {
+          co_return e.code() == kedge::errc::closed;
+        }
+        co_return false;
+      };
+      const auto close = [&]() -> kedge::task<> {
+        pool.reset();
+        co_return;
+      };
+      auto [is_closed, none] = co_await kedge::when_all(wait(), close());
+      static_cast<void>(none);
+      co_return is_closed ? 0 : 1;
+    };
+    return l.run(main());
+  });
+  w.run();
+  CHECK_EQ(w["alone"].status(), 0);
+  CHECK_FALSE(has_run);
 }
 
 TEST_CASE("a process that is killed in an offloaded function leaves the kernels whole") {

@@ -9,6 +9,7 @@ namespace {
 
 struct node : kedge::ready_node {
   explicit node(int n) : number(n) {}
+  ~node() { unlink(); }
   int number;
 };
 using queue = kedge::ready_queue<node>;

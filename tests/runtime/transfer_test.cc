@@ -156,6 +156,27 @@ TEST_CASE("a transfer is destroyed once: waited for, unawaited, and destroyed du
   CHECK(token.use_count() == 1);
 }
 
+TEST_CASE("a transfer that closes its descriptor, which wakes its own task, ends the wait once") {
+  loop l;
+  stream_pair p(l);
+  std::string seen;
+  l.spawn([&]() -> task<> {
+    const auto take_last = [&](int fd) -> std::optional<result<char>> {
+      char c = 0;
+      if (::recv(fd, &c, 1, MSG_DONTWAIT) != 1) return std::nullopt;
+      p.b.close();
+      return c;
+    };
+    seen += (co_await p.b.reading(take_last)).value();
+    co_await kedge::yield();
+    seen += '.';
+  });
+  kedge::settle(l);
+  send_byte(p.a, 'x');
+  kedge::drain(l);
+  CHECK(seen == "x.");
+}
+
 TEST_CASE("a file that may block is probed, so that its transfer is not called in vain") {
   loop l;
   int ends[2];

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <map>
@@ -250,8 +251,9 @@ class connection {
       all_.complain(peer_, "sends what is answered with " + reason_of(wrong));
     const file_part part = all_.answer(wrong, r, is_last, out_);
     if (part.range.size != 0 && !co_await send(part)) co_return false;
-    if (!is_last && r.body != 0 && !co_await drop_body(r.body)) co_return false;
-    co_return !is_last;
+    if (is_last || r.body == 0) co_return !is_last;
+    const auto dropped = co_await kedge::with_timeout(all_.timeout, drop_body(r.body));
+    co_return dropped && *dropped;
   }
 
   // Sends what is buffered, and the part of a file. A small part is buffered too, so that one call
@@ -304,7 +306,7 @@ class connection {
     while (size != 0) {
       if (in_.buffered().empty() && !co_await flush()) co_return false;
       const auto most = std::span(room).first(std::min<std::size_t>(size, room.size()));
-      const auto n = co_await kedge::with_timeout(all_.timeout, in_.read_some(most));
+      const auto n = co_await in_.read_some(most);
       if (!n) co_return false;
       size -= *n;
     }

@@ -45,6 +45,10 @@ void world::run() {
   state_->check_rest();
 }
 
+void world::run_to_rest() {
+  state_->run();
+}
+
 void world::calm() {
   state_->is_calm = true;
   run();
@@ -59,19 +63,39 @@ void world::advance(std::chrono::nanoseconds length) {
 
 void world::finish() {
   calm();
+  state_->check_plans();
+  state_->check_guards();
   state_->check_leaks();
 }
 
 void world::may_kill(process& p) {
-  if (p.has_ended()) {
-    throw std::logic_error("kedge::harness: \"" + p.name() + "\" has ended, and cannot be killed");
-  }
+  p.of_.demand_life("killed");
   const std::size_t chosen = state_->choose("kill before call", calls_of_a_kill + 1);
   if (chosen != 0) p.of_.killed_before = p.calls() + static_cast<std::uint32_t>(chosen);
 }
 
-void world::may_fail(process& p, std::uint32_t points) {
-  p.of_.faults = points;
+void world::may_fail(process& p, fault_set which) {
+  p.of_.demand_life("failed");
+  if (which.is_empty()) throw std::invalid_argument("kedge::harness: may_fail() by no fault");
+  for (const auto& [name, fault] : fault_menu()) {
+    const fault_set allowed = fault & which;
+    if (allowed.is_empty()) continue;
+    if (state_->choose(name, 2) == 1) p.of_.faults = p.of_.faults | allowed;
+  }
+  state_->may_disturb |= p.of_.faults.has(faults::slow | faults::suspended | faults::early_timeout);
+}
+
+void world::fail(process& p, fault_set which, std::uint32_t call) {
+  p.of_.demand_life("failed");
+  if (which.points() == 0) {
+    throw std::invalid_argument("kedge::harness: " + to_string(which) +
+                                " is not a fault of a call, and cannot happen in one");
+  }
+  if (call <= p.calls()) {
+    throw std::logic_error("kedge::harness: \"" + p.name() + "\" has made call " +
+                           std::to_string(call) + " already, which is to fail");
+  }
+  p.of_.planned.push_back({which, call});
 }
 
 std::size_t world::choose(std::string_view what, std::size_t count) {
@@ -91,6 +115,14 @@ void world::sometimes(std::string_view what, bool seen, std::source_location at)
 void world::limit_steps(std::uint64_t most) {
   if (most == 0) throw std::invalid_argument("kedge::harness: a run needs at least one step");
   state_->most_steps = most;
+}
+
+void world::expect(const condition& c) {
+  if (!c.holds()) state_->fail("NOT SO: " + to_string(c));
+}
+
+void world::name(message_id id, std::string text) {
+  state_->message_names[id.value] = std::move(text);
 }
 
 std::uint64_t world::seed() const noexcept {

@@ -37,7 +37,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "kedge/mach/kernel/extension.h"
+#include "kedge/tools/harness/faults.h"
 #include "kedge/tools/harness/process.h"
 
 namespace kedge::harness {
@@ -98,11 +98,14 @@ class world {
 
   // One step. Returns false if nobody can run, and no time would change that.
   bool step();
-  // Steps until the condition holds. Fails if all come to rest before.
+  // Steps until the condition holds. Fails if it cannot hold any more, and if all come to rest
+  // before.
   void until(const condition& c);
   // Steps until all are at rest. A process that is neither a service nor has ended then waits for
   // ever, which is a deadlock.
   void run();
+  // The same, and whoever waits then may wait.
+  void run_to_rest();
   // No faults from here on. Then as run().
   void calm();
   // Lets so much time pass, and all that happens in it.
@@ -116,12 +119,27 @@ class world {
   // The seed decides whether the process is killed, and before which of its next 32 calls: once in
   // a run, after calm() too. Throws std::logic_error if it has ended.
   void may_kill(process& p);
-  // Calls of the process may fail by these faults of the kernel (fault_plan::only(), or'ed).
-  void may_fail(process& p, std::uint32_t points = mach::kernel::fault_plan::all);
+  // These faults may happen to the process, until calm(). The seed switches on a random part of
+  // them, which the report names. Throws std::logic_error if it has ended, std::invalid_argument if
+  // there is none.
+  void may_fail(process& p, fault_set which = faults::all);
+  // The fault happens in this call of the process, counted from 1. The run fails if it cannot
+  // happen there. Throws std::logic_error if the process has made the call already, or has ended,
+  // and std::invalid_argument if the fault is not one of a call.
+  void fail(process& p, fault_set which, std::uint32_t call);
   // The order of what comes: 0 is "as usual", and what shrinks a failing run.
   std::size_t choose(std::string_view what, std::size_t count);
   // A number from `least` to `most`, which the seed decides.
   std::int64_t pick(std::int64_t least, std::int64_t most);
+
+  // Fails the run unless the condition holds now, and says what has happened instead.
+  void expect(const condition& c);
+  // Gives the messages of this id a name, for reports.
+  void name(message_id id, std::string text);
+  template <class Message>
+  void name(std::string text) {
+    name(message_id(Message::id), std::move(text));
+  }
 
   // Fails the exploration if no run has ever seen this true.
   void sometimes(std::string_view what, bool seen,

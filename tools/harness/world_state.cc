@@ -17,7 +17,7 @@
 #include "kedge/runtime/base/outside_heap.h"
 #include "kedge/runtime/base/process_state.h"
 #include "kedge/runtime/kqueue/extension.h"
-
+#include "kedge/tools/harness/call_place.h"
 #include "kedge/tools/harness/sanitizers.h"
 
 #if defined(KEDGE_HARNESS_ASAN)
@@ -59,10 +59,6 @@ class unchecked_allocations {
   unchecked_allocations(const unchecked_allocations&) = delete;
   unchecked_allocations& operator=(const unchecked_allocations&) = delete;
 };
-
-constexpr std::uint32_t deaths = kernel::fault_plan::only(kernel::fault::death_before) |
-                                 kernel::fault_plan::only(kernel::fault::death_during) |
-                                 kernel::fault_plan::only(kernel::fault::death_after);
 
 bool is_message(const kernel::scheduled_call& call) noexcept {
   return (call.options & (MACH_SEND_MSG | MACH_RCV_MSG)) != 0;
@@ -142,6 +138,7 @@ world_state::~world_state() {
     const outside_processes outside;
     vm_deallocate(mach_task_self(), first_address, next_address_ - first_address);
   }
+  for (const mach_port_name_t each : filling_) mach_port_deallocate(mach_task_self(), each);
   kernel::set_call_scheduler(nullptr);
   kernel::use_clock(nullptr, nullptr);
   the_world = nullptr;
@@ -172,8 +169,12 @@ std::size_t world_state::choose(std::string_view what, std::size_t count) {
   return chosen;
 }
 
-event world_state::event_of(event_kind what, const running_process& p) const noexcept {
-  return {.what = what, .of = p.index, .step = static_cast<std::uint32_t>(steps), .call = p.calls};
+event world_state::event_of(event_kind what, running_process& p) const noexcept {
+  return {.what = what,
+          .of = p.index,
+          .step = static_cast<std::uint32_t>(steps),
+          .call = p.calls,
+          .cause = std::exchange(p.woken_by, 0)};
 }
 
 // --- Processes -----------------------------------------------------------------------------------
@@ -249,6 +250,10 @@ void world_state::finish(running_process& p) noexcept {
 // The process does not run any more. What it had in the kernels goes.
 void world_state::bury(running_process& p) noexcept {
   const outside_processes outside;
+  if (p.now == running_process::state::ended) {
+    take_guards(p);
+    note_death(p);
+  }
   kernel::terminate_task(p.task);
   kqueue::close_all_of(owner_of(p.task));
   mach::abandon_task(p.task);
@@ -271,13 +276,14 @@ void world_state::bury_lost() {
 }
 
 void world_state::kill(running_process& p) {
-  if (p.is_over()) {
-    throw std::logic_error("kedge::harness: \"" + p.name + "\" has ended, and cannot be killed");
-  }
-  log.add(event_of(event_kind::killed, p));
+  p.demand_life("killed");
   mix(p.index + 0x6b);
   {
     const outside_processes outside;
+    take_guards(p);
+    event killing = event_of(event_kind::killed, p);
+    killing.note = log.add_note(note_death(p));
+    log.add(killing);
     kernel::terminate_task(p.task);
   }
   // A call that waits leaves the kernel first: it has references there.
@@ -297,6 +303,7 @@ void world_state::suspend(running_process& p, bool is_suspended) {
 }
 
 void world_state::resume(running_process& p) {
+  p.has_run = true;
   if (p.thread == nullptr) return resume_here(p);
   p.thread->run([this, &p] { resume_here(p); });
 }
@@ -336,16 +343,21 @@ void world_state::resume_here(running_process& p) {
 void world_state::hand_over(running_process& p) noexcept {
   const int error = errno;
   p.stack->hand_over();
+  while (p.is_asked_for_stack) {
+    p.is_asked_for_stack = false;
+    p.call_stack = capture_stack();
+    p.stack->hand_over();
+  }
   errno = error;
 }
 
 // --- Steps ---------------------------------------------------------------------------------------
 
 bool world_state::can_run(const running_process& p) const noexcept {
-  if (p.is_suspended) return false;
+  if (p.is_suspended || p.stalled_until > time) return false;
   switch (p.now) {
     case running_process::state::ready:
-      return true;
+      return !is_held(p);
     case running_process::state::parked:
       return p.is_woken || p.deadline <= time;
     default:
@@ -356,7 +368,10 @@ bool world_state::can_run(const running_process& p) const noexcept {
 std::uint64_t world_state::next_time() const noexcept {
   std::uint64_t next = base::parker::never;
   for (const auto& p : processes) {
-    if (p->now == running_process::state::parked && !p->is_suspended) {
+    if (p->is_over() || p->is_suspended) continue;
+    if (p->stalled_until > time) {
+      next = std::min(next, p->stalled_until);
+    } else if (p->now == running_process::state::parked) {
       next = std::min(next, p->deadline);
     }
   }
@@ -367,6 +382,7 @@ std::uint64_t world_state::next_time() const noexcept {
 void world_state::move_time(std::uint64_t to) {
   log.add(
       {.what = event_kind::time, .step = static_cast<std::uint32_t>(steps), .amount = to - time});
+  last_time_event_ = static_cast<std::uint32_t>(log.events().size());
   mix(to);
   time = to;
   const outside_processes outside;
@@ -374,11 +390,20 @@ void world_state::move_time(std::uint64_t to) {
 }
 
 bool world_state::step() {
+  if (!wrong_.empty()) fail(std::exchange(wrong_, {}));
+  if (may_disturb && !is_calm && disturb()) {
+    count_step();
+    return true;
+  }
   candidates_.clear();
   // Option 0: the one that has had the last step goes on.
   if (last_ != nullptr && can_run(*last_)) candidates_.push_back(last_);
   for (const auto& p : processes) {
     if (p.get() != last_ && can_run(*p)) candidates_.push_back(p.get());
+  }
+  if (may_disturb && candidates_.size() > 1) {
+    const auto is_slow = [&](const running_process* p) { return p->slow_until > steps; };
+    if (!std::ranges::all_of(candidates_, is_slow)) std::erase_if(candidates_, is_slow);
   }
   if (candidates_.empty()) {
     const std::uint64_t next = next_time();
@@ -386,27 +411,38 @@ bool world_state::step() {
     if (next > time) move_time(next);
     return true;
   }
-  if (++steps > most_steps) {
-    fail("LIVELOCK: no rest after " + std::to_string(most_steps) + " steps");
-  }
+  count_step();
   running_process& p = *candidates_[choose("run", candidates_.size())];
   last_ = &p;
   if (p.killed_before == p.calls + 1 && p.now == running_process::state::ready) {
     kill(p);
     return true;
   }
-  resume(p);
+  if (!is_calm && p.faults.has(faults::no_descriptors) && choose("no descriptors", 8) == 7) {
+    resume_without_descriptors(p);
+  } else {
+    resume(p);
+  }
   if (p.now == running_process::state::ended) {
     event ending = event_of(event_kind::ended, p);
     ending.code = p.status;
     log.add(ending);
     mix(static_cast<std::uint64_t>(p.status));
     bury(p);
-    if (!p.uncaught.empty()) fail("\"" + p.name + "\" was ended by an exception: " + p.uncaught);
+    if (!p.uncaught.empty()) {
+      fail("UNCAUGHT: \"" + p.name + "\" was ended by an exception: " + p.uncaught, {p.index});
+    }
   }
   if (has_lost_peer_) bury_lost();
   if (!uncontrolled_.empty()) fail("NOT REPRODUCIBLE: " + std::exchange(uncontrolled_, {}));
+  if (!wrong_.empty()) fail(std::exchange(wrong_, {}));
   return true;
+}
+
+void world_state::count_step() {
+  if (++steps > most_steps) {
+    fail("LIVELOCK: no rest after " + std::to_string(most_steps) + " steps" + repetition());
+  }
 }
 
 void world_state::run() {
@@ -415,8 +451,18 @@ void world_state::run() {
 }
 
 void world_state::until(const condition& c) {
+  std::size_t over = 0;
   while (!c.holds()) {
-    if (!step()) fail("AT REST before: " + c.text);
+    // Only an end of a process makes it hopeless.
+    const auto now_over = static_cast<std::size_t>(
+        std::ranges::count_if(processes, [](const auto& p) { return p->is_over(); }));
+    if (std::exchange(over, now_over) != now_over && c.is_hopeless && c.is_hopeless()) {
+      fail("IT CANNOT HAPPEN ANY MORE: " + to_string(c));
+    }
+    waits_for_ = &c;
+    const bool has_run = step();
+    waits_for_ = nullptr;
+    if (!has_run) fail("AT REST before: " + to_string(c));
   }
 }
 
@@ -447,9 +493,21 @@ void world_state::stop_uncontrolled(const std::string& what) noexcept {
   finish(p);
 }
 
-void world_state::fail(std::string what) {
+void world_state::note_wrong(std::string what) {
+  if (wrong_.empty()) wrong_ = std::move(what);
+}
+
+void world_state::fail(std::string what, std::vector<process_index> of) {
   has_failed = true;
-  throw failure(report(what));
+  const condition* const waited_for = std::exchange(waits_for_, nullptr);
+  if (waited_for != nullptr) what += "\n  the test waits for: " + to_string(*waited_for);
+  throw failure(report(what, std::move(of)));
+}
+
+void world_state::note_first_wait(running_process& p) {
+  if (p.first_wait) return;
+  const outside_processes outside;
+  p.first_wait = kernel::take_snapshot();
 }
 
 // --- The parker ----------------------------------------------------------------------------------
@@ -471,14 +529,12 @@ base::parker::ended world_state::park(const void* place, std::uint64_t deadline)
   p.is_woken = false;
   p.parked_at = static_cast<std::uint32_t>(steps);
   p.now = running_process::state::parked;
-  if (!p.first_wait) {
-    const outside_processes outside;
-    p.first_wait = kernel::take_snapshot();
-  }
+  note_first_wait(p);
   hand_over(p);
   p.place = nullptr;
   p.now = running_process::state::ready;
   if (p.is_dying) return ended::interrupted;
+  if (!p.is_woken) p.woken_by = last_time_event_;
   return p.is_woken ? ended::woken : ended::timed_out;
 }
 
@@ -531,8 +587,13 @@ void world_state::stop_outside(const char* call) noexcept {
 }
 
 std::uint64_t world_state::next_address(std::uint64_t size) noexcept {
+#if defined(KEDGE_HARNESS_TSAN)
+  static_cast<void>(size);
+  return 0;  // the range is the sanitizer's
+#else
   constexpr std::uint64_t unit = 1u << 16;  // no page is larger
   return std::exchange(next_address_, next_address_ + (size + 2 * unit - 1) / unit * unit);
+#endif
 }
 
 void world_state::note_outside(int source, std::uint64_t ident) noexcept {
@@ -549,10 +610,12 @@ void world_state::sleep_until(std::uint64_t deadline) noexcept {
     p.deadline = deadline;
     p.is_woken = false;
     p.now = running_process::state::parked;
+    p.parked_at = static_cast<std::uint32_t>(steps);
     hand_over(p);
     if (p.is_dying) finish(p);
     p.now = running_process::state::ready;
   }
+  p.woken_by = last_time_event_;
 }
 
 // --- Calls ---------------------------------------------------------------------------------------
@@ -561,13 +624,18 @@ void world_state::before(const kernel::scheduled_call& call) noexcept {
   running_process& p = *running_now;
   if (p.is_dying) return;
   p.call = call;
+  p.is_in_call = true;
   if (!call.is_noticeable) return;
   hand_over(p);
   if (p.is_dying) finish(p);
   ++p.calls;
+  if (past_.size() < past_calls) past_.resize(past_calls, {no_process, nullptr});
+  past_[next_past_++ % past_calls] = {p.index, call.function};
   const outside_processes outside;
+  // A service whose first request is there already does not wait for it.
+  if ((call.options & MACH_RCV_MSG) != 0) note_first_wait(p);
   if (is_message(call)) before_message(p, call);
-  if (p.faults != 0 && !is_calm) plan_fault(p);
+  if (p.faults.points() != 0 || !p.planned.empty()) plan_fault(p);
 }
 
 void world_state::after(const kernel::scheduled_call& call) noexcept {
@@ -575,9 +643,16 @@ void world_state::after(const kernel::scheduled_call& call) noexcept {
   if (p.is_dying) finish(p);
   {
     const outside_processes outside;
-    if (fault_is_planned_) end_fault(p);
+    const bool is_faulty = fault_is_planned_ && end_fault(p);
     if (is_message(call)) after_message(p, call);
+    if (is_faulty) {
+      // What the fault has done is not the process's mistake.
+      kernel::take_guard_exceptions(p.task);
+    } else if (call.result != KERN_SUCCESS) {
+      take_guards(p);
+    }
   }
+  p.is_in_call = false;
   if (call.result == KERN_SUCCESS && std::strcmp(call.function, "bootstrap_check_in") == 0) {
     p.checked_in = true;
   }
@@ -594,10 +669,13 @@ void world_state::before_message(running_process& p, const kernel::scheduled_cal
   m.sender = p.index;
   m.sent_at = static_cast<std::uint32_t>(steps);
   m.sender_call = p.calls;
+  m.cause = std::exchange(p.woken_by, 0);
   m.port = kernel::port_number(p.task, h.msgh_remote_port);
+  log.see_port(m.port);
   const auto carry = [&](mach_port_name_t name, mach_msg_type_name_t disposition, bool is_reply) {
     const std::uint64_t port =
         MACH_PORT_VALID(name) ? kernel::port_number(p.task, name) : std::uint64_t{0};
+    log.see_port(port);
     if (is_made(disposition)) log.name_port(port, p.index);
     m.rights.push_back({port, arriving(disposition), is_reply});
   };
@@ -637,14 +715,12 @@ void world_state::before_message(running_process& p, const kernel::scheduled_cal
     }
     if (at > size) return;
   }
+  m.data_at = at - sizeof h;
 }
 
 void world_state::after_message(running_process& p, const kernel::scheduled_call& call) {
   if (p.sending) {
-    // A receive that follows in the same call does not undo the send.
-    const bool is_sent = call.result == MACH_MSG_SUCCESS || ((call.options & MACH_RCV_MSG) != 0 &&
-                                                             call.result >= MACH_RCV_IN_PROGRESS);
-    if (is_sent) {
+    if (call.result == MACH_MSG_SUCCESS) {
       log.add_sent(std::move(*p.sending));
     } else {
       log.add_not_sent(std::move(*p.sending), call.result);
@@ -655,31 +731,13 @@ void world_state::after_message(running_process& p, const kernel::scheduled_call
   const mach_msg_header_t& h = *call.received;
   const std::uint64_t port = kernel::port_number(p.task, h.msgh_local_port);
   log.name_port(port, p.index);
-  const message_record& m =
-      log.add_received(port, h.msgh_id, p.index, static_cast<std::uint32_t>(steps), p.calls);
+  message_record& m = log.add_received(port, h.msgh_id, event_of(event_kind::received, p));
+  if (m.sender == no_process && h.msgh_size > sizeof h) {
+    const auto* const bytes = reinterpret_cast<const std::byte*>(&h);
+    m.body.assign(bytes + sizeof h, bytes + h.msgh_size);
+  }
   p.deepest_queue = std::max<std::size_t>(p.deepest_queue, m.depth + 1u);
   mix(static_cast<std::uint64_t>(h.msgh_id));
-}
-
-// Lets the seed decide whether this call fails, and how.
-void world_state::plan_fault(running_process& p) {
-  if (choose("fault", 8) != 7) return;
-  std::vector<std::uint32_t> points;
-  for (std::uint32_t bits = p.faults; bits != 0; bits &= bits - 1) points.push_back(bits & -bits);
-  const std::uint32_t point = points[choose("which fault", points.size())];
-  kernel::plan_faults({.points = point, .nth = 1, .of = p.task});
-  fault_is_planned_ = true;
-}
-
-void world_state::end_fault(running_process& p) {
-  fault_is_planned_ = false;
-  const kernel::fault_tally tally = kernel::end_faults();
-  if (tally.caused == 0) return;
-  event e = event_of(event_kind::fault, p);
-  e.code = static_cast<std::int32_t>(tally.last);
-  log.add(e);
-  mix(static_cast<std::uint64_t>(e.code) + 0xfa);
-  has_lost_peer_ |= (kernel::fault_plan::only(tally.last) & deaths) != 0;
 }
 
 }  // namespace kedge::harness

@@ -12,11 +12,13 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <source_location>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "kedge/mach/kernel/extension.h"
@@ -26,12 +28,20 @@
 #include "kedge/runtime/base/parker.h"
 #include "kedge/tools/harness/baton_thread.h"
 #include "kedge/tools/harness/event_log.h"
+#include "kedge/tools/harness/faults.h"
 #include "kedge/tools/harness/fiber.h"
 #include "kedge/tools/harness/process.h"
 #include "kedge/tools/harness/process_heap.h"
 #include "kedge/tools/harness/world.h"
 
 namespace kedge::harness {
+
+// A fault that the test wants in a call of a process.
+struct planned_fault {
+  fault_set which;
+  std::uint32_t call = 0;
+  bool is_done = false;
+};
 
 class running_process {
  public:
@@ -62,16 +72,25 @@ class running_process {
   bool is_dying = false;            // it only has to leave the kernel
   bool checked_in = false;          // a service by name
   std::uint32_t killed_before = 0;  // this call of it; 0: none
-  std::uint32_t faults = 0;         // fault_plan::only()
+
+  // What the test and the seed do to it.
+  fault_set faults;  // switched on
+  std::vector<planned_fault> planned;
+  std::uint64_t slow_until = 0;     // step
+  std::uint64_t stalled_until = 0;  // time
+  bool is_held = false;             // before any call
+  std::vector<mach_msg_id_t> held_messages;
 
   // While it is parked.
   const void* place = nullptr;
   std::uint64_t deadline = base::parker::never;
   bool is_woken = false;
   std::uint32_t parked_at = 0;  // step
+  std::uint32_t woken_by = 0;   // event::cause of its next event
 
   // The call that it is in or before.
   mach::kernel::scheduled_call call{};
+  bool is_in_call = false;
   std::optional<message_record> sending;
 
   mach::kernel::task task;
@@ -79,6 +98,14 @@ class running_process {
   std::optional<mach::kernel::snapshot> first_wait;
   std::size_t deepest_queue = 0;
   std::string uncaught;  // what() of the exception that has ended it
+  std::vector<mach::kernel::guard_exception> guards;
+  bool guards_are_expected = false;
+  // Names that became dead names, with the numbers of the ports that they stood for.
+  std::unordered_map<mach_port_name_t, std::uint64_t> dead_names;
+  // Where it stands, if the report has asked.
+  bool has_run = false;
+  bool is_asked_for_stack = false;
+  std::vector<void*> call_stack;
 
   // Its part of what is the thread's: variables of the library, and the exceptions in flight.
   std::unique_ptr<std::byte[]> thread_state;
@@ -112,6 +139,8 @@ class running_process {
   bool is_over() const noexcept { return now == state::ended || now == state::killed; }
   // Whether it may wait for ever.
   bool is_service() const noexcept { return options.is_service || checked_in; }
+  // Throws std::logic_error if it has ended, and so cannot be `done_to`.
+  void demand_life(const char* done_to) const;
 };
 
 class world_state final : public base::parker, public mach::kernel::call_scheduler {
@@ -135,7 +164,18 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   // The next of the random numbers of a process.
   static std::uint64_t draw_from(std::uint64_t& state) noexcept;
   std::size_t choose(std::string_view what, std::size_t count);
-  [[noreturn]] void fail(std::string what);
+  // `of`: the processes that the failure is about; none: all.
+  [[noreturn]] void fail(std::string what, std::vector<process_index> of = {});
+
+  // What the test does to a process.
+  void stall(running_process& p, std::uint64_t length);
+  bool is_held(const running_process& p) const noexcept;
+  std::size_t fill(running_process& p, std::uint32_t number, mach_msg_id_t id);
+
+  // Judging.
+  void check_plans();
+  void check_guards();
+  void take_guards(running_process& p);
 
   // The process that runs now; null: the test does.
   static running_process* running() noexcept;
@@ -150,8 +190,12 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
 
   void note_sometimes(std::string_view what, bool is_true, std::source_location at);
 
-  std::string report(std::string_view what) const;
-  std::string story() const;
+  std::string report(std::string_view of_failure, std::vector<process_index> of = {});
+  std::string story();
+  std::string describe(const message_record& m) const;
+  std::string name_of_message(mach_msg_id_t id) const;
+  // Finds out who receives from the ports that messages have named.
+  void name_ports();
 
   // base::parker.
   ended park(const void* place, std::uint64_t deadline) noexcept override;
@@ -170,9 +214,11 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   const std::uint64_t seed;
   std::vector<std::unique_ptr<running_process>> processes;
   event_log log;
+  std::map<mach_msg_id_t, std::string> message_names;
   std::uint64_t steps = 0;
   std::uint64_t most_steps = 100'000;
   bool is_calm = false;
+  bool may_disturb = false;  // some process has faults of the scheduler's
   bool has_failed = false;
   std::uint64_t fingerprint = 0xcbf29ce484222325u;
 
@@ -195,11 +241,22 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   void bury_lost();
   void before_message(running_process& p, const mach::kernel::scheduled_call& call);
   void after_message(running_process& p, const mach::kernel::scheduled_call& call);
+  void note(event_kind what, running_process& p, std::string text);
+  void note_wrong(std::string what);
   void plan_fault(running_process& p);
-  void end_fault(running_process& p);
+  bool end_fault(running_process& p);
+  bool disturb();
+  void count_step();
+  void note_first_wait(running_process& p);
+  void resume_without_descriptors(running_process& p);
+  std::string note_death(running_process& p);
+  std::string repetition() const;
+  std::vector<bool> causes(std::vector<process_index> of);
+  void ask_for_stack(running_process& p);
+  std::string leftovers();
   void mix(std::uint64_t value) noexcept { fingerprint = (fingerprint ^ value) * 0x100000001b3u; }
   std::uint64_t draw() noexcept;
-  event event_of(event_kind what, const running_process& p) const noexcept;
+  event event_of(event_kind what, running_process& p) const noexcept;
 
   world& facade_;
   // Out-of-line memory is mapped from here on.
@@ -209,8 +266,25 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   running_process* last_ = nullptr;  // who has had the last step
   std::vector<running_process*> candidates_;
   std::string uncontrolled_;
+  std::string wrong_;                     // a mistake of the test's, reported at the next step
+  const condition* waits_for_ = nullptr;  // the test, in until()
+  planned_fault* planned_now_ = nullptr;
+  std::vector<mach_port_name_t>
+      filling_;  // send rights of the world's, to ports that it has filled
+  // The calls that were made last, for livelocks.
+  struct past_call {
+    process_index of;
+    const char* function;
+  };
+  static constexpr std::size_t past_calls = 256;
+  std::vector<past_call> past_;
+  std::size_t next_past_ = 0;
+  std::uint32_t last_time_event_ = 0;  // counted from 1
   bool fault_is_planned_ = false;
   bool has_lost_peer_ = false;  // by a fault
 };
+
+// "0.25 ms"
+std::string to_milliseconds(std::uint64_t nanoseconds);
 
 }  // namespace kedge::harness

@@ -56,27 +56,44 @@ class announcing final : public binding {
     if (parked == nullptr || caller == 0) {
       return default_binding().call(caller, request, reply, memory, file);
     }
+    const auto* const m =
+        request.number == call_number::message ? &request.as<requests::message>() : nullptr;
+    constexpr mach_msg_option_t both = MACH_SEND_MSG | MACH_RCV_MSG;
+    if (m == nullptr || (m->option & both) != both) {
+      return call_seen(caller, request, m, reply, memory, file);
+    }
+    // The kernel sends, then receives: others can run in between, and see the message first.
+    requests::message half = *m;
+    half.option = m->option & ~MACH_RCV_MSG;
+    call_seen(caller, any_request(half, request.target), &half, reply, memory, file);
+    if (reply.result != MACH_MSG_SUCCESS) return;
+    half.option = m->option & ~MACH_SEND_MSG;
+    call_seen(caller, any_request(half, request.target), &half, reply, memory, file);
+  }
+
+ private:
+  // `m`: the request, if it is one for a message.
+  static void call_seen(std::uint64_t caller, const any_request& request,
+                        const requests::message* m, any_reply& reply, copyio& memory,
+                        attachment* file) {
     const base::outside_heap of_kernel;
     scheduled_call seen{};
     seen.caller = {caller};
     seen.function = function_of(request.number);
     seen.is_noticeable = is_noticeable(request.number);
-    user_address to = 0;
-    if (request.number == call_number::message) {
-      const auto& m = request.as<requests::message>();
-      seen.options = m.option;
-      seen.receive_name = receive_name_of(m);
-      if (m.option & MACH_SEND_MSG) {
-        seen.sent = reinterpret_cast<const mach_msg_header_t*>(m.send);
-        seen.sent_size = m.send_size;
+    if (m != nullptr) {
+      seen.options = m->option;
+      seen.receive_name = receive_name_of(*m);
+      if (m->option & MACH_SEND_MSG) {
+        seen.sent = reinterpret_cast<const mach_msg_header_t*>(m->send);
+        seen.sent_size = m->send_size;
       }
-      to = m.receive;
     }
     scheduler->before(seen);
     default_binding().call(caller, request, reply, memory, file);
     seen.result = reply.result;
-    if ((seen.options & MACH_RCV_MSG) && reply.result == MACH_MSG_SUCCESS) {
-      seen.received = reinterpret_cast<const mach_msg_header_t*>(to);
+    if (m != nullptr && (m->option & MACH_RCV_MSG) && reply.result == MACH_MSG_SUCCESS) {
+      seen.received = reinterpret_cast<const mach_msg_header_t*>(m->receive);
     }
     scheduler->after(seen);
   }

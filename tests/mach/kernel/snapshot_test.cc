@@ -236,3 +236,18 @@ TEST_CASE("a reply of the kernel to one of its own ports is destroyed" * visible
   REQUIRE(m.reply_to(host, MACH_MSG_TYPE_COPY_SEND).send() == MACH_MSG_SUCCESS);
   CHECK(port_named(take_snapshot(), host).queue.empty());
 }
+
+TEST_CASE("a right to a dead port has no notification any more" * visible) {
+  const task owner = create_task();
+  const mach_port_name_t port = new_service();
+  mach_port_name_t right = MACH_PORT_NULL;
+  REQUIRE(place_right(owner, port, &right) == KERN_SUCCESS);
+  {
+    const current_task_guard inside(owner);
+    REQUIRE(request(right, MACH_NOTIFY_DEAD_NAME, 0, new_port()) == KERN_SUCCESS);
+  }
+  CHECK(right_of(take_snapshot(), right, owner).notify != 0);
+  mach_port_mod_refs(mach_task_self(), port, MACH_PORT_RIGHT_RECEIVE, -1);
+  CHECK(right_of(take_snapshot(), right, owner).notify == 0);
+  terminate_task(owner);
+}

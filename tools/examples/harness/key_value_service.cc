@@ -90,7 +90,7 @@ kedge::task<> serve(mach::receive_right requests, bool is_hasty) {
 // Gives nullopt if the service has died.
 kedge::task<std::optional<state>> ask(mach::send_right service, mach_msg_id_t what,
                                       std::uint64_t number) {
-  auto answer = co_await mach::call(service, mach::message(what, mach::text("count"), number));
+  auto answer = co_await mach::call(service, mach::message(what, mach::counted("count"), number));
   if (!answer) co_return std::nullopt;
   auto in = answer->reader();
   const auto version = in.read<std::uint64_t>();

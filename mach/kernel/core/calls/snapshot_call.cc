@@ -89,7 +89,12 @@ class locked_kernel {
   void follow(port& at) {
     reach(at.no_senders);
     reach(at.port_destroyed);
-    for (std::uint32_t slot = 0; slot < at.requests.size(); ++slot) reach(at.requests[slot].notify);
+    // A dead port has answered its requests, and does not own their rights any more.
+    if (at.active) {
+      for (std::uint32_t slot = 0; slot < at.requests.size(); ++slot) {
+        reach(at.requests[slot].notify);
+      }
+    }
     for (kmsg* each = at.queue().peek(); each; each = each->next) follow(*each);
     for (pending_call* each = at.senders.front(); each; each = waiters::after(*each)) {
       if (each->message) follow(*each->message);
@@ -114,7 +119,7 @@ class locked_kernel {
     const object* notify = nullptr;
     if (right.request != 0) {
       const name_request& request = port_of(right).requests[right.request];
-      notify = request.notify;
+      if (port_of(right).active) notify = request.notify;
       type |= type_of(request);
     }
     add(record_kind::right, {name, type, right.urefs, number_of(right.target), number_of(notify)});
