@@ -10,12 +10,17 @@
 #include <system_error>
 #include <vector>
 
+#include "kedge/mach/receive.h"
+#include "kedge/mach/typed_call.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/when_all.h"
+#include "kedge/runtime/yield.h"
 #include "tests/temporary_folder.h"
+#include "tools/examples/keyd_service.h"
 #include "tools/examples/keyd_store.h"
 
+namespace mach = kedge::mach;
 using namespace std::chrono_literals;
 
 namespace {
@@ -245,4 +250,31 @@ TEST_CASE("keyd's store bounds its memory, and makes changes that wait together"
   REQUIRE_FALSE(refused);
   CHECK(refused.error() == std::errc::not_enough_memory);
   CHECK(remove(l, s, "a").value());
+}
+
+TEST_CASE("keyd's Mach service answers, tells watches of changes, and releases those of the dead") {
+  const temporary_folder folder;
+  kedge::loop l;
+  keyd::store s(folder / "j", {.sync = false});
+  keyd::service served(l, s);
+  const auto port = mach::receive_right::make();
+  const auto to = port.make_send();
+  auto inbox = mach::receive_right::make();
+  l.spawn(served.serve(port, {.peers = mach::same_user()}));
+  l.spawn(served.release_the_dead());
+  const auto use = [&]() -> kedge::task<> {
+    const auto none = co_await mach::call<keyd::get>(to, "tide");
+    CHECK(none.error().code() == mach::kern_error(KERN_NOT_IN_SET));
+    CHECK(co_await mach::call<keyd::watch>(to, inbox.make_send()));
+    CHECK(served.watches() == 1);
+    CHECK(co_await mach::call<keyd::put>(to, "tide", "high", 0));
+    auto told = (co_await inbox.receive()).value();
+    const auto change = mach::decode<keyd::changed>(told);
+    CHECK(change.value().key.view() == "tide");
+    const auto high = co_await mach::call<keyd::get>(to, "tide");
+    CHECK(high.value().value.view() == "high");
+    inbox.destroy();
+    while (served.watches() != 0) co_await kedge::yield();
+  };
+  l.run(use());
 }
