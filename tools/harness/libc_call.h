@@ -11,9 +11,13 @@
 
 namespace kedge::harness {
 
+// A process of the world has crashed, and with it the machine's, which only reports that now: its
+// calls are the C library's.
+inline constinit thread_local bool is_reporting_crash = false;
+
 // The process that calls; null: it is not in a world.
 inline running_process* caller() noexcept {
-  return world_state::running();
+  return is_reporting_crash ? nullptr : world_state::running();
 }
 
 // Fills memory from the process's random numbers.

@@ -15,6 +15,7 @@
 #include <system_error>
 #include <vector>
 
+#include "kedge/tools/harness/libc_call.h"
 #include "kedge/tools/harness/sanitizers.h"
 
 #if defined(KEDGE_HARNESS_ASAN) || defined(KEDGE_HARNESS_TSAN)
@@ -75,6 +76,7 @@ std::string name_of_signal(int number) {
 
 // Reports as much as the process is still able to.
 void report_crash(const std::string& what) {
+  is_reporting_crash = true;
   ::signal(SIGALRM, SIG_DFL);
   ::alarm(seconds_of_a_report);
   tell(child_now.fd, tag::failure, (*child_now.describe_crash)(what, child_now.seed));

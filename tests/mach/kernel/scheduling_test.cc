@@ -7,8 +7,9 @@
 #include <mach/task.h>
 
 #include <cstdint>
-#include <cstring>
+#include <cstdlib>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,10 @@ struct scripted final : parker, call_scheduler {
   }
   void unpark(const void* place) noexcept override { unparked = place == at; }
   void leave() noexcept override { ++left; }
+  void note_outside(int, std::uint64_t) noexcept override {}
+  void stop_outside(const char*) noexcept override { std::abort(); }
+  void run_later(work* run, std::shared_ptr<void> job) override { run(job); }
+  std::uint64_t next_address(std::uint64_t) noexcept override { return 0; }
   std::uint64_t now() const noexcept override { return time; }
   void before(const scheduled_call& call) noexcept override {
     calls.push_back(std::string(call.function) + (call.is_noticeable ? "" : " (own)"));

@@ -5,7 +5,9 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
+#include <memory>
 
 #include "kedge/runtime/base/parker.h"
 
@@ -24,6 +26,10 @@ struct scripted final : parker {
   }
   void unpark(const void* place) noexcept override { unparked = place == at; }
   void leave() noexcept override { ++left; }
+  void note_outside(int, std::uint64_t) noexcept override { ++outside; }
+  void stop_outside(const char*) noexcept override { std::abort(); }
+  void run_later(work* run, std::shared_ptr<void> job) override { run(job); }
+  std::uint64_t next_address(std::uint64_t) noexcept override { return 0; }
   std::uint64_t now() const noexcept override { return time; }
 
   std::function<ended()> while_parked;
@@ -32,6 +38,7 @@ struct scripted final : parker {
   std::uint64_t time = 1'000'000'000;
   int parked = 0;
   int left = 0;
+  int outside = 0;
   bool unparked = false;
 };
 
@@ -111,6 +118,19 @@ TEST_CASE("a time-out and a timer are measured by the scheduler's time") {
     CHECK(q.wait(&timeout) == 0);
     CHECK(q.by.parked == 3);
   }
+}
+
+TEST_CASE("a wait for what the kqueue does not cause is told") {
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  scheduled_kqueue q;
+  struct kevent e{static_cast<std::uintptr_t>(ends[0]), EVFILT_READ, EV_ADD, 0, 0, nullptr};
+  REQUIRE(kevent(q.kq, &e, 1, nullptr, 0, nullptr) == 0);
+  q.by.while_parked = [] { return parker::ended::interrupted; };
+  CHECK(q.wait() == -1);
+  CHECK(q.by.outside == 1);
+  ::close(ends[0]);
+  ::close(ends[1]);
 }
 
 TEST_CASE("an interrupted wait leaves the kqueue before the scheduler is told") {
