@@ -1,6 +1,10 @@
-// keyd: its store and journal in this process, and the program as its clients and systemd use it.
+// keyd: its store, journal and Mach service in this process, and the program as its clients and
+// systemd use it.
 #include <doctest/doctest.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <csignal>
@@ -16,6 +20,7 @@
 #include "kedge/runtime/task.h"
 #include "kedge/runtime/when_all.h"
 #include "kedge/runtime/yield.h"
+#include "program.h"
 #include "tests/temporary_folder.h"
 #include "tools/examples/keyd_service.h"
 #include "tools/examples/keyd_store.h"
@@ -186,6 +191,17 @@ TEST_CASE("keyd's store does not find a key whose expiry has come, also after a 
   CHECK(value_of(s, "kept", now + 2h) == "4");
 }
 
+TEST_CASE("keyd's store removes an expired key as one that is not there") {
+  const temporary_folder folder;
+  kedge::loop l;
+  keyd::store s(folder / "j", {.sync = false});
+  REQUIRE(put(l, s, "a", "1", now));
+  CHECK_FALSE(l.run(s.make({"a", {}, {}, true}, now)).value());
+  REQUIRE(put(l, s, "b", "1", now + 1ms));
+  CHECK(l.run(s.make({"b", {}, {}, true}, now)).value());
+  CHECK(s.size() == 0);
+}
+
 TEST_CASE("keyd's store compacts its journal, and keeps every key") {
   const temporary_folder folder;
   kedge::loop l;
@@ -211,6 +227,8 @@ TEST_CASE("keyd's store refuses changes on a full disk, and loses nothing that i
   kedge::loop l;
   {
     keyd::store s(folder / "j", {.sync = false});
+    std::vector<bool> written;
+    s.on_write = [&](std::error_code why) { written.push_back(!why); };
     REQUIRE(put(l, s, "a", "1"));
     const std::size_t size = s.journal_size();
     {
@@ -228,12 +246,26 @@ TEST_CASE("keyd's store refuses changes on a full disk, and loses nothing that i
       CHECK(read_all(folder / "j").size() == size);
     }
     CHECK(put(l, s, "c", "3"));
+    CHECK(written == std::vector<bool>{true, false, false, true});
   }
   const keyd::store s(folder / "j");
   CHECK(s.cut_off() == 0);
   CHECK(value_of(s, "a") == "1");
   CHECK(value_of(s, "b") == "(none)");
   CHECK(value_of(s, "c") == "3");
+}
+
+TEST_CASE("keyd's log has a line when writes begin to fail, and one when none fails any more") {
+  const auto full = std::make_error_code(std::errc::no_space_on_device);
+  keyd::failure_log log;
+  CHECK(log.note({}, now).empty());
+  CHECK(log.note(full, now).starts_with("refuses changes: cannot write the journal: "));
+  CHECK(log.note({}, now + 1s).empty());
+  CHECK(log.note(full, now + 9s).empty());
+  CHECK(log.note({}, now + 18s).empty());
+  CHECK(log.note({}, now + 19s) == "makes changes again");
+  CHECK(log.note({}, now + 20s).empty());
+  CHECK_FALSE(log.note(full, now + 20s).empty());
 }
 
 TEST_CASE("keyd's store bounds its memory, and makes changes that wait together") {
@@ -277,4 +309,208 @@ TEST_CASE("keyd's Mach service answers, tells watches of changes, and releases t
     while (served.watches() != 0) co_await kedge::yield();
   };
   l.run(use());
+}
+
+// --- the program --------------------------------------------------------------------------------
+
+namespace {
+
+const std::string keyd_program = "tools/examples/keyd";
+
+sockaddr_un unix_name(const std::string& path) {
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  path.copy(name.sun_path, sizeof(name.sun_path) - 1);
+  return name;
+}
+
+// A listening socket that is handed over to each keyd, so that clients may connect before it runs.
+class handed_socket {
+ public:
+  explicit handed_socket(const std::string& path) : fd_(::socket(AF_UNIX, SOCK_STREAM, 0)) {
+    const sockaddr_un name = unix_name(path);
+    REQUIRE(::bind(fd_, reinterpret_cast<const sockaddr*>(&name), sizeof(name)) == 0);
+    REQUIRE(::listen(fd_, 5) == 0);
+  }
+  handed_socket(const handed_socket&) = delete;
+  handed_socket& operator=(const handed_socket&) = delete;
+  ~handed_socket() { ::close(fd_); }
+  int fd() const noexcept { return fd_; }
+
+ private:
+  int fd_;
+};
+
+// Plays the service manager: a socket for the notifications of a daemon.
+class manager_socket {
+ public:
+  explicit manager_socket(const std::string& path) : fd_(::socket(AF_UNIX, SOCK_DGRAM, 0)) {
+    const sockaddr_un name = unix_name(path);
+    REQUIRE(::bind(fd_, reinterpret_cast<const sockaddr*>(&name), sizeof(name)) == 0);
+    // A daemon that sends nothing makes the test fail after a minute.
+    constexpr timeval a_minute{60, 0};
+    ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &a_minute, sizeof(a_minute));
+  }
+  manager_socket(const manager_socket&) = delete;
+  manager_socket& operator=(const manager_socket&) = delete;
+  ~manager_socket() { ::close(fd_); }
+  // Empty: nothing has come.
+  std::string receive() const {
+    std::string text(1000, '\0');
+    const ssize_t n = ::recv(fd_, text.data(), text.size(), 0);
+    text.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+    return text;
+  }
+
+ private:
+  int fd_;
+};
+
+class text_client {
+ public:
+  explicit text_client(const std::string& path) : fd_(::socket(AF_UNIX, SOCK_STREAM, 0)) {
+    const sockaddr_un name = unix_name(path);
+    REQUIRE(::connect(fd_, reinterpret_cast<const sockaddr*>(&name), sizeof(name)) == 0);
+    // A daemon that never answers makes the test fail after a minute.
+    constexpr timeval a_minute{60, 0};
+    ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &a_minute, sizeof(a_minute));
+  }
+  text_client(const text_client&) = delete;
+  text_client& operator=(const text_client&) = delete;
+  ~text_client() { ::close(fd_); }
+
+  void send(const std::string& text) const {
+    REQUIRE(::send(fd_, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()));
+  }
+  // Without its end. Empty: the daemon has ended the connection.
+  std::string line() const {
+    std::string all;
+    for (char c; ::recv(fd_, &c, 1, 0) == 1 && c != '\n';) all += c;
+    return all;
+  }
+  std::string ask(const std::string& request) const {
+    send(request + "\n");
+    return line();
+  }
+
+ private:
+  int fd_;
+};
+
+std::vector<std::string> with_socket(const std::string& before, const std::string& journal) {
+  const std::string script =
+      before + "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=keyd exec $0 --no-sync $1";
+  return {"/bin/sh", "-c", script, keyd_program, journal};
+}
+
+}  // namespace
+
+TEST_CASE("keyd prints its usage, and says what is wrong with its arguments") {
+  const outcome help = run({keyd_program, "--help"});
+  CHECK(help.status == 0);
+  CHECK(help.out.starts_with("usage: keyd "));
+  struct row {
+    std::vector<std::string> arguments;
+    std::string error;
+  };
+  for (const row& r : {
+           row{{}, "usage: keyd "},
+           row{{"--unix"}, "usage: keyd "},
+           row{{"a", "b"}, "usage: keyd "},
+           row{{"--idle", "0", "j"}, "keyd: --idle 0: not a number of seconds\n"},
+           row{{"--idle", "1x", "j"}, "keyd: --idle 1x: not a number of seconds\n"},
+           row{{"--unix", "nowhere", "j"}, "keyd: nowhere: "},
+       }) {
+    CAPTURE(r.arguments);
+    std::vector<std::string> command{keyd_program};
+    command.insert(command.end(), r.arguments.begin(), r.arguments.end());
+    const outcome o = run(command);
+    CHECK(o.status == 2);
+    CHECK(o.err.starts_with(r.error));
+  }
+  const temporary_folder folder("/tmp");
+  write_all(folder / "text", "something else");
+  const outcome o = run({keyd_program, "--unix", "unix:" + (folder / "s"), folder / "text"});
+  CHECK(o.status == 1);
+  CHECK(o.err.find("not a journal of keyd") != std::string::npos);
+}
+
+TEST_CASE("keyd keeps what it has acknowledged, through SIGKILL and SIGTERM") {
+  const temporary_folder folder("/tmp");
+  const std::string path = folder / "s";
+  const handed_socket socket(path);
+  {
+    program p(with_socket("", folder / "j"), socket.fd());
+    const text_client c(path);
+    CHECK(c.ask("get tide") == "none");
+    CHECK(c.ask("put tide very high") == "ok");
+    CHECK(c.ask("get tide") == "= very high");
+    CHECK(c.ask("putfor 1000 moon full") == "ok");
+    CHECK(c.ask("putfor x moon full") == "error the seconds are not a number");
+    CHECK(c.ask("put sun up") == "ok");
+    CHECK(c.ask("del sun") == "ok");
+    CHECK(c.ask("del sun") == "none");
+    CHECK(c.ask("frob") == "error the key is missing");
+    CHECK(c.ask("frob x").starts_with("error no such request"));
+    p.signal(SIGKILL);
+    CHECK(p.finish().status == 128 + SIGKILL);
+  }
+  program p(with_socket("", folder / "j"), socket.fd());
+  const text_client c(path);
+  CHECK(c.ask("get tide") == "= very high");
+  CHECK(c.ask("get moon") == "= full");
+  CHECK(c.ask("get sun") == "none");
+  c.send("put sun down\nget sun\nhalf a line");
+  p.signal(SIGTERM);
+  CHECK(c.line() == "ok");
+  CHECK(c.line() == "= down");
+  CHECK(c.line().empty());
+  const outcome o = p.finish();
+  CHECK(o.status == 0);
+  CHECK(o.err.empty());
+}
+
+TEST_CASE(
+    "keyd compacts its journal on SIGHUP, stops its Mach service on SIGTERM, and tells both") {
+  const temporary_folder folder("/tmp");
+  const std::string path = folder / "s";
+  const handed_socket socket(path);
+  const manager_socket manager(folder / "n");
+  program p(with_socket("NOTIFY_SOCKET=" + (folder / "n") + " ", folder / "j"), socket.fd());
+  CHECK(manager.receive() == "READY=1");
+  const text_client c(path);
+  for (const char* value : {"1", "2", "3"}) CHECK(c.ask(std::string("put a ") + value) == "ok");
+  p.signal(SIGHUP);
+  CHECK(manager.receive().starts_with("RELOADING=1\n"));
+  const std::size_t size = keyd::magic.size() + keyd::record_size("a", "3");
+  const std::string counts =
+      "keys=1 bytes=2 journal=" + std::to_string(size) + " requests=3 watches=0";
+  CHECK(manager.receive() == "STATUS=" + counts);
+  CHECK(manager.receive() == "READY=1");
+  CHECK(read_all(folder / "j").size() == size);
+  CHECK(c.ask("get a") == "= 3");
+  p.signal(SIGTERM);
+  std::string told;
+  for (int i = 0; i < 2; ++i) told += manager.receive() + "\n";
+  CHECK(told.find("STOPPING=1\n") != std::string::npos);
+  CHECK(told.find("STATUS=answers 0 Mach requests\n") != std::string::npos);
+  CHECK(p.finish().status == 0);
+}
+
+TEST_CASE("keyd on a full disk refuses changes with one line, and goes on") {
+  const temporary_folder folder("/tmp");
+  const std::string path = folder / "s";
+  const handed_socket socket(path);
+  program p(with_socket("ulimit -f 1; ", folder / "j"), socket.fd());
+  const text_client c(path);
+  const std::string large = "put a " + std::string(3000, 'x');
+  CHECK(c.ask(large) == "error File too large");
+  CHECK(c.ask("put b 2") == "ok");
+  CHECK(c.ask(large) == "error File too large");
+  CHECK(c.ask("get a") == "none");
+  CHECK(c.ask("get b") == "= 2");
+  p.signal(SIGTERM);
+  const outcome o = p.finish();
+  CHECK(o.status == 0);
+  CHECK(o.err.starts_with("keyd: refuses changes: cannot write the journal: File too large\n"));
 }

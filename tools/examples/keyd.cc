@@ -11,9 +11,12 @@
 //     stats                  "stats keys=2 bytes=20 journal=90 requests=5 watches=0"
 //
 // What is not one of these, and what cannot be done, is "error WHY". A longer line than 64 KiB ends
-// the connection. SIGHUP writes the journal again, by its name; SIGTERM ends each connection when
-// what it has sent is answered. The Mach service, org.kedge.keyd, is in keyd_service.h. keyd.socket
-// and keyd.service are its units for systemd, org.kedge.keyd.plist is its property list for
+// the connection, as do --idle seconds without a whole line. SIGHUP compacts the journal. SIGTERM
+// ends each connection when the lines that have arrived are answered, and the Mach service when its
+// requests are. When the journal cannot be written, a line on stderr says so, and another one says
+// when changes are made again. keyd does not authenticate clients of the text protocol: the mode of
+// the socket does. The Mach service, org.kedge.keyd, is in keyd_service.h. keyd.socket and
+// keyd.service are the daemon's units for systemd, org.kedge.keyd.plist is its property list for
 // launchd.
 #include <charconv>
 #include <chrono>
@@ -22,6 +25,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <new>
 #include <optional>
 #include <span>
 #include <string>
@@ -34,6 +38,7 @@
 #include "kedge/net/reader.h"
 #include "kedge/net/serve.h"
 #include "kedge/net/writer.h"
+#include "kedge/runtime/forever.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/when_all.h"
@@ -52,6 +57,7 @@ constexpr const char* usage =
     "  --unix unix:PATH     listen here, unless a socket \"keyd\" is handed over\n"
     "  --tcp HOST:PORT      listen here, unless a socket \"keyd-tcp\" is handed over\n"
     "  --activated-tcp      take the socket \"keyd-tcp\" that is handed over\n"
+    "  --idle SECONDS       end a text connection without a request for so long (600)\n"
     "  --no-sync            acknowledge what the kernel has, before the disk has it\n"
     "  --help               print this\n";
 
@@ -60,6 +66,7 @@ struct settings {
   net::address unix_at;
   net::address tcp_at;
   bool has_tcp = false;
+  std::chrono::seconds idle{600};
   keyd::store_options store;
 };
 
@@ -67,17 +74,32 @@ struct settings {
 constexpr std::size_t longest_line = 65536;
 constexpr auto longest_write = 30s;
 
+// Gives nothing for what is not a number of seconds from 1 on.
+std::optional<std::chrono::seconds> read_seconds(std::string_view text) {
+  std::uint64_t number = 0;
+  const auto [end, bad] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (bad != std::errc() || end != text.data() + text.size() || number == 0 ||
+      number > keyd::service::most_seconds) {
+    return std::nullopt;
+  }
+  return std::chrono::seconds(number);
+}
+
 class daemon_state {
  public:
   daemon_state(kedge::loop& l, net::daemon& d, const settings& s)
-      : loop_(l), daemon_(d), store_(s.journal, s.store), service_(l, store_) {
+      : loop_(l), daemon_(d), idle_(s.idle), store_(s.journal, s.store), service_(l, store_) {
+    store_.on_write = [this](std::error_code why) { note_write(why); };
     if (store_.cut_off() > 0) {
       std::fprintf(stderr, "keyd: %s: cut off %zu bytes of a record that is not whole\n", s.journal,
                    store_.cut_off());
     }
   }
 
-  kedge::task<> compact() { (co_await store_.compact()).value(); }
+  kedge::task<> compact() {
+    (co_await store_.compact()).value();
+    co_await daemon_.status(stats());
+  }
 
   // Answers the requests of a connection until it ends, or the daemon stops.
   template <class Stream>
@@ -89,11 +111,15 @@ class daemon_state {
       if (has_line(in.buffered())) {
         line = co_await in.read_until("\n", longest_line);
       } else {
-        (co_await kedge::with_timeout(longest_write, out.flush())).value();
-        auto next =
-            co_await kedge::when_any(in.read_until("\n", longest_line), daemon_.until_stopping());
+        const auto flushed = co_await kedge::with_timeout(longest_write, out.flush());
+        flushed.value();
+        // A line and SIGTERM may come together. The read after SIGTERM takes what has arrived.
+        const bool is_last = daemon_.is_stopping();
+        auto next = co_await kedge::when_any(in.read_until("\n", longest_line),
+                                             daemon_.until_stopping(), kedge::sleep_for(idle_));
         line = std::get<0>(next);
-        if (!line) co_return;  // the daemon stops, and everything is answered
+        if (!line && !is_last && std::get<1>(next)) continue;
+        if (!line) co_return;
       }
       if (!*line) {
         const std::error_code why = line->error();
@@ -103,7 +129,8 @@ class daemon_state {
       std::string_view text = **line;
       text.remove_suffix(text.ends_with("\r\n") ? 2 : 1);
       const std::string answer = co_await answer_to(text);
-      (co_await kedge::with_timeout(longest_write, out.write(answer))).value();
+      const auto written = co_await kedge::with_timeout(longest_write, out.write(answer));
+      written.value();
     }
   }
 
@@ -112,16 +139,31 @@ class daemon_state {
     for (;;) {
       co_await kedge::sleep_for(1s);
       co_await store_.expire(loop_.wall_now());
-      if (!store_.needs_compaction()) continue;
-      const auto done = co_await store_.compact();
-      note_failure(done ? std::error_code() : done.error());
+      // on_write has the error.
+      if (store_.needs_compaction()) (void)co_await store_.compact();
     }
   }
 
+  // Ends when the daemon stops and the requests that have come are answered. Throws the error that
+  // ends the service.
   kedge::task<> serve_mach(const mach::receive_right& port) {
-    const mach::serve_options options{.deadline = 10s, .peers = mach::same_user()};
-    co_await kedge::when_any(service_.serve(port, options), service_.release_the_dead(), maintain(),
-                             daemon_.until_stopping());
+    mach::serve_control control;
+    const mach::serve_options options{
+        .deadline = 10s, .peers = mach::same_user(), .control = &control};
+    const auto stop = [&]() -> kedge::task<> {
+      (void)co_await daemon_.until_stopping();
+      control.stop();
+      co_await daemon_.status("answers " + std::to_string(control.counters().running) +
+                              " Mach requests");
+      co_await kedge::forever();  // serve() ends the others
+    };
+    const auto ended = co_await kedge::when_any(service_.serve(port, options), stop(), maintain(),
+                                                service_.release_the_dead());
+    const mach::serve_report& report = std::get<0>(ended).value();
+    if (report.stuck > 0) {
+      std::fprintf(stderr, "keyd: cut off %zu Mach requests\n", report.stuck);
+    }
+    if (report.error) throw std::system_error(report.error, "org.kedge.keyd");
   }
 
  private:
@@ -138,18 +180,13 @@ class daemon_state {
   kedge::task<std::string> answer_to(std::string_view line) {
     ++requests_;
     const std::string_view verb = take_word(line);
-    if (verb == "stats") co_return stats();
+    if (verb == "stats") co_return "stats " + stats() + "\n";
     keyd::change c;
     if (verb == "putfor") {
       const std::string_view number = take_word(line);
-      std::uint64_t seconds = 0;
-      const auto [end, bad] =
-          std::from_chars(number.data(), number.data() + number.size(), seconds);
-      if (bad != std::errc() || end != number.data() + number.size() || seconds == 0 ||
-          seconds > keyd::service::most_seconds) {
-        co_return "error the seconds are not a number\n";
-      }
-      c.expiry = loop_.wall_now() + std::chrono::seconds(seconds);
+      const auto seconds = read_seconds(number);
+      if (!seconds) co_return "error the seconds are not a number\n";
+      c.expiry = loop_.wall_now() + *seconds;
     }
     c.key = take_word(line);
     if (c.key.empty()) co_return "error the key is missing\n";
@@ -163,35 +200,34 @@ class daemon_state {
       co_return "error no such request: get, put, putfor, del, stats\n";
     }
     c.value = line;
-    const auto made = co_await store_.make(std::move(c));
-    note_failure(made ? std::error_code() : made.error());
+    const auto made = co_await store_.make(std::move(c), loop_.wall_now());
     if (!made) co_return "error " + made.error().message() + "\n";
     co_return verb == "del" && !*made ? "none\n" : "ok\n";
   }
 
   std::string stats() const {
-    return "stats keys=" + std::to_string(store_.size()) +
-           " bytes=" + std::to_string(store_.bytes()) +
+    return "keys=" + std::to_string(store_.size()) + " bytes=" + std::to_string(store_.bytes()) +
            " journal=" + std::to_string(store_.journal_size()) +
            " requests=" + std::to_string(requests_) +
-           " watches=" + std::to_string(service_.watches()) + "\n";
+           " watches=" + std::to_string(service_.watches());
   }
 
-  // Prints a line when changes begin to fail, and when they are made again.
-  void note_failure(std::error_code why) {
-    if (why == failure_) return;
-    failure_ = why;
-    std::fprintf(
-        stderr, "keyd: %s\n",
-        why ? ("refuses changes: the journal: " + why.message()).c_str() : "makes changes again");
+  void note_write(std::error_code why) noexcept {
+    try {
+      const std::string line = failures_.note(why, loop_.wall_now());
+      if (!line.empty()) std::fprintf(stderr, "keyd: %s\n", line.c_str());
+    } catch (const std::bad_alloc&) {
+      // The client still gets its error.
+    }
   }
 
   kedge::loop& loop_;
   net::daemon& daemon_;
+  const std::chrono::seconds idle_;
+  keyd::failure_log failures_;
   keyd::store store_;
   keyd::service service_;
   std::uint64_t requests_ = 0;
-  std::error_code failure_;
 };
 
 kedge::task<> keep(kedge::loop& l, net::daemon& d, const settings& s) {
@@ -219,6 +255,13 @@ bool read_arguments(int argc, char** argv, settings& s) {
       s.store.sync = false;
     } else if (a == "--activated-tcp") {
       s.has_tcp = true;
+    } else if (a == "--idle" && i + 1 < argc) {
+      const auto seconds = read_seconds(argv[++i]);
+      if (!seconds) {
+        std::fprintf(stderr, "keyd: --idle %s: not a number of seconds\n", argv[i]);
+        return false;
+      }
+      s.idle = *seconds;
     } else if ((a == "--unix" || a == "--tcp") && i + 1 < argc) {
       const auto at = net::address::parse(argv[++i]);
       if (!at) {

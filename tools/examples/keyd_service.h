@@ -84,7 +84,7 @@ class service {
       if (q.seconds > most_seconds)
         co_return kedge::unexpected(kern_return_t{KERN_INVALID_ARGUMENT});
       if (q.seconds > 0) c.expiry = loop_.wall_now() + std::chrono::seconds(q.seconds);
-      const auto made = co_await store_.make(std::move(c));
+      const auto made = co_await store_.make(std::move(c), loop_.wall_now());
       if (!made) co_return kedge::unexpected(kern_return_t{KERN_RESOURCE_SHORTAGE});
       co_return put::reply{};
     };

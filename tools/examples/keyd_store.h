@@ -1,14 +1,19 @@
 // store: keys with values, in memory and in a journal on disk, for keyd.cc.
 //
 //     keyd::store s("/var/lib/keyd/journal", {.sync = true});      // reads the journal
-//     const auto was = co_await s.make(change);   // result<bool>: a key was there
+//     const auto was = co_await s.make(change, now);   // result<bool>: find() had the key
 //     const std::string* value = s.find("tide", now);
 //
 // make() ends when the journal has the change: with `sync` when the disk has it, else when the
 // kernel has it, which outlives the process and not the machine. Changes that wait at the same time
 // are written, and synced, by one call. A change that cannot be written is not made: make() gives
 // the error, the journal is cut back to its last whole record, and find() goes on. A change whose
-// task is cancelled may be made or not.
+// task is cancelled may be made or not. on_write is called with the outcome of each write, so that
+// the program can report a full disk. failure_log turns these outcomes into few lines.
+//
+// With `sync` the folder is synced before the first change and before the first one after
+// compact(), so that the name of the journal is as durable as its records. On macOS fsync() gives
+// the bytes to the drive, whose own cache may lose them. The store does not use F_FULLFSYNC.
 //
 // The journal is `magic`, then records: the length of the rest and its CRC-32, both 4 bytes, lowest
 // byte first; the expiry, in milliseconds since 1970 or 0 (8 bytes); the length of the key and 1,
@@ -60,6 +65,10 @@ struct change {
   std::string value;
   wall_time expiry{};  // the epoch: none
   bool is_removal = false;
+
+  change() = default;
+  change(std::string k, std::string v, wall_time at = {}, bool removes = false)
+      : key(std::move(k)), value(std::move(v)), expiry(at), is_removal(removes) {}
 };
 
 constexpr std::string_view magic = "keyd 1\n";
@@ -245,9 +254,12 @@ class store {
 
   // Called with each change that was made. Must not throw.
   std::function<void(const change&)> on_change;
+  // Called with the outcome of each write of changes, and with each error of compact(). Must not
+  // throw.
+  std::function<void(std::error_code)> on_write;
 
-  // Makes a change. Gives true if the key was there.
-  kedge::task<kedge::result<bool>> make(change c) {
+  // Makes a change. Gives true if the key was there, and had not expired at `now`.
+  kedge::task<kedge::result<bool>> make(change c, wall_time now = {}) {
     if (!c.is_removal && bytes_ + c.key.size() + c.value.size() > options_.most_bytes) {
       co_return kedge::unexpected(std::make_error_code(std::errc::not_enough_memory));
     }
@@ -255,26 +267,32 @@ class store {
     const std::shared_ptr<batch> mine = waiting_;
     append_record(mine->bytes, c.key, c.value, c.expiry, c.is_removal);
     const std::size_t number = mine->changes.size();
-    mine->changes.push_back({std::move(c), false});
+    mine->changes.push_back({std::move(c), now, false});
     // The first task of a batch that gets the lock writes for all. One that is cancelled before
     // leaves that to the next.
     const auto held = (co_await mutex_.lock()).value();
     if (!mine->is_written) {
       if (waiting_ == mine) waiting_ = nullptr;
-      const auto write = [this, b = mine.get()] {
+      const auto write = [this, b = mine.get()]() -> std::error_code {
+        if (options_.sync && !is_folder_synced_) {
+          if (const std::error_code e = sync_folder()) return e;
+          is_folder_synced_ = true;
+        }
         return journal_.append(b->bytes, options_.sync);
       };
       mine->error = co_await kedge::offload(write);
       mine->is_written = true;
       if (!mine->error) {
-        for (auto& [made, was_there] : mine->changes) {
-          was_there = apply(made);
+        for (auto& [made, at, was_found] : mine->changes) {
+          was_found = find(made.key, at) != nullptr;
+          apply(made);
           if (on_change) on_change(made);
         }
       }
+      if (on_write) on_write(mine->error);
     }
     if (mine->error) co_return kedge::unexpected(mine->error);
-    co_return mine->changes[number].second;
+    co_return mine->changes[number].was_found;
   }
 
   // Null: no such key. Valid until the next wait.
@@ -322,15 +340,17 @@ class store {
       // Also without `sync`: a new journal without its bytes would lose what the old one had.
       if (const std::error_code e = next.append("", true)) return e;
       if (std::rename(name.c_str(), path_.c_str()) != 0) return {errno, std::system_category()};
-      sync_folder();
       return {};
     };
     if (!why) why = co_await kedge::offload(end);
     if (why) {
       ::unlink(name.c_str());
+      if (on_write) on_write(why);
       co_return kedge::unexpected(why);
     }
     journal_ = std::move(next);
+    // Until the next change a crash may bring back the old journal, which has the same keys.
+    is_folder_synced_ = false;
     co_return kedge::result<void>();
   }
 
@@ -347,9 +367,14 @@ class store {
     std::string value;
     wall_time expiry;
   };
+  struct waiting_change {
+    change wanted;
+    wall_time now;
+    bool was_found;
+  };
   struct batch {
     std::string bytes;
-    std::vector<std::pair<change, bool>> changes;
+    std::vector<waiting_change> changes;
     std::error_code error;
     bool is_written = false;
   };
@@ -357,8 +382,7 @@ class store {
   static bool has_come(wall_time expiry, wall_time now) noexcept {
     return expiry != wall_time() && expiry <= now;
   }
-  // Returns true if the key was there. Leaves the change as it is.
-  bool apply(const change& c) {
+  void apply(const change& c) {
     const auto at = keys_.find(c.key);
     const bool was_there = at != keys_.end();
     if (was_there) {
@@ -368,21 +392,22 @@ class store {
     }
     if (c.is_removal) {
       if (was_there) keys_.erase(at);
-      return was_there;
+      return;
     }
     if (c.expiry != wall_time()) expiries_.emplace(c.expiry, c.key);
     keys_.insert_or_assign(c.key, entry{c.value, c.expiry});
     bytes_ += c.key.size() + c.value.size();
     live_ += record_size(c.key, c.value);
-    return was_there;
   }
-  void sync_folder() const noexcept {
+  std::error_code sync_folder() const {
     const std::size_t slash = path_.rfind('/');
     const std::string folder = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
     const int fd = ::open(folder.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return;
-    ::fsync(fd);
+    if (fd < 0) return {errno, std::system_category()};
+    // EINVAL: the file system has no fsync() of folders.
+    const int error = ::fsync(fd) == 0 || errno == EINVAL ? 0 : errno;
     ::close(fd);
+    return {error, std::system_category()};
   }
 
   std::string path_;
@@ -395,6 +420,30 @@ class store {
   std::size_t bytes_ = 0;
   std::size_t live_ = 0;  // the size of the records that the keys need
   std::size_t cut_off_ = 0;
+  bool is_folder_synced_ = false;  // since the journal has its name
+};
+
+// Which of many outcomes of writes deserve a line. On a full disk small changes are written between
+// large ones that are refused, so writing has resumed only when nothing has failed for `calm`.
+class failure_log {
+ public:
+  static constexpr std::chrono::seconds calm{10};
+
+  // Returns the line for this outcome, or an empty string.
+  std::string note(std::error_code why, wall_time now) {
+    if (why) {
+      last_failure_ = now;
+      if (std::exchange(is_failing_, true)) return {};
+      return "refuses changes: cannot write the journal: " + why.message();
+    }
+    if (!is_failing_ || now - last_failure_ < calm) return {};
+    is_failing_ = false;
+    return "makes changes again";
+  }
+
+ private:
+  wall_time last_failure_{};
+  bool is_failing_ = false;
 };
 
 }  // namespace keyd
