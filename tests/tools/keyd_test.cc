@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "kedge/mach/receive.h"
+#include "kedge/mach/serve.h"
 #include "kedge/mach/typed_call.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/task.h"
@@ -309,6 +310,28 @@ TEST_CASE("keyd's Mach service answers, tells watches of changes, and releases t
     while (served.watches() != 0) co_await kedge::yield();
   };
   l.run(use());
+}
+
+TEST_CASE("keyd's Mach service that is stopped answers the requests that have come") {
+  const temporary_folder folder;
+  kedge::loop l;
+  keyd::store s(folder / "j", {.sync = false});
+  keyd::service served(l, s);
+  const auto port = mach::receive_right::make();
+  const auto to = port.make_send();
+  mach::serve_control control;
+  const mach::serve_options options{.peers = mach::same_user(), .control = &control};
+  // The service is stopped while it makes the change, before it replies.
+  s.on_change = [&](const keyd::change&) { control.stop(); };
+  const auto use = [&]() -> kedge::task<> {
+    CHECK(co_await mach::call<keyd::put>(to, "tide", "high", 0));
+  };
+  const auto ended = l.run(kedge::when_all(served.serve(port, options), use()));
+  const mach::serve_report& report = std::get<0>(ended);
+  CHECK(report.counters.handled == 1);
+  CHECK(report.stuck == 0);
+  CHECK_FALSE(report.error);
+  CHECK(value_of(s, "tide") == "high");
 }
 
 // --- the program --------------------------------------------------------------------------------

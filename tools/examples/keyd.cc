@@ -33,6 +33,7 @@
 #include <system_error>
 #include <utility>
 
+#include "kedge/mach/serve.h"
 #include "kedge/mach/service_names.h"
 #include "kedge/net/daemon.h"
 #include "kedge/net/reader.h"
