@@ -45,6 +45,8 @@ PLACES = (
     '"kedge/mach/kernel/embedded/',
     '"kedge/net/',
     '"tools/examples/http_request.h"',  # a parser
+    '"tools/examples/keyd_service.h"',  # its Mach service
+    '"tools/examples/keyd_store.h"',  # keys in a journal
     '"tools/examples/tls_stream.h"',
 )
 
@@ -78,6 +80,8 @@ ARROWS = {
     "mach/darwin": ("<mach/", '"kedge/mach/', '"kedge/mach/darwin/', '"kedge/runtime/'),
     "net": ('"kedge/net/', '"kedge/runtime/', '"kedge/runtime/base/'),
     "tools": ('"kedge/mach/', '"kedge/net/', '"kedge/runtime/'),
+    "tools/examples": ("<mach/", '"kedge/mach/', '"kedge/net/', '"kedge/runtime/', '"tools/examples/keyd_service.h"',
+                       '"tools/examples/keyd_store.h"'),
     "tools/harness": ("<doctest/", "<mach/", "<sys/event.h>", '"kedge/tools/harness/', '"kedge/mach/kernel/extension.h"',
                       '"kedge/mach/kernel/scheduling.h"', '"kedge/mach/kernel/snapshot.h"', '"kedge/mach/', '"kedge/net/',
                       '"kedge/runtime/', '"kedge/runtime/base/', '"kedge/runtime/kqueue/extension.h"'),
@@ -111,7 +115,8 @@ ARROWS = {
     "tests/fuzz": ("<doctest/", "<mach/", '"kedge/mach/', '"kedge/mach/kernel/extension.h"', '"kedge/net/',
                    '"kedge/runtime/', '"tests/mach/hostile_sender.h"', '"tests/runtime/drain.h"', '"tests/seeds.h"',
                    '"tools/examples/http_request.h"'),
-    "tests/tools": ("<doctest/", '"tests/temporary_folder.h"'),
+    "tests/tools": ("<doctest/", "<mach/", '"kedge/mach/', '"kedge/runtime/', '"tests/temporary_folder.h"',
+                    '"tools/examples/keyd_service.h"', '"tools/examples/keyd_store.h"'),
     "tests/net": ("<doctest/", '"kedge/net/', '"kedge/runtime/', '"tests/runtime/counted_new.h"', '"tests/runtime/drain.h"',
                   '"tests/runtime/in_child_process.h"',
                   '"tests/runtime/sweep.h"', '"tests/seeds.h"', '"tests/temporary_folder.h"'),
