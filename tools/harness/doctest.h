@@ -1,5 +1,5 @@
-// doctest: lets a failed CHECK fail its seed, so that it has the report. Include it in the file of
-// the tests, which has doctest from elsewhere.
+// doctest: lets a failed CHECK fail its seed, so that it has the report. Include it in each file of
+// tests that calls explore(). doctest itself is the test's: the harness brings none.
 //
 //     #include <kedge/tools/harness/doctest.h>
 #pragma once
