@@ -19,7 +19,10 @@ struct outer {
   kernel::task task;
   drive_hook* hook;
 };
-thread_local std::vector<outer> entered;
+struct enters {
+  std::vector<outer> all;
+};
+thread_local enters entered;
 const base::process_state entered_of_process([] { return static_cast<void*>(&entered); },
                                              sizeof entered);
 
@@ -33,13 +36,13 @@ space::~space() {
 }
 
 void space::enter() noexcept {
-  entered.push_back({kernel::set_current_task(task_), make_current(this)});
+  entered.all.push_back({kernel::set_current_task(task_), make_current(this)});
 }
 
 void space::leave() noexcept {
-  kernel::set_current_task(entered.back().task);
-  make_current(entered.back().hook);
-  entered.pop_back();
+  kernel::set_current_task(entered.all.back().task);
+  make_current(entered.all.back().hook);
+  entered.all.pop_back();
 }
 
 mach_port_name_t space::give(send_right&& right) {

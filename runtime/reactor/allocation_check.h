@@ -21,7 +21,7 @@ class allocation_check {
   static void set_observer(observer* o) noexcept;
   static bool is_on() noexcept { return asked_ != nullptr; }
   // For process_state.
-  static void* address_of_asked() noexcept { return &asked_; }
+  static void* address_of_asked() noexcept { return static_cast<void*>(&asked_); }
 
  private:
   static void ask();

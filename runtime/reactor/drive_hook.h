@@ -16,7 +16,7 @@ class drive_hook {
   virtual void leave() noexcept = 0;
 
   // For process_state.
-  static void* address_of_current() noexcept { return &current_; }
+  static void* address_of_current() noexcept { return static_cast<void*>(&current_); }
 
   // Returns the hook whose state is the calling thread's, or null: the last one that an
   // implementation of enter() has made current.

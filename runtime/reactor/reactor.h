@@ -143,7 +143,7 @@ class reactor {
   // The reactor that the calling thread is driving, or null.
   static reactor* current() noexcept { return current_; }
   // For process_state.
-  static void* address_of_current() noexcept { return &current_; }
+  static void* address_of_current() noexcept { return static_cast<void*>(&current_); }
   // Returns whether the calling thread may use the loop (see above). For assertions.
   bool in_own_thread() const noexcept;
 

@@ -3,7 +3,9 @@
 
 #include <pthread.h>
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 
 namespace kedge::mach::kernel {
 namespace {
@@ -12,6 +14,65 @@ namespace {
 // not exist, and the default binding is a new one.
 [[maybe_unused]] const int watch_forks = pthread_atfork(
     nullptr, nullptr, [] { binding_in_use.store(nullptr, std::memory_order_relaxed); });
+
+struct named_call {
+  call_number number;
+  const char* function;
+};
+constexpr named_call named_calls[] = {
+    {call_number::message, "mach_msg"},
+    {call_number::destruct, "mach_port_destruct"},
+    {call_number::destroy, "mach_port_destroy"},
+    {call_number::deallocate, "mach_port_deallocate"},
+    {call_number::get_refs, "mach_port_get_refs"},
+    {call_number::mod_refs, "mach_port_mod_refs"},
+    {call_number::insert_right, "mach_port_insert_right"},
+    {call_number::extract_right, "mach_port_extract_right"},
+    {call_number::move_member, "mach_port_move_member"},
+    {call_number::insert_member, "mach_port_insert_member"},
+    {call_number::extract_member, "mach_port_extract_member"},
+    {call_number::get_set_status, "mach_port_get_set_status"},
+    {call_number::request_notification, "mach_port_request_notification"},
+    {call_number::get_attributes, "mach_port_get_attributes"},
+    {call_number::set_attributes, "mach_port_set_attributes"},
+    {call_number::set_mscount, "mach_port_set_mscount"},
+    {call_number::set_seqno, "mach_port_set_seqno"},
+    {call_number::get_context, "mach_port_get_context"},
+    {call_number::set_context, "mach_port_set_context"},
+    {call_number::guard, "mach_port_guard"},
+    {call_number::unguard, "mach_port_unguard"},
+    {call_number::swap_guard, "mach_port_swap_guard"},
+    {call_number::get_srights, "mach_port_get_srights"},
+    {call_number::peek, "mach_port_peek"},
+    {call_number::rename, "mach_port_rename"},
+    {call_number::names, "mach_port_names"},
+    {call_number::type, "mach_port_type"},
+    {call_number::allocate, "mach_port_allocate"},
+    {call_number::construct, "mach_port_construct"},
+    {call_number::reply_port, "mach_reply_port"},
+    {call_number::semaphore_create, "semaphore_create"},
+    {call_number::semaphore_destroy, "semaphore_destroy"},
+    {call_number::semaphore_signal, "semaphore_signal"},
+    {call_number::semaphore_signal_all, "semaphore_signal_all"},
+    {call_number::semaphore_signal_thread, "semaphore_signal_thread"},
+    {call_number::semaphore_wait, "semaphore_wait"},
+    {call_number::semaphore_wait_signal, "semaphore_wait_signal"},
+    {call_number::bootstrap_check_in, "bootstrap_check_in"},
+    {call_number::bootstrap_look_up, "bootstrap_look_up"},
+    {call_number::bootstrap_create_service, "bootstrap_create_service"},
+    {call_number::bootstrap_register, "bootstrap_register"},
+    {call_number::allocate_full, "mach_port_allocate_full"},
+    {call_number::assert_attributes, "mach_port_assert_attributes"},
+};
+
+constexpr auto functions = [] {
+  std::array<const char*, all_requests::count> by_number{};
+  by_number.fill("mach_port");
+  for (const named_call& each : named_calls) {
+    by_number[static_cast<std::size_t>(each.number)] = each.function;
+  }
+  return by_number;
+}();
 
 }  // namespace
 
@@ -26,96 +87,7 @@ binding& use_default_binding() {
 }
 
 const char* function_of(call_number number) noexcept {
-  switch (number) {
-    case call_number::message:
-      return "mach_msg";
-    case call_number::destruct:
-      return "mach_port_destruct";
-    case call_number::destroy:
-      return "mach_port_destroy";
-    case call_number::deallocate:
-      return "mach_port_deallocate";
-    case call_number::get_refs:
-      return "mach_port_get_refs";
-    case call_number::mod_refs:
-      return "mach_port_mod_refs";
-    case call_number::insert_right:
-      return "mach_port_insert_right";
-    case call_number::extract_right:
-      return "mach_port_extract_right";
-    case call_number::move_member:
-      return "mach_port_move_member";
-    case call_number::insert_member:
-      return "mach_port_insert_member";
-    case call_number::extract_member:
-      return "mach_port_extract_member";
-    case call_number::get_set_status:
-      return "mach_port_get_set_status";
-    case call_number::request_notification:
-      return "mach_port_request_notification";
-    case call_number::get_attributes:
-      return "mach_port_get_attributes";
-    case call_number::set_attributes:
-      return "mach_port_set_attributes";
-    case call_number::set_mscount:
-      return "mach_port_set_mscount";
-    case call_number::set_seqno:
-      return "mach_port_set_seqno";
-    case call_number::get_context:
-      return "mach_port_get_context";
-    case call_number::set_context:
-      return "mach_port_set_context";
-    case call_number::guard:
-      return "mach_port_guard";
-    case call_number::unguard:
-      return "mach_port_unguard";
-    case call_number::swap_guard:
-      return "mach_port_swap_guard";
-    case call_number::get_srights:
-      return "mach_port_get_srights";
-    case call_number::peek:
-      return "mach_port_peek";
-    case call_number::rename:
-      return "mach_port_rename";
-    case call_number::names:
-      return "mach_port_names";
-    case call_number::type:
-      return "mach_port_type";
-    case call_number::allocate:
-      return "mach_port_allocate";
-    case call_number::construct:
-      return "mach_port_construct";
-    case call_number::reply_port:
-      return "mach_reply_port";
-    case call_number::semaphore_create:
-      return "semaphore_create";
-    case call_number::semaphore_destroy:
-      return "semaphore_destroy";
-    case call_number::semaphore_signal:
-      return "semaphore_signal";
-    case call_number::semaphore_signal_all:
-      return "semaphore_signal_all";
-    case call_number::semaphore_signal_thread:
-      return "semaphore_signal_thread";
-    case call_number::semaphore_wait:
-      return "semaphore_wait";
-    case call_number::semaphore_wait_signal:
-      return "semaphore_wait_signal";
-    case call_number::bootstrap_check_in:
-      return "bootstrap_check_in";
-    case call_number::bootstrap_look_up:
-      return "bootstrap_look_up";
-    case call_number::bootstrap_create_service:
-      return "bootstrap_create_service";
-    case call_number::bootstrap_register:
-      return "bootstrap_register";
-    case call_number::allocate_full:
-      return "mach_port_allocate_full";
-    case call_number::assert_attributes:
-      return "mach_port_assert_attributes";
-    default:
-      return "mach_port";
-  }
+  return functions[static_cast<std::size_t>(number)];
 }
 
 void make_call(const any_request& request, any_reply& reply, attachment* file) {
