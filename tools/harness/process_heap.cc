@@ -22,7 +22,7 @@ const base::process_state outside_of_process([] { return base::outside_heap::add
                                              sizeof(unsigned));
 
 constinit process_heap* heaps[process_heap::most]{};
-constinit bool is_mapped[process_heap::most]{};
+[[maybe_unused]] constinit bool is_mapped[process_heap::most]{};
 
 }  // namespace
 

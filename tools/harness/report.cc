@@ -18,6 +18,14 @@
 namespace kedge::harness {
 namespace {
 
+const char* program_name() noexcept {
+#if defined(__APPLE__)
+  return ::getprogname();
+#else
+  return program_invocation_name;
+#endif
+}
+
 namespace kernel = mach::kernel;
 
 constexpr std::size_t most_told = 40;  // events in a report
@@ -218,7 +226,7 @@ std::string again(std::uint64_t seed) {
     return std::string(command) + " --seed " + std::to_string(seed) +
            (test.empty() ? "" : " -- " + test);
   }
-  return "KEDGE_SEED=" + std::to_string(seed) + " " + program_invocation_name +
+  return "KEDGE_SEED=" + std::to_string(seed) + " " + program_name() +
          (test.empty() ? "" : " " + test);
 }
 

@@ -24,6 +24,16 @@
 #include <sanitizer/lsan_interface.h>
 #endif
 
+extern "C" char** environ;
+
+#if defined(__APPLE__)
+// The C++ library has it, and its header does not.
+namespace __cxxabiv1 {
+struct __cxa_eh_globals;
+extern "C" __cxa_eh_globals* __cxa_get_globals() noexcept;
+}  // namespace __cxxabiv1
+#endif
+
 namespace kedge::harness {
 namespace {
 
