@@ -39,7 +39,9 @@ static kern_return_t count_letters_stub(const count_letters_request_t* in,
       memchr(in->word, '\0', in->wordCnt) == NULL) {
     return MIG_BAD_ARGUMENTS;
   }
-  const kern_return_t result = do_count_letters(in->word, &out->letters);
+  uint64_t letters = 0;  // that of the reply is not aligned
+  const kern_return_t result = do_count_letters(in->word, &letters);
+  out->letters = letters;
   out->Head.msgh_size = sizeof *out;
   return result;
 }
