@@ -74,10 +74,11 @@ std::vector<segment> save_segments(std::uintptr_t base) {
         auto& in = *static_cast<search*>(argument);
         if (info->dlpi_addr != in.base) return 0;
         const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-        std::uintptr_t read_only_to = 0;
+        std::uintptr_t read_only_from = 0, read_only_to = 0;
         for (int i = 0; i < info->dlpi_phnum; ++i) {
           const auto& h = info->dlpi_phdr[i];
           if (h.p_type == PT_GNU_RELRO) {
+            read_only_from = info->dlpi_addr + h.p_vaddr;
             read_only_to = (info->dlpi_addr + h.p_vaddr + h.p_memsz) & ~(page - 1);
           }
         }
@@ -86,8 +87,10 @@ std::vector<segment> save_segments(std::uintptr_t base) {
           if (h.p_type != PT_LOAD || (h.p_flags & PF_W) == 0) continue;
           const std::uintptr_t begin = info->dlpi_addr + h.p_vaddr;
           const std::uintptr_t end = begin + h.p_memsz;
-          const std::uintptr_t from =
-              read_only_to > begin && read_only_to <= end ? read_only_to : begin;
+          // A linker may have given what becomes read-only a segment of its own.
+          const bool begins_read_only = begin >= read_only_from && begin < read_only_to;
+          const std::uintptr_t from = begins_read_only ? std::min(read_only_to, end) : begin;
+          if (from == end) continue;
           segment& made = in.found.emplace_back();
           made.at = reinterpret_cast<std::byte*>(from);
           made.saved.resize(end - from);
