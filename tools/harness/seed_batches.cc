@@ -267,7 +267,7 @@ std::optional<std::string> run_in_batches(
     }
     std::vector<pollfd> waits;
     for (const child& each : children) waits.push_back({each.fd, POLLIN, 0});
-    if (waits.empty() || ::poll(waits.data(), waits.size(), -1) < 0) continue;
+    if (waits.empty() || ::poll(waits.data(), static_cast<nfds_t>(waits.size()), -1) < 0) continue;
     for (std::size_t i = waits.size(); i-- > 0;) {
       if (waits[i].revents == 0) continue;
       char text[65536];
