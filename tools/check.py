@@ -100,7 +100,7 @@ ARROWS = {
                           '"kedge/mach/kernel/abi/', '"kedge/mach/kernel/core/', '"kedge/mach/kernel/embedded/',
                           '"kedge/mach/kernel/extension.h"', '"kedge/mach/kernel/scheduling.h"', '"kedge/mach/kernel/snapshot.h"', '"kedge/runtime/base/',
                           '"tests/seeds.h"'),
-    "tests/consumers": ('"kedge/tools/harness/', "<doctest/", "<mach/", "<sys/event.h>", '"kedge/mach/', '"kedge/net/', '"kedge/runtime/',
+    "tests/consumers": ("<doctest/", "<mach/", "<sys/event.h>", '"kedge/mach/', '"kedge/net/', '"kedge/runtime/',
                         '"tests/runtime/host.h"', '"tools/examples/tls_stream.h"'),  # programs of users
     "tests/mach/kernel/foreign": ("<bsm/", "<mach/", "<servers/", "<sys/fileport.h>"),  # the same
     "tests/conformance": ("<doctest/", "<mach/", "<sys/event.h>", '"kedge/mach/kernel/extension.h"',
