@@ -13,8 +13,7 @@ namespace {
 
 namespace kernel = mach::kernel;
 
-// One in so many passages of a call, or steps, has a fault.
-constexpr std::size_t calls_of_a_fault = 8;
+// One in so many steps has a fault of the scheduler's.
 constexpr std::size_t steps_of_a_fault = 32;
 // How long a process is slow, and how long it is suspended.
 constexpr std::size_t most_slow_steps = 32;
@@ -104,7 +103,7 @@ void world_state::plan_fault(running_process& p) {
   }
   const std::uint32_t allowed = p.faults.points();
   if (allowed == 0 || is_calm) return;
-  if (choose("fault", calls_of_a_fault) != calls_of_a_fault - 1) return;
+  if (!happens("fault", calls_of_a_fault)) return;
   std::vector<std::uint32_t> points;
   for (std::uint32_t bits = allowed; bits != 0; bits &= bits - 1) points.push_back(bits & -bits);
   const std::uint32_t point = points[choose("which fault", points.size())];
@@ -152,20 +151,20 @@ void world_state::stall(running_process& p, std::uint64_t length) {
 bool world_state::disturb() {
   for (const auto& p : processes) {
     if (p->is_over()) continue;
-    const auto happens = [&](const char* what) {
-      return choose(what, steps_of_a_fault) == steps_of_a_fault - 1;
-    };
-    if (p->faults.has(faults::slow) && p->slow_until <= steps && happens("slow")) {
+    if (p->faults.has(faults::slow) && p->slow_until <= steps &&
+        happens("slow", steps_of_a_fault)) {
       p->slow_until = steps + 1 + choose("slow steps", most_slow_steps);
     }
-    if (p->faults.has(faults::suspended) && p->stalled_until <= time && happens("suspend")) {
+    if (p->faults.has(faults::suspended) && p->stalled_until <= time &&
+        happens("suspend", steps_of_a_fault)) {
       std::uint64_t length = least_suspension;
       for (std::size_t i = choose("suspension", suspensions); i > 0; --i) length *= 10;
       stall(*p, length);
       return true;
     }
     if (p->faults.has(faults::early_timeout) && p->now == running_process::state::parked &&
-        !p->is_woken && p->deadline > time && p->deadline == next_time() && happens("time-out")) {
+        !p->is_woken && p->deadline > time && p->deadline == next_time() &&
+        happens("time-out", steps_of_a_fault)) {
       note(event_kind::fault, *p, "its time-out comes early");
       move_time(p->deadline);
       return true;

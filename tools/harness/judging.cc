@@ -16,8 +16,6 @@ namespace {
 
 namespace kernel = mach::kernel;
 
-using in_kernel = kernel::current_task_guard;  // with no task: calls of the world's own
-
 const char* name_of_right(mach_port_type_t type) noexcept {
   if ((type & MACH_PORT_TYPE_DEAD_NAME) != 0) return "dead name";
   if ((type & MACH_PORT_TYPE_RECEIVE) != 0) return "receive";
@@ -56,12 +54,6 @@ std::string name_of_guard(std::uint32_t code) {
   return "code " + std::to_string(code);
 }
 
-std::string port_text(const world_state& w, std::uint64_t number) {
-  const event_log::port_name named = w.log.name_of(number);
-  if (named.maker == no_process) return number == 0 ? "a port" : "port " + std::to_string(number);
-  return w.processes[named.maker]->name + "." + std::to_string(named.number);
-}
-
 }  // namespace
 
 void running_process::demand_life(const char* done_to) const {
@@ -82,7 +74,7 @@ std::string world_state::name_of_message(mach_msg_id_t id) const {
 
 void world_state::name_ports() {
   if (log.unnamed_ports().empty()) return;
-  const in_kernel outside({});
+  const kernel::current_task_guard outside({});
   const kernel::snapshot now = kernel::take_snapshot();
   std::unordered_map<std::uint64_t, process_index> receivers;
   for (const auto& p : processes) {
@@ -119,7 +111,7 @@ std::string world_state::note_death(running_process& p) {
         log.see_port(number);
         log.name_port(number, p.index);
         text += text.empty() ? ": " : "; ";
-        text += port_text(*this, number) + " dies, ";
+        text += name_of_port(number) + " dies, ";
         text += each.notify != 0 ? other->name + " is notified"
                                  : "no notification is armed in " + other->name;
       }
@@ -129,12 +121,12 @@ std::string world_state::note_death(running_process& p) {
 }
 
 void world_state::take_guards(running_process& p) {
-  const in_kernel outside({});
+  const kernel::current_task_guard outside({});
   for (const kernel::guard_exception& each : kernel::take_guard_exceptions(p.task)) {
     const std::uint64_t port = kernel::port_number(p.task, each.name);
     note(event_kind::guard, p,
          name_of_guard(each.code) + ", " +
-             (port != 0 ? port_text(*this, port) : "name " + std::to_string(each.name)) + " in " +
+             (port != 0 ? name_of_port(port) : "name " + std::to_string(each.name)) + " in " +
              (p.call.function != nullptr ? p.call.function : "a call") + "()");
     p.guards.push_back(each);
   }
@@ -197,16 +189,16 @@ void world_state::check_rest() {
 }
 
 // The rights that the process has now, and had not when it first waited: a line each.
-std::string world_state::leftovers() {
+std::string world_state::leftovers(std::vector<process_index>* of) {
   name_ports();
-  const in_kernel outside({});
+  const kernel::current_task_guard outside({});
   const kernel::snapshot now = kernel::take_snapshot();
   std::string text;
   for (const auto& p : processes) {
     if (p->is_over() || !p->first_wait) continue;
     std::vector<mach::ledger::entry> owned;
     if (mach::ledger::is_kept()) {
-      const in_kernel inside(p->task);
+      const kernel::current_task_guard inside(p->task);
       owned = mach::ledger::entries();
     }
     for (const kernel::leak& each :
@@ -222,9 +214,10 @@ std::string world_state::leftovers() {
           is_dead && found != p->dead_names.end()) {
         port = found->second;
       }
-      text += "  " + p->name + std::string(p->name.size() < 10 ? 10 - p->name.size() : 0, ' ') +
-              " " + name_of_right(is_dead ? MACH_PORT_TYPE_DEAD_NAME : each.right.type);
-      if (port != 0) text += " " + port_text(*this, port);
+      if (of != nullptr && (of->empty() || of->back() != p->index)) of->push_back(p->index);
+      text += "  " + padded(p->name, 10) + " " +
+              name_of_right(is_dead ? MACH_PORT_TYPE_DEAD_NAME : each.right.type);
+      if (port != 0) text += " " + name_of_port(port);
       if (each.references_before != 0) {
         text += ", " + std::to_string(each.right.references - each.references_before) +
                 " more references";
@@ -251,12 +244,9 @@ std::string world_state::leftovers() {
 }
 
 void world_state::check_leaks() {
-  const std::string left = leftovers();
-  if (left.empty()) return;
   std::vector<process_index> of;
-  for (const auto& p : processes) {
-    if (left.find("  " + p->name + " ") != std::string::npos) of.push_back(p->index);
-  }
+  leftovers(&of);
+  if (of.empty()) return;
   fail("LEAK: rights are left that were not there at the first wait", std::move(of));
 }
 
@@ -264,7 +254,7 @@ void world_state::check_leaks() {
 
 std::size_t world_state::fill(running_process& p, std::uint32_t number, mach_msg_id_t id) {
   name_ports();
-  const in_kernel outside({});
+  const kernel::current_task_guard outside({});
   std::uint64_t port = 0;
   mach_port_name_t receive_name = MACH_PORT_NULL;
   for (const kernel::snapshot::port& each : kernel::take_snapshot().ports) {

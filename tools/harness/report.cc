@@ -43,11 +43,7 @@ const char* name_of_right(mach_msg_type_name_t kind) noexcept {
   }
 }
 
-std::string padded(const std::string& text, std::size_t width) {
-  return text.size() < width ? text + std::string(width - text.size(), ' ') : text;
-}
-
-std::string padded(std::uint64_t number, std::size_t width) {
+std::string right_aligned(std::uint64_t number, std::size_t width) {
   const std::string text = std::to_string(number);
   return text.size() < width ? std::string(width - text.size(), ' ') + text : text;
 }
@@ -79,7 +75,7 @@ class teller {
   }
 
   std::string line(const event& e) const {
-    std::string text = padded(e.step, 5) + " ";
+    std::string text = right_aligned(e.step, 5) + " ";
     const std::string who =
         e.of == no_process ? std::string() : process(e.of) + " #" + std::to_string(e.call);
     const auto message = [&] { return world_.log.messages()[e.index]; };
@@ -213,6 +209,10 @@ std::string indented(const std::string& lines, const char* by) {
 
 }  // namespace
 
+std::string padded(const std::string& text, std::size_t width) {
+  return text.size() < width ? text + std::string(width - text.size(), ' ') : text;
+}
+
 // The command that runs this seed of this test again.
 std::string again(std::uint64_t seed) {
   const run_context& context = run_context::current();
@@ -242,6 +242,10 @@ std::string world_state::describe(const message_record& m) const {
          std::to_string(m.sent_at) + " to " + tell.port(m.port) +
          (m.receiver == no_process ? ", not received"
                                    : ", received by " + tell.process(m.receiver));
+}
+
+std::string world_state::name_of_port(std::uint64_t number) const {
+  return teller(*this).port(number);
 }
 
 std::string world_state::story() {

@@ -45,18 +45,6 @@ constinit world_state* the_world = nullptr;
 constexpr int status_of_abort = 128 + 6;
 constexpr int status_of_kill = 128 + 9;
 
-// Calls of the world itself, which are in no process.
-class outside_processes {
- public:
-  outside_processes() noexcept : before_(kernel::set_current_task({})) {}
-  outside_processes(const outside_processes&) = delete;
-  outside_processes& operator=(const outside_processes&) = delete;
-  ~outside_processes() { kernel::set_current_task(before_); }
-
- private:
-  const kernel::task before_;
-};
-
 // What a killed process has allocated stays: a leak checker is not to look at it.
 class unchecked_allocations {
  public:
@@ -145,7 +133,7 @@ world_state::~world_state() {
   }
   processes.clear();
   if (next_address_ != first_address) {
-    const outside_processes outside;
+    const kernel::current_task_guard outside({});
     vm_deallocate(mach_task_self(), first_address, next_address_ - first_address);
   }
   for (const mach_port_name_t each : filling_) mach_port_deallocate(mach_task_self(), each);
@@ -195,7 +183,7 @@ running_process& world_state::start(std::string name, std::function<int(int, cha
   if (find(name) != nullptr) {
     throw std::invalid_argument("kedge::harness: there is a process \"" + name + "\" already");
   }
-  const outside_processes outside;
+  const kernel::current_task_guard outside({});
   const auto index = static_cast<process_index>(processes.size());
   auto& p = *processes.emplace_back(std::make_unique<running_process>(
       *this, index, std::move(name), std::move(main), std::move(options)));
@@ -259,7 +247,7 @@ void world_state::finish(running_process& p) noexcept {
 
 // The process does not run any more. What it had in the kernels goes.
 void world_state::bury(running_process& p) noexcept {
-  const outside_processes outside;
+  const kernel::current_task_guard outside({});
   if (p.now == running_process::state::ended) {
     take_guards(p);
     note_death(p);
@@ -275,7 +263,7 @@ void world_state::bury_lost() {
   has_lost_peer_ = false;
   for (const auto& p : processes) {
     if (p->is_over()) continue;
-    const outside_processes outside;
+    const kernel::current_task_guard outside({});
     const mach_port_t self = kernel::task_self_port(p->task);
     if (self == MACH_PORT_DEAD) {
       kill(*p);
@@ -289,7 +277,7 @@ void world_state::kill(running_process& p) {
   p.demand_life("killed");
   mix(p.index + 0x6b);
   {
-    const outside_processes outside;
+    const kernel::current_task_guard outside({});
     take_guards(p);
     event killing = event_of(event_kind::killed, p);
     killing.note = log.add_note(note_death(p));
@@ -385,7 +373,7 @@ std::uint64_t world_state::next_time() const noexcept {
       next = std::min(next, p->deadline);
     }
   }
-  const outside_processes outside;
+  const kernel::current_task_guard outside({});
   return std::min(next, kernel::next_timer());
 }
 
@@ -395,7 +383,7 @@ void world_state::move_time(std::uint64_t to) {
   last_time_event_ = static_cast<std::uint32_t>(log.events().size());
   mix(to);
   time = to;
-  const outside_processes outside;
+  const kernel::current_task_guard outside({});
   kernel::clock_moved();
 }
 
@@ -428,7 +416,8 @@ bool world_state::step() {
     kill(p);
     return true;
   }
-  if (!is_calm && p.faults.has(faults::no_descriptors) && choose("no descriptors", 8) == 7) {
+  if (!is_calm && p.faults.has(faults::no_descriptors) &&
+      happens("no descriptors", calls_of_a_fault)) {
     resume_without_descriptors(p);
   } else {
     resume(p);
@@ -495,11 +484,7 @@ void world_state::stop_uncontrolled(const std::string& what) noexcept {
   const base::outside_heap kept;
   running_process& p = *running_now;
   note_uncontrolled("\"" + p.name + "\" " + what);
-  p.now = running_process::state::parked;
-  p.deadline = base::parker::never;
-  p.is_woken = false;
-  p.parked_at = static_cast<std::uint32_t>(steps);
-  while (!p.is_dying) hand_over(p);
+  while (!p.is_dying) wait(p, nullptr, base::parker::never);
   finish(p);
 }
 
@@ -508,7 +493,6 @@ void world_state::note_wrong(std::string what) {
 }
 
 void world_state::fail(std::string what, std::vector<process_index> of) {
-  has_failed = true;
   const condition* const waited_for = std::exchange(waits_for_, nullptr);
   if (waited_for != nullptr) what += "\n  the test waits for: " + to_string(*waited_for);
   throw failure(report(what, std::move(of)));
@@ -516,17 +500,29 @@ void world_state::fail(std::string what, std::vector<process_index> of) {
 
 void world_state::note_first_wait(running_process& p) {
   if (p.first_wait) return;
-  const outside_processes outside;
+  const kernel::current_task_guard outside({});
   p.first_wait = kernel::take_snapshot();
 }
 
 // --- The parker ----------------------------------------------------------------------------------
 
+// Hands over until unpark(place), or until the deadline. Called by the process that runs.
+void world_state::wait(running_process& p, const void* place, std::uint64_t deadline) noexcept {
+  p.place = place;
+  p.deadline = deadline;
+  p.is_woken = false;
+  p.parked_at = static_cast<std::uint32_t>(steps);
+  p.now = running_process::state::parked;
+  hand_over(p);
+  p.place = nullptr;
+  p.now = running_process::state::ready;
+}
+
 base::parker::ended world_state::park(const void* place, std::uint64_t deadline) noexcept {
   running_process& p = *running_now;
   if (p.is_dying) return ended::interrupted;
   if (fault_is_planned_) {
-    const outside_processes outside;
+    const kernel::current_task_guard outside({});
     end_fault(p);
   }
   if (!p.later.empty()) {
@@ -534,15 +530,8 @@ base::parker::ended world_state::park(const void* place, std::uint64_t deadline)
     // What it has done may be what the caller waits for.
     return p.is_dying ? ended::interrupted : ended::woken;
   }
-  p.place = place;
-  p.deadline = deadline;
-  p.is_woken = false;
-  p.parked_at = static_cast<std::uint32_t>(steps);
-  p.now = running_process::state::parked;
   note_first_wait(p);
-  hand_over(p);
-  p.place = nullptr;
-  p.now = running_process::state::ready;
+  wait(p, place, deadline);
   if (p.is_dying) return ended::interrupted;
   if (!p.is_woken) p.woken_by = last_time_event_;
   return p.is_woken ? ended::woken : ended::timed_out;
@@ -567,14 +556,8 @@ void world_state::run_later(work* what, std::shared_ptr<void> job) {
 // Runs the first work of run_later() at a later step, as if on another thread. The process is in a
 // call that waits, whose kernel has the place.
 void world_state::run_work(running_process& p, const void* place) noexcept {
-  p.place = place;
-  p.is_woken = true;
-  p.parked_at = static_cast<std::uint32_t>(steps);
-  p.now = running_process::state::parked;
-  hand_over(p);
-  p.place = nullptr;
+  wait(p, place, time);
   if (p.is_dying) return;
-  p.now = running_process::state::ready;
   running_process::later_work next = std::move(p.later.front());
   p.later.pop_front();
   const kernel::scheduled_call call = p.call;
@@ -617,13 +600,8 @@ void world_state::note_outside(int source, std::uint64_t ident) noexcept {
 void world_state::sleep_until(std::uint64_t deadline) noexcept {
   running_process& p = *running_now;
   while (time < deadline) {
-    p.deadline = deadline;
-    p.is_woken = false;
-    p.now = running_process::state::parked;
-    p.parked_at = static_cast<std::uint32_t>(steps);
-    hand_over(p);
+    wait(p, nullptr, deadline);
     if (p.is_dying) finish(p);
-    p.now = running_process::state::ready;
   }
   p.woken_by = last_time_event_;
 }
@@ -641,7 +619,7 @@ void world_state::before(const kernel::scheduled_call& call) noexcept {
   ++p.calls;
   if (past_.size() < past_calls) past_.resize(past_calls, {no_process, nullptr});
   past_[next_past_++ % past_calls] = {p.index, call.function};
-  const outside_processes outside;
+  const kernel::current_task_guard outside({});
   // A service whose first request is there already does not wait for it.
   if ((call.options & MACH_RCV_MSG) != 0) note_first_wait(p);
   if (is_message(call)) before_message(p, call);
@@ -652,7 +630,7 @@ void world_state::after(const kernel::scheduled_call& call) noexcept {
   running_process& p = *running_now;
   if (p.is_dying) finish(p);
   {
-    const outside_processes outside;
+    const kernel::current_task_guard outside({});
     const bool is_faulty = fault_is_planned_ && end_fault(p);
     if (is_message(call)) after_message(p, call);
     if (is_faulty) {

@@ -164,6 +164,11 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   // The next of the random numbers of a process.
   static std::uint64_t draw_from(std::uint64_t& state) noexcept;
   std::size_t choose(std::string_view what, std::size_t count);
+  // Whether the last of so many options is chosen: the seed makes it happen once in so many.
+  static constexpr std::size_t calls_of_a_fault = 8;
+  bool happens(std::string_view what, std::size_t one_in) {
+    return choose(what, one_in) == one_in - 1;
+  }
   // `of`: the processes that the failure is about; none: all.
   [[noreturn]] void fail(std::string what, std::vector<process_index> of = {});
 
@@ -194,6 +199,8 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   std::string story();
   std::string describe(const message_record& m) const;
   std::string name_of_message(mach_msg_id_t id) const;
+  // "lockd.1"
+  std::string name_of_port(std::uint64_t number) const;
   // Finds out who receives from the ports that messages have named.
   void name_ports();
 
@@ -219,7 +226,6 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   std::uint64_t most_steps = 100'000;
   bool is_calm = false;
   bool may_disturb = false;  // some process has faults of the scheduler's
-  bool has_failed = false;
   std::uint64_t fingerprint = 0xcbf29ce484222325u;
 
   // The machine's clocks when a world begins: 1,000 s after it was started, at a fixed date.
@@ -235,6 +241,7 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   void resume(running_process& p);
   void resume_here(running_process& p);
   void hand_over(running_process& p) noexcept;
+  void wait(running_process& p, const void* place, std::uint64_t deadline) noexcept;
   void run_work(running_process& p, const void* place) noexcept;
   [[noreturn]] static void finish(running_process& p) noexcept;
   void bury(running_process& p) noexcept;
@@ -253,7 +260,8 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   std::string repetition() const;
   std::vector<bool> causes(std::vector<process_index> of);
   void ask_for_stack(running_process& p);
-  std::string leftovers();
+  // `of`: gets those who have some.
+  std::string leftovers(std::vector<process_index>* of = nullptr);
   void mix(std::uint64_t value) noexcept { fingerprint = (fingerprint ^ value) * 0x100000001b3u; }
   std::uint64_t draw() noexcept;
   event event_of(event_kind what, running_process& p) const noexcept;
@@ -283,6 +291,9 @@ class world_state final : public base::parker, public mach::kernel::call_schedul
   bool fault_is_planned_ = false;
   bool has_lost_peer_ = false;  // by a fault
 };
+
+// The text with blanks behind it.
+std::string padded(const std::string& text, std::size_t width);
 
 // "0.25 ms"
 std::string to_milliseconds(std::uint64_t nanoseconds);
