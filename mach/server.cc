@@ -3,14 +3,9 @@
 // connections in the background.
 #include "kedge/mach/server.h"
 
-#include <limits.h>
 #include <mach/mig_errors.h>
-#include <poll.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cstdio>
 #include <new>
 #include <sstream>
 
@@ -19,7 +14,7 @@
 #include "kedge/mach/no_senders.h"
 #include "kedge/mach/reply.h"
 #include "kedge/runtime/background.h"
-#include "kedge/runtime/descriptor_file.h"
+#include "kedge/runtime/error_line.h"
 #include "kedge/runtime/loop.h"
 #include "kedge/runtime/sleep.h"
 #include "kedge/runtime/with_scope.h"
@@ -78,23 +73,16 @@ bool is_own(const reply_right& right) noexcept {
 
 void print_failed_request(mach_msg_id_t id, const audit_token_t& peer,
                           const std::exception_ptr& failure) noexcept {
-  const char* what = "an exception of an unknown type";
-  std::array<char, _POSIX_PIPE_BUF> line;  // at most what a pipe with room takes at once
-  const auto print = [&](const char* text) {
-    const int n = std::snprintf(line.data(), line.size(), "kedge: request %d of process %d: %s\n",
-                                id, static_cast<int>(process_of(peer)), text);
-    const auto size = std::min(static_cast<std::size_t>(std::max(n, 0)), line.size());
-    if (size == line.size()) line.back() = '\n';
-    // A client that makes handlers fail must not stop the loop.
-    if ((poll_now(STDERR_FILENO, POLLOUT) & POLLOUT) == 0) return;
-    [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), size);
+  const auto print = [&](const char* what) {
+    print_error_line("kedge: request %d of process %d: %s\n", id,
+                     static_cast<int>(process_of(peer)), what);
   };
   try {
     std::rethrow_exception(failure);
   } catch (const std::exception& e) {
     print(e.what());
   } catch (...) {
-    print(what);
+    print("an exception of an unknown type");
   }
 }
 

@@ -77,7 +77,7 @@ class serve_control {
 };
 
 // Prints "kedge: request 5000 of process 4711: Broken pipe" to stderr, at most 512 bytes. Prints
-// nothing where stderr has no room.
+// nothing where stderr has no room, or where its reader has gone.
 void print_failed_request(mach_msg_id_t id, const audit_token_t& peer,
                           const std::exception_ptr& failure) noexcept;
 

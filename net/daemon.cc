@@ -11,9 +11,9 @@
 #include <exception>
 #include <system_error>
 
-#include "kedge/net/error_line.h"
 #include "kedge/runtime/attempt.h"
 #include "kedge/runtime/background.h"
+#include "kedge/runtime/error_line.h"
 #include "kedge/runtime/interval.h"
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/with_timeout.h"

@@ -4,7 +4,7 @@
 #include <new>
 #include <sstream>
 
-#include "kedge/net/error_line.h"
+#include "kedge/runtime/error_line.h"
 #include "kedge/runtime/loop.h"
 
 namespace kedge::net {

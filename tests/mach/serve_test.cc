@@ -8,8 +8,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -33,6 +35,7 @@
 #include "kedge/runtime/with_scope.h"
 #include "kedge/runtime/yield.h"
 #include "tests/runtime/drain.h"
+#include "tests/runtime/in_child_process.h"
 
 namespace kedge::mach {
 namespace {
@@ -365,6 +368,18 @@ TEST_CASE("the default report of a failure names the request, the process and th
   CHECK(all.size() > first.size());
   CHECK(all.size() <= first.size() + 512);
   CHECK(all.back() == '\n');
+}
+
+TEST_CASE("the default report of a failure does not raise SIGPIPE where its reader has gone") {
+  const program_end end = in_child_process([] {
+    std::signal(SIGPIPE, SIG_DFL);
+    int ends[2];
+    if (::pipe(ends) != 0) std::_Exit(2);
+    ::close(ends[0]);
+    ::dup2(ends[1], STDERR_FILENO);
+    print_failed_request(5000, {}, std::make_exception_ptr(std::runtime_error("no such word")));
+  });
+  CHECK(end.status == 0);
 }
 
 TEST_CASE("stop drains: queued requests are handled, and the running ones end") {

@@ -1,5 +1,5 @@
 // print_error_line(): writes to stderr without SIGPIPE and without a wait.
-#include "kedge/net/error_line.h"
+#include "kedge/runtime/error_line.h"
 
 #include <limits.h>
 #include <poll.h>
@@ -11,10 +11,10 @@
 #include <cstddef>
 #include <cstdio>
 
-#include "kedge/net/sigpipe_guard.h"
+#include "kedge/runtime/base/sigpipe_guard.h"
 #include "kedge/runtime/descriptor_file.h"
 
-namespace kedge::net {
+namespace kedge {
 
 // A pipe with room takes _POSIX_PIPE_BUF bytes at once.
 void print_error_line(const char* format, ...) noexcept {
@@ -28,10 +28,10 @@ void print_error_line(const char* format, ...) noexcept {
     size = line.size();
     line.back() = '\n';
   }
-  const sigpipe_guard guard;  // the reader of a pipe may have gone
+  const base::sigpipe_guard guard;  // the reader of a pipe may have gone
   if ((poll_now(STDERR_FILENO, POLLOUT) & POLLOUT) != 0) {
     [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), size);
   }
 }
 
-}  // namespace kedge::net
+}  // namespace kedge

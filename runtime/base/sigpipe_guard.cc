@@ -1,12 +1,12 @@
 // sigpipe_guard: blocks SIGPIPE, and takes back what was raised.
-#include "kedge/net/sigpipe_guard.h"
+#include "kedge/runtime/base/sigpipe_guard.h"
 
 #include <cerrno>
 #include <mutex>
 
 #include "kedge/runtime/base/mutex.h"
 
-namespace kedge::net {
+namespace kedge::base {
 namespace {
 
 sigset_t only_sigpipe() noexcept {
@@ -30,7 +30,7 @@ bool is_pending() noexcept {
 // Darwin has no sigtimedwait(2). sigwait(3) does not wait for a signal that is pending. One that is
 // pending for the process can be seen by several guards: one thread at a time looks and takes.
 void take_back() noexcept {
-  static base::mutex taking;
+  static mutex taking;
   const std::lock_guard hold(taking);
   if (!is_pending()) return;
   const sigset_t set = only_sigpipe();
@@ -55,4 +55,4 @@ sigpipe_guard::~sigpipe_guard() {
   errno = why;
 }
 
-}  // namespace kedge::net
+}  // namespace kedge::base

@@ -7,8 +7,8 @@
 // thread.
 #pragma once
 
-namespace kedge::net {
+namespace kedge {
 
 [[gnu::format(printf, 1, 2)]] void print_error_line(const char* format, ...) noexcept;
 
-}  // namespace kedge::net
+}  // namespace kedge
