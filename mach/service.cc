@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <optional>
+#include <type_traits>
+#include <utility>
 
 #include "kedge/mach/call.h"
 #include "kedge/mach/error.h"
@@ -79,17 +81,21 @@ class service::attempts {
   std::error_code last_;
 };
 
-task<result<received, service_error>> service::call_message(shared_state s, message request,
-                                                            std::size_t max) {
+// `start` makes the awaitable of one try.
+template <class Value, class Start>
+task<result<Value, service_error>> service::repeat(shared_state s, message request, Start start) {
   attempts tries(*s);
   for (;;) {
     std::error_code error = tries.look_up();
     if (!error) {
-      auto reply = co_await with_deadline(
-          tries.end(), mach::call(tries.right(), std::move(request)).at_most(max));
-      if (reply) co_return *std::move(reply);
-      error = reply.error().code();
-      request = std::move(reply.error()).message();
+      auto done = co_await with_deadline(tries.end(), start(tries.right(), std::move(request)));
+      if constexpr (std::is_void_v<Value>) {
+        if (done) co_return {};
+      } else {
+        if (done) co_return *std::move(done);
+      }
+      error = done.error().code();
+      request = std::move(done.error()).message();
       // A request that was sent, or lost, is not here any more.
       if (!request) co_return unexpected(failure(*s, error, error != errc::rights_lost));
     }
@@ -99,22 +105,18 @@ task<result<received, service_error>> service::call_message(shared_state s, mess
   }
 }
 
+task<result<received, service_error>> service::call_message(shared_state s, message request,
+                                                            std::size_t max) {
+  return repeat<received>(std::move(s), std::move(request),
+                          [max](const send_right& to, message&& m) {
+                            return mach::call(to, std::move(m)).at_most(max);
+                          });
+}
+
 task<result<void, service_error>> service::send_message(shared_state s, message request) {
-  attempts tries(*s);
-  for (;;) {
-    std::error_code error = tries.look_up();
-    if (!error) {
-      auto sent =
-          co_await with_deadline(tries.end(), mach::send(tries.right(), std::move(request)));
-      if (sent) co_return {};
-      error = sent.error().code();
-      request = std::move(sent.error()).message();
-      if (!request) co_return unexpected(failure(*s, error, error != errc::rights_lost));
-    }
-    if (!tries.may_repeat(error)) co_return unexpected(failure(*s, error, false));
-    const bool goes_on = co_await tries.pause();
-    if (!goes_on) co_return unexpected(failure(*s, error, false));
-  }
+  return repeat<void>(std::move(s), std::move(request), [](const send_right& to, message&& m) {
+    return mach::send(to, std::move(m));
+  });
 }
 
 }  // namespace kedge::mach

@@ -91,6 +91,8 @@ class service {
   class attempts;
   using shared_state = std::shared_ptr<state>;
   static service_error failure(const state& s, std::error_code code, bool is_sent);
+  template <class Value, class Start>
+  static task<result<Value, service_error>> repeat(shared_state s, message request, Start start);
   static task<result<received, service_error>> call_message(shared_state s, message request,
                                                             std::size_t max);
   static task<result<void, service_error>> send_message(shared_state s, message request);
