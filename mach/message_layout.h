@@ -19,7 +19,7 @@
 //     memory_region                     the count of bytes        of memory out-of-line
 //
 // A reply without descriptors has its return code (kern_return_t) behind the NDR record. One with
-// descriptors has no return code: it tells of success.
+// descriptors has no return code: its descriptors mean success.
 #pragma once
 
 #include <mach/mach.h>

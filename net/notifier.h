@@ -29,9 +29,9 @@ namespace kedge::net {
 
 class notifier {
  public:
-  // Nobody listens.
+  // Of no manager.
   notifier() = default;
-  // Throws environment_error if the variables are wrong, or if nobody receives at NOTIFY_SOCKET;
+  // Throws environment_error if the variables are wrong, or if no socket is at NOTIFY_SOCKET;
   // std::system_error and std::bad_alloc.
   static notifier from_environment(reactor& r);
 
@@ -52,7 +52,7 @@ class notifier {
   struct manager;
   static task<result<void>> send_in_turn(std::shared_ptr<manager> to, std::string assignments);
 
-  std::shared_ptr<manager> manager_;  // null: nobody listens. Shared with tasks that send
+  std::shared_ptr<manager> manager_;  // null: there is no manager. Shared with tasks that send
   std::optional<clock::duration> watchdog_;
 };
 

@@ -34,7 +34,7 @@ class parker {
 
   // Suspends the caller until unpark(place), or until now() has reached the deadline.
   virtual ended park(const void* place, std::uint64_t deadline) noexcept = 0;
-  // Has no effect if nobody is parked there.
+  // Has no effect if no thread is parked there.
   virtual void unpark(const void* place) noexcept = 0;
   // The caller's wait was interrupted, and its call has left the kernel: it holds nothing of the
   // kernel's any more. If the scheduler has ended the process, this does not return.

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "has.h"
 #include "kedge/tools/harness/doctest.h"
 #include "kedge/tools/harness/explore.h"
 #include "kedge/tools/harness/world.h"
@@ -35,12 +36,6 @@ std::string failure_of(const std::function<void(world&)>& test,
     return f.what();
   }
   return {};
-}
-
-bool has(const std::string& text, const std::string& part) {
-  if (text.find(part) != std::string::npos) return true;
-  MESSAGE("no \"" << part << "\" in:\n" << text);
-  return false;
 }
 
 #if defined(__SANITIZE_ADDRESS__)

@@ -15,6 +15,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "has.h"
 #include "kedge/mach/call.h"
 #include "kedge/mach/message.h"
 #include "kedge/mach/send_right.h"
@@ -121,12 +122,6 @@ std::string report_of(Test test, std::uint64_t seed = 7) {
     return f.what();
   }
   return {};
-}
-
-bool has(const std::string& text, const std::string& part) {
-  if (text.find(part) != std::string::npos) return true;
-  MESSAGE("no \"" << part << "\" in:\n" << text);
-  return false;
 }
 
 TEST_CASE("the report of a deadlock says who waits for what, where, and what led there") {

@@ -21,6 +21,7 @@
 #include "program.h"
 #include "tcp_client.h"
 #include "tests/temporary_folder.h"
+#include "unix_name.h"
 
 namespace {
 
@@ -29,13 +30,6 @@ const std::string socks5 = "tools/examples/socks5";
 
 void write_file(const std::string& path, const std::string& text) {
   std::ofstream(path) << text;
-}
-
-sockaddr_un unix_name(const std::string& path) {
-  sockaddr_un name{};
-  name.sun_family = AF_UNIX;
-  path.copy(name.sun_path, sizeof(name.sun_path) - 1);
-  return name;
 }
 
 // A Unix socket that is bound to a path.

@@ -25,6 +25,7 @@
 #include "tests/temporary_folder.h"
 #include "tools/examples/keyd_service.h"
 #include "tools/examples/keyd_store.h"
+#include "unix_name.h"
 
 namespace mach = kedge::mach;
 using namespace std::chrono_literals;
@@ -339,13 +340,6 @@ TEST_CASE("keyd's Mach service that is stopped answers the requests that have co
 namespace {
 
 const std::string keyd_program = "tools/examples/keyd";
-
-sockaddr_un unix_name(const std::string& path) {
-  sockaddr_un name{};
-  name.sun_family = AF_UNIX;
-  path.copy(name.sun_path, sizeof(name.sun_path) - 1);
-  return name;
-}
 
 // A listening socket that is handed over to each keyd, so that clients may connect before it runs.
 class handed_socket {
