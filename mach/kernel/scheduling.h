@@ -75,7 +75,8 @@ inline std::uint64_t next_timer() noexcept {
 
 #else
 
-// Announces the calls to `chosen`, or to no scheduler if it is null. Returns true. Requires that no call is in progress.
+// Announces the calls to `chosen`, or to no scheduler if it is null. Returns true. Requires that no
+// call is in progress.
 bool set_call_scheduler(call_scheduler* chosen) noexcept;
 
 // Throws std::bad_alloc.
